@@ -1,0 +1,367 @@
+//! What the operator decides: defaults, below the configuration file, below the environment.
+//!
+//! Two structs come out of the same settings. [`Host`] is what a job's supervisor needs too: it
+//! knows no dashboard and no token. [`Config`] adds the connection and is what `run` needs.
+//! Everything in them is checked: code that holds one need not look at the values again.
+//!
+//! ```text
+//! file.rs         the file's keys, as serde sees them        (what may be written)
+//! environment.rs  the same keys as NIXFLEET_* variables      (where else it may be written)
+//! layers.rs       both as figment layers, errors as lines    (which one wins, who said so)
+//! validate.rs     from strings and numbers to typed values   (what is allowed)
+//! check.rs        what many keys share
+//! custom.rs       the operator's own commands
+//! names.rs        the nearest known name
+//! secret.rs       the token, which no error or log shows
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use url::Url;
+
+pub use self::secret::{Secret, TokenError, TokenSource};
+
+mod check;
+mod custom;
+mod environment;
+mod file;
+mod layers;
+mod names;
+mod secret;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+/// The configuration file that is read when none is named. It may be absent: the environment alone
+/// is enough to run.
+pub const DEFAULT_FILE: &str = "/etc/nixfleet/agent.toml";
+
+/// Everything `run` needs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The dashboard and how to reach it.
+    pub connection: Connection,
+    /// This host and what may be done on it.
+    pub host: Host,
+}
+
+/// The dashboard and how to reach it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// `ws` or `wss`, with a host, a path that is not `/`, and neither user info nor fragment.
+    pub url: Url,
+    /// Where the token is; read it anew for every attempt.
+    pub token: TokenSource,
+    /// Certificates trusted besides those of the system, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Time between heartbeats: whole seconds, 1 to 3600 (T02, timing).
+    pub interval: Duration,
+}
+
+/// This host and what may be done on it.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Name under which the dashboard files this host: `[A-Za-z0-9-]{1,63}` (T01).
+    pub hostname: String,
+    /// `macos` on macOS, else `nixos`.
+    pub host_type: &'static str,
+    /// Whose home `home-manager` switches; empty when neither set nor known.
+    pub user: String,
+    /// Colour in the dashboard, such as `#7aa2f7`; may be empty.
+    pub theme_color: String,
+    /// `home`, `work` or `cloud`; may be empty.
+    pub location: String,
+    /// `server`, `desktop`, `laptop` or `gaming`; may be empty.
+    pub device_type: String,
+    /// Version told to the dashboard, which may compare it with its own.
+    pub reported_version: String,
+    /// Told instead of the version that the running system names.
+    pub nixpkgs_version: Option<String>,
+    /// The checkout of the fleet's configuration.
+    pub repo: Repo,
+    /// How `switch`, `pull-switch` and `rollback` rebuild.
+    pub rebuild: Rebuild,
+    /// Folder for everything the agent keeps, absolute.
+    pub state_dir: PathBuf,
+    /// How commands run.
+    pub jobs: Jobs,
+    /// The operator's own commands by name; none shadows a built-in.
+    pub commands: BTreeMap<String, CustomCommand>,
+    /// Where the system's own files are.
+    pub paths: Paths,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`, also as `target=level`, joined by commas.
+    pub log_level: String,
+}
+
+/// The checkout of the fleet's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repo {
+    /// Where it is cloned from. Set: the checkout is the agent's own ("isolated mode", T03).
+    pub url: Option<String>,
+    /// The checkout, absolute. With `url` set there always is one.
+    pub dir: Option<PathBuf>,
+    /// Branch that is pulled.
+    pub branch: String,
+    /// Private key for SSH, absolute.
+    pub ssh_key: Option<PathBuf>,
+}
+
+/// How a system is rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuild {
+    /// Program and first arguments instead of `nixos-rebuild` (macOS: `home-manager`); not empty.
+    pub program: Option<Vec<String>>,
+    /// Attribute behind `#` of the flake; the host name by default (macOS: `user@host`).
+    pub flake_attr: Option<String>,
+    /// Added at the end of every rebuild.
+    pub extra_args: Vec<String>,
+}
+
+/// How commands run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jobs {
+    /// A folder for each job, absolute.
+    pub dir: PathBuf,
+    /// Size limit of one job's log in bytes; its head and its tail are kept.
+    pub log_limit: u64,
+    /// Time between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+    /// Folders of finished jobs that are kept.
+    pub keep: usize,
+}
+
+/// A command of the operator's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomCommand {
+    /// Run in order until one fails; at least one.
+    pub steps: Vec<CustomStep>,
+    /// Time for all steps together; none means no limit.
+    pub timeout: Option<Duration>,
+    /// Whether `stop` may end it.
+    pub killable: bool,
+    /// Folder it runs in, absolute.
+    pub cwd: Option<PathBuf>,
+    /// Added to its environment.
+    pub env: BTreeMap<String, String>,
+    /// For people; may be empty.
+    pub description: String,
+}
+
+/// One program of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomStep {
+    /// Program and arguments, as they are: no shell reads them. Neither list nor program is empty.
+    pub argv: Vec<String>,
+    /// True if stopping it half-way leaves the system worse than letting it end.
+    pub activation: bool,
+}
+
+/// Where the system's own files are. Tests give other places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// StaSysMo's folder (T02 scenario 3).
+    pub stasysmo: PathBuf,
+    /// procfs.
+    pub proc: PathBuf,
+    /// Link to the system that runs.
+    pub current_system: PathBuf,
+    /// Link to the system that was booted.
+    pub booted_system: PathBuf,
+    /// os-release(5).
+    pub os_release: PathBuf,
+}
+
+/// Where the settings come from. An argument, so that tests need not touch the process.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// File named on the command line: it must exist. None: `NIXFLEET_CONFIG`, else [`DEFAULT_FILE`]
+    /// if there is one.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Why there is no configuration: one line for each problem that was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+/// One thing that is wrong, where, and what to do about it. Never shows the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Key of the file, such as `repo.branch`, whichever layer the value came from.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// The file or the variable that said it; empty when nobody did.
+    pub origin: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Keys and paths are the operator's text: a line end in one must not make two lines of it.
+        let mut line = |text: &str| {
+            text.chars().try_for_each(|letter| {
+                if letter.is_control() {
+                    write!(f, "{}", letter.escape_default())
+                } else {
+                    f.write_char(letter)
+                }
+            })
+        };
+        line(&self.key)?;
+        line(": ")?;
+        line(&self.what)?;
+        if !self.origin.is_empty() {
+            line(" (")?;
+            line(&self.origin)?;
+            line(")")?;
+        }
+        if !self.fix.is_empty() {
+            line("; ")?;
+            line(&self.fix)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl ConfigError {
+    /// The problems, at least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names only: one of the values is the token, and others may be secrets of other programs.
+        let names: Vec<&String> = self.environment.keys().collect();
+        f.debug_struct("Source").field("file", &self.file).field("environment", &names).finish()
+    }
+}
+
+impl Source {
+    /// From the command line's file and a process's environment (`std::env::vars_os()`).
+    ///
+    /// # Errors
+    /// A variable that matters holds bytes that are not UTF-8. Other such variables are left out.
+    pub fn new(
+        file: Option<PathBuf>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let mut environment = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, value) in variables {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => {
+                    environment.insert(name, value);
+                }
+                Err(_) if environment::matters(&name) => problems.push(Problem {
+                    key: name.clone(),
+                    what: "not UTF-8".to_owned(),
+                    origin: environment::origin_of(&name),
+                    fix: "set it to plain text or unset it".to_owned(),
+                }),
+                Err(_) => {}
+            }
+        }
+        if problems.is_empty() { Ok(Self { file, environment }) } else { Err(ConfigError { problems }) }
+    }
+
+    /// A variable's value; an empty one counts as unset.
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The file to read, and whether it must exist.
+    fn file(&self) -> (PathBuf, bool) {
+        match (&self.file, self.variable("NIXFLEET_CONFIG")) {
+            (Some(file), _) => (file.clone(), true),
+            (None, Some(file)) => (PathBuf::from(file), true),
+            (None, None) => (PathBuf::from(DEFAULT_FILE), false),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks all settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem that could be found. The caller's exit code is 64.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        let (layers, mut problems) =
+            layers::Layers::read(source).map_err(|problems| ConfigError { problems })?;
+        let mut check = check::Checker::new(&layers, source, &mut problems);
+        let connection = validate::connection(&mut check);
+        let host = validate::host(&mut check);
+        match connection {
+            Some(connection) if problems.is_empty() => Ok(Self { connection, host }),
+            _ => Err(ConfigError { problems }),
+        }
+    }
+}
+
+impl Host {
+    /// Reads and checks the settings that a job's supervisor needs. What is wrong with the URL, the
+    /// token or the interval does not matter to it.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        let (layers, mut problems) =
+            layers::Layers::read(source).map_err(|problems| ConfigError { problems })?;
+        problems.retain(|problem| !validate::CONNECTION_KEYS.contains(&problem.key.as_str()));
+        let host = validate::host(&mut check::Checker::new(&layers, source, &mut problems));
+        if problems.is_empty() { Ok(host) } else { Err(ConfigError { problems }) }
+    }
+}
+
+impl Repo {
+    /// [`Repo::url`] without user name and password, which a dashboard has no need to know.
+    pub fn public_url(&self) -> Option<String> {
+        let given = self.url.as_deref()?;
+        Some(match Url::parse(given) {
+            Ok(mut url) if url.password().is_some() || !url.username().is_empty() => {
+                // Both fail only for URLs that cannot have user info, and this one has it.
+                let _ = url.set_password(None).is_ok() && url.set_username("").is_ok();
+                url.to_string()
+            }
+            _ => given.to_owned(),
+        })
+    }
+}
+
+/// What is odd about the settings without being wrong, one line each: unknown `NIXFLEET_*` variables
+/// (files for older agents may set more than this one reads) and old names.
+pub fn warnings(source: &Source) -> Vec<String> {
+    environment::warnings(source)
+}
+
+/// Whether the default file would be read for `source`; `check-config` says which file it looked at.
+pub fn file_in_use(source: &Source) -> Option<PathBuf> {
+    let (file, named) = source.file();
+    (named || Path::new(&file).exists()).then_some(file)
+}

@@ -1,0 +1,315 @@
+//! The configuration file as serde sees it: every key, its meaning, its unit, its default.
+//!
+//! Values here are only of the right type. [`super::validate`] makes the typed configuration of them.
+//! Numbers are signed and wide, so that `-5` is told off for being negative and not for its type.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// What a key holds. Decides how a variable's text is read and how a wrong type is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Seconds,
+    Bytes,
+    Count,
+    Flag,
+    Words,
+    Steps,
+    Table,
+}
+
+impl Kind {
+    /// As in "is not ..".
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Seconds => "a whole number of seconds",
+            Self::Bytes => "a whole number of bytes",
+            Self::Count => "a whole number",
+            Self::Flag => "true or false",
+            Self::Words => "a list of words",
+            Self::Steps => "a list of steps",
+            Self::Table => "a table",
+        }
+    }
+}
+
+/// A key of the file.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// A value that works, as one would write it into the file.
+    pub(super) example: &'static str,
+}
+
+const fn key(path: &'static str, kind: Kind, example: &'static str) -> Key {
+    Key { path, kind, example }
+}
+
+/// Every key; `*` stands for a command's name. A test holds this against the structs below.
+pub(super) const KEYS: &[Key] = &[
+    key("url", Kind::Text, "\"wss://fleet.example.org/ws\""),
+    key("token_file", Kind::Text, "\"/run/secrets/nixfleet-token\""),
+    key("ca_file", Kind::Text, "\"/etc/ssl/fleet-ca.pem\""),
+    key("interval", Kind::Seconds, "30"),
+    key("allow_insecure", Kind::Flag, "false"),
+    key("hostname", Kind::Text, "\"web-1\""),
+    key("user", Kind::Text, "\"alice\""),
+    key("theme_color", Kind::Text, "\"#7aa2f7\""),
+    key("location", Kind::Text, "\"home\""),
+    key("device_type", Kind::Text, "\"server\""),
+    key("reported_version", Kind::Text, "\"3.0.0\""),
+    key("nixpkgs_version", Kind::Text, "\"26.05.20260714.7beb50e\""),
+    key("state_dir", Kind::Text, "\"/var/lib/nixfleet-agent\""),
+    key("log_level", Kind::Text, "\"info\""),
+    key("repo.url", Kind::Text, "\"https://git.example.org/fleet.git\""),
+    key("repo.dir", Kind::Text, "\"/var/lib/nixfleet-agent/repo\""),
+    key("repo.branch", Kind::Text, "\"main\""),
+    key("repo.ssh_key", Kind::Text, "\"/run/secrets/fleet-key\""),
+    key("rebuild.program", Kind::Words, "[\"nixos-rebuild\"]"),
+    key("rebuild.flake_attr", Kind::Text, "\"web-1\""),
+    key("rebuild.extra_args", Kind::Words, "[\"--impure\"]"),
+    key("jobs.dir", Kind::Text, "\"/var/lib/nixfleet-agent/jobs\""),
+    key("jobs.log_limit", Kind::Bytes, "67108864"),
+    key("jobs.stop_grace", Kind::Seconds, "10"),
+    key("jobs.keep", Kind::Count, "20"),
+    key("paths.stasysmo", Kind::Text, "\"/dev/shm/stasysmo\""),
+    key("paths.proc", Kind::Text, "\"/proc\""),
+    key("paths.current_system", Kind::Text, "\"/run/current-system\""),
+    key("paths.booted_system", Kind::Text, "\"/run/booted-system\""),
+    key("paths.os_release", Kind::Text, "\"/etc/os-release\""),
+    key("commands.*.run", Kind::Words, "[\"restic\", \"backup\", \"/home\"]"),
+    key("commands.*.steps", Kind::Steps, "[[\"nix\", \"flake\", \"update\"], [\"git\", \"commit\", \"-a\"]]"),
+    key("commands.*.timeout", Kind::Seconds, "600"),
+    key("commands.*.killable", Kind::Flag, "true"),
+    key("commands.*.activation", Kind::Flag, "false"),
+    key("commands.*.cwd", Kind::Text, "\"/srv\""),
+    key("commands.*.env", Kind::Table, "{ LANG = \"C.UTF-8\" }"),
+    key("commands.*.description", Kind::Text, "\"Back up /home\""),
+];
+
+/// The key at a path such as `["commands", "backup", "run"]`.
+pub(super) fn find(path: &[String]) -> Option<&'static Key> {
+    KEYS.iter().find(|key| {
+        let mut parts = key.path.split('.');
+        path.iter().all(|given| parts.next().is_some_and(|part| part == "*" || part == given))
+            && parts.next().is_none()
+    })
+}
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    /// The dashboard, `wss://HOST/ws`. No default: there is none to guess. Without a path (or with
+    /// `/`) it means `/ws`, where dashboards listen.
+    pub(super) url: Option<String>,
+    /// File that holds the token and nothing else. Default: `NIXFLEET_TOKEN`, else the systemd
+    /// credential `token`. The token itself has no key: this file ends up in the Nix store.
+    pub(super) token_file: Option<String>,
+    /// PEM file of certificates to trust besides the system's. Default: none.
+    pub(super) ca_file: Option<String>,
+    /// Seconds between heartbeats, 1 to 3600. Default 30 (T02): a host counts as offline after
+    /// three of them, so 90 s.
+    pub(super) interval: i64,
+    /// Allows `ws://` to other machines, which shows the token to the network. Default false.
+    pub(super) allow_insecure: bool,
+    /// Name of this host for the dashboard. Default: the kernel's, up to the first dot.
+    pub(super) hostname: Option<String>,
+    /// Whose home `home-manager` switches on macOS. Default: `$USER`, else `$LOGNAME`.
+    pub(super) user: Option<String>,
+    /// Colour of the host in the dashboard. Default: empty, the dashboard chooses.
+    pub(super) theme_color: String,
+    /// `home`, `work` or `cloud`. Default: empty, not shown.
+    pub(super) location: String,
+    /// `server`, `desktop`, `laptop` or `gaming`. Default: empty, not shown.
+    pub(super) device_type: String,
+    /// Version told to the dashboard. Default: the agent's own. A setting, because some dashboards
+    /// call every version outdated that is not theirs.
+    pub(super) reported_version: Option<String>,
+    /// Told instead of the version that the running system names. Default: that one.
+    pub(super) nixpkgs_version: Option<String>,
+    /// Folder for everything the agent keeps. Default: `$STATE_DIRECTORY`; for root
+    /// `/var/lib/nixfleet-agent`; else `nixfleet-agent` in `$XDG_STATE_HOME` or `~/.local/state`.
+    pub(super) state_dir: Option<String>,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`, also `target=level`, joined by commas.
+    /// Default `info`: what an operator wants to find after a bad night.
+    pub(super) log_level: String,
+    /// The checkout of the fleet's configuration.
+    pub(super) repo: Repo,
+    /// How a system is rebuilt.
+    pub(super) rebuild: Rebuild,
+    /// How commands run.
+    pub(super) jobs: Jobs,
+    /// Where the system's own files are. For tests and odd systems.
+    pub(super) paths: Paths,
+    /// Commands of the operator's own, by name.
+    pub(super) commands: BTreeMap<String, Command>,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            url: None,
+            token_file: None,
+            ca_file: None,
+            interval: 30,
+            allow_insecure: false,
+            hostname: None,
+            user: None,
+            theme_color: String::new(),
+            location: String::new(),
+            device_type: String::new(),
+            reported_version: None,
+            nixpkgs_version: None,
+            state_dir: None,
+            log_level: "info".to_owned(),
+            repo: Repo::default(),
+            rebuild: Rebuild::default(),
+            jobs: Jobs::default(),
+            paths: Paths::default(),
+            commands: BTreeMap::new(),
+        }
+    }
+}
+
+/// `[repo]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Repo {
+    /// Where the checkout is cloned from; then it is the agent's own and `pull` resets it. Default:
+    /// none, `pull` runs `git pull` in `dir`.
+    pub(super) url: Option<String>,
+    /// The checkout. Default: `repo` in the state folder if `url` is set, else none.
+    pub(super) dir: Option<String>,
+    /// Branch to follow. Default `main`.
+    pub(super) branch: String,
+    /// Private SSH key. Default: whatever ssh finds.
+    pub(super) ssh_key: Option<String>,
+}
+
+impl Default for Repo {
+    fn default() -> Self {
+        Self { url: None, dir: None, branch: "main".to_owned(), ssh_key: None }
+    }
+}
+
+/// `[rebuild]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Rebuild {
+    /// Program and first arguments. Default: `nixos-rebuild`, on macOS `home-manager`.
+    pub(super) program: Option<Vec<String>>,
+    /// Attribute of the flake. Default: the host name, on macOS `user@host`.
+    pub(super) flake_attr: Option<String>,
+    /// Arguments added at the end. Default: none.
+    pub(super) extra_args: Vec<String>,
+}
+
+/// `[jobs]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Jobs {
+    /// Folder of the jobs. Default: `jobs` in the state folder.
+    pub(super) dir: Option<String>,
+    /// Bytes of log kept for a job. Default 64 MiB, a hundred times a long rebuild's.
+    pub(super) log_limit: i64,
+    /// Seconds between SIGTERM and SIGKILL. Default 10: Nix needs a few to give up its locks.
+    pub(super) stop_grace: i64,
+    /// Finished jobs kept on disk. Default 20, some weeks of a usual host.
+    pub(super) keep: i64,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self { dir: None, log_limit: 64 << 20, stop_grace: 10, keep: 20 }
+    }
+}
+
+/// `[paths]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Paths {
+    /// StaSysMo's folder. Default `/dev/shm/stasysmo`, on macOS `/tmp/stasysmo` (T02 scenario 3).
+    pub(super) stasysmo: String,
+    /// procfs. Default `/proc`.
+    pub(super) proc: String,
+    /// Link to the system that runs. Default `/run/current-system`.
+    pub(super) current_system: String,
+    /// Link to the system that was booted. Default `/run/booted-system`.
+    pub(super) booted_system: String,
+    /// os-release(5). Default `/etc/os-release`.
+    pub(super) os_release: String,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        let stasysmo = if cfg!(target_os = "macos") { "/tmp/stasysmo" } else { "/dev/shm/stasysmo" };
+        Self {
+            stasysmo: stasysmo.to_owned(),
+            proc: "/proc".to_owned(),
+            current_system: "/run/current-system".to_owned(),
+            booted_system: "/run/booted-system".to_owned(),
+            os_release: "/etc/os-release".to_owned(),
+        }
+    }
+}
+
+/// `[commands.NAME]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Command {
+    /// Program and arguments; no shell reads them. Either this or `steps`.
+    pub(super) run: Option<Vec<String>>,
+    /// Several programs, run in order until one fails.
+    pub(super) steps: Option<Vec<Step>>,
+    /// Seconds for all steps together, 1 to 604800. Default: no limit.
+    pub(super) timeout: Option<i64>,
+    /// Whether `stop` may end it. Default true.
+    pub(super) killable: bool,
+    /// Marks every step as one that should not be stopped half-way. Default false.
+    pub(super) activation: bool,
+    /// Folder it runs in. Default: the supervisor's.
+    pub(super) cwd: Option<String>,
+    /// Variables added to its environment. Default: none.
+    pub(super) env: BTreeMap<String, String>,
+    /// For people. Default: empty.
+    pub(super) description: String,
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self {
+            run: None,
+            steps: None,
+            timeout: None,
+            killable: true,
+            activation: false,
+            cwd: None,
+            env: BTreeMap::new(),
+            description: String::new(),
+        }
+    }
+}
+
+/// One step: words, or a table with `run` and `activation`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "a step is a list of words, or a table with `run` and `activation`")]
+pub(super) enum Step {
+    Words(Vec<String>),
+    Table(StepTable),
+}
+
+/// The long form of a step.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepTable {
+    /// Program and arguments.
+    pub(super) run: Vec<String>,
+    /// Whether it should not be stopped half-way. Default false.
+    #[serde(default)]
+    pub(super) activation: bool,
+}
