@@ -1,0 +1,245 @@
+//! What a beat says about the host's software, found out off the beat's path.
+//!
+//! A thread looks: at once, every [`PERIOD`], and when asked. It publishes what it found, quick
+//! things first; a beat takes the newest snapshot and never waits for a file or a program.
+//!
+//! ```text
+//! generation.rs   which commit is deployed
+//! git.rs          HEAD of a checkout
+//! program.rs      asking a program, with a bound
+//! system.rs       which nixpkgs, which release, which boot
+//! freshness.rs    which build of the agent, which flake.lock
+//! ```
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::{oneshot, watch};
+
+pub use self::generation::head_commit;
+use self::{
+    freshness::WatchedHash,
+    generation::{Generation, Look},
+};
+use crate::config::{Host, Paths};
+
+pub mod freshness;
+pub mod generation;
+mod git;
+mod program;
+pub mod system;
+
+#[cfg(test)]
+mod tests;
+
+/// What stands for a generation or version that nobody knows yet (T02: the fields are never empty).
+pub const UNKNOWN: &str = "unknown";
+
+/// Time between two looks. Whatever the agent itself changes is looked at when its job ends; this is
+/// for changes by others, which nobody expects to see sooner than the next beat or two. A look that
+/// finds nothing new costs some ten reads of small files.
+pub const PERIOD: Duration = Duration::from_secs(10);
+
+/// Requests that wait for a look. One look answers all of them, so more than a few never wait.
+const REQUESTS: usize = 16;
+
+/// Reads, JSON of a few fields, one program started: 256 KiB is ample.
+const STACK: usize = 256 * 1024;
+
+/// What is known about the host's software.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Commit of the deployed configuration, 7 characters, or [`UNKNOWN`]. Once known it stays
+    /// known: a dashboard overwrites what it has even with nothing.
+    pub generation: String,
+    /// Such as `24.11.20241201.abc1234`, or [`UNKNOWN`]. Once known it stays known.
+    pub nixpkgs_version: String,
+    /// `VERSION_ID` of os-release, or empty.
+    pub os_version: String,
+    /// Commit the agent was built from, or [`UNKNOWN`].
+    pub source_commit: String,
+    /// Store path of the running agent; empty outside the Nix store.
+    pub store_path: String,
+    /// SHA-256 of the running binary in hex; empty until it has been computed.
+    pub binary_hash: String,
+    /// SHA-256 of the repository's flake.lock in hex; empty until one was seen.
+    pub lock_hash: String,
+    /// Identity of this boot.
+    pub boot_id: Option<String>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            generation: UNKNOWN.to_owned(),
+            nixpkgs_version: UNKNOWN.to_owned(),
+            os_version: String::new(),
+            source_commit: freshness::source_commit().to_owned(),
+            store_path: String::new(),
+            binary_hash: String::new(),
+            lock_hash: String::new(),
+            boot_id: None,
+        }
+    }
+}
+
+/// The newest facts, kept up to date by a thread that ends when this is dropped. Dropping does not
+/// wait for the thread, which may hang in a read.
+#[derive(Debug)]
+pub struct FactsHandle {
+    newest: watch::Receiver<Arc<Facts>>,
+    requests: mpsc::SyncSender<Option<oneshot::Sender<()>>>,
+}
+
+impl FactsHandle {
+    /// The snapshot. Touches no file and waits for nothing.
+    pub fn newest(&self) -> Arc<Facts> {
+        self.newest.borrow().clone()
+    }
+
+    /// The snapshot, to wait for changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Facts>> {
+        self.newest.clone()
+    }
+
+    /// Asks for a look now, such as after a job. Does not wait; asking twice costs nothing.
+    pub fn refresh(&self) {
+        // Full: a look that will answer this too is already asked for. Closed: no thread, told at its start.
+        drop(self.requests.try_send(None));
+    }
+
+    /// As [`Self::refresh`]; the answer comes when a look that began after this call has been
+    /// published. An error in its place says that there will be none. The wait is the caller's to
+    /// bound: a look takes as long as the file system does.
+    pub fn looked(&self) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        drop(self.requests.try_send(Some(answer)));
+        answered
+    }
+}
+
+/// Starts looking after the facts of `host`. Without a thread (the process has too many) the facts
+/// stay unknown, which is logged.
+pub fn spawn(host: &Host) -> FactsHandle {
+    let mut looker = Looker::new(host);
+    let (publish, newest) = watch::channel(Arc::new(looker.facts.clone()));
+    let (requests, incoming) = mpsc::sync_channel::<Option<oneshot::Sender<()>>>(REQUESTS);
+    let run = move || {
+        let publish = |facts: &Facts| {
+            publish.send_if_modified(|old| {
+                let changed = **old != *facts;
+                if changed {
+                    *old = Arc::new(facts.clone());
+                }
+                changed
+            });
+        };
+        let mut waiting = Vec::new();
+        loop {
+            waiting.extend(incoming.try_iter());
+            if !waiting.is_empty() {
+                looker.generation.forgive();
+            }
+            looker.look(publish);
+            for answer in waiting.drain(..).flatten() {
+                let _may_have_stopped_waiting = answer.send(());
+            }
+            looker.hash_once(publish);
+            match incoming.recv_timeout(PERIOD) {
+                Ok(request) => waiting.push(request),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("facts".to_owned()).stack_size(STACK).spawn(run) {
+        tracing::warn!(%error, "No thread for facts: heartbeats go without generation and versions.");
+    }
+    FactsHandle { newest, requests }
+}
+
+/// Looks, and remembers what is known.
+#[derive(Debug)]
+struct Looker {
+    facts: Facts,
+    generation: Generation,
+    /// What to report as the version of nixpkgs whatever the system says.
+    version_override: Option<String>,
+    paths: Paths,
+    lock: Option<WatchedHash>,
+    binary_hashed: bool,
+}
+
+impl Looker {
+    fn new(host: &Host) -> Self {
+        let (repo, system) = (host.repo.dir.clone(), host.paths.current_system.clone());
+        Self {
+            lock: repo.as_ref().map(|repo| WatchedHash::new(repo.join("flake.lock"))),
+            generation: Generation::new(host.jobs.dir.clone(), system, repo),
+            version_override: host.nixpkgs_version.clone(),
+            paths: host.paths.clone(),
+            binary_hashed: false,
+            facts: Facts {
+                nixpkgs_version: host.nixpkgs_version.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+                ..Facts::default()
+            },
+        }
+    }
+
+    /// Looks at everything that may change, and publishes after each part that may take longer than
+    /// the one before. What cannot be read keeps its last value: it is not less true than nothing.
+    fn look(&mut self, publish: impl Fn(&Facts)) {
+        if self.version_override.is_none()
+            && let Some(version) = system::nixpkgs_version(&self.paths.current_system)
+        {
+            self.facts.nixpkgs_version = version;
+        }
+        if let Some(version) = system::os_version(&self.paths.os_release) {
+            self.facts.os_version = version;
+        }
+        if self.facts.boot_id.is_none() {
+            self.facts.boot_id = system::boot_id(&self.paths.proc);
+        }
+        if self.facts.store_path.is_empty()
+            && let Ok(program) = std::env::current_exe()
+        {
+            self.facts.store_path = freshness::store_path(&program).unwrap_or_default();
+        }
+        let look = self.look_at_generation();
+        publish(&self.facts);
+        if let Some(hash) = self.lock.as_mut().and_then(WatchedHash::changed) {
+            self.facts.lock_hash = hash;
+            publish(&self.facts);
+        }
+        if look == Look::MustAsk {
+            self.generation.ask();
+            self.look_at_generation();
+            publish(&self.facts);
+        }
+    }
+
+    fn look_at_generation(&mut self) -> Look {
+        let look = self.generation.look();
+        if let Look::Known(commit) = &look {
+            self.facts.generation.clone_from(commit);
+        }
+        look
+    }
+
+    /// Hashes the running binary, which takes tens of milliseconds and never changes.
+    fn hash_once(&mut self, publish: impl Fn(&Facts)) {
+        if std::mem::replace(&mut self.binary_hashed, true) {
+            return;
+        }
+        match freshness::running_binary().and_then(|binary| freshness::hash_file(&binary)) {
+            Ok(hash) => {
+                self.facts.binary_hash = hash;
+                publish(&self.facts);
+            }
+            Err(error) => tracing::debug!(%error, "The running binary cannot be hashed."),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Which build of the agent runs, and which flake.lock the checkout has.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Component, Path, PathBuf},
+    time::SystemTime,
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::files;
+
+/// Where Nix keeps what it builds.
+const STORE: &str = "/nix/store";
+
+/// Longest file hashed, in bytes. An agent with all its debug information has some 200 MB.
+const MAX_HASHED: u64 = 1024 * 1024 * 1024;
+
+/// Bytes hashed at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Commit the agent was built from, as the build was told by `NIXFLEET_SOURCE_COMMIT`, or `unknown`.
+pub fn source_commit() -> &'static str {
+    option_env!("NIXFLEET_SOURCE_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or(super::UNKNOWN)
+}
+
+/// The store path that a program belongs to, without what is below it; none outside the store.
+pub fn store_path(program: &Path) -> Option<String> {
+    let Component::Normal(name) = program.strip_prefix(STORE).ok()?.components().next()? else { return None };
+    Some(format!("{STORE}/{}", name.to_str()?))
+}
+
+/// The running binary. On Linux it can be opened even after another one took its place.
+pub fn running_binary() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() }
+}
+
+/// SHA-256 of a regular file in hex, read in pieces.
+///
+/// # Errors
+/// The file cannot be read, is not a regular one, or is longer than 1 GiB.
+pub fn hash_file(path: &Path) -> io::Result<String> {
+    hash(files::open(path)?)
+}
+
+fn hash(file: File) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; PIECE];
+    let mut left = MAX_HASHED;
+    let mut file = file;
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(length) => {
+                left = left.checked_sub(length as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+                hasher.update(&piece[..length]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The hash of a file that seldom changes, computed anew only when its time or its length has.
+#[derive(Debug)]
+pub(super) struct WatchedHash {
+    path: PathBuf,
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl WatchedHash {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, seen: None }
+    }
+
+    /// The hash if the file is another one than at the last call that returned one.
+    pub(super) fn changed(&mut self) -> Option<String> {
+        let file = files::open(&self.path).ok()?;
+        let metadata = file.metadata().ok()?;
+        let now = (metadata.modified().ok()?, metadata.len());
+        if self.seen == Some(now) {
+            return None;
+        }
+        let hash = hash(file).ok()?;
+        self.seen = Some(now);
+        Some(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests;

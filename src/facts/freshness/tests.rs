@@ -1,0 +1,55 @@
+use std::{fs, time::Duration};
+
+use super::*;
+
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+#[test]
+fn a_store_path_is_cut_off_below_its_name() {
+    for (program, wanted) in [
+        ("/nix/store/abc-agent-1.0/bin/nixfleet-agent", Some("/nix/store/abc-agent-1.0")),
+        ("/nix/store/abc-agent-1.0", Some("/nix/store/abc-agent-1.0")),
+        ("/nix/store", None),
+        ("/nix/store/../../etc/x", None),
+        ("/usr/bin/nixfleet-agent", None),
+        ("/nix/storehouse/abc/bin/x", None),
+    ] {
+        assert_eq!(store_path(Path::new(program)).as_deref(), wanted, "{program}");
+    }
+}
+
+#[test]
+fn a_file_is_hashed_and_a_folder_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x");
+    fs::write(&file, "abc").unwrap();
+    assert_eq!(hash_file(&file).unwrap(), ABC);
+    assert!(hash_file(folder.path()).is_err());
+    assert!(hash_file(&folder.path().join("none")).is_err());
+}
+
+#[test]
+fn the_running_binary_is_hashed() {
+    let hash = hash_file(&running_binary().unwrap()).unwrap();
+    assert_eq!(hash, hash_file(&std::env::current_exe().unwrap()).unwrap());
+    assert_eq!(hash.len(), 64);
+}
+
+#[test]
+fn a_file_is_hashed_again_only_when_it_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flake.lock");
+    let mut watched = WatchedHash::new(path.clone());
+    assert_eq!(watched.changed(), None, "not there yet");
+    fs::write(&path, "abc").unwrap();
+    assert_eq!(watched.changed().as_deref(), Some(ABC));
+    assert_eq!(watched.changed(), None);
+    fs::write(&path, "abcd").unwrap();
+    let longer = watched.changed().expect("another length");
+    assert_ne!(longer, ABC);
+    fs::write(&path, "abce").unwrap();
+    fs::File::open(&path).unwrap().set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
+    assert!(watched.changed().is_some_and(|hash| hash != longer), "another time");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(watched.changed(), None);
+}

@@ -1,0 +1,141 @@
+//! Which commit is deployed (T02: "Git commit hash of deployed config").
+//!
+//! The commit of the checkout is not it: a mere pull moves that one. So, in this order:
+//!
+//! 1. what the last successful switch noted down, if the system it made is still the one that runs;
+//! 2. `configurationRevision` of the system that runs;
+//! 3. HEAD of the checkout, for want of better.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use super::git::head_commit;
+use super::program;
+use crate::files;
+
+/// File in the jobs' folder that the supervisor of a successful switch replaces.
+pub const DEPLOYED_FILE: &str = "deployed.json";
+
+/// Length of a generation as it is shown. T02 shows seven, as git does.
+pub const SHOWN: usize = 7;
+
+/// Longest [`DEPLOYED_FILE`] read, in bytes. It holds a path and a hash.
+const MAX_DEPLOYED: u64 = 16 * 1024;
+
+/// The program of the running system that knows its revision, below the system's link.
+const VERSION_PROGRAM: &str =
+    if cfg!(target_os = "macos") { "sw/bin/darwin-version" } else { "sw/bin/nixos-version" };
+
+/// What [`DEPLOYED_FILE`] holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// What the link to the running system pointed to right after the switch.
+    pub system: PathBuf,
+    /// Full hash of the commit it was made from.
+    pub commit: String,
+}
+
+/// What a quick look can say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The generation, shortened.
+    Known(String),
+    /// The running system has not been asked yet; [`Generation::ask`] does.
+    MustAsk,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Finds the generation and remembers what the system answered.
+#[derive(Debug)]
+pub(super) struct Generation {
+    jobs_dir: PathBuf,
+    current_system: PathBuf,
+    repo: Option<PathBuf>,
+    asked: Option<Asked>,
+}
+
+/// An answer, good for as long as the same system runs.
+#[derive(Debug)]
+struct Asked {
+    system: PathBuf,
+    revision: Option<String>,
+    /// The program did not answer in time: asking again may help.
+    in_vain: bool,
+}
+
+impl Generation {
+    pub(super) fn new(jobs_dir: PathBuf, current_system: PathBuf, repo: Option<PathBuf>) -> Self {
+        Self { jobs_dir, current_system, repo, asked: None }
+    }
+
+    /// Reads small files only.
+    ///
+    /// While the system is still to be asked, HEAD is not given out in its place: it would be a
+    /// wrong answer for some milliseconds rather than none.
+    pub(super) fn look(&self) -> Look {
+        let system = std::fs::read_link(&self.current_system).ok();
+        if let Some(system) = &system {
+            if let Some(commit) = self.deployed(system) {
+                return Look::Known(commit);
+            }
+            match self.asked.as_ref().filter(|asked| asked.system == *system) {
+                Some(Asked { revision: Some(revision), .. }) => return Look::Known(revision.clone()),
+                Some(Asked { revision: None, .. }) => {}
+                None => return Look::MustAsk,
+            }
+        }
+        let head = self.repo.as_deref().and_then(head_commit);
+        head.as_deref().and_then(short).map_or(Look::Unknown, Look::Known)
+    }
+
+    fn deployed(&self, system: &Path) -> Option<String> {
+        let bytes = files::read(&self.jobs_dir.join(DEPLOYED_FILE), MAX_DEPLOYED).ok()?;
+        let deployed: Deployed = serde_json::from_slice(&bytes).ok()?;
+        (deployed.system == system).then(|| short(&deployed.commit)).flatten()
+    }
+
+    /// Runs the system's version program, which takes a moment, and remembers the answer. A system
+    /// without the program, or one that does not know its revision, is asked only once.
+    pub(super) fn ask(&mut self) {
+        let Ok(system) = std::fs::read_link(&self.current_system) else { return };
+        let own = self.current_system.join(VERSION_PROGRAM);
+        // A link that hangs in the air has no programs, but PATH may.
+        let named = Path::new(VERSION_PROGRAM).file_name().map(PathBuf::from).unwrap_or_default();
+        let program = if own.exists() { own } else { named };
+        let (revision, in_vain) = match program::output(&program, &["--json"]) {
+            Ok(output) => (revision(&output), false),
+            Err(error) => {
+                tracing::debug!(program = %program.display(), %error, "The system does not tell its revision.");
+                (None, error.is_timeout())
+            }
+        };
+        self.asked = Some(Asked { system, revision, in_vain });
+    }
+
+    /// Forgets an answer that never came, so that the next look asks again.
+    pub(super) fn forgive(&mut self) {
+        self.asked.take_if(|asked| asked.in_vain);
+    }
+}
+
+/// `configurationRevision`, shortened.
+fn revision(output: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        configuration_revision: Option<String>,
+    }
+    let version: Version = serde_json::from_slice(output).ok()?;
+    short(&version.configuration_revision?)
+}
+
+/// The first [`SHOWN`] digits of a hash; none if it is no hash.
+fn short(commit: &str) -> Option<String> {
+    let digits = commit.get(..SHOWN)?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| digits.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests;

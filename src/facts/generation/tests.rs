@@ -1,0 +1,126 @@
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use super::*;
+
+const HEAD: &str = "aaaaaaa0000000000000000000000000000000aa";
+
+/// A host whose `/run/current-system` is `<folder>/current`.
+struct Host {
+    folder: tempfile::TempDir,
+    generation: Generation,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let below = |name: &str| folder.path().join(name);
+        fs::create_dir_all(below("repo/.git")).unwrap();
+        fs::create_dir_all(below("jobs")).unwrap();
+        fs::write(below("repo/.git/HEAD"), HEAD).unwrap();
+        let generation = Generation::new(below("jobs"), below("current"), Some(below("repo")));
+        Self { folder, generation }
+    }
+
+    fn below(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Makes a system, with a version program if `script` says what it does, and lets it run.
+    fn switch(&self, name: &str, script: Option<&str>) {
+        let bin = self.below(name).join("sw/bin");
+        fs::create_dir_all(&bin).unwrap();
+        let script = format!(
+            "#!/bin/sh\necho x >> {}\n{}\n",
+            self.below("runs").display(),
+            script.unwrap_or("exit 1")
+        );
+        let program = self.below(name).join(VERSION_PROGRAM);
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let link = self.below("current");
+        if link.is_symlink() {
+            fs::remove_file(&link).unwrap();
+        }
+        std::os::unix::fs::symlink(self.below(name), link).unwrap();
+    }
+
+    fn note_down(&self, system: &str, commit: &str) {
+        let deployed = Deployed { system: self.below(system), commit: commit.to_owned() };
+        fs::write(self.below("jobs").join(DEPLOYED_FILE), serde_json::to_vec(&deployed).unwrap()).unwrap();
+    }
+
+    fn runs(&self) -> usize {
+        fs::read_to_string(self.below("runs")).map_or(0, |text| text.lines().count())
+    }
+
+    /// What a look and, where needed, a question come to.
+    fn found(&mut self) -> Look {
+        if self.generation.look() == Look::MustAsk {
+            self.generation.ask();
+        }
+        self.generation.look()
+    }
+}
+
+fn known(commit: &str) -> Look {
+    Look::Known(commit.to_owned())
+}
+
+#[test]
+fn the_noted_commit_counts_while_its_system_runs() {
+    let mut host = Host::new();
+    host.switch("one", Some(r#"echo '{"configurationRevision":"ccccccc1"}'"#));
+    host.note_down("one", "bbbbbbb0000000000000000000000000000000bb");
+    assert_eq!(host.found(), known("bbbbbbb"));
+    assert_eq!(host.runs(), 0, "nobody need be asked");
+    host.switch("two", Some(r#"echo '{"configurationRevision":"ddddddd1"}'"#));
+    assert_eq!(host.found(), known("ddddddd"), "somebody else has switched");
+}
+
+#[test]
+fn a_system_is_asked_once_and_the_next_one_again() {
+    let mut host = Host::new();
+    host.switch("one", Some(r#"echo '{"nixosVersion":"26.05","configurationRevision":"CCCCCCC1-dirty"}'"#));
+    assert_eq!(host.generation.look(), Look::MustAsk, "HEAD is no answer while the system can be asked");
+    for _ in 0..3 {
+        assert_eq!(host.found(), known("ccccccc"));
+    }
+    assert_eq!(host.runs(), 1);
+    host.switch("two", Some(r#"echo '{"configurationRevision":"ddddddd1"}'"#));
+    assert_eq!(host.found(), known("ddddddd"));
+    assert_eq!(host.runs(), 2);
+}
+
+#[test]
+fn head_is_the_last_resort() {
+    let mut host = Host::new();
+    assert_eq!(host.found(), known("aaaaaaa"), "not NixOS");
+    for (name, script) in [
+        ("no-revision", "echo '{\"nixosVersion\":\"26.05\"}'"),
+        ("null", "echo '{\"configurationRevision\":null}'"),
+        ("words", "echo '{\"configurationRevision\":\"unknown\"}'"),
+        ("letters", "echo '{\"configurationRevision\":\"größer!!\"}'"),
+        ("garbage", "echo garbage"),
+        ("failing", "exit 3"),
+    ] {
+        host.switch(name, Some(script));
+        assert_eq!(host.found(), known("aaaaaaa"), "{name}");
+        host.note_down(name, "not a commit");
+        assert_eq!(host.found(), known("aaaaaaa"), "{name}");
+    }
+    fs::remove_file(host.below("repo/.git/HEAD")).unwrap();
+    assert_eq!(host.found(), Look::Unknown);
+}
+
+#[test]
+fn a_note_that_cannot_be_read_is_no_note() {
+    let mut host = Host::new();
+    host.switch("one", None);
+    let note = host.below("jobs").join(DEPLOYED_FILE);
+    for content in ["", "{", "[]", "{\"system\":5,\"commit\":\"bbbbbbb\"}"] {
+        fs::write(&note, content).unwrap();
+        assert_eq!(host.found(), known("aaaaaaa"), "{content:?}");
+    }
+    fs::write(&note, vec![b' '; 1024 * 1024]).unwrap();
+    assert_eq!(host.found(), known("aaaaaaa"));
+}

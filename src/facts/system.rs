@@ -1,0 +1,42 @@
+//! Which nixpkgs, which release, which boot.
+
+use std::path::Path;
+
+use crate::files;
+
+/// Longest file read, in bytes. The longest of them, os-release, has a few hundred.
+const MAX_FILE: u64 = 16 * 1024;
+
+/// Longest value passed on, in bytes: what is longer is not a version.
+const MAX_VALUE: usize = 256;
+
+/// Version of the running system, such as `24.11.20241201.abc1234` (T02), from the file that NixOS
+/// puts into each system.
+pub fn nixpkgs_version(current_system: &Path) -> Option<String> {
+    value(text(&current_system.join("nixos-version"))?.lines().next()?)
+}
+
+/// `VERSION_ID` of os-release(5).
+pub fn os_version(os_release: &Path) -> Option<String> {
+    let text = text(os_release)?;
+    // The last one counts, as for a shell that reads the file.
+    let given = text.lines().rev().find_map(|line| line.trim().strip_prefix("VERSION_ID="))?;
+    let quoted = |quote: char| given.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    value(quoted('"').or_else(|| quoted('\'')).unwrap_or(given))
+}
+
+/// Identity of this boot, a UUID that the kernel makes.
+pub fn boot_id(proc: &Path) -> Option<String> {
+    value(&text(&proc.join("sys/kernel/random/boot_id"))?)
+}
+
+fn text(path: &Path) -> Option<String> {
+    String::from_utf8(files::read(path, MAX_FILE).ok()?).ok()
+}
+
+/// One short line that says something.
+fn value(text: &str) -> Option<String> {
+    let text = text.trim();
+    let fits = !text.is_empty() && text.len() <= MAX_VALUE && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+}

@@ -1,0 +1,181 @@
+use std::{cell::RefCell, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
+
+use super::*;
+use crate::config::{self, Config, Source};
+
+/// Longest wait for something that should take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A host with everything below one folder.
+fn host(folder: &Path) -> config::Host {
+    let below = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let environment: BTreeMap<String, String> = [
+        ("NIXFLEET_URL", "ws://localhost".to_owned()),
+        ("NIXFLEET_TOKEN", "t".to_owned()),
+        ("NIXFLEET_HOSTNAME", "web-1".to_owned()),
+        ("NIXFLEET_STATE_DIR", below("state")),
+        ("NIXFLEET_REPO_DIR", below("repo")),
+        ("NIXFLEET_PATHS__PROC", below("proc")),
+        ("NIXFLEET_PATHS__CURRENT_SYSTEM", below("current-system")),
+        ("NIXFLEET_PATHS__OS_RELEASE", below("os-release")),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    write(folder, "agent.toml", "");
+    Config::load(&Source { file: Some(folder.join("agent.toml")), environment }).unwrap().host
+}
+
+fn write(folder: &Path, name: &str, content: &str) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// A NixOS host that does not know its revision, with a checkout.
+fn fill(folder: &Path) {
+    write(folder, "system/nixos-version", "26.05.20260714.7beb50e\n");
+    fs::create_dir_all(folder.join("system/sw/bin")).unwrap();
+    symlink("/bin/false", folder.join("system/sw/bin/nixos-version")).unwrap();
+    symlink(folder.join("system"), folder.join("current-system")).unwrap();
+    write(folder, "os-release", "NAME=NixOS\nVERSION_ID=\"26.05\"\n");
+    write(folder, "proc/sys/kernel/random/boot_id", "11111111-2222-3333-4444-555555555555\n");
+    write(folder, "repo/.git/HEAD", "1d91f2b4c0ffee00000000000000000000000001\n");
+    write(folder, "repo/flake.lock", "{}");
+}
+
+#[test]
+fn nothing_known_is_unknown_and_not_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut looker = Looker::new(&host(folder.path()));
+    looker.look(|_| {});
+    assert_eq!(looker.facts.generation, UNKNOWN);
+    assert_eq!(looker.facts.nixpkgs_version, UNKNOWN);
+    assert_eq!(looker.facts, Facts::default());
+}
+
+#[test]
+fn everything_there_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut looker = Looker::new(&host(folder.path()));
+    looker.look(|_| {});
+    assert_eq!(
+        looker.facts,
+        Facts {
+            generation: "1d91f2b".to_owned(),
+            nixpkgs_version: "26.05.20260714.7beb50e".to_owned(),
+            os_version: "26.05".to_owned(),
+            lock_hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned(),
+            boot_id: Some("11111111-2222-3333-4444-555555555555".to_owned()),
+            ..Facts::default()
+        }
+    );
+}
+
+#[test]
+fn what_is_known_stays_known_when_its_source_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut looker = Looker::new(&host(folder.path()));
+    looker.look(|_| {});
+    let before = looker.facts.clone();
+    for gone in ["repo", "system", "proc"] {
+        fs::remove_dir_all(folder.path().join(gone)).unwrap();
+    }
+    for gone in ["current-system", "os-release"] {
+        fs::remove_file(folder.path().join(gone)).unwrap();
+    }
+    looker.look(|_| {});
+    assert_eq!(looker.facts, before);
+}
+
+#[test]
+fn quick_facts_are_published_before_slow_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut looker = Looker::new(&host(folder.path()));
+    let published = RefCell::new(Vec::new());
+    let publish = |facts: &Facts| published.borrow_mut().push(facts.clone());
+    looker.look(publish);
+    looker.hash_once(publish);
+    let published = published.borrow();
+    assert_eq!(published[0].nixpkgs_version, "26.05.20260714.7beb50e");
+    assert_eq!((published[0].generation.as_str(), published[0].lock_hash.as_str()), (UNKNOWN, ""));
+    assert_eq!(published[2].generation, "1d91f2b");
+    let last = published.last().unwrap();
+    assert!(published[published.len() - 2].binary_hash.is_empty() && last.binary_hash.len() == 64);
+}
+
+#[test]
+fn the_setting_wins_over_the_systems_version() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut host = host(folder.path());
+    host.nixpkgs_version = Some("mine".to_owned());
+    let mut looker = Looker::new(&host);
+    assert_eq!(looker.facts.nixpkgs_version, "mine");
+    looker.look(|_| {});
+    assert_eq!(looker.facts.nixpkgs_version, "mine");
+}
+
+#[tokio::test]
+async fn a_look_that_is_asked_for_comes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let facts = spawn(&host(folder.path()));
+    let looked =
+        async |facts: &FactsHandle| tokio::time::timeout(PATIENCE, facts.looked()).await.unwrap().unwrap();
+    looked(&facts).await;
+    assert_eq!(facts.newest().generation, "1d91f2b");
+    write(folder.path(), "repo/.git/HEAD", "2222222222222222222222222222222222222222\n");
+    // Far sooner than the next look would come by itself.
+    let begin = std::time::Instant::now();
+    looked(&facts).await;
+    assert!(begin.elapsed() < PERIOD / 2);
+    assert_eq!(facts.newest().generation, "2222222");
+}
+
+#[tokio::test]
+async fn changes_are_published_and_sameness_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let facts = spawn(&host(folder.path()));
+    let mut watch = facts.watch();
+    let hashed = watch.wait_for(|facts| !facts.binary_hash.is_empty());
+    tokio::time::timeout(PATIENCE, hashed).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, facts.looked()).await.unwrap().unwrap();
+    assert!(!watch.has_changed().unwrap());
+    for _ in 0..1000 {
+        facts.refresh();
+    }
+    drop(facts);
+    // The thread ends and takes the sending side with it.
+    tokio::time::timeout(PATIENCE, async { while watch.changed().await.is_ok() {} }).await.unwrap();
+}
+
+#[test]
+fn versions_are_read_as_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for (content, wanted) in [
+        ("VERSION_ID=\"26.05\"\n", Some("26.05")),
+        ("VERSION_ID='12'\nX=1", Some("12")),
+        ("VERSION_ID=12", Some("12")),
+        ("OLD_VERSION_ID=1\nVERSION_ID=2\n", Some("2")),
+        ("VERSION_ID=\"\"", None),
+        ("NAME=Arch", None),
+        ("", None),
+    ] {
+        write(folder.path(), "os-release", content);
+        assert_eq!(system::os_version(&folder.path().join("os-release")).as_deref(), wanted, "{content:?}");
+    }
+    for (content, wanted) in [
+        ("24.11.20241201.abc1234", Some("24.11.20241201.abc1234")),
+        ("24.11\nmore\n", Some("24.11")),
+        ("\n", None),
+        ("a\u{1b}[31mb", None),
+    ] {
+        write(folder.path(), "nixos-version", content);
+        assert_eq!(system::nixpkgs_version(folder.path()).as_deref(), wanted, "{content:?}");
+    }
+}
