@@ -1,0 +1,300 @@
+//! The table of commands: what each name does, and whether it may start now.
+//!
+//! The table is closed. A dashboard chooses a name; what runs is decided here from the
+//! configuration and from what the machine looks like. Nothing in here does any IO.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::{Host, Repo};
+use crate::job::spec::Step;
+use crate::protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest};
+
+#[cfg(test)]
+mod tests;
+
+/// Built-in commands that run as jobs (T03, T09).
+pub const JOBS: &[&str] = &["pull", "switch", "pull-switch", "test", "rollback", "update"];
+
+/// Commands that the agent itself answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// `stop`, and `kill`, which existing dashboards send for it: end the running command.
+    Stop,
+    /// `restart`: a new agent process.
+    Restart,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Runs as a job.
+    Job,
+    /// Done by the agent.
+    Control(Control),
+}
+
+/// Looks a name up.
+pub fn kind(host: &Host, name: &str) -> Option<Kind> {
+    match name {
+        "stop" | "kill" => Some(Kind::Control(Control::Stop)),
+        "restart" => Some(Kind::Control(Control::Restart)),
+        _ if JOBS.contains(&name) || host.commands.contains_key(name) => Some(Kind::Job),
+        _ => None,
+    }
+}
+
+/// Whether a command of this name replaces the running system when it succeeds.
+pub fn deploys(name: &str) -> bool {
+    matches!(name, "switch" | "pull-switch" | "rollback")
+}
+
+/// The running command, as far as admission needs to know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Current<'a> {
+    /// Its name.
+    pub command: &'a str,
+    /// The dashboard's id of it.
+    pub command_id: Option<&'a str>,
+    /// Its process, once there is one.
+    pub pid: Option<u32>,
+}
+
+/// What is to be done with a request.
+#[derive(Debug, PartialEq)]
+pub enum Decision {
+    /// Start a job.
+    Start,
+    /// Tell the dashboard that another command runs.
+    Reject(CommandRejected),
+    /// The running command's own id again: a resend, to be ignored.
+    Duplicate,
+    /// Do it in the agent.
+    Control(Control),
+    /// Not in the table.
+    Unknown,
+}
+
+/// Decides about a request. The only place where "busy" is judged (T02 scenario 7).
+pub fn admit(host: &Host, request: &CommandRequest, current: Option<Current<'_>>) -> Decision {
+    let Some(kind) = kind(host, &request.command) else { return Decision::Unknown };
+    match (kind, current) {
+        // Stopping is what one does with a running command; a rejection would make a dashboard
+        // mark that command as failed.
+        (Kind::Control(Control::Stop), _) => Decision::Control(Control::Stop),
+        (_, Some(current)) if request.id.is_some() && request.id.as_deref() == current.command_id => {
+            Decision::Duplicate
+        }
+        (_, Some(current)) => Decision::Reject(rejection(request, current)),
+        (Kind::Control(control), None) => Decision::Control(control),
+        (Kind::Job, None) => Decision::Start,
+    }
+}
+
+/// The answer to a request while `current` runs.
+pub fn rejection(request: &CommandRequest, current: Current<'_>) -> CommandRejected {
+    CommandRejected {
+        reason: ALREADY_RUNNING.to_owned(),
+        current_command: Some(current.command.to_owned()),
+        current_pid: current.pid,
+        command: Some(request.command.clone()),
+        command_id: request.id.clone(),
+    }
+}
+
+/// What a command does on this machine.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Programs, in order.
+    pub steps: Vec<Step>,
+    /// Folder to make first, readable by its owner alone.
+    pub private_dir: Option<PathBuf>,
+    /// Time after which the command is stopped.
+    pub timeout: Option<Duration>,
+    /// Whether `stop` may end it.
+    pub unstoppable: bool,
+}
+
+/// What the repository's folder looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RepoState {
+    /// Nothing there, or an empty folder.
+    #[default]
+    Missing,
+    /// A git checkout.
+    Git,
+    /// Files that are no checkout.
+    Foreign,
+}
+
+/// What a plan depends on besides the configuration.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The repository's folder.
+    pub repo: RepoState,
+    /// Executable `hosts/<host>/tests/T*.sh` in order.
+    pub test_scripts: Vec<PathBuf>,
+}
+
+/// Why a command cannot be run on this machine.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Not in the table.
+    #[error("unknown command `{0}`")]
+    Unknown(String),
+    /// Needs a repository.
+    #[error("no repository is configured; set NIXFLEET_REPO_URL or NIXFLEET_REPO_DIR")]
+    NoRepo,
+    /// Something else lives in the repository's place.
+    #[error("{} holds files but is not a git checkout; move them away or choose another NIXFLEET_REPO_DIR", .0.display())]
+    Foreign(PathBuf),
+    /// Needs a checkout that is not there.
+    #[error("the repository {} is gone; run `pull` first, or check NIXFLEET_REPO_DIR", .0.display())]
+    NoCheckout(PathBuf),
+}
+
+/// Says what `name` does, given what the machine looks like.
+///
+/// # Errors
+/// [`PlanError`], for people.
+pub fn plan(host: &Host, name: &str, survey: &Survey) -> Result<Plan, PlanError> {
+    if let Some(custom) = host.commands.get(name) {
+        let steps = custom.steps.iter().map(|step| Step {
+            name: step.argv[0].rsplit('/').next().unwrap_or(name).to_owned(),
+            argv: step.argv.clone(),
+            cwd: custom.cwd.clone(),
+            env: custom.env.clone(),
+            activation: step.activation,
+            test: false,
+        });
+        let (steps, timeout) = (steps.collect(), custom.timeout);
+        return Ok(Plan { steps, timeout, unstoppable: !custom.killable, ..Plan::default() });
+    }
+    match name {
+        "pull" => pull(host, survey),
+        "switch" => Ok(Plan { steps: vec![switch(host, checkout(host, survey)?)], ..Plan::default() }),
+        "pull-switch" => {
+            let mut plan = pull(host, survey)?;
+            plan.steps.push(switch(host, repo_dir(&host.repo)?));
+            Ok(plan)
+        }
+        "test" => {
+            let dir = checkout(host, survey)?;
+            Ok(Plan {
+                steps: survey.test_scripts.iter().map(|s| script(s, dir)).collect(),
+                ..Plan::default()
+            })
+        }
+        "rollback" => Ok(Plan { steps: vec![rebuild(host, &["switch", "--rollback"])], ..Plan::default() }),
+        "update" => {
+            let dir = checkout(host, survey)?;
+            let step = Step { cwd: Some(dir.to_owned()), ..step("update", &["nix", "flake", "update"]) };
+            Ok(Plan { steps: vec![step], ..Plan::default() })
+        }
+        _ => Err(PlanError::Unknown(name.to_owned())),
+    }
+}
+
+fn step<S: AsRef<str>>(name: &str, argv: &[S]) -> Step {
+    Step {
+        name: name.to_owned(),
+        argv: argv.iter().map(|arg| arg.as_ref().to_owned()).collect(),
+        cwd: None,
+        env: BTreeMap::new(),
+        activation: false,
+        test: false,
+    }
+}
+
+fn repo_dir(repo: &Repo) -> Result<&Path, PlanError> {
+    repo.dir.as_deref().ok_or(PlanError::NoRepo)
+}
+
+fn checkout<'a>(host: &'a Host, survey: &Survey) -> Result<&'a Path, PlanError> {
+    let dir = repo_dir(&host.repo)?;
+    match survey.repo {
+        // A flake needs no git: a plain folder of files will do.
+        RepoState::Git | RepoState::Foreign => Ok(dir),
+        RepoState::Missing => Err(PlanError::NoCheckout(dir.to_owned())),
+    }
+}
+
+/// Isolated mode (a repository URL is set, T09) owns its clone and makes it equal to the branch;
+/// plain mode pulls in a folder that belongs to somebody else.
+fn pull(host: &Host, survey: &Survey) -> Result<Plan, PlanError> {
+    let dir = repo_dir(&host.repo)?;
+    let git = |name: &str, args: &[&str]| Step {
+        env: git_environment(host),
+        ..step(name, &[&["git", "-C", &dir.to_string_lossy()], args].concat())
+    };
+    let Some(url) = &host.repo.url else {
+        return match survey.repo {
+            RepoState::Git => Ok(Plan { steps: vec![git("pull", &["pull"])], ..Plan::default() }),
+            RepoState::Missing => Err(PlanError::NoCheckout(dir.to_owned())),
+            RepoState::Foreign => Err(PlanError::Foreign(dir.to_owned())),
+        };
+    };
+    let branch = host.repo.branch.as_str();
+    let steps = match survey.repo {
+        RepoState::Foreign => return Err(PlanError::Foreign(dir.to_owned())),
+        RepoState::Missing => vec![git("clone", &["clone", "--branch", branch, "--", url, "."])],
+        RepoState::Git => vec![
+            git("origin", &["remote", "set-url", "origin", url]),
+            git("fetch", &["fetch", "origin", branch]),
+            git("reset", &["reset", "--hard", &format!("origin/{branch}")]),
+            git("clean", &["clean", "-fd"]),
+        ],
+    };
+    Ok(Plan { steps, private_dir: Some(dir.to_owned()), ..Plan::default() })
+}
+
+fn git_environment(host: &Host) -> BTreeMap<String, String> {
+    // Nobody is there to answer a prompt.
+    let mut env = BTreeMap::from([("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned())]);
+    if let Some(key) = &host.repo.ssh_key {
+        let known_hosts = host.state_dir.join("known_hosts");
+        let ssh = format!(
+            "ssh -i {} -o UserKnownHostsFile={} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=accept-new",
+            shell_quoted(key),
+            shell_quoted(&known_hosts),
+        );
+        env.insert("GIT_SSH_COMMAND".to_owned(), ssh);
+    }
+    env
+}
+
+/// git gives `GIT_SSH_COMMAND` to a shell; the paths come from the configuration and may hold spaces.
+fn shell_quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}
+
+fn switch(host: &Host, dir: &Path) -> Step {
+    let target = if host.host_type == "macos" {
+        format!("{}@{}", host.user, host.hostname)
+    } else {
+        host.hostname.clone()
+    };
+    let attribute = host.rebuild.flake_attr.as_deref().unwrap_or(&target);
+    rebuild(host, &["switch", "--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
+}
+
+/// Every way to rebuild: the configured program and arguments hold for all of them.
+fn rebuild(host: &Host, args: &[&str]) -> Step {
+    let default = if host.host_type == "macos" { "home-manager" } else { "nixos-rebuild" };
+    let mut argv = host.rebuild.program.clone().unwrap_or_else(|| vec![default.to_owned()]);
+    argv.extend(args.iter().map(|&arg| arg.to_owned()));
+    argv.extend(host.rebuild.extra_args.iter().cloned());
+    step("switch", &argv)
+}
+
+fn script(path: &Path, dir: &Path) -> Step {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    Step { cwd: Some(dir.to_owned()), test: true, ..step(&name, &[path.to_string_lossy()]) }
+}
+
+/// Every name this agent answers to, for people.
+pub fn names(host: &Host) -> Vec<&str> {
+    let built_in = JOBS.iter().chain(&["stop", "restart"]).copied();
+    built_in.chain(host.commands.keys().map(String::as_str)).collect()
+}

@@ -1,0 +1,350 @@
+//! The table as tables: who is let in, and what each name runs.
+
+use std::fs;
+
+use super::*;
+use crate::config::Source;
+
+const CUSTOM: &str = r#"
+[commands.backup]
+run = ["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"]
+timeout = 600
+cwd = "/srv"
+env = { LANG = "C.UTF-8" }
+
+[commands.deploy-all]
+killable = false
+steps = [["nix", "flake", "update"], { run = ["./activate", "now"], activation = true }]
+"#;
+
+/// A host with these settings, the two commands above and nothing of the machine the test runs on.
+fn host(settings: &[(&str, &str)]) -> Host {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    fs::write(&file, CUSTOM).unwrap();
+    let always = [("NIXFLEET_HOSTNAME", "web-1"), ("NIXFLEET_STATE_DIR", "/state"), ("USER", "alice")];
+    let environment = always.iter().chain(settings);
+    let environment = environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut host = Host::load(&Source { file: Some(file), environment }).unwrap();
+    host.host_type = "nixos";
+    host
+}
+
+fn mac(settings: &[(&str, &str)]) -> Host {
+    Host { host_type: "macos", ..host(settings) }
+}
+
+const PLAIN: (&str, &str) = ("NIXFLEET_REPO_DIR", "/repo");
+const ISOLATED: (&str, &str) = ("NIXFLEET_REPO_URL", "https://git.example.org/fleet.git");
+
+fn survey(repo: RepoState) -> Survey {
+    Survey { repo, test_scripts: Vec::new() }
+}
+
+const GIT: Survey = Survey { repo: RepoState::Git, test_scripts: Vec::new() };
+
+fn argvs(plan: &Plan) -> Vec<Vec<&str>> {
+    plan.steps.iter().map(|step| step.argv.iter().map(String::as_str).collect()).collect()
+}
+
+fn names_of(plan: &Plan) -> Vec<&str> {
+    plan.steps.iter().map(|step| step.name.as_str()).collect()
+}
+
+#[test]
+fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
+    let host = host(&[PLAIN]);
+    let running = |id| Some(Current { command: "switch", command_id: id, pid: Some(12345) });
+    let request =
+        |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
+    let states = [
+        ("idle", None),
+        ("a job without id", running(None)),
+        ("a job with id a", running(Some("a"))),
+        ("a job that has no process yet", Some(Current { command: "switch", command_id: None, pid: None })),
+    ];
+    for (state, current) in states {
+        for id in [None, Some("a"), Some("b")] {
+            let same_id = id == Some("a") && state == "a job with id a";
+            let rejected = |name: &str| {
+                Decision::Reject(CommandRejected {
+                    reason: "command already running".to_owned(),
+                    current_command: Some("switch".to_owned()),
+                    current_pid: current.and_then(|current| current.pid),
+                    command: Some(name.to_owned()),
+                    command_id: id.map(str::to_owned),
+                })
+            };
+            let when_idle = |idle: Decision, name: &str| match current {
+                None => idle,
+                Some(_) if same_id => Decision::Duplicate,
+                Some(_) => rejected(name),
+            };
+            for name in JOBS.iter().copied().chain(["backup", "deploy-all"]) {
+                let decision = admit(&host, &request(name, id), current);
+                assert_eq!(decision, when_idle(Decision::Start, name), "{name} {id:?} during {state}");
+            }
+            let decision = admit(&host, &request("restart", id), current);
+            let expected = when_idle(Decision::Control(Control::Restart), "restart");
+            assert_eq!(decision, expected, "restart {id:?} during {state}");
+            for name in ["stop", "kill"] {
+                let decision = admit(&host, &request(name, id), current);
+                assert_eq!(decision, Decision::Control(Control::Stop), "{name} {id:?} during {state}");
+            }
+            for name in ["", "bump-flake", "force-rebuild", "Pull", "pull ", "../pull", "pull\0", "exec-job"]
+            {
+                let decision = admit(&host, &request(name, id), current);
+                assert_eq!(decision, Decision::Unknown, "{name:?} {id:?} during {state}");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_requests_without_an_id_are_never_the_same_request() {
+    let host = host(&[PLAIN]);
+    let current = Current { command: "pull", command_id: None, pid: Some(7) };
+    let request = CommandRequest { command: "pull".to_owned(), id: None };
+    assert!(matches!(admit(&host, &request, Some(current)), Decision::Reject(_)));
+}
+
+#[test]
+fn the_names_told_to_people_are_those_that_work() {
+    let host = host(&[PLAIN]);
+    let told = names(&host);
+    assert!(told.iter().all(|name| kind(&host, name).is_some()), "{told:?}");
+    assert!(told.contains(&"backup") && told.contains(&"switch") && told.contains(&"stop"), "{told:?}");
+    assert!(JOBS.iter().all(|name| plan(&host, name, &GIT).is_ok()), "every job has a plan");
+}
+
+#[test]
+fn only_what_replaces_the_system_counts_as_a_deployment() {
+    let deploying: Vec<&str> = JOBS.iter().copied().filter(|name| deploys(name)).collect();
+    assert_eq!(deploying, ["switch", "pull-switch", "rollback"]);
+    assert!(!deploys("backup") && !deploys("restart"));
+}
+
+#[test]
+fn a_plain_pull_pulls_in_the_folder_and_touches_nothing_else() {
+    let host = host(&[PLAIN, ("NIXFLEET_BRANCH", "other")]);
+    let plan = plan(&host, "pull", &GIT).unwrap();
+    assert_eq!(argvs(&plan), [["git", "-C", "/repo", "pull"]]);
+    assert_eq!((plan.private_dir, plan.timeout, plan.unstoppable), (None, None, false));
+}
+
+#[test]
+fn an_isolated_pull_makes_the_clone_equal_to_the_branch() {
+    let host = host(&[ISOLATED, ("NIXFLEET_BRANCH", "stable")]);
+    let plan = plan(&host, "pull", &GIT).unwrap();
+    let git = ["git", "-C", "/state/repo"];
+    let expected = [
+        [&git[..], &["remote", "set-url", "origin", ISOLATED.1]].concat(),
+        [&git[..], &["fetch", "origin", "stable"]].concat(),
+        [&git[..], &["reset", "--hard", "origin/stable"]].concat(),
+        [&git[..], &["clean", "-fd"]].concat(),
+    ];
+    assert_eq!(argvs(&plan), expected);
+    assert_eq!(plan.private_dir.as_deref(), Some(Path::new("/state/repo")));
+}
+
+#[test]
+fn an_isolated_pull_clones_what_is_missing_into_a_private_folder() {
+    let host = host(&[ISOLATED, PLAIN]);
+    let plan = plan(&host, "pull", &survey(RepoState::Missing)).unwrap();
+    assert_eq!(argvs(&plan), [["git", "-C", "/repo", "clone", "--branch", "main", "--", ISOLATED.1, "."]]);
+    assert_eq!(plan.private_dir.as_deref(), Some(Path::new("/repo")), "0700 before a secret is in it");
+}
+
+#[test]
+fn git_never_waits_for_a_password_and_nothing_asks_to_trust_any_host() {
+    for (host, repo) in [
+        (host(&[PLAIN]), RepoState::Git),
+        (host(&[ISOLATED]), RepoState::Git),
+        (host(&[ISOLATED]), RepoState::Missing),
+    ] {
+        for step in plan(&host, "pull", &survey(repo)).unwrap().steps {
+            assert_eq!(step.env.get("GIT_TERMINAL_PROMPT").map(String::as_str), Some("0"), "{step:?}");
+            assert!(
+                !step.env.contains_key("GIT_SSH_COMMAND"),
+                "no key, so the user's own settings: {step:?}"
+            );
+            assert!(!step.activation && !step.test);
+        }
+    }
+}
+
+#[test]
+fn a_key_file_is_quoted_for_the_shell_that_git_gives_it_to() {
+    let host = host(&[ISOLATED, ("NIXFLEET_SSH_KEY", "/keys/it's a $(key)")]);
+    for repo in [RepoState::Git, RepoState::Missing] {
+        for step in plan(&host, "pull", &survey(repo)).unwrap().steps {
+            let ssh = &step.env["GIT_SSH_COMMAND"];
+            assert!(ssh.starts_with(r"ssh -i '/keys/it'\''s a $(key)' "), "{ssh}");
+            assert!(ssh.contains("UserKnownHostsFile='/state/known_hosts'"), "{ssh}");
+            assert!(ssh.contains("StrictHostKeyChecking=accept-new"), "{ssh}");
+            assert!(!ssh.contains("StrictHostKeyChecking=no"), "{ssh}");
+        }
+    }
+}
+
+#[test]
+fn a_shell_reads_a_quoted_path_as_the_path() {
+    for path in ["/plain", "/with space", "/it's", "/$(id)`id`\\\"\n*?;&|<>", "/''''"] {
+        let script = format!("printf %s {}", shell_quoted(Path::new(path)));
+        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), path);
+    }
+}
+
+#[test]
+fn a_switch_rebuilds_this_host_from_the_checkout() {
+    let nixos = host(&[PLAIN]);
+    let plan_of = |host: &Host| plan(host, "switch", &GIT).unwrap();
+    assert_eq!(argvs(&plan_of(&nixos)), [["nixos-rebuild", "switch", "--flake", "/repo#web-1"]]);
+    assert_eq!(argvs(&plan_of(&mac(&[PLAIN]))), [["home-manager", "switch", "--flake", "/repo#alice@web-1"]]);
+    let isolated = host(&[ISOLATED]);
+    assert_eq!(argvs(&plan_of(&isolated)), [["nixos-rebuild", "switch", "--flake", "/state/repo#web-1"]]);
+}
+
+#[test]
+fn a_plain_folder_of_files_is_flake_enough_for_a_switch() {
+    let plan = plan(&host(&[PLAIN]), "switch", &survey(RepoState::Foreign)).unwrap();
+    assert_eq!(argvs(&plan), [["nixos-rebuild", "switch", "--flake", "/repo#web-1"]]);
+}
+
+#[test]
+fn the_operator_chooses_the_attribute_the_program_and_more_arguments() {
+    let settings = [
+        PLAIN,
+        ("NIXFLEET_REBUILD__FLAKE_ATTR", "other"),
+        ("NIXFLEET_REBUILD__EXTRA_ARGS", r#"["--impure", "--option", "a b"]"#),
+    ];
+    let more = ["--impure", "--option", "a b"];
+    let switch =
+        |program: &[&'static str]| [[program, &["switch", "--flake", "/repo#other"], &more[..]].concat()];
+    for name in ["switch", "pull-switch"] {
+        let last = |host: &Host| {
+            let mut plan = plan(host, name, &GIT).unwrap();
+            plan.steps.drain(..plan.steps.len() - 1);
+            plan
+        };
+        assert_eq!(argvs(&last(&host(&settings))), switch(&["nixos-rebuild"]), "{name}");
+        assert_eq!(argvs(&last(&mac(&settings))), switch(&["home-manager"]), "{name}");
+        let program = ("NIXFLEET_REBUILD__PROGRAM", r#"["sudo", "-n", "rebuild"]"#);
+        let own = [&settings[..], &[program]].concat();
+        assert_eq!(argvs(&last(&host(&own))), switch(&["sudo", "-n", "rebuild"]), "{name}");
+        assert_eq!(argvs(&last(&mac(&own))), switch(&["sudo", "-n", "rebuild"]), "{name}");
+    }
+}
+
+#[test]
+fn a_rollback_needs_no_repository() {
+    for repo in [RepoState::Missing, RepoState::Foreign, RepoState::Git] {
+        let nixos = plan(&host(&[]), "rollback", &survey(repo)).unwrap();
+        assert_eq!(argvs(&nixos), [["nixos-rebuild", "switch", "--rollback"]]);
+        let mac = plan(&mac(&[]), "rollback", &survey(repo)).unwrap();
+        assert_eq!(argvs(&mac), [["home-manager", "switch", "--rollback"]]);
+    }
+}
+
+#[test]
+fn a_rollback_takes_the_extra_arguments_as_every_rebuild_does() {
+    let host = host(&[("NIXFLEET_REBUILD__EXTRA_ARGS", r#"["--impure"]"#)]);
+    let plan = plan(&host, "rollback", &GIT).unwrap();
+    assert_eq!(argvs(&plan), [["nixos-rebuild", "switch", "--rollback", "--impure"]]);
+}
+
+#[test]
+fn a_pull_switch_is_a_pull_and_then_a_switch() {
+    for (host, repo) in [
+        (host(&[PLAIN]), RepoState::Git),
+        (host(&[ISOLATED]), RepoState::Git),
+        (host(&[ISOLATED]), RepoState::Missing),
+        (mac(&[ISOLATED]), RepoState::Git),
+    ] {
+        let both = plan(&host, "pull-switch", &survey(repo)).unwrap();
+        let pull = plan(&host, "pull", &survey(repo)).unwrap();
+        let switch = plan(&host, "switch", &GIT).unwrap();
+        assert_eq!(both.private_dir, pull.private_dir);
+        assert_eq!(both.steps, [pull.steps, switch.steps].concat());
+    }
+}
+
+#[test]
+fn a_test_runs_each_script_in_the_checkout_and_no_script_is_no_error() {
+    let host = host(&[PLAIN]);
+    let scripts = ["/repo/hosts/web-1/tests/T01 a.sh", "/repo/hosts/web-1/tests/T02.sh"];
+    let survey = Survey { repo: RepoState::Git, test_scripts: scripts.map(PathBuf::from).into() };
+    let plan_of = |survey: &Survey| plan(&host, "test", survey).unwrap();
+    let tests = plan_of(&survey);
+    assert_eq!(argvs(&tests), scripts.map(|script| [script]));
+    assert_eq!(names_of(&tests), ["T01 a.sh", "T02.sh"]);
+    for step in &tests.steps {
+        assert!(step.test && !step.activation);
+        assert_eq!(step.cwd.as_deref(), Some(Path::new("/repo")));
+    }
+    assert!(plan_of(&GIT).steps.is_empty());
+}
+
+#[test]
+fn an_update_runs_in_the_checkout() {
+    let plan = plan(&host(&[PLAIN]), "update", &GIT).unwrap();
+    assert_eq!(argvs(&plan), [["nix", "flake", "update"]]);
+    assert_eq!(plan.steps[0].cwd.as_deref(), Some(Path::new("/repo")));
+}
+
+#[test]
+fn what_needs_a_repository_says_what_is_missing() {
+    let needing = ["pull", "switch", "pull-switch", "test", "update"];
+    for name in needing {
+        let none = plan(&host(&[]), name, &GIT).unwrap_err();
+        assert_eq!(none, PlanError::NoRepo, "{name}");
+        assert!(none.to_string().contains("NIXFLEET_REPO_URL"), "{none}");
+
+        let gone = plan(&host(&[PLAIN]), name, &survey(RepoState::Missing)).unwrap_err();
+        assert_eq!(gone, PlanError::NoCheckout("/repo".into()), "{name}");
+        assert!(gone.to_string().contains("/repo is gone"), "{gone}");
+    }
+    // An isolated checkout that is not there yet is for `pull` to make.
+    for (name, makes_it) in [("pull", true), ("pull-switch", true), ("switch", false), ("test", false)] {
+        let planned = plan(&host(&[ISOLATED]), name, &survey(RepoState::Missing));
+        assert_eq!(planned.is_ok(), makes_it, "{name}");
+    }
+}
+
+#[test]
+fn a_pull_never_touches_files_that_are_no_checkout() {
+    for setting in [PLAIN, ISOLATED] {
+        for name in ["pull", "pull-switch"] {
+            let error = plan(&host(&[setting]), name, &survey(RepoState::Foreign)).unwrap_err();
+            assert!(matches!(error, PlanError::Foreign(_)), "{name}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_command_of_the_operators_own_runs_as_written() {
+    let host = host(&[]);
+    let backup = plan(&host, "backup", &survey(RepoState::Missing)).unwrap();
+    assert_eq!(argvs(&backup), [["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"]], "no shell");
+    assert_eq!(names_of(&backup), ["restic"]);
+    assert_eq!(backup.timeout, Some(Duration::from_secs(600)));
+    assert!(!backup.unstoppable);
+    let step = &backup.steps[0];
+    assert_eq!(step.cwd.as_deref(), Some(Path::new("/srv")));
+    assert_eq!(step.env, BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]));
+    assert!(!step.activation && !step.test);
+
+    let deploy = plan(&host, "deploy-all", &survey(RepoState::Missing)).unwrap();
+    assert_eq!(argvs(&deploy), [&["nix", "flake", "update"][..], &["./activate", "now"]]);
+    assert_eq!(deploy.steps.iter().map(|step| step.activation).collect::<Vec<_>>(), [false, true]);
+    assert_eq!((deploy.timeout, deploy.unstoppable, deploy.private_dir), (None, true, None));
+}
+
+#[test]
+fn a_name_that_is_not_in_the_table_has_no_plan() {
+    for name in ["", "stop", "restart", "bump-flake", "backup2", "../backup"] {
+        let error = plan(&host(&[PLAIN]), name, &GIT).unwrap_err();
+        assert_eq!(error, PlanError::Unknown(name.to_owned()));
+    }
+}
