@@ -1,0 +1,226 @@
+//! The agent's side of jobs: it hands orders in and gets news back, and never waits for a disk.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::follower::{self, Followed, Follower, Live};
+use super::launcher::{LaunchError, Launcher, Urgency};
+use super::record::{Record, Records};
+use super::spec::{JobResult, Outcome};
+use super::{Instance, JobId, JobsDir};
+use crate::error;
+
+/// News that may wait for the agent: one for each order, and there are few orders.
+pub const NEWS: usize = 64;
+
+/// How long an agent that ends waits for its records: within its second for a polite end.
+const LAST_WRITES: Duration = Duration::from_millis(800);
+
+/// Stack of the threads for orders, in bytes.
+const STACK: usize = 256 * 1024;
+
+/// What became of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The job exists and runs.
+    Launched(JobId),
+    /// There is no job; why, for people.
+    NotLaunched(JobId, String),
+    /// The job goes on; why, for people.
+    NotEnded(JobId, String),
+}
+
+/// Takes the agent's orders. No call waits.
+pub trait Desk: fmt::Debug + Send {
+    /// Starts a job and keeps its record; [`News`] follows.
+    fn launch(&self, record: Record);
+    /// Ends a running job; [`News`] follows if that cannot be done.
+    fn end(&self, id: &JobId, urgency: Urgency);
+    /// Follows a job behind entry `after`; `known` is what is known of it until the first look.
+    fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower;
+    /// Keeps a newer record.
+    fn save(&self, record: Record);
+    /// Forgets a job: the dashboard has seen its end.
+    fn forget(&self, id: &JobId);
+}
+
+/// The desk of a real machine.
+pub struct HostDesk {
+    launcher: Arc<dyn Launcher>,
+    jobs: JobsDir,
+    records: Arc<RecordKeeper>,
+    news: mpsc::Sender<News>,
+    boot_id: Option<String>,
+    /// An order of each [`Urgency`] is on its way: a flood of them needs no flood of threads.
+    ending: [Arc<AtomicBool>; 2],
+}
+
+impl fmt::Debug for HostDesk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostDesk")
+            .field("launcher", &self.launcher)
+            .field("jobs", &self.jobs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HostDesk {
+    /// A desk, and where its news arrives.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn open(
+        launcher: Arc<dyn Launcher>,
+        jobs: JobsDir,
+        records: Records,
+        boot_id: Option<String>,
+    ) -> io::Result<(Self, mpsc::Receiver<News>)> {
+        let (news, receiver) = mpsc::channel(NEWS);
+        let records = Arc::new(RecordKeeper { records, queue: Mutex::default(), wake: Condvar::new() });
+        let keeper = Arc::clone(&records);
+        spawn("records", move || keeper.run())?;
+        let ending = Default::default();
+        Ok((Self { launcher, jobs, records, news, boot_id, ending }, receiver))
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
+}
+
+impl Desk for HostDesk {
+    fn launch(&self, record: Record) {
+        let (launcher, records) = (Arc::clone(&self.launcher), Arc::clone(&self.records));
+        let (id, news) = (record.id.clone(), self.news.clone());
+        let order = move || {
+            let id = record.id.clone();
+            let item = match launch(&*launcher, &records.records, record) {
+                Ok(()) => News::Launched(id),
+                Err(message) => News::NotLaunched(id, message),
+            };
+            drop(news.blocking_send(item));
+        };
+        if let Err(err) = spawn("launch", order) {
+            let message = format!("cannot start a thread for the job: {err}");
+            drop(self.news.try_send(News::NotLaunched(id, message)));
+        }
+    }
+
+    fn end(&self, id: &JobId, urgency: Urgency) {
+        let (launcher, dir) = (Arc::clone(&self.launcher), self.jobs.job(id));
+        let (for_order, news) = (id.clone(), self.news.clone());
+        let ending = Arc::clone(&self.ending[usize::from(urgency == Urgency::Kill)]);
+        if ending.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let done = Arc::clone(&ending);
+        let order = move || {
+            let ended = launcher.end(&dir, urgency);
+            done.store(false, Ordering::Relaxed);
+            match ended {
+                // It ended by itself just now: its own status says so.
+                Ok(()) | Err(LaunchError::Ended) => {}
+                Err(err) => drop(news.blocking_send(News::NotEnded(for_order, error::chain(&err)))),
+            }
+        };
+        if let Err(err) = spawn("end", order) {
+            ending.store(false, Ordering::Relaxed);
+            drop(self.news.try_send(News::NotEnded(id.clone(), format!("cannot start a thread: {err}"))));
+        }
+    }
+
+    fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower {
+        follower::follow(&self.jobs, id, after, known, self.boot_id.clone()).unwrap_or_else(|err| {
+            // Out of threads: the job runs on unseen, and its end is told as unknown.
+            let message = format!("cannot follow the job: no thread: {err}");
+            ended(JobResult::without_supervisor(Outcome::Lost, message, after))
+        })
+    }
+
+    fn save(&self, record: Record) {
+        self.records.put(record.id.clone(), Some(record));
+    }
+
+    fn forget(&self, id: &JobId) {
+        self.records.put(id.clone(), None);
+    }
+}
+
+/// A follower with nothing but an end.
+fn ended(result: JobResult) -> Follower {
+    let (_, live) = watch::channel(Live { pid: None, ended: true });
+    let (sender, items) = mpsc::channel(1);
+    drop(sender.try_send(Followed::Ended(Box::new(result))));
+    Follower { live, items }
+}
+
+/// The record is on disk before anything runs: an agent that dies in between finds it again.
+fn launch(launcher: &dyn Launcher, records: &Records, record: Record) -> Result<(), String> {
+    records.save(&record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
+    let instance = Instance { command: record.command, id: record.id };
+    // The record stays after a failure, until a dashboard has read the status that tells of it.
+    launcher.start(&instance).map_err(|err| error::chain(&err))
+}
+
+impl Drop for HostDesk {
+    /// Lets the records that are on their way to the disk get there.
+    fn drop(&mut self) {
+        self.records.wait_until_idle(LAST_WRITES);
+    }
+}
+
+/// Writes records on a thread of its own; only the newest of each job counts.
+struct RecordKeeper {
+    records: Records,
+    queue: Mutex<Queue>,
+    /// There is something to write, or nothing left to write.
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    orders: HashMap<JobId, Option<Record>>,
+    writing: bool,
+}
+
+impl RecordKeeper {
+    fn put(&self, id: JobId, record: Option<Record>) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).orders.insert(id, record);
+        self.wake.notify_all();
+    }
+
+    fn wait_until_idle(&self, limit: Duration) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = |queue: &mut Queue| queue.writing || !queue.orders.is_empty();
+        drop(self.wake.wait_timeout_while(queue, limit, busy));
+    }
+
+    fn run(&self) {
+        loop {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let idle = |queue: &mut Queue| queue.orders.is_empty();
+            let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let orders: Vec<_> = queue.orders.drain().collect();
+            queue.writing = true;
+            drop(queue);
+            for (id, record) in orders {
+                let done = match &record {
+                    Some(record) => self.records.save(record),
+                    None => self.records.forget(&id),
+                };
+                if let Err(err) = done {
+                    tracing::warn!(job = %id, "Cannot keep the job's record up to date, it may be told twice: {err}");
+                }
+            }
+            self.queue.lock().unwrap_or_else(PoisonError::into_inner).writing = false;
+            self.wake.notify_all();
+        }
+    }
+}

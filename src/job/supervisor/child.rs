@@ -1,0 +1,260 @@
+//! One program of a job: its pipes, its end, and how it is stopped.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, wait};
+
+use super::super::journal::{Source, Writer};
+use super::super::lines::{Lines, Piece};
+use super::super::spec::Step;
+use super::stop::{Reason, Stop};
+
+/// Variables that belong to the agent or its supervisor and are no business of a command.
+const PRIVATE_VARIABLES: &[&str] =
+    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// Bytes taken from a pipe at once: what a pipe holds by default.
+const READ: usize = 64 * 1024;
+
+/// How long to read on after the program has ended: a process it left behind may hold the pipe
+/// open for ever.
+const EOF_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The part of a line that goes into a message for people, in characters.
+const QUOTED: usize = 300;
+
+/// How a program ended.
+pub(super) struct End {
+    /// Its exit code, or the signal that ended it.
+    pub(super) code: Result<i32, i32>,
+    /// Whether that was our doing.
+    pub(super) stopped: Option<Reason>,
+    /// The line that says best why it failed, as far as that can be told; may be empty.
+    pub(super) why: String,
+}
+
+/// One output stream of the program.
+struct Pipe<R> {
+    read: Option<R>,
+    source: Source,
+    lines: Lines,
+    notable: Notable,
+}
+
+impl<R: Read + AsFd> Pipe<R> {
+    fn new(read: Option<R>, source: Source) -> Self {
+        Self { read, source, lines: Lines::default(), notable: Notable::default() }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.read.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads once; call when the pipe is readable.
+    fn take(&mut self, buffer: &mut [u8], log: &mut Writer) {
+        let Some(read) = &mut self.read else { return };
+        let count = match read.read(buffer) {
+            Ok(count) => count,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => return,
+            Err(_) => 0,
+        };
+        if count == 0 {
+            return self.close(log);
+        }
+        let (source, notable) = (self.source, &mut self.notable);
+        self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, notable, log));
+    }
+
+    fn close(&mut self, log: &mut Writer) {
+        let (source, notable) = (self.source, &mut self.notable);
+        self.lines.finish(&mut |piece| record(&piece, source, notable, log));
+        self.read = None;
+    }
+}
+
+fn record(piece: &Piece<'_>, source: Source, notable: &mut Notable, log: &mut Writer) {
+    log.line(source, &piece.text, piece.cont);
+    notable.look_at(&piece.text);
+}
+
+/// The lines of a stream that may explain a failure.
+#[derive(Default)]
+struct Notable {
+    /// The first `fatal: ..`: what git adds to it is general advice.
+    fatal: String,
+    /// The last `error: ..`: the deeper ones in a trace of nix come last.
+    error: String,
+    /// The last line that is not empty.
+    last: String,
+}
+
+impl Notable {
+    fn look_at(&mut self, line: &str) {
+        let text = line.trim();
+        if text.is_empty() {
+            return;
+        }
+        let says = |prefix: &str| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+        let slot = if says("fatal: ") && self.fatal.is_empty() {
+            &mut self.fatal
+        } else if says("error: ") {
+            &mut self.error
+        } else {
+            &mut self.last
+        };
+        slot.clear();
+        slot.extend(text.chars().take(QUOTED));
+    }
+
+    fn best(self) -> String {
+        [self.fatal, self.error, self.last].into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+    }
+}
+
+/// A running program.
+pub(super) struct Child {
+    pid: Pid,
+    out: Pipe<ChildStdout>,
+    err: Pipe<ChildStderr>,
+    /// How it ended, and when that was seen.
+    ended: Option<(Result<i32, i32>, Instant)>,
+}
+
+impl Child {
+    /// Starts a step's program in a process group of its own.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub(super) fn spawn(step: &Step) -> io::Result<Self> {
+        let [program, args @ ..] = &step.argv[..] else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the step names no program"));
+        };
+        let mut command = Command::new(program);
+        command.args(args).envs(&step.env).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for name in PRIVATE_VARIABLES {
+            command.env_remove(name);
+        }
+        if let Some(cwd) = &step.cwd {
+            command.current_dir(cwd);
+        }
+        let mut child = command.spawn()?;
+        Ok(Self {
+            pid: Pid::from_child(&child),
+            out: Pipe::new(child.stdout.take(), Source::Stdout),
+            err: Pipe::new(child.stderr.take(), Source::Stderr),
+            ended: None,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Reads until the program has ended, logging all it writes.
+    pub(super) fn run(mut self, activation: bool, stop: &mut Stop, log: &mut Writer) -> End {
+        stop.watch(self.pid);
+        let mut buffer = vec![0; READ];
+        loop {
+            let (out, err) = self.wait(stop);
+            log.tick();
+            if out {
+                self.out.take(&mut buffer, log);
+            }
+            if err {
+                self.err.take(&mut buffer, log);
+            }
+            log.flush();
+            if stop.child_ended() {
+                self.reap();
+            }
+            stop.step(activation, log);
+            if self.ended.is_none() && stop.gave_up() {
+                log.remark(&format!(
+                    "process {} could not be killed and goes on; the job ends without it",
+                    self.pid()
+                ));
+                self.ended = Some((Err(Signal::KILL.as_raw()), Instant::now()));
+            }
+            if let Some((code, at)) = self.ended
+                && (self.read_all() || at.elapsed() >= EOF_PATIENCE)
+                && stop.settled()
+            {
+                self.out.close(log);
+                self.err.close(log);
+                log.flush();
+                let said = self.err.notable.best();
+                let why = if said.is_empty() { self.out.notable.best() } else { said };
+                return End { code, stopped: stop.reason(), why };
+            }
+        }
+    }
+
+    fn read_all(&self) -> bool {
+        self.out.read.is_none() && self.err.read.is_none()
+    }
+
+    /// Waits for anything to do; tells which pipes can be read.
+    fn wait(&self, stop: &Stop) -> (bool, bool) {
+        let mut fds = Vec::with_capacity(5);
+        fds.extend(stop.pipes().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let out =
+            self.out.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
+        let err =
+            self.err.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
+        // Once it has passed it is no reason to wake: only a stop is waited for then.
+        let eof = self.ended.map(|(_, at)| at + EOF_PATIENCE).filter(|at| *at > Instant::now());
+        let wake = [eof, stop.wake_at()].into_iter().flatten().min();
+        let timeout = wake.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
+        // An interruption is a signal, and signals are looked at in any case.
+        poll(&mut fds, timeout.as_ref()).ok();
+        let ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
+        (ready(out), ready(err))
+    }
+
+    /// Collects every process that has ended: the program, and orphans it left to the subreaper.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == self.pid {
+                let code = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Ok(code),
+                    (None, Some(signal)) => Err(signal),
+                    (None, None) => continue,
+                };
+                self.ended = Some((code, Instant::now()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(lines: &[&str], best: &str) {
+        let mut notable = Notable::default();
+        lines.iter().for_each(|line| notable.look_at(line));
+        assert_eq!(notable.best(), best);
+    }
+
+    #[test]
+    fn the_line_that_explains_most_is_quoted() {
+        check(
+            &["fatal: no such repository", "fatal: Could not read", "", "and it exists."],
+            "fatal: no such repository",
+        );
+        check(
+            &["error:", "  while evaluating", "  error: attribute missing", "at x.nix:1"],
+            "error: attribute missing",
+        );
+        check(&["one", "two", "  "], "two");
+        check(&[], "");
+    }
+}
