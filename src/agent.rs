@@ -1,0 +1,231 @@
+//! The agent: it connects, runs a session, waits, and connects again, until it is told to end.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::backoff::Reconnect;
+use crate::config::{Connection, Host};
+use crate::connect::{self, ConnectError};
+use crate::error;
+use crate::heartbeat::Snapshots;
+use crate::job::desk::{Desk, News};
+use crate::protocol::{AgentMessage, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode};
+use crate::service::{self, Watchdog};
+use crate::session::{self, Ended, Summary};
+use crate::work::Work;
+
+/// What the agent keeps from one connection to the next.
+#[derive(Debug)]
+pub struct Agent {
+    /// The machine and its commands.
+    pub host: Host,
+    /// Time between heartbeats.
+    pub interval: Duration,
+    /// The jobs.
+    pub work: Work,
+    /// Takes orders for jobs.
+    pub desk: Box<dyn Desk>,
+    /// What became of the orders.
+    pub news: mpsc::Receiver<News>,
+    /// What heartbeats report.
+    pub snapshots: Snapshots,
+    /// The service manager's watchdog.
+    pub watchdog: Watchdog,
+    reconnect: Reconnect,
+    /// Beats made so far.
+    beats: u64,
+}
+
+/// How the agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to.
+    Shutdown,
+    /// A new process is to take its place.
+    Restart,
+}
+
+impl Agent {
+    /// An agent that has not connected yet.
+    pub fn new(
+        host: Host,
+        interval: Duration,
+        work: Work,
+        desk: Box<dyn Desk>,
+        news: mpsc::Receiver<News>,
+        snapshots: Snapshots,
+    ) -> Self {
+        Self {
+            host,
+            interval,
+            work,
+            desk,
+            news,
+            snapshots,
+            watchdog: Watchdog::from_environment(),
+            reconnect: Reconnect::default(),
+            beats: 0,
+        }
+    }
+
+    /// Who this agent is, for `register`.
+    pub fn registration(&self) -> Register {
+        let facts = self.snapshots.facts();
+        let host = &self.host;
+        Register {
+            hostname: host.hostname.clone(),
+            host_type: host.host_type.to_owned(),
+            agent_version: host.reported_version.clone(),
+            os_version: facts.os_version.clone(),
+            nixpkgs_version: facts.nixpkgs_version.clone(),
+            generation: facts.generation.clone(),
+            heartbeat_interval: self.interval.as_secs(),
+            theme_color: host.theme_color.clone(),
+            location: host.location.clone(),
+            device_type: host.device_type.clone(),
+            repo_url: host.repo.public_url().unwrap_or_default(),
+            repo_dir: host.repo.dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
+            source_commit: facts.source_commit.clone(),
+            store_path: facts.store_path.clone(),
+            binary_hash: facts.binary_hash.clone(),
+            capabilities: vec!["command_id".into(), "resume".into(), CAPABILITY_OUTPUT_BATCH.into()],
+            boot_id: facts.boot_id.clone(),
+            running_job: self.work.current_record().map(|record| RunningJob {
+                id: record.id.to_string(),
+                command: record.command.clone(),
+                started_at: record.accepted_at.clone(),
+            }),
+        }
+    }
+
+    /// Makes the next heartbeat.
+    pub fn beat(&mut self, now: SystemTime) -> String {
+        self.beats += 1;
+        let beat = self.snapshots.beat(self.work.current(), self.beats, now);
+        encode(&AgentMessage::Heartbeat(Box::new(beat)))
+    }
+
+    /// The dashboard accepted the registration: the only proof of success there is.
+    pub fn connected(&mut self) {
+        self.reconnect.registered();
+        service::status("Connected to the dashboard.");
+    }
+
+    /// Takes note of what became of an order; returns why a command could not be stopped.
+    pub fn take_news(&mut self, news: News) -> Option<String> {
+        match news {
+            News::Launched(id) => self.work.launched(&id, &*self.desk),
+            News::NotLaunched(id, why) => {
+                tracing::error!(job = %id, "The command could not be started: {why}");
+                self.work.not_launched(&id, why);
+            }
+            News::NotEnded(id, why) => {
+                tracing::error!(job = %id, "The command could not be stopped: {why}");
+                return Some(why);
+            }
+        }
+        None
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self) {
+        self.work.rewind(&*self.desk);
+    }
+
+    /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
+    pub async fn run(mut self, connection: &Connection, mut shutdown: watch::Receiver<bool>) -> Exit {
+        loop {
+            let attempt = self.attend(&mut shutdown, connect::connect(connection)).await;
+            let delay = match attempt {
+                None => return Exit::Shutdown,
+                Some(Err(err)) => self.after_failure(&err),
+                Some(Ok(socket)) => {
+                    let summary = session::run(socket, &mut self, &mut shutdown).await;
+                    match summary.ended {
+                        Ended::Shutdown => return Exit::Shutdown,
+                        // Somebody who ends the agent meanwhile wants no new one.
+                        Ended::Restart if *shutdown.borrow() => return Exit::Shutdown,
+                        Ended::Restart => return Exit::Restart,
+                        _ => self.after_session(&summary),
+                    }
+                }
+            };
+            if self.attend(&mut shutdown, sleep(delay)).await.is_none() {
+                return Exit::Shutdown;
+            }
+        }
+    }
+
+    /// Waits for something, feeding the watchdog. None: the agent is to end instead.
+    async fn attend<T>(
+        &mut self,
+        shutdown: &mut watch::Receiver<bool>,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::pin!(future);
+        loop {
+            let feeding = self.watchdog.next();
+            tokio::select! {
+                biased;
+                () = session::stop_requested(shutdown) => return None,
+                done = &mut future => return Some(done),
+                // A stop that waits for a launch must not wait for a connection as well.
+                Some(news) = self.news.recv() => drop(self.take_news(news)),
+                () = async { match feeding { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {
+                    self.watchdog.feed(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn after_failure(&mut self, err: &ConnectError) -> Duration {
+        let delay = self.reconnect.after_failure(err.cause(), fastrand::f64())
+            + err.retry_after().unwrap_or_default();
+        let text = error::chain(err);
+        service::status(&format!("Not connected: {text}."));
+        tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
+        delay
+    }
+
+    fn after_session(&mut self, summary: &Summary) -> Duration {
+        let lasted = summary.registered.map(|at| at.elapsed());
+        let closed = matches!(summary.ended, Ended::Closed(_));
+        let delay = self.reconnect.after_session(closed, lasted, fastrand::f64());
+        if let Some(times) = self.reconnect.evicted() {
+            tracing::error!(
+                hostname = self.host.hostname,
+                times,
+                "The dashboard keeps closing the connection right after the registration. Does another agent \
+                 use the same hostname? Set NIXFLEET_HOSTNAME on one of them. Slowing down."
+            );
+        }
+        let text = describe(&summary.ended);
+        service::status(&format!("Connection lost: {text}"));
+        tracing::warn!(retry_in = ?rounded(delay), "Connection lost: {text}");
+        delay
+    }
+}
+
+/// For people: nobody needs the nanoseconds of a random delay.
+fn rounded(delay: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn describe(ended: &Ended) -> String {
+    match ended {
+        Ended::Shutdown | Ended::Restart => "the agent ends.".to_owned(),
+        Ended::Closed(None) => "the dashboard closed it without a reason.".to_owned(),
+        Ended::Closed(Some((code, reason))) if reason.is_empty() => {
+            format!("the dashboard closed it ({code}).")
+        }
+        Ended::Closed(Some((code, reason))) => format!("the dashboard closed it ({code}: {reason})."),
+        Ended::Broken(err) => format!("{}.", error::chain(err)),
+        Ended::Stalled => format!("the dashboard took no data for {:?}.", session::writer::WRITE_DEADLINE),
+        Ended::Silent => format!("nothing was heard from the dashboard for {:?}.", session::SILENCE),
+        Ended::NotRegistered => {
+            format!("the dashboard did not answer the registration within {:?}.", session::REGISTER_DEADLINE)
+        }
+    }
+}

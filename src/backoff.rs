@@ -1,0 +1,172 @@
+//! How long to wait before the next attempt to connect.
+
+use std::time::Duration;
+
+/// The longest envelope (T01).
+pub const CAP: Duration = Duration::from_secs(60);
+
+/// The first envelope after a refusal: asking again soon cannot help, a new token takes a person.
+const FIRST_AFTER_REFUSAL: Duration = Duration::from_secs(4);
+
+/// The delays between attempts: an envelope of 1, 2, 4, .. 60 s (T01), drawn from with full jitter,
+/// so that a fleet whose dashboard restarts does not come back in one second.
+#[derive(Debug, Clone, Default)]
+pub struct Backoff {
+    /// Attempts that failed since the last proof of success.
+    attempts: u32,
+}
+
+/// What ended the last attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The network, or a dashboard that went away.
+    Broken,
+    /// The dashboard does not want this agent: a wrong token, or a twin with the same name.
+    Refused,
+}
+
+impl Backoff {
+    /// The delay before the next attempt; `draw` is random in `0.0..1.0`.
+    pub fn next(&mut self, cause: Cause, draw: f64) -> Duration {
+        let first = match cause {
+            Cause::Broken => Duration::from_secs(1),
+            Cause::Refused => FIRST_AFTER_REFUSAL,
+        };
+        let envelope = first.saturating_mul(1 << self.attempts.min(10)).min(CAP);
+        self.attempts = self.attempts.saturating_add(1);
+        match cause {
+            Cause::Broken => envelope.mul_f64(draw),
+            // Slow is the point here: the lower half is left out.
+            Cause::Refused => envelope.mul_f64(0.5 + draw / 2.0),
+        }
+    }
+
+    fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// Goes to the longest envelope at once.
+    fn exhaust(&mut self) {
+        self.attempts = 10;
+    }
+}
+
+/// A registration that the dashboard takes back so soon was hardly meant.
+const SHORT_LIVED: Duration = Duration::from_secs(5);
+
+/// So many of them in a row mean that something else is wrong: most likely two agents with the
+/// same hostname, which evict each other in turn.
+const SHORT_LIVED_LIMIT: u32 = 3;
+
+/// When to connect again, from what became of the connections before.
+#[derive(Debug, Clone, Default)]
+pub struct Reconnect {
+    backoff: Backoff,
+    /// Registrations in a row that did not last.
+    short_lived: u32,
+}
+
+impl Reconnect {
+    /// The dashboard accepted the registration. Nothing less starts the delays over: a dashboard
+    /// that accepts connections and drops them must not be hammered.
+    pub fn registered(&mut self) {
+        if self.short_lived < SHORT_LIVED_LIMIT {
+            self.backoff.reset();
+        }
+    }
+
+    /// The delay after an attempt that failed.
+    pub fn after_failure(&mut self, cause: Cause, draw: f64) -> Duration {
+        self.backoff.next(cause, draw)
+    }
+
+    /// The delay after a session. `lasted` is how long its registration did, if there was one, and
+    /// `closed` whether the dashboard closed it on purpose.
+    pub fn after_session(&mut self, closed: bool, lasted: Option<Duration>, draw: f64) -> Duration {
+        let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
+        self.short_lived = if evicted { self.short_lived + 1 } else { 0 };
+        if lasted.is_some_and(|time| time >= SHORT_LIVED) {
+            self.backoff.reset();
+        }
+        if self.evicted().is_none() {
+            return self.backoff.next(Cause::Broken, draw);
+        }
+        self.backoff.exhaust();
+        self.backoff.next(Cause::Refused, draw)
+    }
+
+    /// How often in a row the dashboard threw this agent out, once it is too often for chance.
+    pub fn evicted(&self) -> Option<u32> {
+        Some(self.short_lived).filter(|times| *times >= SHORT_LIVED_LIMIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn envelopes(cause: Cause, draw: f64) -> Vec<f64> {
+        let mut backoff = Backoff::default();
+        (0..8).map(|_| backoff.next(cause, draw).as_secs_f64()).collect()
+    }
+
+    #[test]
+    fn the_envelope_doubles_up_to_a_minute() {
+        assert_eq!(envelopes(Cause::Broken, 1.0), [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+        assert_eq!(envelopes(Cause::Refused, 1.0), [4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]);
+        assert_eq!(envelopes(Cause::Refused, 0.0), [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn a_reset_starts_over_and_exhaustion_goes_to_the_end() {
+        let mut backoff = Backoff::default();
+        backoff.next(Cause::Broken, 1.0);
+        backoff.reset();
+        assert_eq!(backoff.next(Cause::Broken, 1.0), Duration::from_secs(1));
+        backoff.exhaust();
+        assert_eq!(backoff.next(Cause::Broken, 1.0), CAP);
+    }
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
+    const SHORT: Option<Duration> = Some(Duration::from_secs(1));
+
+    #[test]
+    fn only_a_registration_starts_the_delays_over() {
+        let mut reconnect = Reconnect::default();
+        let seconds = |delay: Duration| delay.as_secs_f64();
+        assert_eq!(seconds(reconnect.after_failure(Cause::Broken, 1.0)), 1.0);
+        assert_eq!(seconds(reconnect.after_session(true, None, 1.0)), 2.0, "connected, never registered");
+        assert_eq!(seconds(reconnect.after_session(false, None, 1.0)), 4.0);
+        reconnect.registered();
+        assert_eq!(seconds(reconnect.after_session(false, LONG, 1.0)), 1.0);
+    }
+
+    #[test]
+    fn two_agents_that_evict_each_other_slow_down_until_one_stays() {
+        let mut reconnect = Reconnect::default();
+        for turn in 1..=5 {
+            reconnect.registered();
+            let delay = reconnect.after_session(true, SHORT, 1.0);
+            assert_eq!(delay, if turn < 3 { Duration::from_secs(1) } else { CAP }, "turn {turn}");
+            assert_eq!(reconnect.evicted(), (turn >= 3).then_some(turn));
+        }
+        reconnect.registered();
+        reconnect.after_session(false, LONG, 1.0);
+        assert_eq!(reconnect.evicted(), None);
+        reconnect.registered();
+        assert_eq!(reconnect.after_session(true, SHORT, 1.0), Duration::from_secs(1));
+    }
+
+    proptest! {
+        #[test]
+        fn every_delay_is_within_its_envelope(draws in prop::collection::vec(0.0..1.0f64, 1..100)) {
+            let mut backoff = Backoff::default();
+            for (n, draw) in draws.into_iter().enumerate() {
+                let delay = backoff.next(Cause::Broken, draw);
+                prop_assert!(delay <= Duration::from_secs(1 << n.min(6)).min(CAP));
+            }
+        }
+    }
+}

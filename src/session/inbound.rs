@@ -1,0 +1,244 @@
+//! What the dashboard says, and what that means.
+
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use super::proof::Proof;
+use super::schedule::Schedule;
+use super::{Ended, HELD, PID_PATIENCE, Phase, RESTART_PATIENCE, SAVE_INTERVAL, Session};
+use crate::command::{self, Control, Decision};
+use crate::job::JobId;
+use crate::job::launcher::Urgency;
+use crate::job::record::Record;
+use crate::protocol::{
+    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, KillCommand,
+    KillSignal, Registered, Status, StatusKind,
+};
+
+/// The part of a broken message that goes to the log, in characters.
+const PREVIEW: usize = 120;
+
+/// The part of a command's name that is repeated in an answer, in characters.
+const ECHO: usize = 64;
+
+/// The longest id of a request, in bytes: it is kept, and comes back in answers that must fit into
+/// one message.
+const MAX_REQUEST_ID: usize = 256;
+
+impl Session<'_> {
+    pub(super) fn inbound(&mut self, frame: Option<Result<Message, WsError>>, now: Instant) -> Option<Ended> {
+        self.heard = now;
+        match frame {
+            None => return Some(self.ended_by(WsError::ConnectionClosed)),
+            Some(Err(err)) => return Some(self.ended_by(err)),
+            Some(Ok(Message::Text(text))) => self.text(&text, now),
+            Some(Ok(Message::Pong(payload))) => self.pong(&payload, now),
+            Some(Ok(Message::Close(frame))) => {
+                let left = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                return Some(self.ended_as(Ended::Closed(left)));
+            }
+            Some(Ok(Message::Binary(bytes))) => {
+                tracing::warn!(bytes = bytes.len(), "Skipped a binary frame, the protocol has none.");
+            }
+            // The pong to a ping, with its payload, is tungstenite's doing.
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
+        }
+        None
+    }
+
+    fn text(&mut self, text: &str, now: Instant) {
+        let message = match DashboardMessage::decode(text) {
+            Ok(message) => message,
+            Err(DecodeError::UnknownType(kind)) => {
+                let kind: String = kind.chars().take(ECHO).collect();
+                return tracing::debug!(kind, "Ignored a message of an unknown type.");
+            }
+            Err(DecodeError::Malformed(err)) => {
+                let preview: String = text.chars().take(PREVIEW).collect();
+                return tracing::warn!(preview, "Skipped a malformed message: {err}");
+            }
+        };
+        match (message, self.phase) {
+            (DashboardMessage::Registered(registered), Phase::Registering { .. } | Phase::Live(_)) => {
+                self.registered(&registered, now);
+            }
+            (DashboardMessage::Command(request), Phase::Live(_)) => self.command(request, now),
+            (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill),
+            (message, _) => tracing::warn!(?message, "Ignored a message outside a registration."),
+        }
+    }
+
+    fn registered(&mut self, registered: &Registered, now: Instant) {
+        self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
+        if let Phase::Registering { .. } = self.phase {
+            tracing::info!(host_id = registered.host_id, "Registered with the dashboard.");
+            self.registered = Some(now);
+            let mut schedule = Schedule::new(now, self.agent.interval);
+            schedule.take_due(now);
+            self.phase = Phase::Live(schedule);
+            self.agent.connected();
+        }
+        // At once, for a first and for a later registration alike.
+        self.beat();
+    }
+
+    fn command(&mut self, request: CommandRequest, now: Instant) {
+        if let Some(status) = request.id.as_deref().and_then(|id| self.agent.work.ended(id)).cloned() {
+            tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
+            return self.send(&AgentMessage::Status(status));
+        }
+        if request.id.as_ref().is_some_and(|id| id.len() > MAX_REQUEST_ID) {
+            tracing::warn!("Refused a request whose id is too long.");
+            let message = format!("the id of a request has at most {MAX_REQUEST_ID} bytes");
+            return self.refuse(&request.command, message);
+        }
+        if self.restart.is_some() {
+            // The answer to `restart` is out: a second one, or a job, would be one too many.
+            return tracing::info!(command = request.command, "Ignored a command while restarting.");
+        }
+        let current = self.agent.work.current();
+        match command::admit(&self.agent.host, &request, current) {
+            Decision::Start => self.start(request),
+            Decision::Reject(rejected) => {
+                tracing::info!(
+                    command = request.command,
+                    current = rejected.current_command,
+                    "Rejected a command: {}.",
+                    rejected.reason
+                );
+                if rejected.current_pid.is_none() && self.agent.work.starting() && self.held.len() < HELD {
+                    self.held_until.get_or_insert(now + PID_PATIENCE);
+                    self.held.push(request);
+                } else {
+                    self.send(&AgentMessage::CommandRejected(rejected));
+                }
+            }
+            Decision::Duplicate => {
+                tracing::info!(command = request.command, "Ignored a repeat of the running request.")
+            }
+            Decision::Control(Control::Stop) => self.stop(&request.command),
+            Decision::Control(Control::Restart) => self.restart(&request.command, now),
+            Decision::Unknown => {
+                let name: String = request.command.chars().take(ECHO).collect();
+                tracing::warn!(command = name, "Refused an unknown command.");
+                let known = command::names(&self.agent.host).join(", ");
+                self.refuse(&request.command, format!("unknown command; this agent knows: {known}"));
+            }
+        }
+    }
+
+    fn start(&mut self, request: CommandRequest) {
+        let record = Record {
+            id: JobId::generate(),
+            command: request.command,
+            command_id: request.id,
+            accepted_at: crate::job::timestamp(),
+            delivered_seq: 0,
+        };
+        tracing::info!(command = record.command, job = %record.id, "Accepted a command.");
+        self.agent.work.accept(record, &*self.agent.desk);
+    }
+
+    fn stop(&mut self, asked: &str) {
+        if self.agent.work.end(Urgency::Stop, &*self.agent.desk) {
+            tracing::info!("Stopping the running command.");
+        } else {
+            self.refuse(asked, "nothing is running".to_owned());
+        }
+    }
+
+    fn restart(&mut self, asked: &str, now: Instant) {
+        tracing::info!("Restarting on request.");
+        self.send(&AgentMessage::Status(answer(
+            asked,
+            StatusKind::Ok,
+            0,
+            "Restart: the agent is starting again",
+        )));
+        self.ping(Some(Proof::Restart), 0, now);
+        self.restart = Some(now + RESTART_PATIENCE);
+    }
+
+    fn kill_command(&mut self, kill: &KillCommand) {
+        let pid = self.agent.work.current().map(|current| current.pid);
+        let urgency = match kill.signal {
+            KillSignal::Term => Urgency::Stop,
+            KillSignal::Kill => Urgency::Kill,
+        };
+        match pid {
+            None => self.refuse("kill_command", "nothing is running".to_owned()),
+            Some(own) if kill.pid != 0 && own != Some(kill.pid) => {
+                tracing::warn!(
+                    pid = kill.pid,
+                    "Refused to signal a process that is not the running command."
+                );
+                self.refuse("kill_command", format!("process {} is not the running command", kill.pid));
+            }
+            Some(_) => {
+                tracing::info!(?urgency, "Ending the running command.");
+                self.agent.work.end(urgency, &*self.agent.desk);
+            }
+        }
+    }
+
+    /// Answers a request that never becomes a job.
+    pub(super) fn refuse(&mut self, asked: &str, message: String) {
+        let asked: String = asked.chars().take(ECHO).collect();
+        self.send(&AgentMessage::Status(answer(&asked, StatusKind::Error, 1, &message)));
+    }
+
+    /// Sends the rejections that waited for a process id, once there is one or when it takes too long.
+    pub(super) fn release_held(&mut self, overdue: bool) {
+        let current = self.agent.work.current();
+        if !overdue && current.is_some_and(|current| current.pid.is_none()) && self.agent.work.starting() {
+            return;
+        }
+        self.held_until = None;
+        for request in std::mem::take(&mut self.held) {
+            match self.agent.work.current() {
+                Some(current) => {
+                    let rejected = command::rejection(&request, current);
+                    self.send(&AgentMessage::CommandRejected(rejected));
+                }
+                // The other command is over already, but this one was refused, and is told so.
+                None => {
+                    self.refuse(&request.command, format!("{} at the time", crate::protocol::ALREADY_RUNNING))
+                }
+            }
+        }
+    }
+
+    fn pong(&mut self, payload: &[u8], now: Instant) {
+        for proof in self.proofs.pong(payload, now) {
+            match proof {
+                Proof::Lines(id, seq) => {
+                    self.unsaved = self.agent.work.proven_lines(&id, seq);
+                    if now >= self.saved + SAVE_INTERVAL {
+                        self.save_proven(now);
+                    }
+                }
+                Proof::Status(id) => {
+                    self.unsaved = self.unsaved.take().filter(|record| record.id != id);
+                    self.agent.work.proven_status(&id, &*self.agent.desk);
+                }
+                Proof::Restart => self.leave(now, "restart", true),
+            }
+        }
+    }
+}
+
+fn answer(command: &str, status: StatusKind, exit_code: i32, message: &str) -> Status {
+    Status {
+        status,
+        command: command.to_owned(),
+        exit_code,
+        message: message.to_owned(),
+        generation: String::new(),
+        job_id: None,
+        signal: None,
+        outcome: None,
+        duration_ms: None,
+        lines: None,
+        dropped_lines: None,
+    }
+}

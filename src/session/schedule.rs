@@ -1,0 +1,56 @@
+//! When heartbeats are due.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Beats at `start + n x interval`: a late one does not move the next, and after a suspension there
+/// is one beat, not a burst.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    start: Instant,
+    interval: Duration,
+    /// Beats that are over, on time or not.
+    passed: u32,
+}
+
+impl Schedule {
+    /// The first beat is due at `start` itself.
+    pub fn new(start: Instant, interval: Duration) -> Self {
+        Self { start, interval, passed: 0 }
+    }
+
+    /// When the next beat is due.
+    pub fn next(&self) -> Instant {
+        self.start + self.interval * self.passed
+    }
+
+    /// Whether a beat is due; if so, moves on to the first one that lies ahead.
+    pub fn take_due(&mut self, now: Instant) -> bool {
+        if now < self.next() {
+            return false;
+        }
+        let over = now.duration_since(self.start).as_nanos() / self.interval.as_nanos().max(1);
+        self.passed = u32::try_from(over).unwrap_or(u32::MAX).saturating_add(1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn beats_keep_to_the_grid_after_delay_and_suspension() {
+        let start = Instant::now();
+        let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
+        let mut schedule = Schedule::new(start, Duration::from_secs(30));
+        assert!(schedule.take_due(start), "the first one at once");
+        assert!(!schedule.take_due(at(29.9)));
+        assert!(schedule.take_due(at(37.0)), "late");
+        assert_eq!(schedule.next(), at(60.0), "and the next one is not");
+        assert!(schedule.take_due(at(4000.0)), "after a night's sleep");
+        assert!(!schedule.take_due(at(4000.0)), "one beat, no burst");
+        assert_eq!(schedule.next(), at(4020.0));
+    }
+}

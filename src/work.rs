@@ -1,0 +1,238 @@
+//! The jobs this agent accepted, and how much of each the dashboard has been told.
+//!
+//! ```text
+//! accept -> launching -> running -> told (status queued) -> proven (pong) -> forgotten
+//!               '-> failed ----------^
+//! ```
+//!
+//! The newest job occupies the slot until its status has been queued; older ones are only waiting
+//! for the proof that a dashboard has read their end. No state in here outlives what is on disk: a
+//! new agent builds the same list from its records.
+
+use std::collections::VecDeque;
+
+use tokio::sync::watch;
+
+use crate::command::Current;
+use crate::job::JobId;
+use crate::job::desk::Desk;
+use crate::job::follower::{Followed, Follower, Live};
+use crate::job::launcher::Urgency;
+use crate::job::record::Record;
+use crate::job::spec::{JobResult, Outcome};
+use crate::protocol::Status;
+
+#[cfg(test)]
+mod tests;
+
+/// Jobs that may wait for a proof. A dashboard that never answers a ping proves nothing; the
+/// oldest is then forgotten.
+const UNPROVEN: usize = 16;
+
+/// Ended requests whose status is kept for a dashboard that repeats one by its id.
+const REMEMBERED: usize = 16;
+
+#[derive(Debug)]
+enum Phase {
+    /// The order is out; a stop that came meanwhile waits here.
+    Launching(Option<Urgency>),
+    /// There is a job to follow.
+    Following(Follower),
+    /// There is none, for this reason.
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct Job {
+    record: Record,
+    phase: Phase,
+    /// Its status is on its way, in this session.
+    told: bool,
+    /// Its status has been on its way, in any session: it no longer occupies the slot.
+    over: bool,
+}
+
+/// The jobs, oldest first.
+#[derive(Debug, Default)]
+pub struct Work {
+    jobs: VecDeque<Job>,
+    ended: VecDeque<(String, Status)>,
+}
+
+/// Something to tell the dashboard.
+#[derive(Debug)]
+pub struct Item {
+    /// Of this job.
+    pub id: JobId,
+    /// Its command.
+    pub command: String,
+    /// This.
+    pub what: Followed,
+}
+
+impl Work {
+    /// Takes up the jobs of an earlier agent.
+    pub fn resume(records: Vec<Record>, desk: &dyn Desk) -> Self {
+        let jobs = records.into_iter().map(|record| {
+            let phase = Phase::Following(desk.follow(&record.id, record.delivered_seq, Live::default()));
+            Job { record, phase, told: false, over: false }
+        });
+        Self { jobs: jobs.collect(), ended: VecDeque::new() }
+    }
+
+    /// The command that occupies the slot.
+    pub fn current(&self) -> Option<Current<'_>> {
+        let job = self.slot()?;
+        let pid = match &job.phase {
+            Phase::Following(follower) => follower.live.borrow().pid,
+            Phase::Launching(_) | Phase::Failed(_) => None,
+        };
+        Some(Current { command: &job.record.command, command_id: job.record.command_id.as_deref(), pid })
+    }
+
+    /// Waits for the first look at the current command: a picked-up one has a process already.
+    pub async fn looked_at(&self) {
+        if let Some(mut live) = self.live() {
+            live.wait_for(|live| *live != Live::default()).await.map(drop).ok();
+        }
+    }
+
+    /// The record of the command that occupies the slot.
+    pub fn current_record(&self) -> Option<&Record> {
+        self.slot().map(|job| &job.record)
+    }
+
+    fn slot(&self) -> Option<&Job> {
+        self.jobs.back().filter(|job| !job.over)
+    }
+
+    /// Whether the current command may yet get a process id.
+    pub fn starting(&self) -> bool {
+        self.slot().is_some_and(|job| match &job.phase {
+            Phase::Launching(_) => true,
+            Phase::Following(follower) => *follower.live.borrow() == Live::default(),
+            Phase::Failed(_) => false,
+        })
+    }
+
+    /// Occupies the slot and orders the launch.
+    pub fn accept(&mut self, record: Record, desk: &dyn Desk) {
+        if self.jobs.len() >= UNPROVEN
+            && let Some(oldest) = self.jobs.pop_front()
+        {
+            tracing::warn!(job = %oldest.record.id, "The dashboard never proved that it read the end of this job, forgetting it.");
+            desk.forget(&oldest.record.id);
+        }
+        desk.launch(record.clone());
+        self.jobs.push_back(Job { record, phase: Phase::Launching(None), told: false, over: false });
+    }
+
+    /// The order went through: follows the job.
+    pub fn launched(&mut self, id: &JobId, desk: &dyn Desk) {
+        if let Some(job) = self.find(id)
+            && let Phase::Launching(stop) = job.phase
+        {
+            job.phase = Phase::Following(desk.follow(id, job.record.delivered_seq, Live::default()));
+            if let Some(urgency) = stop {
+                desk.end(id, urgency);
+            }
+        }
+    }
+
+    /// The order failed.
+    pub fn not_launched(&mut self, id: &JobId, why: String) {
+        if let Some(job) = self.find(id) {
+            job.phase = Phase::Failed(why);
+        }
+    }
+
+    /// Ends the current command. False: there is none.
+    pub fn end(&mut self, urgency: Urgency, desk: &dyn Desk) -> bool {
+        let Some(job) = self.jobs.back_mut().filter(|job| !job.over) else { return false };
+        match &mut job.phase {
+            Phase::Launching(stop) => *stop = Some(urgency),
+            Phase::Following(_) => desk.end(&job.record.id, urgency),
+            Phase::Failed(_) => {}
+        }
+        true
+    }
+
+    fn find(&mut self, id: &JobId) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|job| job.record.id == *id)
+    }
+
+    /// Waits for the next thing to tell, job by job in their order.
+    ///
+    /// Cancel-safe: an item is taken out of its channel and returned in one step.
+    pub async fn next(&mut self) -> Item {
+        // Behind a job that is still being launched nothing can be, it is the newest.
+        let Some(job) = self.jobs.iter_mut().find(|job| !job.told) else {
+            return std::future::pending().await;
+        };
+        let (id, command) = (job.record.id.clone(), job.record.command.clone());
+        let what = match &mut job.phase {
+            Phase::Launching(_) => std::future::pending().await,
+            Phase::Failed(why) => {
+                Followed::Ended(Box::new(JobResult::without_supervisor(Outcome::NotStarted, why.clone(), 0)))
+            }
+            Phase::Following(follower) => follower.items.recv().await.unwrap_or_else(|| {
+                // Its thread is gone without an end, which only a bug can do.
+                let why = "the agent lost track of this job".to_owned();
+                let result = JobResult::without_supervisor(Outcome::Lost, why, job.record.delivered_seq);
+                Followed::Ended(Box::new(result))
+            }),
+        };
+        Item { id, command, what }
+    }
+
+    /// What runs, of the current job, to wait for changes of it.
+    pub fn live(&self) -> Option<watch::Receiver<Live>> {
+        match &self.slot()?.phase {
+            Phase::Following(follower) => Some(follower.live.clone()),
+            Phase::Launching(_) | Phase::Failed(_) => None,
+        }
+    }
+
+    /// The status of a job has been queued.
+    pub fn told(&mut self, id: &JobId, status: &Status) {
+        let Some(job) = self.find(id) else { return };
+        job.told = true;
+        job.over = true;
+        let Some(command_id) = job.record.command_id.clone() else { return };
+        self.ended.retain(|(id, _)| *id != command_id);
+        self.ended.push_back((command_id, status.clone()));
+        if self.ended.len() > REMEMBERED {
+            self.ended.pop_front();
+        }
+    }
+
+    /// The status that ended the request with this id, if it was told.
+    pub fn ended(&self, command_id: &str) -> Option<&Status> {
+        self.ended.iter().find(|(id, _)| id == command_id).map(|(_, status)| status)
+    }
+
+    /// A dashboard has read the entries up to `seq`; returns the record to keep.
+    pub fn proven_lines(&mut self, id: &JobId, seq: u64) -> Option<Record> {
+        let job = self.find(id)?;
+        job.record.delivered_seq = job.record.delivered_seq.max(seq);
+        Some(job.record.clone())
+    }
+
+    /// A dashboard has read the status: the job is history.
+    pub fn proven_status(&mut self, id: &JobId, desk: &dyn Desk) {
+        self.jobs.retain(|job| job.record.id != *id);
+        desk.forget(id);
+    }
+
+    /// The connection is gone: whatever has no proof will be told again.
+    pub fn rewind(&mut self, desk: &dyn Desk) {
+        for job in &mut self.jobs {
+            job.told = false;
+            if let Phase::Following(follower) = &mut job.phase {
+                // The first beat of the next connection must not have to wait for a look.
+                let known = *follower.live.borrow();
+                *follower = desk.follow(&job.record.id, job.record.delivered_seq, known);
+            }
+        }
+    }
+}
