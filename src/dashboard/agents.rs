@@ -1,0 +1,380 @@
+//! Agents' sockets: who may connect, and one task for each that reads and writes until it ends.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        ConnectInfo, State,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at},
+};
+use tokio_tungstenite::tungstenite;
+use tracing::{debug, info, warn};
+
+use crate::protocol::{
+    AgentMessage, CAPABILITY_OUTPUT_BATCH, DashboardMessage, DecodeError, Register, Registered, encode,
+};
+
+use super::{
+    Lifetime, Shared,
+    api::{AppState, failure, is_foreign_origin},
+    host::{Link, Outgoing},
+    hub::{Moment, Registration},
+    wire::{Peer, Switches},
+};
+
+/// Read buffer of each socket. Agents send a few hundred bytes at a time, and the library's 128 KiB
+/// for each would be most of what an agent costs.
+pub(super) const READ_BUFFER: usize = 8 * 1024;
+
+/// Frames are collected up to this many bytes before they are written, so that `send_many` is one write.
+pub(super) const WRITE_BUFFER: usize = 64 * 1024;
+
+/// Upper bound of what waits for a socket; above the longest frame that can be sent.
+pub(super) const MAX_WRITE_BUFFER: usize = super::handle::MAX_SENT_FRAME + 1024 * 1024;
+
+/// The longest message taken from an agent: the limit of existing dashboards, which close with 1009.
+const MAX_MESSAGE: usize = 512 * 1024;
+
+/// Sends that may wait for one agent: enough for a burst of a thousand commands.
+const QUEUE: usize = 1024;
+
+/// Between pings, as existing dashboards do it.
+const PING_INTERVAL: Duration = Duration::from_secs(54);
+
+/// Silence after which a socket is cut, as existing dashboards do it.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Time for the first `register`.
+const REGISTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Time for one write. A peer that takes nothing for so long has gone.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Time for the peer to answer a close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The same when the dashboard ends: whoever waits for `serve` should not wait for a stuck agent.
+const LEAVE_LIMIT: Duration = Duration::from_millis(250);
+
+/// The longest reason of a close frame (RFC 6455, 5.5: 125 bytes with the code).
+const MAX_REASON: usize = 123;
+
+/// `GET /ws`.
+pub(super) async fn connect(
+    State(state): State<AppState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let shared = Arc::clone(&state.shared);
+    if let Some(refusal) = shared.faults.borrow().refuse_auth.clone() {
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let mut response = failure(status, "refused on request").into_response();
+        if let Some(seconds) = refusal.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        return response;
+    }
+    let presented = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !presented.strip_prefix(b"Bearer ").is_some_and(|token| shared.token_matches(token)) {
+        info!(peer = %peer.address, "an agent came with a missing or wrong token");
+        let mut response = failure(StatusCode::UNAUTHORIZED, "missing or wrong token").into_response();
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    if is_foreign_origin(&headers) {
+        return failure(StatusCode::FORBIDDEN, "foreign origin").into_response();
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return rejection.into_response(),
+    };
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
+        .max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
+        .on_upgrade(move |socket| Session::run(shared, peer, socket, state.lifetime))
+}
+
+/// Why a session ends.
+enum Ended {
+    /// The socket is gone, or to be dropped without a word.
+    Gone(&'static str),
+    /// The peer has closed, or the close frame is out: wait for the rest of the handshake.
+    Closing,
+    /// To be closed with this code and reason.
+    Refused(u16, String),
+    /// The same, after a frame that cannot be read: what follows it cannot be read either.
+    Broken(u16, String),
+    /// The dashboard ends.
+    Leaving,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone(why) => f.write_str(why),
+            Self::Closing => f.write_str("closed"),
+            Self::Leaving => f.write_str("the dashboard ends"),
+            Self::Refused(code, reason) | Self::Broken(code, reason) => {
+                write!(f, "closed by us with {code}, {reason}")
+            }
+        }
+    }
+}
+
+/// The reading half's state.
+struct Session {
+    shared: Arc<Shared>,
+    switches: Arc<Switches>,
+    link: Link,
+    /// The hostname, once registered.
+    id: Option<String>,
+}
+
+impl Session {
+    async fn run(shared: Arc<Shared>, peer: Peer, socket: WebSocket, mut lifetime: Lifetime) {
+        peer.switches.frames_begin();
+        let (outgoing, mut queue) = mpsc::channel(QUEUE);
+        let session = shared.apply(|hub, _| hub.next_session());
+        let link = Link { session, outgoing, cut: Arc::new(Notify::new()) };
+        let cut = Arc::clone(&link.cut);
+        let (mut sink, mut stream) = socket.split();
+        let mut reader =
+            Self { shared: Arc::clone(&shared), switches: Arc::clone(&peer.switches), link, id: None };
+        let ended = tokio::select! {
+            biased; // The order in which reasons to end outrank each other.
+            () = cut.notified() => Ended::Gone("cut on request"),
+            () = lifetime.ended() => Ended::Leaving,
+            ended = reader.read(&mut stream) => ended,
+            ended = write(&mut sink, &mut queue) => ended,
+        };
+        if let Some(id) = &reader.id {
+            info!(host = %id, session, why = %ended, "the agent's connection ends");
+            shared.apply(|hub, _| hub.disconnect(id, session));
+        } else {
+            info!(peer = %peer.address, session, why = %ended, "a connection ends without a registration");
+        }
+        let (close, broken, limit) = match ended {
+            Ended::Gone(_) => return,
+            Ended::Closing => (None, false, CLOSE_LIMIT),
+            Ended::Refused(code, reason) => (Some((code, reason)), false, CLOSE_LIMIT),
+            Ended::Broken(code, reason) => (Some((code, reason)), true, CLOSE_LIMIT),
+            Ended::Leaving => (Some((1001, ended.to_string())), false, LEAVE_LIMIT),
+        };
+        // Bounded as a whole: a peer that neither answers nor goes is dropped.
+        let farewell = async {
+            if let Some((code, reason)) = close
+                && sink.send(close_frame(code, reason)).await.is_err()
+            {
+                return;
+            }
+            if broken {
+                peer.switches.discard_input();
+            }
+            while let Some(Ok(_)) = stream.next().await {}
+        };
+        if timeout(limit, farewell).await.is_err() {
+            debug!(session, "the peer did not finish the close in time");
+        }
+    }
+
+    async fn read(&mut self, stream: &mut SplitStream<WebSocket>) -> Ended {
+        let mut faults = self.shared.faults.subscribe();
+        let mut heard = Instant::now();
+        let register_by = heard + REGISTER_LIMIT;
+        loop {
+            let stop_reading = {
+                let faults = faults.borrow_and_update();
+                self.switches.set_drop_pongs(faults.never_pong);
+                faults.stop_reading
+            };
+            if stop_reading {
+                // An error cannot come: the sender is in `shared`.
+                drop(faults.changed().await);
+                // Silence that was not listened to does not count.
+                heard = Instant::now();
+                continue;
+            }
+            let silent_at = heard + SILENCE_LIMIT;
+            let deadline = if self.id.is_some() { silent_at } else { silent_at.min(register_by) };
+            // Both arms may be dropped at any time: a change stays marked, a frame stays in the socket.
+            let frame = tokio::select! {
+                biased;
+                _ = faults.changed() => continue,
+                frame = timeout_at(deadline, stream.next()) => frame,
+            };
+            let message = match frame {
+                Err(_) if self.id.is_none() => return refuse(1008, "no register within 10 s"),
+                Err(_) => return Ended::Gone("silent for 60 s"),
+                Ok(None) => return Ended::Gone("closed without a close frame"),
+                Ok(Some(Err(error))) => return broken(error),
+                Ok(Some(Ok(message))) => message,
+            };
+            heard = Instant::now();
+            match message {
+                Message::Text(text) => {
+                    if let Err(ended) = self.text(&text) {
+                        return ended;
+                    }
+                }
+                Message::Binary(bytes) => self.ignore(bytes.len(), "a binary frame"),
+                // The library has put the pong into its queue.
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Close(_) => return Ended::Closing,
+            }
+        }
+    }
+
+    /// One text frame.
+    fn text(&mut self, text: &str) -> Result<(), Ended> {
+        let message = match AgentMessage::decode(text) {
+            Ok(message) => message,
+            Err(_) if self.id.is_none() => return Err(refuse(1008, "the first message must be register")),
+            Err(DecodeError::UnknownType(kind)) => {
+                self.ignore(text.len(), &format!("a message of unknown type `{kind}`"));
+                return Ok(());
+            }
+            Err(DecodeError::Malformed(error)) => {
+                self.ignore(text.len(), &format!("a malformed message ({error})"));
+                return Ok(());
+            }
+        };
+        match (message, &self.id) {
+            (AgentMessage::Register(facts), _) => self.register(*facts, text.len()),
+            (_, None) => Err(refuse(1008, "the first message must be register")),
+            (message, Some(id)) => {
+                match &message {
+                    AgentMessage::Heartbeat(beat) => {
+                        let pending = beat.pending_command.as_deref().unwrap_or("-");
+                        debug!(host = %id, pending, "heartbeat from {id}");
+                    }
+                    AgentMessage::Status(status) => {
+                        info!(host = %id, command = %status.command, exit_code = status.exit_code, "a command ended");
+                    }
+                    AgentMessage::CommandRejected(_) => info!(host = %id, "the agent rejected a command"),
+                    _ => {}
+                }
+                let session = self.link.session;
+                self.shared.apply(|hub, moment| hub.receive(moment, id, session, text.len(), message));
+                Ok(())
+            }
+        }
+    }
+
+    fn register(&mut self, facts: Register, size: usize) -> Result<(), Ended> {
+        if self.id.as_ref().is_some_and(|id| *id != facts.hostname) {
+            return Err(refuse(1008, "a connection belongs to one hostname"));
+        }
+        let (silent, legacy) = {
+            let faults = self.shared.faults.borrow();
+            (faults.no_registered, faults.no_capabilities)
+        };
+        let id = facts.hostname.clone();
+        let link = &self.link;
+        let registration = self.shared.apply(|hub, moment: Moment| hub.register(moment, link, size, facts));
+        match registration {
+            Registration::Refused(reason) => return Err(refuse(1008, reason)),
+            Registration::Accepted { replaced: None } => {}
+            Registration::Accepted { replaced: Some(old) } => {
+                warn!(host = %id, "a second agent took over this hostname");
+                let reason = "replaced by a newer connection of this hostname".to_owned();
+                if old.outgoing.try_send(Outgoing::Close { code: 1008, reason }).is_err() {
+                    old.cut.notify_one();
+                }
+            }
+        }
+        info!(host = %id, session = self.link.session, "agent registered");
+        if !silent {
+            let capabilities = if legacy { vec![] } else { vec![CAPABILITY_OUTPUT_BATCH.to_owned()] };
+            let answer = DashboardMessage::Registered(Registered { host_id: id.clone(), capabilities });
+            let answer = Outgoing::Frames(vec![encode(&answer).into()]);
+            if self.link.outgoing.try_send(answer).is_err() {
+                return Err(Ended::Gone("its queue is full"));
+            }
+        }
+        self.id = Some(id);
+        Ok(())
+    }
+
+    fn ignore(&self, bytes: usize, what: &str) {
+        let host = self.id.as_deref().unwrap_or("?");
+        warn!(host, bytes, "ignored {what}");
+        self.shared.apply(|hub, _| hub.ignored_frame(host));
+    }
+}
+
+/// Writes what is queued, and pings.
+async fn write(sink: &mut SplitSink<WebSocket, Message>, queue: &mut mpsc::Receiver<Outgoing>) -> Ended {
+    let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Both arms keep what they have when dropped.
+        let outgoing = tokio::select! {
+            biased;
+            _ = pings.tick() => Outgoing::Frames(vec![Message::Ping(axum::body::Bytes::new())]),
+            // The other end is in `Session`, which lives as long as this loop.
+            Some(outgoing) = queue.recv() => outgoing,
+        };
+        let (frames, last) = match outgoing {
+            Outgoing::Frames(frames) => (frames, false),
+            Outgoing::Close { code, reason } => (vec![close_frame(code, reason)], true),
+        };
+        let written = async {
+            for frame in frames {
+                sink.feed(frame).await?;
+            }
+            sink.flush().await
+        };
+        match timeout(WRITE_LIMIT, written).await {
+            Ok(Ok(())) if last => return Ended::Closing,
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ended::Gone("cannot be written to"),
+            Err(_) => return Ended::Gone("took nothing for 30 s"),
+        }
+    }
+}
+
+fn refuse(code: u16, reason: &str) -> Ended {
+    Ended::Refused(code, reason.to_owned())
+}
+
+/// The close that a read error calls for (RFC 6455, 7.4.1).
+fn broken(error: axum::Error) -> Ended {
+    let error = error.into_inner();
+    let code = match error.downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(_)) => 1009,
+        Some(tungstenite::Error::Utf8(_)) => 1007,
+        Some(tungstenite::Error::Protocol(
+            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ))
+        | None => {
+            return Ended::Gone("closed without a close frame");
+        }
+        Some(tungstenite::Error::Protocol(_)) => 1002,
+        Some(_) => return Ended::Gone("the connection broke"),
+    };
+    Ended::Broken(code, error.to_string())
+}
+
+fn close_frame(code: u16, mut reason: String) -> Message {
+    let mut end = reason.len().min(MAX_REASON);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.truncate(end);
+    Message::Close(Some(CloseFrame { code, reason: reason.into() }))
+}
