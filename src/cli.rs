@@ -1,0 +1,277 @@
+//! The command line.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use rustix::fs::{FlockOperation, flock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::agent::{Agent, Exit};
+use crate::config::{self, Config, Connection, Host, Source, TokenSource};
+use crate::error;
+use crate::facts;
+use crate::heartbeat::Snapshots;
+use crate::job::desk::HostDesk;
+use crate::job::launcher::{self, Direct, PREFIX};
+use crate::job::record::Records;
+use crate::job::{Instance, JobsDir, supervisor};
+use crate::service;
+use crate::telemetry;
+use crate::vitals::stasysmo;
+use crate::work::Work;
+
+/// Wrong usage or configuration (`EX_USAGE`).
+const USAGE: u8 = 64;
+
+/// Could not start, or could not run the job.
+const FAILURE: u8 = 1;
+
+/// How long the first connection waits for the first look at the machine, so that the first
+/// heartbeat has it. A look takes a millisecond; a disk that hangs must not keep the agent off.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+
+/// Keeps a NixOS host in touch with its fleet dashboard, also while it rebuilds itself.
+#[derive(Debug, Parser)]
+#[command(name = "nixfleet-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    /// Configuration file; without it /etc/nixfleet/agent.toml is read if it exists
+    #[arg(long, short, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run the agent (the default)
+    Run,
+    /// Check the configuration and exit: 0 if it is good, 64 with one line for each problem
+    CheckConfig,
+    /// Show it all on this machine: a dashboard, an agent and a throw-away repository
+    #[cfg(feature = "mock-dashboard")]
+    Demo(crate::demo::Options),
+    /// Supervise one job; started by the agent
+    #[command(hide = true)]
+    ExecJob {
+        /// `<command>-<job id>`
+        instance: Instance,
+    },
+}
+
+const AFTER_HELP: &str = "\
+The environment is enough to start:
+  NIXFLEET_URL=wss://dash.example/ws NIXFLEET_TOKEN_FILE=/run/token nixfleet-agent
+
+Every setting is a key of the file and a variable: repo.branch is NIXFLEET_REPO__BRANCH.";
+
+/// Runs the program; returns its exit code: 0 when asked to end, 64 for wrong usage or
+/// configuration, 1 when it could not start.
+pub fn main() -> ExitCode {
+    let cli = Cli::try_parse().unwrap_or_else(|err| {
+        // `--help` and `--version` arrive here as well, and are no mistakes.
+        let code = if err.use_stderr() { i32::from(USAGE) } else { 0 };
+        drop(err.print());
+        std::process::exit(code)
+    });
+    let source = Source::new(cli.config, std::env::vars_os()).map_err(|err| usage(&err));
+    let result = source.and_then(|source| match cli.command.unwrap_or(Subcommands::Run) {
+        Subcommands::Run => run(&source),
+        Subcommands::CheckConfig => check_config(&source),
+        #[cfg(feature = "mock-dashboard")]
+        Subcommands::Demo(options) => crate::demo::run(&options).map_err(Failure::Start),
+        Subcommands::ExecJob { instance } => exec_job(&source, &instance),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                drop(writeln!(io::stderr(), "{PREFIX}{line}"));
+            }
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) { USAGE } else { FAILURE })
+        }
+    }
+}
+
+/// Why the program ends early.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Start(String),
+}
+
+fn usage(err: &impl ToString) -> Failure {
+    Failure::Usage(err.to_string())
+}
+
+fn check_config(source: &Source) -> Result<(), Failure> {
+    let config = Config::load(source).map_err(|err| usage(&err))?;
+    for warning in config::warnings(source).into_iter().chain(missing_files(&config.connection)) {
+        drop(writeln!(io::stderr(), "{PREFIX}warning: {warning}"));
+    }
+    let Config { connection, host } = config;
+    drop(writeln!(
+        io::stdout(),
+        "The configuration is good: {} reports to {} every {} s.",
+        host.hostname,
+        connection.url,
+        connection.interval.as_secs()
+    ));
+    Ok(())
+}
+
+/// Not an error: a configuration is checked where it is built as well, and the files are elsewhere.
+fn missing_files(connection: &Connection) -> Vec<String> {
+    let token = match &connection.token {
+        TokenSource::File(path) => Some(("token_file", path)),
+        TokenSource::Environment(_) => None,
+    };
+    let named = token.into_iter().chain(connection.ca_file.as_ref().map(|path| ("ca_file", path)));
+    named
+        .filter(|(_, path)| !path.exists())
+        .map(|(key, path)| format!("{key}: {} does not exist on this machine", path.display()))
+        .collect()
+}
+
+fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
+    let host = Host::load(source).map_err(|err| usage(&err))?;
+    let ready = || {
+        // Nobody may be listening any more, which does not concern the job.
+        drop(writeln!(io::stdout(), "{}", launcher::READY).and_then(|()| io::stdout().flush()));
+        service::ready();
+    };
+    supervisor::run(&host, instance, ready).map_err(|err| Failure::Start(error::chain(&err)))
+}
+
+fn run(source: &Source) -> Result<(), Failure> {
+    let config = Config::load(source).map_err(|err| usage(&err))?;
+    let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
+    for warning in config::warnings(source) {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Name resolution and certificates for one connection at a time.
+        .max_blocking_threads(4)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .map_err(|err| Failure::Start(format!("cannot start the runtime: {err}")))?;
+    let exit = runtime.block_on(serve(config, source.file.clone()));
+    // Whatever still hangs in a read is not waited for.
+    runtime.shutdown_background();
+    let exit = exit?;
+    tracing::info!("Ended.");
+    drop(log);
+    match exit {
+        Exit::Restart if !service::supervised() => Err(replace_process()),
+        Exit::Shutdown | Exit::Restart => Ok(()),
+    }
+}
+
+/// Without a service manager, the agent itself has to see to it that there is one again.
+fn replace_process() -> Failure {
+    let program = installed_program();
+    let err = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    Failure::Start(format!("cannot restart {}: {err}", program.display()))
+}
+
+/// What is installed where this program was: the new one after an upgrade.
+fn installed_program() -> PathBuf {
+    let Ok(path) = std::env::current_exe() else { return own_program() };
+    // Linux marks a file that was replaced.
+    let text = path.to_string_lossy();
+    let original = PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text));
+    if original.exists() { original } else { own_program() }
+}
+
+/// Keeps a second agent away from the same jobs. None, with a warning, where no lock can be made: a
+/// disk that is full or broken must not keep the agent from the dashboard.
+fn only_agent(state_dir: &Path) -> Result<Option<File>, Failure> {
+    let path = state_dir.join("agent.lock");
+    let made = std::fs::create_dir_all(state_dir);
+    let opened = made.and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
+    let file = match opened {
+        Ok(file) => file,
+        Err(err) => {
+            tracing::warn!(
+                "Cannot make {}: {err}. Commands will fail until the folder can be written.",
+                path.display()
+            );
+            return Ok(None);
+        }
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::Start(format!(
+            "another agent runs with the state folder {}; stop it, or set NIXFLEET_STATE_DIR to another folder",
+            state_dir.display()
+        ))),
+        _ => Ok(Some(file)),
+    }
+}
+
+async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
+    let Config { connection, host } = config;
+    let _lock = only_agent(&host.state_dir)?;
+    let shutdown = listen_for_signals()?;
+    let facts = facts::spawn(&host);
+    let metrics = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
+    drop(tokio::time::timeout(FIRST_LOOK, facts.looked()).await);
+
+    let jobs = JobsDir::new(&host.jobs.dir);
+    let records = Records::new(host.state_dir.join("delivery"));
+    let program = own_program();
+    let launcher = Arc::new(Direct::new(program, file));
+    let accepted = records.load();
+    let boot_id = facts::system::boot_id(&host.paths.proc);
+    let (desk, news) = HostDesk::open(launcher, jobs, records, boot_id)
+        .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
+    let work = Work::resume(accepted, &desk);
+    if let Some(record) = work.current_record().cloned() {
+        drop(tokio::time::timeout(FIRST_LOOK, work.looked_at()).await);
+        tracing::info!(command = record.command, job = %record.id, "Picked up a command that an earlier agent started.");
+    }
+    let watched = facts.watch();
+    let snapshots =
+        Snapshots { facts: watched, metrics: metrics.watch(), refresh: Box::new(move || facts.refresh()) };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), hostname = host.hostname, url = %connection.url,
+        interval = connection.interval.as_secs(), "Started."
+    );
+    service::ready();
+    let agent = Agent::new(host, connection.interval, work, Box::new(desk), news, snapshots);
+    let exit = agent.run(&connection, shutdown).await;
+    service::stopping();
+    Ok(exit)
+}
+
+/// The running binary itself, even if the file has been replaced since.
+fn own_program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { running } else { std::env::current_exe().unwrap_or(running) }
+}
+
+/// Becomes true on SIGTERM or SIGINT.
+fn listen_for_signals() -> Result<watch::Receiver<bool>, Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|err| Failure::Start(format!("cannot listen for signals: {err}")));
+    let (mut term, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => tracing::info!("Ending on SIGTERM."),
+            _ = interrupt.recv() => tracing::info!("Ending on SIGINT."),
+        }
+        sender.send_replace(true);
+        // The receiver takes a sender that is gone for a request as well; this one is there till the end.
+        sender.closed().await;
+    });
+    Ok(receiver)
+}
