@@ -1,0 +1,102 @@
+//! SIGKILL of the agent, of the supervisor, and a machine that went down.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::rig::{Fleet, eventually, job_folder, journal, lives};
+
+#[tokio::test]
+async fn a_killed_agent_loses_and_doubles_nothing() {
+    let fleet = Fleet::start().await.script("long", "for i in $(seq 1 30); do echo line $i; sleep 0.1; done");
+    let mut agent = fleet.agent().await;
+    fleet.send("long");
+    let pid = fleet.running("long").await;
+    agent.kill();
+    assert!(lives(pid), "the command runs on");
+    let _next = fleet.spawn_agent();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!((status.command.as_str(), status.exit_code), ("long", 0));
+    let expected: Vec<(u64, String)> = (1..=30).map(|n| (n, format!("line {n}"))).collect();
+    assert_eq!(journal(&fleet), expected, "no line of the journal is missing or doubled");
+    let mut arrived: Vec<(u64, String)> =
+        fleet.lines().into_iter().map(|(seq, line, _)| (seq, line)).collect();
+    arrived.sort();
+    arrived.dedup();
+    assert_eq!(arrived, expected);
+    // A third agent has nothing left to tell.
+    eventually("the record's end", || {
+        fs::read_dir(fleet.path("state/delivery")).unwrap().next().is_none().then_some(())
+    })
+    .await;
+    drop(_next);
+    let _third = fleet.spawn_agent();
+    fleet
+        .wait("two beats of the third", |fleet| {
+            (fleet.messages().last()?.connection == 3 && fleet.beats().pop()?.1.seq >= Some(2)).then_some(())
+        })
+        .await;
+    assert_eq!(fleet.statuses().len(), 1);
+}
+
+#[tokio::test]
+async fn a_command_that_ended_while_there_was_no_agent_is_told_by_the_next() {
+    let fleet = Fleet::start().await.script("short", "sleep 1; echo late; exit 3");
+    let mut agent = fleet.agent().await;
+    fleet.send("short");
+    eventually("the job", || {
+        fleet
+            .path("state/jobs")
+            .read_dir()
+            .ok()?
+            .find_map(|item| item.ok()?.path().join("state.json").exists().then_some(()))
+    })
+    .await;
+    agent.kill();
+    eventually("the result", || job_folder(&fleet).join("result.json").exists().then_some(())).await;
+    let _next = fleet.spawn_agent();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!(status.exit_code, 3);
+    assert_eq!(fleet.lines(), [(1, "late".to_owned(), false)]);
+}
+
+#[tokio::test]
+async fn a_job_whose_supervisor_was_killed_is_told_as_lost() {
+    let fleet = Fleet::start().await.script("long", "echo begun; sleep 60");
+    let _agent = fleet.agent().await;
+    fleet.send("long");
+    let pid = fleet.running("long").await;
+    let state: serde_json::Value =
+        serde_json::from_slice(&fs::read(job_folder(&fleet).join("state.json")).unwrap()).unwrap();
+    let supervisor =
+        Pid::from_raw(i32::try_from(state["supervisor_pid"].as_u64().unwrap()).unwrap()).unwrap();
+    kill_process(supervisor, Signal::KILL).unwrap();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!((status.exit_code, status.outcome.as_deref()), (1, Some("lost")));
+    assert_eq!(fleet.lines().len(), 1);
+    // Nobody is left who could end it.
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    fleet.wait("a free slot", |fleet| fleet.beats().pop()?.1.pending_command.is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_reboot_in_the_middle_of_a_command_is_told_as_that() {
+    let fleet = Fleet::start().await.script("long", "sleep 60");
+    let mut agent = fleet.agent().await;
+    fleet.send("long");
+    let pid = fleet.running("long").await;
+    let folder = job_folder(&fleet);
+    agent.kill();
+    let state: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("state.json")).unwrap()).unwrap();
+    for pid in [state["supervisor_pid"].as_u64().unwrap(), u64::from(pid)] {
+        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    }
+    let spec = fs::read_to_string(folder.join("spec.json")).unwrap();
+    let mut spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
+    spec["boot_id"] = "another boot".into();
+    fs::write(folder.join("spec.json"), spec.to_string()).unwrap();
+    let _next = fleet.spawn_agent();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!(status.outcome.as_deref(), Some("interrupted_by_reboot"));
+}

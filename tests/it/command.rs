@@ -1,0 +1,267 @@
+//! T02 scenario 7, and the built-in commands with real git.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use nixfleet_agent::protocol::{AgentMessage, StatusKind};
+
+use crate::rig::{Fleet, HOST, LIMIT, job_folder};
+
+#[tokio::test]
+async fn t02_scenario_7_concurrent_command_rejection() {
+    let fleet = Fleet::start().await.script("long", "echo begun; sleep 2; echo done");
+    let _agent = fleet.agent().await;
+    fleet.send("long");
+    let pid = fleet.running("long").await;
+    fleet.send("test");
+    let rejected = fleet.wait("a rejection", |fleet| fleet.rejections().pop()).await;
+    assert_eq!(rejected.reason, "command already running");
+    assert_eq!(rejected.current_command.as_deref(), Some("long"));
+    assert_eq!(rejected.current_pid, Some(pid));
+    let status = fleet.wait("the first command's status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!((status.command.as_str(), status.exit_code), ("long", 0), "the first command went on");
+    assert_eq!(fleet.lines().last().unwrap().1, "done");
+}
+
+#[tokio::test]
+async fn fifty_pairs_in_one_packet_fifty_run_and_fifty_are_rejected() {
+    let fleet = Fleet::start().await.script("quick", "true");
+    let _agent = fleet.agent().await;
+    for n in 0..50 {
+        let command =
+            |id: &str| format!(r#"{{"type":"command","payload":{{"command":"quick","id":"{n}-{id}"}}}}"#);
+        fleet.dashboard.send_many(HOST, vec![command("first"), command("second")]).unwrap();
+        fleet
+            .wait(&format!("pair {n}"), |fleet| {
+                (fleet.statuses().len() == n + 1 && fleet.rejections().len() == n + 1).then_some(())
+            })
+            .await;
+        let rejected = fleet.rejections().pop().unwrap();
+        assert_eq!(rejected.command_id, Some(format!("{n}-second")));
+    }
+    assert!(fleet.statuses().iter().all(|status| status.exit_code == 0), "{:?}", fleet.statuses());
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").arg("-C").arg(folder).args(identity).args(arguments).output().unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn commit(origin: &Path, file: &str, text: &str) -> String {
+    let path = origin.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    if file.ends_with(".sh") {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    git(origin, &["add", "."]);
+    git(origin, &["commit", "--quiet", "--message", file]);
+    git(origin, &["rev-parse", "HEAD"])
+}
+
+/// A fleet with an origin to pull from and a `nixos-rebuild` that notes how it was called.
+async fn fleet_with_origin() -> Fleet {
+    let fleet = Fleet::start().await;
+    let origin = fleet.path("origin");
+    fs::create_dir(&origin).unwrap();
+    git(&origin, &["init", "--quiet"]);
+    commit(&origin, "flake.nix", "{ }");
+    let rebuild = fleet.path("rebuild");
+    let current = fleet.path("current-system");
+    let script = format!(
+        "#!/bin/sh\necho \"rebuild $*\"\nln -sfn /nix/store/new-system {current}\nexit $(cat {code} 2>/dev/null || echo 0)\n",
+        current = current.display(),
+        code = fleet.path("rebuild-exit-code").display(),
+    );
+    fs::write(&rebuild, script).unwrap();
+    fs::set_permissions(&rebuild, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!(
+        "[repo]\nurl = \"file://{}\"\n[rebuild]\nprogram = [\"{}\"]\n[paths]\ncurrent_system = \"{}\"\n",
+        origin.display(),
+        rebuild.display(),
+        current.display(),
+    );
+    fleet.configure(&text)
+}
+
+#[tokio::test]
+async fn pull_clones_follows_and_cleans_its_own_checkout() {
+    let fleet = fleet_with_origin().await;
+    let _agent = fleet.agent().await;
+    let first = fleet.run("pull").await;
+    let origin = fleet.path("origin");
+    let head = git(&origin, &["rev-parse", "HEAD"]);
+    assert_eq!(
+        (first.exit_code, first.message.as_str()),
+        (0, format!("Pull: Updated to {}", &head[..7]).as_str())
+    );
+    let repo = fleet.path("state/repo");
+    assert_eq!(fs::metadata(&repo).unwrap().permissions().mode() & 0o777, 0o700);
+
+    fs::write(repo.join("flake.nix"), "changed by hand").unwrap();
+    fs::write(repo.join("stray"), "").unwrap();
+    let next = commit(&origin, "flake.nix", "{ a = 1; }");
+    let second = fleet.run("pull").await;
+    assert_eq!((second.exit_code, second.generation.as_str()), (0, &next[..7]));
+    assert_eq!(fs::read_to_string(repo.join("flake.nix")).unwrap(), "{ a = 1; }");
+    assert!(!repo.join("stray").exists());
+    assert_eq!(fleet.run("pull").await.message, format!("Pull: Already at {}", &next[..7]));
+
+    // The beat's generation: no switch yet, so it is the checkout's.
+    fleet
+        .wait("the new generation", |fleet| (fleet.beats().pop()?.1.generation == next[..7]).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn a_pull_that_fails_says_what_git_said() {
+    let fleet = fleet_with_origin().await;
+    fs::remove_dir_all(fleet.path("origin")).unwrap();
+    let _agent = fleet.agent().await;
+    let status = fleet.run("pull").await;
+    assert_eq!((status.status, status.exit_code), (StatusKind::Error, 128));
+    assert!(
+        status.message.contains("clone failed with exit code 128") && status.message.contains("origin"),
+        "{}",
+        status.message
+    );
+    fs::create_dir_all(fleet.path("state/repo")).unwrap();
+    fs::write(fleet.path("state/repo/precious"), "").unwrap();
+    let status = fleet.run("pull").await;
+    assert!(status.message.contains("not a git checkout"), "{}", status.message);
+    assert!(fleet.path("state/repo/precious").exists(), "what is no checkout is not touched");
+}
+
+#[tokio::test]
+async fn switch_reports_the_commit_it_deployed_and_registers_again() {
+    let fleet = fleet_with_origin().await;
+    let _agent = fleet.agent().await;
+    assert!(fleet.run("switch").await.message.contains("run `pull` first"));
+    let status = fleet.run("pull-switch").await;
+    assert_eq!(status.exit_code, 0, "{status:?}");
+    let head = git(&fleet.path("origin"), &["rev-parse", "HEAD"]);
+    let call = format!("rebuild switch --flake {}#test-host", fleet.path("state/repo").display());
+    assert!(fleet.lines().iter().any(|(_, line, _)| *line == call), "{:?}", fleet.lines());
+    fleet
+        .wait("status, heartbeat, register, heartbeat", |fleet| {
+            let messages = fleet.messages();
+            let at = messages.iter().rposition(|m| matches!(m.message, AgentMessage::Status(_)))?;
+            // A beat of the schedule may come in between.
+            let mut kinds: Vec<_> = messages[at..].iter().map(|m| &m.message).collect();
+            kinds.dedup_by(|b, a| matches!((a, b), (AgentMessage::Heartbeat(_), AgentMessage::Heartbeat(_))));
+            matches!(
+                kinds[..],
+                [
+                    AgentMessage::Status(_),
+                    AgentMessage::Heartbeat(_),
+                    AgentMessage::Register(_),
+                    AgentMessage::Heartbeat(_)
+                ]
+            )
+            .then_some(())
+        })
+        .await;
+    assert_eq!(fleet.dashboard.connections(HOST), 1, "on the same socket");
+
+    // A later pull moves the checkout, not what is deployed.
+    commit(&fleet.path("origin"), "flake.nix", "{ b = 2; }");
+    fleet.run("pull").await;
+    let beat = fleet.beats().pop().unwrap().1;
+    assert_eq!(beat.generation, head[..7]);
+}
+
+#[tokio::test]
+async fn a_switch_with_failed_units_is_told_as_what_it_is() {
+    let fleet = fleet_with_origin().await;
+    fs::write(fleet.path("rebuild-exit-code"), "4").unwrap();
+    let _agent = fleet.agent().await;
+    let status = fleet.run("pull-switch").await;
+    assert_eq!((status.exit_code, status.outcome.as_deref()), (4, Some("activated_with_failures")));
+    assert!(status.message.contains("some units failed"), "{}", status.message);
+    let rollback = fleet.run("rollback").await;
+    assert!(fleet.lines().iter().any(|(_, line, _)| line == "rebuild switch --rollback"));
+    assert_eq!(rollback.exit_code, 4);
+}
+
+#[tokio::test]
+async fn test_runs_every_script_even_after_a_failure_and_reports_progress() {
+    let fleet = fleet_with_origin().await;
+    let origin = fleet.path("origin");
+    commit(&origin, "hosts/test-host/tests/T01-good.sh", "#!/bin/sh\necho one");
+    commit(&origin, "hosts/test-host/tests/T02-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
+    commit(&origin, "hosts/test-host/tests/T03-good.sh", "#!/bin/sh\npwd");
+    commit(&origin, "hosts/test-host/tests/README", "no test");
+    let _agent = fleet.agent().await;
+    fleet.run("pull").await;
+    let status = fleet.run("test").await;
+    assert_eq!((status.exit_code, status.message.as_str()), (3, "Test: 2/3 passed"));
+    let progress: Vec<_> = fleet
+        .messages()
+        .into_iter()
+        .filter_map(|recorded| match recorded.message {
+            AgentMessage::TestProgress(p) => Some((p.current, p.total, p.passed, p.running, p.result)),
+            _ => None,
+        })
+        .collect();
+    let at = |current, passed| (current, 3, passed, true, None);
+    let end = (3, 3, 2, false, Some("2/3 passed".to_owned()));
+    assert_eq!(progress, [at(1, 0), at(1, 1), at(2, 1), at(2, 1), at(3, 1), end]);
+    let repo = fleet.path("state/repo").display().to_string();
+    assert!(fleet.lines().iter().any(|(_, line, _)| *line == repo), "scripts run in the repository");
+}
+
+#[tokio::test]
+async fn no_tests_is_fine_and_a_missing_program_is_named() {
+    let fleet = fleet_with_origin().await.configure("[commands.ghost]\nrun = [\"no-such-program\"]\n");
+    let _agent = fleet.agent().await;
+    fleet.run("pull").await;
+    let status = fleet.run("test").await;
+    assert_eq!((status.exit_code, status.message.as_str()), (0, "Test: no tests"));
+    let status = fleet.run("ghost").await;
+    assert_eq!(status.exit_code, 127);
+    assert!(status.message.contains("cannot start `no-such-program`"), "{}", status.message);
+}
+
+#[tokio::test]
+async fn a_command_over_its_timeout_is_stopped() {
+    let fleet = Fleet::start().await.configure("[commands.slow]\nrun = [\"sleep\", \"60\"]\ntimeout = 1\n");
+    let _agent = fleet.agent().await;
+    let status = fleet.run("slow").await;
+    assert_eq!((status.exit_code, status.outcome.as_deref()), (124, Some("timed_out")));
+}
+
+#[tokio::test]
+async fn the_token_is_in_no_childs_environment_and_in_no_file_of_the_job() {
+    let fleet = Fleet::start().await.script("env", "env; tr '\\0' '\\n' < /proc/$PPID/environ");
+    let _agent = fleet.agent().await;
+    assert_eq!(fleet.run("env").await.exit_code, 0);
+    let lines = fleet.lines();
+    assert!(lines.iter().any(|(_, line, _)| line.starts_with("PATH=")), "{lines:?}");
+    assert!(!lines.iter().any(|(_, line, _)| line.contains("test-token")));
+    for item in fs::read_dir(job_folder(&fleet)).unwrap() {
+        let text = fs::read(item.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&text).contains("test-token"));
+    }
+}
+
+#[tokio::test]
+async fn restart_brings_a_new_agent_that_registers() {
+    let fleet = Fleet::start().await;
+    let _agent = fleet.agent().await;
+    let status = fleet.run("restart").await;
+    assert_eq!(status.exit_code, 0);
+    // Without a service manager it replaces its own process.
+    fleet
+        .dashboard
+        .wait_until("a second connection", LIMIT, |d| (d.connections(HOST) == 2).then_some(()))
+        .await;
+    fleet
+        .wait("a first beat of the new process", |fleet| {
+            (fleet.beats().pop()?.1.seq == Some(1) && fleet.messages().last()?.connection == 2).then_some(())
+        })
+        .await;
+}

@@ -1,0 +1,116 @@
+//! What a person sees who sets it up wrong.
+
+use std::fs;
+
+use crate::rig::run_program;
+
+const GOOD: [(&str, &str); 3] = [
+    ("NIXFLEET_URL", "ws://127.0.0.1:1/ws"),
+    ("NIXFLEET_TOKEN", "t0psecret"),
+    ("NIXFLEET_STATE_DIR", "/tmp/never-made"),
+];
+
+#[track_caller]
+fn refused(extra: &[(&str, &str)], words: &[&str]) {
+    let environment: Vec<_> = GOOD.iter().chain(extra).copied().collect();
+    for arguments in [&["check-config"][..], &[]] {
+        let output = run_program(arguments, &environment);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for word in words {
+            assert!(text.contains(word), "`{word}` is not in: {text}");
+        }
+        assert!(!text.contains("t0psecret"), "{text}");
+    }
+}
+
+#[test]
+fn wrong_settings_are_named_with_their_origin_and_exit_64() {
+    for value in ["0", "-5", "3601", "soon", "1.5"] {
+        refused(&[("NIXFLEET_INTERVAL", value)], &["interval", value, "NIXFLEET_INTERVAL"]);
+    }
+    refused(&[("NIXFLEET_URL", "http://dash/ws")], &["url", "NIXFLEET_URL", "wss://dash/ws"]);
+    refused(&[("NIXFLEET_URL", "not a url")], &["url", "NIXFLEET_URL"]);
+    refused(&[("NIXFLEET_URL", "ws://dash.example/ws")], &["wss://", "NIXFLEET_ALLOW_INSECURE=1"]);
+    refused(&[("NIXFLEET_TOKEN", "")], &["token", "NIXFLEET_TOKEN_FILE"]);
+    refused(&[("NIXFLEET_HOSTNAME", "under_score")], &["hostname", "NIXFLEET_HOSTNAME"]);
+    refused(&[("NIXFLEET_LOG_LEVEL", "loud")], &["log_level", "loud"]);
+}
+
+#[test]
+fn an_unknown_key_of_the_file_is_named_with_the_file_and_the_nearest_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    fs::write(&file, "intervall = 5\n").unwrap();
+    let path = file.to_str().unwrap();
+    refused(&[("NIXFLEET_CONFIG", path)], &["intervall", path, "\"interval\""]);
+    fs::write(&file, "interval = \n").unwrap();
+    refused(&[("NIXFLEET_CONFIG", path)], &[path, ":1:"]);
+    let missing = run_program(&["--config", "/no/such/file", "check-config"], &GOOD);
+    assert_eq!(missing.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/file"));
+}
+
+#[test]
+fn a_good_configuration_is_confirmed_without_starting() {
+    let output = run_program(&["check-config"], &GOOD);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("ws://127.0.0.1:1/ws") && text.contains("30 s") && !text.contains("t0psecret"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_second_agent_with_the_same_state_folder_is_sent_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    let lock = fs::File::create(folder.path().join("agent.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let environment = [GOOD[0], GOOD[1], ("NIXFLEET_STATE_DIR", state)];
+    let output = run_program(&[], &environment);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("another agent runs") && text.contains("NIXFLEET_STATE_DIR"), "{text}");
+}
+
+#[tokio::test]
+async fn the_environment_alone_is_enough_to_start() {
+    let fleet = crate::rig::Fleet::start().await;
+    let repo = fleet.path("repo");
+    fs::create_dir_all(repo.join(".git/refs/heads")).unwrap();
+    fs::write(repo.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    fs::write(repo.join(".git/refs/heads/main"), "1d91f2b".repeat(5) + "abcde\n").unwrap();
+    let mut command = crate::rig::program();
+    command.env_clear();
+    command
+        .env("NIXFLEET_URL", fleet.url())
+        .env("NIXFLEET_TOKEN", crate::rig::TOKEN)
+        .env("NIXFLEET_REPO_DIR", &repo)
+        .env("NIXFLEET_STATE_DIR", fleet.path("state"));
+    let _agent = crate::rig::AgentProcess::spawn(command, fleet.path("state"));
+    let host = fleet
+        .wait("a beat", |fleet| fleet.dashboard.hosts().pop().filter(|host| host.last_seen.is_some()))
+        .await;
+    assert_eq!(host.heartbeat_interval, 30, "the default");
+    assert!(!host.hostname.is_empty() && !host.hostname.contains('.'));
+    // Nothing else says what is deployed on this machine.
+    if !std::path::Path::new("/run/current-system").exists() {
+        assert_eq!(host.generation, "1d91f2b");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_mistakes_and_wrong_usage_is() {
+    let help = run_program(&["--help"], &[]);
+    assert!(help.status.success());
+    let text = String::from_utf8(help.stdout).unwrap();
+    assert!(
+        text.contains("check-config") && text.contains("NIXFLEET_URL") && !text.contains("exec-job"),
+        "{text}"
+    );
+    assert!(run_program(&["--version"], &[]).status.success());
+    assert_eq!(run_program(&["--nonsense"], &[]).status.code(), Some(64));
+}

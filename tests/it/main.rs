@@ -1,0 +1,15 @@
+//! The real binary against the mock dashboard, in real time with bounds.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod agent_killed;
+mod bad_input;
+mod command;
+mod configuration;
+mod heartbeat;
+mod job;
+mod output;
+mod reconnect;
+mod rig;
+mod stop;
+mod tls;

@@ -1,0 +1,155 @@
+//! T02 scenario 6.
+
+use std::collections::BTreeSet;
+
+use nixfleet_agent::dashboard::{Faults, Refusal};
+use nixfleet_agent::protocol::AgentMessage;
+use rustix::process::Signal;
+
+use crate::rig::{Fleet, HOST, LIMIT, lives};
+
+#[tokio::test]
+async fn t02_scenario_6_reconnection() {
+    let endless = "i=0; while [ ! -e \"$GATE\" ]; do i=$((i + 1)); echo line $i; sleep 0.05; done; echo end";
+    let fleet = Fleet::start().await.script("long", endless);
+    let mut command = fleet.agent_command();
+    command.env("GATE", fleet.path("gate"));
+    let _agent = crate::rig::AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    fleet.send("long");
+    let pid = fleet.running("long").await;
+    // Down for good while the command runs on: the dashboard refuses every attempt.
+    fleet.dashboard.set_faults(Faults {
+        refuse_auth: Some(Refusal { status: 502, retry_after: None }),
+        ..Faults::default()
+    });
+    let beats_before = fleet.beats().len();
+    fleet.dashboard.drop_connection(HOST).unwrap();
+    let cut = jiff::Timestamp::now();
+    fleet.dashboard.wait_until("the loss", LIMIT, |d| (!d.host(HOST)?.connected).then_some(())).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(lives(pid), "the command runs on");
+    let restored = jiff::Timestamp::now();
+    fleet.dashboard.set_faults(Faults::default());
+
+    fleet
+        .wait("a beat on the new connection", |fleet| {
+            (fleet.messages().last()?.connection == 2 && fleet.beats().len() > beats_before).then_some(())
+        })
+        .await;
+    std::fs::write(fleet.path("gate"), "").unwrap();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!(status.exit_code, 0);
+    let messages = fleet.messages();
+    let again = messages.iter().position(|m| m.connection == 2).unwrap();
+    let AgentMessage::Register(register) = &messages[again].message else { panic!("{:?}", messages[again]) };
+    assert_eq!(register.running_job.as_ref().map(|job| job.command.as_str()), Some("long"));
+    let AgentMessage::Heartbeat(first) = &messages[again + 1].message else {
+        panic!("{:?}", messages[again + 1])
+    };
+    assert_eq!((first.pending_command.as_deref(), first.command_pid), (Some("long"), Some(pid)));
+    assert!(messages[again + 1].at_ms - messages[again].at_ms < 300, "beats at once after `registered`");
+
+    for (_, beat) in &fleet.beats()[beats_before..] {
+        let sent: jiff::Timestamp = beat.sent_at.as_ref().unwrap().parse().unwrap();
+        assert!(sent >= restored, "a beat of {sent}, from between {cut} and {restored}, was replayed");
+    }
+    let texts: Vec<String> = unique_lines(&fleet);
+    let numbered = (1..texts.len()).map(|n| format!("line {n}"));
+    let expected: Vec<String> = numbered.chain(["end".to_owned()]).collect();
+    assert!(texts.len() > 30, "there was output while the connection was down");
+    assert_eq!(texts, expected, "its output is complete and in order");
+    assert_eq!(fleet.statuses().len(), 1);
+}
+
+/// The text of each line once, in order of its position; a repeat must be the same line.
+fn unique_lines(fleet: &Fleet) -> Vec<String> {
+    let lines: BTreeSet<(u64, String)> =
+        fleet.lines().into_iter().map(|(seq, line, _)| (seq, line)).collect();
+    let seqs: Vec<u64> = lines.iter().map(|(seq, _)| *seq).collect();
+    let broken: Vec<&[u64]> = seqs.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
+    assert!(
+        broken.is_empty() && seqs.first() == Some(&1),
+        "a hole, or a position with two texts: {broken:?}"
+    );
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+#[tokio::test]
+async fn a_command_that_ends_while_the_connection_is_down_is_told_once_it_is_back() {
+    let gate = "while [ ! -e \"$GATE\" ]; do sleep 0.05; done; echo after";
+    let fleet = Fleet::start().await.script("gated", gate);
+    let mut command = fleet.agent_command();
+    command.env("GATE", fleet.path("gate"));
+    let _agent = crate::rig::AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    fleet.send("gated");
+    let pid = fleet.running("gated").await;
+    fleet.dashboard.set_faults(Faults {
+        refuse_auth: Some(Refusal { status: 503, retry_after: Some(1) }),
+        ..Faults::default()
+    });
+    fleet.dashboard.drop_connection(HOST).unwrap();
+    std::fs::write(fleet.path("gate"), "").unwrap();
+    crate::rig::eventually("the command's end", || (!lives(pid)).then_some(())).await;
+    fleet.dashboard.set_faults(Faults::default());
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!(status.exit_code, 0);
+    assert_eq!(unique_lines(&fleet), ["after"]);
+    fleet.wait("a free slot", |fleet| fleet.beats().pop()?.1.pending_command.is_none().then_some(())).await;
+    assert_eq!(fleet.run("gated").await.exit_code, 0);
+    assert_eq!(fleet.statuses().len(), 2, "each once");
+}
+
+#[tokio::test]
+async fn ten_cuts_in_the_middle_of_a_flood_lose_no_line() {
+    let fleet = Fleet::start()
+        .await
+        .script("flood", "for i in $(seq 1 300); do seq -f \"$i-%.0f\" 1 100; sleep 0.01; done");
+    let _agent = fleet.agent().await;
+    fleet.send("flood");
+    for cut in 1..=10 {
+        fleet.wait("output", |fleet| (fleet.dashboard.host(HOST)?.lines >= cut * 1000).then_some(())).await;
+        // Between two connections there is nothing to drop.
+        fleet.dashboard.drop_connection(HOST).ok();
+    }
+    fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    let expected: Vec<String> = (1..=300).flat_map(|i| (1..=100).map(move |j| format!("{i}-{j}"))).collect();
+    assert_eq!(unique_lines(&fleet), expected);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_told_from_a_network_that_is_down_and_rotation_needs_no_restart() {
+    let fleet = Fleet::start().await;
+    let token = fleet.path("token");
+    std::fs::write(&token, "old-token\n").unwrap();
+    let log = std::fs::File::create(fleet.path("log")).unwrap();
+    let mut command = fleet.agent_command();
+    command.env_remove("NIXFLEET_TOKEN").env("NIXFLEET_TOKEN_FILE", &token).stderr(log);
+    let mut agent = crate::rig::AgentProcess::spawn(command, fleet.path("state"));
+    let text = crate::rig::eventually("the complaint", || {
+        std::fs::read_to_string(fleet.path("log")).ok().filter(|text| text.contains("(401)"))
+    })
+    .await;
+    assert!(text.contains("refused the token") && !text.contains("old-token"), "{text}");
+    std::fs::write(&token, "test-token\n").unwrap();
+    fleet.wait("a beat with the new token", |fleet| fleet.beats().pop()).await;
+    assert!(agent.is_running());
+}
+
+#[tokio::test]
+async fn sigterm_closes_politely_exits_0_and_leaves_the_command_alone() {
+    let fleet = Fleet::start().await.script("long", "sleep 2; echo done");
+    let mut agent = fleet.agent().await;
+    fleet.send("long");
+    let pid = fleet.running("long").await;
+    let begun = std::time::Instant::now();
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.exit_code().await, 0);
+    assert!(begun.elapsed().as_millis() < 1500, "{:?}", begun.elapsed());
+    assert!(lives(pid));
+    let _next = fleet.spawn_agent();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!((status.command.as_str(), status.exit_code), ("long", 0));
+    assert_eq!(unique_lines(&fleet), ["done"]);
+}

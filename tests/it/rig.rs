@@ -1,0 +1,282 @@
+//! A fleet of one: a dashboard in this process, an agent in a process of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nixfleet_agent::dashboard::{Dashboard, Handle, Options, Recorded};
+use nixfleet_agent::protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::JoinHandle;
+
+pub(crate) const HOST: &str = "test-host";
+pub(crate) const TOKEN: &str = "test-token";
+
+/// Long enough for a loaded machine; no test waits so long when all is well.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// The dashboard, and the folder in which the agent lives.
+pub(crate) struct Fleet {
+    pub(crate) dashboard: Handle,
+    pub(crate) folder: tempfile::TempDir,
+    url: String,
+    serving: JoinHandle<()>,
+    commands: String,
+}
+
+impl Fleet {
+    pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(listen: &str) -> Self {
+        let listen = listen.parse().unwrap();
+        let options = Options { listen, token: TOKEN.to_owned(), csrf_token: Some("csrf".to_owned()) };
+        let dashboard = Dashboard::bind(options).await.unwrap();
+        let url = format!("ws://{}/ws", dashboard.address());
+        let handle = dashboard.handle();
+        let serving = tokio::spawn(dashboard.serve(std::future::pending()));
+        let folder = tempfile::tempdir().unwrap();
+        Self { dashboard: handle, folder, url, serving, commands: String::new() }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Adds a command that is a shell script.
+    pub(crate) fn script(mut self, name: &str, body: &str) -> Self {
+        let path = self.path(&format!("{name}.sh"));
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self.commands += &format!("[commands.{name}]\nrun = [\"{}\"]\n", path.display());
+        self
+    }
+
+    /// Adds text to the agent's configuration file.
+    pub(crate) fn configure(mut self, text: &str) -> Self {
+        self.commands += text;
+        self
+    }
+
+    /// The command line and environment of an agent with 1 s beats.
+    pub(crate) fn agent_command(&self) -> Command {
+        let config = self.path("agent.toml");
+        fs::write(&config, &self.commands).unwrap();
+        let mut command = program();
+        command
+            .env("NIXFLEET_CONFIG", config)
+            .env("NIXFLEET_URL", &self.url)
+            .env("NIXFLEET_TOKEN", TOKEN)
+            .env("NIXFLEET_HOSTNAME", HOST)
+            .env("NIXFLEET_INTERVAL", "1")
+            .env("NIXFLEET_STATE_DIR", self.path("state"))
+            .env("NIXFLEET_STASYSMO_DIR", self.path("stasysmo"))
+            .env("NIXFLEET_JOBS__STOP_GRACE", "2");
+        command
+    }
+
+    pub(crate) fn spawn_agent(&self) -> AgentProcess {
+        AgentProcess::spawn(self.agent_command(), self.path("state"))
+    }
+
+    /// An agent that is registered and has beaten once.
+    pub(crate) async fn agent(&self) -> AgentProcess {
+        let agent = self.spawn_agent();
+        self.wait("a first heartbeat", |fleet| fleet.beats().first().cloned()).await;
+        agent
+    }
+
+    pub(crate) async fn wait<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        self.dashboard.wait_until(what, LIMIT, |_| look(self)).await
+    }
+
+    pub(crate) fn messages(&self) -> Vec<Recorded> {
+        self.dashboard.messages(HOST)
+    }
+
+    pub(crate) fn beats(&self) -> Vec<(i64, Heartbeat)> {
+        let beat = |recorded: Recorded| match recorded.message {
+            AgentMessage::Heartbeat(beat) => Some((recorded.at_ms, *beat)),
+            _ => None,
+        };
+        self.messages().into_iter().filter_map(beat).collect()
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<Status> {
+        let status = |recorded: Recorded| match recorded.message {
+            AgentMessage::Status(status) => Some(status),
+            _ => None,
+        };
+        self.messages().into_iter().filter_map(status).collect()
+    }
+
+    pub(crate) fn rejections(&self) -> Vec<CommandRejected> {
+        let rejected = |recorded: Recorded| match recorded.message {
+            AgentMessage::CommandRejected(rejected) => Some(rejected),
+            _ => None,
+        };
+        self.messages().into_iter().filter_map(rejected).collect()
+    }
+
+    /// Every line that arrived: position, text, whether the line goes on.
+    pub(crate) fn lines(&self) -> Vec<(u64, String, bool)> {
+        let mut lines = Vec::new();
+        for recorded in self.messages() {
+            match recorded.message {
+                AgentMessage::Output(output) => lines.push((output.seq.unwrap(), output.line, output.cont)),
+                AgentMessage::OutputBatch(batch) => {
+                    lines.extend(batch.lines.into_iter().map(|line| (line.seq, line.line, line.cont)));
+                }
+                _ => {}
+            }
+        }
+        lines
+    }
+
+    pub(crate) fn send(&self, command: &str) {
+        self.dashboard.send_command(HOST, command, None).unwrap();
+    }
+
+    /// Sends a command and waits for its end.
+    pub(crate) async fn run(&self, command: &str) -> Status {
+        let before = self.statuses().len();
+        self.send(command);
+        self.wait(&format!("status of {command}"), |fleet| fleet.statuses().get(before).cloned()).await
+    }
+
+    /// Waits until a beat names a running command with its process.
+    pub(crate) async fn running(&self, command: &str) -> u32 {
+        self.wait(&format!("beat with {command} and its pid"), |fleet| {
+            let beat = fleet.beats().pop()?.1;
+            (beat.pending_command.as_deref() == Some(command)).then_some(beat.command_pid)?
+        })
+        .await
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// The agent's binary, with nothing of the caller's settings.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("NIXFLEET_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run_program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    program().args(arguments).envs(environment.iter().copied()).output().unwrap()
+}
+
+/// An agent process that ends with the test, and its jobs with it.
+pub(crate) struct AgentProcess {
+    child: Child,
+    state: PathBuf,
+}
+
+impl AgentProcess {
+    pub(crate) fn spawn(mut command: Command, state: PathBuf) -> Self {
+        Self { child: command.spawn().unwrap(), state }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for the process to end by itself; its exit code.
+    pub(crate) async fn exit_code(&mut self) -> i32 {
+        let status = eventually("the agent's end", || self.child.try_wait().unwrap()).await;
+        status.code().unwrap_or(-1)
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        end_jobs(&self.state.join("jobs"));
+    }
+}
+
+/// Kills supervisors that a failed test left behind.
+fn end_jobs(jobs: &Path) {
+    use nixfleet_agent::job::JobsDir;
+    use nixfleet_agent::job::launcher::{Direct, Launcher, Urgency};
+
+    let dir = JobsDir::new(jobs);
+    let launcher = Direct::new(PathBuf::new(), None);
+    for item in fs::read_dir(jobs).into_iter().flatten().flatten() {
+        if let Some(Ok(id)) = item.file_name().to_str().map(str::parse) {
+            let begun = Instant::now();
+            while launcher.end(&dir.job(&id), Urgency::Kill).is_ok() && begun.elapsed() < LIMIT {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Waits for a state of the machine, looking often, with a bound.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < LIMIT, "after {LIMIT:?} still no {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether a process of this id exists and is no zombie.
+pub(crate) fn lives(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// The only job folder of an agent.
+pub(crate) fn job_folder(fleet: &Fleet) -> PathBuf {
+    let jobs = fs::read_dir(fleet.path("state/jobs")).unwrap().flatten().map(|item| item.path());
+    let folders: Vec<PathBuf> = jobs.filter(|path| path.is_dir()).collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    folders[0].clone()
+}
+
+/// The text of each entry in a job's log, in order, with its position.
+pub(crate) fn journal(fleet: &Fleet) -> Vec<(u64, String)> {
+    let text = fs::read_to_string(job_folder(fleet).join("log.jsonl")).unwrap();
+    text.lines()
+        .map(|line| {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            (entry["seq"].as_u64().unwrap(), entry["line"].as_str().unwrap().to_owned())
+        })
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! `wss://` with a certificate authority of one's own.
+
+use std::fs;
+use std::sync::Arc;
+
+use nixfleet_agent::protocol::AgentMessage;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::rig::{AgentProcess, Fleet, eventually};
+
+/// A TLS terminator in front of the dashboard, as in real life. Returns its port and its authority.
+async fn terminator(fleet: &Fleet) -> (u16, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let backend = fleet.url().trim_start_matches("ws://").trim_end_matches("/ws").to_owned();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let (acceptor, backend) = (acceptor.clone(), backend.clone());
+            tokio::spawn(async move {
+                // A client that does not trust the certificate is what one of the tests is about.
+                if let Ok(tls) = acceptor.accept(tcp).await {
+                    pipe(tls, &backend).await;
+                }
+            });
+        }
+    });
+    (port, made.cert.pem())
+}
+
+async fn pipe(mut tls: impl AsyncRead + AsyncWrite + Unpin, backend: &str) {
+    let mut plain = TcpStream::connect(backend).await.unwrap();
+    drop(copy_bidirectional(&mut tls, &mut plain).await);
+}
+
+#[tokio::test]
+async fn wss_works_with_a_ca_file_and_is_refused_without() {
+    let fleet = Fleet::start().await.script("hello", "seq 1 50000");
+    let (port, authority) = terminator(&fleet).await;
+    let ca_file = fleet.path("ca.pem");
+    fs::write(&ca_file, authority).unwrap();
+    let agent = |with_ca: bool| {
+        let mut command = fleet.agent_command();
+        command.env("NIXFLEET_URL", format!("wss://localhost:{port}/ws"));
+        if with_ca {
+            command.env("NIXFLEET_CA_FILE", &ca_file);
+        }
+        command.stderr(fs::File::create(fleet.path("log")).unwrap());
+        AgentProcess::spawn(command, fleet.path("state"))
+    };
+    let stranger = agent(false);
+    eventually("the refusal", || {
+        let text = fs::read_to_string(fleet.path("log")).unwrap_or_default();
+        (text.contains("certificate")).then_some(())
+    })
+    .await;
+    drop(stranger);
+    assert!(fleet.messages().is_empty());
+
+    let _friend = agent(true);
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    assert!(matches!(fleet.messages()[0].message, AgentMessage::Register(_)));
+    assert_eq!(fleet.run("hello").await.lines, Some(50_000));
+    assert_eq!(fleet.lines().len(), 50_000);
+}
