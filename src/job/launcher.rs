@@ -49,9 +49,6 @@ pub enum LaunchError {
     /// It started and gave up.
     #[error("{0}")]
     Refused(String),
-    /// It did not say anything in time.
-    #[error("the job supervisor was not ready within {START_PATIENCE:?}; is the disk overloaded?")]
-    Slow,
     /// There is nobody to signal.
     #[error("the job has already ended")]
     Ended,
@@ -110,9 +107,7 @@ impl Launcher for Direct {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|err| LaunchError::Spawn(self.program.clone(), err))?;
         match wait_until_ready(&mut child) {
-            // A slow one may have started the command already: killing it would orphan that. If it
-            // never gets so far, its follower says so.
-            Ok(()) | Err(LaunchError::Slow) => {
+            Ok(()) => {
                 // Somebody has to collect it when it ends, if this process still is there by then.
                 let waiter = thread::Builder::new().name("supervisor".to_owned()).stack_size(WAIT_STACK);
                 drop(waiter.spawn(move || child.wait()));
@@ -141,12 +136,14 @@ impl Launcher for Direct {
     }
 }
 
+/// Waits for the word of a supervisor, or until it is too slow to wait for. A slow one may have started
+/// the command already, and killing it would orphan that; if it never gets so far, its follower says so.
 fn wait_until_ready(child: &mut Child) -> Result<(), LaunchError> {
-    let Some(stdout) = child.stdout.take() else { return Err(LaunchError::Slow) };
+    let Some(stdout) = child.stdout.take() else { return Ok(()) };
     let patience = Timespec::try_from(START_PATIENCE).ok();
     let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::IN)];
     if let Ok(0) = poll(&mut fds, patience.as_ref()) {
-        return Err(LaunchError::Slow);
+        return Ok(());
     }
     let mut line = String::new();
     // The line is written by one small write, or the pipe is closed: either way this ends at once.
