@@ -4,14 +4,15 @@
 //! things first; a beat takes the newest snapshot and never waits for a file or a program.
 //!
 //! ```text
+//! checkout.rs     what jobs noted of the checkout
 //! generation.rs   which commit is deployed
 //! git.rs          HEAD of a checkout
-//! program.rs      asking a program, with a bound
 //! system.rs       which nixpkgs, which release, which boot
 //! freshness.rs    which build of the agent, which flake.lock
 //! ```
 
 use std::{
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -21,15 +22,16 @@ use tokio::sync::{oneshot, watch};
 
 pub use self::generation::head_commit;
 use self::{
+    checkout::Checkout,
     freshness::WatchedHash,
     generation::{Generation, Look},
 };
 use crate::config::{Host, Paths};
 
+pub mod checkout;
 pub mod freshness;
 pub mod generation;
 mod git;
-mod program;
 pub mod system;
 
 #[cfg(test)]
@@ -77,7 +79,7 @@ impl Default for Facts {
             generation: UNKNOWN.to_owned(),
             nixpkgs_version: UNKNOWN.to_owned(),
             os_version: String::new(),
-            source_commit: freshness::source_commit().to_owned(),
+            source_commit: UNKNOWN.to_owned(),
             store_path: String::new(),
             binary_hash: String::new(),
             lock_hash: String::new(),
@@ -169,6 +171,8 @@ struct Looker {
     /// What to report as the version of nixpkgs whatever the system says.
     version_override: Option<String>,
     paths: Paths,
+    jobs_dir: PathBuf,
+    repo: Option<PathBuf>,
     lock: Option<WatchedHash>,
     binary_hashed: bool,
 }
@@ -178,7 +182,9 @@ impl Looker {
         let (repo, system) = (host.repo.dir.clone(), host.paths.current_system.clone());
         Self {
             lock: repo.as_ref().map(|repo| WatchedHash::new(repo.join("flake.lock"))),
-            generation: Generation::new(host.jobs.dir.clone(), system, repo),
+            generation: Generation::new(host.jobs.dir.clone(), system, repo.clone()),
+            jobs_dir: host.jobs.dir.clone(),
+            repo,
             version_override: host.nixpkgs_version.clone(),
             paths: host.paths.clone(),
             binary_hashed: false,
@@ -207,10 +213,13 @@ impl Looker {
             && let Ok(program) = std::env::current_exe()
         {
             self.facts.store_path = freshness::store_path(&program).unwrap_or_default();
+            if let Some(commit) = freshness::source_commit(&program) {
+                self.facts.source_commit = commit;
+            }
         }
         let look = self.look_at_generation();
         publish(&self.facts);
-        if let Some(hash) = self.lock.as_mut().and_then(WatchedHash::changed) {
+        if let Some(hash) = self.look_at_lock() {
             self.facts.lock_hash = hash;
             publish(&self.facts);
         }
@@ -219,6 +228,16 @@ impl Looker {
             self.look_at_generation();
             publish(&self.facts);
         }
+    }
+
+    /// The hash of flake.lock, if there is a new one or the file is not for this user to read.
+    fn look_at_lock(&mut self) -> Option<String> {
+        let lock = self.lock.as_mut()?;
+        let changed = lock.changed();
+        if changed.is_some() || lock.was_read() {
+            return changed;
+        }
+        Checkout::noted(&self.jobs_dir, self.repo.as_deref()?)?.lock_hash
     }
 
     fn look_at_generation(&mut self) -> Look {

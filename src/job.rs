@@ -19,7 +19,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::generation::DEPLOYED_FILE;
+use crate::facts::{checkout::CHECKOUT_FILE, generation::DEPLOYED_FILE};
 
 pub mod desk;
 pub mod follower;
@@ -147,6 +147,11 @@ impl JobsDir {
     /// What the last successful switch deployed.
     pub fn deployed(&self) -> PathBuf {
         self.0.join(DEPLOYED_FILE)
+    }
+
+    /// What the last job saw of the checkout.
+    pub fn checkout(&self) -> PathBuf {
+        self.0.join(CHECKOUT_FILE)
     }
 
     /// The folder of one job.

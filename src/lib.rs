@@ -18,6 +18,7 @@ pub mod facts;
 mod files;
 pub mod heartbeat;
 pub mod job;
+mod program;
 pub mod protocol;
 pub mod service;
 pub mod session;

@@ -20,9 +20,20 @@ const MAX_HASHED: u64 = 1024 * 1024 * 1024;
 /// Bytes hashed at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Commit the agent was built from, as the build was told by `NIXFLEET_SOURCE_COMMIT`, or `unknown`.
-pub fn source_commit() -> &'static str {
-    option_env!("NIXFLEET_SOURCE_COMMIT").filter(|commit| !commit.is_empty()).unwrap_or(super::UNKNOWN)
+/// File of the package, beside the folder of its programs, with the commit it was built from. Not in
+/// the binary: a commit that changes nothing in it would compile it anew.
+const SOURCE_COMMIT: &str = "share/nixfleet-agent/source-commit";
+
+/// Longest [`SOURCE_COMMIT`] read, in bytes.
+const MAX_COMMIT: u64 = 1024;
+
+/// Commit that a program was built from, as its package tells; none outside a package.
+pub fn source_commit(program: &Path) -> Option<String> {
+    let path = program.parent()?.parent()?.join(SOURCE_COMMIT);
+    let text = String::from_utf8(files::read(&path, MAX_COMMIT).ok()?).ok()?;
+    let commit = text.trim();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (!commit.is_empty() && commit.bytes().all(plain)).then(|| commit.to_owned())
 }
 
 /// The store path that a program belongs to, without what is below it; none outside the store.
@@ -73,6 +84,11 @@ pub(super) struct WatchedHash {
 impl WatchedHash {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, seen: None }
+    }
+
+    /// Whether the file could ever be read.
+    pub(super) fn was_read(&self) -> bool {
+        self.seen.is_some()
     }
 
     /// The hash if the file is another one than at the last call that returned one.

@@ -4,21 +4,26 @@
 //!
 //! 1. what the last successful switch noted down, if the system it made is still the one that runs;
 //! 2. `configurationRevision` of the system that runs;
-//! 3. HEAD of the checkout, for want of better.
+//! 3. HEAD of the checkout, for want of better; as the last job saw it if the checkout is root's.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::checkout::Checkout;
 pub use super::git::head_commit;
-use super::program;
-use crate::files;
+use crate::{files, program};
 
 /// File in the jobs' folder that the supervisor of a successful switch replaces.
 pub const DEPLOYED_FILE: &str = "deployed.json";
 
 /// Length of a generation as it is shown. T02 shows seven, as git does.
 pub const SHOWN: usize = 7;
+
+/// Longest wait for [`VERSION_PROGRAM`]. It answers within 50 ms; on a host that is busy rebuilding
+/// itself, seconds.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// Longest [`DEPLOYED_FILE`] read, in bytes. It holds a path and a hash.
 const MAX_DEPLOYED: u64 = 16 * 1024;
@@ -86,7 +91,10 @@ impl Generation {
                 None => return Look::MustAsk,
             }
         }
-        let head = self.repo.as_deref().and_then(head_commit);
+        let head = self
+            .repo
+            .as_deref()
+            .and_then(|repo| head_commit(repo).or_else(|| Checkout::noted(&self.jobs_dir, repo)?.commit));
         head.as_deref().and_then(short).map_or(Look::Unknown, Look::Known)
     }
 
@@ -104,7 +112,7 @@ impl Generation {
         // A link that hangs in the air has no programs, but PATH may.
         let named = Path::new(VERSION_PROGRAM).file_name().map(PathBuf::from).unwrap_or_default();
         let program = if own.exists() { own } else { named };
-        let (revision, in_vain) = match program::output(&program, &["--json"]) {
+        let (revision, in_vain) = match program::output(&program, &["--json"], ANSWER) {
             Ok(output) => (revision(&output), false),
             Err(error) => {
                 tracing::debug!(program = %program.display(), %error, "The system does not tell its revision.");

@@ -74,6 +74,33 @@ fn everything_there_is_found() {
 }
 
 #[test]
+fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    fs::rename(folder.path().join("repo"), folder.path().join("locked-away")).unwrap();
+    let note = |dir: &str| {
+        let dir = folder.path().join(dir);
+        let (commit, lock_hash) = (Some("abcdef1".repeat(6)[..40].to_owned()), Some("11".repeat(32)));
+        let note = checkout::Checkout { dir, commit, lock_hash };
+        fs::create_dir_all(folder.path().join("state/jobs")).unwrap();
+        let file = folder.path().join("state/jobs").join(checkout::CHECKOUT_FILE);
+        fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
+        let mut looker = Looker::new(&host(folder.path()));
+        looker.look(|_| {});
+        looker.facts
+    };
+    let facts = note("another-repo");
+    assert_eq!((facts.generation.as_str(), facts.lock_hash.as_str()), (UNKNOWN, ""));
+    let facts = note("repo");
+    assert_eq!((facts.generation, facts.lock_hash), ("abcdef1".to_owned(), "11".repeat(32)));
+    // What can be read is newer than any note.
+    fs::rename(folder.path().join("locked-away"), folder.path().join("repo")).unwrap();
+    let facts = note("repo");
+    assert_eq!(facts.generation, "1d91f2b");
+    assert_ne!(facts.lock_hash, "11".repeat(32));
+}
+
+#[test]
 fn what_is_known_stays_known_when_its_source_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());

@@ -1,7 +1,7 @@
 use super::*;
 
 fn sh(script: &str, limit: Duration) -> Result<Vec<u8>, ProgramError> {
-    output_within(Path::new("/bin/sh"), &["-c", script], limit)
+    output(Path::new("/bin/sh"), &["-c", script], limit)
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -17,15 +17,22 @@ fn an_answer_arrives_whole() {
 fn only_path_is_passed_on() {
     let shown = String::from_utf8(sh("env", LONG).unwrap()).unwrap();
     // What a shell sets by itself.
-    let own = ["PATH=", "PWD=", "SHLVL=", "_=", "OLDPWD="];
+    let own = ["PATH=", "LC_ALL=C", "PWD=", "SHLVL=", "_=", "OLDPWD="];
     assert!(shown.lines().all(|line| own.iter().any(|name| line.starts_with(name))), "{shown}");
 }
 
 #[test]
 fn a_failure_is_told_apart() {
     assert!(matches!(sh("exit 3", LONG), Err(ProgramError::Failed(_))));
-    assert!(matches!(output(Path::new("/nonexistent"), &[]), Err(ProgramError::Io(_))));
+    assert!(matches!(output(Path::new("/nonexistent"), &[], LONG), Err(ProgramError::Io(_))));
     assert!(matches!(sh("head -c 100000 /dev/zero; sleep 60", LONG), Err(ProgramError::TooMuch)));
+}
+
+#[test]
+fn errors_and_the_exit_code_are_told_when_asked_for() {
+    let said = outcome(Path::new("/bin/sh"), &["-c", "echo a; echo b >&2; exit 3"], LONG);
+    let (status, text) = said.unwrap();
+    assert_eq!((status.code(), text.as_str()), (Some(3), "a\nb\n"));
 }
 
 #[test]

@@ -1,0 +1,42 @@
+//! The state of the checkout, noted down by jobs for an agent that may not read it: where jobs run as
+//! root, the checkout is root's alone.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::freshness::hash_file;
+use super::generation::head_commit;
+use crate::files;
+
+/// File in the jobs' folder that each job replaces at its end.
+pub const CHECKOUT_FILE: &str = "checkout.json";
+
+/// Longest [`CHECKOUT_FILE`] read, in bytes. It holds a path and two hashes.
+const MAX_NOTE: u64 = 16 * 1024;
+
+/// What [`CHECKOUT_FILE`] holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkout {
+    /// Which checkout.
+    pub dir: PathBuf,
+    /// HEAD, in full.
+    pub commit: Option<String>,
+    /// SHA-256 of its flake.lock in hex.
+    pub lock_hash: Option<String>,
+}
+
+impl Checkout {
+    /// Looks at the checkout in `dir`.
+    pub fn look(dir: &Path) -> Self {
+        let lock_hash = hash_file(&dir.join("flake.lock")).ok();
+        Self { dir: dir.to_owned(), commit: head_commit(dir), lock_hash }
+    }
+
+    /// What the last job noted of the checkout in `dir`.
+    pub(super) fn noted(jobs_dir: &Path, dir: &Path) -> Option<Self> {
+        let bytes = files::read(&jobs_dir.join(CHECKOUT_FILE), MAX_NOTE).ok()?;
+        let noted: Self = serde_json::from_slice(&bytes).ok()?;
+        (noted.dir == dir).then_some(noted)
+    }
+}
