@@ -14,12 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::agent::{Agent, Exit};
-use crate::config::{self, Config, Connection, Host, Source, TokenSource};
+use crate::config::{self, Config, Connection, Host, LauncherKind, Source, TokenSource};
 use crate::error;
 use crate::facts;
 use crate::heartbeat::Snapshots;
 use crate::job::desk::HostDesk;
-use crate::job::launcher::{self, Direct, PREFIX};
+use crate::job::launcher::{self, Direct, Launcher, PREFIX, Systemd};
 use crate::job::record::Records;
 use crate::job::{Instance, JobsDir, supervisor};
 use crate::service;
@@ -36,6 +36,9 @@ const FAILURE: u8 = 1;
 /// How long the first connection waits for the first look at the machine, so that the first
 /// heartbeat has it. A look takes a millisecond; a disk that hangs must not keep the agent off.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
+
+/// The agent's own folder within the state folder; the rest is the jobs'.
+const OWN_FOLDER: &str = "agent";
 
 /// Keeps a NixOS host in touch with its fleet dashboard, also while it rebuilds itself.
 #[derive(Debug, Parser)]
@@ -91,6 +94,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            // `systemctl status` shows it, and the launcher asks for it.
+            service::status(&failure.to_string().lines().collect::<Vec<_>>().join("; "));
             for line in failure.to_string().lines() {
                 drop(writeln!(io::stderr(), "{PREFIX}{line}"));
             }
@@ -114,7 +119,7 @@ fn usage(err: &impl ToString) -> Failure {
 
 fn check_config(source: &Source) -> Result<(), Failure> {
     let config = Config::load(source).map_err(|err| usage(&err))?;
-    for warning in config::warnings(source).into_iter().chain(missing_files(&config.connection)) {
+    for warning in warnings(source, &config).into_iter().chain(missing_files(&config.connection)) {
         drop(writeln!(io::stderr(), "{PREFIX}warning: {warning}"));
     }
     let Config { connection, host } = config;
@@ -126,6 +131,14 @@ fn check_config(source: &Source) -> Result<(), Failure> {
         connection.interval.as_secs()
     ));
     Ok(())
+}
+
+fn warnings(source: &Source, config: &Config) -> Vec<String> {
+    let mut lines = config::warnings(source);
+    if config.host.jobs.launcher == LauncherKind::Systemd {
+        lines.extend(config::unseen_by_units(source));
+    }
+    lines
 }
 
 /// Not an error: a configuration is checked where it is built as well, and the files are elsewhere.
@@ -144,9 +157,11 @@ fn missing_files(connection: &Connection) -> Vec<String> {
 fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
     let host = Host::load(source).map_err(|err| usage(&err))?;
     let ready = || {
-        // Nobody may be listening any more, which does not concern the job.
-        drop(writeln!(io::stdout(), "{}", launcher::READY).and_then(|()| io::stdout().flush()));
         service::ready();
+        if !service::supervised() {
+            // Nobody may be listening any more, which does not concern the job.
+            drop(writeln!(io::stdout(), "{}", launcher::READY).and_then(|()| io::stdout().flush()));
+        }
     };
     supervisor::run(&host, instance, ready).map_err(|err| Failure::Start(error::chain(&err)))
 }
@@ -154,7 +169,7 @@ fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
 fn run(source: &Source) -> Result<(), Failure> {
     let config = Config::load(source).map_err(|err| usage(&err))?;
     let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
-    for warning in config::warnings(source) {
+    for warning in warnings(source, &config) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -195,8 +210,9 @@ fn installed_program() -> PathBuf {
 /// Keeps a second agent away from the same jobs. None, with a warning, where no lock can be made: a
 /// disk that is full or broken must not keep the agent from the dashboard.
 fn only_agent(state_dir: &Path) -> Result<Option<File>, Failure> {
-    let path = state_dir.join("agent.lock");
-    let made = std::fs::create_dir_all(state_dir);
+    let folder = state_dir.join(OWN_FOLDER);
+    let path = folder.join("lock");
+    let made = std::fs::create_dir_all(&folder);
     let opened = made.and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
     let file = match opened {
         Ok(file) => file,
@@ -226,9 +242,11 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     drop(tokio::time::timeout(FIRST_LOOK, facts.looked()).await);
 
     let jobs = JobsDir::new(&host.jobs.dir);
-    let records = Records::new(host.state_dir.join("delivery"));
-    let program = own_program();
-    let launcher = Arc::new(Direct::new(program, file));
+    let records = Records::new(host.state_dir.join(OWN_FOLDER).join("delivery"));
+    let launcher: Arc<dyn Launcher> = match host.jobs.launcher {
+        LauncherKind::Direct => Arc::new(Direct::new(own_program(), file)),
+        LauncherKind::Systemd => Arc::new(Systemd::default()),
+    };
     let accepted = records.load();
     let boot_id = facts::system::boot_id(&host.paths.proc);
     let (desk, news) = HostDesk::open(launcher, jobs, records, boot_id)

@@ -124,9 +124,20 @@ pub struct Rebuild {
     pub extra_args: Vec<String>,
 }
 
+/// How supervisors are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LauncherKind {
+    /// As processes with the agent's user and rights.
+    Direct,
+    /// As instances of the unit `nixfleet-job@.service`, with root's.
+    Systemd,
+}
+
 /// How commands run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jobs {
+    /// How their supervisors are started.
+    pub launcher: LauncherKind,
     /// A folder for each job, absolute.
     pub dir: PathBuf,
     /// Size limit of one job's log in bytes; its head and its tail are kept.
@@ -358,6 +369,15 @@ impl Repo {
 /// (files for older agents may set more than this one reads) and old names.
 pub fn warnings(source: &Source) -> Vec<String> {
     environment::warnings(source)
+}
+
+/// What jobs in units of their own do not get to see: they read [`DEFAULT_FILE`], not this process's
+/// command line and environment. One line each.
+pub fn unseen_by_units(source: &Source) -> Vec<String> {
+    let (file, named) = source.file();
+    let other = (named && file != Path::new(DEFAULT_FILE))
+        .then(|| format!("jobs read {DEFAULT_FILE}, not {}; move the settings there", file.display()));
+    other.into_iter().chain(environment::unseen_by_units(source)).collect()
 }
 
 /// Whether the default file would be read for `source`; `check-config` says which file it looked at.

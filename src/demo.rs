@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use crate::dashboard::{BindError, Dashboard};
 use crate::error;
 use crate::job::JobsDir;
-use crate::job::launcher::{Direct, Launcher, Urgency};
+use crate::job::launcher::{Direct, Urgency};
 use crate::session::stop_requested;
 
 mod host;
@@ -128,13 +128,12 @@ async fn wait_for_ctrl_c() -> Result<(), String> {
 
 /// A job outlives its agent, so the demo has to end it before it leaves.
 fn end_running_jobs(jobs: &JobsDir) {
-    let launcher = Direct::new(PathBuf::new(), None);
     let names = fs::read_dir(jobs.path()).into_iter().flatten().flatten();
     let ids = names.filter_map(|item| item.file_name().to_str()?.parse().ok());
     for dir in ids.map(|id| jobs.job(&id)) {
         let begun = Instant::now();
         // Most have ended long ago, and say so.
-        while launcher.end(&dir, Urgency::Kill).is_ok() && begun.elapsed() < FAREWELL {
+        while Direct::signal(&dir, Urgency::Kill).is_ok() && begun.elapsed() < FAREWELL {
             thread::sleep(Duration::from_millis(20));
         }
     }

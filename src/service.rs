@@ -1,9 +1,15 @@
 //! The service manager: readiness, status and watchdog, by sd_notify. Without one, nothing happens.
 
+use std::path::Path;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::Instant;
+
+use crate::program;
+
+/// Longest wait for the service manager's answer. It takes milliseconds, and a command waits for it.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// The agent is up. Said before the first connection: a dashboard that is down must not make the
 /// unit fail, nor the switch that starts it.
@@ -54,6 +60,13 @@ impl Watchdog {
             self.next = now + interval;
         }
     }
+}
+
+/// Whether the machine is on its way down. The service manager stops a unit with the same signal
+/// then as at any other time.
+pub fn machine_goes_down() -> bool {
+    let ask = || program::outcome(Path::new("systemctl"), &["is-system-running"], ANSWER);
+    supervised() && ask().is_ok_and(|(_, said)| said.trim() == "stopping")
 }
 
 /// Whether a service manager will start this process again when it ends.

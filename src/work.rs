@@ -134,7 +134,7 @@ impl Work {
         {
             job.phase = Phase::Following(desk.follow(id, job.record.delivered_seq, Live::default()));
             if let Some(urgency) = stop {
-                desk.end(id, urgency);
+                desk.end(&job.record.instance(), urgency);
             }
         }
     }
@@ -151,7 +151,7 @@ impl Work {
         let Some(job) = self.jobs.back_mut().filter(|job| !job.over) else { return false };
         match &mut job.phase {
             Phase::Launching(stop) => *stop = Some(urgency),
-            Phase::Following(_) => desk.end(&job.record.id, urgency),
+            Phase::Following(_) => desk.end(&job.record.instance(), urgency),
             Phase::Failed(_) => {}
         }
         true

@@ -148,6 +148,17 @@ pub(super) fn warnings(source: &Source) -> Vec<String> {
     lines
 }
 
+/// One line for each setting of jobs that a variable makes, if they do not share the environment.
+/// Where the state is and how jobs are started both sides are told by their units.
+pub(super) fn unseen_by_units(source: &Source) -> Vec<String> {
+    const JOBS: &[&str] = &["repo", "rebuild", "jobs", "paths", "commands", "hostname", "user"];
+    let concerns =
+        |path: &Path| JOBS.contains(&path[0].as_str()) && path.last().is_none_or(|key| key != "launcher");
+    let names = read(source).names;
+    let unseen = names.iter().filter(|(path, _)| concerns(path));
+    unseen.map(|(path, name)| format!("jobs do not see {name}; set {} in the file", path.join("."))).collect()
+}
+
 /// Every name there is, but for those of commands, which have the operator's words in them. Where a
 /// key has a short name, only that one: nobody mistypes the long one for something else.
 fn known_names() -> Vec<String> {

@@ -72,6 +72,7 @@ pub(super) const KEYS: &[Key] = &[
     key("rebuild.program", Kind::Words, "[\"nixos-rebuild\"]"),
     key("rebuild.flake_attr", Kind::Text, "\"web-1\""),
     key("rebuild.extra_args", Kind::Words, "[\"--impure\"]"),
+    key("jobs.launcher", Kind::Text, "\"systemd\""),
     key("jobs.dir", Kind::Text, "\"/var/lib/nixfleet-agent/jobs\""),
     key("jobs.log_limit", Kind::Bytes, "67108864"),
     key("jobs.stop_grace", Kind::Seconds, "10"),
@@ -213,6 +214,9 @@ pub(super) struct Rebuild {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Jobs {
+    /// `direct`: a process of the agent's own user; `systemd`: a unit of root's. Default `direct`; the
+    /// agent's unit sets `systemd`.
+    pub(super) launcher: String,
     /// Folder of the jobs. Default: `jobs` in the state folder.
     pub(super) dir: Option<String>,
     /// Bytes of log kept for a job. Default 64 MiB, a hundred times a long rebuild's.
@@ -225,7 +229,7 @@ pub(super) struct Jobs {
 
 impl Default for Jobs {
     fn default() -> Self {
-        Self { dir: None, log_limit: 64 << 20, stop_grace: 10, keep: 20 }
+        Self { launcher: "direct".to_owned(), dir: None, log_limit: 64 << 20, stop_grace: 10, keep: 20 }
     }
 }
 

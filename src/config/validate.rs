@@ -8,7 +8,8 @@ use std::{
 use url::{Host as UrlHost, Url};
 
 use super::{
-    Connection, Host, Jobs, Paths, Rebuild, Repo, Secret, TokenSource, check::Checker, custom, layers::quoted,
+    Connection, Host, Jobs, LauncherKind, Paths, Rebuild, Repo, Secret, TokenSource, check::Checker, custom,
+    layers::quoted,
 };
 
 /// Keys that only [`connection`] looks at.
@@ -294,7 +295,18 @@ fn rebuild(check: &mut Checker<'_>) -> Rebuild {
 fn jobs(check: &mut Checker<'_>, state_dir: &Path) -> Jobs {
     let given = &check.layers.settings.jobs;
     let keep = check.number("jobs.keep", given.keep, KEEP, "");
+    let launcher = match given.launcher.as_str() {
+        "systemd" => LauncherKind::Systemd,
+        other => {
+            if other != "direct" {
+                let what = format!("{} is not a launcher", quoted(other));
+                check.refuse("jobs.launcher", what, "set it to direct or systemd");
+            }
+            LauncherKind::Direct
+        }
+    };
     Jobs {
+        launcher,
         dir: check.optional_path("jobs.dir", given.dir.as_ref()).unwrap_or_else(|| state_dir.join("jobs")),
         log_limit: check.number("jobs.log_limit", given.log_limit, LOG_LIMIT, " bytes"),
         stop_grace: check.seconds("jobs.stop_grace", given.stop_grace, STOP_GRACE),

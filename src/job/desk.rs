@@ -42,7 +42,7 @@ pub trait Desk: fmt::Debug + Send {
     /// Starts a job and keeps its record; [`News`] follows.
     fn launch(&self, record: Record);
     /// Ends a running job; [`News`] follows if that cannot be done.
-    fn end(&self, id: &JobId, urgency: Urgency);
+    fn end(&self, job: &Instance, urgency: Urgency);
     /// Follows a job behind entry `after`; `known` is what is known of it until the first look.
     fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower;
     /// Keeps a newer record.
@@ -100,10 +100,9 @@ impl Desk for HostDesk {
         let (launcher, records) = (Arc::clone(&self.launcher), Arc::clone(&self.records));
         let (id, news) = (record.id.clone(), self.news.clone());
         let order = move || {
-            let id = record.id.clone();
-            let item = match launch(&*launcher, &records.records, record) {
-                Ok(()) => News::Launched(id),
-                Err(message) => News::NotLaunched(id, message),
+            let item = match launch(&*launcher, &records.records, &record) {
+                Ok(()) => News::Launched(record.id),
+                Err(message) => News::NotLaunched(record.id, message),
             };
             drop(news.blocking_send(item));
         };
@@ -113,26 +112,26 @@ impl Desk for HostDesk {
         }
     }
 
-    fn end(&self, id: &JobId, urgency: Urgency) {
-        let (launcher, dir) = (Arc::clone(&self.launcher), self.jobs.job(id));
-        let (for_order, news) = (id.clone(), self.news.clone());
+    fn end(&self, job: &Instance, urgency: Urgency) {
+        let (launcher, dir) = (Arc::clone(&self.launcher), self.jobs.job(&job.id));
+        let (for_order, news) = (job.clone(), self.news.clone());
         let ending = Arc::clone(&self.ending[usize::from(urgency == Urgency::Kill)]);
         if ending.swap(true, Ordering::Relaxed) {
             return;
         }
         let done = Arc::clone(&ending);
         let order = move || {
-            let ended = launcher.end(&dir, urgency);
+            let ended = launcher.end(&for_order, &dir, urgency);
             done.store(false, Ordering::Relaxed);
             match ended {
                 // It ended by itself just now: its own status says so.
                 Ok(()) | Err(LaunchError::Ended) => {}
-                Err(err) => drop(news.blocking_send(News::NotEnded(for_order, error::chain(&err)))),
+                Err(err) => drop(news.blocking_send(News::NotEnded(for_order.id, error::chain(&err)))),
             }
         };
         if let Err(err) = spawn("end", order) {
             ending.store(false, Ordering::Relaxed);
-            drop(self.news.try_send(News::NotEnded(id.clone(), format!("cannot start a thread: {err}"))));
+            drop(self.news.try_send(News::NotEnded(job.id.clone(), format!("cannot start a thread: {err}"))));
         }
     }
 
@@ -162,11 +161,11 @@ fn ended(result: JobResult) -> Follower {
 }
 
 /// The record is on disk before anything runs: an agent that dies in between finds it again.
-fn launch(launcher: &dyn Launcher, records: &Records, record: Record) -> Result<(), String> {
-    records.save(&record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
-    let instance = Instance { command: record.command, id: record.id };
+fn launch(launcher: &dyn Launcher, records: &Records, record: &Record) -> Result<(), String> {
+    records.save(record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
+    let job = record.instance();
     // The record stays after a failure, until a dashboard has read the status that tells of it.
-    launcher.start(&instance).map_err(|err| error::chain(&err))
+    launcher.start(&job).map_err(|err| error::chain(&err))
 }
 
 impl Drop for HostDesk {

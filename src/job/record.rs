@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, spec};
+use super::{Instance, JobId, spec};
 
 /// An accepted command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,13 @@ pub struct Record {
     pub accepted_at: String,
     /// Entries up to here have been read by a dashboard, by its own proof.
     pub delivered_seq: u64,
+}
+
+impl Record {
+    /// What its supervisor is told.
+    pub fn instance(&self) -> Instance {
+        Instance { command: self.command.clone(), id: self.id.clone() }
+    }
 }
 
 /// The folder of records.

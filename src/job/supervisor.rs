@@ -13,11 +13,15 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::journal::Writer;
+use super::launcher::Urgency;
 use super::spec::{JobResult, Outcome, Spec, State, Step, store};
 use super::{Instance, JobDir, JobsDir};
 use crate::command::{self, Plan, PlanError};
 use crate::config::Host;
+use crate::facts::checkout::Checkout;
 use crate::facts::generation::{Deployed, SHOWN};
 use crate::facts::{head_commit, system};
 use child::{Child, End};
@@ -30,7 +34,15 @@ mod stop;
 mod survey;
 
 /// The signal for "kill the command at once".
-pub const KILL_NOW: rustix::process::Signal = rustix::process::Signal::USR1;
+pub const KILL_NOW: Signal = Signal::USR1;
+
+/// The signal that means `urgency` to a supervisor.
+pub fn signal_for(urgency: Urgency) -> Signal {
+    match urgency {
+        Urgency::Stop => Signal::TERM,
+        Urgency::Kill => KILL_NOW,
+    }
+}
 
 /// Exit code of a program that cannot be started, as shells have it.
 const CANNOT_START: i32 = 127;
@@ -115,8 +127,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let system = &self.host.paths.current_system;
         let system_before = fs::read_link(system).ok();
         let repo = self.host.repo.dir.clone();
-        let head = || repo.as_deref().and_then(head_commit);
-        let before = head();
+        let before = repo.as_deref().and_then(head_commit);
         let done = match self.plan(&started_at) {
             Ok(plan) => self.run_steps(&plan),
             Err(message) => {
@@ -125,7 +136,13 @@ impl<R: FnOnce()> Job<'_, R> {
             }
         };
         let system_after = fs::read_link(system).ok();
-        let commit = head();
+        let checkout = repo.as_deref().map(Checkout::look);
+        if let Some(checkout) = &checkout
+            && let Err(err) = store(&jobs.checkout(), checkout)
+        {
+            self.log.remark(&format!("cannot record the state of the checkout: {err}"));
+        }
+        let commit = checkout.and_then(|checkout| checkout.commit);
         let mut result = JobResult {
             outcome: done.outcome,
             exit_code: done.exit_code,
@@ -294,6 +311,11 @@ impl End {
                 // A command that ends by itself when asked to still was stopped (T03).
                 if exit_code == 0 { 143 } else { exit_code },
                 format!("{name}: stopped"),
+            ),
+            Some(Reason::Shutdown) => (
+                Outcome::InterruptedByReboot,
+                if exit_code == 0 { 143 } else { exit_code },
+                format!("{name}: stopped because the machine went down"),
             ),
             Some(Reason::Timeout) => (
                 Outcome::TimedOut,

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
+use crate::job::Instance;
 use crate::protocol::StatusKind;
 
 /// Takes notes, and keeps the writing ends of what is followed.
@@ -38,8 +39,8 @@ impl Notes {
 impl Desk for Notes {
     fn launch(&self, _: Record) {}
 
-    fn end(&self, id: &JobId, urgency: Urgency) {
-        self.0.lock().unwrap().ended.push((id.clone(), urgency));
+    fn end(&self, job: &Instance, urgency: Urgency) {
+        self.0.lock().unwrap().ended.push((job.id.clone(), urgency));
     }
 
     fn follow(&self, id: &JobId, after: u64, _known: Live) -> Follower {

@@ -26,7 +26,7 @@ async fn a_killed_agent_loses_and_doubles_nothing() {
     assert_eq!(arrived, expected);
     // A third agent has nothing left to tell.
     eventually("the record's end", || {
-        fs::read_dir(fleet.path("state/delivery")).unwrap().next().is_none().then_some(())
+        fs::read_dir(fleet.path("state/agent/delivery")).unwrap().next().is_none().then_some(())
     })
     .await;
     drop(_next);

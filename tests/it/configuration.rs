@@ -67,7 +67,8 @@ fn a_good_configuration_is_confirmed_without_starting() {
 fn a_second_agent_with_the_same_state_folder_is_sent_away() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().to_str().unwrap();
-    let lock = fs::File::create(folder.path().join("agent.lock")).unwrap();
+    fs::create_dir(folder.path().join("agent")).unwrap();
+    let lock = fs::File::create(folder.path().join("agent/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let environment = [GOOD[0], GOOD[1], ("NIXFLEET_STATE_DIR", state)];
     let output = run_program(&[], &environment);

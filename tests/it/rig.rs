@@ -230,14 +230,13 @@ impl Drop for AgentProcess {
 /// Kills supervisors that a failed test left behind.
 fn end_jobs(jobs: &Path) {
     use nixfleet_agent::job::JobsDir;
-    use nixfleet_agent::job::launcher::{Direct, Launcher, Urgency};
+    use nixfleet_agent::job::launcher::{Direct, Urgency};
 
     let dir = JobsDir::new(jobs);
-    let launcher = Direct::new(PathBuf::new(), None);
     for item in fs::read_dir(jobs).into_iter().flatten().flatten() {
         if let Some(Ok(id)) = item.file_name().to_str().map(str::parse) {
             let begun = Instant::now();
-            while launcher.end(&dir.job(&id), Urgency::Kill).is_ok() && begun.elapsed() < LIMIT {
+            while Direct::signal(&dir.job(&id), Urgency::Kill).is_ok() && begun.elapsed() < LIMIT {
                 std::thread::yield_now();
             }
         }

@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use super::super::journal::Writer;
 use super::super::tree;
 use super::KILL_NOW;
+use crate::service;
 
 /// How often to look for processes that are left while a command is being stopped.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -26,6 +27,8 @@ const ACTIVATION_TICK: Duration = Duration::from_secs(1);
 pub(super) enum Reason {
     /// Somebody asked.
     Request,
+    /// The machine goes down.
+    Shutdown,
     /// It ran too long.
     Timeout,
 }
@@ -111,7 +114,8 @@ impl Stop {
             } else if activation || tree::activates() {
                 log.remark("stop refused: the system is being activated; SIGKILL would force it");
             } else {
-                self.ask(Reason::Request);
+                let down = service::machine_goes_down();
+                self.ask(if down { Reason::Shutdown } else { Reason::Request });
             }
         }
         let now = Instant::now();

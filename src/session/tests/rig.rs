@@ -23,7 +23,7 @@ use crate::job::journal;
 use crate::job::launcher::Urgency;
 use crate::job::record::Record;
 use crate::job::spec::{JobResult, Outcome};
-use crate::job::{JobId, journal::Entry};
+use crate::job::{Instance, JobId, journal::Entry};
 use crate::protocol::{AgentMessage, Heartbeat, Status};
 use crate::session::{self, Ended};
 use crate::work::Work;
@@ -106,8 +106,8 @@ impl Desk for Notes {
         self.orders.send(Order::Launch(record)).unwrap();
     }
 
-    fn end(&self, id: &JobId, urgency: Urgency) {
-        self.orders.send(Order::End(id.clone(), urgency)).unwrap();
+    fn end(&self, job: &Instance, urgency: Urgency) {
+        self.orders.send(Order::End(job.id.clone(), urgency)).unwrap();
     }
 
     fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower {

@@ -1,0 +1,104 @@
+//! Supervisors as systemd units.
+//!
+//! The unit is `nixfleet-job@<command>-<job id>.service`: root's, in a cgroup of its own, so nothing
+//! that happens to the agent's unit happens to it. The agent may start and signal units of this name
+//! and nothing else; what they run is up to the machine's configuration.
+//!
+//! `systemctl` is asked, not the bus: it knows all the ways to reach the service manager, and waits for
+//! a unit until it is ready. It gets arguments, never a line for a shell.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{LaunchError, Launcher, START_PATIENCE, Urgency};
+use crate::job::{Instance, JobDir, journal, supervisor};
+use crate::program::{self, ProgramError};
+
+/// What systemd itself needs beyond the unit's own time limit, on a machine that is busy.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// Longest wait for an answer that needs no waiting.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Starts supervisors as instances of `nixfleet-job@.service`.
+#[derive(Debug)]
+pub struct Systemd {
+    systemctl: PathBuf,
+}
+
+impl Default for Systemd {
+    fn default() -> Self {
+        Self { systemctl: PathBuf::from("systemctl") }
+    }
+}
+
+/// The name of a job's unit.
+fn unit(job: &Instance) -> String {
+    format!("nixfleet-job@{job}.service")
+}
+
+impl Systemd {
+    fn ask(&self, arguments: &[&str], limit: Duration) -> Result<(bool, String), ProgramError> {
+        let (status, said) = program::outcome(&self.systemctl, arguments, limit)?;
+        Ok((status.success(), said))
+    }
+
+    /// Why a unit did not start: what its supervisor left as its status, else what systemctl said.
+    fn why(&self, unit: &str, said: &str) -> String {
+        let ask = ["show", "--property=StatusText", "--value", "--", unit];
+        let told = self.ask(&ask, ANSWER).map(|(_, text)| text.trim().to_owned()).unwrap_or_default();
+        // A unit that failed stays in memory until somebody says that it was seen. If it stays, it
+        // costs some memory and nothing else.
+        drop(self.ask(&["reset-failed", "--no-ask-password", "--", unit], ANSWER));
+        if told.is_empty() { explain(unit, said) } else { told }
+    }
+}
+
+impl Launcher for Systemd {
+    fn start(&self, job: &Instance) -> Result<(), LaunchError> {
+        let unit = unit(job);
+        let start = ["start", "--no-ask-password", "--", &unit];
+        match self.ask(&start, START_PATIENCE + MARGIN).map_err(LaunchError::Systemctl)? {
+            (true, _) => Ok(()),
+            (false, said) => Err(LaunchError::Refused(self.why(&unit, &said))),
+        }
+    }
+
+    fn end(&self, job: &Instance, dir: &JobDir, urgency: Urgency) -> Result<(), LaunchError> {
+        let unit = unit(job);
+        let signal = format!("--signal={}", supervisor::signal_for(urgency).as_raw());
+        // Not `stop`: that one kills after a while, whatever the command does by then.
+        let kill = ["kill", "--no-ask-password", "--kill-whom=main", &signal, "--", &unit];
+        match self.ask(&kill, ANSWER).map_err(LaunchError::Systemctl)? {
+            (true, _) => Ok(()),
+            // It ended in the meantime.
+            (false, _) if matches!(journal::supervisor_lives(dir), Ok(false)) => Err(LaunchError::Ended),
+            (false, said) => Err(LaunchError::Refused(explain(&unit, &said))),
+        }
+    }
+}
+
+/// What systemctl said, and what to do about it where that is known.
+fn explain(unit: &str, said: &str) -> String {
+    // The last line of an error says where to look further, which the reader of a status cannot.
+    let worth = |line: &&str| !line.is_empty() && !line.starts_with("See ");
+    let said: Vec<&str> = said.lines().map(str::trim).filter(worth).collect();
+    let said = said.join("; ");
+    let said = if said.is_empty() { "systemctl failed without a word".to_owned() } else { said };
+    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    let fix = if has(&["Access denied", "authentication required", "not authorized"]) {
+        "; the polkit rule 50-nixfleet-agent.rules lets the user nixfleet-agent do that: is it installed?"
+    } else if has(&["not found"]) {
+        "; is nixfleet-job@.service installed?"
+    } else if has(&["Failed to connect to"]) {
+        "; are systemd and D-Bus running?"
+    } else {
+        ""
+    };
+    // Who reads a status knows the job, not its unit.
+    let said = said.replace(unit, "the job's unit");
+    format!("cannot start or signal the job: {said}{fix}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::*;
+use crate::job::{JobId, JobsDir};
+
+/// Plays systemctl: notes its arguments and does what `body` says.
+fn played(folder: &Path, body: &str) -> Systemd {
+    let systemctl = folder.join("systemctl");
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n{body}\n", folder.join("asked").display());
+    fs::write(&systemctl, script).unwrap();
+    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    Systemd { systemctl }
+}
+
+fn asked(folder: &Path) -> Vec<String> {
+    fs::read_to_string(folder.join("asked")).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn job() -> Instance {
+    Instance { command: "pull-switch".to_owned(), id: JobId::generate() }
+}
+
+#[test]
+fn a_start_waits_for_the_unit_and_asks_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (systemd, job) = (played(folder.path(), "exit 0"), job());
+    systemd.start(&job).unwrap();
+    let unit = format!("nixfleet-job@pull-switch-{}.service", job.id);
+    assert_eq!(asked(folder.path()), [format!("start --no-ask-password -- {unit}")]);
+}
+
+#[test]
+fn a_supervisor_that_gives_up_has_the_last_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let body =
+        "case $1 in start) echo 'Job for x failed.' >&2; exit 1;; show) echo 'the lock is held';; esac";
+    let (systemd, job) = (played(folder.path(), body), job());
+    assert_eq!(systemd.start(&job).unwrap_err().to_string(), "the lock is held");
+    let verbs: Vec<String> =
+        asked(folder.path()).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    // Forgotten only after its reason has been read.
+    assert_eq!(verbs, ["start", "show", "reset-failed"]);
+}
+
+#[test]
+fn a_signal_goes_to_the_supervisor_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (systemd, job) = (played(folder.path(), "exit 0"), job());
+    let dir = JobsDir::new(folder.path()).job(&job.id);
+    systemd.end(&job, &dir, Urgency::Stop).unwrap();
+    systemd.end(&job, &dir, Urgency::Kill).unwrap();
+    let asked = asked(folder.path());
+    assert!(asked[0].starts_with("kill --no-ask-password --kill-whom=main --signal=15 -- "), "{asked:?}");
+    assert!(asked[1].contains(" --signal=10 "), "{asked:?}");
+}
+
+#[test]
+fn a_refused_signal_is_told_only_while_the_supervisor_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let systemd = played(folder.path(), "echo 'Access denied' >&2; exit 1");
+    let (job, jobs) = (job(), JobsDir::new(folder.path()));
+    let dir = jobs.job(&job.id);
+    fs::create_dir(dir.path()).unwrap();
+    let log = crate::job::journal::Writer::create(dir.clone(), 1 << 20).unwrap();
+    let refused = systemd.end(&job, &dir, Urgency::Stop).unwrap_err();
+    assert!(refused.to_string().contains("polkit"), "{refused}");
+    drop(log);
+    assert!(matches!(systemd.end(&job, &dir, Urgency::Stop), Err(LaunchError::Ended)));
+}
+
+#[test]
+fn without_systemctl_the_error_names_it() {
+    let systemd = Systemd { systemctl: PathBuf::from("/nonexistent/systemctl") };
+    assert!(systemd.start(&job()).unwrap_err().to_string().contains("systemctl"));
+}
+
+#[test]
+fn what_is_wrong_comes_with_its_fix() {
+    let unit = "nixfleet-job@x.service";
+    let said = |text: &str| explain(unit, text);
+    for (text, fix) in [
+        (
+            "Failed to start nixfleet-job@x.service: Access denied\nSee system logs and 'x' for details.\n",
+            "50-nixfleet-agent.rules",
+        ),
+        ("Failed to start nixfleet-job@x.service: Interactive authentication required.\n", "polkit"),
+        ("Failed to start nixfleet-job@x.service: Unit nixfleet-job@x.service not found.\n", "installed?"),
+        ("Failed to connect to bus: No such file or directory\n", "D-Bus"),
+        ("", "without a word"),
+    ] {
+        assert!(said(text).contains(fix), "{}", said(text));
+        assert!(!said(text).contains(unit) && !said(text).contains("See "), "{}", said(text));
+    }
+}
