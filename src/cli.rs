@@ -293,3 +293,6 @@ fn listen_for_signals() -> Result<watch::Receiver<bool>, Failure> {
     });
     Ok(receiver)
 }
+
+#[cfg(test)]
+mod tests;
