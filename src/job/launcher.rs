@@ -53,7 +53,7 @@ pub enum LaunchError {
     #[error("cannot signal the job supervisor {0}")]
     Signal(u32, #[source] io::Error),
     /// The service manager cannot be asked.
-    #[error("cannot run systemctl; is systemd on the PATH of the agent?")]
+    #[error("systemctl did not answer")]
     Systemctl(#[source] ProgramError),
 }
 

@@ -46,11 +46,14 @@ impl Systemd {
     /// Why a unit did not start: what its supervisor left as its status, else what systemctl said.
     fn why(&self, unit: &str, said: &str) -> String {
         let ask = ["show", "--property=StatusText", "--value", "--", unit];
-        let told = self.ask(&ask, ANSWER).map(|(_, text)| text.trim().to_owned()).unwrap_or_default();
+        let told = match self.ask(&ask, ANSWER) {
+            Ok((true, text)) => text.trim().to_owned(),
+            _ => String::new(),
+        };
         // A unit that failed stays in memory until somebody says that it was seen. If it stays, it
         // costs some memory and nothing else.
         drop(self.ask(&["reset-failed", "--no-ask-password", "--", unit], ANSWER));
-        if told.is_empty() { explain(unit, said) } else { told }
+        if told.is_empty() { explain("start", unit, said) } else { told }
     }
 }
 
@@ -73,20 +76,26 @@ impl Launcher for Systemd {
             (true, _) => Ok(()),
             // It ended in the meantime.
             (false, _) if matches!(journal::supervisor_lives(dir), Ok(false)) => Err(LaunchError::Ended),
-            (false, said) => Err(LaunchError::Refused(explain(&unit, &said))),
+            (false, said) => Err(LaunchError::Refused(explain("signal", &unit, &said))),
         }
     }
 }
 
-/// What systemctl said, and what to do about it where that is known.
-fn explain(unit: &str, said: &str) -> String {
-    // The last line of an error says where to look further, which the reader of a status cannot.
-    let worth = |line: &&str| !line.is_empty() && !line.starts_with("See ");
-    let said: Vec<&str> = said.lines().map(str::trim).filter(worth).collect();
-    let said = said.join("; ");
-    let said = if said.is_empty() { "systemctl failed without a word".to_owned() } else { said };
+/// What systemctl said, and what to do about it where that is known. Who reads a status knows the
+/// job, not its unit.
+fn explain(verb: &str, unit: &str, said: &str) -> String {
+    let names = [format!("Failed to start {unit}: "), format!("Failed to kill unit {unit}: ")];
+    let mut lines = Vec::new();
+    for line in said.lines().map(str::trim) {
+        // The last line of an error says where to look further, which the reader of a status cannot.
+        if !line.is_empty() && !line.starts_with("See ") {
+            let what = names.iter().find_map(|name| line.strip_prefix(name.as_str())).unwrap_or(line);
+            lines.push(what.trim_end_matches('.').replace(&format!("Unit {unit}"), "its unit is"));
+        }
+    }
+    let said = if lines.is_empty() { "systemctl failed without a word".to_owned() } else { lines.join("; ") };
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    let fix = if has(&["Access denied", "authentication required", "not authorized"]) {
+    let fix = if has(&["Access denied", "authentication required"]) {
         "; the polkit rule 50-nixfleet-agent.rules lets the user nixfleet-agent do that: is it installed?"
     } else if has(&["not found"]) {
         "; is nixfleet-job@.service installed?"
@@ -95,9 +104,7 @@ fn explain(unit: &str, said: &str) -> String {
     } else {
         ""
     };
-    // Who reads a status knows the job, not its unit.
-    let said = said.replace(unit, "the job's unit");
-    format!("cannot start or signal the job: {said}{fix}")
+    format!("cannot {verb} the job: {}{fix}", said.replace(unit, "its unit"))
 }
 
 #[cfg(test)]
