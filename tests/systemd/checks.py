@@ -1,0 +1,783 @@
+#!/usr/bin/env python3
+"""The checks, run as root in the test machine: checks.py first|after-shutdown|after-power-cut
+
+Each check is a sentence about what the installed files do. A check that fails does not keep the next
+ones from running. Nothing sleeps for a time: `wait` looks for a state, with a bound.
+"""
+
+import glob
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+AGENT = "nixfleet-agent.service"
+USER = "nixfleet-agent"
+STATE = "/var/lib/nixfleet-agent"
+TEMPLATE = "/usr/lib/systemd/system/nixfleet-job@.service"
+RULE = "/usr/share/polkit-1/rules.d/50-nixfleet-agent.rules"
+CONFIG = "/etc/nixfleet/agent.toml"
+TOKEN_FILE = "/etc/nixfleet/token"
+END_LINES = "/run/end-lines"
+API = "http://127.0.0.1:8000/api"
+HOST = "web-1"
+HEX = "0123456789abcdef0123456789abcdef"
+
+# A loaded machine needs some of it, a good one none.
+PATIENCE = 30.0
+
+# After so many failures the next ones say nothing new, and each may take its patience.
+MANY = 5
+
+CHECKS = []
+
+
+class Failed(Exception):
+    """What was seen instead."""
+
+
+def check(phase):
+    """Registers a check; its name is its docstring."""
+
+    def register(function):
+        CHECKS.append((phase, function.__doc__, function))
+        return function
+
+    return register
+
+
+def require(condition, seen):
+    if not condition:
+        raise Failed(seen)
+
+
+def wait(what, look, patience=PATIENCE):
+    """The first thing that `look` returns and that is true."""
+    end = time.monotonic() + patience
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise Failed(f"waited {patience:.0f} s for {what}; last seen: {found!r}")
+        time.sleep(0.05)
+
+
+def run(*command, user=None, limit=60):
+    """Exit code and both outputs, trimmed."""
+    if user:
+        command = ("runuser", "-u", user, "--", *command)
+    done = subprocess.run(
+        command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=limit, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout.strip()
+
+
+def systemctl(*arguments):
+    code, output = run("systemctl", *arguments)
+    require(code == 0, f"systemctl {' '.join(arguments)}: exit code {code}: {output}")
+    return output
+
+
+def show(unit, name):
+    return systemctl("show", "--property", name, "--value", unit)
+
+
+def agent_pid():
+    return int(show(AGENT, "MainPID"))
+
+
+def job_units(*states):
+    listed = systemctl("list-units", "--plain", "--no-legend", "--all", "nixfleet-job@*").splitlines()
+    return [line.split()[0] for line in listed if not states or line.split()[2] in states]
+
+
+def call(path, body=None):
+    """Asks the dashboard; the answer to a refusal is its text."""
+    request = urllib.request.Request(API + path, headers={"X-CSRF-Token": "c"})
+    if body is not None:
+        request.data = json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        return json.load(error)
+    except OSError:
+        return {}
+
+
+def host():
+    return call(f"/hosts/{HOST}")
+
+
+def messages(kind, since=0):
+    found = []
+    while True:
+        page = call(f"/hosts/{HOST}/messages?type={kind}&since={since}")
+        found += page.get("messages", [])
+        if not page.get("messages") or page["next"] == since:
+            return found
+        since = page["next"]
+
+
+def statuses(job=None):
+    found = [message["payload"] for message in messages("status")]
+    return [status for status in found if job is None or status.get("job_id") == job]
+
+
+def lines(job):
+    """Text of a job's lines in order of their numbers, each once; holes are failures."""
+    seen = {}
+    for message in messages("output_batch"):
+        batch = message["payload"]
+        if batch["job_id"] == job:
+            seen.update((line["seq"], line["line"]) for line in batch["lines"])
+    numbers = sorted(seen)
+    require(numbers == list(range(1, len(numbers) + 1)), f"line numbers with holes: {numbers}")
+    return [seen[number] for number in numbers]
+
+
+def online():
+    return wait("the host to be connected and online", lambda: (
+        (view := host()).get("connected") and view["status"] == "online" and view))  # fmt: skip
+
+
+def send(command):
+    """Sends a command that has to be accepted."""
+    online()
+    answer = call(f"/hosts/{HOST}/command", {"command": command})
+    require(answer.get("status") == "accepted", f"{command} is refused: {answer}")
+
+
+def started(command):
+    """Sends a command and returns the unit and the job once it runs."""
+    send(command)
+    name = f"nixfleet-job@{command}-"
+    unit = wait("its unit", lambda: [unit for unit in job_units("active") if unit.startswith(name)])[0]
+    job = unit.removesuffix(".service").rsplit("-", 1)[1]
+    wait("the beat with the command", lambda: host().get("pending_command") == command)
+    return unit, job
+
+
+def finished(command):
+    """Sends a command and returns its status."""
+    before = len(statuses())
+    send(command)
+    return wait(f"the status of {command}", lambda: statuses()[before:])[0]
+
+
+def next_line(job):
+    """Waits until the dashboard has a line more."""
+    count = len(lines(job))
+    wait("another line", lambda: len(lines(job)) > count)
+
+
+def all_lines(job):
+    """Ends `lines` and checks that everything of it arrived, once."""
+    open(END_LINES, "w", encoding="ascii").close()
+    try:
+        status = wait("the status of lines", lambda: statuses(job))[0]
+    finally:
+        os.remove(END_LINES)
+    require(status["status"] == "ok" and status["exit_code"] == 0, f"status {status}")
+    wait("the last line", lambda: lines(job)[-1].startswith("end"))
+    text = lines(job)
+    count = len(text) - 1
+    require(text == [f"line {n}" for n in range(1, count + 1)] + [f"end {count}"], f"lines {text}")
+    # A beat behind the status: nothing more is to be told.
+    beats = len(messages("heartbeat"))
+    wait("two more beats", lambda: len(messages("heartbeat")) >= beats + 2)
+    require(len(statuses(job)) == 1, f"statuses {statuses(job)}")
+    wait("the end of the unit", lambda: not job_units())
+    return count
+
+
+def start_dashboard():
+    # The token is in a file, so that no command line has it.
+    code, output = run(
+        "systemd-run", "--quiet", "--unit=dashboard", "nixfleet-mock-dashboard",
+        "--token-file", TOKEN_FILE, "--csrf-token", "c",
+    )  # fmt: skip
+    require(code == 0, output)
+    wait("the dashboard", lambda: "hosts" in call("/hosts"))
+
+
+def results():
+    """The result of each job, by its id."""
+    found = {}
+    for path in glob.glob(f"{STATE}/jobs/*/result.json"):
+        with open(path, encoding="utf-8") as file:
+            found[path.split("/")[-2]] = json.load(file)
+    return found
+
+
+def owner(path):
+    status = os.stat(path)
+    user = pwd.getpwuid(status.st_uid).pw_name
+    group = run("stat", "--format=%G", path)[1]
+    return f"{user}:{group} {status.st_mode & 0o7777:04o}"
+
+
+def reload_polkit():
+    """Returns once polkit has the rules that are there now."""
+    systemctl("restart", "polkit.service")
+
+
+# ---------------------------------------------------------------------------------------- units
+
+
+@check("first")
+def _():
+    """systemd-analyze has nothing to say against the units"""
+    code, output = run("systemd-analyze", "verify", "--man=no", TEMPLATE, f"/usr/lib/systemd/system/{AGENT}")
+    require(code == 0 and not output, output)
+
+
+@check("first")
+def _():
+    """the agent's unit exposes less than 2.0 of 10 to an attacker"""
+    code, output = run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", AGENT)
+    require(code == 0, output.splitlines()[-1])
+
+
+@check("first")
+def _():
+    """folders belong to whom they should"""
+    expected = {
+        STATE: "root:root 0755",
+        f"{STATE}/agent": f"{USER}:{USER} 0700",
+        f"{STATE}/jobs": f"root:{USER} 2750",
+    }
+    seen = {path: owner(path) for path in expected}
+    require(seen == expected, seen)
+
+
+@check("first")
+def _():
+    """the agent is READY without a dashboard"""
+    wait("the unit to be active", lambda: show(AGENT, "ActiveState") == "active")
+    require(show(AGENT, "NRestarts") == "0", "it was restarted")
+    wait("a status line", lambda: show(AGENT, "StatusText"))
+
+
+@check("first")
+def _():
+    """it registers and beats once there is a dashboard"""
+    start_dashboard()
+    online()
+    wait("three beats", lambda: len(messages("heartbeat")) >= 3)
+
+
+@check("first")
+def _():
+    """a wrong configuration ends with 64, and no restart follows"""
+    shutil.copy2(CONFIG, "/run/agent.toml")
+    with open(CONFIG, "a", encoding="utf-8") as file:
+        file.write("\n[nonsense]\n")
+    try:
+        code, output = run("systemctl", "restart", AGENT)
+        require(code != 0, "it started")
+        seen = [show(AGENT, name) for name in ("ExecMainStatus", "ActiveState", "SubState", "NRestarts")]
+        require(seen == ["64", "failed", "failed", "0"], f"{seen}: {output}")
+    finally:
+        shutil.copy2("/run/agent.toml", CONFIG)
+        systemctl("start", AGENT)
+    online()
+
+
+@check("first")
+def _():
+    """in its sandbox it resolves names, sees StaSysMo's folder, and can write to its own folder alone"""
+    os.makedirs("/dev/shm/stasysmo", exist_ok=True)
+    with open("/dev/shm/stasysmo/reading", "w", encoding="ascii") as file:
+        file.write("1\n")
+    os.makedirs("/srv/open", exist_ok=True)
+    os.chmod("/srv/open", 0o777)
+    script = f"""
+        getent hosts $(hostname) >/dev/null || echo no names
+        cat /dev/shm/stasysmo/reading >/dev/null || echo no readings
+        cat /proc/sys/kernel/random/boot_id /proc/loadavg >/dev/null || echo no facts
+        exec 9<{STATE}/jobs/lock && flock --shared --nonblock 9 || echo no lock
+        touch {STATE}/agent/probe && rm {STATE}/agent/probe || echo no state
+        for folder in {STATE} {STATE}/jobs /etc /usr /srv/open /dev/shm/stasysmo /run; do
+            touch $folder/probe 2>/dev/null && echo writes to $folder
+        done
+        test -e /proc/1 && echo sees other processes
+        grep --quiet 'CapBnd:.*[1-9a-f]' /proc/self/status && echo has capabilities
+        true"""
+    with open(f"/usr/lib/systemd/system/{AGENT}", encoding="utf-8") as file:
+        unit = file.read()
+    # The very same unit, but for what it runs.
+    for line, instead in (
+        ("Type=notify", "Type=oneshot"), ("Restart=always", ""), ("WatchdogSec=30", ""),
+        ("ExecStart=/usr/bin/nixfleet-agent run", "ExecStart=/bin/sh /usr/local/lib/probe"),
+    ):  # fmt: skip
+        require(f"\n{line}\n" in unit, f"the unit has no line {line}")
+        unit = unit.replace(f"\n{line}\n", f"\n{instead}\n")
+    unit += "\n[Service]\nStandardOutput=file:/run/probe\nStandardError=journal\n"
+    os.makedirs("/usr/local/lib", exist_ok=True)
+    with open("/usr/local/lib/probe", "w", encoding="utf-8") as file:
+        file.write(script)
+    with open("/run/systemd/system/probe.service", "w", encoding="utf-8") as file:
+        file.write(unit)
+    systemctl("daemon-reload")
+    try:
+        # The file that jobs are made under.
+        open(f"{STATE}/jobs/lock", "a", encoding="ascii").close()
+        systemctl("start", "probe.service")
+        with open("/run/probe", encoding="utf-8") as file:
+            seen = file.read()
+    finally:
+        os.remove("/run/systemd/system/probe.service")
+        systemctl("daemon-reload")
+    require(not seen, seen)
+
+
+# --------------------------------------------------------------------------------------- commands
+
+
+@check("first")
+def _():
+    """a command runs as root in a cgroup of its own; output and status arrive"""
+    status = finished("whoami")
+    require(status["status"] == "ok", status)
+    job = status["job_id"]
+    text = lines(job)
+    require(text[0] == "uid=0", text[0])
+    group = f"/nixfleet-job@whoami-{job}.service"
+    require(any(line.startswith("0::/") and line.endswith(group) for line in text), text)
+    wait("the end of the unit", lambda: not job_units())
+
+
+@check("first")
+def _():
+    """the token is in no unit's properties, no environment, no command line, no job, not in the journal"""
+    with open(TOKEN_FILE, encoding="ascii") as file:
+        token = file.read().strip()
+    found = []
+    for path in glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                found += [path] if token.encode() in file.read() else []
+        except OSError:
+            # It has just ended.
+            pass
+    unit = systemctl("show", "--all", AGENT)
+    found += ["systemctl show"] if token in unit else []
+    found += ["the journal"] if token in run("journalctl", "--no-pager", "--all")[1] else []
+    found += run("grep", "--recursive", "--files-with-matches", "--fixed-strings", token, STATE)[1].splitlines()
+    require(not found, found)
+
+
+@check("first")
+def _():
+    """root clones the repository with git, and the agent's user cannot read the checkout"""
+    os.makedirs("/srv", exist_ok=True)
+    script = """
+        git init --quiet --initial-branch=main /srv/work && cd /srv/work && echo 1 > file && git add file &&
+        git -c user.name=test -c user.email=test@example.org commit --quiet --message=one &&
+        git clone --quiet --bare /srv/work /srv/fleet.git && git rev-parse HEAD"""
+    code, commit = run("sh", "-c", script)
+    require(code == 0, commit)
+    status = finished("pull")
+    require(status["status"] == "ok" and commit[:7] in status["message"], status)
+    require(owner(f"{STATE}/repo").startswith("root:"), owner(f"{STATE}/repo"))
+    code, seen = run("ls", f"{STATE}/repo", user=USER)
+    require(code != 0 and "Permission denied" in seen, seen)
+
+
+@check("first")
+def _():
+    """a command survives `systemctl restart` of the agent: every line once, one status"""
+    unit, job = started("lines")
+    next_line(job)
+    supervisor, agent = show(unit, "MainPID"), agent_pid()
+    systemctl("restart", AGENT)
+    require(agent_pid() != agent, "the agent is the same")
+    online()
+    next_line(job)
+    require(show(unit, "MainPID") == supervisor, "the supervisor is another one")
+    all_lines(job)
+
+
+@check("first")
+def _():
+    """a command survives `kill -9` of the agent: every line once, one status"""
+    unit, job = started("lines")
+    next_line(job)
+    supervisor, agent = show(unit, "MainPID"), agent_pid()
+    connections = host()["connections"]
+    os.kill(agent, 9)
+    wait("the next agent", lambda: host().get("connections", 0) > connections)
+    require(agent_pid() not in (0, agent), "the agent is the same")
+    online()
+    next_line(job)
+    require(show(unit, "MainPID") == supervisor, "the supervisor is another one")
+    all_lines(job)
+
+
+@check("first")
+def _():
+    """the dashboard's stop ends the command and all its processes, with status stopped"""
+    unit, job = started("nap")
+    group = show(unit, "ControlGroup")
+    with open(f"/sys/fs/cgroup{group}/cgroup.procs", encoding="ascii") as file:
+        processes = file.read().split()
+    require(len(processes) >= 3, f"processes {processes}")
+    send("stop")
+    status = wait("the status", lambda: statuses(job))[0]
+    require((status["status"], status["exit_code"]) == ("stopped", 143), status)
+    wait("the end of the unit", lambda: not job_units())
+    left = [process for process in processes if os.path.exists(f"/proc/{process}")]
+    require(not left, f"processes are left: {left}")
+
+
+@check("first")
+def _():
+    """the dashboard's kill ends the command at once"""
+    _, job = started("nap")
+    call(f"/hosts/{HOST}/kill", {"signal": "SIGKILL"})
+    status = wait("the status", lambda: statuses(job))[0]
+    require((status["status"], status["exit_code"]) == ("stopped", 137), status)
+    wait("the end of the unit", lambda: not job_units())
+
+
+@check("first")
+def _():
+    """`systemctl stop` of the job's unit is a stop as well"""
+    unit, job = started("nap")
+    systemctl("stop", unit)
+    status = wait("the status", lambda: statuses(job))[0]
+    require((status["status"], status["outcome"]) == ("stopped", "stopped"), status)
+
+
+@check("first")
+def _():
+    """a supervisor that is killed leaves no process, and the dashboard is told that the command was lost"""
+    unit, job = started("nap")
+    group = show(unit, "ControlGroup")
+    os.kill(int(show(unit, "MainPID")), 9)
+    status = wait("the status", lambda: statuses(job))[0]
+    require((status["status"], status["outcome"]) == ("error", "lost"), status)
+    wait("the unit to fail", lambda: show(unit, "ActiveState") == "failed")
+    require(not os.path.exists(f"/sys/fs/cgroup{group}"), "processes are left")
+    systemctl("reset-failed", unit)
+
+
+# --------------------------------------------------------------------------------------- rights
+
+
+@check("first")
+def _():
+    """the agent's user cannot write jobs, nor read token, keys and checkout"""
+    with open("/etc/nixfleet/deploy-key", "w", encoding="ascii") as file:
+        os.fchmod(file.fileno(), 0o400)
+        file.write("key\n")
+    job = max(results())
+    seen = []
+    for path in (f"{STATE}/jobs", f"{STATE}/jobs/{job}", f"{STATE}/jobs/{job}/result.json", STATE, CONFIG):
+        seen += [f"writes {path}"] if run("test", "-w", path, user=USER)[0] == 0 else []
+    for path in (TOKEN_FILE, "/etc/nixfleet/deploy-key", f"{STATE}/repo/file", "/etc/shadow"):
+        require(os.path.exists(path), f"there is no {path}")
+        seen += [f"reads {path}"] if run("cat", path, user=USER)[0] == 0 else []
+    require(run("cat", f"{STATE}/jobs/{job}/log.jsonl", user=USER)[0] == 0, "it cannot read a job")
+    require(run("cat", f"{STATE}/jobs/{job}/log.jsonl", user="nobody")[0] != 0, "others can read a job")
+    require(not seen, seen)
+
+
+@check("first")
+def _():
+    """polkit lets the agent's user start a job, and nobody else"""
+    command = ("systemctl", "--no-ask-password", "start", f"nixfleet-job@whoami-{HEX}.service")
+    code, seen = run(*command, user="nobody")
+    require(code != 0 and HEX not in results(), f"nobody starts a job: {seen}")
+    code, seen = run(*command, user=USER)
+    require(code == 0, seen)
+    wait("the result", lambda: HEX in results())
+    wait("the end of the unit", lambda: not job_units())
+    code, seen = run(*command, user=USER)
+    require(code != 0, "the same job was started twice")
+    systemctl("reset-failed", command[-1])
+
+
+def evil_unit(path):
+    with open(path, "w", encoding="ascii") as file:
+        file.write("[Service]\nExecStart=touch /run/pwned\n[Install]\nWantedBy=multi-user.target\n")
+
+
+@check("first")
+def _():
+    """polkit lets the agent's user do nothing else"""
+    evil_unit("/run/systemd/system/victim.service")
+    evil_unit("/run/evil.service")
+    systemctl("daemon-reload")
+    job = f"nixfleet-job@whoami-{HEX}.service"
+    fresh = f"nixfleet-job@whoami-{HEX[::-1]}"
+    calls = [
+        # Units that are not jobs.
+        *(("systemctl", verb, "victim.service") for verb in ("start", "restart", "reload-or-restart")),
+        *(("systemctl", verb, "dashboard.service") for verb in ("stop", "restart", "try-restart", "kill")),
+        *(("systemctl", verb, AGENT) for verb in ("start", "stop", "restart", "kill")),
+        ("systemctl", "start", "nosuchunit.service"),
+        ("systemctl", "isolate", "rescue.target"),
+        ("systemctl", "reset-failed"),
+        # Jobs, but other verbs.
+        *(("systemctl", verb, job) for verb in ("stop", "restart", "freeze", "clean", "enable")),
+        ("systemctl", "--job-mode=isolate", "start", job),
+        ("systemctl", "set-property", "--runtime", job, "CPUWeight=1"),
+        # The manager.
+        *(("systemctl", verb) for verb in ("daemon-reload", "daemon-reexec", "poweroff", "reboot", "kexec")),
+        ("systemctl", "set-environment", "A=1"),
+        ("systemctl", "set-property", AGENT, "CPUWeight=1"),
+        ("systemctl", "link", "/run/evil.service"),
+        ("systemctl", "enable", "victim.service"),
+        ("systemctl", "mask", "--runtime", "nixfleet-job@.service"),
+        # Units made up by the caller, also under a name that a job could have.
+        ("systemd-run", "touch", "/run/pwned"),
+        ("systemd-run", "--scope", "touch", "/run/pwned"),
+        ("systemd-run", f"--unit={fresh}", "touch", "/run/pwned"),
+        ("systemd-run", f"--unit={fresh}.scope", "--scope", "touch", "/run/pwned"),
+        ("systemd-run", f"--unit={fresh}", "--on-active=1us", "touch", "/run/pwned"),
+    ]
+    before = (agent_pid(), show("dashboard.service", "MainPID"), set(os.listdir(f"{STATE}/jobs")))
+    for call_ in calls:
+        no_password = "--no-ask-password"
+        code, seen = run(call_[0], no_password, *call_[1:], user=USER)
+        require(code != 0, f"allowed: {' '.join(call_)}: {seen}")
+    after = (agent_pid(), show("dashboard.service", "MainPID"), set(os.listdir(f"{STATE}/jobs")))
+    require(before == after, f"something has changed: {before} {after}")
+    require(not os.path.exists("/run/pwned"), "something was run")
+    require(not os.path.exists("/etc/systemd/system/evil.service"), "a unit was linked")
+
+
+HOSTILE = [
+    "", "x", HEX, f"-{HEX}", f"whoami-{HEX[1:]}", f"whoami-{HEX}0", f"whoami-{HEX.upper()}", f"WHOAMI-{HEX}",
+    f"{'a' * 33}-{HEX}", f"whoami-{HEX}\n", f"who ami-{HEX}", f"../x-{HEX}", f"../../etc/x-{HEX}",
+    f"..-x-{HEX}", f"%i-{HEX}", f"%n-{HEX}", f"$(touch /run/pwned)-{HEX}", f"a;touch /run/pwned;-{HEX}",
+    "--config=/tmp/evil", r"--config=\x2ftmp\x2fevil", "--help", "-h", f"-c-{HEX}", f"{'a' * 4096}-{HEX}",
+    f"whoami-{HEX}@x", f"whoami@{HEX}", f"wh\u00f6ami-{HEX}", f"whoami-{HEX}.service",
+]  # fmt: skip
+
+
+@check("first")
+def _():
+    """instance names that are no job's are refused by polkit, and by the supervisor when root asks"""
+    before = set(os.listdir(f"{STATE}/jobs"))
+    for user in (USER, None):
+        for name in HOSTILE:
+            code, seen = run(
+                "systemctl", "--no-ask-password", "start", f"nixfleet-job@{name}.service", user=user
+            )  # fmt: skip
+            require(code != 0, f"{name[:80]!r} is started by {user or 'root'}: {seen}")
+    require(set(os.listdir(f"{STATE}/jobs")) == before, "a job was made")
+    require(not os.path.exists("/run/pwned"), "something was run")
+    systemctl("reset-failed", "nixfleet-job@*")
+
+
+@check("first")
+def _():
+    """a started job whose command is not configured runs nothing"""
+    job = HEX[::-1]
+    run("systemctl", "--no-ask-password", "start", f"nixfleet-job@nonsense-{job}.service", user=USER)
+    wait("the result", lambda: job in results())
+    require(results()[job]["outcome"] == "not_started", results()[job])
+
+
+def refused_without(path, command="whoami"):
+    """The status of a command while a file is missing."""
+    shutil.move(path, "/run/missing")
+    systemctl("daemon-reload")
+    reload_polkit()
+    try:
+        status = finished(command)
+    finally:
+        shutil.move("/run/missing", path)
+        systemctl("daemon-reload")
+        reload_polkit()
+    require(status["status"] == "error", status)
+    return status["message"]
+
+
+@check("first")
+def _():
+    """without the polkit rule, the dashboard is told what is missing"""
+    message = refused_without(RULE)
+    require("polkit" in message, message)
+    return message
+
+
+@check("first")
+def _():
+    """without the template unit, the dashboard is told what is missing"""
+    message = refused_without(TEMPLATE)
+    require("nixfleet-job@" in message, message)
+    return message
+
+
+@check("first")
+def _():
+    """without D-Bus, the dashboard is told that it is missing"""
+    # To stop it would take half of the machine along.
+    os.rename("/run/dbus/system_bus_socket", "/run/dbus/away")
+    try:
+        status = finished("whoami")
+    finally:
+        os.rename("/run/dbus/away", "/run/dbus/system_bus_socket")
+    require(status["status"] == "error" and "D-Bus" in status["message"], status)
+    return status["message"]
+
+
+@check("first")
+def _():
+    """without the template unit, the agent's user cannot make up a unit in its place"""
+    shutil.move(TEMPLATE, "/run/missing")
+    systemctl("daemon-reload")
+    try:
+        code, seen = run(
+            "systemd-run", "--no-ask-password", f"--unit=nixfleet-job@whoami-{HEX}", "--wait",
+            "touch", "/run/pwned", user=USER,
+        )  # fmt: skip
+    finally:
+        shutil.move("/run/missing", TEMPLATE)
+        systemctl("daemon-reload")
+    require(code != 0 and not os.path.exists("/run/pwned"), seen)
+
+
+@check("first")
+def _():
+    """after all of that a command still works"""
+    status = finished("whoami")
+    require(status["status"] == "ok", status)
+
+
+# --------------------------------------------------------------------------------------- ends
+
+
+@check("first")
+def _():
+    """on SIGTERM the agent ends within two seconds"""
+    begun = time.monotonic()
+    systemctl("stop", AGENT)
+    took = time.monotonic() - begun
+    require(took < 2, f"it took {took:.1f} s")
+    require(show(AGENT, "Result") == "success", show(AGENT, "Result"))
+    systemctl("start", AGENT)
+    online()
+
+
+@check("first")
+def _():
+    """the watchdog restarts an agent that hangs, and the running command goes on"""
+    unit, job = started("lines")
+    supervisor, agent = show(unit, "MainPID"), agent_pid()
+    os.kill(agent, 19)
+    # The limit, and what a process that cannot react to its signal is given.
+    wait("another agent", lambda: agent_pid() not in (0, agent), patience=60)
+    require("watchdog" in run("journalctl", "--no-pager", "--boot", "--unit", AGENT)[1].lower(), "no watchdog")
+    online()
+    next_line(job)
+    require(show(unit, "MainPID") == supervisor, "the supervisor is another one")
+    all_lines(job)
+
+
+# --------------------------------------------------------------------------------------- boots
+
+
+@check("first")
+def _():
+    """a command runs while the machine is shut down"""
+    _, job = started("lines")
+    next_line(job)
+    note_job(job)
+
+
+def note_job(job):
+    with open("/root/job", "w", encoding="ascii") as file:
+        file.write(job)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def noted_job():
+    with open("/root/job", encoding="ascii") as file:
+        return file.read()
+
+
+def interrupted(job):
+    """The status of a job that a reboot has interrupted, told once by the next agent."""
+    start_dashboard()
+    status = wait("the status", lambda: statuses(job))[0]
+    require(status["status"] == "error" and status["outcome"] == "interrupted_by_reboot", status)
+    beats = len(messages("heartbeat"))
+    wait("two more beats", lambda: len(messages("heartbeat")) >= beats + 2)
+    require(len(statuses(job)) == 1, statuses(job))
+    return status["message"]
+
+
+@check("after-shutdown")
+def _():
+    """a command that the shutdown ended left a result that says so"""
+    result = results().get(noted_job())
+    require(result and result["outcome"] == "interrupted_by_reboot", result)
+
+
+@check("after-shutdown")
+def _():
+    """the agent of the next boot tells that a reboot interrupted the command, once"""
+    return interrupted(noted_job())
+
+
+@check("after-shutdown")
+def _():
+    """a command runs while the power is cut"""
+    _, job = started("lines")
+    next_line(job)
+    note_job(job)
+
+
+@check("after-power-cut")
+def _():
+    """the power cut left no result"""
+    require(noted_job() not in results(), results().get(noted_job()))
+
+
+@check("after-power-cut")
+def _():
+    """the agent of the next boot tells that a reboot interrupted the command, once"""
+    return interrupted(noted_job())
+
+
+@check("after-power-cut")
+def _():
+    """a command works after it"""
+    status = finished("whoami")
+    require(status["status"] == "ok", status)
+
+
+def main():
+    failed = 0
+    for phase, name, function in CHECKS:
+        if phase != sys.argv[1]:
+            continue
+        begun = time.monotonic()
+        try:
+            note = function()
+            verdict, text = "ok   ", f"\n        it says: {note}" if note else ""
+        except Exception as error:  # pylint: disable=broad-except
+            failed += 1
+            verdict, text = "FAIL ", f"\n        {type(error).__name__}: {error}"
+        print(f"{verdict} {name} ({time.monotonic() - begun:.1f} s){text}", flush=True)
+        if failed == MANY:
+            print("      the rest is not tried", flush=True)
+            break
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
