@@ -11,7 +11,8 @@ use crate::connect::{self, ConnectError};
 use crate::error;
 use crate::heartbeat::Snapshots;
 use crate::job::desk::{Desk, News};
-use crate::protocol::{AgentMessage, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode};
+use crate::protocol::{AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode};
+use crate::server::Server;
 use crate::service::{self, Watchdog};
 use crate::session::{self, Ended, Summary};
 use crate::work::Work;
@@ -33,6 +34,8 @@ pub struct Agent {
     pub snapshots: Snapshots,
     /// The service manager's watchdog.
     pub watchdog: Watchdog,
+    /// What the dashboard has said about itself.
+    pub server: Server,
     reconnect: Reconnect,
     /// Beats made so far.
     beats: u64,
@@ -65,6 +68,7 @@ impl Agent {
             news,
             snapshots,
             watchdog: Watchdog::from_environment(),
+            server: Server::default(),
             reconnect: Reconnect::default(),
             beats: 0,
         }
@@ -90,7 +94,12 @@ impl Agent {
             source_commit: facts.source_commit.clone(),
             store_path: facts.store_path.clone(),
             binary_hash: facts.binary_hash.clone(),
-            capabilities: vec!["command_id".into(), "resume".into(), CAPABILITY_OUTPUT_BATCH.into()],
+            capabilities: vec![
+                CAPABILITY_ACK.into(),
+                "command_id".into(),
+                "resume".into(),
+                CAPABILITY_OUTPUT_BATCH.into(),
+            ],
             boot_id: facts.boot_id.clone(),
             running_job: self.work.current_record().map(|record| RunningJob {
                 id: record.id.to_string(),
@@ -100,11 +109,11 @@ impl Agent {
         }
     }
 
-    /// Makes the next heartbeat.
-    pub fn beat(&mut self, now: SystemTime) -> String {
+    /// Makes the next heartbeat; returns its number as well.
+    pub fn beat(&mut self, now: SystemTime) -> (u64, String) {
         self.beats += 1;
-        let beat = self.snapshots.beat(self.work.current(), self.beats, now);
-        encode(&AgentMessage::Heartbeat(Box::new(beat)))
+        let beat = self.snapshots.beat(self.work.current(), self.beats, self.server.rtt(), now);
+        (self.beats, encode(&AgentMessage::Heartbeat(Box::new(beat))))
     }
 
     /// The dashboard accepted the registration: the only proof of success there is.
@@ -192,7 +201,8 @@ impl Agent {
     fn after_session(&mut self, summary: &Summary) -> Duration {
         let lasted = summary.registered.map(|at| at.elapsed());
         let closed = matches!(summary.ended, Ended::Closed(_));
-        let delay = self.reconnect.after_session(closed, lasted, fastrand::f64());
+        let delay =
+            self.reconnect.after_session(closed, lasted, self.server.reconnect_window(), fastrand::f64());
         if let Some(times) = self.reconnect.evicted() {
             tracing::error!(
                 hostname = self.host.hostname,
@@ -223,6 +233,9 @@ fn describe(ended: &Ended) -> String {
         Ended::Closed(Some((code, reason))) => format!("the dashboard closed it ({code}: {reason})."),
         Ended::Broken(err) => format!("{}.", error::chain(err)),
         Ended::Stalled => format!("the dashboard took no data for {:?}.", session::writer::WRITE_DEADLINE),
+        Ended::Unacknowledged => {
+            format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)
+        }
         Ended::Silent => format!("nothing was heard from the dashboard for {:?}.", session::SILENCE),
         Ended::NotRegistered => {
             format!("the dashboard did not answer the registration within {:?}.", session::REGISTER_DEADLINE)

@@ -80,16 +80,23 @@ impl Reconnect {
         self.backoff.next(cause, draw)
     }
 
-    /// The delay after a session. `lasted` is how long its registration did, if there was one, and
-    /// `closed` whether the dashboard closed it on purpose.
-    pub fn after_session(&mut self, closed: bool, lasted: Option<Duration>, draw: f64) -> Duration {
+    /// The delay after a session. `lasted` is how long its registration did, if there was one,
+    /// `closed` whether the dashboard closed it on purpose, and `window` over how long it wants its
+    /// agents to spread their return.
+    pub fn after_session(
+        &mut self,
+        closed: bool,
+        lasted: Option<Duration>,
+        window: Duration,
+        draw: f64,
+    ) -> Duration {
         let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
         self.short_lived = if evicted { self.short_lived + 1 } else { 0 };
         if lasted.is_some_and(|time| time >= SHORT_LIVED) {
             self.backoff.reset();
         }
         if self.evicted().is_none() {
-            return self.backoff.next(Cause::Broken, draw);
+            return self.backoff.next(Cause::Broken, draw).max(window.mul_f64(draw));
         }
         self.backoff.exhaust();
         self.backoff.next(Cause::Refused, draw)
@@ -129,6 +136,7 @@ mod tests {
         assert_eq!(backoff.next(Cause::Broken, 1.0), CAP);
     }
 
+    const NO_WINDOW: Duration = Duration::ZERO;
     const LONG: Option<Duration> = Some(Duration::from_secs(60));
     const SHORT: Option<Duration> = Some(Duration::from_secs(1));
 
@@ -137,10 +145,25 @@ mod tests {
         let mut reconnect = Reconnect::default();
         let seconds = |delay: Duration| delay.as_secs_f64();
         assert_eq!(seconds(reconnect.after_failure(Cause::Broken, 1.0)), 1.0);
-        assert_eq!(seconds(reconnect.after_session(true, None, 1.0)), 2.0, "connected, never registered");
-        assert_eq!(seconds(reconnect.after_session(false, None, 1.0)), 4.0);
+        assert_eq!(
+            seconds(reconnect.after_session(true, None, NO_WINDOW, 1.0)),
+            2.0,
+            "connected, never registered"
+        );
+        assert_eq!(seconds(reconnect.after_session(false, None, NO_WINDOW, 1.0)), 4.0);
         reconnect.registered();
-        assert_eq!(seconds(reconnect.after_session(false, LONG, 1.0)), 1.0);
+        assert_eq!(seconds(reconnect.after_session(false, LONG, NO_WINDOW, 1.0)), 1.0);
+    }
+
+    #[test]
+    fn agents_spread_their_return_as_the_dashboard_wishes() {
+        let window = Duration::from_secs(300);
+        let delay = |draw| Reconnect::default().after_session(false, LONG, window, draw).as_secs_f64();
+        assert_eq!((delay(1.0), delay(0.5), delay(0.0)), (300.0, 150.0, 0.0));
+        let mut reconnect = Reconnect::default();
+        reconnect.after_session(false, LONG, window, 1.0);
+        let next = reconnect.after_failure(Cause::Broken, 1.0);
+        assert_eq!(next, Duration::from_secs(2), "spread once, the usual delays from then on");
     }
 
     #[test]
@@ -148,15 +171,15 @@ mod tests {
         let mut reconnect = Reconnect::default();
         for turn in 1..=5 {
             reconnect.registered();
-            let delay = reconnect.after_session(true, SHORT, 1.0);
+            let delay = reconnect.after_session(true, SHORT, NO_WINDOW, 1.0);
             assert_eq!(delay, if turn < 3 { Duration::from_secs(1) } else { CAP }, "turn {turn}");
             assert_eq!(reconnect.evicted(), (turn >= 3).then_some(turn));
         }
         reconnect.registered();
-        reconnect.after_session(false, LONG, 1.0);
+        reconnect.after_session(false, LONG, NO_WINDOW, 1.0);
         assert_eq!(reconnect.evicted(), None);
         reconnect.registered();
-        assert_eq!(reconnect.after_session(true, SHORT, 1.0), Duration::from_secs(1));
+        assert_eq!(reconnect.after_session(true, SHORT, NO_WINDOW, 1.0), Duration::from_secs(1));
     }
 
     proptest! {

@@ -103,6 +103,17 @@ pub fn rejection(request: &CommandRequest, current: Current<'_>) -> CommandRejec
     }
 }
 
+/// The answer to a request that may not run now, for another reason than a running command.
+pub fn refusal(request: &CommandRequest, reason: String) -> CommandRejected {
+    CommandRejected {
+        reason,
+        current_command: None,
+        current_pid: None,
+        command: Some(request.command.clone()),
+        command_id: request.id.clone(),
+    }
+}
+
 /// What a command does on this machine.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {

@@ -12,7 +12,7 @@
 //!   message and the time; nothing in it waits. Everyone else goes through `Shared::apply`.
 //! * `wire` is the listener: TCP with a switch that keeps pongs from leaving.
 //! * `agents` and `browsers` run one task for each socket, `api` answers HTTP, `faults` says
-//!   how to misbehave.
+//!   how to misbehave, `policy` what is wished of agents.
 //!
 //! # A mock, not a dashboard
 //! Nothing is stored, reading needs no login, and the page at `/` carries the CSRF token for whoever
@@ -50,6 +50,7 @@ mod handle;
 mod host;
 mod hub;
 mod jobs;
+mod policy;
 mod record;
 mod view;
 mod wire;
@@ -59,6 +60,7 @@ mod tests;
 
 pub use faults::{Faults, Refusal};
 pub use handle::{Handle, SendError};
+pub use policy::Policy;
 pub use record::Recorded;
 pub use view::{HostStatus, HostView, LastStatus};
 
@@ -248,6 +250,7 @@ struct Shared {
     /// A host's offline deadline may now be earlier than the one slept on.
     deadline_moved: Notify,
     faults: watch::Sender<Faults>,
+    policy: watch::Sender<Policy>,
     token: [u8; 32],
     csrf_digest: [u8; 32],
     csrf_token: String,
@@ -261,6 +264,7 @@ impl Shared {
             changes: watch::Sender::new(0),
             deadline_moved: Notify::new(),
             faults: watch::Sender::new(Faults::default()),
+            policy: watch::Sender::new(Policy::default()),
             token: digest(token.as_bytes()),
             csrf_digest: digest(csrf_token.as_bytes()),
             csrf_token,

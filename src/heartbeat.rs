@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -33,8 +33,14 @@ impl Snapshots {
         Arc::clone(&self.facts.borrow())
     }
 
-    /// Makes beat number `seq`.
-    pub fn beat(&self, current: Option<Current<'_>>, seq: u64, now: SystemTime) -> Heartbeat {
+    /// Makes beat number `seq`; `rtt` is how long an earlier one took to be acknowledged.
+    pub fn beat(
+        &self,
+        current: Option<Current<'_>>,
+        seq: u64,
+        rtt: Option<Duration>,
+        now: SystemTime,
+    ) -> Heartbeat {
         let facts = self.facts();
         Heartbeat {
             generation: facts.generation.clone(),
@@ -49,6 +55,7 @@ impl Snapshots {
             lock_hash: facts.lock_hash.clone(),
             seq: Some(seq),
             sent_at: Some(crate::job::timestamp()),
+            ack_rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
         }
     }
 }

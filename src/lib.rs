@@ -20,6 +20,7 @@ pub mod heartbeat;
 pub mod job;
 mod program;
 pub mod protocol;
+pub mod server;
 pub mod service;
 pub mod session;
 pub mod telemetry;

@@ -23,11 +23,13 @@ use crate::job::desk::News;
 use crate::job::record::Record;
 use crate::protocol::{self, AgentMessage, CommandRequest};
 use crate::work::Item;
+use acks::Acks;
 use outbox::{Frame, Outbox};
 use proof::{Proof, Proofs};
 use schedule::Schedule;
 use writer::Writer;
 
+pub mod acks;
 mod inbound;
 pub mod outbox;
 mod output;
@@ -79,6 +81,8 @@ pub enum Ended {
     Stalled,
     /// Nothing was heard for [`SILENCE`].
     Silent,
+    /// It reads, but acknowledges no heartbeat.
+    Unacknowledged,
     /// No `registered` within [`REGISTER_DEADLINE`].
     NotRegistered,
 }
@@ -129,6 +133,7 @@ struct Session<'a> {
     /// The dashboard reads batches of output.
     batches: bool,
     proofs: Proofs,
+    acks: Acks,
     /// When a frame was last received.
     heard: Instant,
     next_ping: Instant,
@@ -182,6 +187,7 @@ impl<'a> Session<'a> {
             registered: None,
             batches: false,
             proofs: Proofs::default(),
+            acks: Acks::default(),
             heard: now,
             next_ping: now + PING_INTERVAL,
             held: Vec::new(),
@@ -232,7 +238,18 @@ impl<'a> Session<'a> {
         let waiting = if self.proofs.open(Instant::now()) { None } else { self.proofs.opens_at() };
         let saving = self.unsaved.as_ref().map(|_| self.saved + SAVE_INTERVAL);
         let feeding = self.agent.watchdog.next();
-        let others = [self.held_until, self.register_again, self.restart, waiting, saving, feeding];
+        let unacknowledged = self.acks.gives_up_at();
+        let healthy = self.agent.server.changes_at(Instant::now());
+        let others = [
+            self.held_until,
+            self.register_again,
+            self.restart,
+            waiting,
+            saving,
+            feeding,
+            unacknowledged,
+            healthy,
+        ];
         let soonest = others.into_iter().flatten().chain([own, self.next_ping, self.heard + SILENCE]).min();
         soonest.unwrap_or(own)
     }
@@ -257,12 +274,16 @@ impl<'a> Session<'a> {
         if now >= self.heard + SILENCE {
             return Some(self.ended_as(Ended::Silent));
         }
+        if self.acks.gives_up_at().is_some_and(|at| now >= at) {
+            return Some(self.ended_as(Ended::Unacknowledged));
+        }
+        self.keep_pace(now);
         match &mut self.phase {
             Phase::Registering { until } if now >= *until => return Some(Ended::NotRegistered),
             Phase::Leaving { until, .. } if now >= *until => return Some(self.ended_as(Ended::Shutdown)),
             Phase::Live(schedule) => {
                 if schedule.take_due(now) {
-                    self.beat();
+                    self.beat(now);
                 }
             }
             Phase::Registering { .. } | Phase::Leaving { .. } => {}
@@ -348,9 +369,21 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn beat(&mut self) {
-        let text = self.agent.beat(SystemTime::now());
+    fn beat(&mut self, now: Instant) {
+        let (seq, text) = self.agent.beat(SystemTime::now());
+        self.acks.sent(seq, now);
         self.outbox.beat(text);
+    }
+
+    /// Moves to another interval if the dashboard wants one by now.
+    fn keep_pace(&mut self, now: Instant) {
+        let wanted = self.agent.server.interval(self.agent.interval, now);
+        if let Phase::Live(schedule) = &mut self.phase
+            && schedule.interval() != wanted
+        {
+            tracing::info!(interval = wanted.as_secs(), "Heartbeats have another interval now.");
+            *schedule = Schedule::after_a_beat(now, wanted);
+        }
     }
 
     fn send(&mut self, message: &AgentMessage) {

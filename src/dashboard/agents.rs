@@ -21,15 +21,14 @@ use tokio::{
 use tokio_tungstenite::tungstenite;
 use tracing::{debug, info, warn};
 
-use crate::protocol::{
-    AgentMessage, CAPABILITY_OUTPUT_BATCH, DashboardMessage, DecodeError, Register, Registered, encode,
-};
+use crate::protocol::{AgentMessage, DashboardMessage, DecodeError, Register, encode};
 
 use super::{
     Lifetime, Shared,
     api::{AppState, failure, is_foreign_origin},
     host::{Link, Outgoing},
     hub::{Moment, Registration},
+    policy::Policy,
     wire::{Peer, Switches},
 };
 
@@ -269,10 +268,27 @@ impl Session {
                     _ => {}
                 }
                 let session = self.link.session;
-                self.shared.apply(|hub, moment| hub.receive(moment, id, session, text.len(), message));
+                let ack = self.to_acknowledge(&message);
+                self.shared.apply(|hub, moment| {
+                    hub.receive(moment, id, session, text.len(), message);
+                    if let Some((seq, policy)) = ack {
+                        hub.acknowledge(id, seq, &policy);
+                    }
+                });
                 Ok(())
             }
         }
+    }
+
+    /// The number of a heartbeat that wants an acknowledgement, and what to say in it.
+    fn to_acknowledge(&self, message: &AgentMessage) -> Option<(u64, Policy)> {
+        let AgentMessage::Heartbeat(beat) = message else { return None };
+        let silent = {
+            let faults = self.shared.faults.borrow();
+            faults.never_ack || faults.no_capabilities
+        };
+        let policy = self.shared.policy.borrow();
+        (policy.ack && !silent).then(|| Some((beat.seq?, policy.clone())))?
     }
 
     fn register(&mut self, facts: Register, size: usize) -> Result<(), Ended> {
@@ -285,7 +301,10 @@ impl Session {
         };
         let id = facts.hostname.clone();
         let link = &self.link;
-        let registration = self.shared.apply(|hub, moment: Moment| hub.register(moment, link, size, facts));
+        let policy = self.shared.policy.borrow().clone();
+        let wished = policy.heartbeat_interval.filter(|_| !legacy);
+        let registration =
+            self.shared.apply(|hub, moment: Moment| hub.register(moment, link, size, facts, wished));
         match registration {
             Registration::Refused(reason) => return Err(refuse(1008, reason)),
             Registration::Accepted { replaced: None } => {}
@@ -299,8 +318,7 @@ impl Session {
         }
         info!(host = %id, session = self.link.session, "agent registered");
         if !silent {
-            let capabilities = if legacy { vec![] } else { vec![CAPABILITY_OUTPUT_BATCH.to_owned()] };
-            let answer = DashboardMessage::Registered(Registered { host_id: id.clone(), capabilities });
+            let answer = DashboardMessage::Registered(policy.registered(&id, legacy));
             let answer = Outgoing::Frames(vec![encode(&answer).into()]);
             if self.link.outgoing.try_send(answer).is_err() {
                 return Err(Ended::Gone("its queue is full"));

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -18,8 +18,8 @@ use uuid::Uuid;
 use crate::protocol::{AgentMessage, KillCommand};
 
 use super::{
-    Faults, Lifetime, SendError, Shared, agents, asks::Verdict, browsers, faults::Act, view::HostStatus,
-    wire::Peer,
+    Faults, Lifetime, Policy, SendError, Shared, agents, asks::Verdict, browsers, faults::Act,
+    view::HostStatus, wire::Peer,
 };
 
 /// How long a command's answer waits for the agent. An agent that rejects does so as soon as it knows
@@ -63,6 +63,10 @@ pub(super) fn router(shared: Arc<Shared>, lifetime: Lifetime) -> App {
         .route("/api/hosts/{id}/kill", post(kill))
         .route("/api/hosts/{id}/faults", post(act))
         .route("/api/faults", get(faults).post(set_faults))
+        .route(
+            "/api/policy",
+            get(async |state: State<AppState>| Json(state.handle().policy())).post(set_policy),
+        )
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such page") })
         .with_state(AppState { shared, lifetime })
         .into_make_service_with_connect_info::<Peer>()
@@ -234,17 +238,34 @@ async fn set_faults(
     body: Bytes,
 ) -> Result<Json<Faults>, Failure> {
     allowed(&state.shared, &headers)?;
-    let changes: serde_json::Map<String, Value> = parse(&body)?;
-    let Ok(Value::Object(mut faults)) = serde_json::to_value(state.handle().faults()) else {
-        return Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "the faults are no object"));
-    };
-    faults.extend(changes);
-    let faults: Faults = serde_json::from_value(Value::Object(faults)).map_err(|error| bad_json(&error))?;
+    let faults: Faults = changed(&state.handle().faults(), &body)?;
     if faults.refuse_auth.as_ref().is_some_and(|refusal| !(400..600).contains(&refusal.status)) {
         return Err(failure(StatusCode::BAD_REQUEST, "refuse_auth.status must be 400 to 599"));
     }
     state.handle().set_faults(faults.clone());
     Ok(Json(faults))
+}
+
+/// Changes what is wished of agents, as far as the body names it.
+async fn set_policy(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Policy>, Failure> {
+    allowed(&state.shared, &headers)?;
+    let policy: Policy = changed(&state.handle().policy(), &body)?;
+    state.handle().set_policy(policy.clone());
+    Ok(Json(policy))
+}
+
+/// A value with the changes that a body names; what it does not name stays.
+fn changed<T: Serialize + DeserializeOwned>(now: &T, body: &[u8]) -> Result<T, Failure> {
+    let changes: serde_json::Map<String, Value> = parse(body)?;
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(now) else {
+        return Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "not an object"));
+    };
+    fields.extend(changes);
+    serde_json::from_value(Value::Object(fields)).map_err(|error| bad_json(&error))
 }
 
 /// One act of misbehaviour towards one host.

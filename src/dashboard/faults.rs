@@ -10,6 +10,8 @@ pub struct Faults {
     pub stop_reading: bool,
     /// Never answer a ping.
     pub never_pong: bool,
+    /// Acknowledge no heartbeat, whatever was announced.
+    pub never_ack: bool,
     /// Never answer `register`.
     pub no_registered: bool,
     /// Announce no capabilities, as dashboards before this agent do.

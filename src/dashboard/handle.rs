@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::protocol::{DashboardMessage, KillCommand, encode};
 
-use super::{Faults, HostView, Recorded, Shared, host::Outgoing};
+use super::{Faults, HostView, Policy, Recorded, Shared, host::Outgoing};
 
 /// The longest frame that can be sent, in bytes: far above what an agent accepts, so that its limit
 /// can be tested, and still a bound.
@@ -110,6 +110,20 @@ impl Handle {
     /// [`SendError`] when it cannot be put on its way.
     pub fn resend_command(&self, id: &str) -> Result<(), SendError> {
         self.shared.apply(|hub, _| hub.resend_command(id))
+    }
+
+    /// What the dashboard wishes of its agents.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.shared.policy.borrow().clone()
+    }
+
+    /// Wishes something else, and says so to every agent that is connected. Returns how many could
+    /// not be told.
+    pub fn set_policy(&self, policy: Policy) -> usize {
+        let legacy = self.faults().no_capabilities;
+        self.shared.policy.send_replace(policy.clone());
+        self.shared.apply(|hub, _| hub.announce(&policy, legacy))
     }
 
     /// Sends a `kill_command`.

@@ -54,6 +54,8 @@ pub(super) struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Host {
     facts: Register,
+    /// Seconds between heartbeats that the dashboard asked for.
+    wished_interval: Option<u64>,
     /// The newest heartbeat.
     beat: Option<Heartbeat>,
     beat_at: Option<Instant>,
@@ -92,6 +94,10 @@ impl Host {
         !std::mem::replace(&mut self.online, true)
     }
 
+    pub(super) fn wish_interval(&mut self, seconds: Option<u64>) {
+        self.wished_interval = seconds;
+    }
+
     /// The last moment at which an online host still is online without another heartbeat.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let beat_at = self.beat_at.filter(|_| self.online)?;
@@ -99,7 +105,7 @@ impl Host {
     }
 
     fn interval(&self) -> u64 {
-        match self.facts.heartbeat_interval {
+        match self.wished_interval.unwrap_or(self.facts.heartbeat_interval) {
             0 => DEFAULT_INTERVAL,
             seconds => seconds.min(MAX_INTERVAL),
         }
@@ -120,6 +126,7 @@ impl Host {
             pending_command: beat.and_then(|beat| beat.pending_command.clone()),
             command_pid: beat.and_then(|beat| beat.command_pid),
             metrics: beat.and_then(|beat| beat.metrics),
+            ack_rtt_ms: beat.and_then(|beat| beat.ack_rtt_ms),
             heartbeat_interval: self.interval(),
             agent_version: facts.agent_version.clone(),
             os_version: facts.os_version.clone(),

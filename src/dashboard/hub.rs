@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::protocol::{AgentMessage, CommandRejected, CommandRequest, DashboardMessage, Register, encode};
+use crate::protocol::{
+    AgentMessage, CommandRejected, CommandRequest, DashboardMessage, HeartbeatAck, Register, encode,
+};
 
 use super::{
     asks::{Asks, Evidence, Verdict},
     handle::SendError,
     host::{Host, Link, Outgoing, lines_of},
+    policy::Policy,
     record::Recorded,
     view::{HostView, LastStatus, News, rfc3339},
 };
@@ -83,6 +86,7 @@ impl Hub {
         link: &Link,
         size: usize,
         facts: Register,
+        wished_interval: Option<u64>,
     ) -> Registration {
         let id = facts.hostname.clone();
         if !is_hostname(&id) {
@@ -99,6 +103,7 @@ impl Hub {
             AgentMessage::Register(Box::new(facts.clone())),
         );
         host.set_facts(facts);
+        host.wish_interval(wished_interval);
         // The interval may be shorter than before.
         self.deadline_moved = true;
         self.tell_host(&id);
@@ -224,6 +229,35 @@ impl Hub {
         let earliest = self.hosts.values().filter_map(Host::deadline).min()?;
         // Offline is *more* than three intervals, and timers count in milliseconds.
         Some(earliest + std::time::Duration::from_millis(1))
+    }
+
+    /// Tells every connected agent what is wished; returns how many could not be told.
+    pub(super) fn announce(&mut self, policy: &Policy, legacy: bool) -> usize {
+        self.deadline_moved = true;
+        let mut untold = 0;
+        for (id, host) in &mut self.hosts {
+            host.wish_interval(policy.heartbeat_interval.filter(|_| !legacy));
+            let Some(link) = &host.link else { continue };
+            let text = encode(&DashboardMessage::Registered(policy.registered(id, legacy)));
+            if link.outgoing.try_send(Outgoing::Frames(vec![text.into()])).is_err() {
+                host.dropped_outgoing += 1;
+                untold += 1;
+            }
+        }
+        untold
+    }
+
+    /// Acknowledges a heartbeat.
+    pub(super) fn acknowledge(&mut self, id: &str, seq: u64, policy: &Policy) {
+        let ack = HeartbeatAck {
+            seq,
+            server_time: Some(crate::job::timestamp()),
+            pending_messages: 0,
+            server_status: policy.server_status.clone(),
+        };
+        let text = encode(&DashboardMessage::HeartbeatAck(ack));
+        // One that finds the queue full is counted, and the agent notices.
+        self.send(id, Outgoing::Frames(vec![text.into()])).ok();
     }
 
     /// Sends a command.

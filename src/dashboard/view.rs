@@ -39,7 +39,9 @@ pub struct HostView {
     pub command_pid: Option<u32>,
     /// Readings of the newest heartbeat, or null.
     pub metrics: Option<Metrics>,
-    /// Seconds between heartbeats, as registered.
+    /// Milliseconds that the agent waited for an acknowledgement, by its newest heartbeat.
+    pub ack_rtt_ms: Option<f64>,
+    /// Seconds between heartbeats: what the dashboard asked for, else as registered.
     pub heartbeat_interval: u64,
     /// As registered.
     pub agent_version: String,

@@ -44,10 +44,11 @@ fn dashboard_kind(message: &DashboardMessage) -> &'static str {
         DashboardMessage::Registered(_) => "registered",
         DashboardMessage::Command(_) => "command",
         DashboardMessage::KillCommand(_) => "kill_command",
+        DashboardMessage::HeartbeatAck(_) => "heartbeat_ack",
     }
 }
 
-const DASHBOARD_KINDS: &[&str] = &["registered", "command", "kill_command"];
+const DASHBOARD_KINDS: &[&str] = &["registered", "command", "kill_command", "heartbeat_ack"];
 
 fn heartbeat() -> Heartbeat {
     Heartbeat {
@@ -162,6 +163,7 @@ fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                 lock_hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
                 seq: Some(7),
                 sent_at: Some("2026-07-14T12:00:00.123Z".to_owned()),
+                ack_rtt_ms: Some(4.25),
             }),
         ),
         ("output", AgentMessage::Output(output.clone())),
@@ -254,8 +256,28 @@ fn from_dashboards() -> Vec<(&'static str, DashboardMessage)> {
         DashboardMessage::Registered(Registered {
             host_id: "test-host".to_owned(),
             capabilities: capabilities.iter().map(|&name| name.to_owned()).collect(),
+            ..Registered::default()
         })
     };
+    let server_time = Some("2026-07-14T12:00:00.500Z".to_owned());
+    let wishes = DashboardMessage::Registered(Registered {
+        host_id: "test-host".to_owned(),
+        heartbeat_interval: Some(60),
+        ack: true,
+        reconnect_window_s: Some(120),
+        server_time: server_time.clone(),
+        ..Registered::default()
+    });
+    let ack = DashboardMessage::HeartbeatAck(HeartbeatAck {
+        seq: 7,
+        server_time: server_time.clone(),
+        pending_messages: 0,
+        server_status: ServerStatus {
+            state: ServerState::Maintenance,
+            reason: "database upgrade".to_owned(),
+            until: "2026-07-14T12:30:00Z".to_owned(),
+        },
+    });
     let command = |name: &str, id: Option<&str>| {
         DashboardMessage::Command(CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) })
     };
@@ -263,6 +285,8 @@ fn from_dashboards() -> Vec<(&'static str, DashboardMessage)> {
     vec![
         ("registered", registered(&[])),
         ("registered-capabilities", registered(&[CAPABILITY_OUTPUT_BATCH])),
+        ("registered-wishes", wishes),
+        ("heartbeat_ack", ack),
         ("command", command("test", None)),
         ("command-id", command("switch", Some("8f14e45f"))),
         ("kill_command", kill(KillSignal::Term, 0)),
@@ -371,7 +395,9 @@ fn unknown_types_and_malformed_frames_from_a_dashboard_are_told_apart() {
         ("message", r#"{"type":"registered"}"#),
         ("message", r#"{"type":"registered","payload":null}"#),
         ("message", r#"{"type":"kill_command"}"#),
-        ("unknown", r#"{"type":"heartbeat_ack","payload":{"seq":1}}"#),
+        ("message", r#"{"type":"heartbeat_ack","payload":{"seq":1}}"#),
+        ("message", r#"{"type":"heartbeat_ack","payload":{"seq":1,"server_status":{"state":"on fire"}}}"#),
+        ("malformed", r#"{"type":"heartbeat_ack","payload":{"seq":1.0}}"#),
         ("unknown", r#"{"type":"heartbeat","payload":{}}"#),
         ("unknown", r#"{"type":"","payload":{}}"#),
         ("unknown", r#"{"type":"Command","payload":{"command":"pull"}}"#),

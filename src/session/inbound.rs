@@ -11,8 +11,8 @@ use crate::job::JobId;
 use crate::job::launcher::Urgency;
 use crate::job::record::Record;
 use crate::protocol::{
-    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, KillCommand,
-    KillSignal, Registered, Status, StatusKind,
+    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, HeartbeatAck,
+    KillCommand, KillSignal, Registered, Status, StatusKind,
 };
 
 /// The part of a broken message that goes to the log, in characters.
@@ -64,22 +64,36 @@ impl Session<'_> {
             }
             (DashboardMessage::Command(request), Phase::Live(_)) => self.command(request, now),
             (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill),
+            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_)) => self.acknowledged(&ack, now),
             (message, _) => tracing::warn!(?message, "Ignored a message outside a registration."),
         }
     }
 
     fn registered(&mut self, registered: &Registered, now: Instant) {
+        self.agent.server.registered(registered);
+        self.acks.expect(registered.ack);
         self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
         if let Phase::Registering { .. } = self.phase {
             tracing::info!(host_id = registered.host_id, "Registered with the dashboard.");
             self.registered = Some(now);
-            let mut schedule = Schedule::new(now, self.agent.interval);
-            schedule.take_due(now);
-            self.phase = Phase::Live(schedule);
+            let interval = self.agent.server.interval(self.agent.interval, now);
+            self.phase = Phase::Live(Schedule::after_a_beat(now, interval));
             self.agent.connected();
         }
+        self.keep_pace(now);
         // At once, for a first and for a later registration alike.
-        self.beat();
+        self.beat(now);
+    }
+
+    fn acknowledged(&mut self, ack: &HeartbeatAck, now: Instant) {
+        if let Some((rtt, missing)) = self.acks.received(ack.seq, now) {
+            self.agent.server.acknowledged(rtt);
+            if missing > 0 {
+                tracing::warn!(missing, "The dashboard did not acknowledge some heartbeats.");
+            }
+        }
+        self.agent.server.set_status(&ack.server_status, ack.server_time.as_deref(), now);
+        self.keep_pace(now);
     }
 
     fn command(&mut self, request: CommandRequest, now: Instant) {
@@ -98,7 +112,13 @@ impl Session<'_> {
         }
         let current = self.agent.work.current();
         match command::admit(&self.agent.host, &request, current) {
-            Decision::Start => self.start(request),
+            Decision::Start => match self.agent.server.refusal(now) {
+                None => self.start(request),
+                Some(reason) => {
+                    tracing::info!(command = request.command, "Rejected a command: {reason}.");
+                    self.send(&AgentMessage::CommandRejected(command::refusal(&request, reason)));
+                }
+            },
             Decision::Reject(rejected) => {
                 tracing::info!(
                     command = request.command,

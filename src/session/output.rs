@@ -52,7 +52,7 @@ impl Session<'_> {
         self.ping(Some(Proof::Status(id.clone())), 0, now);
         self.agent.work.told(id, &status);
         // A heartbeat behind the status completes the operation for existing dashboards.
-        self.beat();
+        self.beat(now);
         (self.agent.snapshots.refresh)();
         if command::deploys(command) && result.outcome == Outcome::Ok {
             // They complete a switch only when the agent registers again.

@@ -20,6 +20,16 @@ impl Schedule {
         Self { start, interval, passed: 0 }
     }
 
+    /// A beat has just been made: the first one of this schedule follows an interval later.
+    pub fn after_a_beat(now: Instant, interval: Duration) -> Self {
+        Self { start: now, interval, passed: 1 }
+    }
+
+    /// Time between beats.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// When the next beat is due.
     pub fn next(&self) -> Instant {
         self.start + self.interval * self.passed

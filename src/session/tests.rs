@@ -11,6 +11,7 @@ use crate::protocol::{AgentMessage, MAX_SENT_BYTES, StatusKind, Stream, encode};
 use crate::session::Ended;
 use rig::{Order, Rig, entries, result};
 
+mod acks;
 mod rig;
 
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -214,6 +214,10 @@ function ago(time) {
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
+const pace = (view) => {
+  const trip = view.ack_rtt_ms === null ? "" : `, the last one took ${view.ack_rtt_ms.toFixed(1)} ms`;
+  return `beats every ${view.heartbeat_interval} s${trip}`;
+};
 const percent = (value) => (value === undefined ? "—" : `${value.toFixed(1)} %`);
 
 function drawDetail() {
@@ -251,7 +255,7 @@ function drawFacts(view) {
     ["RAM", percent(metrics.ram)],
     ["Swap", percent(metrics.swap)],
     ["Load", metrics.load === undefined ? "—" : metrics.load.toFixed(2)],
-    ["Agent", view.agent_version || "—", "", `beats every ${view.heartbeat_interval} s`],
+    ["Agent", view.agent_version || "—", "", pace(view)],
   ];
   for (const [name, value, kind = "", title = ""] of shown) {
     let fact = facts.get(name);

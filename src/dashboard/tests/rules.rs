@@ -41,7 +41,7 @@ impl World {
         let facts =
             Register { hostname: hostname.to_owned(), heartbeat_interval: interval, ..Register::default() };
         let moment = self.at(ms);
-        self.hub.register(moment, link, 10, facts)
+        self.hub.register(moment, link, 10, facts, None)
     }
 
     fn message(&mut self, ms: u64, link: &Link, message: AgentMessage) {
@@ -255,7 +255,7 @@ async fn the_status_flips_on_time_without_anybody_asking() {
     });
     shared.apply(|hub, moment| {
         let facts = Register { hostname: "h".to_owned(), heartbeat_interval: 2, ..Register::default() };
-        hub.register(moment, &link, 1, facts)
+        hub.register(moment, &link, 1, facts, None)
     });
     shared.apply(|hub, moment| hub.receive(moment, "h", 1, 1, beat(None)));
     let start = Instant::now();

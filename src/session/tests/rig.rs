@@ -257,6 +257,24 @@ impl Rig {
         self.texts(&[&text.to_string()]).await;
     }
 
+    pub(super) async fn acknowledge(&mut self, seq: u64, server_status: &str) {
+        let server_status: serde_json::Value = serde_json::from_str(server_status).unwrap();
+        let payload = serde_json::json!({
+            "seq": seq, "server_time": "2026-01-01T00:00:00Z", "server_status": server_status
+        });
+        let text = serde_json::json!({"type": "heartbeat_ack", "payload": payload});
+        self.texts(&[&text.to_string()]).await;
+    }
+
+    /// Reads and answers pings, until the session ends.
+    pub(super) async fn listening(&mut self) -> Ended {
+        let mut socket = self.hold();
+        let listen = tokio::spawn(async move { while matches!(socket.next().await, Some(Ok(_))) {} });
+        let ended = self.ended().await;
+        listen.abort();
+        ended
+    }
+
     /// Several frames in one packet.
     pub(super) async fn texts(&mut self, texts: &[&str]) {
         for text in texts {

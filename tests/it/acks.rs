@@ -1,0 +1,55 @@
+//! Acknowledgements and the dashboard's wishes (seed 001).
+
+use nixfleet_agent::dashboard::{Faults, Policy};
+use nixfleet_agent::protocol::{ServerState, ServerStatus};
+
+use crate::rig::{Fleet, HOST};
+
+#[tokio::test]
+async fn acknowledged_beats_show_how_long_the_way_is() {
+    let fleet = Fleet::start().await;
+    let _agent = fleet.agent().await;
+    let rtt = fleet.wait("a round trip", |fleet| fleet.dashboard.host(HOST)?.ack_rtt_ms).await;
+    assert!(rtt > 0.0 && rtt < 10_000.0, "{rtt}");
+}
+
+#[tokio::test]
+async fn a_dashboard_that_stops_acknowledging_is_connected_to_anew() {
+    let fleet = Fleet::start().await;
+    let _agent = fleet.agent().await;
+    fleet.dashboard.set_faults(Faults { never_ack: true, ..Faults::default() });
+    fleet.wait("a second connection", |fleet| (fleet.dashboard.connections(HOST) >= 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn maintenance_rejects_commands_and_says_why() {
+    let fleet = Fleet::start().await.script("short", "exit 0");
+    let _agent = fleet.agent().await;
+    let server_status =
+        ServerStatus { state: ServerState::Maintenance, reason: "upgrade".to_owned(), until: String::new() };
+    fleet.dashboard.set_policy(Policy { server_status, ..Policy::default() });
+    // It takes effect with the next acknowledgement.
+    let beats = fleet.beats().len();
+    fleet.wait("two beats", |fleet| (fleet.beats().len() >= beats + 3).then_some(())).await;
+    fleet.send("short");
+    let rejected = fleet.wait("a rejection", |fleet| fleet.rejections().pop()).await;
+    assert_eq!(rejected.reason, "the dashboard is in maintenance: upgrade");
+    fleet.dashboard.set_policy(Policy::default());
+    let beats = fleet.beats().len();
+    fleet.wait("two beats", |fleet| (fleet.beats().len() >= beats + 3).then_some(())).await;
+    fleet.send("short");
+    fleet.wait("a status", |fleet| fleet.statuses().pop().filter(|status| status.exit_code == 0)).await;
+}
+
+#[tokio::test]
+async fn the_dashboard_sets_the_pace() {
+    let fleet = Fleet::start().await;
+    fleet.dashboard.set_policy(Policy { heartbeat_interval: Some(3600), ..Policy::default() });
+    let mut command = fleet.agent_command();
+    command.env("NIXFLEET_INTERVAL", "3600");
+    let _agent = crate::rig::AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    fleet.dashboard.set_policy(Policy { heartbeat_interval: Some(1), ..Policy::default() });
+    fleet.wait("beats at the new pace", |fleet| (fleet.beats().len() >= 4).then_some(())).await;
+    assert_eq!(fleet.dashboard.host(HOST).unwrap().heartbeat_interval, 1);
+}
