@@ -14,6 +14,11 @@ in
     wantedBy = [ "multi-user.target" ];
     after = [ "network.target" ];
     # [::] is all addresses, of IPv4 as well. The CSRF token is that of lib/fleet.py.
-    serviceConfig.ExecStart = "${packages.nixfleet-mock-dashboard}/bin/nixfleet-mock-dashboard --listen [::]:8000 --token-file /run/nixfleet-token --csrf-token csrf";
+    serviceConfig.ExecStart = toString [
+      "${packages.nixfleet-mock-dashboard}/bin/nixfleet-mock-dashboard"
+      "--listen [::]:8000"
+      "--token-file /run/nixfleet-token"
+      "--csrf-token csrf"
+    ];
   };
 }
