@@ -1,0 +1,551 @@
+# services.nixfleet-agent.
+#
+# The units are the files that the package brings, the same as on every other distribution. This module
+# writes the configuration and adds to the units what only the host knows.
+{
+  config,
+  lib,
+  options,
+  pkgs,
+  ...
+}:
+
+let
+  inherit (lib)
+    literalExpression
+    mkEnableOption
+    mkIf
+    mkOption
+    types
+    ;
+
+  cfg = config.services.nixfleet-agent;
+  opt = options.services.nixfleet-agent;
+
+  toml = pkgs.formats.toml { };
+
+  # Commands that the agent has itself; it refuses others of these names.
+  builtIn = [
+    "pull"
+    "switch"
+    "pull-switch"
+    "test"
+    "rollback"
+    "update"
+    "stop"
+    "kill"
+    "restart"
+    "reboot"
+    "check-version"
+    "refresh-git"
+    "refresh-lock"
+    "refresh-system"
+    "refresh-all"
+  ];
+
+  # -- Options to settings --
+
+  # The value of an option, with the priority that it was given: a default gives way to `settings`, and
+  # two different definitions are a conflict that Nix reports, instead of one that is lost.
+  handOn = option: asWritten: mkIf (option.value != null) (lib.mkDerivedConfig option asWritten);
+  same = lib.id;
+
+  withoutNulls = lib.filterAttrs (_: value: value != null);
+
+  step = given: if lib.isList given then given else { inherit (given) run activation; };
+
+  command =
+    given:
+    withoutNulls {
+      inherit (given) run timeout;
+      steps = lib.mapNullable (map step) given.steps;
+      cwd = lib.mapNullable toString given.cwd;
+      # Defaults are left to the agent, which keeps the file short.
+      killable = if given.killable then null else false;
+      activation = if given.activation then true else null;
+      env = if given.env == { } then null else given.env;
+      description = if given.description == "" then null else given.description;
+    };
+
+  # -- The file --
+
+  written = toml.generate "agent.toml" cfg.settings;
+
+  # As the unit will see it, but for the token, which no build may know.
+  checked =
+    pkgs.runCommand "agent.toml"
+      {
+        preferLocalBuild = true;
+        allowSubstitutes = false;
+        env = {
+          NIXFLEET_STATE_DIR = stateDir;
+          NIXFLEET_TOKEN = "checked-without-it";
+        };
+      }
+      ''
+        ${lib.getExe cfg.package} --config ${written} check-config
+        cp ${written} $out
+      '';
+
+  configFile =
+    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then checked else written;
+
+  stateDir = "/var/lib/nixfleet-agent";
+
+  # -- Mistakes --
+
+  name = "services.nixfleet-agent";
+
+  inStore = path: path != null && (builtins.isPath path || lib.hasPrefix builtins.storeDir path);
+
+  check = assertion: message: { inherit assertion message; };
+
+  settingsChecks =
+    let
+      inherit (cfg) settings;
+      url = settings.url or "";
+      split = builtins.match "([a-z]+)://(\\[[^]]*]|[^/:?#]*)(.*)" url;
+      scheme = if split == null then "" else lib.elemAt split 0;
+      host = if split == null then "" else lib.elemAt split 1;
+      rest = if split == null then "" else lib.elemAt split 2;
+      isLocal = host == "localhost" || host == "[::1]" || builtins.match "127\\.[0-9.]+" host != null;
+      key = if cfg.repo.sshKeyFile != null then cfg.repo.sshKeyFile else settings.repo.ssh_key or null;
+    in
+    [
+      (check (url != "") ''
+        ${name}.url is not set.
+        Set it to the address of the dashboard, such as "wss://fleet.example.org/ws".
+      '')
+      (check (scheme != "http" && scheme != "https") ''
+        ${name}.url is "${url}", but ${scheme}:// is for web pages.
+        Write "${if scheme == "http" && isLocal then "ws" else "wss"}://${host}${rest}".
+      '')
+      (check (scheme == "ws" -> isLocal || settings.allow_insecure or false) ''
+        ${name}.url is "${url}", which would send the token unencrypted to another machine.
+        Write wss://, or set ${name}.settings.allow_insecure = true on a network you trust.
+      '')
+      (check (builtins.match "[a-zA-Z0-9-]{1,63}" (settings.hostname or "nixos") != null) ''
+        ${name}.hostname is "${settings.hostname}", which is not 1 to 63 letters, digits and hyphens.
+        Set it to a short name such as "web-1"; by default it is networking.hostName.
+      '')
+      (check (!settings ? token) ''
+        ${name}.settings.token would be readable by everyone in the Nix store.
+        Write the token into a file on the host and name it in ${name}.tokenFile.
+      '')
+      (check (!settings ? token_file) ''
+        ${name}.settings.token_file cannot be set: systemd reads the token for the agent, whose user
+        cannot read the file. Name it in ${name}.tokenFile.
+      '')
+      (check (!settings ? state_dir) ''
+        ${name}.settings.state_dir cannot be set: the units keep all state in ${stateDir}.
+        Remove it; to have it elsewhere, mount or link something there.
+      '')
+      (check (!(settings.jobs or { }) ? dir) ''
+        ${name}.settings.jobs.dir cannot be set: the units keep all jobs in ${stateDir}/jobs.
+        Remove it; to have it elsewhere, mount or link something there.
+      '')
+      (check (!inStore key) ''
+        ${name}.repo.sshKeyFile is ${toString key}, in the Nix store or on its way there, where
+        everyone could read the key. Write the path of a file on the host, in quotes, such as
+        "/run/secrets/fleet-key".
+      '')
+    ]
+    ++ lib.concatLists (lib.mapAttrsToList commandChecks (settings.commands or { }));
+
+  commandChecks = command: given: [
+    (check (builtins.match "[a-z0-9][a-z0-9-]{0,31}" command != null) ''
+      ${name}.commands."${command}" is not a name for a command.
+      Choose up to 32 lower-case letters, digits and hyphens, the first one no hyphen, such as "backup".
+    '')
+    (check (!lib.elem command builtIn) ''
+      ${name}.commands.${command} is a command that the agent has itself.
+      Choose another name.
+    '')
+    (check (given ? run != given ? steps) ''
+      ${name}.commands."${command}" has ${
+        if given ? run then "both run and steps" else "neither run nor steps"
+      }.
+      Set run to one program with its arguments, or steps to a list of several, and not both.
+    '')
+  ];
+
+  tokenChecks = [
+    (check (cfg.tokenFile != null) ''
+      ${name}.tokenFile is not set.
+      Set it to a file on the host that holds the token and nothing else, such as
+      "/run/secrets/nixfleet-token".
+    '')
+    (check (!inStore cfg.tokenFile) ''
+      ${name}.tokenFile is ${toString cfg.tokenFile}, in the Nix store or on its way there, where
+      everyone could read the token. Write the path of a file on the host, in quotes, such as
+      "/run/secrets/nixfleet-token"; sops-nix and agenix make such files.
+    '')
+  ];
+
+  # -- Types --
+
+  argv = types.nonEmptyListOf types.str;
+
+  stepType = types.either argv (
+    types.submodule {
+      options = {
+        run = mkOption {
+          type = argv;
+          example = [
+            "/run/current-system/bin/switch-to-configuration"
+            "switch"
+          ];
+          description = "Program and arguments.";
+        };
+        activation = mkOption {
+          type = types.bool;
+          default = false;
+          description = "Whether it would hurt to be stopped half-way. `stop` waits for its end.";
+        };
+      };
+    }
+  );
+
+  commandType = types.submodule {
+    options = {
+      run = mkOption {
+        type = types.nullOr argv;
+        default = null;
+        example = literalExpression ''[ (lib.getExe pkgs.restic) "backup" "/home" ]'';
+        description = "Program and arguments; no shell reads them. Either this or `steps`.";
+      };
+      steps = mkOption {
+        type = types.nullOr (types.nonEmptyListOf stepType);
+        default = null;
+        example = [
+          [
+            "nix"
+            "flake"
+            "update"
+          ]
+          [
+            "git"
+            "commit"
+            "--all"
+            "--message"
+            "Update flake.lock"
+          ]
+        ];
+        description = ''
+          Several programs, run in order until one fails. Each is a list of words, or a set of `run` and
+          `activation`.
+        '';
+      };
+      timeout = mkOption {
+        type = types.nullOr (types.ints.between 1 604800);
+        default = null;
+        example = 3600;
+        description = "Seconds for all steps together. No limit by default.";
+      };
+      killable = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether the dashboard's `stop` may end it.";
+      };
+      activation = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Marks every step as one that should not be stopped half-way.";
+      };
+      cwd = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        example = "/srv";
+        description = "Folder it runs in.";
+      };
+      env = mkOption {
+        type = types.attrsOf types.str;
+        default = { };
+        example = {
+          LANG = "C.UTF-8";
+        };
+        description = "Variables added to its environment. They end up in the Nix store: no secrets.";
+      };
+      description = mkOption {
+        type = types.singleLineStr;
+        default = "";
+        example = "Back up /home";
+        description = "For people.";
+      };
+    };
+  };
+in
+{
+  # Names of the module that this one replaces.
+  imports =
+    let
+      at = option: [
+        "services"
+        "nixfleet-agent"
+        option
+      ];
+      inRepo = option: at "repo" ++ [ option ];
+    in
+    [
+      (lib.mkRenamedOptionModule (at "configRepo") (inRepo "dir"))
+      (lib.mkRenamedOptionModule (at "repoUrl") (inRepo "url"))
+      (lib.mkRenamedOptionModule (at "branch") (inRepo "branch"))
+      (lib.mkRenamedOptionModule (at "sshKeyFile") (inRepo "sshKeyFile"))
+      (lib.mkRemovedOptionModule (at "nixpkgsVersion") ''
+        The agent reads the version from the running system. To report another one, set
+        services.nixfleet-agent.settings.nixpkgs_version.
+      '')
+      (lib.mkRemovedOptionModule (at "user") ''
+        The agent has a user of its own, which may do nothing but start jobs; jobs run as root. Remove the
+        option. If the checkout belongs to a person, set services.nixfleet-agent.repo.url, and root gets
+        a checkout of its own.
+      '')
+    ];
+
+  options.services.nixfleet-agent = {
+    enable = mkEnableOption "the NixFleet agent, which connects this host to a fleet dashboard";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ./package.nix { };
+      defaultText = literalExpression "nixfleet-agent.packages.\${system}.default";
+      description = "The agent. Its units, its polkit rule and its folders come with it.";
+    };
+
+    url = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "wss://fleet.example.org/ws";
+      description = "Address of the dashboard. Required. Without a path it means `/ws`.";
+    };
+
+    tokenFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = "/run/secrets/nixfleet-token";
+      description = ''
+        File on the host that holds the token and nothing else. Required. Root alone needs to be able to
+        read it: systemd hands it to the agent, when it starts the agent.
+      '';
+    };
+
+    interval = mkOption {
+      type = types.ints.between 1 3600;
+      default = 30;
+      description = "Seconds between heartbeats. A host counts as offline after three of them.";
+    };
+
+    hostname = mkOption {
+      type = types.nullOr types.str;
+      default = if config.networking.hostName == "" then null else config.networking.hostName;
+      defaultText = literalExpression "config.networking.hostName";
+      example = "web-1";
+      description = "Name of this host for the dashboard. If null, the name that the kernel has.";
+    };
+
+    location = mkOption {
+      type = types.nullOr (
+        types.enum [
+          "home"
+          "work"
+          "cloud"
+        ]
+      );
+      default = null;
+      description = "Where the dashboard shows the host.";
+    };
+
+    deviceType = mkOption {
+      type = types.nullOr (
+        types.enum [
+          "server"
+          "desktop"
+          "laptop"
+          "gaming"
+        ]
+      );
+      default = null;
+      description = "As what the dashboard shows the host.";
+    };
+
+    themeColor = mkOption {
+      type = types.nullOr types.singleLineStr;
+      default = null;
+      example = "#7aa2f7";
+      description = "Colour of the host in the dashboard. If null, the dashboard chooses.";
+    };
+
+    logLevel = mkOption {
+      type = types.str;
+      default = "info";
+      example = "debug";
+      description = ''
+        `off`, `error`, `warn`, `info`, `debug` or `trace`, also `target=level`, joined by commas.
+      '';
+    };
+
+    repo = {
+      url = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "https://git.example.org/fleet.git";
+        description = ''
+          Repository of the fleet's configuration. The agent's `pull` clones it, and resets the checkout
+          to the branch. If null, `pull` runs `git pull` in `repo.dir`.
+        '';
+      };
+
+      dir = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        defaultText = literalExpression ''if repo.url != null then "${stateDir}/repo" else null'';
+        example = "/etc/nixos";
+        description = "The checkout. With `repo.url` it is the agent's own, and changes in it get lost.";
+      };
+
+      branch = mkOption {
+        type = types.str;
+        default = "main";
+        description = "Branch that `pull` follows.";
+      };
+
+      sshKeyFile = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        example = "/run/secrets/fleet-key";
+        description = ''
+          File on the host with a private key for git over SSH. If null, ssh looks for one of root's.
+        '';
+      };
+    };
+
+    rebuild = {
+      flakeAttr = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        defaultText = literalExpression "hostname";
+        example = "web-1";
+        description = "What stands behind `#` of the flake that is switched to.";
+      };
+
+      extraArgs = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "--impure" ];
+        description = "Added at the end of every `nixos-rebuild`.";
+      };
+    };
+
+    commands = mkOption {
+      type = types.attrsOf commandType;
+      default = { };
+      example = literalExpression ''
+        {
+          backup = {
+            description = "Back up /home";
+            run = [ (lib.getExe pkgs.restic) "backup" "/home" ];
+            timeout = 3600;
+          };
+        }
+      '';
+      description = ''
+        Commands of your own that the dashboard may ask for, by name: up to 32 lower-case letters, digits
+        and hyphens, and none of the agent's own. They run as root.
+      '';
+    };
+
+    settings = mkOption {
+      type = types.submodule { freeformType = toml.type; };
+      default = { };
+      example = {
+        ca_file = "/etc/ssl/fleet-ca.pem";
+        jobs.keep = 50;
+      };
+      description = ''
+        Everything that `/etc/nixfleet/agent.toml` can hold; the README lists the keys. The options above
+        are written into it too. A value here wins over an option's default; a value here and another one
+        in the option are an error, unless one of them has `lib.mkForce`. Lists are joined.
+
+        The agent itself checks the file when the system is built. The file ends up in the Nix store: no
+        secrets.
+      '';
+    };
+  };
+
+  config = mkIf cfg.enable {
+    services.nixfleet-agent.settings = {
+      url = handOn opt.url same;
+      interval = handOn opt.interval same;
+      hostname = handOn opt.hostname same;
+      location = handOn opt.location same;
+      device_type = handOn opt.deviceType same;
+      theme_color = handOn opt.themeColor same;
+      log_level = handOn opt.logLevel same;
+      repo = {
+        url = handOn opt.repo.url same;
+        # A path, in quotes or not, is a place on the host and nothing to be copied into the store.
+        dir = handOn opt.repo.dir toString;
+        branch = handOn opt.repo.branch same;
+        ssh_key = handOn opt.repo.sshKeyFile toString;
+      };
+      rebuild = {
+        flake_attr = handOn opt.rebuild.flakeAttr same;
+        extra_args = handOn opt.rebuild.extraArgs same;
+      };
+      commands = lib.mapAttrs (_: command) cfg.commands;
+    };
+
+    assertions = tokenChecks ++ settingsChecks;
+
+    environment.etc."nixfleet/agent.toml".source = configFile;
+    environment.systemPackages = [ cfg.package ];
+
+    users.users.nixfleet-agent = {
+      description = "NixFleet agent";
+      isSystemUser = true;
+      group = "nixfleet-agent";
+      home = stateDir;
+    };
+    users.groups.nixfleet-agent = { };
+
+    # It reads the rule in the package, which systemPackages puts where it looks.
+    security.polkit.enable = true;
+
+    systemd.tmpfiles.packages = [ cfg.package ];
+    systemd.packages = [ cfg.package ];
+
+    systemd.services.nixfleet-agent = {
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ config.environment.etc."nixfleet/agent.toml".source ];
+      # One restart at the end of a switch, rather than a stop at its beginning and a start at its end:
+      # the heartbeat goes on meanwhile.
+      stopIfChanged = false;
+      serviceConfig.LoadCredential = lib.mkBefore [
+        # Forgets the place that the package's file names.
+        ""
+        "token:${lib.replaceStrings [ "%" ] [ "%%" ] (toString cfg.tokenFile)}"
+      ];
+    };
+
+    # Whatever a switch changes, it leaves running jobs alone: one of them may have started it.
+    systemd.services."nixfleet-job@" = {
+      restartIfChanged = false;
+      stopIfChanged = false;
+      # What a login of root sees, so that a command does the same in both.
+      environment =
+        config.nix.envVars
+        // lib.optionalAttrs (config.environment.sessionVariables ? NIX_PATH) {
+          inherit (config.environment.sessionVariables) NIX_PATH;
+        }
+        // config.networking.proxy.envVars;
+      path = [
+        "/run/wrappers"
+        "/run/current-system/sw"
+        # Needed by the agent's own commands, and not on every system.
+        config.nix.package
+        config.programs.ssh.package
+        pkgs.gitMinimal
+      ];
+    };
+  };
+}
