@@ -1,0 +1,93 @@
+{
+  description = "NixOS fleet agent: heartbeats that go on while the host rebuilds itself";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      inherit (nixpkgs) lib;
+
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+        "aarch64-darwin"
+        "x86_64-darwin"
+      ];
+      eachSystem = make: lib.genAttrs systems (system: make nixpkgs.legacyPackages.${system});
+      systemOf = pkgs: pkgs.stdenv.hostPlatform.system;
+
+      packages = pkgs: {
+        nixfleet-agent = pkgs.callPackage ./nix/package.nix {
+          # Of a tree with changes no commit tells the truth.
+          sourceCommit = self.rev or "unknown";
+        };
+        nixfleet-mock-dashboard = (pkgs.callPackage ./nix/cargo.nix { }).mock-dashboard;
+      };
+    in
+    {
+      packages = eachSystem (
+        pkgs:
+        let
+          own = packages pkgs;
+        in
+        own // { default = own.nixfleet-agent; }
+      );
+
+      apps = eachSystem (
+        pkgs:
+        let
+          own = self.packages.${systemOf pkgs};
+          app = program: description: {
+            type = "app";
+            inherit program;
+            meta = { inherit description; };
+          };
+          # Behind what is on PATH: whoever has a git of his own keeps it.
+          demo = pkgs.writeShellScript "nixfleet-demo" ''
+            export PATH="$PATH:${lib.makeBinPath [ pkgs.gitMinimal ]}"
+            exec ${own.nixfleet-mock-dashboard}/libexec/nixfleet-agent demo "$@"
+          '';
+        in
+        {
+          default = app (lib.getExe own.nixfleet-agent) "Run the agent";
+          demo = app "${demo}" "Show all of it on this machine";
+        }
+      );
+
+      overlays.default = final: _: packages final;
+
+      nixosModules = {
+        default = self.nixosModules.nixfleet-agent;
+        nixfleet-agent =
+          { pkgs, ... }:
+          {
+            _file = ./flake.nix;
+            # Names it, so that it may be imported twice.
+            key = "nixfleet-agent.nixosModules.nixfleet-agent";
+            imports = [ ./nix/module.nix ];
+            # What the checks ran on, whatever the host's nixpkgs is.
+            services.nixfleet-agent.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-agent;
+          };
+      };
+
+      checks = eachSystem (pkgs: import ./nix/checks.nix { inherit self nixpkgs pkgs; });
+
+      devShells = eachSystem (pkgs: {
+        default = pkgs.mkShell {
+          packages = [
+            pkgs.cargo
+            pkgs.clippy
+            pkgs.gitMinimal
+            pkgs.rust-analyzer
+            pkgs.rustc
+            pkgs.rustfmt
+            self.formatter.${systemOf pkgs}
+          ];
+          env.RUST_SRC_PATH = "${pkgs.rustPlatform.rustLibSrc}";
+        };
+      });
+
+      formatter = eachSystem (pkgs: pkgs.nixfmt-tree);
+    };
+}

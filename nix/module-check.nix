@@ -1,0 +1,787 @@
+# The module on whole hosts, without building or booting one: what it writes, and what it refuses.
+# All of it happens during evaluation, so `nix flake check --no-build` proves it too.
+{
+  pkgs,
+  lib,
+  host,
+}:
+
+let
+  # -- Hosts --
+
+  agent =
+    settings:
+    host {
+      services.nixfleet-agent = {
+        enable = true;
+      }
+      // settings;
+    };
+
+  # The least that works, and more of it.
+  with' = settings: agent ({ inherit (required) url tokenFile; } // settings);
+  required = {
+    url = "wss://fleet.example.org/ws";
+    tokenFile = "/run/secrets/nixfleet-token";
+  };
+
+  minimal = host {
+    networking.hostName = "web-1";
+    services.nixfleet-agent = {
+      enable = true;
+    }
+    // required;
+  };
+
+  full = host {
+    networking.hostName = "web-1";
+    networking.proxy.default = "http://proxy.example.org:3128";
+    nix.nixPath = [ "nixpkgs=/srv/nixpkgs" ];
+    # Not lost, and not before the line that forgets the package's token.
+    systemd.services.nixfleet-agent.serviceConfig.LoadCredential = [ "other:/run/secrets/other" ];
+    services.nixfleet-agent = {
+      enable = true;
+      url = "wss://fleet.example.org/agents";
+      tokenFile = "/run/secrets/50%-token";
+      interval = 5;
+      hostname = "web-one";
+      location = "cloud";
+      deviceType = "server";
+      themeColor = "#7aa2f7";
+      logLevel = "debug";
+      repo = {
+        url = "git@git.example.org:fleet.git";
+        dir = /srv/fleet;
+        branch = "production";
+        sshKeyFile = "/run/secrets/fleet-key";
+      };
+      rebuild = {
+        flakeAttr = "web";
+        extraArgs = [ "--impure" ];
+      };
+      commands = {
+        backup = {
+          run = [
+            (lib.getExe pkgs.hello)
+            "a b"
+          ];
+          timeout = 60;
+          killable = false;
+          activation = true;
+          cwd = "/srv";
+          env.LANG = "C.UTF-8";
+          description = "Back up /srv";
+        };
+        activate.steps = [
+          [ "true" ]
+          {
+            run = [
+              "/srv/system/bin/switch-to-configuration"
+              "test"
+            ];
+            activation = true;
+          }
+        ];
+      };
+      settings = {
+        ca_file = "/etc/ssl/fleet-ca.pem";
+        jobs.keep = 50;
+        rebuild.program = [
+          "nixos-rebuild"
+          "--fast"
+        ];
+      };
+    };
+  };
+
+  disabled = host { };
+
+  # -- Questions --
+
+  settingsOf = host: host.config.services.nixfleet-agent.settings;
+
+  # One line for each, as somebody who builds such a host reads them.
+  complaints =
+    host:
+    map (
+      refused:
+      lib.concatStringsSep " " (
+        lib.filter lib.isString (builtins.split "[[:space:]]+" (lib.trim refused.message))
+      )
+    ) (lib.filter (each: !each.assertion) host.config.assertions);
+
+  evaluates = value: (builtins.tryEval (builtins.deepSeq value true)).success;
+
+  # Without what NixOS adds to every unit, and with names instead of store paths.
+  unitText =
+    host: unit:
+    let
+      everywhere = [ "PATH" ] ++ lib.attrNames host.config.systemd.globalEnvironment;
+      isEverywhere = line: lib.any (name: lib.hasPrefix ''Environment="${name}='' line) everywhere;
+      lines = lib.splitString "\n" host.config.systemd.units.${unit}.text;
+    in
+    named (lib.concatStringsSep "\n" (lib.filter (line: !isEverywhere line) lines));
+
+  pathOf =
+    host: service:
+    map named (lib.splitString ":" host.config.systemd.services.${service}.environment.PATH);
+
+  # "/nix/store/<hash>-git-minimal-2.1/bin" is "<git-minimal>/bin".
+  named =
+    text:
+    lib.concatMapStrings
+      (part: if lib.isList part then "<${(builtins.parseDrvName (lib.head part)).name}>" else part)
+      (
+        builtins.split "${builtins.storeDir}/[a-z0-9]{32}-([a-zA-Z0-9+._?=-]*)" (
+          builtins.unsafeDiscardStringContext text
+        )
+      );
+
+  etc = host: host.config.environment.etc."nixfleet/agent.toml".source;
+
+  # -- Answers --
+
+  tests = {
+    # What it writes.
+
+    testMinimalSettings = {
+      expr = settingsOf minimal;
+      expected = {
+        url = "wss://fleet.example.org/ws";
+        interval = 30;
+        hostname = "web-1";
+        log_level = "info";
+        repo.branch = "main";
+        rebuild.extra_args = [ ];
+        commands = { };
+      };
+    };
+
+    testFullSettings = {
+      expr = settingsOf full;
+      expected = {
+        url = "wss://fleet.example.org/agents";
+        interval = 5;
+        hostname = "web-one";
+        location = "cloud";
+        device_type = "server";
+        theme_color = "#7aa2f7";
+        log_level = "debug";
+        ca_file = "/etc/ssl/fleet-ca.pem";
+        repo = {
+          url = "git@git.example.org:fleet.git";
+          dir = "/srv/fleet";
+          branch = "production";
+          ssh_key = "/run/secrets/fleet-key";
+        };
+        rebuild = {
+          program = [
+            "nixos-rebuild"
+            "--fast"
+          ];
+          flake_attr = "web";
+          extra_args = [ "--impure" ];
+        };
+        jobs.keep = 50;
+        commands = {
+          backup = {
+            run = [
+              (lib.getExe pkgs.hello)
+              "a b"
+            ];
+            timeout = 60;
+            killable = false;
+            activation = true;
+            cwd = "/srv";
+            env.LANG = "C.UTF-8";
+            description = "Back up /srv";
+          };
+          activate.steps = [
+            [ "true" ]
+            {
+              run = [
+                "/srv/system/bin/switch-to-configuration"
+                "test"
+              ];
+              activation = true;
+            }
+          ];
+        };
+      };
+    };
+
+    testNoNameLeavesItToTheKernel = {
+      expr =
+        let
+          nameless = host {
+            networking.hostName = "";
+            services.nixfleet-agent = {
+              enable = true;
+            }
+            // required;
+          };
+        in
+        (settingsOf nameless).hostname or "none";
+      expected = "none";
+    };
+
+    testTheAgentChecksTheFile = {
+      expr = {
+        script = named (etc full).buildCommand;
+        inherit (etc full) NIXFLEET_STATE_DIR;
+        hasToken = (etc full).NIXFLEET_TOKEN != "";
+      };
+      expected = {
+        script = ''
+          <nixfleet-agent>/bin/nixfleet-agent --config <agent.toml> check-config
+          cp <agent.toml> $out
+        '';
+        NIXFLEET_STATE_DIR = "/var/lib/nixfleet-agent";
+        hasToken = true;
+      };
+    };
+
+    testAgentUnit = {
+      expr = unitText minimal "nixfleet-agent.service";
+      expected = ''
+        [Unit]
+        X-Restart-Triggers=<X-Restart-Triggers-nixfleet-agent>
+
+        [Service]
+        X-StopIfChanged=false
+        LoadCredential=
+        LoadCredential=token:/run/secrets/nixfleet-token
+
+        [Install]
+        WantedBy=multi-user.target
+      '';
+    };
+
+    # A percent sign is systemd's; both credentials come after the empty line.
+    testAgentUnitOfTheFullHost = {
+      expr = lib.filter (lib.hasPrefix "LoadCredential=") (
+        lib.splitString "\n" (unitText full "nixfleet-agent.service")
+      );
+      expected = [
+        "LoadCredential="
+        "LoadCredential=token:/run/secrets/50%%-token"
+        "LoadCredential=other:/run/secrets/other"
+      ];
+    };
+
+    # Nothing here may undo X-StopOnRemoval=false of the package's file.
+    testJobUnit = {
+      expr = unitText full "nixfleet-job@.service";
+      expected = ''
+        [Unit]
+
+        [Service]
+        Environment="NIX_PATH=nixpkgs=/srv/nixpkgs"
+        Environment="all_proxy=http://proxy.example.org:3128"
+        Environment="ftp_proxy=http://proxy.example.org:3128"
+        Environment="http_proxy=http://proxy.example.org:3128"
+        Environment="https_proxy=http://proxy.example.org:3128"
+        Environment="no_proxy=127.0.0.1,localhost"
+        Environment="rsync_proxy=http://proxy.example.org:3128"
+        X-RestartIfChanged=false
+        X-StopIfChanged=false
+      '';
+    };
+
+    # Without channels there is no NIX_PATH to hand on.
+    testJobUnitWithoutNix = {
+      expr = unitText (host {
+        nix.enable = false;
+        services.nixfleet-agent = {
+          enable = true;
+        }
+        // required;
+      }) "nixfleet-job@.service";
+      expected = ''
+        [Unit]
+
+        [Service]
+        X-RestartIfChanged=false
+        X-StopIfChanged=false
+      '';
+    };
+
+    testJobPath = {
+      expr = lib.take 5 (pathOf minimal "nixfleet-job@");
+      expected = [
+        "/run/wrappers/bin"
+        "/run/current-system/sw/bin"
+        "<nix>/bin"
+        "<openssh>/bin"
+        "<git-minimal>/bin"
+      ];
+    };
+
+    # Drop-ins only; what starts, and how it is locked in, is in the package.
+    testUnitsAreThePackages = {
+      expr = {
+        packages = lib.elem minimal.config.services.nixfleet-agent.package minimal.config.systemd.packages;
+        drop-ins = map (unit: minimal.config.systemd.units.${unit}.overrideStrategy) [
+          "nixfleet-agent.service"
+          "nixfleet-job@.service"
+        ];
+        starts = minimal.config.systemd.services.nixfleet-agent.serviceConfig ? ExecStart;
+      };
+      expected = {
+        packages = true;
+        drop-ins = [
+          "asDropinIfExists"
+          "asDropinIfExists"
+        ];
+        starts = false;
+      };
+    };
+
+    testUserFoldersAndRule = {
+      expr =
+        let
+          inherit (minimal) config;
+          inherit (config.services.nixfleet-agent) package;
+          user = config.users.users.nixfleet-agent;
+        in
+        {
+          inherit (user) isSystemUser group home;
+          group' = config.users.groups ? nixfleet-agent;
+          extraGroups = user.extraGroups;
+          polkit = config.security.polkit.enable;
+          linked = lib.elem "/share/polkit-1" config.environment.pathsToLink;
+          onPath = lib.elem package config.environment.systemPackages;
+          folders = lib.elem package config.systemd.tmpfiles.packages;
+        };
+      expected = {
+        isSystemUser = true;
+        group = "nixfleet-agent";
+        home = "/var/lib/nixfleet-agent";
+        group' = true;
+        extraGroups = [ ];
+        polkit = true;
+        linked = true;
+        onPath = true;
+        folders = true;
+      };
+    };
+
+    testNothingUnlessEnabled = {
+      expr = {
+        units = lib.filter (lib.hasPrefix "nixfleet") (lib.attrNames disabled.config.systemd.units);
+        etc = disabled.config.environment.etc ? "nixfleet/agent.toml";
+        user = disabled.config.users.users ? nixfleet-agent;
+      };
+      expected = {
+        units = [ ];
+        etc = false;
+        user = false;
+      };
+    };
+
+    testAnotherPackage = {
+      expr =
+        let
+          package = minimal.config.services.nixfleet-agent.package.override { sourceCommit = "0123abc"; };
+          other = with' { inherit package; };
+        in
+        {
+          same = package.drvPath == minimal.config.services.nixfleet-agent.package.drvPath;
+          compiledAnew =
+            package.unwrapped.drvPath != minimal.config.services.nixfleet-agent.package.unwrapped.drvPath;
+          units = lib.elem package other.config.systemd.packages;
+        };
+      expected = {
+        same = false;
+        compiledAnew = false;
+        units = true;
+      };
+    };
+
+    testNoComplaints = {
+      expr = {
+        minimal = complaints minimal ++ minimal.config.warnings;
+        full = complaints full ++ full.config.warnings;
+      };
+      expected = {
+        minimal = [ ];
+        full = [ ];
+      };
+    };
+
+    # Options and settings together.
+
+    testSettingsWinOverDefaults = {
+      expr =
+        let
+          settings = settingsOf (with' {
+            settings.interval = 60;
+            settings.repo.branch = "stable";
+          });
+        in
+        [
+          settings.interval
+          settings.repo.branch
+        ];
+      expected = [
+        60
+        "stable"
+      ];
+    };
+
+    testSettingsAreEnough = {
+      expr =
+        let
+          host = agent {
+            inherit (required) tokenFile;
+            settings.url = "wss://fleet.example.org";
+            settings.commands.date.run = [ "date" ];
+          };
+        in
+        [
+          (settingsOf host).url
+          (settingsOf host).commands.date
+          (complaints host)
+        ];
+      expected = [
+        "wss://fleet.example.org"
+        { run = [ "date" ]; }
+        [ ]
+      ];
+    };
+
+    testTwoAnswersAreAnError = {
+      expr = {
+        same = evaluates (
+          settingsOf (with' {
+            interval = 60;
+            settings.interval = 60;
+          })
+        );
+        different = evaluates (
+          settingsOf (with' {
+            interval = 20;
+            settings.interval = 60;
+          })
+        );
+        forced =
+          (settingsOf (with' {
+            interval = lib.mkForce 20;
+            settings.interval = 60;
+          })).interval;
+      };
+      expected = {
+        same = true;
+        different = false;
+        forced = 20;
+      };
+    };
+
+    # What it refuses.
+
+    testNothingSet = {
+      expr = complaints (agent { });
+      expected = [
+        ''services.nixfleet-agent.tokenFile is not set. Set it to a file on the host that holds the token and nothing else, such as "/run/secrets/nixfleet-token".''
+        ''services.nixfleet-agent.url is not set. Set it to the address of the dashboard, such as "wss://fleet.example.org/ws".''
+      ];
+    };
+
+    testSecretsInTheStore = {
+      expr =
+        let
+          # Files of the store; their hashes say nothing.
+          host = with' {
+            tokenFile = ./module-check.nix;
+            repo.sshKeyFile = "${builtins.storeDir}/some-key";
+            settings.token = "secret";
+          };
+        in
+        map (
+          text: lib.replaceStrings [ (toString ./module-check.nix) builtins.storeDir ] [ "FILE" "STORE" ] text
+        ) (complaints host);
+      expected = [
+        ''services.nixfleet-agent.tokenFile is FILE, in the Nix store or on its way there, where everyone could read the token. Write the path of a file on the host, in quotes, such as "/run/secrets/nixfleet-token"; sops-nix and agenix make such files.''
+        "services.nixfleet-agent.settings.token would be readable by everyone in the Nix store. Write the token into a file on the host and name it in services.nixfleet-agent.tokenFile."
+        ''services.nixfleet-agent.repo.sshKeyFile is STORE/some-key, in the Nix store or on its way there, where everyone could read the key. Write the path of a file on the host, in quotes, such as "/run/secrets/fleet-key".''
+      ];
+    };
+
+    testSecretsAsUnquotedPaths = {
+      expr = map (lib.substring 0 60) (
+        complaints (with' {
+          tokenFile = /run/secrets/token;
+          repo.sshKeyFile = /run/secrets/key;
+        })
+      );
+      expected = [
+        "services.nixfleet-agent.tokenFile is /run/secrets/token, in "
+        "services.nixfleet-agent.repo.sshKeyFile is /run/secrets/key,"
+      ];
+    };
+
+    testWhatTheUnitsOwn = {
+      expr = complaints (with' {
+        settings = {
+          token_file = "/run/token";
+          state_dir = "/srv/agent";
+          jobs.dir = "/srv/jobs";
+        };
+      });
+      expected = [
+        "services.nixfleet-agent.settings.token_file cannot be set: systemd reads the token for the agent, whose user cannot read the file. Name it in services.nixfleet-agent.tokenFile."
+        "services.nixfleet-agent.settings.state_dir cannot be set: the units keep all state in /var/lib/nixfleet-agent. Remove it; to have it elsewhere, mount or link something there."
+        "services.nixfleet-agent.settings.jobs.dir cannot be set: the units keep all jobs in /var/lib/nixfleet-agent/jobs. Remove it; to have it elsewhere, mount or link something there."
+      ];
+    };
+
+    testAddresses = {
+      expr =
+        lib.genAttrs
+          [
+            "wss://fleet.example.org"
+            "ws://localhost:8000/ws"
+            "ws://127.0.0.1:8000/ws"
+            "ws://[::1]:8000/ws"
+            "ws://fleet.example.org:8000/ws"
+            "ws://localhost.example.org/ws"
+            "ws://127.example.org/ws"
+            "ws://[2001:db8::1]/ws"
+            "http://localhost:8000/ws"
+            "http://fleet.example.org:8000/ws"
+            "https://fleet.example.org"
+          ]
+          (
+            url:
+            complaints (agent {
+              inherit (required) tokenFile;
+              inherit url;
+            })
+          );
+      expected =
+        let
+          unencrypted = url: [
+            ''services.nixfleet-agent.url is "${url}", which would send the token unencrypted to another machine. Write wss://, or set services.nixfleet-agent.settings.allow_insecure = true on a network you trust.''
+          ];
+          web = url: scheme: instead: [
+            ''services.nixfleet-agent.url is "${url}", but ${scheme}:// is for web pages. Write "${instead}".''
+          ];
+        in
+        {
+          "wss://fleet.example.org" = [ ];
+          "ws://localhost:8000/ws" = [ ];
+          "ws://127.0.0.1:8000/ws" = [ ];
+          "ws://[::1]:8000/ws" = [ ];
+          "ws://fleet.example.org:8000/ws" = unencrypted "ws://fleet.example.org:8000/ws";
+          "ws://localhost.example.org/ws" = unencrypted "ws://localhost.example.org/ws";
+          "ws://127.example.org/ws" = unencrypted "ws://127.example.org/ws";
+          "ws://[2001:db8::1]/ws" = unencrypted "ws://[2001:db8::1]/ws";
+          "http://localhost:8000/ws" = web "http://localhost:8000/ws" "http" "ws://localhost:8000/ws";
+          "http://fleet.example.org:8000/ws" =
+            web "http://fleet.example.org:8000/ws" "http"
+              "wss://fleet.example.org:8000/ws";
+          "https://fleet.example.org" = web "https://fleet.example.org" "https" "wss://fleet.example.org";
+        };
+    };
+
+    testUnencryptedOnPurpose = {
+      expr = complaints (agent {
+        inherit (required) tokenFile;
+        url = "ws://10.0.0.1/ws";
+        settings.allow_insecure = true;
+      });
+      expected = [ ];
+    };
+
+    testHostname = {
+      expr = complaints (with' {
+        hostname = "web_1.example.org";
+      });
+      expected = [
+        ''services.nixfleet-agent.hostname is "web_1.example.org", which is not 1 to 63 letters, digits and hyphens. Set it to a short name such as "web-1"; by default it is networking.hostName.''
+      ];
+    };
+
+    testCommands = {
+      expr =
+        let
+          run = [ "date" ];
+          long = lib.concatStrings (lib.genList (_: "x") 32);
+        in
+        complaints (with' {
+          commands = {
+            "-x" = { inherit run; };
+            "Backup" = { inherit run; };
+            "${long}" = { inherit run; };
+            "${long}x" = { inherit run; };
+            both = {
+              inherit run;
+              steps = [ run ];
+            };
+            neither.description = "Nothing";
+            switch = { inherit run; };
+          };
+          settings.commands.pull.run = [ "git" ];
+        });
+      expected =
+        let
+          badName =
+            name:
+            ''services.nixfleet-agent.commands."${name}" is not a name for a command. Choose up to 32 lower-case letters, digits and hyphens, the first one no hyphen, such as "backup".'';
+          badSteps =
+            name: what:
+            ''services.nixfleet-agent.commands."${name}" has ${what}. Set run to one program with its arguments, or steps to a list of several, and not both.'';
+          taken =
+            name:
+            "services.nixfleet-agent.commands.${name} is a command that the agent has itself. Choose another name.";
+        in
+        [
+          (badName "-x")
+          (badName "Backup")
+          (badSteps "both" "both run and steps")
+          (badSteps "neither" "neither run nor steps")
+          (taken "pull")
+          (taken "switch")
+          (badName "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")
+        ];
+    };
+
+    # As many names as the program has; it would refuse the rest only when the system is built.
+    testBuiltInNames = {
+      expr =
+        let
+          source = lib.readFile ../src/config/custom.rs;
+          list = lib.head (builtins.match ".*BUILT_IN: &\\[&str] = &\\[([^]]*)].*" source);
+          names = lib.concatLists (lib.filter lib.isList (builtins.split "\"([a-z-]+)\"" list));
+        in
+        {
+          some = lib.length names > 10;
+          accepted =
+            lib.length names
+            - lib.length (
+              complaints (with' {
+                commands = lib.genAttrs names (_: {
+                  run = [ "date" ];
+                });
+              })
+            );
+        };
+      expected = {
+        some = true;
+        accepted = 0;
+      };
+    };
+
+    testTypes = {
+      expr = lib.mapAttrs (_: settings: evaluates (settingsOf (with' settings))) {
+        interval-0 = {
+          interval = 0;
+        };
+        interval-3601 = {
+          interval = 3601;
+        };
+        timeout-0 = {
+          commands.x = {
+            run = [ "date" ];
+            timeout = 0;
+          };
+        };
+        no-program = {
+          commands.x.run = [ ];
+        };
+        no-steps = {
+          commands.x.steps = [ ];
+        };
+        relative-checkout = {
+          repo.dir = "fleet";
+        };
+        location = {
+          location = "moon";
+        };
+        # What TOML cannot hold.
+        null-setting = {
+          settings.ca_file = null;
+        };
+      };
+      expected = lib.genAttrs [
+        "interval-0"
+        "interval-3601"
+        "timeout-0"
+        "no-program"
+        "no-steps"
+        "relative-checkout"
+        "location"
+        "null-setting"
+      ] (_: false);
+    };
+
+    # What it was called before.
+
+    testRenamedOptions = {
+      expr =
+        let
+          host = with' {
+            configRepo = "/srv/fleet";
+            repoUrl = "https://git.example.org/fleet.git";
+            branch = "stable";
+            sshKeyFile = "/run/secrets/fleet-key";
+          };
+        in
+        {
+          inherit (settingsOf host) repo;
+          # Old name, new name.
+          renamed = lib.sort lib.lessThan (
+            map (
+              text:
+              lib.concatStringsSep " -> " (
+                builtins.match "The option `services.nixfleet-agent.([a-zA-Z]*)' .* has been renamed to `services.nixfleet-agent.([a-zA-Z.]*)'." text
+              )
+            ) host.config.warnings
+          );
+        };
+      expected = {
+        repo = {
+          dir = "/srv/fleet";
+          url = "https://git.example.org/fleet.git";
+          branch = "stable";
+          ssh_key = "/run/secrets/fleet-key";
+        };
+        renamed = [
+          "branch -> repo.branch"
+          "configRepo -> repo.dir"
+          "repoUrl -> repo.url"
+          "sshKeyFile -> repo.sshKeyFile"
+        ];
+      };
+    };
+
+    testRemovedOptions = {
+      expr = lib.sort lib.lessThan (
+        map (text: lib.last (lib.splitString "no longer has any effect; please remove it. " text)) (
+          complaints (with' {
+            nixpkgsVersion = "25.11";
+            user = "alice";
+          })
+        )
+      );
+      expected = [
+        "The agent has a user of its own, which may do nothing but start jobs; jobs run as root. Remove the option. If the checkout belongs to a person, set services.nixfleet-agent.repo.url, and root gets a checkout of its own."
+        "The agent reads the version from the running system. To report another one, set services.nixfleet-agent.settings.nixpkgs_version."
+      ];
+    };
+  };
+
+  failures = lib.runTests tests;
+in
+pkgs.runCommand "module-check" { } (
+  if failures == [ ] then
+    "touch $out"
+  else
+    throw "nix/module.nix:\n${
+      lib.concatMapStringsSep "\n" (failed: ''
+        ${failed.name}
+          expected ${lib.generators.toPretty { indent = "  "; } failed.expected}
+          got      ${lib.generators.toPretty { indent = "  "; } failed.result}
+      '') failures
+    }"
+)
