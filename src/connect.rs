@@ -130,10 +130,26 @@ async fn attempt(connection: &Connection) -> Result<Socket, ConnectError> {
     let tcp = reach(host, port).await.map_err(unreachable)?;
     // A heartbeat is one small packet and must not wait for company.
     tcp.set_nodelay(true).map_err(unreachable)?;
+    #[cfg(target_os = "linux")]
+    give_up_with_the_session(&tcp);
     match client_async_tls_with_config(request, tcp, Some(limits()), Some(connector)).await {
         Ok((socket, _)) => Ok(socket),
         Err(WsError::Http(response)) => Err(refusal(response.status(), response.headers())),
         Err(err) => Err(ConnectError::Handshake(Box::new(err))),
+    }
+}
+
+/// Time after which the kernel gives up what nobody confirms. Shorter than the silence that ends a
+/// session: after that the kernel would go on for a quarter of an hour, and when the network is back,
+/// heartbeats of the dead connection would arrive (T02 scenario 6: none is replayed).
+#[cfg(target_os = "linux")]
+const UNCONFIRMED: Duration = Duration::from_secs(40);
+
+#[cfg(target_os = "linux")]
+fn give_up_with_the_session(tcp: &TcpStream) {
+    let limit = u32::try_from(UNCONFIRMED.as_millis()).unwrap_or(u32::MAX);
+    if let Err(err) = rustix::net::sockopt::set_tcp_user_timeout(tcp, limit) {
+        tracing::debug!("No time limit for unconfirmed data: {err}");
     }
 }
 
@@ -221,5 +237,16 @@ mod tests {
             assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{text}");
             assert_eq!(error.cause(), Cause::Broken);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_gives_up_before_the_session_would() {
+        assert!(UNCONFIRMED < crate::session::SILENCE);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        give_up_with_the_session(&tcp);
+        let limit = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();
+        assert_eq!(u128::from(limit), UNCONFIRMED.as_millis());
     }
 }
