@@ -83,6 +83,7 @@ in
   agent = program {
     pname = "nixfleet-agent-unwrapped";
     buildNoDefaultFeatures = true;
+    buildFeatures = [ "nvml" ];
     meta.mainProgram = "nixfleet-agent";
   };
 
@@ -120,7 +121,7 @@ in
       runHook preCheck
       cargo fmt --check
       cargo clippy --offline --all-targets -- -D warnings
-      cargo clippy --offline --lib --bins --no-default-features -- -D warnings
+      cargo clippy --offline --lib --bins --no-default-features --features nvml -- -D warnings
       runHook postCheck
     '';
   };

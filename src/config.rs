@@ -25,6 +25,8 @@ use std::{
 
 use url::Url;
 
+use crate::prewarm::Limits;
+
 pub use self::secret::{Secret, TokenError, TokenSource};
 
 mod check;
@@ -94,6 +96,10 @@ pub struct Host {
     pub jobs: Jobs,
     /// The operator's own commands by name; none shadows a built-in.
     pub commands: BTreeMap<String, CustomCommand>,
+    /// What is measured on the host.
+    pub vitals: Vitals,
+    /// When pre-warm signals are given (seed 001).
+    pub prewarm: Prewarm,
     /// Where the system's own files are.
     pub paths: Paths,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`, also as `target=level`, joined by commas.
@@ -174,6 +180,26 @@ pub struct CustomStep {
     pub activation: bool,
 }
 
+/// What is measured on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vitals {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Mount points whose space is measured, absolute.
+    pub disks: Vec<PathBuf>,
+    /// Names of the chips whose temperatures are read.
+    pub temperatures: Vec<String>,
+}
+
+/// When pre-warm signals are given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prewarm {
+    /// Limits of usage and temperature.
+    pub limits: Limits,
+    /// Program that is told of each signal.
+    pub hook: Option<Vec<String>>,
+}
+
 /// Where the system's own files are. Tests give other places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
@@ -181,6 +207,14 @@ pub struct Paths {
     pub stasysmo: PathBuf,
     /// procfs.
     pub proc: PathBuf,
+    /// sysfs.
+    pub sys: PathBuf,
+    /// File or socket of local programs that tell their workload.
+    pub workload: PathBuf,
+    /// NVIDIA's library; none means the usual places.
+    pub nvml: Option<PathBuf>,
+    /// The service manager's runtime folder, which is there when systemd is.
+    pub systemd: PathBuf,
     /// Link to the system that runs.
     pub current_system: PathBuf,
     /// Link to the system that was booted.
@@ -336,6 +370,19 @@ impl Config {
 }
 
 impl Host {
+    /// The defaults alone, whatever file and environment say: for meters without an agent.
+    pub fn standard() -> Self {
+        let settings = file::File {
+            hostname: Some("device".to_owned()),
+            state_dir: Some("/var/lib/nixfleet-agent".to_owned()),
+            ..file::File::default()
+        };
+        let (layers, source, mut problems) = (layers::Layers::of(settings), Source::default(), Vec::new());
+        let host = validate::host(&mut check::Checker::new(&layers, &source, &mut problems));
+        debug_assert!(problems.is_empty(), "defaults are good: {problems:?}");
+        host
+    }
+
     /// Reads and checks the settings that a job's supervisor needs. What is wrong with the URL, the
     /// token or the interval does not matter to it.
     ///

@@ -18,6 +18,7 @@ pub mod facts;
 mod files;
 pub mod heartbeat;
 pub mod job;
+pub mod prewarm;
 mod program;
 pub mod protocol;
 pub mod server;

@@ -42,17 +42,19 @@ impl ProgramError {
 
 /// What a program that ended well wrote to its standard output.
 pub(crate) fn output(program: &Path, arguments: &[&str], limit: Duration) -> Result<Vec<u8>, ProgramError> {
-    let (status, answer) = run(program, arguments, limit, false)?;
+    let (status, answer) = run(program, arguments, &[], limit, false)?;
     if status.success() { Ok(answer) } else { Err(ProgramError::Failed(status)) }
 }
 
-/// How a program ended, and all it wrote, errors included.
+/// How a program ended, and all it wrote, errors included. It sees `environment` besides the little
+/// that every program gets.
 pub(crate) fn outcome(
     program: &Path,
     arguments: &[&str],
+    environment: &[(&str, &str)],
     limit: Duration,
 ) -> Result<(ExitStatus, String), ProgramError> {
-    let (status, answer) = run(program, arguments, limit, true)?;
+    let (status, answer) = run(program, arguments, environment, limit, true)?;
     Ok((status, String::from_utf8_lossy(&answer).into_owned()))
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn outcome(
 fn run(
     program: &Path,
     arguments: &[&str],
+    environment: &[(&str, &str)],
     limit: Duration,
     with_errors: bool,
 ) -> Result<(ExitStatus, Vec<u8>), ProgramError> {
@@ -68,7 +71,7 @@ fn run(
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
     // Messages are compared and shown: they come in one language.
-    command.args(arguments).env_clear().env("LC_ALL", "C");
+    command.args(arguments).env_clear().env("LC_ALL", "C").envs(environment.iter().copied());
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }

@@ -65,7 +65,7 @@ impl Watchdog {
 /// Whether the machine is on its way down. The service manager stops a unit with the same signal
 /// then as at any other time.
 pub fn machine_goes_down() -> bool {
-    let ask = || program::outcome(Path::new("systemctl"), &["is-system-running"], ANSWER);
+    let ask = || program::outcome(Path::new("systemctl"), &["is-system-running"], &[], ANSWER);
     supervised() && ask().is_ok_and(|(_, said)| said.trim() == "stopping")
 }
 

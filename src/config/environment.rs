@@ -177,7 +177,9 @@ fn value(kind: Kind, text: &str) -> Value {
     let trimmed = text.trim();
     let value = match kind {
         Kind::Text => None,
-        Kind::Seconds | Kind::Bytes | Kind::Count => trimmed.parse::<i64>().ok().map(Value::from),
+        Kind::Seconds | Kind::Bytes | Kind::Count | Kind::Percent | Kind::Degrees => {
+            trimmed.parse::<i64>().ok().map(Value::from)
+        }
         Kind::Flag => match trimmed.to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => Some(Value::from(true)),
             "0" | "false" | "no" | "off" => Some(Value::from(false)),

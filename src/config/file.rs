@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Seconds,
     Bytes,
     Count,
+    Percent,
+    Degrees,
     Flag,
     Words,
     Steps,
@@ -28,6 +30,8 @@ impl Kind {
             Self::Seconds => "a whole number of seconds",
             Self::Bytes => "a whole number of bytes",
             Self::Count => "a whole number",
+            Self::Percent => "a whole number of percent",
+            Self::Degrees => "a whole number of degrees Celsius",
             Self::Flag => "true or false",
             Self::Words => "a list of words",
             Self::Steps => "a list of steps",
@@ -77,8 +81,21 @@ pub(super) const KEYS: &[Key] = &[
     key("jobs.log_limit", Kind::Bytes, "67108864"),
     key("jobs.stop_grace", Kind::Seconds, "10"),
     key("jobs.keep", Kind::Count, "20"),
+    key("vitals.enabled", Kind::Flag, "true"),
+    key("vitals.disks", Kind::Words, "[\"/\", \"/nix\"]"),
+    key("vitals.temperatures", Kind::Words, "[\"coretemp\"]"),
+    key("prewarm.usage", Kind::Percent, "80"),
+    key("prewarm.usage_low", Kind::Percent, "65"),
+    key("prewarm.temperature", Kind::Degrees, "80"),
+    key("prewarm.temperature_low", Kind::Degrees, "75"),
+    key("prewarm.window", Kind::Seconds, "15"),
+    key("prewarm.hook", Kind::Words, "[\"/run/current-system/sw/bin/unload-model\"]"),
     key("paths.stasysmo", Kind::Text, "\"/dev/shm/stasysmo\""),
     key("paths.proc", Kind::Text, "\"/proc\""),
+    key("paths.sys", Kind::Text, "\"/sys\""),
+    key("paths.workload", Kind::Text, "\"/run/nixfleet/workload.json\""),
+    key("paths.nvml", Kind::Text, "\"/run/opengl-driver/lib/libnvidia-ml.so.1\""),
+    key("paths.systemd", Kind::Text, "\"/run/systemd\""),
     key("paths.current_system", Kind::Text, "\"/run/current-system\""),
     key("paths.booted_system", Kind::Text, "\"/run/booted-system\""),
     key("paths.os_release", Kind::Text, "\"/etc/os-release\""),
@@ -145,6 +162,10 @@ pub(super) struct File {
     pub(super) rebuild: Rebuild,
     /// How commands run.
     pub(super) jobs: Jobs,
+    /// What is measured on the host.
+    pub(super) vitals: Vitals,
+    /// When pre-warm signals are given.
+    pub(super) prewarm: Prewarm,
     /// Where the system's own files are. For tests and odd systems.
     pub(super) paths: Paths,
     /// Commands of the operator's own, by name.
@@ -171,6 +192,8 @@ impl Default for File {
             repo: Repo::default(),
             rebuild: Rebuild::default(),
             jobs: Jobs::default(),
+            vitals: Vitals::default(),
+            prewarm: Prewarm::default(),
             paths: Paths::default(),
             commands: BTreeMap::new(),
         }
@@ -233,6 +256,55 @@ impl Default for Jobs {
     }
 }
 
+/// `[vitals]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Vitals {
+    /// Whether the host is measured at all. Default true. StaSysMo's readings do not depend on it.
+    pub(super) enabled: bool,
+    /// Mount points whose space is measured. Default `/`, `/nix` and `/boot`, the three that stop a
+    /// NixOS host when they are full. What is not a mount point is part of another one and left out.
+    pub(super) disks: Vec<String>,
+    /// Chips whose temperatures are read, by the `name` of their hwmon. Default: those of processors and
+    /// NVMe disks. Not all there are: to read some keeps a sleeping disk or graphics card awake.
+    pub(super) temperatures: Vec<String>,
+}
+
+impl Default for Vitals {
+    fn default() -> Self {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Self {
+            enabled: true,
+            disks: words(&["/", "/nix", "/boot"]),
+            temperatures: words(&["coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz", "nvme"]),
+        }
+    }
+}
+
+/// `[prewarm]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Prewarm {
+    /// Percent of GPU usage above which stress begins. Default 80 (seed 001).
+    pub(super) usage: i64,
+    /// Percent below which it ends. Default 65.
+    pub(super) usage_low: i64,
+    /// Degrees Celsius above which stress begins. Default 80.
+    pub(super) temperature: i64,
+    /// Degrees Celsius below which it ends. Default 75.
+    pub(super) temperature_low: i64,
+    /// Seconds over which readings are averaged. Default 15.
+    pub(super) window: i64,
+    /// Program and arguments that are told of each signal. Default: none.
+    pub(super) hook: Option<Vec<String>>,
+}
+
+impl Default for Prewarm {
+    fn default() -> Self {
+        Self { usage: 80, usage_low: 65, temperature: 80, temperature_low: 75, window: 15, hook: None }
+    }
+}
+
 /// `[paths]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -241,6 +313,14 @@ pub(super) struct Paths {
     pub(super) stasysmo: String,
     /// procfs. Default `/proc`.
     pub(super) proc: String,
+    /// sysfs. Default `/sys`.
+    pub(super) sys: String,
+    /// File or Unix socket where a local program tells its workload. Default `/run/nixfleet/workload.json`.
+    pub(super) workload: String,
+    /// NVIDIA's library. Default: where NixOS has it, else the loader's choice, else where WSL has it.
+    pub(super) nvml: Option<String>,
+    /// The service manager's runtime folder. Default `/run/systemd`.
+    pub(super) systemd: String,
     /// Link to the system that runs. Default `/run/current-system`.
     pub(super) current_system: String,
     /// Link to the system that was booted. Default `/run/booted-system`.
@@ -255,6 +335,10 @@ impl Default for Paths {
         Self {
             stasysmo: stasysmo.to_owned(),
             proc: "/proc".to_owned(),
+            sys: "/sys".to_owned(),
+            workload: "/run/nixfleet/workload.json".to_owned(),
+            nvml: None,
+            systemd: "/run/systemd".to_owned(),
             current_system: "/run/current-system".to_owned(),
             booted_system: "/run/booted-system".to_owned(),
             os_release: "/etc/os-release".to_owned(),

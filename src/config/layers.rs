@@ -47,6 +47,11 @@ impl Provider for Layer {
 }
 
 impl Layers {
+    /// Settings that nobody wrote anywhere.
+    pub(super) fn of(settings: File) -> Self {
+        Self { settings, figment: Figment::new() }
+    }
+
     /// Reads file and environment. The problems are those of names and types; values that have one
     /// are left out of the settings.
     ///
@@ -241,6 +246,8 @@ pub(super) fn fix(key: &Key) -> String {
         Kind::Seconds => "a number of seconds",
         Kind::Bytes => "a number of bytes",
         Kind::Count => "a number",
+        Kind::Percent => "a number of percent",
+        Kind::Degrees => "a number of degrees Celsius",
         Kind::Text => return format!("set it to text such as {}", key.example),
         Kind::Flag => return "set it to true or false".to_owned(),
         Kind::Words | Kind::Steps | Kind::Table => return format!("write it as {}", key.example),

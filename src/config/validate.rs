@@ -7,9 +7,11 @@ use std::{
 
 use url::{Host as UrlHost, Url};
 
+use crate::prewarm::Limits;
+
 use super::{
-    Connection, Host, Jobs, LauncherKind, Paths, Rebuild, Repo, Secret, TokenSource, check::Checker, custom,
-    layers::quoted,
+    Connection, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Secret, TokenSource, Vitals,
+    check::Checker, custom, layers::quoted,
 };
 
 /// Keys that only [`connection`] looks at.
@@ -25,8 +27,14 @@ const LOG_LIMIT: RangeInclusive<i64> = 64 * 1024..=16 << 30;
 /// Seconds of grace. 0 means SIGKILL at once.
 const STOP_GRACE: RangeInclusive<i64> = 0..=3600;
 
+/// Seconds of readings that are averaged. Readings may be 5 s apart; after ten minutes a signal comes too late.
+const WINDOW: RangeInclusive<i64> = 5..=600;
+
 /// Folders kept. At least one, so that the last job can be looked at.
 const KEEP: RangeInclusive<i64> = 1..=10_000;
+
+/// Mount points that are measured, and chips. Beyond that somebody pasted the wrong list.
+const MAX_MEASURED: usize = 32;
 
 /// Longest host name, in bytes (T01; also the limit of a DNS label).
 const MAX_HOSTNAME: usize = 63;
@@ -69,9 +77,15 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
         rebuild: rebuild(check),
         jobs: jobs(check, &state_dir),
         commands: custom::commands(check, &settings.commands),
+        vitals: vitals(check),
+        prewarm: prewarm(check),
         paths: Paths {
             stasysmo: check.path("paths.stasysmo", &settings.paths.stasysmo),
             proc: check.path("paths.proc", &settings.paths.proc),
+            sys: check.path("paths.sys", &settings.paths.sys),
+            workload: check.path("paths.workload", &settings.paths.workload),
+            nvml: check.optional_path("paths.nvml", settings.paths.nvml.as_ref()),
+            systemd: check.path("paths.systemd", &settings.paths.systemd),
             current_system: check.path("paths.current_system", &settings.paths.current_system),
             booted_system: check.path("paths.booted_system", &settings.paths.booted_system),
             os_release: check.path("paths.os_release", &settings.paths.os_release),
@@ -311,6 +325,54 @@ fn jobs(check: &mut Checker<'_>, state_dir: &Path) -> Jobs {
         log_limit: check.number("jobs.log_limit", given.log_limit, LOG_LIMIT, " bytes"),
         stop_grace: check.seconds("jobs.stop_grace", given.stop_grace, STOP_GRACE),
         keep: usize::try_from(keep).unwrap_or(usize::MAX),
+    }
+}
+
+fn vitals(check: &mut Checker<'_>) -> Vitals {
+    let given = &check.layers.settings.vitals;
+    for (key, list) in [("vitals.disks", &given.disks), ("vitals.temperatures", &given.temperatures)] {
+        if list.len() > MAX_MEASURED {
+            check.refuse_value(key, format!("has more than {MAX_MEASURED} entries"));
+        }
+    }
+    Vitals {
+        enabled: given.enabled,
+        disks: given.disks.iter().map(|mount| check.path("vitals.disks", mount)).collect(),
+        temperatures: given
+            .temperatures
+            .iter()
+            .map(|chip| check.label("vitals.temperatures", chip, MAX_LABEL))
+            .collect(),
+    }
+}
+
+fn prewarm(check: &mut Checker<'_>) -> Prewarm {
+    let given = &check.layers.settings.prewarm;
+    let mut pair = |name: &str, high: i64, low: i64, most: i64, unit: &str| {
+        let (key, low_key) = (format!("prewarm.{name}"), format!("prewarm.{name}_low"));
+        let high = check.number(&key, high, 1..=most, unit);
+        let low = check.number(&low_key, low, 0..=most, unit);
+        if low >= high {
+            check.refuse(
+                &low_key,
+                format!("{low} is not below {key}, which is {high}"),
+                "set it some way below, so that signals do not flutter",
+            );
+        }
+        (high as f64, low as f64)
+    };
+    let (usage, usage_low) = pair("usage", given.usage, given.usage_low, 100, " percent");
+    let (temperature, temperature_low) =
+        pair("temperature", given.temperature, given.temperature_low, 150, " degrees");
+    Prewarm {
+        limits: Limits {
+            usage: usage / 100.0,
+            usage_low: usage_low / 100.0,
+            temperature,
+            temperature_low,
+            window: check.seconds("prewarm.window", given.window, WINDOW),
+        },
+        hook: given.hook.as_ref().map(|words| check.program("prewarm.hook", words)),
     }
 }
 

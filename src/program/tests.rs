@@ -30,7 +30,7 @@ fn a_failure_is_told_apart() {
 
 #[test]
 fn errors_and_the_exit_code_are_told_when_asked_for() {
-    let said = outcome(Path::new("/bin/sh"), &["-c", "echo a; echo b >&2; exit 3"], LONG);
+    let said = outcome(Path::new("/bin/sh"), &["-c", "echo a; echo b >&2; exit 3"], &[], LONG);
     let (status, text) = said.unwrap();
     assert_eq!((status.code(), text.as_str()), (Some(3), "a\nb\n"));
 }

@@ -39,7 +39,7 @@ fn unit(job: &Instance) -> String {
 
 impl Systemd {
     fn ask(&self, arguments: &[&str], limit: Duration) -> Result<(bool, String), ProgramError> {
-        let (status, said) = program::outcome(&self.systemctl, arguments, limit)?;
+        let (status, said) = program::outcome(&self.systemctl, arguments, &[], limit)?;
         Ok((status.success(), said))
     }
 

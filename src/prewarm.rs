@@ -1,0 +1,291 @@
+//! Pre-warm signals: a GPU is under stress, so that something else should get ready (seed 001).
+//!
+//! ```text
+//! calm --mean usage or temperature above the upper limit--> stressed     at most one start a minute
+//!   ^------------both below the lower limits-----------------'
+//! ```
+//!
+//! A mean over a window decides, not one reading: GPUs jump between 0 and 100 % many times a second.
+//! Two limits for each way, or a GPU at the limit would signal without end.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use hook::Hook;
+pub use watcher::{Notice, Watcher, watch};
+
+mod hook;
+mod watcher;
+
+/// Time from one start to the next (seed 001: "max one pre-warm signal per minute").
+pub const START_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Readings kept. At four a second, the fastest pace of the collectors, a window of a minute.
+const READINGS: usize = 256;
+
+/// When a GPU is under stress, and when it no longer is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Usage above which stress begins, 0 to 1 (seed 001: 0.8).
+    pub usage: f64,
+    /// Usage below which it ends.
+    pub usage_low: f64,
+    /// Degrees Celsius above which stress begins.
+    pub temperature: f64,
+    /// Degrees Celsius below which it ends.
+    pub temperature_low: f64,
+    /// The readings of so long a time are averaged.
+    pub window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            usage: 0.80,
+            usage_low: 0.65,
+            temperature: 80.0,
+            temperature_low: 75.0,
+            window: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What a GPU showed. Of several, the highest of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Load {
+    /// 0 to 1.
+    pub usage: Option<f64>,
+    /// Degrees Celsius.
+    pub temperature: Option<f64>,
+}
+
+/// Beginning or end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Stress has begun.
+    Start,
+    /// It is over.
+    End,
+}
+
+impl Phase {
+    /// The name on the wire and for hooks.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::End => "end",
+        }
+    }
+}
+
+/// Stress has begun or is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signal {
+    /// Which of the two.
+    pub phase: Phase,
+    /// The means that decided.
+    pub load: Load,
+    /// For people.
+    pub reason: String,
+}
+
+/// Decides about signals from one reading after the other. Knows no clock but what it is told.
+#[derive(Debug)]
+pub struct Prewarm {
+    limits: Limits,
+    readings: VecDeque<(Instant, Load)>,
+    /// Since when there has been no gap of a window.
+    since: Option<Instant>,
+    stressed: bool,
+    started: Option<Instant>,
+}
+
+impl Prewarm {
+    /// Nothing has been read yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, readings: VecDeque::new(), since: None, stressed: false, started: None }
+    }
+
+    /// Takes a reading; returns what changes with it. Readings should come at least once a window.
+    pub fn observe(&mut self, load: Load, now: Instant) -> Option<Signal> {
+        let begin = now.checked_sub(self.limits.window);
+        self.readings.retain(|(at, _)| begin.is_none_or(|begin| *at >= begin));
+        if self.readings.is_empty() {
+            self.since = None;
+        }
+        if self.readings.len() >= READINGS {
+            self.readings.pop_front();
+        }
+        self.readings.push_back((now, load));
+        let since = *self.since.get_or_insert(now);
+        let mean = self.mean();
+        let reason = if self.stressed {
+            self.calm(mean)?
+        } else {
+            let rested = self.started.is_none_or(|at| now >= at + START_INTERVAL);
+            self.stress(mean).filter(|_| rested && now >= since + self.limits.window)?
+        };
+        self.stressed = !self.stressed;
+        let phase = if self.stressed { Phase::Start } else { Phase::End };
+        if self.stressed {
+            self.started = Some(now);
+        }
+        Some(Signal { phase, load: mean, reason })
+    }
+
+    /// Means of what could be read.
+    fn mean(&self) -> Load {
+        let mean = |value: fn(&Load) -> Option<f64>| {
+            let known: Vec<f64> = self.readings.iter().filter_map(|(_, load)| value(load)).collect();
+            (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+        };
+        Load { usage: mean(|load| load.usage), temperature: mean(|load| load.temperature) }
+    }
+
+    fn stress(&self, mean: Load) -> Option<String> {
+        let Limits { usage, temperature, window, .. } = self.limits;
+        let over = window.as_secs();
+        if let Some(mean) = mean.usage.filter(|mean| *mean > usage) {
+            return Some(format!(
+                "GPU usage {:.0} % over {over} s, above {:.0} %",
+                mean * 100.0,
+                usage * 100.0
+            ));
+        }
+        let mean = mean.temperature.filter(|mean| *mean > temperature)?;
+        Some(format!("GPU at {mean:.0} °C over {over} s, above {temperature:.0} °C"))
+    }
+
+    fn calm(&self, mean: Load) -> Option<String> {
+        let Limits { usage_low, temperature_low, .. } = self.limits;
+        match (mean.usage, mean.temperature) {
+            (None, None) => Some("the GPU gives no readings any more".to_owned()),
+            (usage, temperature) => {
+                let low = usage.is_none_or(|usage| usage < usage_low)
+                    && temperature.is_none_or(|temperature| temperature < temperature_low);
+                low.then(|| "GPU is calm again".to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn usage(usage: f64) -> Load {
+        Load { usage: Some(usage), temperature: Some(50.0) }
+    }
+
+    /// One reading a second from `start` on; returns the seconds at which something changed.
+    fn play(
+        prewarm: &mut Prewarm,
+        start: Instant,
+        loads: impl IntoIterator<Item = Load>,
+    ) -> Vec<(u64, Phase)> {
+        let mut changes = Vec::new();
+        for (second, load) in (0..).zip(loads) {
+            let signal = prewarm.observe(load, start + Duration::from_secs(second));
+            changes.extend(signal.map(|signal| (second, signal.phase)));
+        }
+        changes
+    }
+
+    fn times(load: Load, count: usize) -> impl Iterator<Item = Load> {
+        std::iter::repeat_n(load, count)
+    }
+
+    #[test]
+    fn stress_begins_after_a_window_and_ends_below_the_lower_limit() {
+        let mut prewarm = Prewarm::new(Limits::default());
+        let loads = times(usage(0.9), 30).chain(times(usage(0.7), 60)).chain(times(usage(0.2), 30));
+        let changes = play(&mut prewarm, Instant::now(), loads);
+        assert_eq!(changes[0], (15, Phase::Start));
+        // 0.7 is neither stress nor calm; four readings of 0.2 among sixteen bring the mean below 0.65.
+        assert_eq!(changes[1..], [(91, Phase::End)]);
+    }
+
+    #[test]
+    fn one_peak_is_no_stress() {
+        let mut prewarm = Prewarm::new(Limits::default());
+        let peaks = (0..600).map(|n| usage(if n % 4 == 0 { 1.0 } else { 0.3 }));
+        assert_eq!(play(&mut prewarm, Instant::now(), peaks), []);
+    }
+
+    #[test]
+    fn heat_alone_is_stress_and_holds_until_it_has_cooled_down() {
+        let mut prewarm = Prewarm::new(Limits::default());
+        let at = |temperature| Load { usage: None, temperature: Some(temperature) };
+        let loads = times(at(85.0), 20).chain(times(at(77.0), 60)).chain(times(at(60.0), 30));
+        let start = Instant::now();
+        let changes = play(&mut prewarm, start, loads);
+        assert_eq!(changes.iter().map(|(_, phase)| *phase).collect::<Vec<_>>(), [Phase::Start, Phase::End]);
+        assert!(changes[1].0 >= 80, "{changes:?}");
+    }
+
+    #[test]
+    fn starts_are_a_minute_apart_at_least() {
+        let mut prewarm = Prewarm::new(Limits::default());
+        let waves = (0..600).map(|n| usage(if n / 20 % 2 == 0 { 1.0 } else { 0.0 }));
+        let changes = play(&mut prewarm, Instant::now(), waves);
+        let starts: Vec<u64> =
+            changes.iter().filter(|(_, p)| *p == Phase::Start).map(|(at, _)| *at).collect();
+        assert!(starts.len() >= 5, "{starts:?}");
+        assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{starts:?}");
+    }
+
+    #[test]
+    fn a_gap_starts_over_and_a_silent_gpu_is_calm() {
+        let mut prewarm = Prewarm::new(Limits::default());
+        let start = Instant::now();
+        assert_eq!(play(&mut prewarm, start, times(usage(1.0), 10)), []);
+        let later = start + Duration::from_secs(3600);
+        assert_eq!(play(&mut prewarm, later, times(usage(1.0), 15)), [], "the hour was not seen");
+        let more = later + Duration::from_secs(15);
+        assert_eq!(play(&mut prewarm, more, times(usage(1.0), 1)), [(0, Phase::Start)]);
+        let off = more + Duration::from_secs(1);
+        let changes = play(&mut prewarm, off, times(Load::default(), 30));
+        assert_eq!(changes, [(15, Phase::End)]);
+    }
+
+    #[test]
+    fn reasons_name_the_figure_and_its_limit() {
+        let hot = Load { usage: Some(0.5), temperature: Some(91.0) };
+        for (load, wanted) in [
+            (usage(0.934), "GPU usage 93 % over 15 s, above 80 %"),
+            (hot, "GPU at 91 °C over 15 s, above 80 °C"),
+        ] {
+            let mut prewarm = Prewarm::new(Limits::default());
+            let start = Instant::now();
+            let signal = (0..=15).find_map(|s| prewarm.observe(load, start + Duration::from_secs(s)));
+            assert_eq!(signal.unwrap().reason, wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn signals_alternate_and_starts_keep_their_distance(
+            steps in prop::collection::vec((0..120u64, 0.0..1.0f64, prop::option::of(20.0..110.0f64)), 1..400)
+        ) {
+            let mut prewarm = Prewarm::new(Limits::default());
+            let mut now = Instant::now();
+            let mut last: Option<Phase> = None;
+            let mut started: Option<Instant> = None;
+            for (pause, usage, temperature) in steps {
+                now += Duration::from_secs(pause);
+                let Some(signal) = prewarm.observe(Load { usage: Some(usage), temperature }, now) else { continue };
+                prop_assert_ne!(last, Some(signal.phase));
+                prop_assert!(last.is_some() || signal.phase == Phase::Start);
+                if signal.phase == Phase::Start {
+                    prop_assert!(started.is_none_or(|at| now >= at + START_INTERVAL));
+                    started = Some(now);
+                }
+                last = Some(signal.phase);
+            }
+        }
+    }
+}
