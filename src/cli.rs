@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::agent::{Agent, Exit};
 use crate::config::{self, Config, Connection, Host, LauncherKind, Source, TokenSource};
+use crate::device::{self, Meters};
 use crate::error;
 use crate::facts;
 use crate::heartbeat::Snapshots;
@@ -22,9 +23,10 @@ use crate::job::desk::HostDesk;
 use crate::job::launcher::{self, Direct, Launcher, PREFIX, Systemd};
 use crate::job::record::Records;
 use crate::job::{Instance, JobsDir, supervisor};
+use crate::prewarm::{self, Hook};
 use crate::service;
 use crate::telemetry;
-use crate::vitals::stasysmo;
+use crate::vitals::{gpu, stasysmo};
 use crate::work::Work;
 
 /// Wrong usage or configuration (`EX_USAGE`).
@@ -256,9 +258,21 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         drop(tokio::time::timeout(FIRST_LOOK, work.looked_at()).await);
         tracing::info!(command = record.command, job = %record.id, "Picked up a command that an earlier agent started.");
     }
-    let watched = facts.watch();
-    let snapshots =
-        Snapshots { facts: watched, metrics: metrics.watch(), refresh: Box::new(move || facts.refresh()) };
+    let meters = Arc::new(Meters::start(&host, connection.interval));
+    let prewarm = watch_gpus(&host, &meters);
+    let snapshots = Snapshots {
+        facts: facts.watch(),
+        metrics: metrics.watch(),
+        vitals: {
+            let (meters, device_id) = (Arc::clone(&meters), host.hostname.clone());
+            Box::new(move |now| Some(Box::new(meters.read(&device_id, now))))
+        },
+        prewarm: prewarm.watch(),
+        refresh: Box::new(move || {
+            facts.refresh();
+            meters.vitals().refresh();
+        }),
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), hostname = host.hostname, url = %connection.url,
         interval = connection.interval.as_secs(), "Started."
@@ -268,6 +282,17 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let exit = agent.run(&connection, shutdown).await;
     service::stopping();
     Ok(exit)
+}
+
+/// Watches the GPUs for stress.
+fn watch_gpus(host: &Host, meters: &Meters) -> prewarm::Watcher {
+    let hook = host.prewarm.hook.clone().and_then(|argv| {
+        Hook::start(argv).map_err(|err| tracing::warn!("No thread for the pre-warm hook: {err}.")).ok()
+    });
+    let load = |snapshot: &Option<gpu::Snapshot>| {
+        snapshot.as_ref().map(|snapshot| device::gpu_load(&snapshot.gpus)).unwrap_or_default()
+    };
+    prewarm::watch(host.prewarm.limits, meters.gpus().watch(), load, hook)
 }
 
 /// The running binary itself, even if the file has been replaced since.

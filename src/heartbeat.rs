@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use crate::command::Current;
 use crate::facts::Facts;
-use crate::protocol::Heartbeat;
+use crate::prewarm::Notice;
+use crate::protocol::{DeviceVitals, Heartbeat};
 use crate::vitals::stasysmo::Reading;
 
 /// The newest snapshots of the machine.
@@ -17,6 +18,10 @@ pub struct Snapshots {
     pub facts: watch::Receiver<Arc<Facts>>,
     /// StaSysMo's readings.
     pub metrics: watch::Receiver<Option<Reading>>,
+    /// How the device is, as its meters know at that time; none if it is not measured.
+    pub vitals: Box<dyn Fn(SystemTime) -> Option<Box<DeviceVitals>> + Send>,
+    /// The newest pre-warm signal.
+    pub prewarm: watch::Receiver<Option<Notice>>,
     /// Asks for fresh facts; does not wait for them.
     pub refresh: Box<dyn Fn() + Send>,
 }
@@ -55,6 +60,7 @@ impl Snapshots {
             lock_hash: facts.lock_hash.clone(),
             seq: Some(seq),
             sent_at: Some(crate::job::timestamp()),
+            vitals: (self.vitals)(now),
             ack_rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
         }
     }

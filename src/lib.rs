@@ -13,6 +13,7 @@ pub mod connect;
 pub mod dashboard;
 #[cfg(feature = "mock-dashboard")]
 pub mod demo;
+pub mod device;
 pub mod error;
 pub mod facts;
 mod files;

@@ -31,8 +31,13 @@ pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,
 };
 
+pub use vitals::{
+    DeviceVitals, DiskVitals, FailedUnits, GpuVitals, Pressures, Prewarm, TemperatureVitals, Throughput,
+};
+
 mod agent;
 mod dashboard;
+mod vitals;
 
 #[cfg(test)]
 mod tests;
@@ -76,6 +81,8 @@ pub enum AgentMessage {
     CommandRejected(CommandRejected),
     /// Before and after each script of the `test` command (T03 scenario 4).
     TestProgress(TestProgress),
+    /// A GPU is under stress, or no longer (additive, seed 001).
+    Prewarm(Prewarm),
 }
 
 /// A message from the dashboard to the agent.
@@ -136,6 +143,7 @@ impl AgentMessage {
             "status" => Self::Status(envelope.payload()?),
             "command_rejected" => Self::CommandRejected(envelope.payload()?),
             "test_progress" => Self::TestProgress(envelope.payload()?),
+            "prewarm" => Self::Prewarm(envelope.payload()?),
             other => return Err(DecodeError::UnknownType(other.to_owned())),
         })
     }

@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use crate::agent::Agent;
 use crate::job::desk::News;
 use crate::job::record::Record;
-use crate::protocol::{self, AgentMessage, CommandRequest};
+use crate::prewarm::Notice;
+use crate::protocol::{self, AgentMessage, CommandRequest, Prewarm};
 use crate::work::Item;
 use acks::Acks;
 use outbox::{Frame, Outbox};
@@ -111,6 +112,8 @@ enum Event {
     Facts,
     /// The current command's process changed.
     Live,
+    /// There is a new pre-warm signal.
+    Prewarm,
     /// A frame from the dashboard, an error, or the end.
     Inbound(Option<Result<Message, WsError>>),
     /// A job has something to tell.
@@ -225,6 +228,7 @@ impl<'a> Session<'a> {
             Some(news) = self.agent.news.recv() => Event::News(news),
             Ok(()) = self.agent.snapshots.facts.changed(), if self.register_again.is_some() => Event::Facts,
             () = changed(live) => Event::Live,
+            Ok(()) = self.agent.snapshots.prewarm.changed(), if self.is_live() => Event::Prewarm,
             frame = stream.next() => Event::Inbound(frame),
             item = async { outbox.room().await; self.agent.work.next().await }, if telling => Event::Job(item),
         }
@@ -263,6 +267,7 @@ impl<'a> Session<'a> {
             Event::News(news) => self.news(news),
             Event::Facts => self.register_again(),
             Event::Live => self.release_held(false),
+            Event::Prewarm => self.tell_prewarm(),
             Event::Inbound(frame) => return self.inbound(frame, now),
             Event::Job(item) => self.tell(item, now),
         }
@@ -361,6 +366,26 @@ impl<'a> Session<'a> {
     fn register(&mut self) {
         let register = self.agent.registration();
         self.send(&AgentMessage::Register(Box::new(register)));
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live(_))
+    }
+
+    /// Sends the newest pre-warm signal, if there ever was one. After each registration as well: nobody
+    /// knows whether it was read before the connection broke. A repeat has the same timestamp.
+    fn tell_prewarm(&mut self) {
+        let notice = self.agent.snapshots.prewarm.borrow_and_update().clone();
+        if let Some(Notice { signal, at }) = notice {
+            self.send(&AgentMessage::Prewarm(Prewarm {
+                device_id: self.agent.host.hostname.clone(),
+                timestamp: at,
+                gpu_usage: signal.load.usage,
+                gpu_temp: signal.load.temperature,
+                reason: signal.reason,
+                phase: signal.phase.as_str().to_owned(),
+            }));
+        }
     }
 
     fn register_again(&mut self) {

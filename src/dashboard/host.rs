@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::protocol::{AgentMessage, Heartbeat, Register, TestProgress};
+use crate::protocol::{AgentMessage, Heartbeat, Prewarm, Register, TestProgress};
 
 use super::{
     jobs::Jobs,
@@ -69,6 +69,8 @@ pub(super) struct Host {
     pub(super) busy_with: Option<String>,
     pub(super) last_status: Option<LastStatus>,
     pub(super) test_progress: Option<TestProgress>,
+    /// The newest pre-warm signal.
+    pub(super) prewarm: Option<Prewarm>,
     pub(super) ignored_frames: u64,
     pub(super) dropped_outgoing: u64,
     /// The newest command sent, as text, for the fault that sends it again.
@@ -126,6 +128,8 @@ impl Host {
             pending_command: beat.and_then(|beat| beat.pending_command.clone()),
             command_pid: beat.and_then(|beat| beat.command_pid),
             metrics: beat.and_then(|beat| beat.metrics),
+            vitals: beat.and_then(|beat| beat.vitals.clone()),
+            prewarm: self.prewarm.clone(),
             ack_rtt_ms: beat.and_then(|beat| beat.ack_rtt_ms),
             heartbeat_interval: self.interval(),
             agent_version: facts.agent_version.clone(),

@@ -126,6 +126,10 @@ impl Hub {
         }
         let tell_host = match &message {
             AgentMessage::Register(_) => false,
+            AgentMessage::Prewarm(prewarm) => {
+                host.prewarm = Some(prewarm.clone());
+                true
+            }
             AgentMessage::Heartbeat(beat) => {
                 self.asks.heartbeat(id, beat.pending_command.as_deref());
                 self.deadline_moved |= host.beat(moment.now, moment.unix_ms, (**beat).clone());

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::{CommandRejected, Metrics, Status, Stream, TestProgress};
+use crate::protocol::{CommandRejected, DeviceVitals, Metrics, Prewarm, Status, Stream, TestProgress};
 
 /// Whether heartbeats come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,6 +39,10 @@ pub struct HostView {
     pub command_pid: Option<u32>,
     /// Readings of the newest heartbeat, or null.
     pub metrics: Option<Metrics>,
+    /// How the device is, by its newest heartbeat.
+    pub vitals: Option<Box<DeviceVitals>>,
+    /// Its newest pre-warm signal.
+    pub prewarm: Option<Prewarm>,
     /// Milliseconds that the agent waited for an acknowledgement, by its newest heartbeat.
     pub ack_rtt_ms: Option<f64>,
     /// Seconds between heartbeats: what the dashboard asked for, else as registered.

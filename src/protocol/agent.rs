@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::vitals::DeviceVitals;
+
 /// Who the agent is and how often it will be heard.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -99,6 +101,9 @@ pub struct Heartbeat {
     /// When the beat was made, RFC 3339 (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<String>,
+    /// How the device is (additive, seed 001).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vitals: Option<Box<DeviceVitals>>,
     /// Milliseconds from the newest acknowledged beat to its acknowledgement (additive, seed 001).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack_rtt_ms: Option<f64>,

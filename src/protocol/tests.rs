@@ -33,11 +33,20 @@ fn agent_kind(message: &AgentMessage) -> &'static str {
         AgentMessage::Status(_) => "status",
         AgentMessage::CommandRejected(_) => "command_rejected",
         AgentMessage::TestProgress(_) => "test_progress",
+        AgentMessage::Prewarm(_) => "prewarm",
     }
 }
 
-const AGENT_KINDS: &[&str] =
-    &["register", "heartbeat", "output", "output_batch", "status", "command_rejected", "test_progress"];
+const AGENT_KINDS: &[&str] = &[
+    "register",
+    "heartbeat",
+    "output",
+    "output_batch",
+    "status",
+    "command_rejected",
+    "test_progress",
+    "prewarm",
+];
 
 fn dashboard_kind(message: &DashboardMessage) -> &'static str {
     match message {
@@ -49,6 +58,54 @@ fn dashboard_kind(message: &DashboardMessage) -> &'static str {
 }
 
 const DASHBOARD_KINDS: &[&str] = &["registered", "command", "kill_command", "heartbeat_ack"];
+
+fn vitals() -> DeviceVitals {
+    DeviceVitals {
+        device_id: "test-host".to_owned(),
+        timestamp: "2026-07-14T12:00:00.123Z".to_owned(),
+        cpu_usage: Some(0.155),
+        memory_usage: Some(0.42),
+        gpu_usage: Some(0.93),
+        gpu_temp_celsius: Some(71.5),
+        gpu_vram_usage: Some(0.5),
+        disk_usage: Some(0.25),
+        active_sessions: Some(2),
+        pending_queries: None,
+        loaded_model: Some("llama-3.1-8b".to_owned()),
+        uptime_s: Some(142),
+        load: Some([0.5, 0.25, 0.125]),
+        swap_usage: Some(0.0),
+        memory_total: Some(524_288_000),
+        pressure: Some(Pressures { cpu: Some(0.01), memory: Some(0.0), io: None }),
+        disks: vec![DiskVitals {
+            path: "/".to_owned(),
+            usage: Some(0.25),
+            used: Some(250),
+            total: Some(1000),
+            inode_usage: None,
+        }],
+        network: Some(Throughput { received: 1024.0, sent: 512.5 }),
+        disk_io: Some(Throughput { received: 0.0, sent: 4096.0 }),
+        temperatures: vec![TemperatureVitals {
+            name: "coretemp Package id 0".to_owned(),
+            celsius: Some(48.0),
+        }],
+        gpus: vec![GpuVitals {
+            vendor: "nvidia".to_owned(),
+            name: Some("NVIDIA H200".to_owned()),
+            pci_address: "0000:01:00.0".to_owned(),
+            status: "ok".to_owned(),
+            usage: Some(0.93),
+            usage_is_estimate: false,
+            temp_celsius: Some(71.5),
+            vram_used: Some(500),
+            vram_total: Some(1000),
+            power_watts: Some(612.5),
+        }],
+        failed_units: Some(FailedUnits { count: 1, names: vec!["backup.service".to_owned()] }),
+        reboot_required: Some(false),
+    }
+}
 
 fn heartbeat() -> Heartbeat {
     Heartbeat {
@@ -164,6 +221,19 @@ fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                 seq: Some(7),
                 sent_at: Some("2026-07-14T12:00:00.123Z".to_owned()),
                 ack_rtt_ms: Some(4.25),
+                vitals: None,
+            }),
+        ),
+        ("heartbeat-vitals", beat(Heartbeat { vitals: Some(Box::new(vitals())), ..heartbeat() })),
+        (
+            "prewarm",
+            AgentMessage::Prewarm(Prewarm {
+                device_id: "test-host".to_owned(),
+                timestamp: "2026-07-14T12:00:00.123Z".to_owned(),
+                gpu_usage: Some(0.93),
+                gpu_temp: Some(71.5),
+                reason: "GPU usage 93 % over 15 s, above 80 %".to_owned(),
+                phase: "start".to_owned(),
             }),
         ),
         ("output", AgentMessage::Output(output.clone())),

@@ -79,6 +79,8 @@ impl Session<'_> {
             let interval = self.agent.server.interval(self.agent.interval, now);
             self.phase = Phase::Live(Schedule::after_a_beat(now, interval));
             self.agent.connected();
+            self.beat(now);
+            return self.tell_prewarm();
         }
         self.keep_pace(now);
         // At once, for a first and for a later registration alike.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::rig::{Order, Rig};
+use crate::prewarm::{Load, Notice, Phase, Signal};
 use crate::protocol::AgentMessage;
 use crate::session::Ended;
 
@@ -91,4 +92,22 @@ async fn the_interval_is_the_one_that_the_dashboard_wants_and_goes_with_the_wish
     let begun = Instant::now();
     rig.beat().await;
     assert_eq!(begun.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pre_warm_signal_is_told_at_once_and_again_on_the_next_connection() {
+    let mut rig = Rig::live(SECOND, &[]).await;
+    let load = Load { usage: Some(0.93), temperature: None };
+    let signal = Signal { phase: Phase::Start, load, reason: "busy".to_owned() };
+    let notice = Notice { signal, at: "2026-01-01T00:00:00.000Z".to_owned() };
+    rig.prewarm(notice.clone());
+    let AgentMessage::Prewarm(first) = rig.next_but_beats().await else { panic!() };
+    assert_eq!((first.phase.as_str(), first.gpu_usage, first.gpu_temp), ("start", Some(0.93), None));
+    assert_eq!((first.device_id.as_str(), first.timestamp.as_str()), ("test-host", notice.at.as_str()));
+    rig.drop_connection().await;
+    rig.reconnect().await;
+    rig.accept_registration(&[]).await;
+    rig.beat().await;
+    let AgentMessage::Prewarm(again) = rig.next_but_beats().await else { panic!() };
+    assert_eq!(again, first);
 }

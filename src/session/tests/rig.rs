@@ -24,6 +24,7 @@ use crate::job::launcher::Urgency;
 use crate::job::record::Record;
 use crate::job::spec::{JobResult, Outcome};
 use crate::job::{Instance, JobId, journal::Entry};
+use crate::prewarm::Notice;
 use crate::protocol::{AgentMessage, Heartbeat, Status};
 use crate::session::{self, Ended};
 use crate::work::Work;
@@ -137,6 +138,7 @@ pub(super) struct Rig {
     agent: Option<Agent>,
     shutdown: watch::Sender<bool>,
     facts: watch::Sender<Arc<Facts>>,
+    prewarm: watch::Sender<Option<Notice>>,
     _metrics: watch::Sender<Option<crate::vitals::stasysmo::Reading>>,
     news: mpsc::Sender<News>,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -152,8 +154,14 @@ impl Rig {
         let (news, news_receiver) = mpsc::channel(64);
         let (facts, facts_receiver) = watch::channel(Arc::new(Facts::default()));
         let (metrics, metrics_receiver) = watch::channel(None);
-        let snapshots =
-            Snapshots { facts: facts_receiver, metrics: metrics_receiver, refresh: Box::new(|| {}) };
+        let (prewarm, prewarm_receiver) = watch::channel(None);
+        let snapshots = Snapshots {
+            facts: facts_receiver,
+            metrics: metrics_receiver,
+            vitals: Box::new(|_| None),
+            prewarm: prewarm_receiver,
+            refresh: Box::new(|| {}),
+        };
         let environment = [("NIXFLEET_HOSTNAME", "test-host"), ("NIXFLEET_STATE_DIR", "/nowhere")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let host = Host::load(&Source { file: None, environment }).unwrap();
@@ -166,6 +174,7 @@ impl Rig {
             shutdown: watch::Sender::new(false),
             facts,
             _metrics: metrics,
+            prewarm,
             news,
             orders: orders_receiver,
             notes,
@@ -366,6 +375,10 @@ impl Rig {
 
     pub(super) fn facts(&self, change: impl FnOnce(&mut Facts)) {
         self.facts.send_modify(|facts| change(Arc::make_mut(facts)));
+    }
+
+    pub(super) fn prewarm(&self, notice: Notice) {
+        self.prewarm.send_replace(Some(notice));
     }
 
     pub(super) fn shut_down(&self) {
