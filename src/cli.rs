@@ -287,7 +287,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
 /// Watches the GPUs for stress.
 fn watch_gpus(host: &Host, meters: &Meters) -> prewarm::Watcher {
     let hook = host.prewarm.hook.clone().and_then(|argv| {
-        Hook::start(argv).map_err(|err| tracing::warn!("No thread for the pre-warm hook: {err}.")).ok()
+        Hook::program(argv).map_err(|err| tracing::warn!("No thread for the pre-warm hook: {err}.")).ok()
     });
     let load = |snapshot: &Option<gpu::Snapshot>| {
         snapshot.as_ref().map(|snapshot| device::gpu_load(&snapshot.gpus)).unwrap_or_default()

@@ -1,5 +1,8 @@
 //! The device's vitals in one object (seed 001): what all meters show, no older than it may be.
 //!
+//! Once by [`collect_device_vitals`], at a fixed pace by [`HeartbeatService`]; the agent itself holds
+//! [`Meters`] and reads them for each heartbeat.
+//!
 //! ```no_run
 //! let vitals = nixfleet_agent::device::collect_device_vitals("my-device");
 //! println!("CPU {:?}, GPU {:?}", vitals.cpu_usage, vitals.gpu_usage);
@@ -17,6 +20,10 @@ use crate::protocol::{
 use crate::vitals::gpu::{self, Gpu, GpuHandle};
 use crate::vitals::workload::{self, Workload, WorkloadHandle};
 use crate::vitals::{self, Disk, Moment, Pressure, Temperature, Vitals, VitalsHandle};
+
+pub use service::{HeartbeatConfig, HeartbeatService, RunningService};
+
+mod service;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! The operator's own program for pre-warm signals.
+//! What somebody else does about pre-warm signals: the operator's own program, or a callback.
 //!
 //! It runs on a thread of its own, one signal after the other: never twice at once, and nobody waits
 //! for it.
@@ -21,11 +21,9 @@ const QUEUE: usize = 4;
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Stack of the thread, in bytes.
-const STACK: usize = 128 * 1024;
+const STACK: usize = 256 * 1024;
 
-/// A program that is told of each signal by its environment: `NIXFLEET_PREWARM_PHASE` (`start` or
-/// `end`), `.._REASON`, `.._GPU_USAGE` (0 to 1) and `.._GPU_TEMPERATURE` (degrees Celsius), the last two
-/// empty when unknown.
+/// Where signals are handed over to whoever acts on them.
 #[derive(Debug, Clone)]
 pub struct Hook {
     queue: SyncSender<Signal>,
@@ -33,17 +31,23 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// Starts the thread, which ends with the last clone of this. `argv` is not empty.
+    /// A program that is told of each signal by its environment: `NIXFLEET_PREWARM_PHASE` (`start` or
+    /// `end`), `.._REASON`, `.._GPU_USAGE` (0 to 1) and `.._GPU_TEMPERATURE` (degrees Celsius), the last
+    /// two empty when unknown. `argv` is not empty.
     ///
     /// # Errors
     /// When no thread can be had.
-    pub fn start(argv: Vec<String>) -> std::io::Result<Self> {
+    pub fn program(argv: Vec<String>) -> std::io::Result<Self> {
+        Self::callback(move |signal| run(&argv, signal))
+    }
+
+    /// A callback. Its thread ends with the last clone of this.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn callback(mut act: impl FnMut(&Signal) + Send + 'static) -> std::io::Result<Self> {
         let (queue, signals) = sync_channel::<Signal>(QUEUE);
-        let run = move || {
-            for signal in signals {
-                run(&argv, &signal);
-            }
-        };
+        let run = move || signals.iter().for_each(|signal| act(&signal));
         thread::Builder::new().name("prewarm-hook".to_owned()).stack_size(STACK).spawn(run)?;
         Ok(Self { queue, dropped: Arc::default() })
     }
@@ -97,7 +101,7 @@ mod tests {
     }
 
     fn shell(script: String) -> Hook {
-        Hook::start(vec!["sh".to_owned(), "-c".to_owned(), script]).unwrap()
+        Hook::program(vec!["sh".to_owned(), "-c".to_owned(), script]).unwrap()
     }
 
     fn wait_for(look: impl Fn() -> bool) {
