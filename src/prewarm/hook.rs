@@ -31,8 +31,8 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// A program that is told of each signal by its environment: `NIXFLEET_PREWARM_PHASE` (`start` or
-    /// `end`), `.._REASON`, `.._GPU_USAGE` (0 to 1) and `.._GPU_TEMPERATURE` (degrees Celsius), the last
+    /// A program that is told of each signal by its environment: `PREWARM_PHASE` (`start` or
+    /// `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and `PREWARM_GPU_TEMPERATURE` (degrees Celsius), the last
     /// two empty when unknown. `argv` is not empty.
     ///
     /// # Errors
@@ -73,10 +73,10 @@ fn run(argv: &[String], signal: &Signal) {
     let figure = |value: Option<f64>| value.map(|value| format!("{value:.3}")).unwrap_or_default();
     let (usage, temperature) = (figure(signal.load.usage), figure(signal.load.temperature));
     let environment = [
-        ("NIXFLEET_PREWARM_PHASE", signal.phase.as_str()),
-        ("NIXFLEET_PREWARM_REASON", &signal.reason),
-        ("NIXFLEET_PREWARM_GPU_USAGE", &usage),
-        ("NIXFLEET_PREWARM_GPU_TEMPERATURE", &temperature),
+        ("PREWARM_PHASE", signal.phase.as_str()),
+        ("PREWARM_REASON", &signal.reason),
+        ("PREWARM_GPU_USAGE", &usage),
+        ("PREWARM_GPU_TEMPERATURE", &temperature),
     ];
     match program::outcome(Path::new(name), &arguments, &environment, TIME_LIMIT) {
         Ok((status, _)) if status.success() => tracing::debug!("The pre-warm hook ended well."),
@@ -118,7 +118,7 @@ mod tests {
         let (log, lock) = (folder.path().join("log"), folder.path().join("lock"));
         let script = format!(
             "mkdir {lock} || echo twice >> {log}; \
-             echo \"$NIXFLEET_PREWARM_PHASE|$NIXFLEET_PREWARM_GPU_USAGE|$NIXFLEET_PREWARM_GPU_TEMPERATURE|$NIXFLEET_PREWARM_REASON\" >> {log}; \
+             echo \"$PREWARM_PHASE|$PREWARM_GPU_USAGE|$PREWARM_GPU_TEMPERATURE|$PREWARM_REASON\" >> {log}; \
              rmdir {lock}",
             lock = lock.display(),
             log = log.display()
