@@ -276,6 +276,15 @@ def _():
 
 @check("first")
 def _():
+    """its meters work in the sandbox, and units that failed are told"""
+    known = ["cpu_usage", "memory_usage", "uptime_s", "load", "failed_units"]
+    vitals = wait("vitals", lambda: (
+        (seen := host()["vitals"]) and all(seen.get(name) is not None for name in known) and seen))  # fmt: skip
+    require(0 < vitals["memory_usage"] < 1, vitals)
+
+
+@check("first")
+def _():
     """a wrong configuration ends with 64, and no restart follows"""
     shutil.copy2(CONFIG, "/run/agent.toml")
     with open(CONFIG, "a", encoding="utf-8") as file:
@@ -377,7 +386,7 @@ def _():
 
 @check("first")
 def _():
-    """root clones the repository with git, and the agent's user cannot read the checkout"""
+    """root clones the repository, the agent cannot read the checkout, and its beats name the commit all the same"""
     os.makedirs("/srv", exist_ok=True)
     script = """
         git init --quiet --initial-branch=main /srv/work && cd /srv/work && echo 1 > file && git add file &&
@@ -390,6 +399,8 @@ def _():
     require(owner(f"{STATE}/repo").startswith("root:"), owner(f"{STATE}/repo"))
     code, seen = run("ls", f"{STATE}/repo", user=USER)
     require(code != 0 and "Permission denied" in seen, seen)
+    # By the note that the job left.
+    wait("a beat with the commit", lambda: host()["generation"] == commit.strip()[:7])
 
 
 @check("first")

@@ -218,6 +218,12 @@ const pace = (view) => {
   const trip = view.ack_rtt_ms === null ? "" : `, the last one took ${view.ack_rtt_ms.toFixed(1)} ms`;
   return `beats every ${view.heartbeat_interval} s${trip}`;
 };
+const share = (value) => percent(value == null ? undefined : value * 100);
+const gpu = (vitals) => {
+  if (!vitals?.gpus?.length) return "—";
+  const warm = vitals.gpu_temp_celsius == null ? "" : `, ${vitals.gpu_temp_celsius.toFixed(0)} °C`;
+  return vitals.gpu_usage == null ? vitals.gpus[0].status : share(vitals.gpu_usage) + warm;
+};
 const percent = (value) => (value === undefined ? "—" : `${value.toFixed(1)} %`);
 
 function drawDetail() {
@@ -255,6 +261,8 @@ function drawFacts(view) {
     ["RAM", percent(metrics.ram)],
     ["Swap", percent(metrics.swap)],
     ["Load", metrics.load === undefined ? "—" : metrics.load.toFixed(2)],
+    ["Disk", share(view.vitals?.disk_usage), "", (view.vitals?.disks ?? []).map((disk) => `${disk.path} ${share(disk.usage)}`).join("\n")],
+    ["GPU", gpu(view.vitals), "", view.prewarm ? `pre-warm ${view.prewarm.phase}: ${view.prewarm.reason}` : ""],
     ["Agent", view.agent_version || "—", "", pace(view)],
   ];
   for (const [name, value, kind = "", title = ""] of shown) {
