@@ -68,6 +68,7 @@ let
           ../benches
           ../clippy.toml
           ../dist
+          ../examples
           ../rustfmt.toml
           ../tests
         ];
