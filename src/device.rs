@@ -57,6 +57,12 @@ impl Meters {
         assemble(device_id, &self.vitals.at(Moment::now()), gpus, workload)
     }
 
+    /// Whether all of them have had the time to show something.
+    pub fn are_warm(&self, now: SystemTime) -> bool {
+        let seen = self.vitals.at(Moment::now());
+        seen.cpu.is_some() && seen.disks.is_some() && self.gpus.at(now).is_some()
+    }
+
     /// The meters of the host itself.
     pub fn vitals(&self) -> &VitalsHandle {
         &self.vitals
@@ -96,10 +102,12 @@ fn assemble(device_id: &str, vitals: &Vitals, gpus: Vec<Gpu>, workload: Option<W
         active_sessions: workload.and_then(|workload| workload.active_sessions),
         pending_queries: workload.and_then(|workload| workload.pending_queries),
         loaded_model: workload.and_then(|workload| workload.loaded_model.clone()),
-        uptime_s: vitals.uptime.map(|uptime| uptime.as_secs()),
+        // It goes on between two looks, as the time of the line does.
+        uptime_s: vitals.uptime.map(|uptime| (uptime.value + uptime.age(Moment::now())).as_secs()),
         load: vitals.load.map(|load| [load.one, load.five, load.fifteen]),
         swap_usage: vitals.swap.and_then(|swap| swap.used_share()),
         memory_total: vitals.memory.map(|memory| memory.total),
+        memory_free: vitals.memory.map(|memory| memory.free),
         pressure: Some(pressure).filter(|pressure| *pressure != Pressures::default()),
         disks,
         network: vitals.network.map(|rate| Throughput { received: rate.received, sent: rate.sent }),
@@ -156,10 +164,10 @@ fn gpu(gpu: Gpu) -> GpuVitals {
 }
 
 /// How long [`collect_device_vitals`] waits for what is slow to show.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between two looks whether all is there.
-const LOOK: Duration = Duration::from_millis(10);
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// The vitals of this device, once (seed 001). Takes a third of a second, because a load is the
 /// difference between two looks, and a second at most, whatever hangs: that stays None.
@@ -175,9 +183,7 @@ pub fn collect(host: &Host, device_id: &str) -> DeviceVitals {
     let begun = Instant::now();
     loop {
         let now = SystemTime::now();
-        let seen = meters.vitals.at(Moment::now());
-        let complete = seen.cpu.is_some() && seen.disks.is_some() && meters.gpus.at(now).is_some();
-        if complete || begun.elapsed() >= PATIENCE {
+        if meters.are_warm(now) || begun.elapsed() >= PATIENCE {
             return meters.read(device_id, now);
         }
         thread::sleep(LOOK);

@@ -48,10 +48,10 @@ fn each_figure_comes_from_its_meter() {
     let stall = Stall { avg10: 0.5, avg60: 0.1, avg300: 0.1, total: Duration::ZERO };
     let vitals = Vitals {
         cpu: timed(cpu),
-        memory: timed(Memory { total: 1000, available: Some(400), zfs_reclaimable: None }),
+        memory: timed(Memory { total: 1000, free: 300, available: Some(400), zfs_reclaimable: None }),
         swap: timed(Swap { total: 100, used: 25 }),
         load: timed(Load { one: 1.0, five: 2.0, fifteen: 3.0, processors: None }),
-        uptime: timed(Duration::from_millis(142_900)),
+        uptime: timed(Duration::from_millis(142_100)),
         io_pressure: timed(Pressure { some: Some(stall), full: None }),
         network: timed(Network { received: 10.0, sent: 20.0 }),
         disks: timed(vec![disk_at("/nix", 90), disk_at("/", 30)]),
@@ -80,6 +80,7 @@ fn each_figure_comes_from_its_meter() {
         (seen.active_sessions, seen.pending_queries, seen.loaded_model.as_deref()),
         (Some(2), None, Some("m"))
     );
+    assert_eq!((seen.memory_total, seen.memory_free), (Some(1000), Some(300)));
     assert_eq!((seen.uptime_s, seen.load), (Some(142), Some([1.0, 2.0, 3.0])));
     assert_eq!(seen.pressure, Some(Pressures { cpu: None, memory: None, io: Some(0.5) }));
     assert_eq!(seen.network, Some(Throughput { received: 10.0, sent: 20.0 }));

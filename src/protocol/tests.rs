@@ -76,6 +76,7 @@ fn vitals() -> DeviceVitals {
         load: Some([0.5, 0.25, 0.125]),
         swap_usage: Some(0.0),
         memory_total: Some(524_288_000),
+        memory_free: Some(412_356_000),
         pressure: Some(Pressures { cpu: Some(0.01), memory: Some(0.0), io: None }),
         disks: vec![DiskVitals {
             path: "/".to_owned(),

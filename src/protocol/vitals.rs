@@ -44,6 +44,9 @@ pub struct DeviceVitals {
     /// Bytes of memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_total: Option<u64>,
+    /// Bytes of it that nobody uses, not even as a cache: the kernel's MemFree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_free: Option<u64>,
     /// Share of the last 10 s in which some program waited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pressure: Option<Pressures>,

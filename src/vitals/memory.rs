@@ -15,6 +15,8 @@ const MAX_ARCSTATS: u64 = 256 * 1024;
 pub struct Memory {
     /// What the kernel manages.
     pub total: u64,
+    /// What nobody uses, not even as a cache.
+    pub free: u64,
     /// What programs could get without swapping: the kernel's estimate and what ZFS would give back.
     /// None before Linux 3.14.
     pub available: Option<u64>,
@@ -51,6 +53,7 @@ impl Swap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meminfo {
     total: u64,
+    free: u64,
     available: Option<u64>,
     swap: Swap,
 }
@@ -64,6 +67,7 @@ pub fn parse(text: &str) -> Option<Meminfo> {
     let used = info.swap_total.checked_sub(info.swap_free)?;
     Some(Meminfo {
         total: info.mem_total,
+        free: info.mem_free,
         available: info.mem_available,
         swap: Swap { total: info.swap_total, used },
     })
@@ -96,6 +100,6 @@ pub fn read(proc: &Path) -> Sample<(Memory, Swap)> {
     let Some(info) = source::parsed(&proc.join("meminfo"), MAX_MEMINFO, parse)? else { return Ok(None) };
     let arc = source::parsed(&proc.join("spl/kstat/zfs/arcstats"), MAX_ARCSTATS, parse_arcstats)?;
     let available = info.available.map(|bytes| bytes.saturating_add(arc.unwrap_or(0)).min(info.total));
-    let memory = Memory { total: info.total, available, zfs_reclaimable: arc };
+    let memory = Memory { total: info.total, free: info.free, available, zfs_reclaimable: arc };
     Ok(Some((memory, info.swap)))
 }
