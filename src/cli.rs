@@ -29,6 +29,8 @@ use crate::telemetry;
 use crate::vitals::{gpu, stasysmo};
 use crate::work::Work;
 
+mod vitals;
+
 /// Wrong usage or configuration (`EX_USAGE`).
 const USAGE: u8 = 64;
 
@@ -62,6 +64,8 @@ enum Subcommands {
     /// Show it all on this machine: a dashboard, an agent and a throw-away repository
     #[cfg(feature = "mock-dashboard")]
     Demo(crate::demo::Options),
+    /// Show the vitals of this machine, once or for ever; needs no dashboard
+    Vitals(vitals::Options),
     /// Supervise one job; started by the agent
     #[command(hide = true)]
     ExecJob {
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Subcommands::CheckConfig => check_config(&source),
         #[cfg(feature = "mock-dashboard")]
         Subcommands::Demo(options) => crate::demo::run(&options).map_err(Failure::Start),
+        Subcommands::Vitals(options) => vitals::run(&source, &options),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
     });
     match result {

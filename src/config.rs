@@ -383,6 +383,21 @@ impl Host {
         host
     }
 
+    /// Reads and checks the settings that meters need: for vitals without a dashboard. Neither a state
+    /// folder nor a name that a dashboard would accept is needed for that.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn for_meters(source: &Source) -> Result<Self, ConfigError> {
+        let needless = |problem: &Problem| ["hostname", "state_dir"].contains(&problem.key.as_str());
+        let (layers, mut problems) =
+            layers::Layers::read(source).map_err(|problems| ConfigError { problems })?;
+        problems.retain(|problem| !validate::CONNECTION_KEYS.contains(&problem.key.as_str()));
+        let host = validate::host(&mut check::Checker::new(&layers, source, &mut problems));
+        problems.retain(|problem| !needless(problem));
+        if problems.is_empty() { Ok(host) } else { Err(ConfigError { problems }) }
+    }
+
     /// Reads and checks the settings that a job's supervisor needs. What is wrong with the URL, the
     /// token or the interval does not matter to it.
     ///

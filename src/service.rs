@@ -17,6 +17,15 @@ pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
+/// It reads its settings anew; [`ready`] says that it has.
+pub fn reloading() {
+    // systemd orders this notice and its own request by the time.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(err) => tracing::debug!("No time for the service manager: {err}"),
+    }
+}
+
 /// The agent is on its way out.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);

@@ -25,6 +25,9 @@ _nixfleet__agent() {
             nixfleet__agent,run)
                 cmd="nixfleet__agent__subcmd__run"
                 ;;
+            nixfleet__agent,vitals)
+                cmd="nixfleet__agent__subcmd__vitals"
+                ;;
             nixfleet__agent__subcmd__help,check-config)
                 cmd="nixfleet__agent__subcmd__help__subcmd__check__subcmd__config"
                 ;;
@@ -34,6 +37,9 @@ _nixfleet__agent() {
             nixfleet__agent__subcmd__help,run)
                 cmd="nixfleet__agent__subcmd__help__subcmd__run"
                 ;;
+            nixfleet__agent__subcmd__help,vitals)
+                cmd="nixfleet__agent__subcmd__help__subcmd__vitals"
+                ;;
             *)
                 ;;
         esac
@@ -41,7 +47,7 @@ _nixfleet__agent() {
 
     case "${cmd}" in
         nixfleet__agent)
-            opts="-c -h -V --config --help --version run check-config help"
+            opts="-c -h -V --config --help --version run check-config vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -85,7 +91,7 @@ _nixfleet__agent() {
             return 0
             ;;
         nixfleet__subcmd__agent__subcmd__help)
-            opts="run check-config help"
+            opts="run check-config vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -140,6 +146,20 @@ _nixfleet__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nixfleet__subcmd__agent__subcmd__help__subcmd__vitals)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nixfleet__subcmd__agent__subcmd__run)
             opts="-c -h --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -147,6 +167,40 @@ _nixfleet__agent() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__vitals)
+            opts="-f -c -h --follow --format --json --interval --file --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "json avocado logfmt text journal" -- "${cur}"))
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

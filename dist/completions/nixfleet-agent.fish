@@ -29,11 +29,24 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -s h -l help
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -s V -l version -d 'Print version'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "run" -d 'Run the agent (the default)'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand run" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand run" -s h -l help -d 'Print help'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand check-config" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand check-config" -s h -l help -d 'Print help'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config help" -f -a "run" -d 'Run the agent (the default)'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config help" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l format -d 'Format of a line; without --follow a table is the default, with it json or the file\'s FORMAT' -r -f -a "json\t'All vitals as one JSON object'
+avocado\t'The five fields of Avocado\'s heartbeat as JSON'
+logfmt\t'key=value'
+text\t'A sentence for people'
+journal\t'Straight to the journal, a field for each figure'"
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l interval -d 'Seconds between two lines, instead of the file\'s INTERVAL; 30 without either' -r
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l file -d 'File with INTERVAL= and FORMAT=; without it /etc/heartbeat.conf is read if it exists' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s f -l follow -d 'Print a line at a fixed pace until told to end; SIGHUP reads the file again'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l json -d 'Short for --format json'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config vitals help" -f -a "run" -d 'Run the agent (the default)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config vitals help" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config vitals help" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config vitals help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

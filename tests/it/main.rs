@@ -14,3 +14,4 @@ mod reconnect;
 mod rig;
 mod stop;
 mod tls;
+mod vitals;

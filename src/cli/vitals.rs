@@ -1,0 +1,222 @@
+//! `nixfleet-agent vitals`: the vitals of this machine without a dashboard (seed 000), once as a table
+//! or for ever as lines.
+//!
+//! ```text
+//! conf.rs     /etc/heartbeat.conf, as data
+//! format.rs   a line in each format, and the journal's fields
+//! table.rs    the table for people
+//! pace.rs     when the next line is due
+//! outlet.rs   standard output, the journal's socket
+//! ```
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use self::conf::Conf;
+use self::format::Format;
+use self::outlet::{JOURNAL, Journal, Lines};
+use self::pace::Pace;
+use super::{Failure, listen_for_signals, usage};
+use crate::config::{Host, Source};
+use crate::device::{self, Meters};
+use crate::{service, telemetry};
+
+mod conf;
+mod format;
+mod outlet;
+mod pace;
+mod table;
+
+/// Time between two lines where nobody says otherwise (seed 000).
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What `vitals` is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Print a line at a fixed pace until told to end; SIGHUP reads the file again
+    #[arg(long, short)]
+    follow: bool,
+    /// Format of a line; without --follow a table is the default, with it json or the file's FORMAT
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Seconds between two lines, instead of the file's INTERVAL; 30 without either
+    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = seconds())]
+    interval: Option<u64>,
+    /// File with INTERVAL= and FORMAT=; without it /etc/heartbeat.conf is read if it exists
+    #[arg(long, value_name = "FILE", requires = "follow")]
+    file: Option<PathBuf>,
+}
+
+fn seconds() -> clap::builder::RangedU64ValueParser {
+    clap::builder::RangedU64ValueParser::new().range(conf::INTERVAL)
+}
+
+impl Options {
+    fn format(&self) -> Option<Format> {
+        self.format.or(self.json.then_some(Format::Json))
+    }
+}
+
+/// What holds until the next SIGHUP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Settings {
+    interval: Duration,
+    format: Format,
+}
+
+impl Settings {
+    /// The command line wins over the file.
+    fn read(options: &Options) -> Result<Self, String> {
+        let Conf { interval, format } = conf::read(options.file.as_deref())?;
+        Ok(Self {
+            interval: options.interval.map(Duration::from_secs).or(interval).unwrap_or(DEFAULT_INTERVAL),
+            format: options.format().or(format).unwrap_or(Format::Json),
+        })
+    }
+}
+
+/// Runs `vitals`.
+pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
+    let host = Host::for_meters(source).map_err(|err| usage(&err))?;
+    if !options.follow {
+        return once(&host, options.format());
+    }
+    let settings = Settings::read(options).map_err(|problems| usage(&problems))?;
+    let log = telemetry::start(&host.log_level).map_err(|err| usage(&err))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|err| Failure::Start(format!("cannot start the runtime: {err}")))?;
+    let result = runtime.block_on(follow(&host, options, settings));
+    runtime.shutdown_background();
+    drop(log);
+    result
+}
+
+fn once(host: &Host, format: Option<Format>) -> Result<(), Failure> {
+    let vitals = device::collect(host, &host.hostname);
+    let text = match format {
+        None => table::table(&vitals),
+        Some(Format::Journal) => {
+            let sent = Journal::at(JOURNAL).send(&format::datagram(&vitals));
+            return sent
+                .map_err(|err| Failure::Start(format!("cannot send to the journal at {JOURNAL}: {err}")));
+        }
+        Some(format) => format::line(format, &vitals, SystemTime::now()) + "\n",
+    };
+    let mut out = io::stdout();
+    outlet::quiet(out.write_all(text.as_bytes()).and_then(|()| out.flush())).map_err(|err| cannot_write(&err))
+}
+
+fn cannot_write(err: &io::Error) -> Failure {
+    Failure::Start(format!("cannot write to standard output: {err}"))
+}
+
+async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Result<(), Failure> {
+    let no_signals = |err| Failure::Start(format!("cannot listen for signals: {err}"));
+    let mut shutdown = listen_for_signals()?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let no_thread = |err| Failure::Start(format!("cannot start a thread: {err}"));
+    let mut lines = Lines::start(io::stdout()).map_err(no_thread)?;
+    let mut journal = Journal::at(JOURNAL);
+    let mut gauge = Gauge::start(host, settings.interval);
+    tokio::select! {
+        () = gauge.warm_up() => {}
+        _ = shutdown.wait_for(|asked| *asked) => return Ok(()),
+    }
+    service::ready();
+    let mut pace = Pace::new(Instant::now(), settings.interval);
+    loop {
+        tokio::select! {
+            _ = shutdown.wait_for(|asked| *asked) => break,
+            ended = lines.ended() => return ended.map_err(|err| cannot_write(&err)),
+            Some(()) = hangup.recv() => {
+                // The terminal is gone, and asks for nothing to be read again.
+                if io::stdout().is_terminal() {
+                    break;
+                }
+                let old = settings;
+                settings = reload(options, old);
+                if settings.interval != old.interval {
+                    pace.change(settings.interval);
+                    gauge.change(host, settings.interval);
+                }
+            }
+            () = tokio::time::sleep_until(pace.next()) => {
+                let now = SystemTime::now();
+                let vitals = gauge.meters().read(&host.hostname, now);
+                match settings.format {
+                    Format::Journal => journal.put(&format::datagram(&vitals)),
+                    format => lines.put(format::line(format, &vitals, now)),
+                }
+                pace.made(Instant::now());
+            }
+        }
+    }
+    service::stopping();
+    lines.finish().await;
+    Ok(())
+}
+
+/// The settings as they are now; the old ones if they are wrong.
+fn reload(options: &Options, old: Settings) -> Settings {
+    service::reloading();
+    let settings = match Settings::read(options) {
+        Ok(settings) => {
+            let (interval, format) = (settings.interval.as_secs(), settings.format);
+            tracing::info!(interval, ?format, "Read the settings again.");
+            settings
+        }
+        Err(problems) => {
+            for problem in problems.lines() {
+                tracing::error!("{problem}. The settings stay as they were.");
+            }
+            old
+        }
+    };
+    service::ready();
+    settings
+}
+
+/// The meters, and those that take over from them once they show something.
+struct Gauge {
+    meters: Meters,
+    next: Option<(Meters, Instant)>,
+}
+
+impl Gauge {
+    fn start(host: &Host, interval: Duration) -> Self {
+        Self { meters: Meters::start(host, interval), next: None }
+    }
+
+    /// Waits until a first line has something to tell, within bounds: a disk may hang for ever.
+    async fn warm_up(&self) {
+        let until = Instant::now() + device::PATIENCE;
+        while !self.meters.are_warm(SystemTime::now()) && Instant::now() < until {
+            tokio::time::sleep(device::LOOK).await;
+        }
+    }
+
+    /// Another pace needs other meters. The old ones serve until these are warm: a load is the
+    /// difference between two looks, and the line after a reload should have one.
+    fn change(&mut self, host: &Host, interval: Duration) {
+        self.next = Some((Meters::start(host, interval), Instant::now()));
+    }
+
+    fn meters(&mut self) -> &Meters {
+        let warm = |(meters, since): &mut (Meters, Instant)| {
+            meters.are_warm(SystemTime::now()) || since.elapsed() >= device::PATIENCE
+        };
+        if let Some((meters, _)) = self.next.take_if(warm) {
+            self.meters = meters;
+        }
+        &self.meters
+    }
+}
