@@ -18,6 +18,8 @@ import urllib.request
 
 AGENT = "nixfleet-agent.service"
 USER = "nixfleet-agent"
+HEARTBEAT = "nixfleet-heartbeat.service"
+HEARTBEAT_CONF = "/etc/heartbeat.conf"
 STATE = "/var/lib/nixfleet-agent"
 TEMPLATE = "/usr/lib/systemd/system/nixfleet-job@.service"
 RULE = "/usr/share/polkit-1/rules.d/50-nixfleet-agent.rules"
@@ -235,7 +237,8 @@ def reload_polkit():
 @check("first")
 def _():
     """systemd-analyze has nothing to say against the units"""
-    code, output = run("systemd-analyze", "verify", "--man=no", TEMPLATE, f"/usr/lib/systemd/system/{AGENT}")
+    units = [TEMPLATE, *(f"/usr/lib/systemd/system/{unit}" for unit in (AGENT, HEARTBEAT))]
+    code, output = run("systemd-analyze", "verify", "--man=no", *units)
     require(code == 0 and not output, output)
 
 
@@ -244,6 +247,51 @@ def _():
     """the agent's unit exposes less than 2.0 of 10 to an attacker"""
     code, output = run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", AGENT)
     require(code == 0, output.splitlines()[-1])
+
+
+@check("first")
+def _():
+    """the heartbeat needs no dashboard, is read again on reload, and is locked in"""
+    code, output = run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=10", HEARTBEAT)
+    require(code == 0, output.splitlines()[-1])
+
+    def journal():
+        return run("journalctl", "--unit", HEARTBEAT, "--output=json", "--no-pager")[1].splitlines()
+
+    def entries(wanted):
+        return [entry for entry in map(json.loads, journal()) if wanted(entry)]
+
+    def configure(text):
+        with open(HEARTBEAT_CONF, "w", encoding="ascii") as file:
+            file.write(text)
+
+    configure("INTERVAL=1 # often\nFORMAT=avocado\n")
+    try:
+        systemctl("start", HEARTBEAT)
+        pid = show(HEARTBEAT, "MainPID")
+        fields = ["uptime", "mem_free_kb", "mem_total_kb", "load_1m", "ts"]
+        seen = wait("two lines", lambda: (
+            (found := entries(lambda entry: entry["MESSAGE"].startswith("{"))) and len(found) > 1 and found))  # fmt: skip
+        values = json.loads(seen[0]["MESSAGE"])
+        require(list(values) == fields and None not in values.values(), seen[0]["MESSAGE"])
+        require(seen[0]["_UID"] != "0", seen[0]["_UID"])
+        configure("INTERVAL=1\nFORMAT=journal\n")
+        systemctl("reload", HEARTBEAT)
+        entry = wait("an entry with fields", lambda: entries(lambda entry: "NIXFLEET_CPU_USAGE" in entry))[0]
+        require(entry["SYSLOG_IDENTIFIER"] == "nixfleet-heartbeat", entry)
+        configure("INTERVAL=0\n")
+        systemctl("reload", HEARTBEAT)
+        wait("the complaint", lambda: entries(lambda entry: f"{HEARTBEAT_CONF}:1: INTERVAL" in entry["MESSAGE"]))
+        require(show(HEARTBEAT, "MainPID") == pid and show(HEARTBEAT, "NRestarts") == "0", "it was restarted")
+        begun = time.monotonic()
+        systemctl("stop", HEARTBEAT)
+        require(time.monotonic() - begun < 2 and show(HEARTBEAT, "Result") == "success", "a slow or bad end")
+        code, _ = run("systemctl", "start", HEARTBEAT)
+        require(code != 0 and show(HEARTBEAT, "ExecMainStatus") == "64", "a wrong file at the start")
+    finally:
+        run("systemctl", "stop", HEARTBEAT)
+        run("systemctl", "reset-failed", HEARTBEAT)
+        os.remove(HEARTBEAT_CONF)
 
 
 @check("first")
