@@ -96,6 +96,15 @@ let
 
   disabled = host { };
 
+  # No dashboard, no token.
+  heartbeat = host {
+    services.nixfleet-agent.heartbeat = {
+      enable = true;
+      interval = 10;
+      format = "avocado";
+    };
+  };
+
   # -- Questions --
 
   settingsOf = host: host.config.services.nixfleet-agent.settings;
@@ -366,10 +375,40 @@ let
       };
     };
 
+    testHeartbeatAlone = {
+      expr = {
+        unit = unitText heartbeat "nixfleet-heartbeat.service";
+        conf = heartbeat.config.environment.etc."heartbeat.conf".text;
+        agent = heartbeat.config.systemd.units ? "nixfleet-agent.service";
+        settings = heartbeat.config.environment.etc ? "nixfleet/agent.toml";
+        complaints = complaints heartbeat;
+      };
+      expected = {
+        unit = ''
+          [Unit]
+          X-Reload-Triggers=<X-Reload-Triggers-nixfleet-heartbeat>
+
+          [Service]
+
+          [Install]
+          WantedBy=multi-user.target
+        '';
+        conf = ''
+          INTERVAL=10
+          FORMAT=avocado
+        '';
+        agent = false;
+        settings = false;
+        complaints = [ ];
+      };
+    };
+
     testNothingUnlessEnabled = {
       expr = {
         units = lib.filter (lib.hasPrefix "nixfleet") (lib.attrNames disabled.config.systemd.units);
-        etc = disabled.config.environment.etc ? "nixfleet/agent.toml";
+        etc =
+          disabled.config.environment.etc ? "nixfleet/agent.toml"
+          || disabled.config.environment.etc ? "heartbeat.conf";
         user = disabled.config.users.users ? nixfleet-agent;
       };
       expected = {

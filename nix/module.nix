@@ -276,7 +276,7 @@ let
   };
 in
 {
-  # Names of the module that this one replaces.
+  # The heartbeat, and names of the module that this one replaces.
   imports =
     let
       at = option: [
@@ -287,6 +287,7 @@ in
       inRepo = option: at "repo" ++ [ option ];
     in
     [
+      ./heartbeat.nix
       (lib.mkRenamedOptionModule (at "configRepo") (inRepo "dir"))
       (lib.mkRenamedOptionModule (at "repoUrl") (inRepo "url"))
       (lib.mkRenamedOptionModule (at "branch") (inRepo "branch"))
