@@ -11,10 +11,13 @@ use crate::connect::{self, ConnectError};
 use crate::error;
 use crate::heartbeat::Snapshots;
 use crate::job::desk::{Desk, News};
+use crate::metrics::{self, Metrics};
 use crate::protocol::{AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode};
 use crate::server::Server;
 use crate::service::{self, Watchdog};
 use crate::session::{self, Ended, Summary};
+use crate::status::desk::StatusDesk;
+use crate::status::{Ask, Queue, Report, Running};
 use crate::work::Work;
 
 /// What the agent keeps from one connection to the next.
@@ -32,13 +35,17 @@ pub struct Agent {
     pub news: mpsc::Receiver<News>,
     /// What heartbeats report.
     pub snapshots: Snapshots,
+    /// Who wants to know how it is.
+    pub asks: mpsc::Receiver<Ask>,
+    /// What it counted.
+    pub metrics: Metrics,
+    /// What it remembers for those who ask.
+    pub status: StatusDesk,
     /// The service manager's watchdog.
     pub watchdog: Watchdog,
     /// What the dashboard has said about itself.
     pub server: Server,
     reconnect: Reconnect,
-    /// Beats made so far.
-    beats: u64,
 }
 
 /// How the agent ended.
@@ -59,6 +66,7 @@ impl Agent {
         desk: Box<dyn Desk>,
         news: mpsc::Receiver<News>,
         snapshots: Snapshots,
+        asks: mpsc::Receiver<Ask>,
     ) -> Self {
         Self {
             host,
@@ -67,10 +75,12 @@ impl Agent {
             desk,
             news,
             snapshots,
+            asks,
+            metrics: Metrics::default(),
+            status: StatusDesk::default(),
             watchdog: Watchdog::from_environment(),
             server: Server::default(),
             reconnect: Reconnect::default(),
-            beats: 0,
         }
     }
 
@@ -111,14 +121,18 @@ impl Agent {
 
     /// Makes the next heartbeat; returns its number as well.
     pub fn beat(&mut self, now: SystemTime) -> (u64, String) {
-        self.beats += 1;
-        let beat = self.snapshots.beat(self.work.current(), self.beats, self.server.rtt(), now);
-        (self.beats, encode(&AgentMessage::Heartbeat(Box::new(beat))))
+        self.metrics.beats += 1;
+        self.status.beat(now);
+        let number = self.metrics.beats;
+        let beat = self.snapshots.beat(self.work.current(), number, self.server.rtt(), now);
+        (number, encode(&AgentMessage::Heartbeat(Box::new(beat))))
     }
 
     /// The dashboard accepted the registration: the only proof of success there is.
     pub fn connected(&mut self) {
         self.reconnect.registered();
+        self.metrics.registrations += 1;
+        self.status.connected();
         service::status("Connected to the dashboard.");
     }
 
@@ -138,6 +152,36 @@ impl Agent {
         None
     }
 
+    /// Tells how the agent is, where so much waits to be written.
+    pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
+        let current = self.work.current();
+        let running = self.work.current_record().map(|record| Running {
+            command: record.command.clone(),
+            job_id: record.id.to_string(),
+            command_id: record.command_id.clone(),
+            pid: current.and_then(|current| current.pid),
+            since: record.accepted_at.clone(),
+        });
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            hostname: self.host.hostname.clone(),
+            started_at: self.status.started_at().to_owned(),
+            connection: self.status.connection().clone(),
+            server: self.server.status().into(),
+            interval_s: self.server.interval(self.interval, now).as_secs(),
+            last_beat_at: self.status.last_beat_at(),
+            ack_rtt_ms: self.server.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+            running,
+            results: self.status.results(),
+            queue,
+            metrics: self.metrics.clone(),
+            ..Report::default()
+        };
+        // Who asked may have gone meanwhile.
+        drop(ask.0.send(report));
+    }
+
     /// The connection is gone.
     pub fn disconnected(&mut self) {
         self.work.rewind(&*self.desk);
@@ -146,6 +190,7 @@ impl Agent {
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
     pub async fn run(mut self, connection: &Connection, mut shutdown: watch::Receiver<bool>) -> Exit {
         loop {
+            self.status.connecting();
             let attempt = self.attend(&mut shutdown, connect::connect(connection)).await;
             let delay = match attempt {
                 None => return Exit::Shutdown,
@@ -182,6 +227,7 @@ impl Agent {
                 done = &mut future => return Some(done),
                 // A stop that waits for a launch must not wait for a connection as well.
                 Some(news) = self.news.recv() => drop(self.take_news(news)),
+                Some(ask) = self.asks.recv() => self.answer(ask, Queue::default(), Instant::now()),
                 () = async { match feeding { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {
                     self.watchdog.feed(Instant::now());
                 }
@@ -193,6 +239,8 @@ impl Agent {
         let delay = self.reconnect.after_failure(err.cause(), fastrand::f64())
             + err.retry_after().unwrap_or_default();
         let text = error::chain(err);
+        self.metrics.reconnect(metrics::failure(err));
+        self.status.waiting(&text, delay);
         service::status(&format!("Not connected: {text}."));
         tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
         delay
@@ -212,6 +260,10 @@ impl Agent {
             );
         }
         let text = describe(&summary.ended);
+        if let Some(cause) = metrics::end(&summary.ended) {
+            self.metrics.reconnect(cause);
+        }
+        self.status.waiting(&text, delay);
         service::status(&format!("Connection lost: {text}"));
         tracing::warn!(retry_in = ?rounded(delay), "Connection lost: {text}");
         delay

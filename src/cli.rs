@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::agent::{Agent, Exit};
 use crate::config::{self, Config, Connection, Host, LauncherKind, Source, TokenSource};
@@ -25,10 +25,12 @@ use crate::job::record::Records;
 use crate::job::{Instance, JobsDir, supervisor};
 use crate::prewarm::{self, Hook};
 use crate::service;
+use crate::status::ASKS;
 use crate::telemetry;
 use crate::vitals::{gpu, stasysmo};
 use crate::work::Work;
 
+mod status;
 mod vitals;
 
 /// Wrong usage or configuration (`EX_USAGE`).
@@ -61,6 +63,12 @@ enum Subcommands {
     Run,
     /// Check the configuration and exit: 0 if it is good, 64 with one line for each problem
     CheckConfig,
+    /// Ask the agent of this host how it is
+    Status {
+        /// The whole answer as one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// Show it all on this machine: a dashboard, an agent and a throw-away repository
     #[cfg(feature = "mock-dashboard")]
     Demo(crate::demo::Options),
@@ -93,6 +101,7 @@ pub fn main() -> ExitCode {
     let result = source.and_then(|source| match cli.command.unwrap_or(Subcommands::Run) {
         Subcommands::Run => run(&source),
         Subcommands::CheckConfig => check_config(&source),
+        Subcommands::Status { json } => status::run(&source, json),
         #[cfg(feature = "mock-dashboard")]
         Subcommands::Demo(options) => crate::demo::run(&options).map_err(Failure::Start),
         Subcommands::Vitals(options) => vitals::run(&source, &options),
@@ -264,7 +273,9 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         tracing::info!(command = record.command, job = %record.id, "Picked up a command that an earlier agent started.");
     }
     let meters = Arc::new(Meters::start(&host, connection.interval));
-    let prewarm = watch_gpus(&host, &meters);
+    let hook = prewarm_hook(&host);
+    let about = status::About::new(&connection, &host, &meters, hook.clone());
+    let prewarm = watch_gpus(&host, &meters, hook);
     let snapshots = Snapshots {
         facts: facts.watch(),
         metrics: metrics.watch(),
@@ -282,18 +293,22 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         version = env!("CARGO_PKG_VERSION"), hostname = host.hostname, url = %connection.url,
         interval = connection.interval.as_secs(), "Started."
     );
+    let (asker, asks) = mpsc::channel(ASKS);
+    about.answer(asker).await;
     service::ready();
-    let agent = Agent::new(host, connection.interval, work, Box::new(desk), news, snapshots);
+    let agent = Agent::new(host, connection.interval, work, Box::new(desk), news, snapshots, asks);
     let exit = agent.run(&connection, shutdown).await;
     service::stopping();
     Ok(exit)
 }
 
+fn prewarm_hook(host: &Host) -> Option<Hook> {
+    let started = Hook::program(host.prewarm.hook.clone()?);
+    started.map_err(|err| tracing::warn!("No thread for the pre-warm hook: {err}.")).ok()
+}
+
 /// Watches the GPUs for stress.
-fn watch_gpus(host: &Host, meters: &Meters) -> prewarm::Watcher {
-    let hook = host.prewarm.hook.clone().and_then(|argv| {
-        Hook::program(argv).map_err(|err| tracing::warn!("No thread for the pre-warm hook: {err}.")).ok()
-    });
+fn watch_gpus(host: &Host, meters: &Meters, hook: Option<Hook>) -> prewarm::Watcher {
     let load = |snapshot: &Option<gpu::Snapshot>| {
         snapshot.as_ref().map(|snapshot| device::gpu_load(&snapshot.gpus)).unwrap_or_default()
     };

@@ -11,6 +11,7 @@
 //! validate.rs     from strings and numbers to typed values   (what is allowed)
 //! check.rs        what many keys share
 //! custom.rs       the operator's own commands
+//! metrics.rs      where the agent shows its metrics
 //! names.rs        the nearest known name
 //! secret.rs       the token, which no error or log shows
 //! ```
@@ -19,6 +20,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fmt::{self, Write as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,6 +36,7 @@ mod custom;
 mod environment;
 mod file;
 mod layers;
+mod metrics;
 mod names;
 mod secret;
 mod validate;
@@ -100,6 +103,10 @@ pub struct Host {
     pub vitals: Vitals,
     /// When pre-warm signals are given (seed 001).
     pub prewarm: Prewarm,
+    /// What the agent shows of itself.
+    pub metrics: Metrics,
+    /// The service manager's folder for what goes when the agent goes, absolute; none without one.
+    pub runtime_dir: Option<PathBuf>,
     /// Where the system's own files are.
     pub paths: Paths,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`, also as `target=level`, joined by commas.
@@ -200,6 +207,13 @@ pub struct Prewarm {
     pub hook: Option<Vec<String>>,
 }
 
+/// What the agent shows of itself, besides the answer to `status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where Prometheus finds them; on loopback, unless the operator said otherwise.
+    pub listen: Option<SocketAddr>,
+}
+
 /// Where the system's own files are. Tests give other places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
@@ -213,6 +227,8 @@ pub struct Paths {
     pub workload: PathBuf,
     /// NVIDIA's library; none means the usual places.
     pub nvml: Option<PathBuf>,
+    /// Socket on which the agent answers `status`; none means the usual place.
+    pub status: Option<PathBuf>,
     /// The service manager's runtime folder, which is there when systemd is.
     pub systemd: PathBuf,
     /// Link to the system that runs.

@@ -82,6 +82,11 @@ impl Server {
         self.status.state == ServerState::Maintenance && self.until.is_none_or(|until| now < until)
     }
 
+    /// What it said of itself.
+    pub fn status(&self) -> &ServerStatus {
+        &self.status
+    }
+
     /// Why no command may be run now, for the dashboard.
     pub fn refusal(&self, now: Instant) -> Option<String> {
         if !self.in_maintenance(now) {

@@ -23,6 +23,7 @@ use crate::job::desk::News;
 use crate::job::record::Record;
 use crate::prewarm::Notice;
 use crate::protocol::{self, AgentMessage, CommandRequest, Prewarm};
+use crate::status::{Ask, Queue};
 use crate::work::Item;
 use acks::Acks;
 use outbox::{Frame, Outbox};
@@ -114,6 +115,8 @@ enum Event {
     Live,
     /// There is a new pre-warm signal.
     Prewarm,
+    /// Somebody wants to know how the agent is.
+    Ask(Ask),
     /// A frame from the dashboard, an error, or the end.
     Inbound(Option<Result<Message, WsError>>),
     /// A job has something to tell.
@@ -229,6 +232,7 @@ impl<'a> Session<'a> {
             Ok(()) = self.agent.snapshots.facts.changed(), if self.register_again.is_some() => Event::Facts,
             () = changed(live) => Event::Live,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if self.is_live() => Event::Prewarm,
+            Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
             frame = stream.next() => Event::Inbound(frame),
             item = async { outbox.room().await; self.agent.work.next().await }, if telling => Event::Job(item),
         }
@@ -268,6 +272,7 @@ impl<'a> Session<'a> {
             Event::Facts => self.register_again(),
             Event::Live => self.release_held(false),
             Event::Prewarm => self.tell_prewarm(),
+            Event::Ask(ask) => self.answer(ask, now),
             Event::Inbound(frame) => return self.inbound(frame, now),
             Event::Job(item) => self.tell(item, now),
         }
@@ -287,7 +292,8 @@ impl<'a> Session<'a> {
             Phase::Registering { until } if now >= *until => return Some(Ended::NotRegistered),
             Phase::Leaving { until, .. } if now >= *until => return Some(self.ended_as(Ended::Shutdown)),
             Phase::Live(schedule) => {
-                if schedule.take_due(now) {
+                if let Some(late) = schedule.take_due(now) {
+                    self.agent.metrics.late(late);
                     self.beat(now);
                 }
             }
@@ -397,7 +403,12 @@ impl<'a> Session<'a> {
     fn beat(&mut self, now: Instant) {
         let (seq, text) = self.agent.beat(SystemTime::now());
         self.acks.sent(seq, now);
-        self.outbox.beat(text);
+        self.agent.metrics.beats_skipped += self.outbox.beat(text);
+    }
+
+    fn answer(&self, ask: Ask, now: Instant) {
+        let (control, output) = self.outbox.depth();
+        self.agent.answer(ask, Queue { control, output }, now);
     }
 
     /// Moves to another interval if the dashboard wants one by now.
@@ -413,7 +424,8 @@ impl<'a> Session<'a> {
 
     fn send(&mut self, message: &AgentMessage) {
         if !self.outbox.control(Frame::Text(protocol::encode(message))) {
-            let (dropped, _) = self.outbox.losses();
+            self.agent.metrics.messages_dropped += 1;
+            let dropped = self.agent.metrics.messages_dropped;
             tracing::warn!(dropped, "The dashboard does not read its answers, dropped one.");
         }
     }

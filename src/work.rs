@@ -193,17 +193,18 @@ impl Work {
         }
     }
 
-    /// The status of a job has been queued.
-    pub fn told(&mut self, id: &JobId, status: &Status) {
-        let Some(job) = self.find(id) else { return };
+    /// The status of a job has been queued. True for the first time, which is when the job is over.
+    pub fn told(&mut self, id: &JobId, status: &Status) -> bool {
+        let Some(job) = self.find(id) else { return false };
         job.told = true;
-        job.over = true;
-        let Some(command_id) = job.record.command_id.clone() else { return };
+        let first = !std::mem::replace(&mut job.over, true);
+        let Some(command_id) = job.record.command_id.clone() else { return first };
         self.ended.retain(|(id, _)| *id != command_id);
         self.ended.push_back((command_id, status.clone()));
         if self.ended.len() > REMEMBERED {
             self.ended.pop_front();
         }
+        first
     }
 
     /// The status that ended the request with this id, if it was told.

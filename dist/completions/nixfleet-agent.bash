@@ -25,6 +25,9 @@ _nixfleet__agent() {
             nixfleet__agent,run)
                 cmd="nixfleet__agent__subcmd__run"
                 ;;
+            nixfleet__agent,status)
+                cmd="nixfleet__agent__subcmd__status"
+                ;;
             nixfleet__agent,vitals)
                 cmd="nixfleet__agent__subcmd__vitals"
                 ;;
@@ -37,6 +40,9 @@ _nixfleet__agent() {
             nixfleet__agent__subcmd__help,run)
                 cmd="nixfleet__agent__subcmd__help__subcmd__run"
                 ;;
+            nixfleet__agent__subcmd__help,status)
+                cmd="nixfleet__agent__subcmd__help__subcmd__status"
+                ;;
             nixfleet__agent__subcmd__help,vitals)
                 cmd="nixfleet__agent__subcmd__help__subcmd__vitals"
                 ;;
@@ -47,7 +53,7 @@ _nixfleet__agent() {
 
     case "${cmd}" in
         nixfleet__agent)
-            opts="-c -h -V --config --help --version run check-config vitals help"
+            opts="-c -h -V --config --help --version run check-config status vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -91,7 +97,7 @@ _nixfleet__agent() {
             return 0
             ;;
         nixfleet__subcmd__agent__subcmd__help)
-            opts="run check-config vitals help"
+            opts="run check-config status vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -146,6 +152,20 @@ _nixfleet__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nixfleet__subcmd__agent__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nixfleet__subcmd__agent__subcmd__help__subcmd__vitals)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -162,6 +182,28 @@ _nixfleet__agent() {
             ;;
         nixfleet__subcmd__agent__subcmd__run)
             opts="-c -h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__status)
+            opts="-c -h --json --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

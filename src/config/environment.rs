@@ -40,8 +40,15 @@ pub(super) const SHORT_NAMES: &[(&str, &str)] = &[
 pub(super) const NO_KEYS: &[&str] = &["NIXFLEET_TOKEN", "NIXFLEET_CONFIG"];
 
 /// Variables of others that settings depend on.
-const OTHERS: &[&str] =
-    &["STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "XDG_STATE_HOME", "HOME", "USER", "LOGNAME"];
+const OTHERS: &[&str] = &[
+    "STATE_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "XDG_STATE_HOME",
+    "HOME",
+    "USER",
+    "LOGNAME",
+];
 
 /// A path into the file, such as `["repo", "branch"]`.
 pub(super) type Path = Vec<String>;

@@ -90,11 +90,14 @@ pub(super) const KEYS: &[Key] = &[
     key("prewarm.temperature_low", Kind::Degrees, "75"),
     key("prewarm.window", Kind::Seconds, "15"),
     key("prewarm.hook", Kind::Words, "[\"/run/current-system/sw/bin/unload-model\"]"),
+    key("metrics.listen", Kind::Text, "\"127.0.0.1:9464\""),
+    key("metrics.allow_remote", Kind::Flag, "false"),
     key("paths.stasysmo", Kind::Text, "\"/dev/shm/stasysmo\""),
     key("paths.proc", Kind::Text, "\"/proc\""),
     key("paths.sys", Kind::Text, "\"/sys\""),
     key("paths.workload", Kind::Text, "\"/run/nixfleet/workload.json\""),
     key("paths.nvml", Kind::Text, "\"/run/opengl-driver/lib/libnvidia-ml.so.1\""),
+    key("paths.status", Kind::Text, "\"/run/nixfleet-agent/status.sock\""),
     key("paths.systemd", Kind::Text, "\"/run/systemd\""),
     key("paths.current_system", Kind::Text, "\"/run/current-system\""),
     key("paths.booted_system", Kind::Text, "\"/run/booted-system\""),
@@ -166,6 +169,8 @@ pub(super) struct File {
     pub(super) vitals: Vitals,
     /// When pre-warm signals are given.
     pub(super) prewarm: Prewarm,
+    /// What the agent shows of itself.
+    pub(super) metrics: Metrics,
     /// Where the system's own files are. For tests and odd systems.
     pub(super) paths: Paths,
     /// Commands of the operator's own, by name.
@@ -194,6 +199,7 @@ impl Default for File {
             jobs: Jobs::default(),
             vitals: Vitals::default(),
             prewarm: Prewarm::default(),
+            metrics: Metrics::default(),
             paths: Paths::default(),
             commands: BTreeMap::new(),
         }
@@ -305,6 +311,16 @@ impl Default for Prewarm {
     }
 }
 
+/// `[metrics]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Metrics {
+    /// Address and port of the page for Prometheus. Default: none, there is no page.
+    pub(super) listen: Option<String>,
+    /// Allows addresses that other machines can reach. Default false: the page asks for no password.
+    pub(super) allow_remote: bool,
+}
+
 /// `[paths]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -319,6 +335,9 @@ pub(super) struct Paths {
     pub(super) workload: String,
     /// NVIDIA's library. Default: where NixOS has it, else the loader's choice, else where WSL has it.
     pub(super) nvml: Option<String>,
+    /// Socket on which the agent answers `status`. Default: `status.sock` in `$RUNTIME_DIRECTORY`, else in
+    /// `agent` in the state folder.
+    pub(super) status: Option<String>,
     /// The service manager's runtime folder. Default `/run/systemd`.
     pub(super) systemd: String,
     /// Link to the system that runs. Default `/run/current-system`.
@@ -338,6 +357,7 @@ impl Default for Paths {
             sys: "/sys".to_owned(),
             workload: "/run/nixfleet/workload.json".to_owned(),
             nvml: None,
+            status: None,
             systemd: "/run/systemd".to_owned(),
             current_system: "/run/current-system".to_owned(),
             booted_system: "/run/booted-system".to_owned(),

@@ -11,7 +11,7 @@ use crate::prewarm::Limits;
 
 use super::{
     Connection, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Secret, TokenSource, Vitals,
-    check::Checker, custom, layers::quoted,
+    check::Checker, custom, layers::quoted, metrics,
 };
 
 /// Keys that only [`connection`] looks at.
@@ -79,12 +79,15 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
         commands: custom::commands(check, &settings.commands),
         vitals: vitals(check),
         prewarm: prewarm(check),
+        metrics: metrics::metrics(check),
+        runtime_dir: first_folder(check, "RUNTIME_DIRECTORY"),
         paths: Paths {
             stasysmo: check.path("paths.stasysmo", &settings.paths.stasysmo),
             proc: check.path("paths.proc", &settings.paths.proc),
             sys: check.path("paths.sys", &settings.paths.sys),
             workload: check.path("paths.workload", &settings.paths.workload),
             nvml: check.optional_path("paths.nvml", settings.paths.nvml.as_ref()),
+            status: check.optional_path("paths.status", settings.paths.status.as_ref()),
             systemd: check.path("paths.systemd", &settings.paths.systemd),
             current_system: check.path("paths.current_system", &settings.paths.current_system),
             booted_system: check.path("paths.booted_system", &settings.paths.booted_system),
@@ -232,11 +235,8 @@ fn state_dir(check: &mut Checker<'_>) -> PathBuf {
     if let Some(given) = set(check.layers.settings.state_dir.as_ref()) {
         return check.path("state_dir", given);
     }
-    // systemd lists several folders with colons between them.
-    if let Some(first) = check.variable("STATE_DIRECTORY").and_then(|list| list.split(':').next())
-        && first.starts_with('/')
-    {
-        return PathBuf::from(first);
+    if let Some(first) = first_folder(check, "STATE_DIRECTORY") {
+        return first;
     }
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/nixfleet-agent");
@@ -253,6 +253,11 @@ fn state_dir(check: &mut Checker<'_>) -> PathBuf {
         "set NIXFLEET_STATE_DIR to a folder of the agent's own",
     );
     PathBuf::new()
+}
+
+/// systemd lists several folders with colons between them.
+fn first_folder(check: &Checker<'_>, name: &str) -> Option<PathBuf> {
+    check.variable(name)?.split(':').next().filter(|folder| folder.starts_with('/')).map(PathBuf::from)
 }
 
 fn repo(check: &mut Checker<'_>, state_dir: &Path) -> Repo {

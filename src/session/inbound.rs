@@ -90,6 +90,8 @@ impl Session<'_> {
     fn acknowledged(&mut self, ack: &HeartbeatAck, now: Instant) {
         if let Some((rtt, missing)) = self.acks.received(ack.seq, now) {
             self.agent.server.acknowledged(rtt);
+            self.agent.metrics.ack_rtt.add(rtt);
+            self.agent.metrics.acks_missing += missing as u64;
             if missing > 0 {
                 tracing::warn!(missing, "The dashboard did not acknowledge some heartbeats.");
             }
@@ -158,6 +160,7 @@ impl Session<'_> {
             delivered_seq: 0,
         };
         tracing::info!(command = record.command, job = %record.id, "Accepted a command.");
+        self.agent.metrics.jobs_started += 1;
         self.agent.work.accept(record, &*self.agent.desk);
     }
 

@@ -37,14 +37,11 @@ enum Kind {
 struct Lanes {
     control: VecDeque<(Frame, Kind)>,
     bulk: Option<Vec<Frame>>,
-    dropped: u64,
-    skipped_beats: u64,
 }
 
 impl Lanes {
     fn control(&mut self, frame: Frame) -> bool {
         if self.control.len() >= CONTROL && !matches!(frame, Frame::Close(_)) {
-            self.dropped += 1;
             return false;
         }
         self.control.push_back((frame, Kind::Other));
@@ -55,7 +52,7 @@ impl Lanes {
         self.control.push_back((frame, Kind::Vital));
     }
 
-    fn beat(&mut self, text: String) {
+    fn beat(&mut self, text: String) -> u64 {
         let before = self.control.len();
         // One right behind a status completes that operation for existing dashboards, and a second
         // status without a beat in between harms them. The last frame makes room for this one.
@@ -67,8 +64,9 @@ impl Lanes {
             behind_vital = *kind == Kind::Vital;
             keep
         });
-        self.skipped_beats += (before - self.control.len()) as u64;
+        let skipped = before - self.control.len();
         self.control.push_back((Frame::Text(text), Kind::Beat));
+        skipped as u64
     }
 
     fn take(&mut self) -> Option<Vec<Frame>> {
@@ -95,7 +93,7 @@ impl Outbox {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a control message. False if the lane is full: the message is dropped and counted.
+    /// Queues a control message. False if the lane is full: the message is dropped.
     pub fn control(&self, frame: Frame) -> bool {
         let queued = self.lanes().control(frame);
         self.work.notify_one();
@@ -109,10 +107,11 @@ impl Outbox {
         self.work.notify_one();
     }
 
-    /// Queues a heartbeat, in the place of one that still waits.
-    pub fn beat(&self, text: String) {
-        self.lanes().beat(text);
+    /// Queues a heartbeat, in the place of one that still waits; returns how many it replaced.
+    pub fn beat(&self, text: String) -> u64 {
+        let skipped = self.lanes().beat(text);
         self.work.notify_one();
+        skipped
     }
 
     /// Queues a piece of output. Only while [`Outbox::room`] says so.
@@ -140,10 +139,10 @@ impl Outbox {
         }
     }
 
-    /// Control messages dropped and heartbeats skipped so far.
-    pub fn losses(&self) -> (u64, u64) {
+    /// How many control messages and how many of output wait.
+    pub fn depth(&self) -> (usize, usize) {
         let lanes = self.lanes();
-        (lanes.dropped, lanes.skipped_beats)
+        (lanes.control.len(), lanes.bulk.as_ref().map_or(0, Vec::len))
     }
 }
 
@@ -171,9 +170,7 @@ mod tests {
         let mut lanes = Lanes::default();
         lanes.beat("1".to_owned());
         lanes.control(text("status"));
-        lanes.beat("2".to_owned());
-        lanes.beat("3".to_owned());
-        assert_eq!(lanes.skipped_beats, 2);
+        assert_eq!(lanes.beat("2".to_owned()) + lanes.beat("3".to_owned()), 2, "skipped");
         assert_eq!(lanes.take(), Some(vec![text("status"), text("3")]));
     }
 
@@ -197,7 +194,6 @@ mod tests {
         assert!(!lanes.control(Frame::Ping(2)));
         lanes.vital(text("status"));
         lanes.beat("beat".to_owned());
-        assert_eq!(lanes.dropped, 1);
         assert_eq!(lanes.take().unwrap()[CONTROL..], [text("status"), text("beat")]);
     }
 }

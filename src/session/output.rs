@@ -32,6 +32,7 @@ impl Session<'_> {
 
     fn output(&mut self, id: &JobId, command: &str, entries: Vec<Entry>, now: Instant) {
         let Some(last) = entries.last().map(|entry| entry.seq) else { return };
+        self.agent.metrics.lines_sent += entries.len() as u64;
         let texts = if self.batches { batched(id, command, entries) } else { single(id, command, entries) };
         let bytes = texts.iter().map(String::len).sum();
         let ping = self.proofs.ping(Some(Proof::Lines(id.clone(), last)), bytes, now);
@@ -50,7 +51,10 @@ impl Session<'_> {
         self.release_held(true);
         self.outbox.vital(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
         self.ping(Some(Proof::Status(id.clone())), 0, now);
-        self.agent.work.told(id, &status);
+        if self.agent.work.told(id, &status) {
+            self.agent.metrics.job_ended(result.outcome, result.dropped);
+            self.agent.status.ended(id, command, result);
+        }
         // A heartbeat behind the status completes the operation for existing dashboards.
         self.beat(now);
         (self.agent.snapshots.refresh)();

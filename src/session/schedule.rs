@@ -35,14 +35,12 @@ impl Schedule {
         self.start + self.interval * self.passed
     }
 
-    /// Whether a beat is due; if so, moves on to the first one that lies ahead.
-    pub fn take_due(&mut self, now: Instant) -> bool {
-        if now < self.next() {
-            return false;
-        }
+    /// If a beat is due, how late it is; moves on to the first one that lies ahead.
+    pub fn take_due(&mut self, now: Instant) -> Option<Duration> {
+        let late = now.checked_duration_since(self.next())?;
         let over = now.duration_since(self.start).as_nanos() / self.interval.as_nanos().max(1);
         self.passed = u32::try_from(over).unwrap_or(u32::MAX).saturating_add(1);
-        true
+        Some(late)
     }
 }
 
@@ -55,12 +53,13 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
         let mut schedule = Schedule::new(start, Duration::from_secs(30));
-        assert!(schedule.take_due(start), "the first one at once");
-        assert!(!schedule.take_due(at(29.9)));
-        assert!(schedule.take_due(at(37.0)), "late");
+        let seconds = |seconds: u64| Some(Duration::from_secs(seconds));
+        assert_eq!(schedule.take_due(start), seconds(0), "the first one at once");
+        assert_eq!(schedule.take_due(at(29.9)), None);
+        assert_eq!(schedule.take_due(at(37.0)), seconds(7), "late");
         assert_eq!(schedule.next(), at(60.0), "and the next one is not");
-        assert!(schedule.take_due(at(4000.0)), "after a night's sleep");
-        assert!(!schedule.take_due(at(4000.0)), "one beat, no burst");
+        assert_eq!(schedule.take_due(at(4000.0)), seconds(3940), "after a night's sleep");
+        assert_eq!(schedule.take_due(at(4000.0)), None, "one beat, no burst");
         assert_eq!(schedule.next(), at(4020.0));
     }
 }

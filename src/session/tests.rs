@@ -12,6 +12,7 @@ use crate::session::Ended;
 use rig::{Order, Rig, entries, result};
 
 mod acks;
+mod metrics;
 mod rig;
 
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -12,6 +12,7 @@ mod job;
 mod output;
 mod reconnect;
 mod rig;
+mod status;
 mod stop;
 mod tls;
 mod vitals;

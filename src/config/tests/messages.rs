@@ -46,6 +46,16 @@ fn bad_variables_are_told_with_their_name_and_the_fix() {
             "interval: \"99999999999999999999\" is not a whole number of seconds (environment variable NIXFLEET_INTERVAL); set it to a number of seconds such as 30",
         ),
         (
+            "NIXFLEET_METRICS__LISTEN",
+            "9464",
+            "metrics.listen: \"9464\" is not an address with a port (environment variable NIXFLEET_METRICS__LISTEN); set it to 127.0.0.1:9464",
+        ),
+        (
+            "NIXFLEET_METRICS__LISTEN",
+            "0.0.0.0:9464",
+            "metrics.listen: 0.0.0.0:9464 can be reached by other machines, and nobody is asked for a password (environment variable NIXFLEET_METRICS__LISTEN); set it to 127.0.0.1:9464, or set NIXFLEET_METRICS__ALLOW_REMOTE=1 on a network you trust",
+        ),
+        (
             "NIXFLEET_URL",
             "http://fleet.example.org",
             "url: http:// is for web pages (environment variable NIXFLEET_URL); write wss://fleet.example.org/ws",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -27,6 +27,7 @@ use crate::job::{Instance, JobId, journal::Entry};
 use crate::prewarm::Notice;
 use crate::protocol::{AgentMessage, Heartbeat, Status};
 use crate::session::{self, Ended};
+use crate::status::{ASKS, Ask, Asker, Report};
 use crate::work::Work;
 
 /// Process id of every command here.
@@ -141,6 +142,7 @@ pub(super) struct Rig {
     prewarm: watch::Sender<Option<Notice>>,
     _metrics: watch::Sender<Option<crate::vitals::stasysmo::Reading>>,
     news: mpsc::Sender<News>,
+    asks: Asker,
     orders: mpsc::UnboundedReceiver<Order>,
     notes: Notes,
     begun: Instant,
@@ -152,6 +154,7 @@ impl Rig {
         let (orders, orders_receiver) = mpsc::unbounded_channel();
         let notes = Notes { orders, followed: Arc::default(), jobs: Arc::default(), live: Arc::default() };
         let (news, news_receiver) = mpsc::channel(64);
+        let (asks, asks_receiver) = mpsc::channel(ASKS);
         let (facts, facts_receiver) = watch::channel(Arc::new(Facts::default()));
         let (metrics, metrics_receiver) = watch::channel(None);
         let (prewarm, prewarm_receiver) = watch::channel(None);
@@ -165,8 +168,15 @@ impl Rig {
         let environment = [("NIXFLEET_HOSTNAME", "test-host"), ("NIXFLEET_STATE_DIR", "/nowhere")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let host = Host::load(&Source { file: None, environment }).unwrap();
-        let agent =
-            Agent::new(host, interval, Work::default(), Box::new(notes.clone()), news_receiver, snapshots);
+        let agent = Agent::new(
+            host,
+            interval,
+            Work::default(),
+            Box::new(notes.clone()),
+            news_receiver,
+            snapshots,
+            asks_receiver,
+        );
         let mut rig = Self {
             socket: None,
             session: None,
@@ -176,6 +186,7 @@ impl Rig {
             _metrics: metrics,
             prewarm,
             news,
+            asks,
             orders: orders_receiver,
             notes,
             begun: Instant::now(),
@@ -383,6 +394,13 @@ impl Rig {
 
     pub(super) fn shut_down(&self) {
         self.shutdown.send_replace(true);
+    }
+
+    /// What the agent says of itself.
+    pub(super) async fn report(&self) -> Report {
+        let (sender, answer) = oneshot::channel();
+        self.asks.send(Ask(sender)).await.unwrap();
+        answer.await.unwrap()
     }
 
     pub(super) fn elapsed(&self) -> Duration {

@@ -1,0 +1,106 @@
+//! `nixfleet-agent status`, and what the agent needs to answer it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Failure, usage};
+use crate::config::{Connection, Host, Source};
+use crate::device::Meters;
+use crate::prewarm::Hook;
+use crate::status::http::Endpoint;
+use crate::status::{self, Asker, Collector, Report, client, page, serve};
+
+/// Asks the agent of this host and shows its answer.
+pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {
+    let host = Host::load(source).map_err(|err| usage(&err))?;
+    let document = client::ask(&client::places(&host)).map_err(Failure::Start)?;
+    let report: Report = serde_json::from_slice(&document)
+        .map_err(|err| Failure::Start(format!("the agent's answer makes no sense: {err}")))?;
+    let text = if json {
+        // As the agent said it: what this version does not know is passed on.
+        String::from_utf8_lossy(&document).into_owned() + "\n"
+    } else {
+        page::page(&report, Timestamp::now())
+    };
+    // Somebody who closes a pipe has seen enough.
+    drop(io::stdout().write_all(text.as_bytes()));
+    Ok(())
+}
+
+/// What only the start of the agent knows.
+pub(super) struct About {
+    dashboard: String,
+    socket: (PathBuf, u32),
+    listen: Option<std::net::SocketAddr>,
+    meters: Arc<Meters>,
+    hook: Option<Hook>,
+}
+
+impl About {
+    pub(super) fn new(
+        connection: &Connection,
+        host: &Host,
+        meters: &Arc<Meters>,
+        hook: Option<Hook>,
+    ) -> Self {
+        // A query may be a secret, as a password in front of the host would be.
+        let dashboard = connection.url[..url::Position::AfterPath].to_owned();
+        Self {
+            dashboard,
+            socket: client::listens_at(host),
+            listen: host.metrics.listen,
+            meters: Arc::clone(meters),
+            hook,
+        }
+    }
+
+    /// Answers whoever asks, from now on. Without a socket or without a port the agent goes on: it is
+    /// there for the dashboard.
+    pub(super) async fn answer(self, asker: Asker) {
+        let Self { dashboard, socket: (path, mode), listen, meters, hook } = self;
+        let endpoint = match listen {
+            None => None,
+            Some(address) => match Endpoint::bind(address).await {
+                Ok(endpoint) => Some(endpoint),
+                Err(err) => {
+                    tracing::warn!("No metrics at {address}: {err}. Change NIXFLEET_METRICS__LISTEN.");
+                    None
+                }
+            },
+        };
+        let metrics_at = endpoint.as_ref().map(|endpoint| endpoint.address().to_string());
+        let add = move |report: &mut Report| {
+            report.dashboard.clone_from(&dashboard);
+            report.metrics_at.clone_from(&metrics_at);
+            report.collectors = collectors(&meters);
+            report.gpu_timeouts = meters.gpus().timeouts();
+            report.prewarm_dropped = hook.as_ref().map_or(0, Hook::dropped);
+        };
+        let source = Arc::new(serve::Source::new(asker, add));
+        if let Err(err) = serve::spawn(&path, mode, Arc::clone(&source)) {
+            tracing::warn!("No answer to `status` at {}: {err}.", path.display());
+        }
+        if let Some(endpoint) = endpoint {
+            tracing::info!("Metrics are at http://{}/metrics.", endpoint.address());
+            endpoint.spawn(source);
+        }
+    }
+}
+
+fn collectors(meters: &Meters) -> std::collections::BTreeMap<String, status::Collector> {
+    let stats = meters.vitals().collectors().stats();
+    let named = stats.into_iter().map(|stats| {
+        let collector = Collector {
+            runs: stats.runs,
+            errors: stats.errors,
+            timeouts: stats.timeouts,
+            last_s: stats.last.as_secs_f64(),
+            total_s: stats.total.as_secs_f64(),
+        };
+        (stats.name.to_owned(), collector)
+    });
+    named.collect()
+}

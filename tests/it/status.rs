@@ -1,0 +1,202 @@
+//! What the agent says of itself on its host.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::rig::{AgentProcess, Fleet, HOST, eventually};
+
+/// Asks with the agent's own settings.
+fn status(fleet: &Fleet, arguments: &[&str]) -> Output {
+    let mut command = fleet.agent_command();
+    command.arg("status").args(arguments);
+    // Not an agent that may be installed on this machine.
+    command.env("NIXFLEET_PATHS__STATUS", socket(fleet)).output().unwrap()
+}
+
+fn socket(fleet: &Fleet) -> std::path::PathBuf {
+    fleet.path("state/agent/status.sock")
+}
+
+fn page(fleet: &Fleet) -> String {
+    let output = status(fleet, &[]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(fleet: &Fleet) -> Value {
+    let output = status(fleet, &["--json"]);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn status_names_the_command_that_runs_and_its_process() {
+    let fleet = Fleet::start().await.script("long", "echo one; sleep 60").script("short", "exit 3");
+    let _agent = fleet.agent().await;
+    assert!(page(&fleet).contains("\n  running     nothing\n"), "{}", page(&fleet));
+    fleet.run("short").await;
+    fleet.send("long");
+    let pid = fleet.running("long").await;
+    let text = page(&fleet);
+    assert!(text.starts_with(&format!("{HOST}: connected to {}, for ", fleet.url())), "{text}");
+    assert!(text.contains(&format!("\n  running     long, process {pid}, for ")), "{text}");
+    assert!(text.contains("\n  ended       short: failed (3), "), "{text}");
+    assert!(text.contains("\n  looks       "), "{text}");
+}
+
+#[tokio::test]
+async fn status_as_json_has_it_all_in_figures() {
+    let fleet = Fleet::start().await.script("lines", "seq 50");
+    let agent = fleet.agent().await;
+    fleet.run("lines").await;
+    let report = json(&fleet);
+    assert_eq!(report["hostname"], HOST);
+    assert_eq!(report["pid"], agent.pid().as_raw_nonzero().get());
+    assert_eq!(report["connection"]["state"], "connected");
+    assert_eq!(report["metrics"]["lines_sent"], 50);
+    assert_eq!(report["metrics"]["jobs_ended"]["ok"], 1);
+    assert_eq!(report["results"][0]["command"], "lines");
+    assert!(report["metrics"]["beats"].as_u64().unwrap() >= 1);
+    assert!(report["own"]["rss"].as_u64().unwrap() > 1 << 20, "{}", report["own"]);
+    assert!(report["own"]["open_files"].as_u64().unwrap() > 3, "{}", report["own"]);
+    assert!(report["collectors"]["cpu"]["runs"].as_u64().unwrap() >= 1, "{}", report["collectors"]);
+    let mode = std::fs::metadata(socket(&fleet)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the agent's user and root");
+    let text = report.to_string();
+    assert!(!text.contains(crate::rig::TOKEN), "{text}");
+}
+
+#[tokio::test]
+async fn in_a_runtime_folder_everybody_on_the_host_may_ask() {
+    let fleet = Fleet::start().await;
+    let mut command = fleet.agent_command();
+    command.env("RUNTIME_DIRECTORY", fleet.path("run"));
+    let _agent = AgentProcess::spawn(command, fleet.path("state"));
+    let socket = fleet.path("run/status.sock");
+    let mode = eventually("a socket", || Some(std::fs::metadata(&socket).ok()?.permissions().mode())).await;
+    assert_eq!(mode & 0o777, 0o666);
+    let asked =
+        fleet.agent_command().env("RUNTIME_DIRECTORY", fleet.path("run")).arg("status").output().unwrap();
+    assert!(asked.status.success(), "{asked:?}");
+}
+
+#[tokio::test]
+async fn without_an_agent_status_says_where_it_looked_and_what_to_do() {
+    let fleet = Fleet::start().await;
+    let output = status(&fleet, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let wanted = format!(
+        "nixfleet: no agent answers at {}: is it running? systemctl status nixfleet-agent\n",
+        socket(&fleet).display()
+    );
+    assert!(String::from_utf8(output.stderr).unwrap().ends_with(wanted.trim_start_matches("nixfleet: ")));
+    assert!(output.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_dashboard_status_says_why_and_when_it_tries_again() {
+    let fleet = Fleet::start().await;
+    let mut command = fleet.agent_command();
+    command.env("NIXFLEET_URL", "ws://127.0.0.1:1/ws");
+    let _agent = AgentProcess::spawn(command, fleet.path("state"));
+    let report = eventually("a failed attempt", || {
+        let output = status(&fleet, &["--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).ok()?;
+        (report["connection"]["state"] == "waiting").then_some(report)
+    })
+    .await;
+    let why = report["connection"]["last_error"].as_str().unwrap();
+    assert!(why.starts_with("cannot reach 127.0.0.1:1"), "{why}");
+    assert!(report["connection"]["retry_at"].is_string());
+    assert!(report["metrics"]["reconnects"]["unreachable"].as_u64().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_counted_by_its_cause() {
+    let fleet = Fleet::start().await;
+    let _agent = fleet.agent().await;
+    fleet.dashboard.close(HOST, 1001, "").unwrap();
+    fleet.wait("a second connection", |fleet| (fleet.dashboard.connections(HOST) >= 2).then_some(())).await;
+    assert_eq!(json(&fleet)["metrics"]["reconnects"]["closed"], 1);
+}
+
+fn get(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn prometheus_reads_a_page_over_plain_tcp() {
+    let fleet = Fleet::start().await.configure("[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let _agent = fleet.agent().await;
+    let address = json(&fleet)["metrics_at"].as_str().unwrap().to_owned();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    let answer = get(&address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    assert!(body.contains("\nnixfleet_agent_connected 1\n"), "{body}");
+    assert!(body.contains("\nnixfleet_agent_heartbeat_lateness_seconds_bucket{le=\"+Inf\"} "), "{body}");
+    for (request, wanted) in [
+        ("GET /other HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 404 "),
+        ("DELETE /metrics HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 405 "),
+        ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
+        // Exactly as much as is read, so that nothing unread cuts the answer short.
+        ("x".repeat(8 * 1024), "HTTP/1.1 431 "),
+    ] {
+        let answer = get(&address, &request);
+        assert!(answer.starts_with(wanted), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn clients_that_connect_and_do_nothing_delay_no_beat() {
+    let fleet = Fleet::start().await.configure("[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let _agent = fleet.agent().await;
+    let address = json(&fleet)["metrics_at"].as_str().unwrap().to_owned();
+    let silent: Vec<UnixStream> = (0..40).map(|_| UnixStream::connect(socket(&fleet)).unwrap()).collect();
+    let waiting: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let before = fleet.beats().len();
+    fleet.wait("four more beats", |fleet| (fleet.beats().len() >= before + 4).then_some(())).await;
+    let beats: Vec<i64> = fleet.beats()[before..].iter().map(|(at, _)| *at).collect();
+    assert!(beats.windows(2).all(|pair| pair[1] - pair[0] < 1900), "{beats:?}");
+    drop((silent, waiting));
+    assert_eq!(json(&fleet)["metrics"]["beats_late"], 0);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_costs_the_page_and_not_the_agent() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("[metrics]\nlisten = \"{}\"\n", taken.local_addr().unwrap());
+    let fleet = Fleet::start().await.configure(&listen);
+    let _agent = fleet.agent().await;
+    assert_eq!(json(&fleet)["metrics_at"], Value::Null);
+}
+
+#[test]
+fn metrics_for_the_whole_network_are_refused_unless_somebody_means_it() {
+    let check = |allowed: &str| {
+        let mut command: Command = crate::rig::program();
+        command.args(["check-config"]).envs([
+            ("NIXFLEET_URL", "wss://fleet.example.org/ws"),
+            ("NIXFLEET_TOKEN", "token"),
+            ("NIXFLEET_STATE_DIR", "/tmp/x"),
+            ("NIXFLEET_HOSTNAME", "web-1"),
+            ("NIXFLEET_METRICS__LISTEN", "0.0.0.0:9464"),
+            ("NIXFLEET_METRICS__ALLOW_REMOTE", allowed),
+        ]);
+        command.output().unwrap().status.code()
+    };
+    assert_eq!((check("false"), check("true")), (Some(64), Some(0)));
+}
