@@ -4,6 +4,7 @@
   rustPlatform,
   clippy,
   gitMinimal,
+  procps,
   rustfmt,
 }:
 
@@ -106,7 +107,10 @@ in
     pname = "nixfleet-agent-tests";
     # Optimizing takes longer than the tests do.
     checkType = "debug";
-    nativeCheckInputs = [ gitMinimal ];
+    nativeCheckInputs = [
+      gitMinimal
+      procps
+    ];
     preCheck = ''
       export HOME="$TMPDIR"
     '';

@@ -109,6 +109,8 @@ impl Agent {
                 "command_id".into(),
                 "resume".into(),
                 CAPABILITY_OUTPUT_BATCH.into(),
+                "prewarm".into(),
+                "vitals".into(),
             ],
             boot_id: facts.boot_id.clone(),
             running_job: self.work.current_record().map(|record| RunningJob {
@@ -195,8 +197,11 @@ impl Agent {
             let delay = match attempt {
                 None => return Exit::Shutdown,
                 Some(Err(err)) => self.after_failure(&err),
-                Some(Ok(socket)) => {
+                Some(Ok((socket, breaker))) => {
                     let summary = session::run(socket, &mut self, &mut shutdown).await;
+                    if matches!(summary.ended, Ended::Silent | Ended::Stalled | Ended::Unacknowledged) {
+                        breaker.break_off();
+                    }
                     match summary.ended {
                         Ended::Shutdown => return Exit::Shutdown,
                         // Somebody who ends the agent meanwhile wants no new one.

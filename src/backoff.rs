@@ -96,6 +96,8 @@ impl Reconnect {
             self.backoff.reset();
         }
         if self.evicted().is_none() {
+            // Once for each registration: a dashboard that only just starts gets the usual delays.
+            let window = if lasted.is_some() { window } else { Duration::ZERO };
             return self.backoff.next(Cause::Broken, draw).max(window.mul_f64(draw));
         }
         self.backoff.exhaust();
@@ -164,6 +166,8 @@ mod tests {
         reconnect.after_session(false, LONG, window, 1.0);
         let next = reconnect.after_failure(Cause::Broken, 1.0);
         assert_eq!(next, Duration::from_secs(2), "spread once, the usual delays from then on");
+        let next = reconnect.after_session(false, None, window, 1.0);
+        assert_eq!(next, Duration::from_secs(4), "connected, and not registered");
     }
 
     #[test]

@@ -281,7 +281,8 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         metrics: metrics.watch(),
         vitals: {
             let (meters, device_id) = (Arc::clone(&meters), host.hostname.clone());
-            Box::new(move |now| Some(Box::new(meters.read(&device_id, now))))
+            let enabled = host.vitals.enabled;
+            Box::new(move |now| enabled.then(|| Box::new(meters.read(&device_id, now))))
         },
         prewarm: prewarm.watch(),
         refresh: Box::new(move || {

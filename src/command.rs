@@ -155,13 +155,13 @@ pub enum PlanError {
     #[error("unknown command `{0}`")]
     Unknown(String),
     /// Needs a repository.
-    #[error("no repository is configured; set NIXFLEET_REPO_URL or NIXFLEET_REPO_DIR")]
+    #[error("no repository is configured; set repo.url or repo.dir")]
     NoRepo,
     /// Something else lives in the repository's place.
-    #[error("{} holds files but is not a git checkout; move them away or choose another NIXFLEET_REPO_DIR", .0.display())]
+    #[error("{} holds files but is not a git checkout; move them away or choose another repo.dir", .0.display())]
     Foreign(PathBuf),
     /// Needs a checkout that is not there.
-    #[error("the repository {} is gone; run `pull` first, or check NIXFLEET_REPO_DIR", .0.display())]
+    #[error("the repository {} is gone; run `pull` first, or check repo.dir", .0.display())]
     NoCheckout(PathBuf),
 }
 

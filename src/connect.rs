@@ -1,6 +1,7 @@
 //! One attempt to reach the dashboard.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,11 +108,11 @@ pub fn limits() -> WebSocketConfig {
 ///
 /// # Errors
 /// [`ConnectError`].
-pub async fn connect(connection: &Connection) -> Result<Socket, ConnectError> {
+pub async fn connect(connection: &Connection) -> Result<(Socket, Breaker), ConnectError> {
     timeout(CONNECT_DEADLINE, attempt(connection)).await.unwrap_or(Err(ConnectError::Slow))
 }
 
-async fn attempt(connection: &Connection) -> Result<Socket, ConnectError> {
+async fn attempt(connection: &Connection) -> Result<(Socket, Breaker), ConnectError> {
     let source = connection.clone();
     // Files and the certificate store: not on the runtime's only thread.
     let prepared = tokio::task::spawn_blocking(move || prepare(&source)).await;
@@ -132,16 +133,30 @@ async fn attempt(connection: &Connection) -> Result<Socket, ConnectError> {
     tcp.set_nodelay(true).map_err(unreachable)?;
     #[cfg(target_os = "linux")]
     give_up_with_the_session(&tcp);
+    let breaker = Breaker(tcp.as_fd().try_clone_to_owned().map_err(unreachable)?);
     match client_async_tls_with_config(request, tcp, Some(limits()), Some(connector)).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, _)) => Ok((socket, breaker)),
         Err(WsError::Http(response)) => Err(refusal(response.status(), response.headers())),
         Err(err) => Err(ConnectError::Handshake(Box::new(err))),
     }
 }
 
+/// A second hold of a connection, to break it off for good.
+#[derive(Debug)]
+pub struct Breaker(OwnedFd);
+
+impl Breaker {
+    /// Throws away what the kernel still has to send. Without it the kernel would go on to deliver it for
+    /// as long as it tries, and heartbeats of a dead connection would arrive when the network is back
+    /// (T02 scenario 6: none is replayed).
+    pub fn break_off(self) {
+        // An error says that it is gone already.
+        rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).ok();
+    }
+}
+
 /// Time after which the kernel gives up what nobody confirms. Shorter than the silence that ends a
-/// session: after that the kernel would go on for a quarter of an hour, and when the network is back,
-/// heartbeats of the dead connection would arrive (T02 scenario 6: none is replayed).
+/// session, so that both come to the same end.
 #[cfg(target_os = "linux")]
 const UNCONFIRMED: Duration = Duration::from_secs(40);
 

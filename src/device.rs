@@ -42,7 +42,11 @@ pub struct Meters {
 impl Meters {
     /// Starts the meters of `host`, at a pace that follows the time between heartbeats.
     pub fn start(host: &Host, interval: Duration) -> Self {
-        let sources = gpu::Sources::new(host.paths.sys.clone(), host.paths.nvml.clone());
+        let sources = if host.vitals.enabled {
+            gpu::Sources::new(host.paths.sys.clone(), host.paths.nvml.clone())
+        } else {
+            gpu::Sources::none()
+        };
         Self {
             vitals: vitals::spawn(host, interval),
             gpus: gpu::spawn(&sources, interval),

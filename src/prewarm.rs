@@ -22,8 +22,13 @@ mod watcher;
 /// Time from one start to the next (seed 001: "max one pre-warm signal per minute").
 pub const START_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Readings kept. At four a second, the fastest pace of the collectors, a window of a minute.
-const READINGS: usize = 256;
+/// Readings kept of each figure: those of the longest window, ten minutes, at the fastest pace of the
+/// GPUs' reader, two a second.
+const READINGS: usize = 1200;
+
+/// A pause between readings after which nothing is known of the time before: twice the slowest pace of
+/// the GPUs' reader, 5 s, with 3 s for a slow driver, rounded up.
+const GAP: Duration = Duration::from_secs(20);
 
 /// When a GPU is under stress, and when it no longer is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,13 +96,49 @@ pub struct Signal {
     pub reason: String,
 }
 
+/// The readings of one figure within the window.
+#[derive(Debug, Default)]
+struct Series {
+    readings: VecDeque<(Instant, f64)>,
+    /// Since when it has been known without a gap.
+    since: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Series {
+    fn add(&mut self, value: Option<f64>, now: Instant, window: Duration) {
+        let begin = now.checked_sub(window);
+        self.readings.retain(|(at, _)| begin.is_none_or(|begin| *at >= begin));
+        let gap = self.last.is_none_or(|last| now.duration_since(last) > GAP);
+        self.last = Some(now);
+        if value.is_none() || gap {
+            self.since = None;
+        }
+        if let Some(value) = value {
+            self.since.get_or_insert(now);
+            if self.readings.len() >= READINGS {
+                self.readings.pop_front();
+            }
+            self.readings.push_back((now, value));
+        }
+    }
+
+    fn mean(&self) -> Option<f64> {
+        let sum: f64 = self.readings.iter().map(|(_, value)| value).sum();
+        (!self.readings.is_empty()).then(|| sum / self.readings.len() as f64)
+    }
+
+    fn spans(&self, window: Duration, now: Instant) -> bool {
+        self.since.is_some_and(|since| now >= since + window)
+    }
+}
+
 /// Decides about signals from one reading after the other. Knows no clock but what it is told.
 #[derive(Debug)]
 pub struct Prewarm {
     limits: Limits,
-    readings: VecDeque<(Instant, Load)>,
-    /// Since when there has been no gap of a window.
-    since: Option<Instant>,
+    usage: Series,
+    temperature: Series,
     stressed: bool,
     started: Option<Instant>,
 }
@@ -105,27 +146,32 @@ pub struct Prewarm {
 impl Prewarm {
     /// Nothing has been read yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, readings: VecDeque::new(), since: None, stressed: false, started: None }
+        Self {
+            limits,
+            usage: Series::default(),
+            temperature: Series::default(),
+            stressed: false,
+            started: None,
+        }
     }
 
-    /// Takes a reading; returns what changes with it. Readings should come at least once a window.
+    /// Takes a reading; returns what changes with it.
     pub fn observe(&mut self, load: Load, now: Instant) -> Option<Signal> {
-        let begin = now.checked_sub(self.limits.window);
-        self.readings.retain(|(at, _)| begin.is_none_or(|begin| *at >= begin));
-        if self.readings.is_empty() {
-            self.since = None;
-        }
-        if self.readings.len() >= READINGS {
-            self.readings.pop_front();
-        }
-        self.readings.push_back((now, load));
-        let since = *self.since.get_or_insert(now);
-        let mean = self.mean();
+        let window = self.limits.window;
+        self.usage.add(load.usage, now, window);
+        self.temperature.add(load.temperature, now, window);
+        let mean = Load { usage: self.usage.mean(), temperature: self.temperature.mean() };
         let reason = if self.stressed {
             self.calm(mean)?
         } else {
             let rested = self.started.is_none_or(|at| now >= at + START_INTERVAL);
-            self.stress(mean).filter(|_| rested && now >= since + self.limits.window)?
+            // A mean that is known for less than the window says nothing of stress.
+            let known = |series: &Series, mean: Option<f64>| mean.filter(|_| series.spans(window, now));
+            let proven = Load {
+                usage: known(&self.usage, mean.usage),
+                temperature: known(&self.temperature, mean.temperature),
+            };
+            self.stress(proven).filter(|_| rested)?
         };
         self.stressed = !self.stressed;
         let phase = if self.stressed { Phase::Start } else { Phase::End };
@@ -133,15 +179,6 @@ impl Prewarm {
             self.started = Some(now);
         }
         Some(Signal { phase, load: mean, reason })
-    }
-
-    /// Means of what could be read.
-    fn mean(&self) -> Load {
-        let mean = |value: fn(&Load) -> Option<f64>| {
-            let known: Vec<f64> = self.readings.iter().filter_map(|(_, load)| value(load)).collect();
-            (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
-        };
-        Load { usage: mean(|load| load.usage), temperature: mean(|load| load.temperature) }
     }
 
     fn stress(&self, mean: Load) -> Option<String> {
@@ -250,6 +287,26 @@ mod tests {
         let off = more + Duration::from_secs(1);
         let changes = play(&mut prewarm, off, times(Load::default(), 30));
         assert_eq!(changes, [(15, Phase::End)]);
+    }
+
+    #[test]
+    fn a_gpu_that_wakes_for_one_reading_is_not_stressed() {
+        let mut prewarm = Prewarm::new(Limits::default());
+        let asleep = Load { usage: None, temperature: Some(40.0) };
+        let loads = times(asleep, 30).chain(times(usage(1.0), 3)).chain(times(asleep, 30));
+        assert_eq!(play(&mut prewarm, Instant::now(), loads), []);
+    }
+
+    #[test]
+    fn a_short_window_works_at_the_slowest_pace() {
+        let limits = Limits { window: Duration::from_secs(5), ..Limits::default() };
+        let mut prewarm = Prewarm::new(limits);
+        let start = Instant::now();
+        let signal = |n: u64, prewarm: &mut Prewarm| {
+            prewarm.observe(usage(1.0), start + Duration::from_millis(5100) * u32::try_from(n).unwrap())
+        };
+        assert_eq!(signal(0, &mut prewarm), None);
+        assert_eq!(signal(1, &mut prewarm).unwrap().phase, Phase::Start);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the dashboard has said about itself: how it is, how often it wants beats, and how to come
-//! back. All of it ends with the connection; a dashboard that still means it says so again.
+//! back. All of it ends with the next registration on a new
+//! connection: a dashboard that still means it says so again.
 
 use std::time::Duration;
 
@@ -38,9 +39,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// A registration was accepted.
+    /// A registration was accepted, the first or a later one: its wishes take the place of those before.
     pub fn registered(&mut self, registered: &Registered) {
-        *self = Self::default();
+        self.interval = None;
         if let Some(seconds) = registered.heartbeat_interval {
             if INTERVAL.contains(&seconds) {
                 self.interval = Some(Duration::from_secs(seconds));

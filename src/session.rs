@@ -142,6 +142,8 @@ struct Session<'a> {
     acks: Acks,
     /// When a frame was last received.
     heard: Instant,
+    /// When the last beat was made.
+    beaten: Instant,
     next_ping: Instant,
     /// Requests to be rejected as soon as the running command's process is known, and until when.
     held: Vec<CommandRequest>,
@@ -195,6 +197,7 @@ impl<'a> Session<'a> {
             proofs: Proofs::default(),
             acks: Acks::default(),
             heard: now,
+            beaten: now,
             next_ping: now + PING_INTERVAL,
             held: Vec::new(),
             held_until: None,
@@ -287,7 +290,6 @@ impl<'a> Session<'a> {
         if self.acks.gives_up_at().is_some_and(|at| now >= at) {
             return Some(self.ended_as(Ended::Unacknowledged));
         }
-        self.keep_pace(now);
         match &mut self.phase {
             Phase::Registering { until } if now >= *until => return Some(Ended::NotRegistered),
             Phase::Leaving { until, .. } if now >= *until => return Some(self.ended_as(Ended::Shutdown)),
@@ -299,6 +301,7 @@ impl<'a> Session<'a> {
             }
             Phase::Registering { .. } | Phase::Leaving { .. } => {}
         }
+        self.keep_pace(now);
         if now >= self.next_ping {
             self.ping(None, 0, now);
         }
@@ -402,6 +405,7 @@ impl<'a> Session<'a> {
 
     fn beat(&mut self, now: Instant) {
         let (seq, text) = self.agent.beat(SystemTime::now());
+        self.beaten = now;
         self.acks.sent(seq, now);
         self.agent.metrics.beats_skipped += self.outbox.beat(text);
     }
@@ -418,7 +422,8 @@ impl<'a> Session<'a> {
             && schedule.interval() != wanted
         {
             tracing::info!(interval = wanted.as_secs(), "Heartbeats have another interval now.");
-            *schedule = Schedule::after_a_beat(now, wanted);
+            // From the last beat on: a change must not make a pause longer than either interval.
+            *schedule = Schedule::after_a_beat(self.beaten, wanted);
         }
     }
 

@@ -63,7 +63,8 @@
           host.block()
           wait_for("the host to be offline", view, lambda seen: not is_online(seen))
           before = written()
-          # Nobody tells it that the cable is out: the agent notices after 45 s of silence. Only then is
+          # Nobody tells it that the cable is out: the agent notices when three beats in a row have not been
+          # acknowledged, at the latest after 45 s of silence. Only then is
           # the connection lost; until then it could still resume.
           wait_for(
               "the agent to notice",

@@ -299,7 +299,7 @@ fn what_needs_a_repository_says_what_is_missing() {
     for name in needing {
         let none = plan(&host(&[]), name, &GIT).unwrap_err();
         assert_eq!(none, PlanError::NoRepo, "{name}");
-        assert!(none.to_string().contains("NIXFLEET_REPO_URL"), "{none}");
+        assert!(none.to_string().contains("repo.url"), "{none}");
 
         let gone = plan(&host(&[PLAIN]), name, &survey(RepoState::Missing)).unwrap_err();
         assert_eq!(gone, PlanError::NoCheckout("/repo".into()), "{name}");

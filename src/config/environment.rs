@@ -158,7 +158,7 @@ pub(super) fn warnings(source: &Source) -> Vec<String> {
 /// One line for each setting of jobs that a variable makes, if they do not share the environment.
 /// Where the state is and how jobs are started both sides are told by their units.
 pub(super) fn unseen_by_units(source: &Source) -> Vec<String> {
-    const JOBS: &[&str] = &["repo", "rebuild", "jobs", "paths", "commands", "hostname", "user"];
+    const JOBS: &[&str] = &["repo", "rebuild", "jobs", "commands", "hostname", "user"];
     let concerns =
         |path: &Path| JOBS.contains(&path[0].as_str()) && path.last().is_none_or(|key| key != "launcher");
     let names = read(source).names;

@@ -18,6 +18,9 @@ use crate::protocol::DeviceVitals;
 /// The shortest time between two beats. The meters look four times a second at most.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The longest: whoever wants none has no need of the service.
+const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
 /// Between two looks at the GPUs, for signals do not wait for the next beat.
 const GPU_LOOK: Duration = Duration::from_secs(1);
 
@@ -26,7 +29,7 @@ const GPU_LOOK: Duration = Duration::from_secs(1);
 pub struct HeartbeatConfig {
     /// Name of the device, for [`DeviceVitals::device_id`].
     pub device_id: String,
-    /// Time between heartbeats, 250 ms at least.
+    /// Time between heartbeats, 250 ms to a day.
     pub interval: Duration,
     /// When a GPU counts as stressed.
     pub prewarm: Limits,
@@ -82,7 +85,7 @@ impl HeartbeatService {
         let hook = self.on_prewarm.map(Hook::callback).transpose()?;
         let (publish, newest) = watch::channel(None);
         let (stop, stopped) = mpsc::channel();
-        let interval = self.config.interval.max(MIN_INTERVAL);
+        let interval = self.config.interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
         let beater = Beater {
             meters: Meters::start(&Host::standard(), interval),
             device_id: self.config.device_id,

@@ -14,7 +14,7 @@ use super::follower::{self, Followed, Follower, Live};
 use super::launcher::{LaunchError, Launcher, Urgency};
 use super::record::{Record, Records};
 use super::spec::{JobResult, Outcome};
-use super::{Instance, JobId, JobsDir};
+use super::{Instance, JobDir, JobId, JobsDir, journal};
 use crate::error;
 
 /// News that may wait for the agent: one for each order, and there are few orders.
@@ -98,9 +98,10 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 impl Desk for HostDesk {
     fn launch(&self, record: Record) {
         let (launcher, records) = (Arc::clone(&self.launcher), Arc::clone(&self.records));
+        let jobs = self.jobs.clone();
         let (id, news) = (record.id.clone(), self.news.clone());
         let order = move || {
-            let item = match launch(&*launcher, &records.records, &record) {
+            let item = match launch(&*launcher, &records.records, &jobs.job(&record.id), &record) {
                 Ok(()) => News::Launched(record.id),
                 Err(message) => News::NotLaunched(record.id, message),
             };
@@ -161,11 +162,14 @@ fn ended(result: JobResult) -> Follower {
 }
 
 /// The record is on disk before anything runs: an agent that dies in between finds it again.
-fn launch(launcher: &dyn Launcher, records: &Records, record: &Record) -> Result<(), String> {
+fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Record) -> Result<(), String> {
     records.save(record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
     let job = record.instance();
     // The record stays after a failure, until a dashboard has read the status that tells of it.
-    launcher.start(&job).map_err(|err| error::chain(&err))
+    let Err(err) = launcher.start(&job) else { return Ok(()) };
+    // Whoever started it may have lost sight of it: a job that exists is followed, whatever was said.
+    let exists = dir.result().exists() || matches!(journal::supervisor_lives(dir), Ok(true));
+    if exists { Ok(()) } else { Err(error::chain(&err)) }
 }
 
 impl Drop for HostDesk {

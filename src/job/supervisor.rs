@@ -209,6 +209,10 @@ impl<R: FnOnce()> Job<'_, R> {
                 self.log.progress(&tests.after(index));
             }
             if end.code == Ok(0) && end.stopped.is_none() {
+                if self.stop.is_over() && index + 1 < plan.steps.len() {
+                    let end = End { code: Ok(0), stopped: Some(Reason::Shutdown), why: String::new() };
+                    return Done { step: index, ..end.into_done(command, step, self.host.jobs.stop_grace) };
+                }
                 continue;
             }
             let ended = end.stopped.is_some() || !step.test;

@@ -14,6 +14,7 @@ use crate::protocol::{
     AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, HeartbeatAck,
     KillCommand, KillSignal, Registered, Status, StatusKind,
 };
+use crate::server::Server;
 
 /// The part of a broken message that goes to the log, in characters.
 const PREVIEW: usize = 120;
@@ -70,6 +71,9 @@ impl Session<'_> {
     }
 
     fn registered(&mut self, registered: &Registered, now: Instant) {
+        if let Phase::Registering { .. } = self.phase {
+            self.agent.server = Server::default();
+        }
         self.agent.server.registered(registered);
         self.acks.expect(registered.ack);
         self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
@@ -82,9 +86,9 @@ impl Session<'_> {
             self.beat(now);
             return self.tell_prewarm();
         }
-        self.keep_pace(now);
         // At once, for a first and for a later registration alike.
         self.beat(now);
+        self.keep_pace(now);
     }
 
     fn acknowledged(&mut self, ack: &HeartbeatAck, now: Instant) {

@@ -190,11 +190,11 @@ mod tests {
         let asker = source.asker.clone();
         let big = Source::new(asker, |report| report.version = "x".repeat(8 << 20));
         spawn(&path, 0o600, Arc::new(big)).unwrap();
+        let begun = std::time::Instant::now();
         let mut held = Vec::new();
         for _ in 0..CONNECTIONS {
             held.push(UnixStream::connect(&path).await.unwrap());
         }
-        let begun = std::time::Instant::now();
         let report = timeout(Duration::from_secs(30), ask(&path)).await.unwrap();
         assert_eq!(report.version.len(), 8 << 20);
         // It had to wait for one of the four to be given up.

@@ -202,6 +202,11 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Nowhere: no GPU is found, and no library opened.
+    pub fn none() -> Self {
+        Self { sys: PathBuf::new(), nvml: Vec::new(), wsl: PathBuf::new() }
+    }
+
     /// The usual places below `sys`; `nvml` is asked instead of them if given.
     pub fn new(sys: PathBuf, nvml: Option<PathBuf>) -> Self {
         let wsl = PathBuf::from("/usr/lib/wsl/lib/libnvidia-ml.so.1");

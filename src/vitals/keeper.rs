@@ -154,6 +154,7 @@ impl Keeper {
     pub(super) fn run(mut self, events: &Receiver<Event>, stop: &AtomicBool) {
         loop {
             self.hand_out(Instant::now());
+            self.lanes.iter_mut().for_each(|lane| lane.retry(Instant::now()));
             let sleep = self.next_wake().saturating_duration_since(Instant::now());
             let mut event = match events.recv_timeout(sleep.min(MAX_SLEEP)) {
                 Ok(event) => Some(event),

@@ -93,6 +93,11 @@ impl<T: Send + 'static, E: Send + 'static> Lane<T, E> {
         Some(running.task)
     }
 
+    /// Begins what waits, if nothing is in its way: for a thread that could not be had before.
+    pub(super) fn retry(&mut self, now: Instant) {
+        self.start(now);
+    }
+
     fn start(&mut self, now: Instant) {
         if self.running.is_some() || self.lost >= MAX_LOST {
             return;

@@ -63,11 +63,7 @@ async fn a_repository_that_is_gone_is_told() {
     for name in ["pull", "switch", "test", "update"] {
         let status = fleet.run(name).await;
         assert_eq!((status.exit_code, status.outcome.as_deref()), (1, Some("not_started")), "{name}");
-        assert!(
-            status.message.contains("gone") && status.message.contains("NIXFLEET_REPO_DIR"),
-            "{}",
-            status.message
-        );
+        assert!(status.message.contains("gone") && status.message.contains("repo.dir"), "{}", status.message);
     }
 }
 
@@ -76,7 +72,7 @@ async fn without_a_repository_the_setting_to_make_is_named() {
     let fleet = Fleet::start().await;
     let _agent = fleet.agent().await;
     let status = fleet.run("pull").await;
-    assert!(status.message.contains("NIXFLEET_REPO_URL"), "{}", status.message);
+    assert!(status.message.contains("repo.url"), "{}", status.message);
 }
 
 /// A state folder on a file system of its own, or None where this may not mount one.

@@ -61,9 +61,11 @@ impl Launcher for Systemd {
     fn start(&self, job: &Instance) -> Result<(), LaunchError> {
         let unit = unit(job);
         let start = ["start", "--no-ask-password", "--", &unit];
-        match self.ask(&start, START_PATIENCE + MARGIN).map_err(LaunchError::Systemctl)? {
-            (true, _) => Ok(()),
-            (false, said) => Err(LaunchError::Refused(self.why(&unit, &said))),
+        match self.ask(&start, START_PATIENCE + MARGIN) {
+            // One that is too slow to wait for may be there yet; if not, its follower says so.
+            Ok((true, _)) | Err(ProgramError::TooSlow(_)) => Ok(()),
+            Ok((false, said)) => Err(LaunchError::Refused(self.why(&unit, &said))),
+            Err(err) => Err(LaunchError::Systemctl(err)),
         }
     }
 

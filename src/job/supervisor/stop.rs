@@ -19,7 +19,7 @@ const STOP_TICK: Duration = Duration::from_millis(50);
 /// uninterruptible sleep may never do so.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a command over its timeout is looked at again while it activates a system.
+/// How often a command that should end is looked at again while it activates a system.
 const ACTIVATION_TICK: Duration = Duration::from_secs(1);
 
 /// Why a command was stopped.
@@ -51,6 +51,8 @@ pub(super) struct Stop {
     grace: Duration,
     deadline: Option<Instant>,
     unstoppable: bool,
+    /// The machine goes down: the command ends as soon as it may.
+    going_down: bool,
     /// The process group of the program that runs.
     group: Option<Pid>,
     phase: Phase,
@@ -73,6 +75,7 @@ impl Stop {
             grace,
             deadline: None,
             unstoppable: false,
+            going_down: false,
             group: None,
             phase: Phase::Running,
         })
@@ -109,14 +112,20 @@ impl Stop {
     /// Takes note of the signals and of the time, and acts on the processes.
     pub(super) fn step(&mut self, activation: bool, log: &mut Writer) {
         if drained(&mut self.term) && matches!(self.phase, Phase::Running) {
-            if self.unstoppable {
+            // Said once: whoever waits for the end of an activation has to remember it.
+            self.going_down = service::machine_goes_down();
+            if self.going_down {
+                log.remark("the machine goes down");
+            } else if self.unstoppable {
                 log.remark("stop refused: this command is configured as not killable");
             } else if activation || tree::activates() {
                 log.remark("stop refused: the system is being activated; SIGKILL would force it");
             } else {
-                let down = service::machine_goes_down();
-                self.ask(if down { Reason::Shutdown } else { Reason::Request });
+                self.ask(Reason::Request);
             }
+        }
+        if self.going_down && matches!(self.phase, Phase::Running) && !activation && !tree::activates() {
+            self.ask(Reason::Shutdown);
         }
         let now = Instant::now();
         if matches!(self.phase, Phase::Running) && self.deadline.is_some_and(|at| at <= now) {
@@ -156,6 +165,11 @@ impl Stop {
         }
     }
 
+    /// Whether no further program should be started.
+    pub(super) fn is_over(&self) -> bool {
+        self.going_down
+    }
+
     /// While stopping: whether there is nobody left to stop.
     pub(super) fn settled(&self) -> bool {
         let gone = || self.group.is_none_or(tree::is_gone);
@@ -173,6 +187,7 @@ impl Stop {
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
         match self.phase {
+            Phase::Running if self.going_down => Some(Instant::now() + ACTIVATION_TICK),
             Phase::Running => self.deadline,
             Phase::Asked(..) | Phase::Killed(..) => Some(Instant::now() + STOP_TICK),
         }

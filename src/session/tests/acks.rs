@@ -76,6 +76,24 @@ async fn maintenance_stretches_the_interval_and_rejects_commands_until_it_is_ove
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_a_maintenance_makes_no_pause_longer_than_its_interval() {
+    let mut rig = Rig::start(SECOND * 30).await;
+    rig.next().await;
+    rig.texts(&[ACKS]).await;
+    let beat = rig.beat().await;
+    let mut last = Instant::now();
+    // Over a moment before the stretched beat is due.
+    let status = r#"{"state":"maintenance","until":"2026-01-01T00:00:59Z"}"#;
+    rig.acknowledge(beat.seq.unwrap(), status).await;
+    for _ in 0..5 {
+        let beat = rig.beat().await;
+        assert!(last.elapsed() <= SECOND * 60, "{:?}", last.elapsed());
+        last = Instant::now();
+        rig.acknowledge(beat.seq.unwrap(), r#"{"state":"healthy"}"#).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_interval_is_the_one_that_the_dashboard_wants_and_goes_with_the_wish() {
     let mut rig = Rig::start(Duration::from_secs(30)).await;
     rig.next().await;
