@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Registered {
     /// Name under which the dashboard files the host.
     pub host_id: String,
-    /// What the dashboard reads beyond T01 to T03, such as [`CAPABILITY_OUTPUT_BATCH`] (additive).
+    /// What the dashboard reads beyond T01 to T03, such as
+    /// [`CAPABILITY_OUTPUT_BATCH`](super::CAPABILITY_OUTPUT_BATCH) (additive).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
     /// Seconds between heartbeats that the dashboard wants, 1 to 3600, in the place of the agent's own
