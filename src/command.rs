@@ -155,7 +155,7 @@ pub enum PlanError {
     #[error("unknown command `{0}`")]
     Unknown(String),
     /// Needs a repository.
-    #[error("no repository is configured; set repo.url or repo.dir")]
+    #[error("no repository is configured; set repo.url or repo.dir in the configuration")]
     NoRepo,
     /// Something else lives in the repository's place.
     #[error("{} holds files but is not a git checkout; move them away or choose another repo.dir", .0.display())]

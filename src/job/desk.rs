@@ -227,3 +227,48 @@ impl RecordKeeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::Writer;
+    use super::*;
+
+    /// Says that every start failed.
+    #[derive(Debug)]
+    struct Pessimist;
+
+    impl Launcher for Pessimist {
+        fn start(&self, _: &Instance) -> Result<(), LaunchError> {
+            Err(LaunchError::Refused("the bus is away".to_owned()))
+        }
+
+        fn end(&self, _: &Instance, _: &JobDir, _: Urgency) -> Result<(), LaunchError> {
+            Err(LaunchError::Ended)
+        }
+    }
+
+    #[test]
+    fn a_job_that_exists_is_followed_whatever_its_launcher_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = JobsDir::new(folder.path());
+        let records = Records::new(folder.path().join("delivery"));
+        let record = Record {
+            id: JobId::generate(),
+            command: "pull".to_owned(),
+            command_id: None,
+            accepted_at: super::super::timestamp(),
+            delivered_seq: 0,
+        };
+        let dir = jobs.job(&record.id);
+        let launched = || launch(&Pessimist, &records, &dir, &record);
+        assert_eq!(launched(), Err("the bus is away".to_owned()));
+        std::fs::create_dir(dir.path()).unwrap();
+        let supervisor = Writer::create(dir.clone(), 1 << 20).unwrap();
+        assert_eq!(launched(), Ok(()), "it runs");
+        drop(supervisor);
+        assert!(launched().is_err(), "its supervisor died without a result");
+        let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
+        super::super::spec::store(&dir.result(), &result).unwrap();
+        assert_eq!(launched(), Ok(()), "it has ended");
+    }
+}

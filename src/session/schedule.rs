@@ -15,11 +15,6 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The first beat is due at `start` itself.
-    pub fn new(start: Instant, interval: Duration) -> Self {
-        Self { start, interval, passed: 0 }
-    }
-
     /// A beat has just been made: the first one of this schedule follows an interval later.
     pub fn after_a_beat(now: Instant, interval: Duration) -> Self {
         Self { start: now, interval, passed: 1 }
@@ -52,7 +47,7 @@ mod tests {
     async fn beats_keep_to_the_grid_after_delay_and_suspension() {
         let start = Instant::now();
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
-        let mut schedule = Schedule::new(start, Duration::from_secs(30));
+        let mut schedule = Schedule { start, interval: Duration::from_secs(30), passed: 0 };
         let seconds = |seconds: u64| Some(Duration::from_secs(seconds));
         assert_eq!(schedule.take_due(start), seconds(0), "the first one at once");
         assert_eq!(schedule.take_due(at(29.9)), None);
