@@ -58,6 +58,8 @@ impl Snapshots {
             store_path: facts.store_path.clone(),
             binary_hash: facts.binary_hash.clone(),
             lock_hash: facts.lock_hash.clone(),
+            update_status: None,
+            system: None,
             seq: Some(seq),
             sent_at: Some(crate::job::timestamp()),
             vitals: (self.vitals)(now),

@@ -8,7 +8,8 @@
 //!   | <----------------- heartbeat_ack --- |   to each heartbeat, if it was announced
 //!   | <----------------------- command --- |
 //!   | --- heartbeat (pending_command) ---> |   meanwhile
-//!   | --- output, test_progress ---------> |   behind every control message
+//!   | --- output, test_progress,
+//!   |     operation_progress ------------> |   behind every control message
 //!   | --- status ------------------------> |   exactly once a command
 //!   | --- command_rejected --------------> |   instead, while another command runs
 //!   | <------------------ kill_command --- |
@@ -24,8 +25,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 pub use agent::{
-    BatchLine, CommandRejected, Heartbeat, Metrics, Output, OutputBatch, Register, RunningJob, Status,
-    StatusKind, Stream, TestProgress,
+    BatchLine, CommandRejected, Heartbeat, HostSystem, Metrics, OperationProgress, Output, OutputBatch, Part,
+    PartState, Parts, Register, RunningJob, Status, StatusKind, Stream, TestProgress, TestResult, TestsPart,
+    UpdateState, UpdateStatus, Verdict,
 };
 pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,
@@ -54,6 +56,9 @@ pub const MAX_RECEIVED_BYTES: usize = 1024 * 1024;
 /// times longer, which still is below [`MAX_SENT_BYTES`].
 pub const MAX_LINE_BYTES: usize = 32 * 1024;
 
+/// Test scripts whose results go into [`TestsPart::results`]: existing dashboards show that many.
+pub const MAX_TEST_RESULTS: usize = 8;
+
 /// What [`CommandRejected::reason`] says while another command runs, to the letter (T02 scenario 7).
 pub const ALREADY_RUNNING: &str = "command already running";
 
@@ -81,6 +86,8 @@ pub enum AgentMessage {
     CommandRejected(CommandRejected),
     /// Before and after each script of the `test` command (T03 scenario 4).
     TestProgress(TestProgress),
+    /// How far a command's parts are.
+    OperationProgress(OperationProgress),
     /// A GPU is under stress, or no longer (additive, seed 001).
     Prewarm(Prewarm),
 }
@@ -143,6 +150,7 @@ impl AgentMessage {
             "status" => Self::Status(envelope.payload()?),
             "command_rejected" => Self::CommandRejected(envelope.payload()?),
             "test_progress" => Self::TestProgress(envelope.payload()?),
+            "operation_progress" => Self::OperationProgress(envelope.payload()?),
             "prewarm" => Self::Prewarm(envelope.payload()?),
             other => return Err(DecodeError::UnknownType(other.to_owned())),
         })

@@ -159,6 +159,7 @@ fn message_type(message: &AgentMessage) -> &'static str {
         AgentMessage::Status(_) => "status",
         AgentMessage::CommandRejected(_) => "command_rejected",
         AgentMessage::TestProgress(_) => "test_progress",
+        AgentMessage::OperationProgress(_) => "operation_progress",
         AgentMessage::Prewarm(_) => "prewarm",
     }
 }

@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::protocol::{AgentMessage, Heartbeat, Prewarm, Register, TestProgress};
+use crate::protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, TestProgress};
 
 use super::{
     jobs::Jobs,
@@ -69,6 +69,8 @@ pub(super) struct Host {
     pub(super) busy_with: Option<String>,
     pub(super) last_status: Option<LastStatus>,
     pub(super) test_progress: Option<TestProgress>,
+    /// How far the parts of commands were last seen.
+    pub(super) operation: Parts,
     /// The newest pre-warm signal.
     pub(super) prewarm: Option<Prewarm>,
     pub(super) ignored_frames: u64,
@@ -140,6 +142,7 @@ impl Host {
             theme_color: facts.theme_color.clone(),
             last_status: self.last_status.clone(),
             test_progress: self.test_progress.clone(),
+            operation: self.operation.clone(),
             lines: self.jobs.lines,
             repeats: self.jobs.repeats,
             ignored_frames: self.ignored_frames,

@@ -192,6 +192,14 @@ impl Hub {
                 }
                 false
             }
+            AgentMessage::OperationProgress(operation) => {
+                host.operation.merge(&operation.progress);
+                if audience {
+                    let progress = host.operation.clone();
+                    self.news.push(News::OperationProgress { host_id: id.to_owned(), progress });
+                }
+                false
+            }
         };
         host.record.push(host.connections, moment.unix_ms, size, message);
         if tell_host {

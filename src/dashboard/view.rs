@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::{CommandRejected, DeviceVitals, Metrics, Prewarm, Status, Stream, TestProgress};
+use crate::protocol::{CommandRejected, DeviceVitals, Metrics, Parts, Prewarm, Status, Stream, TestProgress};
 
 /// Whether heartbeats come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -63,6 +63,8 @@ pub struct HostView {
     pub last_status: Option<LastStatus>,
     /// Newest progress of the `test` command.
     pub test_progress: Option<TestProgress>,
+    /// How far the parts of commands were last seen.
+    pub operation: Parts,
     /// Lines of output, each counted once.
     pub lines: u64,
     /// Lines and statuses that came again after a reconnect.
@@ -111,6 +113,8 @@ pub(super) enum News {
         #[serde(flatten)]
         status: LastStatus,
     },
+    /// A part of a command has moved on.
+    OperationProgress { host_id: String, progress: Parts },
     /// The `test` command has moved on.
     TestProgress {
         host_id: String,

@@ -231,6 +231,7 @@ impl Thread {
                     ),
                     cont: false,
                     test: None,
+                    operation: None,
                 });
             }
             next = entry.seq + 1;

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::JobDir;
-use crate::protocol::TestProgress;
+use crate::protocol::{OperationProgress, TestProgress};
 pub use reader::Reader;
 pub use writer::Writer;
 
@@ -50,6 +50,9 @@ pub struct Entry {
     /// Instead of text: how far the `test` command is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestProgress>,
+    /// Instead of text: how far the command's parts are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Box<OperationProgress>>,
 }
 
 /// Whether the supervisor of a job is alive: it holds a lock on the log's head for its whole life,

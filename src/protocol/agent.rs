@@ -95,6 +95,12 @@ pub struct Heartbeat {
     /// SHA-256 of the repository's flake.lock in hex.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub lock_hash: String,
+    /// What the agent makes of the checkout and the system; `git` is the dashboard's to judge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_status: Option<Box<UpdateStatus>>,
+    /// What is deployed and what is not (additive).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<Box<HostSystem>>,
     /// Counts the beats of this agent process from 1 (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
@@ -107,6 +113,68 @@ pub struct Heartbeat {
     /// Milliseconds from the newest acknowledged beat to its acknowledgement (additive, seed 001).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack_rtt_ms: Option<f64>,
+}
+
+/// How up to date the host is, as existing dashboards show it in four lights.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdateStatus {
+    /// The checkout against its remote.
+    pub git: Verdict,
+    /// flake.lock against what was pulled.
+    pub lock: Verdict,
+    /// The running system against the checkout.
+    pub system: Verdict,
+    /// The host's tests against the running system.
+    pub tests: Verdict,
+}
+
+/// What is known about one part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// In one word.
+    pub status: UpdateState,
+    /// For people; may be empty.
+    pub message: String,
+    /// When it was judged, RFC 3339; empty when it was not.
+    pub checked_at: String,
+}
+
+/// How up to date a part is, in one word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateState {
+    /// No opinion: the dashboard keeps its own.
+    #[default]
+    #[serde(rename = "")]
+    None,
+    /// As it should be.
+    Ok,
+    /// Something newer is there.
+    Outdated,
+    /// The last attempt failed.
+    Error,
+    /// Nothing is known.
+    Unknown,
+    /// A command is about to change it.
+    Working,
+}
+
+/// The truth about what is deployed, beside what lies in the checkout. Null is unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostSystem {
+    /// Store path of the system that runs.
+    pub current: Option<String>,
+    /// Store path of the system that was booted.
+    pub booted: Option<String>,
+    /// Commit that the running system says it was made from.
+    pub configuration_revision: Option<String>,
+    /// Commit of the checkout.
+    pub repo_commit: Option<String>,
+    /// The running system has another kernel, initrd or kernel modules than the booted one.
+    pub reboot_required: Option<bool>,
 }
 
 /// StaSysMo's readings: all four or nothing.
@@ -263,4 +331,97 @@ pub struct TestProgress {
     /// At the end, such as `4/5 passed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+}
+
+/// How far the parts of a command are. A part that is absent is as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationProgress {
+    /// By part.
+    pub progress: Parts,
+}
+
+/// The parts of a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parts {
+    /// The checkout: four steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull: Option<Part>,
+    /// flake.lock: one step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Part>,
+    /// The system: evaluate, build, activate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<Part>,
+    /// The test scripts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestsPart>,
+}
+
+impl Parts {
+    /// Takes over the parts that `newer` has.
+    pub fn merge(&mut self, newer: &Self) {
+        let Self { pull, lock, system, tests } = newer.clone();
+        self.pull = pull.or(self.pull.take());
+        self.lock = lock.or(self.lock.take());
+        self.system = system.or(self.system.take());
+        self.tests = tests.or(self.tests.take());
+    }
+}
+
+/// How far one part is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Steps that are done.
+    pub current: u32,
+    /// Steps in all.
+    pub total: u32,
+    /// In one word.
+    pub status: PartState,
+    /// What is being done, such as `build` (additive).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// More about it, such as `3/41 derivations` (additive).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// How far a part is, in one word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartState {
+    /// Not begun.
+    #[default]
+    Pending,
+    /// At it.
+    InProgress,
+    /// Done.
+    Complete,
+    /// Failed, or stopped.
+    Error,
+}
+
+/// How far the test scripts are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestsPart {
+    /// Scripts that have ended.
+    pub current: u32,
+    /// Scripts in all.
+    pub total: u32,
+    /// Of each script, the first [`MAX_TEST_RESULTS`](super::MAX_TEST_RESULTS) of them.
+    pub results: Vec<TestResult>,
+    /// In one word.
+    pub status: PartState,
+}
+
+/// How a test script ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestResult {
+    /// With exit code 0.
+    Pass,
+    /// With another one, or by a signal.
+    Fail,
+    /// Not yet.
+    Pending,
 }

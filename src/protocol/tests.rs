@@ -33,6 +33,7 @@ fn agent_kind(message: &AgentMessage) -> &'static str {
         AgentMessage::Status(_) => "status",
         AgentMessage::CommandRejected(_) => "command_rejected",
         AgentMessage::TestProgress(_) => "test_progress",
+        AgentMessage::OperationProgress(_) => "operation_progress",
         AgentMessage::Prewarm(_) => "prewarm",
     }
 }
@@ -45,6 +46,7 @@ const AGENT_KINDS: &[&str] = &[
     "status",
     "command_rejected",
     "test_progress",
+    "operation_progress",
     "prewarm",
 ];
 
@@ -131,6 +133,14 @@ fn status(kind: StatusKind, command: &str, exit_code: i32, message: &str) -> Sta
         lines: None,
         dropped_lines: None,
     }
+}
+
+fn light(status: UpdateState, message: &str) -> Verdict {
+    Verdict { status, message: message.to_owned(), checked_at: "2026-07-14T11:59:30.000Z".to_owned() }
+}
+
+fn part(current: u32, total: u32, status: PartState, phase: &str, detail: &str) -> Part {
+    Part { current, total, status, phase: phase.to_owned(), detail: detail.to_owned() }
 }
 
 fn batch_line(seq: u64, at: &str, stream: Stream, line: &str, cont: bool) -> BatchLine {
@@ -223,6 +233,21 @@ fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                 sent_at: Some("2026-07-14T12:00:00.123Z".to_owned()),
                 ack_rtt_ms: Some(4.25),
                 vitals: None,
+                update_status: Some(Box::new(UpdateStatus {
+                    git: Verdict::default(),
+                    lock: light(UpdateState::Ok, "as pulled with 1d91f2b"),
+                    system: light(UpdateState::Outdated, "1d91f2b is pulled, abc1234 is deployed"),
+                    tests: light(UpdateState::Unknown, "never run"),
+                })),
+                system: Some(Box::new(HostSystem {
+                    current: Some(
+                        "/nix/store/9kqpxmvl9yqfmlgcbw0vbdv7vmjyyzsn-nixos-system-test-host".to_owned(),
+                    ),
+                    booted: None,
+                    configuration_revision: None,
+                    repo_commit: Some("1d91f2b".to_owned()),
+                    reboot_required: Some(false),
+                })),
             }),
         ),
         ("heartbeat-vitals", beat(Heartbeat { vitals: Some(Box::new(vitals())), ..heartbeat() })),
@@ -308,6 +333,28 @@ fn from_agents() -> Vec<(&'static str, AgentMessage)> {
             }),
         ),
         ("test_progress", AgentMessage::TestProgress(progress)),
+        (
+            "operation_progress",
+            AgentMessage::OperationProgress(OperationProgress {
+                progress: Parts { pull: Some(part(4, 4, PartState::Complete, "", "")), ..Parts::default() },
+            }),
+        ),
+        (
+            "operation_progress-all",
+            AgentMessage::OperationProgress(OperationProgress {
+                progress: Parts {
+                    pull: Some(part(4, 4, PartState::Complete, "", "")),
+                    lock: Some(part(0, 1, PartState::Pending, "", "")),
+                    system: Some(part(1, 3, PartState::InProgress, "build", "3/41 derivations")),
+                    tests: Some(TestsPart {
+                        current: 2,
+                        total: 3,
+                        results: vec![TestResult::Pass, TestResult::Fail, TestResult::Pending],
+                        status: PartState::Error,
+                    }),
+                },
+            }),
+        ),
         (
             "test_progress-end",
             AgentMessage::TestProgress(TestProgress {
@@ -533,7 +580,7 @@ fn unknown_types_and_malformed_frames_from_an_agent_are_told_apart() {
             r#"{"type":"status","payload":{"status":"ok","command":"pull","exit_code":0}}"#.to_owned(),
         ),
         ("message", r#"{"type":"register"}"#.to_owned()),
-        ("unknown", r#"{"type":"operation_progress","payload":{"progress":{}}}"#.to_owned()),
+        ("unknown", r#"{"type":"telepathy","payload":{"progress":{}}}"#.to_owned()),
         ("unknown", r#"{"type":"command","payload":{"command":"pull"}}"#.to_owned()),
     ];
     for (expected, text) in table {

@@ -92,9 +92,8 @@ fn status(id: &JobId, command: &str, result: &JobResult) -> Status {
 
 /// One message for each line, as T03 has it.
 fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
-    let message = |entry: Entry| match entry.test {
-        Some(progress) => AgentMessage::TestProgress(progress),
-        None => {
+    let message = |mut entry: Entry| {
+        progress(&mut entry).unwrap_or_else(|| {
             let stream = stream(entry.stream);
             let line = text(entry.stream, entry.line);
             AgentMessage::Output(Output {
@@ -107,7 +106,7 @@ fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
                 at: Some(entry.at),
                 cont: entry.cont,
             })
-        }
+        })
     };
     entries.into_iter().map(|entry| encode(&message(entry))).collect()
 }
@@ -126,10 +125,10 @@ fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
             texts.push(encode(&AgentMessage::OutputBatch(batch)));
         }
     };
-    for entry in entries {
-        if let Some(progress) = entry.test {
+    for mut entry in entries {
+        if let Some(progress) = progress(&mut entry) {
             close(&mut lines, &mut texts);
-            texts.push(encode(&AgentMessage::TestProgress(progress)));
+            texts.push(encode(&progress));
         } else {
             let Entry { seq, at, cont, .. } = entry;
             let (stream, line) = (stream(entry.stream), text(entry.stream, entry.line));
@@ -138,6 +137,12 @@ fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
     }
     close(&mut lines, &mut texts);
     texts
+}
+
+/// The message of an entry that is no text.
+fn progress(entry: &mut Entry) -> Option<AgentMessage> {
+    let test = entry.test.take().map(AgentMessage::TestProgress);
+    test.or_else(|| entry.operation.take().map(|progress| AgentMessage::OperationProgress(*progress)))
 }
 
 fn stream(source: Source) -> Stream {

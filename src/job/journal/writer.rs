@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::{JobDir, timestamp};
 use super::Source;
-use crate::protocol::TestProgress;
+use crate::protocol::{OperationProgress, TestProgress};
 
 /// The newest segments that are kept beside the head.
 const TAIL_SEGMENTS: u32 = 4;
@@ -86,24 +86,31 @@ impl Writer {
 
     /// Adds a line or a piece of one.
     pub fn line(&mut self, stream: Source, line: &str, cont: bool) {
-        self.append(stream, line, cont, None);
+        self.append(stream, line, cont, Progress::None);
     }
 
     /// Adds a remark of the supervisor and writes it out at once.
     pub fn remark(&mut self, text: &str) {
         self.tick();
-        self.append(Source::System, text, false, None);
+        self.append(Source::System, text, false, Progress::None);
         self.flush();
     }
 
     /// Adds the progress of the `test` command and writes it out at once.
     pub fn progress(&mut self, test: &TestProgress) {
         self.tick();
-        self.append(Source::System, "", false, Some(test));
+        self.append(Source::System, "", false, Progress::Test(test));
         self.flush();
     }
 
-    fn append(&mut self, stream: Source, line: &str, cont: bool, test: Option<&TestProgress>) {
+    /// Adds the progress of the command's parts and writes it out at once.
+    pub fn operation(&mut self, progress: &OperationProgress) {
+        self.tick();
+        self.append(Source::System, "", false, Progress::Operation(progress));
+        self.flush();
+    }
+
+    fn append(&mut self, stream: Source, line: &str, cont: bool, progress: Progress<'_>) {
         #[derive(Serialize)]
         struct Borrowed<'a> {
             seq: u64,
@@ -114,9 +121,16 @@ impl Writer {
             cont: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
             test: Option<&'a TestProgress>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            operation: Option<&'a OperationProgress>,
         }
+        let (test, operation) = match progress {
+            Progress::None => (None, None),
+            Progress::Test(test) => (Some(test), None),
+            Progress::Operation(operation) => (None, Some(operation)),
+        };
         self.seq += 1;
-        let entry = Borrowed { seq: self.seq, at: &self.at, stream, line, cont, test };
+        let entry = Borrowed { seq: self.seq, at: &self.at, stream, line, cont, test, operation };
         serde_json::to_writer(&mut self.buffer, &entry).expect("writing to memory cannot fail");
         self.buffer.push(b'\n');
         self.buffered += 1;
@@ -166,6 +180,13 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// What an entry has in the place of text.
+enum Progress<'a> {
+    None,
+    Test(&'a TestProgress),
+    Operation(&'a OperationProgress),
 }
 
 fn open_segment(dir: &JobDir, segment: u32) -> io::Result<File> {

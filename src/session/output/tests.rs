@@ -7,7 +7,15 @@ use crate::job::{JobsDir, MAX_COMMAND_NAME};
 use crate::protocol::{MAX_LINE_BYTES, MAX_SENT_BYTES, TestProgress};
 
 fn entry(seq: u64, stream: Source, line: &str) -> Entry {
-    Entry { seq, at: crate::job::timestamp(), stream, line: line.to_owned(), cont: false, test: None }
+    Entry {
+        seq,
+        at: crate::job::timestamp(),
+        stream,
+        line: line.to_owned(),
+        cont: false,
+        test: None,
+        operation: None,
+    }
 }
 
 fn decoded(texts: &[String]) -> Vec<AgentMessage> {

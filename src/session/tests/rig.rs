@@ -85,6 +85,7 @@ pub(super) fn entries(seqs: RangeInclusive<u64>) -> Vec<Entry> {
         line: format!("line {seq} {}", "x".repeat(100)),
         cont: false,
         test: None,
+        operation: None,
     };
     seqs.map(entry).collect()
 }
