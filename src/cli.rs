@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +42,6 @@ const FAILURE: u8 = 1;
 /// How long the first connection waits for the first look at the machine, so that the first
 /// heartbeat has it. A look takes a millisecond; a disk that hangs must not keep the agent off.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
-
-/// The agent's own folder within the state folder; the rest is the jobs'.
-const OWN_FOLDER: &str = "agent";
 
 /// Keeps a NixOS host in touch with its fleet dashboard, also while it rebuilds itself.
 #[derive(Debug, Parser)]
@@ -225,8 +222,8 @@ fn installed_program() -> PathBuf {
 
 /// Keeps a second agent away from the same jobs. None, with a warning, where no lock can be made: a
 /// disk that is full or broken must not keep the agent from the dashboard.
-fn only_agent(state_dir: &Path) -> Result<Option<File>, Failure> {
-    let folder = state_dir.join(OWN_FOLDER);
+fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
+    let folder = host.own_dir();
     let path = folder.join("lock");
     let made = std::fs::create_dir_all(&folder);
     let opened = made.and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
@@ -243,7 +240,7 @@ fn only_agent(state_dir: &Path) -> Result<Option<File>, Failure> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::Start(format!(
             "another agent runs with the state folder {}; stop it, or set NIXFLEET_STATE_DIR to another folder",
-            state_dir.display()
+            host.state_dir.display()
         ))),
         _ => Ok(Some(file)),
     }
@@ -251,14 +248,14 @@ fn only_agent(state_dir: &Path) -> Result<Option<File>, Failure> {
 
 async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let Config { connection, host } = config;
-    let _lock = only_agent(&host.state_dir)?;
+    let _lock = only_agent(&host)?;
     let shutdown = listen_for_signals()?;
     let facts = facts::spawn(&host);
     let metrics = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
     drop(tokio::time::timeout(FIRST_LOOK, facts.looked()).await);
 
     let jobs = JobsDir::new(&host.jobs.dir);
-    let records = Records::new(host.state_dir.join(OWN_FOLDER).join("delivery"));
+    let records = Records::new(host.own_dir().join("delivery"));
     let launcher: Arc<dyn Launcher> = match host.jobs.launcher {
         LauncherKind::Direct => Arc::new(Direct::new(own_program(), file)),
         LauncherKind::Systemd => Arc::new(Systemd::default()),

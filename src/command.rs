@@ -59,6 +59,8 @@ pub struct Current<'a> {
     pub command_id: Option<&'a str>,
     /// Its process, once there is one.
     pub pid: Option<u32>,
+    /// When it was accepted, RFC 3339.
+    pub accepted_at: &'a str,
 }
 
 /// What is to be done with a request.

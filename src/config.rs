@@ -386,6 +386,11 @@ impl Config {
 }
 
 impl Host {
+    /// The agent's own folder within the state folder; the rest is the jobs'.
+    pub fn own_dir(&self) -> PathBuf {
+        self.state_dir.join("agent")
+    }
+
     /// The defaults alone, whatever file and environment say: for meters without an agent.
     pub fn standard() -> Self {
         let settings = file::File {

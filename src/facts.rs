@@ -9,10 +9,12 @@
 //! git.rs          HEAD of a checkout
 //! system.rs       which nixpkgs, which release, which boot
 //! freshness.rs    which build of the agent, which flake.lock
+//! update.rs       how up to date all that is
+//! memory.rs       what is known across restarts of the agent
 //! ```
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -25,14 +27,19 @@ use self::{
     checkout::Checkout,
     freshness::WatchedHash,
     generation::{Generation, Look},
+    memory::Memory,
 };
 use crate::config::{Host, Paths};
+use crate::job::{JobsDir, history::History, timestamp};
+use crate::protocol::{HostSystem, UpdateStatus};
 
 pub mod checkout;
 pub mod freshness;
 pub mod generation;
 mod git;
+mod memory;
 pub mod system;
+pub mod update;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +78,10 @@ pub struct Facts {
     pub lock_hash: String,
     /// Identity of this boot.
     pub boot_id: Option<String>,
+    /// How up to date the host is.
+    pub update_status: UpdateStatus,
+    /// What runs beside what lies in the checkout. Whether a reboot is required is the vitals' to say.
+    pub system: HostSystem,
 }
 
 impl Default for Facts {
@@ -84,6 +95,8 @@ impl Default for Facts {
             binary_hash: String::new(),
             lock_hash: String::new(),
             boot_id: None,
+            update_status: UpdateStatus::default(),
+            system: HostSystem::default(),
         }
     }
 }
@@ -142,10 +155,11 @@ pub fn spawn(host: &Host) -> FactsHandle {
         let mut waiting = Vec::new();
         loop {
             waiting.extend(incoming.try_iter());
-            if !waiting.is_empty() {
+            let asked = !waiting.is_empty();
+            if asked {
                 looker.generation.forgive();
             }
-            looker.look(publish);
+            looker.look(asked, publish);
             for answer in waiting.drain(..).flatten() {
                 let _may_have_stopped_waiting = answer.send(());
             }
@@ -171,33 +185,38 @@ struct Looker {
     /// What to report as the version of nixpkgs whatever the system says.
     version_override: Option<String>,
     paths: Paths,
-    jobs_dir: PathBuf,
+    jobs: JobsDir,
     repo: Option<PathBuf>,
     lock: Option<WatchedHash>,
     binary_hashed: bool,
+    memory: Memory,
 }
 
 impl Looker {
     fn new(host: &Host) -> Self {
         let (repo, system) = (host.repo.dir.clone(), host.paths.current_system.clone());
+        let memory = Memory::at(host.own_dir());
+        let mut facts = memory.facts();
+        if let Some(version) = &host.nixpkgs_version {
+            facts.nixpkgs_version.clone_from(version);
+        }
         Self {
             lock: repo.as_ref().map(|repo| WatchedHash::new(repo.join("flake.lock"))),
-            generation: Generation::new(host.jobs.dir.clone(), system, repo.clone()),
-            jobs_dir: host.jobs.dir.clone(),
+            generation: Generation::new(JobsDir::new(&host.jobs.dir), system, repo.clone()),
+            jobs: JobsDir::new(&host.jobs.dir),
             repo,
             version_override: host.nixpkgs_version.clone(),
             paths: host.paths.clone(),
             binary_hashed: false,
-            facts: Facts {
-                nixpkgs_version: host.nixpkgs_version.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
-                ..Facts::default()
-            },
+            facts,
+            memory,
         }
     }
 
     /// Looks at everything that may change, and publishes after each part that may take longer than
     /// the one before. What cannot be read keeps its last value: it is not less true than nothing.
-    fn look(&mut self, publish: impl Fn(&Facts)) {
+    /// `asked`: somebody waits for it, so that it counts as a check even if nothing is new.
+    fn look(&mut self, asked: bool, publish: impl Fn(&Facts)) {
         if self.version_override.is_none()
             && let Some(version) = system::nixpkgs_version(&self.paths.current_system)
         {
@@ -217,17 +236,54 @@ impl Looker {
                 self.facts.source_commit = commit;
             }
         }
-        let look = self.look_at_generation();
+        let history = History::load(&self.jobs);
+        self.look_at_generation(&history);
         publish(&self.facts);
         if let Some(hash) = self.look_at_lock() {
             self.facts.lock_hash = hash;
-            publish(&self.facts);
         }
-        if look == Look::MustAsk {
+        if self.look_at_system() {
+            self.judge(&history, asked);
+            publish(&self.facts);
+        } else {
+            publish(&self.facts);
             self.generation.ask();
-            self.look_at_generation();
+            self.look_at_generation(&history);
+            self.look_at_system();
+            self.judge(&history, asked);
             publish(&self.facts);
         }
+        self.memory.keep(&self.facts);
+    }
+
+    /// Looks at the links and the checkout. False: the running system has not been asked for its
+    /// revision yet.
+    fn look_at_system(&mut self) -> bool {
+        let link = |path: &Path| std::fs::read_link(path).ok();
+        let text = |path: PathBuf| path.to_str().map(str::to_owned);
+        let current = link(&self.paths.current_system);
+        let revision = current.as_deref().map(|system| self.generation.revision(system));
+        self.facts.system = HostSystem {
+            configuration_revision: revision.flatten().flatten().map(str::to_owned),
+            booted: link(&self.paths.booted_system).and_then(text),
+            current: current.and_then(text),
+            repo_commit: self.repo.as_deref().and_then(|repo| checkout::commit(&self.jobs, repo)),
+            reboot_required: None,
+        };
+        revision != Some(None)
+    }
+
+    fn judge(&mut self, history: &History, asked: bool) {
+        let system = &self.facts.system;
+        let now = update::Now {
+            configured: self.repo.is_some(),
+            commit: system.repo_commit.as_deref(),
+            lock_hash: Some(self.facts.lock_hash.as_str()).filter(|hash| !hash.is_empty()),
+            system: system.current.as_deref().map(Path::new),
+            revision: system.configuration_revision.as_deref(),
+        };
+        let before = &self.facts.update_status;
+        self.facts.update_status = update::judge(history, now, before, asked, &timestamp());
     }
 
     /// The hash of flake.lock, if there is a new one or the file is not for this user to read.
@@ -237,15 +293,13 @@ impl Looker {
         if changed.is_some() || lock.was_read() {
             return changed;
         }
-        Checkout::noted(&self.jobs_dir, self.repo.as_deref()?)?.lock_hash
+        Checkout::noted(&self.jobs, self.repo.as_deref()?)?.lock_hash
     }
 
-    fn look_at_generation(&mut self) -> Look {
-        let look = self.generation.look();
-        if let Look::Known(commit) = &look {
-            self.facts.generation.clone_from(commit);
+    fn look_at_generation(&mut self, history: &History) {
+        if let Look::Known(commit) = self.generation.look(history) {
+            self.facts.generation = commit;
         }
-        look
     }
 
     /// Hashes the running binary, which takes tens of milliseconds and never changes.

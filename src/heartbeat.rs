@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use crate::command::Current;
-use crate::facts::Facts;
+use crate::facts::{Facts, update};
+use crate::job::timestamp;
 use crate::prewarm::Notice;
-use crate::protocol::{DeviceVitals, Heartbeat};
+use crate::protocol::{DeviceVitals, Heartbeat, HostSystem};
 use crate::vitals::stasysmo::Reading;
 
 /// The newest snapshots of the machine.
@@ -47,6 +48,13 @@ impl Snapshots {
         now: SystemTime,
     ) -> Heartbeat {
         let facts = self.facts();
+        let vitals = (self.vitals)(now);
+        let mut update_status = facts.update_status.clone();
+        if let Some(current) = current {
+            let running = age(current.accepted_at, now);
+            update::mark_working(&mut update_status, current.command, running, current.accepted_at);
+        }
+        let reboot_required = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
         Heartbeat {
             generation: facts.generation.clone(),
             nixpkgs_version: facts.nixpkgs_version.clone(),
@@ -58,12 +66,18 @@ impl Snapshots {
             store_path: facts.store_path.clone(),
             binary_hash: facts.binary_hash.clone(),
             lock_hash: facts.lock_hash.clone(),
-            update_status: None,
-            system: None,
+            update_status: Some(Box::new(update_status)),
+            system: Some(Box::new(HostSystem { reboot_required, ..facts.system.clone() })),
             seq: Some(seq),
-            sent_at: Some(crate::job::timestamp()),
-            vitals: (self.vitals)(now),
+            sent_at: Some(timestamp()),
+            vitals,
             ack_rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
         }
     }
+}
+
+/// Time since `at`, RFC 3339; none if that is to come, as after the clock was set.
+fn age(at: &str, now: SystemTime) -> Duration {
+    let at = at.parse::<jiff::Timestamp>().map(SystemTime::from);
+    at.ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default()
 }

@@ -19,10 +19,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{checkout::CHECKOUT_FILE, generation::DEPLOYED_FILE};
+use crate::facts::checkout::CHECKOUT_FILE;
 
 pub mod desk;
 pub mod follower;
+pub mod history;
 pub mod journal;
 pub mod launcher;
 pub mod lines;
@@ -144,9 +145,9 @@ impl JobsDir {
         self.0.join("lock")
     }
 
-    /// What the last successful switch deployed.
-    pub fn deployed(&self) -> PathBuf {
-        self.0.join(DEPLOYED_FILE)
+    /// How the last jobs ended: [`history::History`].
+    pub fn history(&self) -> PathBuf {
+        self.0.join("history.json")
     }
 
     /// What the last job saw of the checkout.

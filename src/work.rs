@@ -87,7 +87,8 @@ impl Work {
             Phase::Following(follower) => follower.live.borrow().pid,
             Phase::Launching(_) | Phase::Failed(_) => None,
         };
-        Some(Current { command: &job.record.command, command_id: job.record.command_id.as_deref(), pid })
+        let Record { command, command_id, accepted_at, .. } = &job.record;
+        Some(Current { command, command_id: command_id.as_deref(), pid, accepted_at })
     }
 
     /// Waits for the first look at the current command: a picked-up one has a process already.

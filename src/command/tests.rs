@@ -5,6 +5,8 @@ use std::fs;
 use super::*;
 use crate::config::Source;
 
+const AT: &str = "2026-07-14T12:00:00.000Z";
+
 const CUSTOM: &str = r#"
 [commands.backup]
 run = ["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"]
@@ -54,14 +56,17 @@ fn names_of(plan: &Plan) -> Vec<&str> {
 #[test]
 fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
     let host = host(&[PLAIN]);
-    let running = |id| Some(Current { command: "switch", command_id: id, pid: Some(12345) });
+    let running = |id| Some(Current { command: "switch", command_id: id, pid: Some(12345), accepted_at: AT });
     let request =
         |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
     let states = [
         ("idle", None),
         ("a job without id", running(None)),
         ("a job with id a", running(Some("a"))),
-        ("a job that has no process yet", Some(Current { command: "switch", command_id: None, pid: None })),
+        (
+            "a job that has no process yet",
+            Some(Current { command: "switch", command_id: None, pid: None, accepted_at: AT }),
+        ),
     ];
     for (state, current) in states {
         for id in [None, Some("a"), Some("b")] {
@@ -103,7 +108,7 @@ fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
 #[test]
 fn two_requests_without_an_id_are_never_the_same_request() {
     let host = host(&[PLAIN]);
-    let current = Current { command: "pull", command_id: None, pid: Some(7) };
+    let current = Current { command: "pull", command_id: None, pid: Some(7), accepted_at: AT };
     let request = CommandRequest { command: "pull".to_owned(), id: None };
     assert!(matches!(admit(&host, &request, Some(current)), Decision::Reject(_)));
 }

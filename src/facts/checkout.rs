@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::freshness::hash_file;
 use super::generation::head_commit;
 use crate::files;
+use crate::job::JobsDir;
 
 /// File in the jobs' folder that each job replaces at its end.
 pub const CHECKOUT_FILE: &str = "checkout.json";
@@ -34,9 +35,14 @@ impl Checkout {
     }
 
     /// What the last job noted of the checkout in `dir`.
-    pub(super) fn noted(jobs_dir: &Path, dir: &Path) -> Option<Self> {
-        let bytes = files::read(&jobs_dir.join(CHECKOUT_FILE), MAX_NOTE).ok()?;
+    pub(super) fn noted(jobs: &JobsDir, dir: &Path) -> Option<Self> {
+        let bytes = files::read(&jobs.checkout(), MAX_NOTE).ok()?;
         let noted: Self = serde_json::from_slice(&bytes).ok()?;
         (noted.dir == dir).then_some(noted)
     }
+}
+
+/// The commit that is checked out in `dir`, in full; as the last job saw it if the checkout is root's.
+pub(super) fn commit(jobs: &JobsDir, dir: &Path) -> Option<String> {
+    head_commit(dir).or_else(|| Checkout::noted(jobs, dir)?.commit)
 }

@@ -9,14 +9,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::checkout::Checkout;
+use super::checkout;
 pub use super::git::head_commit;
-use crate::{files, program};
-
-/// File in the jobs' folder that the supervisor of a successful switch replaces.
-pub const DEPLOYED_FILE: &str = "deployed.json";
+use crate::job::{JobsDir, history::History};
+use crate::program;
 
 /// Length of a generation as it is shown. T02 shows seven, as git does.
 pub const SHOWN: usize = 7;
@@ -25,21 +23,9 @@ pub const SHOWN: usize = 7;
 /// itself, seconds.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
-/// Longest [`DEPLOYED_FILE`] read, in bytes. It holds a path and a hash.
-const MAX_DEPLOYED: u64 = 16 * 1024;
-
 /// The program of the running system that knows its revision, below the system's link.
 const VERSION_PROGRAM: &str =
     if cfg!(target_os = "macos") { "sw/bin/darwin-version" } else { "sw/bin/nixos-version" };
-
-/// What [`DEPLOYED_FILE`] holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deployed {
-    /// What the link to the running system pointed to right after the switch.
-    pub system: PathBuf,
-    /// Full hash of the commit it was made from.
-    pub commit: String,
-}
 
 /// What a quick look can say.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +41,7 @@ pub(super) enum Look {
 /// Finds the generation and remembers what the system answered.
 #[derive(Debug)]
 pub(super) struct Generation {
-    jobs_dir: PathBuf,
+    jobs: JobsDir,
     current_system: PathBuf,
     repo: Option<PathBuf>,
     asked: Option<Asked>,
@@ -71,37 +57,34 @@ struct Asked {
 }
 
 impl Generation {
-    pub(super) fn new(jobs_dir: PathBuf, current_system: PathBuf, repo: Option<PathBuf>) -> Self {
-        Self { jobs_dir, current_system, repo, asked: None }
+    pub(super) fn new(jobs: JobsDir, current_system: PathBuf, repo: Option<PathBuf>) -> Self {
+        Self { jobs, current_system, repo, asked: None }
     }
 
     /// Reads small files only.
     ///
     /// While the system is still to be asked, HEAD is not given out in its place: it would be a
     /// wrong answer for some milliseconds rather than none.
-    pub(super) fn look(&self) -> Look {
+    pub(super) fn look(&self, history: &History) -> Look {
         let system = std::fs::read_link(&self.current_system).ok();
         if let Some(system) = &system {
-            if let Some(commit) = self.deployed(system) {
+            if let Some(commit) = deployed(history, system).and_then(short) {
                 return Look::Known(commit);
             }
-            match self.asked.as_ref().filter(|asked| asked.system == *system) {
-                Some(Asked { revision: Some(revision), .. }) => return Look::Known(revision.clone()),
-                Some(Asked { revision: None, .. }) => {}
+            match self.revision(system) {
+                Some(Some(revision)) => return Look::Known(revision.to_owned()),
+                Some(None) => {}
                 None => return Look::MustAsk,
             }
         }
-        let head = self
-            .repo
-            .as_deref()
-            .and_then(|repo| head_commit(repo).or_else(|| Checkout::noted(&self.jobs_dir, repo)?.commit));
+        let head = self.repo.as_deref().and_then(|repo| checkout::commit(&self.jobs, repo));
         head.as_deref().and_then(short).map_or(Look::Unknown, Look::Known)
     }
 
-    fn deployed(&self, system: &Path) -> Option<String> {
-        let bytes = files::read(&self.jobs_dir.join(DEPLOYED_FILE), MAX_DEPLOYED).ok()?;
-        let deployed: Deployed = serde_json::from_slice(&bytes).ok()?;
-        (deployed.system == system).then(|| short(&deployed.commit)).flatten()
+    /// What that system said its revision is; none if it has not been asked yet.
+    pub(super) fn revision(&self, system: &Path) -> Option<Option<&str>> {
+        let asked = self.asked.as_ref().filter(|asked| asked.system == *system)?;
+        Some(asked.revision.as_deref())
     }
 
     /// Runs the system's version program, which takes a moment, and remembers the answer. A system
@@ -128,6 +111,12 @@ impl Generation {
     }
 }
 
+/// The commit of the last good switch, if the system it made is the one that runs.
+pub(super) fn deployed<'a>(history: &'a History, system: &Path) -> Option<&'a str> {
+    let last = history.deployed.as_ref().filter(|last| last.system.as_deref() == Some(system))?;
+    last.commit.as_deref()
+}
+
 /// `configurationRevision`, shortened.
 fn revision(output: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
@@ -140,7 +129,7 @@ fn revision(output: &[u8]) -> Option<String> {
 }
 
 /// The first [`SHOWN`] digits of a hash; none if it is no hash.
-fn short(commit: &str) -> Option<String> {
+pub(super) fn short(commit: &str) -> Option<String> {
     let digits = commit.get(..SHOWN)?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| digits.to_ascii_lowercase())
 }

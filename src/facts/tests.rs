@@ -1,7 +1,17 @@
-use std::{cell::RefCell, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
 
 use super::*;
 use crate::config::{self, Config, Source};
+use crate::job::JobId;
+use crate::job::history::Reached;
+use crate::job::spec::{JobResult, Outcome};
+use crate::protocol::UpdateState;
 
 /// Longest wait for something that should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,14 +54,30 @@ fn fill(folder: &Path) {
     write(folder, "repo/flake.lock", "{}");
 }
 
+/// The facts but for how up to date they are, which has the time in it.
+fn without_lights(facts: &Facts) -> Facts {
+    Facts { update_status: UpdateStatus::default(), ..facts.clone() }
+}
+
+#[test]
+fn what_did_not_change_is_the_same_and_is_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut looker = Looker::new(&host(folder.path()));
+    looker.look(false, |_| {});
+    let before = looker.facts.clone();
+    looker.look(false, |_| {});
+    assert_eq!(looker.facts, before, "to the time of each light");
+}
+
 #[test]
 fn nothing_known_is_unknown_and_not_empty() {
     let folder = tempfile::tempdir().unwrap();
     let mut looker = Looker::new(&host(folder.path()));
-    looker.look(|_| {});
+    looker.look(false, |_| {});
     assert_eq!(looker.facts.generation, UNKNOWN);
     assert_eq!(looker.facts.nixpkgs_version, UNKNOWN);
-    assert_eq!(looker.facts, Facts::default());
+    assert_eq!(without_lights(&looker.facts), Facts::default());
 }
 
 #[test]
@@ -59,10 +85,16 @@ fn everything_there_is_found() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     let mut looker = Looker::new(&host(folder.path()));
-    looker.look(|_| {});
+    looker.look(false, |_| {});
+    let commit = "1d91f2b4c0ffee00000000000000000000000001".to_owned();
     assert_eq!(
-        looker.facts,
+        without_lights(&looker.facts),
         Facts {
+            system: HostSystem {
+                current: folder.path().join("system").to_str().map(str::to_owned),
+                repo_commit: Some(commit),
+                ..HostSystem::default()
+            },
             generation: "1d91f2b".to_owned(),
             nixpkgs_version: "26.05.20260714.7beb50e".to_owned(),
             os_version: "26.05".to_owned(),
@@ -86,7 +118,7 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
         let file = folder.path().join("state/jobs").join(checkout::CHECKOUT_FILE);
         fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
         let mut looker = Looker::new(&host(folder.path()));
-        looker.look(|_| {});
+        looker.look(false, |_| {});
         looker.facts
     };
     let facts = note("another-repo");
@@ -105,7 +137,7 @@ fn what_is_known_stays_known_when_its_source_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     let mut looker = Looker::new(&host(folder.path()));
-    looker.look(|_| {});
+    looker.look(false, |_| {});
     let before = looker.facts.clone();
     for gone in ["repo", "system", "proc"] {
         fs::remove_dir_all(folder.path().join(gone)).unwrap();
@@ -113,8 +145,55 @@ fn what_is_known_stays_known_when_its_source_goes_away() {
     for gone in ["current-system", "os-release"] {
         fs::remove_file(folder.path().join(gone)).unwrap();
     }
-    looker.look(|_| {});
-    assert_eq!(looker.facts, before);
+    looker.look(false, |_| {});
+    let known = |facts: &Facts| Facts { system: HostSystem::default(), ..without_lights(facts) };
+    assert_eq!(known(&looker.facts), known(&before));
+    assert_eq!(looker.facts.system, HostSystem::default(), "the truth about now");
+}
+
+#[test]
+fn what_was_known_is_still_known_to_the_next_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    Looker::new(&host(folder.path())).look(false, |_| {});
+    let before = Memory::at(host(folder.path()).own_dir()).facts();
+    assert_eq!((before.generation.as_str(), before.lock_hash.len()), ("1d91f2b", 64));
+    for gone in ["repo", "system"] {
+        fs::remove_dir_all(folder.path().join(gone)).unwrap();
+    }
+    let mut looker = Looker::new(&host(folder.path()));
+    looker.look(false, |_| {});
+    assert_eq!(looker.facts.generation, "1d91f2b");
+    assert_eq!(looker.facts.nixpkgs_version, "26.05.20260714.7beb50e");
+    assert_eq!(looker.facts.lock_hash, before.lock_hash);
+    assert_eq!(looker.facts.update_status.tests, before.update_status.tests, "with its time");
+}
+
+#[test]
+fn a_system_is_asked_for_its_revision_even_if_its_commit_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let version = folder.path().join("system/sw/bin/nixos-version");
+    fs::remove_file(&version).unwrap();
+    fs::write(&version, "#!/bin/sh\necho '{\"configurationRevision\":\"ccccccc1\"}'\n").unwrap();
+    fs::set_permissions(&version, fs::Permissions::from_mode(0o755)).unwrap();
+    let jobs = JobsDir::new(folder.path().join("state/jobs"));
+    fs::create_dir_all(jobs.path()).unwrap();
+    let mut history = History::default();
+    let result = JobResult {
+        system_after: Some(folder.path().join("system")),
+        commit: Some("1d91f2b4c0ffee00000000000000000000000001".to_owned()),
+        ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
+    };
+    let lock = Some("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned());
+    history.note(Reached::by("switch", 0, 1), &JobId::generate(), "switch", &result, lock);
+    history.store(&jobs).unwrap();
+    let mut looker = Looker::new(&host(folder.path()));
+    looker.look(false, |_| {});
+    assert_eq!(looker.facts.system.configuration_revision.as_deref(), Some("ccccccc"));
+    assert_eq!(looker.facts.generation, "1d91f2b");
+    let light = &looker.facts.update_status.system;
+    assert_eq!((light.status, light.message.as_str()), (UpdateState::Ok, "1d91f2b is deployed"));
 }
 
 #[test]
@@ -124,7 +203,7 @@ fn quick_facts_are_published_before_slow_ones() {
     let mut looker = Looker::new(&host(folder.path()));
     let published = RefCell::new(Vec::new());
     let publish = |facts: &Facts| published.borrow_mut().push(facts.clone());
-    looker.look(publish);
+    looker.look(false, publish);
     looker.hash_once(publish);
     let published = published.borrow();
     assert_eq!(published[0].nixpkgs_version, "26.05.20260714.7beb50e");
@@ -142,7 +221,7 @@ fn the_setting_wins_over_the_systems_version() {
     host.nixpkgs_version = Some("mine".to_owned());
     let mut looker = Looker::new(&host);
     assert_eq!(looker.facts.nixpkgs_version, "mine");
-    looker.look(|_| {});
+    looker.look(false, |_| {});
     assert_eq!(looker.facts.nixpkgs_version, "mine");
 }
 
@@ -171,8 +250,12 @@ async fn changes_are_published_and_sameness_is_not() {
     let mut watch = facts.watch();
     let hashed = watch.wait_for(|facts| !facts.binary_hash.is_empty());
     tokio::time::timeout(PATIENCE, hashed).await.unwrap().unwrap();
+    let before = watch.borrow_and_update().clone();
     tokio::time::timeout(PATIENCE, facts.looked()).await.unwrap().unwrap();
-    assert!(!watch.has_changed().unwrap());
+    let after = watch.borrow_and_update().clone();
+    assert_eq!(without_lights(&before), without_lights(&after));
+    let times = |facts: &Facts| facts.update_status.system.checked_at.clone();
+    assert!(times(&before) < times(&after), "it was asked for");
     for _ in 0..1000 {
         facts.refresh();
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::history::{History, Reached};
 use super::journal::Writer;
 use super::launcher::Urgency;
 use super::spec::{JobResult, Outcome, Spec, State, Step, store};
@@ -22,7 +23,7 @@ use super::{Instance, JobDir, JobsDir};
 use crate::command::{self, Plan, PlanError};
 use crate::config::Host;
 use crate::facts::checkout::Checkout;
-use crate::facts::generation::{Deployed, SHOWN};
+use crate::facts::generation::SHOWN;
 use crate::facts::{head_commit, system};
 use child::{Child, End};
 use stop::{Reason, Stop};
@@ -88,7 +89,7 @@ pub fn run(host: &Host, instance: &Instance, ready: impl FnOnce()) -> Result<(),
     let _lock = folder::lock(&jobs)?;
     let dir = jobs.job(&instance.id);
     let log = folder::create(&dir, host)?;
-    let mut job = Job { host, instance, dir, log, stop, begun: Instant::now(), ready: Some(ready) };
+    let mut job = Job { host, instance, dir, log, stop, begun: Instant::now(), ready: Some(ready), steps: 0 };
     let started_at = super::timestamp();
     let result = job.execute(&jobs, started_at);
     job.finish(&result);
@@ -105,6 +106,8 @@ struct Job<'a, R> {
     stop: Stop,
     begun: Instant,
     ready: Option<R>,
+    /// Programs that the command has, once that is known.
+    steps: usize,
 }
 
 /// What the steps came to.
@@ -142,7 +145,7 @@ impl<R: FnOnce()> Job<'_, R> {
         {
             self.log.remark(&format!("cannot record the state of the checkout: {err}"));
         }
-        let commit = checkout.and_then(|checkout| checkout.commit);
+        let (commit, lock_hash) = checkout.map_or((None, None), |seen| (seen.commit, seen.lock_hash));
         let mut result = JobResult {
             outcome: done.outcome,
             exit_code: done.exit_code,
@@ -159,13 +162,22 @@ impl<R: FnOnce()> Job<'_, R> {
             system_after,
         };
         self.judge(&mut result, before.as_deref());
-        if result.outcome == Outcome::Ok
-            && command::deploys(&self.instance.command)
-            && let Err(err) = remember_deployed(jobs, &self.instance.command, &result)
-        {
-            self.log.remark(&format!("cannot record what was deployed: {err}"));
-        }
+        self.remember(jobs, &result, lock_hash);
         result
+    }
+
+    /// Adds this job to what is told when its folder is long gone.
+    fn remember(&mut self, jobs: &JobsDir, result: &JobResult, lock_hash: Option<String>) {
+        let Instance { command, id } = self.instance;
+        let reached = Reached::by(command, result.step, self.steps);
+        if reached == Reached::default() {
+            return;
+        }
+        let mut history = History::load(jobs);
+        history.note(reached, id, command, result, lock_hash);
+        if let Err(err) = history.store(jobs) {
+            self.log.remark(&format!("cannot record how the job ended: {err}"));
+        }
     }
 
     /// Surveys the machine and writes down what will be done.
@@ -196,6 +208,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let mut done =
             Done { outcome: Outcome::Ok, exit_code: 0, signal: None, message: String::new(), step: 0 };
         self.stop.begin(plan.timeout, plan.unstoppable);
+        self.steps = plan.steps.len();
         let total = plan.steps.iter().filter(|step| step.test).count();
         let mut tests = scripts::Tests { passed: 0, total: u32::try_from(total).unwrap_or(u32::MAX) };
         for (index, step) in plan.steps.iter().enumerate() {
@@ -342,16 +355,4 @@ impl End {
 fn capitalized(name: &str) -> String {
     let mut letters = name.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// A rollback goes to a system whose commit is not known here: the record then simply no longer
-/// fits `/run/current-system`, and readers see that.
-fn remember_deployed(jobs: &JobsDir, command: &str, result: &JobResult) -> io::Result<()> {
-    match (&result.system_after, &result.commit) {
-        (Some(system), Some(commit)) if command != "rollback" => {
-            let deployed = Deployed { system: system.clone(), commit: commit.clone() };
-            store(&jobs.deployed(), &deployed)
-        }
-        _ => Ok(()),
-    }
 }

@@ -85,7 +85,7 @@ fn a_job_lives_in_a_folder_directly_below_that_of_all_jobs() {
         assert_eq!(file.parent(), Some(dir.path()));
     }
     // Neither can be taken for a job.
-    for other in [jobs.lock(), jobs.deployed()] {
+    for other in [jobs.lock(), jobs.history(), jobs.checkout()] {
         assert!(other.file_name().unwrap().to_str().unwrap().parse::<JobId>().is_err());
     }
 }

@@ -45,7 +45,7 @@ pub fn places(host: &Host) -> Vec<PathBuf> {
 }
 
 fn in_state(host: &Host) -> PathBuf {
-    host.state_dir.join("agent").join(SOCKET)
+    host.own_dir().join(SOCKET)
 }
 
 /// The document of the first agent that answers.

@@ -1,6 +1,9 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
+use crate::job::JobId;
+use crate::job::history::Reached;
+use crate::job::spec::{JobResult, Outcome};
 
 const HEAD: &str = "aaaaaaa0000000000000000000000000000000aa";
 
@@ -17,7 +20,7 @@ impl Host {
         fs::create_dir_all(below("repo/.git")).unwrap();
         fs::create_dir_all(below("jobs")).unwrap();
         fs::write(below("repo/.git/HEAD"), HEAD).unwrap();
-        let generation = Generation::new(below("jobs"), below("current"), Some(below("repo")));
+        let generation = Generation::new(JobsDir::new(below("jobs")), below("current"), Some(below("repo")));
         Self { folder, generation }
     }
 
@@ -45,8 +48,22 @@ impl Host {
     }
 
     fn note_down(&self, system: &str, commit: &str) {
-        let deployed = Deployed { system: self.below(system), commit: commit.to_owned() };
-        fs::write(self.below("jobs").join(DEPLOYED_FILE), serde_json::to_vec(&deployed).unwrap()).unwrap();
+        let mut history = History::default();
+        let result = JobResult {
+            system_after: Some(self.below(system)),
+            commit: Some(commit.to_owned()),
+            ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
+        };
+        history.note(Reached::by("switch", 0, 1), &JobId::generate(), "switch", &result, None);
+        history.store(&self.jobs()).unwrap();
+    }
+
+    fn jobs(&self) -> JobsDir {
+        JobsDir::new(self.below("jobs"))
+    }
+
+    fn look(&self) -> Look {
+        self.generation.look(&History::load(&self.jobs()))
     }
 
     fn runs(&self) -> usize {
@@ -55,10 +72,10 @@ impl Host {
 
     /// What a look and, where needed, a question come to.
     fn found(&mut self) -> Look {
-        if self.generation.look() == Look::MustAsk {
+        if self.look() == Look::MustAsk {
             self.generation.ask();
         }
-        self.generation.look()
+        self.look()
     }
 }
 
@@ -81,7 +98,7 @@ fn the_noted_commit_counts_while_its_system_runs() {
 fn a_system_is_asked_once_and_the_next_one_again() {
     let mut host = Host::new();
     host.switch("one", Some(r#"echo '{"nixosVersion":"26.05","configurationRevision":"CCCCCCC1-dirty"}'"#));
-    assert_eq!(host.generation.look(), Look::MustAsk, "HEAD is no answer while the system can be asked");
+    assert_eq!(host.look(), Look::MustAsk, "HEAD is no answer while the system can be asked");
     for _ in 0..3 {
         assert_eq!(host.found(), known("ccccccc"));
     }
@@ -116,8 +133,8 @@ fn head_is_the_last_resort() {
 fn a_note_that_cannot_be_read_is_no_note() {
     let mut host = Host::new();
     host.switch("one", None);
-    let note = host.below("jobs").join(DEPLOYED_FILE);
-    for content in ["", "{", "[]", "{\"system\":5,\"commit\":\"bbbbbbb\"}"] {
+    let note = host.jobs().history();
+    for content in ["", "{", "[]", "{\"deployed\":5}", "{\"deployed\":{\"system\":\"/x\"}}"] {
         fs::write(&note, content).unwrap();
         assert_eq!(host.found(), known("aaaaaaa"), "{content:?}");
     }

@@ -1,0 +1,192 @@
+//! How up to date the host is (protocol.md 3, `update_status`): what the last commands did against what
+//! is there now. Pure; [`super`] looks and remembers.
+//!
+//! `git` is not judged here: only the dashboard knows the remote.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::generation::{deployed, short};
+use crate::command;
+use crate::job::history::{History, Last};
+use crate::job::spec::Outcome;
+use crate::protocol::{UpdateState, UpdateStatus, Verdict};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a running command is told as [`UpdateState::Working`]. Existing dashboards allow the system
+/// four minutes; the last such beat may be a minute old when the next one takes it back.
+pub const WORKING: Duration = Duration::from_secs(3 * 60);
+
+/// What is there now.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now<'a> {
+    /// Whether there is a checkout to speak of, by the configuration.
+    pub configured: bool,
+    /// HEAD of the checkout, in full.
+    pub commit: Option<&'a str>,
+    /// SHA-256 of its flake.lock.
+    pub lock_hash: Option<&'a str>,
+    /// The system that runs.
+    pub system: Option<&'a Path>,
+    /// The commit it says it was made from, shortened.
+    pub revision: Option<&'a str>,
+}
+
+type Light = (UpdateState, String);
+
+fn light(status: UpdateState, message: impl Into<String>) -> Light {
+    (status, message.into())
+}
+
+/// Judges all parts. Where a light says the same as `before` it keeps its time, unless `checked`: then
+/// somebody asked, or a command ended.
+pub fn judge(
+    history: &History,
+    now: Now<'_>,
+    before: &UpdateStatus,
+    checked: bool,
+    at: &str,
+) -> UpdateStatus {
+    let verdict = |(status, message): Light, before: &Verdict| {
+        let same = before.status == status && before.message == message && !before.checked_at.is_empty();
+        let checked_at = if same && !checked { before.checked_at.clone() } else { at.to_owned() };
+        Verdict { status, message, checked_at }
+    };
+    UpdateStatus {
+        git: Verdict::default(),
+        lock: verdict(lock(history, now), &before.lock),
+        system: verdict(system(history, now), &before.system),
+        tests: verdict(tests(history), &before.tests),
+    }
+}
+
+/// The content of flake.lock against what the last pull brought.
+fn lock(history: &History, now: Now<'_>) -> Light {
+    let failed = history.pull.as_ref().filter(|pull| pull.outcome != Outcome::Ok && now.configured);
+    if let Some(pull) = failed {
+        return light(UpdateState::Error, failure(pull));
+    }
+    if let Some(unknown) = nothing_to_judge(now) {
+        return unknown;
+    }
+    let Some(pull) = &history.pull else {
+        return light(UpdateState::Unknown, "nothing was pulled yet");
+    };
+    let pulled = pull.commit.as_deref().and_then(short).unwrap_or_default();
+    match (now.lock_hash, pull.lock_hash.as_deref()) {
+        (None, _) => light(UpdateState::Unknown, "the checkout has no flake.lock"),
+        (Some(now), Some(then)) if now == then => {
+            light(UpdateState::Ok, format!("flake.lock is as pulled with {pulled}"))
+        }
+        (Some(_), _) => light(UpdateState::Outdated, format!("flake.lock changed since {pulled} was pulled")),
+    }
+}
+
+/// The running system against the checkout.
+fn system(history: &History, now: Now<'_>) -> Light {
+    if let Some(last) = failed_switch(history, now) {
+        return light(UpdateState::Error, failure(last));
+    }
+    if let Some(unknown) = nothing_to_judge(now) {
+        return unknown;
+    }
+    let pulled = now.commit.and_then(short).unwrap_or_default();
+    let Some(running) = now.system.and_then(|system| deployed(history, system)) else {
+        return by_revision(history, now, &pulled);
+    };
+    let relocked = history.deployed.as_ref().is_some_and(|last| last.lock_hash.as_deref() != now.lock_hash);
+    if Some(running) != now.commit {
+        let running = short(running).unwrap_or_default();
+        light(UpdateState::Outdated, format!("{pulled} is in the checkout, {running} is deployed"))
+    } else if relocked {
+        light(UpdateState::Outdated, format!("flake.lock changed since {pulled} was deployed"))
+    } else {
+        light(UpdateState::Ok, format!("{pulled} is deployed"))
+    }
+}
+
+/// For a system that no switch of the agent made, or a rollback.
+fn by_revision(history: &History, now: Now<'_>, pulled: &str) -> Light {
+    let rolled_back = history
+        .deployed
+        .as_ref()
+        .is_some_and(|last| last.commit.is_none() && last.system.as_deref() == now.system);
+    match now.revision {
+        Some(revision) if revision == pulled => light(UpdateState::Ok, format!("{pulled} is deployed")),
+        Some(revision) => {
+            light(UpdateState::Outdated, format!("{pulled} is in the checkout, {revision} is deployed"))
+        }
+        None if rolled_back => {
+            light(UpdateState::Outdated, format!("rolled back; {pulled} is in the checkout"))
+        }
+        None if history.deployed.is_some() => {
+            light(UpdateState::Outdated, "another system runs than the one of the last switch")
+        }
+        None if history.pull.is_some() => {
+            light(UpdateState::Outdated, format!("{pulled} was never deployed"))
+        }
+        None => light(UpdateState::Unknown, "the running system does not tell its commit"),
+    }
+}
+
+/// The last switch if it failed and the checkout has not moved since: what was pulled then is another
+/// try's.
+fn failed_switch<'a>(history: &'a History, now: Now<'_>) -> Option<&'a Last> {
+    let last = history.switch.as_ref()?;
+    let failed = !matches!(last.outcome, Outcome::Ok | Outcome::Stopped);
+    let moved = last.commit.is_some() && now.commit.is_some() && last.commit.as_deref() != now.commit;
+    (failed && !moved).then_some(last)
+}
+
+fn tests(history: &History) -> Light {
+    let Some(test) = &history.test else {
+        return match &history.deployed {
+            Some(_) => light(UpdateState::Outdated, "not run since the last switch"),
+            None => light(UpdateState::Unknown, "not run yet"),
+        };
+    };
+    // Ids sort by time.
+    if history.deployed.as_ref().is_some_and(|deployed| deployed.job > test.job) {
+        return light(UpdateState::Outdated, "not run since the last switch");
+    }
+    if test.outcome == Outcome::Ok {
+        light(UpdateState::Ok, test.message.clone())
+    } else {
+        light(UpdateState::Error, failure(test))
+    }
+}
+
+/// Where there is no checkout there is nothing to compare with.
+fn nothing_to_judge(now: Now<'_>) -> Option<Light> {
+    match now.commit {
+        _ if !now.configured => Some(light(UpdateState::Unknown, "no repository is configured")),
+        None => Some(light(UpdateState::Unknown, "there is no checkout yet")),
+        Some(_) => None,
+    }
+}
+
+/// Says of the part that a running command changes that it is being worked on, for a while.
+pub fn mark_working(status: &mut UpdateStatus, command: &str, running: Duration, at: &str) {
+    if running >= WORKING {
+        return;
+    }
+    let part = match command {
+        "pull" | "clone" | "update" => &mut status.lock,
+        "test" => &mut status.tests,
+        _ if command::deploys(command) => &mut status.system,
+        _ => return,
+    };
+    *part = Verdict {
+        status: UpdateState::Working,
+        message: format!("{command} is running"),
+        checked_at: at.to_owned(),
+    };
+}
+
+/// What failed, with its exit code.
+fn failure(last: &Last) -> String {
+    let code = format!("exit code {}", last.exit_code);
+    if last.message.contains(&code) { last.message.clone() } else { format!("{} ({code})", last.message) }
+}

@@ -1,0 +1,66 @@
+use super::*;
+
+fn result(outcome: Outcome, commit: &str) -> JobResult {
+    let commit = Some(commit.repeat(40)[..40].to_owned());
+    let exit_code = if outcome == Outcome::Ok { 0 } else { 4 };
+    let system_after = Some(PathBuf::from("/nix/store/new-system"));
+    JobResult {
+        commit,
+        exit_code,
+        system_after,
+        ..JobResult::without_supervisor(outcome, "said".to_owned(), 0)
+    }
+}
+
+/// Which of pull, switch, deployed and test name the job, with their outcomes.
+#[track_caller]
+fn check(command: &str, step: usize, steps: usize, outcome: Outcome, expected: [Option<Outcome>; 4]) {
+    let mut history = History::default();
+    let job = JobId::generate();
+    history.note(Reached::by(command, step, steps), &job, command, &result(outcome, "a"), None);
+    let History { pull, switch, deployed, test } = history;
+    let outcomes = [pull, switch, deployed, test].map(|last| last.map(|last| last.outcome));
+    assert_eq!(outcomes, expected, "{command} {step}/{steps} {outcome:?}");
+}
+
+#[test]
+fn each_command_is_noted_where_it_belongs() {
+    use Outcome::{Failed, Ok, Stopped};
+    check("pull", 3, 4, Ok, [Some(Ok), None, None, None]);
+    check("clone", 0, 1, Failed, [Some(Failed), None, None, None]);
+    check("switch", 0, 1, Ok, [None, Some(Ok), Some(Ok), None]);
+    check("switch", 0, 1, Failed, [None, Some(Failed), None, None]);
+    check(
+        "switch",
+        0,
+        1,
+        Outcome::ActivatedWithFailures,
+        [None, Some(Outcome::ActivatedWithFailures), Some(Outcome::ActivatedWithFailures), None],
+    );
+    check("rollback", 0, 1, Ok, [None, Some(Ok), Some(Ok), None]);
+    check("test", 2, 3, Failed, [None, None, None, Some(Failed)]);
+    check("pull-switch", 4, 5, Ok, [Some(Ok), Some(Ok), Some(Ok), None]);
+    check("pull-switch", 4, 5, Stopped, [Some(Ok), Some(Stopped), None, None]);
+    check("pull-switch", 1, 5, Failed, [Some(Failed), None, None, None]);
+    check("pull-switch", 0, 0, Outcome::NotStarted, [Some(Outcome::NotStarted), None, None, None]);
+    check("update", 0, 1, Ok, [None; 4]);
+    check("backup", 0, 1, Failed, [None; 4]);
+}
+
+#[test]
+fn a_failed_switch_leaves_the_last_good_one_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = JobsDir::new(folder.path());
+    assert_eq!(History::load(&jobs), History::default());
+    let mut history = History::default();
+    let reached = Reached::by("switch", 0, 1);
+    for (outcome, commit) in [(Outcome::Ok, "a"), (Outcome::Failed, "b")] {
+        history.note(reached, &JobId::generate(), "switch", &result(outcome, commit), None);
+    }
+    history.store(&jobs).unwrap();
+    let history = History::load(&jobs);
+    let commit = |last: Option<Last>| last.unwrap().commit.unwrap();
+    assert!(commit(history.deployed).starts_with('a') && commit(history.switch).starts_with('b'));
+    std::fs::write(jobs.history(), "{torn").unwrap();
+    assert_eq!(History::load(&jobs), History::default());
+}
