@@ -26,6 +26,7 @@ let
 
   # Commands that the agent has itself; it refuses others of these names.
   builtIn = [
+    "clone"
     "pull"
     "switch"
     "pull-switch"

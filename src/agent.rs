@@ -8,9 +8,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::backoff::Reconnect;
 use crate::config::{Connection, Host};
 use crate::connect::{self, ConnectError};
+use crate::errands::Errands;
 use crate::error;
 use crate::heartbeat::Snapshots;
 use crate::job::desk::{Desk, News};
+use crate::job::record::Record;
+use crate::job::spec::Outcome;
 use crate::metrics::{self, Metrics};
 use crate::protocol::{AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode};
 use crate::server::Server;
@@ -19,6 +22,9 @@ use crate::session::{self, Ended, Summary};
 use crate::status::desk::StatusDesk;
 use crate::status::{Ask, Queue, Report, Running};
 use crate::work::Work;
+use first_clone::FirstClone;
+
+mod first_clone;
 
 /// What the agent keeps from one connection to the next.
 #[derive(Debug)]
@@ -45,6 +51,9 @@ pub struct Agent {
     pub watchdog: Watchdog,
     /// What the dashboard has said about itself.
     pub server: Server,
+    /// What it wants to know.
+    pub errands: Errands,
+    first_clone: FirstClone,
     reconnect: Reconnect,
 }
 
@@ -69,6 +78,8 @@ impl Agent {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         Self {
+            first_clone: FirstClone::new(host.repo.url.is_some(), Instant::now()),
+            errands: Errands::default(),
             host,
             interval,
             work,
@@ -136,6 +147,35 @@ impl Agent {
         self.metrics.registrations += 1;
         self.status.connected();
         service::status("Connected to the dashboard.");
+    }
+
+    /// Starts a command. `announced`: its good end has been told already.
+    pub fn start(&mut self, command: String, command_id: Option<String>, announced: bool) {
+        let record = Record { announced, ..Record::accept(command, command_id) };
+        tracing::info!(command = record.command, job = %record.id, "Accepted a command.");
+        self.metrics.jobs_started += 1;
+        self.work.accept(record, &*self.desk);
+    }
+
+    /// When [`Self::clone_if_missing`] has something to do.
+    pub fn clone_due(&self) -> Option<Instant> {
+        self.first_clone.due()
+    }
+
+    /// Starts the first clone of the repository if it is time and there is none.
+    pub fn clone_if_missing(&mut self, now: Instant) {
+        let missing = self.snapshots.facts().system.repo_commit.is_none();
+        let idle = self.work.current().is_none() && self.server.refusal(now).is_none();
+        if self.first_clone.take(missing, idle, now) {
+            self.start("clone".to_owned(), None, false);
+        }
+    }
+
+    /// A command ended for good.
+    pub fn ended(&mut self, command: &str, outcome: Outcome, now: Instant) {
+        if matches!(command, "clone" | "pull" | "pull-switch") {
+            self.first_clone.ended(outcome, fastrand::f64(), now);
+        }
     }
 
     /// Takes note of what became of an order; returns why a command could not be stopped.
@@ -225,7 +265,7 @@ impl Agent {
     ) -> Option<T> {
         tokio::pin!(future);
         loop {
-            let feeding = self.watchdog.next();
+            let wake = [self.watchdog.next(), self.clone_due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = session::stop_requested(shutdown) => return None,
@@ -233,8 +273,9 @@ impl Agent {
                 // A stop that waits for a launch must not wait for a connection as well.
                 Some(news) = self.news.recv() => drop(self.take_news(news)),
                 Some(ask) = self.asks.recv() => self.answer(ask, Queue::default(), Instant::now()),
-                () = async { match feeding { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {
+                () = async { match wake { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {
                     self.watchdog.feed(Instant::now());
+                    self.clone_if_missing(Instant::now());
                 }
             }
         }

@@ -17,7 +17,7 @@ use crate::agent::{Agent, Exit};
 use crate::config::{self, Config, Connection, Host, LauncherKind, Source, TokenSource};
 use crate::device::{self, Meters};
 use crate::error;
-use crate::facts;
+use crate::facts::{self, installed::own_place};
 use crate::heartbeat::Snapshots;
 use crate::job::desk::HostDesk;
 use crate::job::launcher::{self, Direct, Launcher, PREFIX, Systemd};
@@ -213,11 +213,8 @@ fn replace_process() -> Failure {
 
 /// What is installed where this program was: the new one after an upgrade.
 fn installed_program() -> PathBuf {
-    let Ok(path) = std::env::current_exe() else { return own_program() };
-    // Linux marks a file that was replaced.
-    let text = path.to_string_lossy();
-    let original = PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text));
-    if original.exists() { original } else { own_program() }
+    let place = std::env::current_exe().map(|running| own_place(&running));
+    place.ok().filter(|place| place.exists()).unwrap_or_else(own_program)
 }
 
 /// Keeps a second agent away from the same jobs. None, with a warning, where no lock can be made: a
@@ -260,8 +257,8 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         LauncherKind::Direct => Arc::new(Direct::new(own_program(), file)),
         LauncherKind::Systemd => Arc::new(Systemd::default()),
     };
-    let accepted = records.load();
     let boot_id = facts::system::boot_id(&host.paths.proc);
+    let accepted = records.open(&jobs, boot_id.as_deref());
     let (desk, news) = HostDesk::open(launcher, jobs, records, boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
     let work = Work::resume(accepted, &desk);
@@ -282,9 +279,9 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
             Box::new(move |now| enabled.then(|| Box::new(meters.read(&device_id, now))))
         },
         prewarm: prewarm.watch(),
-        refresh: Box::new(move || {
-            facts.refresh();
+        look: Box::new(move || {
             meters.vitals().refresh();
+            facts.looked()
         }),
     };
     tracing::info!(

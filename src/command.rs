@@ -15,16 +15,48 @@ use crate::protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest};
 mod tests;
 
 /// Built-in commands that run as jobs (T03, T09).
-pub const JOBS: &[&str] = &["pull", "switch", "pull-switch", "test", "rollback", "update"];
+pub const JOBS: &[&str] = &["clone", "pull", "switch", "pull-switch", "test", "rollback", "update"];
 
-/// Commands that the agent itself answers.
+/// What the agent itself does on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// `stop`, and `kill`, which existing dashboards send for it: end the running command.
     Stop,
     /// `restart`: a new agent process.
     Restart,
+    /// `reboot`: the machine, after the answer.
+    Reboot,
+    /// Something that the agent looks at and tells.
+    Ask(Question),
 }
+
+/// What the agent can be asked. Nothing on the machine changes, so it may be asked beside a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// `check-version`: whether the running agent is the installed one.
+    Version,
+    /// `refresh-git`: which commit is checked out. The dashboard judges it.
+    Git,
+    /// `refresh-lock`: flake.lock against what was pulled.
+    Lock,
+    /// `refresh-system`: the running system against the checkout.
+    System,
+    /// `refresh-all`.
+    All,
+}
+
+/// Commands that the agent itself answers.
+const CONTROLS: &[(&str, Control)] = &[
+    ("stop", Control::Stop),
+    ("kill", Control::Stop),
+    ("restart", Control::Restart),
+    ("reboot", Control::Reboot),
+    ("check-version", Control::Ask(Question::Version)),
+    ("refresh-git", Control::Ask(Question::Git)),
+    ("refresh-lock", Control::Ask(Question::Lock)),
+    ("refresh-system", Control::Ask(Question::System)),
+    ("refresh-all", Control::Ask(Question::All)),
+];
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +69,10 @@ pub enum Kind {
 
 /// Looks a name up.
 pub fn kind(host: &Host, name: &str) -> Option<Kind> {
-    match name {
-        "stop" | "kill" => Some(Kind::Control(Control::Stop)),
-        "restart" => Some(Kind::Control(Control::Restart)),
-        _ if JOBS.contains(&name) || host.commands.contains_key(name) => Some(Kind::Job),
-        _ => None,
+    if let Some((_, control)) = CONTROLS.iter().find(|(known, _)| *known == name) {
+        return Some(Kind::Control(*control));
     }
+    (JOBS.contains(&name) || host.commands.contains_key(name)).then_some(Kind::Job)
 }
 
 /// Whether a command of this name replaces the running system when it succeeds.
@@ -82,9 +112,9 @@ pub enum Decision {
 pub fn admit(host: &Host, request: &CommandRequest, current: Option<Current<'_>>) -> Decision {
     let Some(kind) = kind(host, &request.command) else { return Decision::Unknown };
     match (kind, current) {
-        // Stopping is what one does with a running command; a rejection would make a dashboard
-        // mark that command as failed.
-        (Kind::Control(Control::Stop), _) => Decision::Control(Control::Stop),
+        // Stopping is what one does with a running command, and a question does not touch it; a
+        // rejection would make a dashboard mark that command as failed.
+        (Kind::Control(control @ (Control::Stop | Control::Ask(_))), _) => Decision::Control(control),
         (_, Some(current)) if request.id.is_some() && request.id.as_deref() == current.command_id => {
             Decision::Duplicate
         }
@@ -159,6 +189,12 @@ pub enum PlanError {
     /// Needs a repository.
     #[error("no repository is configured; set repo.url or repo.dir in the configuration")]
     NoRepo,
+    /// Needs a repository of the agent's own.
+    #[error("no repository to clone is configured; set repo.url in the configuration")]
+    NoUrl,
+    /// The operator did not allow it.
+    #[error("this host is not rebooted from afar; set reboot.enable in its configuration to allow it")]
+    RebootOff,
     /// Something else lives in the repository's place.
     #[error("{} holds files but is not a git checkout; move them away or choose another repo.dir", .0.display())]
     Foreign(PathBuf),
@@ -186,6 +222,12 @@ pub fn plan(host: &Host, name: &str, survey: &Survey) -> Result<Plan, PlanError>
     }
     match name {
         "pull" => pull(host, survey),
+        // What the agent starts by itself must not move a checkout that is there.
+        "clone" if host.repo.url.is_none() => Err(PlanError::NoUrl),
+        "clone" if survey.repo == RepoState::Git => Ok(Plan::default()),
+        "clone" => pull(host, survey),
+        "reboot" if !host.reboot => Err(PlanError::RebootOff),
+        "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
         "switch" => Ok(Plan { steps: vec![switch(host, checkout(host, survey)?)], ..Plan::default() }),
         "pull-switch" => {
             let mut plan = pull(host, survey)?;
@@ -208,6 +250,13 @@ pub fn plan(host: &Host, name: &str, survey: &Survey) -> Result<Plan, PlanError>
         _ => Err(PlanError::Unknown(name.to_owned())),
     }
 }
+
+/// How a machine is rebooted: on Linux through logind, which asks those who hold it up.
+const REBOOT: &[&str] = if cfg!(target_os = "macos") {
+    &["/sbin/shutdown", "-r", "now"]
+} else {
+    &["systemctl", "reboot", "--no-ask-password"]
+};
 
 fn step<S: AsRef<str>>(name: &str, argv: &[S]) -> Step {
     Step {
@@ -308,6 +357,6 @@ fn script(path: &Path, dir: &Path) -> Step {
 
 /// Every name this agent answers to, for people.
 pub fn names(host: &Host) -> Vec<&str> {
-    let built_in = JOBS.iter().chain(&["stop", "restart"]).copied();
+    let built_in = JOBS.iter().copied().chain(CONTROLS.iter().map(|(name, _)| *name));
     built_in.chain(host.commands.keys().map(String::as_str)).collect()
 }

@@ -103,6 +103,8 @@ pub struct Host {
     pub vitals: Vitals,
     /// When pre-warm signals are given (seed 001).
     pub prewarm: Prewarm,
+    /// Whether the dashboard may reboot this host.
+    pub reboot: bool,
     /// What the agent shows of itself.
     pub metrics: Metrics,
     /// The service manager's folder for what goes when the agent goes, absolute; none without one.

@@ -9,6 +9,7 @@
 //! git.rs          HEAD of a checkout
 //! system.rs       which nixpkgs, which release, which boot
 //! freshness.rs    which build of the agent, which flake.lock
+//! installed.rs    whether that build is the installed one
 //! update.rs       how up to date all that is
 //! memory.rs       what is known across restarts of the agent
 //! ```
@@ -37,6 +38,7 @@ pub mod checkout;
 pub mod freshness;
 pub mod generation;
 mod git;
+pub mod installed;
 mod memory;
 pub mod system;
 pub mod update;

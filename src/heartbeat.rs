@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::command::Current;
 use crate::facts::{Facts, update};
@@ -23,8 +23,8 @@ pub struct Snapshots {
     pub vitals: Box<dyn Fn(SystemTime) -> Option<Box<DeviceVitals>> + Send>,
     /// The newest pre-warm signal.
     pub prewarm: watch::Receiver<Option<Notice>>,
-    /// Asks for fresh facts; does not wait for them.
-    pub refresh: Box<dyn Fn() + Send>,
+    /// Asks for a look at the machine. Does not wait; the receiver does, for whoever wants to.
+    pub look: Box<dyn Fn() -> oneshot::Receiver<()> + Send>,
 }
 
 impl fmt::Debug for Snapshots {

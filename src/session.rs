@@ -19,6 +19,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::agent::Agent;
+use crate::errands::Answer;
 use crate::job::desk::News;
 use crate::job::record::Record;
 use crate::prewarm::Notice;
@@ -61,8 +62,8 @@ const HELD: usize = 1024;
 /// How long the second registration after a switch waits for fresh facts.
 pub const FACTS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long `restart` waits for the proof that its status was read.
-pub const RESTART_PATIENCE: Duration = Duration::from_secs(2);
+/// How long `restart` and `reboot` wait for the proof that their status was read.
+pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often, at most, the proven position in a log is written to disk: what is proven after it is
 /// told twice if the agent is killed.
@@ -117,6 +118,8 @@ enum Event {
     Prewarm,
     /// Somebody wants to know how the agent is.
     Ask(Ask),
+    /// The dashboard's question has an answer.
+    Errand(String, Answer),
     /// A frame from the dashboard, an error, or the end.
     Inbound(Option<Result<Message, WsError>>),
     /// A job has something to tell.
@@ -129,6 +132,15 @@ enum Phase {
     Registering { until: Instant },
     Live(Schedule),
     Leaving { until: Instant, restart: bool },
+}
+
+/// A request that ends the agent, and its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    /// A new agent process.
+    Restart,
+    /// The machine starts anew.
+    Reboot,
 }
 
 struct Session<'a> {
@@ -150,8 +162,8 @@ struct Session<'a> {
     held_until: Option<Instant>,
     /// Register again when the facts have changed, or at this time.
     register_again: Option<Instant>,
-    /// `restart` has been answered: leave when that is proven, or at this time.
-    restart: Option<Instant>,
+    /// What has been answered and is carried out when that is proven, or at this time.
+    farewell: Option<(Farewell, Instant)>,
     saved: Instant,
     /// A proven position that is not on disk yet.
     unsaved: Option<Record>,
@@ -177,6 +189,7 @@ where
         let event = session.select(&mut stream, &mut writer, shutdown).await;
         if let Some(ended) = session.apply(event, Instant::now()) {
             let registered = session.registered;
+            let ended = session.keep_promise(ended);
             session.save_proven(Instant::now());
             session.agent.disconnected();
             // Flushes the answer to a close frame, if there is one to give.
@@ -202,7 +215,7 @@ impl<'a> Session<'a> {
             held: Vec::new(),
             held_until: None,
             register_again: None,
-            restart: None,
+            farewell: None,
             saved: now,
             unsaved: None,
             written_off: false,
@@ -221,6 +234,7 @@ impl<'a> Session<'a> {
         S: Stream<Item = Result<Message, WsError>> + Unpin,
     {
         let leaving = matches!(self.phase, Phase::Leaving { .. });
+        let live_now = self.is_live();
         let telling = matches!(self.phase, Phase::Live(_)) && self.proofs.open(Instant::now());
         let wake = self.wake_at();
         let live = if self.held.is_empty() { None } else { self.agent.work.live() };
@@ -236,6 +250,7 @@ impl<'a> Session<'a> {
             () = changed(live) => Event::Live,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if self.is_live() => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
+            (asked, answer) = self.agent.errands.next(), if live_now => Event::Errand(asked, answer),
             frame = stream.next() => Event::Inbound(frame),
             item = async { outbox.room().await; self.agent.work.next().await }, if telling => Event::Job(item),
         }
@@ -254,7 +269,8 @@ impl<'a> Session<'a> {
         let others = [
             self.held_until,
             self.register_again,
-            self.restart,
+            self.farewell.map(|(_, until)| until),
+            self.agent.clone_due(),
             waiting,
             saving,
             feeding,
@@ -276,6 +292,7 @@ impl<'a> Session<'a> {
             Event::Live => self.release_held(false),
             Event::Prewarm => self.tell_prewarm(),
             Event::Ask(ask) => self.answer(ask, now),
+            Event::Errand(asked, answer) => self.errand(&asked, answer, now),
             Event::Inbound(frame) => return self.inbound(frame, now),
             Event::Job(item) => self.tell(item, now),
         }
@@ -314,8 +331,11 @@ impl<'a> Session<'a> {
         if self.register_again.is_some_and(|at| now >= at) {
             self.register_again();
         }
-        if self.restart.is_some_and(|at| now >= at) {
-            self.leave(now, "restart", true);
+        if self.farewell.is_some_and(|(_, until)| now >= until) {
+            self.carry_out_farewell(now);
+        }
+        if self.farewell.is_none() {
+            self.agent.clone_if_missing(now);
         }
         None
     }
@@ -363,8 +383,27 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Does what was answered.
+    fn carry_out_farewell(&mut self, now: Instant) {
+        match self.farewell.take() {
+            Some((Farewell::Restart, _)) => self.leave(now, "restart", true),
+            Some((Farewell::Reboot, _)) => self.agent.start("reboot".to_owned(), None, true),
+            None => {}
+        }
+    }
+
+    /// The connection is gone before the answer was proven, but it may have been read.
+    fn keep_promise(&mut self, ended: Ended) -> Ended {
+        match self.farewell.take() {
+            Some((Farewell::Restart, _)) => return Ended::Restart,
+            Some((Farewell::Reboot, _)) => self.agent.start("reboot".to_owned(), None, true),
+            None => {}
+        }
+        ended
+    }
+
     fn leave(&mut self, now: Instant, reason: &'static str, restart: bool) {
-        self.restart = None;
+        self.farewell = None;
         if matches!(self.phase, Phase::Leaving { .. }) {
             return;
         }

@@ -66,6 +66,8 @@ pub struct Item {
     pub id: JobId,
     /// Its command.
     pub command: String,
+    /// As [`Record::announced`].
+    pub announced: bool,
     /// This.
     pub what: Followed,
 }
@@ -170,7 +172,7 @@ impl Work {
         let Some(job) = self.jobs.iter_mut().find(|job| !job.told) else {
             return std::future::pending().await;
         };
-        let (id, command) = (job.record.id.clone(), job.record.command.clone());
+        let Record { id, command, announced, .. } = job.record.clone();
         let what = match &mut job.phase {
             Phase::Launching(_) => std::future::pending().await,
             Phase::Failed(why) => {
@@ -183,7 +185,7 @@ impl Work {
                 Followed::Ended(Box::new(result))
             }),
         };
-        Item { id, command, what }
+        Item { id, command, announced, what }
     }
 
     /// What runs, of the current job, to wait for changes of it.

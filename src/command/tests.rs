@@ -119,7 +119,49 @@ fn the_names_told_to_people_are_those_that_work() {
     let told = names(&host);
     assert!(told.iter().all(|name| kind(&host, name).is_some()), "{told:?}");
     assert!(told.contains(&"backup") && told.contains(&"switch") && told.contains(&"stop"), "{told:?}");
-    assert!(JOBS.iter().all(|name| plan(&host, name, &GIT).is_ok()), "every job has a plan");
+    let known = |name: &&&str| !matches!(plan(&host, name, &GIT), Err(PlanError::Unknown(_)));
+    assert!(JOBS.iter().all(|name| known(&name)), "every job has a plan");
+}
+
+#[test]
+fn questions_and_stops_are_let_in_beside_a_command_and_a_reboot_is_not() {
+    let host = host(&[PLAIN]);
+    let current = Current { command: "switch", command_id: Some("1"), pid: Some(7), accepted_at: AT };
+    let decide = |name: &str, current| {
+        admit(&host, &CommandRequest { command: name.to_owned(), id: Some("2".to_owned()) }, current)
+    };
+    for (name, question) in [
+        ("check-version", Question::Version),
+        ("refresh-git", Question::Git),
+        ("refresh-lock", Question::Lock),
+        ("refresh-system", Question::System),
+        ("refresh-all", Question::All),
+    ] {
+        for current in [None, Some(current)] {
+            assert_eq!(decide(name, current), Decision::Control(Control::Ask(question)), "{name}");
+        }
+    }
+    for (name, control) in [("reboot", Control::Reboot), ("restart", Control::Restart)] {
+        assert_eq!(decide(name, None), Decision::Control(control));
+        assert!(matches!(decide(name, Some(current)), Decision::Reject(_)), "{name}");
+    }
+}
+
+#[test]
+fn a_reboot_is_the_operators_to_allow() {
+    let refused = plan(&host(&[PLAIN]), "reboot", &GIT).unwrap_err();
+    assert!(refused.to_string().contains("reboot.enable"), "{refused}");
+    let plan = plan(&host(&[PLAIN, ("NIXFLEET_REBOOT__ENABLE", "1")]), "reboot", &Survey::default()).unwrap();
+    assert_eq!(argvs(&plan), [REBOOT]);
+}
+
+#[test]
+fn a_clone_moves_no_checkout_that_is_there() {
+    let isolated = host(&[ISOLATED]);
+    assert_eq!(plan(&isolated, "clone", &GIT).unwrap(), Plan::default());
+    let missing = plan(&isolated, "clone", &Survey::default()).unwrap();
+    assert_eq!(missing, plan(&isolated, "pull", &Survey::default()).unwrap());
+    assert_eq!(plan(&host(&[PLAIN]), "clone", &Survey::default()), Err(PlanError::NoUrl));
 }
 
 #[test]

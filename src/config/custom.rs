@@ -10,6 +10,7 @@ use super::{
 
 /// Names that the agent itself answers to (T03, T09).
 pub(super) const BUILT_IN: &[&str] = &[
+    "clone",
     "pull",
     "switch",
     "pull-switch",

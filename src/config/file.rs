@@ -90,6 +90,7 @@ pub(super) const KEYS: &[Key] = &[
     key("prewarm.temperature_low", Kind::Degrees, "75"),
     key("prewarm.window", Kind::Seconds, "15"),
     key("prewarm.hook", Kind::Words, "[\"/run/current-system/sw/bin/unload-model\"]"),
+    key("reboot.enable", Kind::Flag, "false"),
     key("metrics.listen", Kind::Text, "\"127.0.0.1:9464\""),
     key("metrics.allow_remote", Kind::Flag, "false"),
     key("paths.stasysmo", Kind::Text, "\"/dev/shm/stasysmo\""),
@@ -170,6 +171,7 @@ pub(super) struct File {
     /// When pre-warm signals are given.
     pub(super) prewarm: Prewarm,
     /// What the agent shows of itself.
+    pub(super) reboot: Reboot,
     pub(super) metrics: Metrics,
     /// Where the system's own files are. For tests and odd systems.
     pub(super) paths: Paths,
@@ -199,6 +201,7 @@ impl Default for File {
             jobs: Jobs::default(),
             vitals: Vitals::default(),
             prewarm: Prewarm::default(),
+            reboot: Reboot::default(),
             metrics: Metrics::default(),
             paths: Paths::default(),
             commands: BTreeMap::new(),
@@ -309,6 +312,14 @@ impl Default for Prewarm {
     fn default() -> Self {
         Self { usage: 80, usage_low: 65, temperature: 80, temperature_low: 75, window: 15, hook: None }
     }
+}
+
+/// `[reboot]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Reboot {
+    /// Whether the dashboard may reboot this host. Default: it may not.
+    pub(super) enable: bool,
 }
 
 /// `[metrics]`

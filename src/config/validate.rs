@@ -79,6 +79,7 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
         commands: custom::commands(check, &settings.commands),
         vitals: vitals(check),
         prewarm: prewarm(check),
+        reboot: check.layers.settings.reboot.enable,
         metrics: metrics::metrics(check),
         runtime_dir: first_folder(check, "RUNTIME_DIRECTORY"),
         paths: Paths {

@@ -252,13 +252,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let jobs = JobsDir::new(folder.path());
         let records = Records::new(folder.path().join("delivery"));
-        let record = Record {
-            id: JobId::generate(),
-            command: "pull".to_owned(),
-            command_id: None,
-            accepted_at: super::super::timestamp(),
-            delivered_seq: 0,
-        };
+        let record = Record::accept("pull".to_owned(), None);
         let dir = jobs.job(&record.id);
         let launched = || launch(&Pessimist, &records, &dir, &record);
         assert_eq!(launched(), Err("the bus is away".to_owned()));

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, JobId, spec};
+use super::spec::{self, Spec};
+use super::{Instance, JobId, JobsDir};
 
 /// An accepted command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +25,24 @@ pub struct Record {
     pub accepted_at: String,
     /// Entries up to here have been read by a dashboard, by its own proof.
     pub delivered_seq: u64,
+    /// Its good end was told before it began: the machine goes down with it (protocol.md 5.5).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub announced: bool,
 }
 
 impl Record {
+    /// A command that is accepted now.
+    pub fn accept(command: String, command_id: Option<String>) -> Self {
+        Self {
+            id: JobId::generate(),
+            command,
+            command_id,
+            accepted_at: super::timestamp(),
+            delivered_seq: 0,
+            announced: false,
+        }
+    }
+
     /// What its supervisor is told.
     pub fn instance(&self) -> Instance {
         Instance { command: self.command.clone(), id: self.id.clone() }
@@ -72,6 +88,22 @@ impl Records {
         }
     }
 
+    /// The records of jobs that a dashboard is still to hear of, oldest first. A reboot that was announced
+    /// in an earlier boot has happened: its record is forgotten.
+    pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> Vec<Record> {
+        let happened = |record: &Record| {
+            let spec: Option<Spec> = spec::load(&jobs.job(&record.id).spec()).ok().flatten();
+            record.announced && spec.is_some_and(|spec| spec.boot_id.as_deref() != boot_id)
+        };
+        let (happened, open): (Vec<_>, Vec<_>) = self.load().into_iter().partition(happened);
+        for record in happened {
+            tracing::info!(command = record.command, job = %record.id, "The announced command was carried out.");
+            // If it stays, it is found again and forgotten again.
+            drop(self.forget(&record.id));
+        }
+        open
+    }
+
     /// All records, oldest job first. Only `<job id>.json` counts: an agent that was killed in the
     /// middle of a write leaves a second file of the same content behind.
     pub fn load(&self) -> Vec<Record> {
@@ -93,15 +125,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::new(folder.path().join("delivery"));
         assert!(records.load().is_empty());
-        let made: Vec<Record> = (0..3)
-            .map(|n| Record {
-                id: JobId::generate(),
-                command: format!("c{n}"),
-                command_id: None,
-                accepted_at: crate::job::timestamp(),
-                delivered_seq: n,
-            })
-            .collect();
+        let made: Vec<Record> =
+            (0..3).map(|n| Record { delivered_seq: n, ..Record::accept(format!("c{n}"), None) }).collect();
         for record in made.iter().rev() {
             records.save(record).unwrap();
         }
@@ -112,5 +137,31 @@ mod tests {
         records.forget(&made[1].id).unwrap();
         records.forget(&made[1].id).unwrap();
         assert_eq!(records.load().len(), 2);
+    }
+
+    #[test]
+    fn an_announced_reboot_is_forgotten_in_the_next_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, jobs) = (Records::new(folder.path().join("delivery")), JobsDir::new(folder.path()));
+        let (reboot, pull) = (
+            Record { announced: true, ..Record::accept("reboot".to_owned(), None) },
+            Record::accept("pull".to_owned(), None),
+        );
+        for record in [&reboot, &pull] {
+            records.save(record).unwrap();
+            fs::create_dir_all(jobs.job(&record.id).path()).unwrap();
+            let spec = Spec {
+                id: record.id.clone(),
+                command: record.command.clone(),
+                steps: Vec::new(),
+                timeout_s: None,
+                boot_id: Some("one".to_owned()),
+                started_at: String::new(),
+            };
+            spec::store(&jobs.job(&record.id).spec(), &spec).unwrap();
+        }
+        assert_eq!(records.open(&jobs, Some("one")), [reboot, pull.clone()], "it has not happened yet");
+        assert_eq!(records.open(&jobs, Some("two")), [pull.clone()]);
+        assert_eq!(records.load(), [pull], "for good");
     }
 }

@@ -5,11 +5,10 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::proof::Proof;
 use super::schedule::Schedule;
-use super::{Ended, HELD, PID_PATIENCE, Phase, RESTART_PATIENCE, SAVE_INTERVAL, Session};
-use crate::command::{self, Control, Decision};
-use crate::job::JobId;
+use super::{Ended, FAREWELL_PATIENCE, Farewell, HELD, PID_PATIENCE, Phase, SAVE_INTERVAL, Session};
+use crate::command::{self, Control, Decision, PlanError, Question};
+use crate::errands;
 use crate::job::launcher::Urgency;
-use crate::job::record::Record;
 use crate::protocol::{
     AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, HeartbeatAck,
     KillCommand, KillSignal, Registered, Status, StatusKind,
@@ -114,14 +113,17 @@ impl Session<'_> {
             let message = format!("the id of a request has at most {MAX_REQUEST_ID} bytes");
             return self.refuse(&request.command, message);
         }
-        if self.restart.is_some() {
-            // The answer to `restart` is out: a second one, or a job, would be one too many.
-            return tracing::info!(command = request.command, "Ignored a command while restarting.");
+        if self.farewell.is_some() {
+            // Its answer is out: a second one, or a job, would be one too many.
+            return tracing::info!(
+                command = request.command,
+                "Ignored a command before a restart or reboot."
+            );
         }
         let current = self.agent.work.current();
         match command::admit(&self.agent.host, &request, current) {
             Decision::Start => match self.agent.server.refusal(now) {
-                None => self.start(request),
+                None => self.agent.start(request.command, request.id, false),
                 Some(reason) => {
                     tracing::info!(command = request.command, "Rejected a command: {reason}.");
                     self.send(&AgentMessage::CommandRejected(command::refusal(&request, reason)));
@@ -145,7 +147,12 @@ impl Session<'_> {
                 tracing::info!(command = request.command, "Ignored a repeat of the running request.")
             }
             Decision::Control(Control::Stop) => self.stop(&request.command),
-            Decision::Control(Control::Restart) => self.restart(&request.command, now),
+            Decision::Control(Control::Restart) => self.farewell(Farewell::Restart, now),
+            Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
+                self.refuse(&request.command, format!("Reboot: {}", PlanError::RebootOff));
+            }
+            Decision::Control(Control::Reboot) => self.farewell(Farewell::Reboot, now),
+            Decision::Control(Control::Ask(question)) => self.ask(&request.command, question),
             Decision::Unknown => {
                 let name: String = request.command.chars().take(ECHO).collect();
                 tracing::warn!(command = name, "Refused an unknown command.");
@@ -153,19 +160,6 @@ impl Session<'_> {
                 self.refuse(&request.command, format!("unknown command; this agent knows: {known}"));
             }
         }
-    }
-
-    fn start(&mut self, request: CommandRequest) {
-        let record = Record {
-            id: JobId::generate(),
-            command: request.command,
-            command_id: request.id,
-            accepted_at: crate::job::timestamp(),
-            delivered_seq: 0,
-        };
-        tracing::info!(command = record.command, job = %record.id, "Accepted a command.");
-        self.agent.metrics.jobs_started += 1;
-        self.agent.work.accept(record, &*self.agent.desk);
     }
 
     fn stop(&mut self, asked: &str) {
@@ -176,16 +170,47 @@ impl Session<'_> {
         }
     }
 
-    fn restart(&mut self, asked: &str, now: Instant) {
-        tracing::info!("Restarting on request.");
-        self.send(&AgentMessage::Status(answer(
-            asked,
-            StatusKind::Ok,
-            0,
-            "Restart: the agent is starting again",
-        )));
-        self.ping(Some(Proof::Restart), 0, now);
-        self.restart = Some(now + RESTART_PATIENCE);
+    /// Answers a request after which there is nobody to answer, and carries it out when that was read
+    /// (protocol.md 5.5).
+    fn farewell(&mut self, farewell: Farewell, now: Instant) {
+        let (asked, message) = match farewell {
+            Farewell::Restart => ("restart", "Restart: the agent is starting again"),
+            Farewell::Reboot => ("reboot", "Reboot: the machine is going down"),
+        };
+        tracing::info!("{message}, on request.");
+        self.send(&AgentMessage::Status(answer(asked, StatusKind::Ok, 0, message)));
+        self.beat(now);
+        self.ping(Some(Proof::Farewell), 0, now);
+        self.farewell = Some((farewell, now + FAREWELL_PATIENCE));
+    }
+
+    /// Takes up what the agent finds out beside a command.
+    fn ask(&mut self, asked: &str, question: Question) {
+        let added = match question {
+            Question::Version => {
+                let system = self.agent.host.paths.current_system.clone();
+                let store_path = self.agent.snapshots.facts().store_path.clone();
+                self.agent.errands.add(asked, errands::version(system, store_path))
+            }
+            _ => {
+                let (looked, facts) = ((self.agent.snapshots.look)(), self.agent.snapshots.facts.clone());
+                self.agent.errands.add(asked, errands::refreshed(question, looked, facts))
+            }
+        };
+        if !added {
+            self.refuse(asked, "too many questions wait for an answer; ask again later".to_owned());
+        }
+    }
+
+    /// Tells what came of a question. A heartbeat behind it has what was found.
+    pub(super) fn errand(&mut self, asked: &str, result: errands::Answer, now: Instant) {
+        let (kind, exit_code, text) = match result {
+            Ok(text) => (StatusKind::Ok, 0, text),
+            Err(text) => (StatusKind::Error, 1, text),
+        };
+        let message = format!("{}: {text}", titled(asked));
+        self.send(&AgentMessage::Status(answer(asked, kind, exit_code, &message)));
+        self.beat(now);
     }
 
     fn kill_command(&mut self, kill: &KillCommand) {
@@ -250,10 +275,16 @@ impl Session<'_> {
                     self.unsaved = self.unsaved.take().filter(|record| record.id != id);
                     self.agent.work.proven_status(&id, &*self.agent.desk);
                 }
-                Proof::Restart => self.leave(now, "restart", true),
+                Proof::Farewell => self.carry_out_farewell(now),
             }
         }
     }
+}
+
+/// The name of a command as a sentence begins, such as `Check version`.
+fn titled(command: &str) -> String {
+    let mut letters = command.chars().map(|letter| if letter == '-' { ' ' } else { letter });
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn answer(command: &str, status: StatusKind, exit_code: i32, message: &str) -> Status {

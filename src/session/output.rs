@@ -25,6 +25,12 @@ impl Session<'_> {
     /// which goes into the control lane, cannot overtake its own output.
     pub(super) fn tell(&mut self, item: Item, now: Instant) {
         match item.what {
+            // Its end has been told: what it says now belongs to no command that a dashboard knows.
+            Followed::Entries(_) if item.announced => {}
+            Followed::Ended(result) if item.announced && carried_out(result.outcome) => {
+                tracing::info!(command = item.command, "The announced command is under way.");
+                self.agent.work.proven_status(&item.id, &*self.agent.desk);
+            }
             Followed::Entries(entries) => self.output(&item.id, &item.command, entries, now),
             Followed::Ended(result) => self.ended(&item.id, &item.command, &result, now),
         }
@@ -57,13 +63,20 @@ impl Session<'_> {
         }
         // A heartbeat behind the status completes the operation for existing dashboards.
         self.beat(now);
-        (self.agent.snapshots.refresh)();
+        // Whoever wants to know when waits for the facts to change.
+        drop((self.agent.snapshots.look)());
+        self.agent.ended(command, result.outcome, now);
         if command::deploys(command) && result.outcome == Outcome::Ok {
             // They complete a switch only when the agent registers again.
             self.agent.snapshots.facts.mark_unchanged();
             self.register_again = Some(now + FACTS_PATIENCE);
         }
     }
+}
+
+/// Whether an announced reboot is on its way: its program succeeded, or went down with the machine.
+fn carried_out(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Ok | Outcome::InterruptedByReboot)
 }
 
 fn status(id: &JobId, command: &str, result: &JobResult) -> Status {

@@ -29,8 +29,8 @@ pub enum Proof {
     Lines(JobId, u64),
     /// The job's status was read.
     Status(JobId),
-    /// The answer to the `restart` command was read.
-    Restart,
+    /// The answer to `restart` or `reboot` was read.
+    Farewell,
 }
 
 #[derive(Debug)]

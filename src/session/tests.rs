@@ -13,6 +13,7 @@ use rig::{Order, Rig, entries, result};
 
 mod acks;
 mod metrics;
+mod requests;
 mod rig;
 
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -60,13 +60,8 @@ impl Desk for Notes {
 }
 
 fn record(command: &str, command_id: Option<&str>, delivered_seq: u64) -> Record {
-    Record {
-        id: JobId::generate(),
-        command: command.to_owned(),
-        command_id: command_id.map(str::to_owned),
-        accepted_at: crate::job::timestamp(),
-        delivered_seq,
-    }
+    let record = Record::accept(command.to_owned(), command_id.map(str::to_owned));
+    Record { delivered_seq, ..record }
 }
 
 fn status(command: &str) -> Status {

@@ -146,12 +146,19 @@ pub(super) struct Rig {
     asks: Asker,
     orders: mpsc::UnboundedReceiver<Order>,
     notes: Notes,
+    /// Looks that were asked for and are not answered yet.
+    looks: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
     begun: Instant,
 }
 
 impl Rig {
     /// A session that has just connected.
     pub(super) async fn start(interval: Duration) -> Self {
+        Self::with(interval, &[]).await
+    }
+
+    /// As [`Self::start`], with settings of the host.
+    pub(super) async fn with(interval: Duration, settings: &[(&str, &str)]) -> Self {
         let (orders, orders_receiver) = mpsc::unbounded_channel();
         let notes = Notes { orders, followed: Arc::default(), jobs: Arc::default(), live: Arc::default() };
         let (news, news_receiver) = mpsc::channel(64);
@@ -159,15 +166,25 @@ impl Rig {
         let (facts, facts_receiver) = watch::channel(Arc::new(Facts::default()));
         let (metrics, metrics_receiver) = watch::channel(None);
         let (prewarm, prewarm_receiver) = watch::channel(None);
+        let looks: Arc<Mutex<Vec<oneshot::Sender<()>>>> = Arc::default();
         let snapshots = Snapshots {
             facts: facts_receiver,
             metrics: metrics_receiver,
             vitals: Box::new(|_| None),
             prewarm: prewarm_receiver,
-            refresh: Box::new(|| {}),
+            look: {
+                let looks = Arc::clone(&looks);
+                Box::new(move || {
+                    let (looked, receiver) = oneshot::channel();
+                    looks.lock().unwrap().push(looked);
+                    receiver
+                })
+            },
         };
-        let environment = [("NIXFLEET_HOSTNAME", "test-host"), ("NIXFLEET_STATE_DIR", "/nowhere")];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let always = [("NIXFLEET_HOSTNAME", "test-host"), ("NIXFLEET_STATE_DIR", "/nowhere")];
+        let environment = always.iter().chain(settings);
+        let environment =
+            environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let host = Host::load(&Source { file: None, environment }).unwrap();
         let agent = Agent::new(
             host,
@@ -190,6 +207,7 @@ impl Rig {
             asks,
             orders: orders_receiver,
             notes,
+            looks,
             begun: Instant::now(),
         };
         rig.reconnect().await;
@@ -387,6 +405,19 @@ impl Rig {
 
     pub(super) fn facts(&self, change: impl FnOnce(&mut Facts)) {
         self.facts.send_modify(|facts| change(Arc::make_mut(facts)));
+    }
+
+    /// Looks that wait for an answer.
+    pub(super) fn looks(&self) -> usize {
+        self.looks.lock().unwrap().len()
+    }
+
+    /// Says that a look has found this.
+    pub(super) fn looked(&self, change: impl FnOnce(&mut Facts)) {
+        self.facts(change);
+        for look in self.looks.lock().unwrap().drain(..) {
+            let _may_be_gone = look.send(());
+        }
     }
 
     pub(super) fn prewarm(&self, notice: Notice) {

@@ -1,0 +1,131 @@
+//! Requests that the agent answers itself, as soon as it has looked. They run beside a command and are
+//! no jobs: nothing on the machine changes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::command::Question;
+use crate::facts::Facts;
+use crate::facts::installed::{self, Installed};
+use crate::protocol::{UpdateState, Verdict};
+
+#[cfg(test)]
+mod tests;
+
+/// Errands that may wait. Each takes milliseconds, and a dashboard has five kinds of them.
+const WAITING: usize = 16;
+
+/// How long an errand may take. A look reads small files and asks one program, which has five seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What comes of an errand, for people.
+pub type Answer = Result<String, String>;
+
+struct Errand {
+    command: String,
+    answer: Pin<Box<dyn Future<Output = Answer> + Send>>,
+}
+
+/// Errands in the order in which they were asked.
+#[derive(Default)]
+pub struct Errands {
+    waiting: VecDeque<Errand>,
+}
+
+impl fmt::Debug for Errands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.waiting.iter().map(|errand| &errand.command)).finish()
+    }
+}
+
+impl Errands {
+    /// Takes one up. False: too many wait already.
+    pub fn add(&mut self, command: &str, answer: impl Future<Output = Answer> + Send + 'static) -> bool {
+        if self.waiting.len() >= WAITING {
+            return false;
+        }
+        let bounded = async { timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(late())) };
+        self.waiting.push_back(Errand { command: command.to_owned(), answer: Box::pin(bounded) });
+        true
+    }
+
+    /// Waits for the next answer; returns the command with it.
+    ///
+    /// Cancel-safe: an errand leaves the queue in the step that returns its answer.
+    pub async fn next(&mut self) -> (String, Answer) {
+        let Some(first) = self.waiting.front_mut() else { return std::future::pending().await };
+        let answer = (&mut first.answer).await;
+        let command = self.waiting.pop_front().map(|errand| errand.command).unwrap_or_default();
+        (command, answer)
+    }
+}
+
+fn late() -> String {
+    format!("no answer within {PATIENCE:?}; is the disk or the repository's file system slow?")
+}
+
+/// What is known after the look that answers `looked`.
+pub async fn refreshed(
+    question: Question,
+    looked: oneshot::Receiver<()>,
+    facts: watch::Receiver<Arc<Facts>>,
+) -> Answer {
+    looked.await.map_err(|_| "the agent no longer looks at this host; restart it".to_owned())?;
+    let facts = Arc::clone(&facts.borrow());
+    Ok(told(question, &facts))
+}
+
+fn told(question: Question, facts: &Facts) -> String {
+    let status = &facts.update_status;
+    match question {
+        Question::Lock => light(&status.lock),
+        Question::System => light(&status.system),
+        Question::All => {
+            let parts = [("lock", &status.lock), ("system", &status.system), ("tests", &status.tests)];
+            let lights = parts.map(|(name, verdict)| format!("{name} {}", light(verdict)));
+            lights.join("; ")
+        }
+        // Judged by the dashboard, which knows the remote.
+        Question::Git | Question::Version => match &facts.system.repo_commit {
+            Some(commit) => format!("{commit} is checked out"),
+            None => "there is no checkout".to_owned(),
+        },
+    }
+}
+
+fn light(verdict: &Verdict) -> String {
+    let word = match verdict.status {
+        UpdateState::None | UpdateState::Unknown => "unknown",
+        UpdateState::Ok => "ok",
+        UpdateState::Outdated => "outdated",
+        UpdateState::Error => "error",
+        UpdateState::Working => "working",
+    };
+    format!("{word}: {}", verdict.message)
+}
+
+/// Whether the running agent is the installed one. It reads programs, on a thread of its own.
+pub async fn version(current_system: PathBuf, store_path: String) -> Answer {
+    let look = tokio::task::spawn_blocking(move || installed::look(&current_system));
+    let found = look.await.map_err(|err| format!("the look failed: {err}"))?;
+    let found = found.map_err(|err| format!("the installed agent cannot be read: {err}"))?;
+    Ok(versions(env!("CARGO_PKG_VERSION"), &store_path, &found))
+}
+
+fn versions(version: &str, store_path: &str, installed: &Installed) -> String {
+    let running =
+        if store_path.is_empty() { version.to_owned() } else { format!("{version} ({store_path})") };
+    if installed.same {
+        format!("{running} runs and is installed")
+    } else {
+        let program = installed.program.display();
+        format!("{running} runs, but {program} is installed; `restart` moves to it")
+    }
+}

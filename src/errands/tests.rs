@@ -1,0 +1,89 @@
+use std::future::ready;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn answers_come_in_the_order_of_their_questions() {
+    let mut errands = Errands::default();
+    let (send, receive) = oneshot::channel::<()>();
+    assert!(
+        errands
+            .add("first", async move { receive.await.map(|()| "1".to_owned()).map_err(|_| String::new()) })
+    );
+    assert!(errands.add("second", ready(Ok("2".to_owned()))));
+    let waited = timeout(Duration::from_secs(1), errands.next()).await;
+    assert!(waited.is_err(), "the first is not done, and a wait that is cut short loses nothing");
+    send.send(()).unwrap();
+    assert_eq!(errands.next().await, ("first".to_owned(), Ok("1".to_owned())));
+    assert_eq!(errands.next().await, ("second".to_owned(), Ok("2".to_owned())));
+    assert!(timeout(Duration::from_secs(3600), errands.next()).await.is_err(), "nothing waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_is_told_as_late() {
+    let mut errands = Errands::default();
+    errands.add("refresh-lock", std::future::pending());
+    let (command, answer) = errands.next().await;
+    assert_eq!(command, "refresh-lock");
+    assert!(answer.unwrap_err().starts_with("no answer within 10s"));
+}
+
+#[test]
+fn a_flood_of_questions_is_bounded() {
+    let mut errands = Errands::default();
+    let taken = (0..100).filter(|_| errands.add("refresh-all", std::future::pending())).count();
+    assert_eq!(taken, WAITING);
+}
+
+fn facts() -> Facts {
+    let verdict = |status, message: &str| Verdict {
+        status,
+        message: message.to_owned(),
+        checked_at: "2026-07-14T12:00:00.000Z".to_owned(),
+    };
+    let mut facts = Facts::default();
+    facts.update_status.lock = verdict(UpdateState::Ok, "as pulled");
+    facts.update_status.system = verdict(UpdateState::Outdated, "b is pulled");
+    facts.update_status.tests = verdict(UpdateState::Error, "4/5 passed");
+    facts.system.repo_commit = Some("1d91f2b".to_owned());
+    facts
+}
+
+#[tokio::test]
+async fn each_question_is_answered_with_its_own_part() {
+    for (question, expected) in [
+        (Question::Git, "1d91f2b is checked out"),
+        (Question::Lock, "ok: as pulled"),
+        (Question::System, "outdated: b is pulled"),
+        (Question::All, "lock ok: as pulled; system outdated: b is pulled; tests error: 4/5 passed"),
+    ] {
+        let (looked, receiver) = oneshot::channel();
+        let (publish, watched) = watch::channel(Arc::new(Facts::default()));
+        let answer = refreshed(question, receiver, watched);
+        publish.send_replace(Arc::new(facts()));
+        looked.send(()).unwrap();
+        assert_eq!(answer.await, Ok(expected.to_owned()), "what the look found, not what was known before");
+    }
+    let (_, watched) = watch::channel(Arc::new(Facts::default()));
+    let (_, gone) = oneshot::channel();
+    assert!(refreshed(Question::All, gone, watched).await.unwrap_err().contains("restart it"));
+}
+
+#[test]
+fn two_versions_are_told_apart() {
+    let same = Installed { program: PathBuf::from("/usr/bin/nixfleet-agent"), same: true };
+    assert_eq!(versions("0.1.0", "", &same), "0.1.0 runs and is installed");
+    let stored = "/nix/store/a-nixfleet-agent-0.1.0";
+    let other = Installed { program: PathBuf::from("/nix/store/b/bin/nixfleet-agent"), same: false };
+    assert_eq!(
+        versions("0.1.0", stored, &other),
+        "0.1.0 (/nix/store/a-nixfleet-agent-0.1.0) runs, but /nix/store/b/bin/nixfleet-agent is installed; `restart` moves to it"
+    );
+}
+
+#[tokio::test]
+async fn this_very_program_is_the_installed_one() {
+    let nowhere = PathBuf::from("/nonexistent");
+    let answer = version(nowhere, String::new()).await.unwrap();
+    assert_eq!(answer, concat!(env!("CARGO_PKG_VERSION"), " runs and is installed"));
+}

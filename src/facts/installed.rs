@@ -1,0 +1,103 @@
+//! Whether the running agent is the one that is installed.
+//!
+//! After a switch the unit names the new program while the old one may still run: by design it does not
+//! for long, and `check-version` tells when it does.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::freshness::{hash_file, running_binary, store_path};
+use crate::files;
+
+/// The agent's unit, below the link to the running system.
+const UNIT: &str = "etc/systemd/system/nixfleet-agent.service";
+
+/// Longest [`UNIT`] read, in bytes.
+const MAX_UNIT: u64 = 64 * 1024;
+
+/// What is installed, beside what runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// The program that a restart would start.
+    pub program: PathBuf,
+    /// Whether it is the one that runs.
+    pub same: bool,
+}
+
+/// Looks at the unit of the running system, and without one at the place that the running program was
+/// started from. Reads both programs if they are not in the Nix store, which takes some milliseconds.
+///
+/// # Errors
+/// One of the programs cannot be read.
+pub fn look(current_system: &Path) -> io::Result<Installed> {
+    let running = std::env::current_exe()?;
+    let program = unit_program(&current_system.join(UNIT)).unwrap_or_else(|| own_place(&running));
+    let same = match (store_path(&program), store_path(&running)) {
+        (None, None) => hash_file(&program)? == hash_file(&running_binary()?)?,
+        // What is in the store never changes.
+        (installed, running) => installed == running,
+    };
+    Ok(Installed { program, same })
+}
+
+/// The program that a unit starts.
+fn unit_program(unit: &Path) -> Option<PathBuf> {
+    let text = String::from_utf8(files::read(unit, MAX_UNIT).ok()?).ok()?;
+    let command = text.lines().rev().find_map(|line| line.strip_prefix("ExecStart=/"))?;
+    Some(Path::new("/").join(command.split_whitespace().next()?))
+}
+
+/// Where the running program was: another one may be there by now, after an upgrade.
+pub fn own_place(running: &Path) -> PathBuf {
+    // Linux marks a file that was replaced.
+    let text = running.to_string_lossy();
+    PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_names_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let unit = folder.path().join("unit");
+        for (text, expected) in [
+            (
+                "[Service]\nExecStart=/nix/store/x-agent/bin/nixfleet-agent run\n",
+                Some("/nix/store/x-agent/bin/nixfleet-agent"),
+            ),
+            ("ExecStart=/old\nExecStart=\nExecStart=/new --flag", Some("/new")),
+            ("ExecStart=relative", None),
+            ("", None),
+        ] {
+            std::fs::write(&unit, text).unwrap();
+            assert_eq!(unit_program(&unit).as_deref(), expected.map(Path::new), "{text:?}");
+        }
+        assert_eq!(unit_program(&folder.path().join("none")), None);
+    }
+
+    #[test]
+    fn a_replaced_program_is_looked_for_in_its_place() {
+        assert_eq!(own_place(Path::new("/usr/bin/agent (deleted)")), Path::new("/usr/bin/agent"));
+        assert_eq!(own_place(Path::new("/usr/bin/agent")), Path::new("/usr/bin/agent"));
+    }
+
+    #[test]
+    fn the_running_program_is_compared_with_what_the_unit_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = look(folder.path()).unwrap();
+        assert!(own.same, "{own:?}: without a unit, this program's own place");
+        let unit = folder.path().join(UNIT);
+        std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        let other = folder.path().join("other");
+        std::fs::write(&other, "another program").unwrap();
+        std::fs::write(&unit, format!("ExecStart={} run\n", other.display())).unwrap();
+        assert_eq!(look(folder.path()).unwrap(), Installed { program: other.clone(), same: false });
+        std::fs::write(&unit, "ExecStart=/nix/store/0v5x-nixfleet-agent-0.2.0/bin/nixfleet-agent\n").unwrap();
+        assert!(!look(folder.path()).unwrap().same, "from the store, unlike this one");
+        std::fs::remove_file(&other).unwrap();
+        std::fs::write(&unit, format!("ExecStart={}\n", other.display())).unwrap();
+        assert!(look(folder.path()).is_err(), "gone");
+    }
+}
