@@ -286,8 +286,9 @@ impl<R: FnOnce()> Job<'_, R> {
         if result.outcome == Outcome::Ok && result.message.is_empty() {
             let short = result.commit.as_deref().map(|commit| &commit[..commit.len().min(SHOWN)]);
             result.message = match (command.as_str(), short) {
-                ("pull", Some(short)) if before == result.commit.as_deref() => {
-                    format!("Pull: Already at {short}")
+                ("clone", Some(short)) if before.is_none() => format!("Clone: Cloned {short}"),
+                ("pull" | "clone", Some(short)) if before == result.commit.as_deref() => {
+                    format!("{}: Already at {short}", capitalized(command))
                 }
                 ("pull", Some(short)) => format!("Pull: Updated to {short}"),
                 ("switch" | "pull-switch", Some(short)) => {

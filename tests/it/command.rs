@@ -92,12 +92,13 @@ async fn fleet_with_origin() -> Fleet {
 async fn pull_clones_follows_and_cleans_its_own_checkout() {
     let fleet = fleet_with_origin().await;
     let _agent = fleet.agent().await;
-    let first = fleet.run("pull").await;
+    let first = fleet.ended("clone").await;
     let origin = fleet.path("origin");
     let head = git(&origin, &["rev-parse", "HEAD"]);
     assert_eq!(
         (first.exit_code, first.message.as_str()),
-        (0, format!("Pull: Updated to {}", &head[..7]).as_str())
+        (0, format!("Clone: Cloned {}", &head[..7]).as_str()),
+        "unasked"
     );
     let repo = fleet.path("state/repo");
     assert_eq!(fs::metadata(&repo).unwrap().permissions().mode() & 0o777, 0o700);
@@ -107,6 +108,7 @@ async fn pull_clones_follows_and_cleans_its_own_checkout() {
     let next = commit(&origin, "flake.nix", "{ a = 1; }");
     let second = fleet.run("pull").await;
     assert_eq!((second.exit_code, second.generation.as_str()), (0, &next[..7]));
+    assert_eq!(second.message, format!("Pull: Updated to {}", &next[..7]));
     assert_eq!(fs::read_to_string(repo.join("flake.nix")).unwrap(), "{ a = 1; }");
     assert!(!repo.join("stray").exists());
     assert_eq!(fleet.run("pull").await.message, format!("Pull: Already at {}", &next[..7]));
@@ -122,6 +124,8 @@ async fn a_pull_that_fails_says_what_git_said() {
     let fleet = fleet_with_origin().await;
     fs::remove_dir_all(fleet.path("origin")).unwrap();
     let _agent = fleet.agent().await;
+    let status = fleet.ended("clone").await;
+    assert_eq!((status.status, status.exit_code), (StatusKind::Error, 128), "people see it");
     let status = fleet.run("pull").await;
     assert_eq!((status.status, status.exit_code), (StatusKind::Error, 128));
     assert!(
@@ -140,7 +144,7 @@ async fn a_pull_that_fails_says_what_git_said() {
 async fn switch_reports_the_commit_it_deployed_and_registers_again() {
     let fleet = fleet_with_origin().await;
     let _agent = fleet.agent().await;
-    assert!(fleet.run("switch").await.message.contains("run `pull` first"));
+    fleet.ended("clone").await;
     let status = fleet.run("pull-switch").await;
     assert_eq!(status.exit_code, 0, "{status:?}");
     let head = git(&fleet.path("origin"), &["rev-parse", "HEAD"]);
@@ -179,6 +183,7 @@ async fn a_switch_with_failed_units_is_told_as_what_it_is() {
     let fleet = fleet_with_origin().await;
     fs::write(fleet.path("rebuild-exit-code"), "4").unwrap();
     let _agent = fleet.agent().await;
+    fleet.ended("clone").await;
     let status = fleet.run("pull-switch").await;
     assert_eq!((status.exit_code, status.outcome.as_deref()), (4, Some("activated_with_failures")));
     assert!(status.message.contains("some units failed"), "{}", status.message);
@@ -196,7 +201,7 @@ async fn test_runs_every_script_even_after_a_failure_and_reports_progress() {
     commit(&origin, "hosts/test-host/tests/T03-good.sh", "#!/bin/sh\npwd");
     commit(&origin, "hosts/test-host/tests/README", "no test");
     let _agent = fleet.agent().await;
-    fleet.run("pull").await;
+    fleet.ended("clone").await;
     let status = fleet.run("test").await;
     assert_eq!((status.exit_code, status.message.as_str()), (3, "Test: 2/3 passed"));
     let progress: Vec<_> = fleet
@@ -218,7 +223,7 @@ async fn test_runs_every_script_even_after_a_failure_and_reports_progress() {
 async fn no_tests_is_fine_and_a_missing_program_is_named() {
     let fleet = fleet_with_origin().await.configure("[commands.ghost]\nrun = [\"no-such-program\"]\n");
     let _agent = fleet.agent().await;
-    fleet.run("pull").await;
+    fleet.ended("clone").await;
     let status = fleet.run("test").await;
     assert_eq!((status.exit_code, status.message.as_str()), (0, "Test: no tests"));
     let status = fleet.run("ghost").await;

@@ -146,9 +146,18 @@ impl Fleet {
 
     /// Sends a command and waits for its end.
     pub(crate) async fn run(&self, command: &str) -> Status {
-        let before = self.statuses().len();
+        let before = self.ends(command).len();
         self.send(command);
-        self.wait(&format!("status of {command}"), |fleet| fleet.statuses().get(before).cloned()).await
+        self.wait(&format!("status of {command}"), |fleet| fleet.ends(command).get(before).cloned()).await
+    }
+
+    /// Waits for a command that nobody asked for to end.
+    pub(crate) async fn ended(&self, command: &str) -> Status {
+        self.wait(&format!("status of {command}"), |fleet| fleet.ends(command).pop()).await
+    }
+
+    fn ends(&self, command: &str) -> Vec<Status> {
+        self.statuses().into_iter().filter(|status| status.command == command).collect()
     }
 
     /// Waits until a beat names a running command with its process.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The checks, run as root in the test machine: checks.py first|after-shutdown|after-power-cut
+"""The checks, run as root in the test machine: checks.py first|after-shutdown|after-power-cut|after-reboot
 
 Each check is a sentence about what the installed files do. A check that fails does not keep the next
 ones from running. Nothing sleeps for a time: `wait` looks for a state, with a bound.
@@ -133,6 +133,11 @@ def statuses(job=None):
     return [status for status in found if job is None or status.get("job_id") == job]
 
 
+def of(command):
+    """The statuses of a command."""
+    return [status for status in statuses() if status["command"] == command]
+
+
 def lines(job):
     """Text of a job's lines in order of their numbers, each once; holes are failures."""
     seen = {}
@@ -169,9 +174,9 @@ def started(command):
 
 def finished(command):
     """Sends a command and returns its status."""
-    before = len(statuses())
+    before = len(of(command))
     send(command)
-    return wait(f"the status of {command}", lambda: statuses()[before:])[0]
+    return wait(f"the status of {command}", lambda: of(command)[before:])[0]
 
 
 def next_line(job):
@@ -434,21 +439,18 @@ def _():
 
 @check("first")
 def _():
-    """root clones the repository, the agent cannot read the checkout, and its beats name the commit all the same"""
-    os.makedirs("/srv", exist_ok=True)
-    script = """
-        git init --quiet --initial-branch=main /srv/work && cd /srv/work && echo 1 > file && git add file &&
-        git -c user.name=test -c user.email=test@example.org commit --quiet --message=one &&
-        git clone --quiet --bare /srv/work /srv/fleet.git && git rev-parse HEAD"""
-    code, commit = run("sh", "-c", script)
+    """root clones the repository unasked, the agent cannot read the checkout, and its beats name the commit all the same"""
+    code, commit = run("git", "-C", "/srv/work", "rev-parse", "HEAD")
     require(code == 0, commit)
-    status = finished("pull")
+    status = wait("the status of the clone", lambda: of("clone"))[0]
     require(status["status"] == "ok" and commit[:7] in status["message"], status)
     require(owner(f"{STATE}/repo").startswith("root:"), owner(f"{STATE}/repo"))
     code, seen = run("ls", f"{STATE}/repo", user=USER)
     require(code != 0 and "Permission denied" in seen, seen)
     # By the note that the job left.
     wait("a beat with the commit", lambda: host()["generation"] == commit.strip()[:7])
+    status = finished("refresh-lock")
+    require(status["message"] == "Refresh lock: unknown: the checkout has no flake.lock", status)
 
 
 @check("first")
@@ -817,6 +819,29 @@ def _():
     """a command works after it"""
     status = finished("whoami")
     require(status["status"] == "ok", status)
+
+
+@check("after-power-cut")
+def _():
+    """a reboot is told before it begins"""
+    status = finished("reboot")
+    require(status["status"] == "ok" and status["exit_code"] == 0, status)
+    return status["message"]
+
+
+@check("after-reboot")
+def _():
+    """nothing more is told of the reboot that happened"""
+    start_dashboard()
+    online()
+    beats = len(messages("heartbeat"))
+    wait("two more beats", lambda: len(messages("heartbeat")) >= beats + 2)
+    require(not statuses(), statuses())
+    require(host().get("pending_command") is None, host())
+    require(not glob.glob(f"{STATE}/agent/delivery/*.json"), "records are left")
+    require(len(glob.glob(f"{STATE}/jobs/*/spec.json")) > 0, "no jobs")
+    reboots = [result for result in results().values() if result["message"].startswith("Reboot")]
+    require([result["outcome"] for result in reboots] in (["ok"], ["interrupted_by_reboot"]), reboots)
 
 
 def main():
