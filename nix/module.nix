@@ -125,7 +125,7 @@ let
         ${name}.url is "${url}", which would send the token unencrypted to another machine.
         Write wss://, or set ${name}.settings.allow_insecure = true on a network you trust.
       '')
-      (check (builtins.match "[a-zA-Z0-9-]{1,63}" (settings.hostname or "nixos") != null) ''
+      (check (builtins.match "[a-zA-Z0-9-]{1,63}([.].*)?" (settings.hostname or "nixos") != null) ''
         ${name}.hostname is "${settings.hostname}", which is not 1 to 63 letters, digits and hyphens.
         Set it to a short name such as "web-1"; by default it is networking.hostName.
       '')

@@ -183,6 +183,13 @@ fn a_url_without_a_path_means_ws() {
 }
 
 #[test]
+fn a_hosts_name_goes_without_its_domain() {
+    for given in ["db", "db.example.org", "db."] {
+        assert_eq!(Given::new("", &[("NIXFLEET_HOSTNAME", given)]).loads().host.hostname, "db");
+    }
+}
+
+#[test]
 fn a_supervisor_needs_neither_url_nor_token() {
     let toml = "interval = 'x'\ntoken_file = 5\nca_file = 'rel'\n[commands.a]\nrun = ['true']\n";
     let given = Given::new(toml, &[("NIXFLEET_URL", "gopher://x")]).without("NIXFLEET_TOKEN");

@@ -216,20 +216,19 @@ fn hostname(check: &mut Checker<'_>) -> String {
         Some(name) => (name.to_owned(), ""),
         None => {
             let system = rustix::system::uname();
-            let name = system.nodename().to_string_lossy();
-            (name.split('.').next().unwrap_or_default().to_owned(), "the system's name ")
+            (system.nodename().to_string_lossy().into_owned(), "the system's name ")
         }
     };
-    if !allowed(&name) {
-        let short = name.split('.').next().unwrap_or_default();
-        let example = if allowed(short) { short } else { "web-1" };
+    // A name with its domain stands for the host as well (T01).
+    let short = name.split('.').next().unwrap_or_default();
+    if !allowed(short) {
         check.refuse(
             "hostname",
             format!("{whose}{} is not 1 to {MAX_HOSTNAME} letters, digits and hyphens", quoted(&name)),
-            format!("set NIXFLEET_HOSTNAME to a short name such as {example}"),
+            "set NIXFLEET_HOSTNAME to a short name such as web-1",
         );
     }
-    name
+    short.to_owned()
 }
 
 fn state_dir(check: &mut Checker<'_>) -> PathBuf {

@@ -102,8 +102,8 @@ fn bad_variables_are_told_with_their_name_and_the_fix() {
         ),
         (
             "NIXFLEET_HOSTNAME",
-            "db.example.org",
-            "hostname: \"db.example.org\" is not 1 to 63 letters, digits and hyphens (environment variable NIXFLEET_HOSTNAME); set NIXFLEET_HOSTNAME to a short name such as db",
+            "db_1.example.org",
+            "hostname: \"db_1.example.org\" is not 1 to 63 letters, digits and hyphens (environment variable NIXFLEET_HOSTNAME); set NIXFLEET_HOSTNAME to a short name such as web-1",
         ),
         (
             "NIXFLEET_REPO_URL",
