@@ -13,8 +13,7 @@
     {
       services.nixfleet-agent = {
         repo = {
-          # Nobody answers there: `pull` makes the checkout's folder and then fails.
-          url = "https://git.invalid/fleet.git";
+          url = "file:///srv/fleet.git";
           sshKeyFile = "/var/keys/deploy";
         };
         commands = {
@@ -31,6 +30,25 @@
           description = "Wants to be left alone";
           wantedBy = [ "multi-user.target" ];
           serviceConfig.ExecStart = "${pkgs.coreutils}/bin/sleep infinity";
+        };
+        # Before the agent starts, which clones it unasked.
+        fleet-repository = {
+          description = "The fleet's repository";
+          wantedBy = [ "nixfleet-agent.service" ];
+          before = [ "nixfleet-agent.service" ];
+          path = [ pkgs.git ];
+          serviceConfig = {
+            Type = "oneshot";
+            RemainAfterExit = true;
+          };
+          script = ''
+            git init --quiet --initial-branch=main /srv/work
+            cd /srv/work
+            echo '{ }' > flake.nix
+            git add flake.nix
+            git -c user.name=test -c user.email=test@example.org commit --quiet --message=one
+            git clone --quiet --bare /srv/work /srv/fleet.git
+          '';
         };
         victim = {
           description = "Must not start";
@@ -101,6 +119,10 @@
 
 
       start_fleet()
+
+      with subtest("the repository is cloned unasked, by root"):
+          status = ended("clone", 0)
+          assert status["status"] == "ok", status
 
       with subtest("the agent's user starts a configured command, which runs as root"):
           code, said = as_agent(f"systemctl --no-ask-password start '{job('mark', 1)}'")
@@ -197,13 +219,9 @@
           refused(f"mv {STATE}/jobs {STATE}/agent/")
           refused(f"touch {STATE}/new")
 
-          since = mark()
-          send("pull")
-          status = ended("pull", since)
-          assert status["status"] == "error", status
           checkout = host.succeed(f"stat -c '%U %a' {STATE}/repo").strip()
           assert checkout == "root 700", f"the checkout is {checkout}"
-          host.succeed(f"echo '{{ }}' > {STATE}/repo/flake.nix")
+          host.succeed(f"test -e {STATE}/repo/flake.nix")
           refused(f"ls {STATE}/repo")
           refused(f"cat {STATE}/repo/flake.nix")
           refused(f"touch {STATE}/repo/new")
