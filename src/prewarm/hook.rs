@@ -134,15 +134,14 @@ mod tests {
     #[test]
     fn a_slow_program_costs_signals_and_nobody_any_time() {
         let folder = tempfile::tempdir().unwrap();
-        let gate = folder.path().join("gate");
-        let hook = shell(format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display()));
+        // Until the test is over, however it ends.
+        let hook = shell(format!("while [ -d {} ]; do sleep 0.01; done", folder.path().display()));
         let begun = Instant::now();
         for _ in 0..100 {
             hook.tell(signal(Phase::Start));
         }
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(begun.elapsed() < Duration::from_secs(10));
         // One may run while four wait.
         assert!((95..=96).contains(&hook.dropped()), "{}", hook.dropped());
-        std::fs::write(gate, "").unwrap();
     }
 }
