@@ -64,3 +64,15 @@ fn a_failed_switch_leaves_the_last_good_one_in_place() {
     std::fs::write(jobs.history(), "{torn").unwrap();
     assert_eq!(History::load(&jobs), History::default());
 }
+
+#[test]
+fn a_rollback_leaves_nobody_with_the_commit_of_the_checkout() {
+    for (command, known) in [("switch", true), ("rollback", false)] {
+        let mut history = History::default();
+        let (job, lock) = (JobId::generate(), Some("hash".to_owned()));
+        history.note(Reached::by(command, 0, 1), &job, command, &result(Outcome::Ok, "a"), lock);
+        let deployed = history.deployed.unwrap();
+        assert_eq!((deployed.commit.is_some(), deployed.lock_hash.is_some()), (known, known), "{command}");
+        assert_eq!(deployed.system, Some(PathBuf::from("/nix/store/new-system")));
+    }
+}
