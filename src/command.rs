@@ -346,6 +346,9 @@ fn rebuild(host: &Host, args: &[&str]) -> Step {
     let default = if host.host_type == "macos" { "home-manager" } else { "nixos-rebuild" };
     let mut argv = host.rebuild.program.clone().unwrap_or_else(|| vec![default.to_owned()]);
     argv.extend(args.iter().map(|&arg| arg.to_owned()));
+    if let Some(format) = &host.rebuild.log_format {
+        argv.extend(["--log-format".to_owned(), format.clone()]);
+    }
     argv.extend(host.rebuild.extra_args.iter().cloned());
     step("switch", &argv)
 }

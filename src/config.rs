@@ -137,6 +137,8 @@ pub struct Rebuild {
     pub flake_attr: Option<String>,
     /// Added at the end of every rebuild.
     pub extra_args: Vec<String>,
+    /// Value of `--log-format` for every rebuild; without it the option is not given.
+    pub log_format: Option<String>,
 }
 
 /// How supervisors are started.

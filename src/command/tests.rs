@@ -302,6 +302,25 @@ fn a_rollback_takes_the_extra_arguments_as_every_rebuild_does() {
 }
 
 #[test]
+fn every_rebuild_is_told_the_format_of_its_log_if_one_is_set_and_extra_arguments_have_the_last_word() {
+    let settings = [
+        PLAIN,
+        ("NIXFLEET_REBUILD__LOG_FORMAT", "internal-json"),
+        ("NIXFLEET_REBUILD__EXTRA_ARGS", r#"["-L"]"#),
+    ];
+    for name in ["switch", "pull-switch", "rollback"] {
+        for host in [host(&settings), mac(&settings)] {
+            let argv = plan(&host, name, &GIT).unwrap().steps.pop().unwrap().argv;
+            assert_eq!(argv[argv.len() - 3..], ["--log-format", "internal-json", "-L"], "{name}: {argv:?}");
+        }
+    }
+    for name in ["pull", "update"] {
+        let steps = plan(&host(&settings), name, &GIT).unwrap().steps;
+        assert!(steps.iter().all(|step| !step.argv.contains(&"--log-format".to_owned())), "{name}");
+    }
+}
+
+#[test]
 fn a_pull_switch_is_a_pull_and_then_a_switch() {
     for (host, repo) in [
         (host(&[PLAIN]), RepoState::Git),

@@ -76,6 +76,7 @@ pub(super) const KEYS: &[Key] = &[
     key("rebuild.program", Kind::Words, "[\"nixos-rebuild\"]"),
     key("rebuild.flake_attr", Kind::Text, "\"web-1\""),
     key("rebuild.extra_args", Kind::Words, "[\"--impure\"]"),
+    key("rebuild.log_format", Kind::Text, "\"internal-json\""),
     key("jobs.launcher", Kind::Text, "\"systemd\""),
     key("jobs.dir", Kind::Text, "\"/var/lib/nixfleet-agent/jobs\""),
     key("jobs.log_limit", Kind::Bytes, "67108864"),
@@ -240,6 +241,8 @@ pub(super) struct Rebuild {
     pub(super) flake_attr: Option<String>,
     /// Arguments added at the end. Default: none.
     pub(super) extra_args: Vec<String>,
+    /// `--log-format` of nix. Default: none is given.
+    pub(super) log_format: Option<String>,
 }
 
 /// `[jobs]`

@@ -48,6 +48,10 @@ const DEFAULT_PATH: &str = "/ws";
 /// Levels of the log.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
+/// Formats of nix's log, those of its fork Lix among them.
+const LOG_FORMATS: &[&str] =
+    &["raw", "raw-with-logs", "internal-json", "bar", "bar-with-logs", "multiline", "multiline-with-logs"];
+
 /// Text that is set to something.
 fn set(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
@@ -304,10 +308,16 @@ fn rebuild(check: &mut Checker<'_>) -> Rebuild {
     {
         check.refuse_value("rebuild.flake_attr", format!("{} is not an attribute", quoted(attribute)));
     }
+    let log_format = set(given.log_format.as_ref());
+    if let Some(format) = log_format.filter(|format| !LOG_FORMATS.contains(format)) {
+        let what = format!("{} is not a format of nix's log", quoted(format));
+        check.refuse("rebuild.log_format", what, format!("set it to one of {}", LOG_FORMATS.join(", ")));
+    }
     Rebuild {
         program: given.program.as_ref().map(|words| check.program("rebuild.program", words)),
         flake_attr: set(given.flake_attr.as_ref()).map(str::to_owned),
         extra_args: check.arguments("rebuild.extra_args", &given.extra_args),
+        log_format: log_format.map(str::to_owned),
     }
 }
 

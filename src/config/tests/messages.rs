@@ -155,6 +155,11 @@ fn bad_variables_are_told_with_their_name_and_the_fix() {
             "[1",
             "rebuild.program: \"[1\" is not a list of words (environment variable NIXFLEET_REBUILD__PROGRAM); write it as [\"nixos-rebuild\"]",
         ),
+        (
+            "NIXFLEET_REBUILD__LOG_FORMAT",
+            "json",
+            "rebuild.log_format: \"json\" is not a format of nix's log (environment variable NIXFLEET_REBUILD__LOG_FORMAT); set it to one of raw, raw-with-logs, internal-json, bar, bar-with-logs, multiline, multiline-with-logs",
+        ),
     ] {
         variable_fails(name, value, wanted);
     }
