@@ -135,12 +135,41 @@ fn executable(path: &Path) -> Result<(), String> {
         .map_err(|err| format!("cannot make {} executable: {err}", path.display()))
 }
 
-/// In the place of `nixos-rebuild`.
+/// In the place of `nixos-rebuild`: writes what one writes, at a pace that can be watched.
 const REBUILD: &str = r#"#!/bin/sh
 echo "This stand-in for nixos-rebuild changes nothing. It was called as: nixos-rebuild $*"
-for step in evaluating building activating; do
-  echo "$step ..."
+exec >&2
+store=/nix/store/00000000000000000000000000000000
+case " $* " in
+*" --rollback "*)
+  echo "switching profile from version 12 to 11"
+  ;;
+*)
+  echo "building the system configuration..."
   sleep 2
-done
-echo "a line on standard error" >&2
+  names="unit-nginx.service system-units etc-hosts etc nixos-system-demo-host-26.05"
+  echo "these 5 derivations will be built:"
+  for name in $names; do
+    echo "  $store-$name.drv"
+  done
+  echo "these 3 paths will be fetched (4.21 MiB download, 17.90 MiB unpacked):"
+  for name in nginx-1.30.0 pcre2-10.46 zlib-1.3.1; do
+    echo "  $store-$name"
+  done
+  for name in zlib-1.3.1 pcre2-10.46 nginx-1.30.0; do
+    echo "copying path '$store-$name' from 'https://cache.nixos.org'..."
+    sleep 0.5
+  done
+  for name in $names; do
+    echo "building '$store-$name.drv'..."
+    sleep 1
+  done
+  ;;
+esac
+echo "stopping the following units: nginx.service"
+sleep 1
+echo "activating the configuration..."
+sleep 2
+echo "setting up /etc..."
+echo "starting the following units: nginx.service"
 "#;

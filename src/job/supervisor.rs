@@ -26,10 +26,14 @@ use crate::facts::checkout::Checkout;
 use crate::facts::generation::SHOWN;
 use crate::facts::{head_commit, system};
 use child::{Child, End};
+use progress::Progress;
 use stop::{Reason, Stop};
 
 mod child;
 mod folder;
+mod nix_log;
+mod phases;
+mod progress;
 mod scripts;
 mod stop;
 mod survey;
@@ -132,9 +136,15 @@ impl<R: FnOnce()> Job<'_, R> {
         let repo = self.host.repo.dir.clone();
         let before = repo.as_deref().and_then(head_commit);
         let done = match self.plan(&started_at) {
-            Ok(plan) => self.run_steps(&plan),
+            Ok(plan) => {
+                let mut progress = Progress::begin(&self.instance.command, &plan.steps, &mut self.log);
+                let done = self.run_steps(&plan, &mut progress);
+                progress.end(done.outcome == Outcome::Ok, &mut self.log);
+                done
+            }
             Err(message) => {
                 self.log.remark(&message);
+                Progress::begin(&self.instance.command, &[], &mut self.log).end(false, &mut self.log);
                 Done { outcome: Outcome::NotStarted, exit_code: 1, signal: None, message, step: 0 }
             }
         };
@@ -203,7 +213,7 @@ impl<R: FnOnce()> Job<'_, R> {
         Ok(plan)
     }
 
-    fn run_steps(&mut self, plan: &Plan) -> Done {
+    fn run_steps(&mut self, plan: &Plan, progress: &mut Progress) -> Done {
         let command = &self.instance.command;
         let mut done =
             Done { outcome: Outcome::Ok, exit_code: 0, signal: None, message: String::new(), step: 0 };
@@ -216,9 +226,12 @@ impl<R: FnOnce()> Job<'_, R> {
             if step.test {
                 self.log.progress(&tests.before(index));
             }
-            let end = self.run_step(index, step);
+            progress.step(index, step, &mut self.log);
+            let end = self.run_step(index, step, progress);
             if step.test {
-                tests.passed += u32::from(end.code == Ok(0));
+                let passed = end.code == Ok(0);
+                progress.tested(index, passed, &mut self.log);
+                tests.passed += u32::from(passed);
                 self.log.progress(&tests.after(index));
             }
             if end.code == Ok(0) && end.stopped.is_none() {
@@ -243,7 +256,7 @@ impl<R: FnOnce()> Job<'_, R> {
         done
     }
 
-    fn run_step(&mut self, index: usize, step: &Step) -> End {
+    fn run_step(&mut self, index: usize, step: &Step, progress: &mut Progress) -> End {
         let child = match Child::spawn(step) {
             Ok(child) => child,
             Err(err) => {
@@ -267,7 +280,7 @@ impl<R: FnOnce()> Job<'_, R> {
             self.log.remark(&format!("cannot write {}: {err}", path.display()));
         }
         self.announce();
-        child.run(step.activation, &mut self.stop, &mut self.log)
+        child.run(step.activation, &mut self.stop, &mut self.log, progress)
     }
 
     /// Fills in what depends on more than the exit code: message and finer outcome.

@@ -44,14 +44,14 @@ async fn fifty_pairs_in_one_packet_fifty_run_and_fifty_are_rejected() {
     assert!(fleet.statuses().iter().all(|status| status.exit_code == 0), "{:?}", fleet.statuses());
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
     let identity = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"];
     let output = Command::new("git").arg("-C").arg(folder).args(identity).args(arguments).output().unwrap();
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn commit(origin: &Path, file: &str, text: &str) -> String {
+pub(crate) fn commit(origin: &Path, file: &str, text: &str) -> String {
     let path = origin.join(file);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, text).unwrap();

@@ -10,6 +10,7 @@ mod configuration;
 mod heartbeat;
 mod job;
 mod output;
+mod progress;
 mod reconnect;
 mod rig;
 mod status;

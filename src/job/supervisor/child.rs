@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, WaitOptions, wait};
 use super::super::journal::{Source, Writer};
 use super::super::lines::{Lines, Piece};
 use super::super::spec::Step;
+use super::progress::Progress;
 use super::stop::{Reason, Stop};
 
 /// Variables that belong to the agent or its supervisor and are no business of a command.
@@ -56,7 +57,7 @@ impl<R: Read + AsFd> Pipe<R> {
     }
 
     /// Reads once; call when the pipe is readable.
-    fn take(&mut self, buffer: &mut [u8], log: &mut Writer) {
+    fn take(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
         let Some(read) = &mut self.read else { return };
         let count = match read.read(buffer) {
             Ok(count) => count,
@@ -64,22 +65,31 @@ impl<R: Read + AsFd> Pipe<R> {
             Err(_) => 0,
         };
         if count == 0 {
-            return self.close(log);
+            return self.close(log, progress);
         }
         let (source, notable) = (self.source, &mut self.notable);
-        self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, notable, log));
+        self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, notable, log, progress));
     }
 
-    fn close(&mut self, log: &mut Writer) {
+    fn close(&mut self, log: &mut Writer, progress: &mut Progress) {
         let (source, notable) = (self.source, &mut self.notable);
-        self.lines.finish(&mut |piece| record(&piece, source, notable, log));
+        self.lines.finish(&mut |piece| record(&piece, source, notable, log, progress));
         self.read = None;
     }
 }
 
-fn record(piece: &Piece<'_>, source: Source, notable: &mut Notable, log: &mut Writer) {
-    log.line(source, &piece.text, piece.cont);
-    notable.look_at(&piece.text);
+fn record(
+    piece: &Piece<'_>,
+    source: Source,
+    notable: &mut Notable,
+    log: &mut Writer,
+    progress: &mut Progress,
+) {
+    progress.read(source, piece, &mut |shown| {
+        log.line(source, &shown.text, shown.cont);
+        notable.look_at(&shown.text);
+    });
+    progress.heed(log);
 }
 
 /// The lines of a stream that may explain a failure.
@@ -157,19 +167,26 @@ impl Child {
     }
 
     /// Reads until the program has ended, logging all it writes.
-    pub(super) fn run(mut self, activation: bool, stop: &mut Stop, log: &mut Writer) -> End {
+    pub(super) fn run(
+        mut self,
+        activation: bool,
+        stop: &mut Stop,
+        log: &mut Writer,
+        progress: &mut Progress,
+    ) -> End {
         stop.watch(self.pid);
         let mut buffer = vec![0; READ];
         loop {
-            let (out, err) = self.wait(stop);
+            let (out, err) = self.wait(stop, progress);
             log.tick();
             if out {
-                self.out.take(&mut buffer, log);
+                self.out.take(&mut buffer, log, progress);
             }
             if err {
-                self.err.take(&mut buffer, log);
+                self.err.take(&mut buffer, log, progress);
             }
             log.flush();
+            progress.tick(log);
             if stop.child_ended() {
                 self.reap();
             }
@@ -185,8 +202,8 @@ impl Child {
                 && (self.read_all() || at.elapsed() >= EOF_PATIENCE)
                 && stop.settled()
             {
-                self.out.close(log);
-                self.err.close(log);
+                self.out.close(log, progress);
+                self.err.close(log, progress);
                 log.flush();
                 let said = self.err.notable.best();
                 let why = if said.is_empty() { self.out.notable.best() } else { said };
@@ -200,7 +217,7 @@ impl Child {
     }
 
     /// Waits for anything to do; tells which pipes can be read.
-    fn wait(&self, stop: &Stop) -> (bool, bool) {
+    fn wait(&self, stop: &Stop, progress: &Progress) -> (bool, bool) {
         let mut fds = Vec::with_capacity(5);
         fds.extend(stop.pipes().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         let out =
@@ -209,7 +226,7 @@ impl Child {
             self.err.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
         // Once it has passed it is no reason to wake: only a stop is waited for then.
         let eof = self.ended.map(|(_, at)| at + EOF_PATIENCE).filter(|at| *at > Instant::now());
-        let wake = [eof, stop.wake_at()].into_iter().flatten().min();
+        let wake = [eof, stop.wake_at(), progress.wake_at()].into_iter().flatten().min();
         let timeout = wake.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         // An interruption is a signal, and signals are looked at in any case.

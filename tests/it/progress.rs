@@ -1,0 +1,235 @@
+//! How far a command is, as a dashboard sees it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nixfleet_agent::protocol::{AgentMessage, PartState, Parts, TestResult};
+
+use crate::command::{commit, git};
+use crate::rig::Fleet;
+
+/// What NixOS's activation writes, in part.
+const ACTIVATION: &str = "echo 'stopping the following units: nginx.service' >&2\n\
+    echo 'activating the configuration...' >&2\necho 'setting up /etc...'\n\
+    echo 'starting the following units: nginx.service' >&2\n";
+
+/// A shell line that writes a recorded log of nix on standard error.
+fn recorded(log: &str) -> String {
+    format!("cat '{}/tests/fixtures/nix/{log}' >&2\n", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A fleet with an origin to pull from and a stand-in for `nixos-rebuild`.
+async fn fleet(rebuild: &str) -> Fleet {
+    let fleet = Fleet::start().await;
+    let (origin, program) = (fleet.path("origin"), fleet.path("rebuild"));
+    fs::create_dir(&origin).unwrap();
+    git(&origin, &["init", "--quiet"]);
+    commit(&origin, "flake.nix", "{ }");
+    fs::write(&program, format!("#!/bin/sh\nset -e\n{rebuild}")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!(
+        "[repo]\nurl = \"file://{}\"\n[rebuild]\nprogram = [\"{}\"]\n",
+        origin.display(),
+        program.display()
+    );
+    fleet.configure(&text)
+}
+
+/// What was told of a command that has ended, each as `part current/total status phase detail`.
+///
+/// All of it came before the status, which this makes sure of.
+fn told(fleet: &Fleet) -> Vec<String> {
+    let messages = fleet.messages();
+    let last =
+        messages.iter().rposition(|recorded| matches!(recorded.message, AgentMessage::Status(_))).unwrap();
+    let is_progress = |message: &AgentMessage| matches!(message, AgentMessage::OperationProgress(_));
+    assert!(!messages[last..].iter().any(|recorded| is_progress(&recorded.message)), "after the status");
+    let first =
+        messages[..last].iter().rposition(|recorded| matches!(recorded.message, AgentMessage::Status(_)));
+    messages[first.unwrap_or(0)..last]
+        .iter()
+        .filter_map(|recorded| match &recorded.message {
+            AgentMessage::OperationProgress(operation) => Some(lines(&operation.progress)),
+            _ => None,
+        })
+        .flatten()
+        .collect()
+}
+
+fn lines(parts: &Parts) -> Vec<String> {
+    let named = [("pull", &parts.pull), ("lock", &parts.lock), ("system", &parts.system)];
+    let known = named.into_iter().filter_map(|(name, part)| Some((name, part.as_ref()?)));
+    known
+        .map(|(name, part)| {
+            let text = format!(
+                "{name} {}/{} {:?} {} {}",
+                part.current, part.total, part.status, part.phase, part.detail
+            );
+            text.trim_end().to_owned()
+        })
+        .collect()
+}
+
+const PULL: [&str; 7] = [
+    "pull 0/4 Pending",
+    "system 0/3 Pending",
+    "pull 0/4 InProgress origin",
+    "pull 1/4 InProgress fetch",
+    "pull 2/4 InProgress reset",
+    "pull 3/4 InProgress clean",
+    "pull 4/4 Complete",
+];
+
+#[tokio::test]
+async fn a_pull_switch_tells_each_step_and_each_phase_from_either_log_of_nix() {
+    for (log, format) in [("build.log", ""), ("build.json.log", "log_format = \"internal-json\"\n")] {
+        let fleet =
+            fleet(&format!("echo \"called: $*\"\n{}{ACTIVATION}", recorded(log))).await.configure(format);
+        let _agent = fleet.agent().await;
+        fleet.run("pull").await;
+        let status = fleet.run("pull-switch").await;
+        assert_eq!(status.exit_code, 0, "{}", status.message);
+        let told = told(&fleet);
+        assert_eq!(told[..7], PULL, "{log}");
+        assert_eq!(
+            told[7..9],
+            ["system 0/3 InProgress evaluate", "system 1/3 InProgress build 0/4 derivations"],
+            "{log}"
+        );
+        // What lies between depends on the time it takes.
+        let counts = &told[9..told.len() - 3];
+        assert!(
+            counts.iter().all(|line| line.starts_with("system 1/3 InProgress build ")),
+            "{log}: {told:?}"
+        );
+        assert!(counts.is_sorted(), "{log}: {counts:?}");
+        assert_eq!(
+            told[told.len() - 3..],
+            [
+                "system 1/3 InProgress build 4/4 derivations",
+                "system 2/3 InProgress activate",
+                "system 3/3 Complete"
+            ],
+            "{log}"
+        );
+        let lines: Vec<String> = fleet.lines().into_iter().map(|(_, line, _)| line).collect();
+        assert!(!lines.iter().any(|line| line.contains("@nix")), "{lines:?}");
+        assert!(lines.iter().any(|line| line == "these 4 derivations will be built:"), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("building '/nix/store/lcyph5")), "{lines:?}");
+        let called = lines.iter().find(|line| line.starts_with("called: ")).unwrap();
+        assert_eq!(called.ends_with(" --log-format internal-json"), !format.is_empty(), "{called}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_that_fails_leaves_its_phase_as_failed_and_says_why() {
+    for log in ["failed.log", "failed.json.log"] {
+        let fleet = fleet(&format!("{}exit 1\n", recorded(log))).await;
+        let _agent = fleet.agent().await;
+        fleet.run("pull").await;
+        let status = fleet.run("switch").await;
+        assert_eq!(status.exit_code, 1);
+        assert!(status.message.contains("error: 1 dependencies of derivation"), "{}", status.message);
+        let told = told(&fleet);
+        let end = told.last().unwrap();
+        assert!(end.starts_with("system 1/3 Error build "), "{log}: {told:?}");
+        assert!(end.ends_with("/2 derivations"), "{log}: {told:?}");
+        let lines: Vec<String> = fleet.lines().into_iter().map(|(_, line, _)| line).collect();
+        assert!(lines.iter().any(|line| line == "       > cc: no such file"), "{log}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("@nix")), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_that_is_stopped_has_failed_where_it_was() {
+    let fleet = fleet("echo 'these 2 derivations will be built:' >&2\nsleep 300\n").await;
+    let _agent = fleet.agent().await;
+    fleet.run("pull").await;
+    fleet.send("switch");
+    fleet
+        .wait("the build", |fleet| {
+            let host = fleet.dashboard.host(crate::rig::HOST)?;
+            host.operation.system.filter(|part| part.phase == "build")
+        })
+        .await;
+    fleet.send("stop");
+    let status = fleet.wait("the status", |fleet| fleet.statuses().into_iter().nth(1)).await;
+    assert_eq!(status.exit_code, 143);
+    assert_eq!(told(&fleet).last().unwrap(), "system 1/3 Error build 0/2 derivations");
+}
+
+#[tokio::test]
+async fn an_activation_that_says_nothing_is_seen_by_its_process() {
+    let fleet = fleet("exec \"$(dirname \"$0\")/switch-to-configuration\" switch\n").await;
+    let activation = fleet.path("switch-to-configuration");
+    let go_on = fleet.path("go-on");
+    fs::write(&activation, format!("#!/bin/sh\nwhile [ ! -e '{}' ]; do sleep 0.05; done\n", go_on.display()))
+        .unwrap();
+    fs::set_permissions(&activation, fs::Permissions::from_mode(0o755)).unwrap();
+    let _agent = fleet.agent().await;
+    fleet.run("pull").await;
+    fleet.send("switch");
+    fleet
+        .wait("the activation", |fleet| {
+            let host = fleet.dashboard.host(crate::rig::HOST)?;
+            host.operation.system.filter(|part| part.phase == "activate")
+        })
+        .await;
+    fs::write(&go_on, "").unwrap();
+    fleet.wait("the status", |fleet| fleet.statuses().into_iter().nth(1)).await;
+    let told = told(&fleet);
+    assert_eq!(
+        told,
+        [
+            "system 0/3 Pending",
+            "system 0/3 InProgress evaluate",
+            "system 2/3 InProgress activate",
+            "system 3/3 Complete"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_has_failed() {
+    let fleet = Fleet::start().await;
+    let _agent = fleet.agent().await;
+    assert_eq!(fleet.run("pull-switch").await.exit_code, 1, "there is no repository");
+    assert_eq!(
+        told(&fleet),
+        ["pull 0/4 Pending", "system 0/3 Pending", "pull 0/4 Error", "system 0/3 Error"]
+    );
+}
+
+#[tokio::test]
+async fn results_of_test_scripts_are_told_beside_their_progress() {
+    let fleet = fleet("true\n").await;
+    let origin = fleet.path("origin");
+    commit(&origin, "hosts/test-host/tests/T01.sh", "#!/bin/sh\nexit 3");
+    commit(&origin, "hosts/test-host/tests/T02.sh", "#!/bin/sh\ntrue");
+    let _agent = fleet.agent().await;
+    fleet.run("pull").await;
+    assert_eq!(fleet.run("test").await.exit_code, 3);
+    let tests: Vec<_> = fleet
+        .messages()
+        .into_iter()
+        .filter_map(|recorded| match recorded.message {
+            AgentMessage::OperationProgress(operation) => operation.progress.tests,
+            _ => None,
+        })
+        .map(|tests| (tests.current, tests.total, tests.status, tests.results))
+        .collect();
+    let (pass, fail, pending) = (TestResult::Pass, TestResult::Fail, TestResult::Pending);
+    assert_eq!(
+        tests,
+        [
+            (0, 2, PartState::Pending, vec![pending, pending]),
+            (0, 2, PartState::InProgress, vec![pending, pending]),
+            (1, 2, PartState::InProgress, vec![fail, pending]),
+            (2, 2, PartState::InProgress, vec![fail, pass]),
+            (2, 2, PartState::Error, vec![fail, pass]),
+        ]
+    );
+    assert!(
+        fleet.messages().iter().any(|recorded| matches!(recorded.message, AgentMessage::TestProgress(_)))
+    );
+}
