@@ -58,6 +58,7 @@ let
       rebuild = {
         flakeAttr = "web";
         extraArgs = [ "--impure" ];
+        logFormat = "bar-with-logs";
       };
       commands = {
         backup = {
@@ -161,7 +162,10 @@ let
         hostname = "web-1";
         log_level = "info";
         repo.branch = "main";
-        rebuild.extra_args = [ ];
+        rebuild = {
+          extra_args = [ ];
+          log_format = "internal-json";
+        };
         commands = { };
       };
     };
@@ -190,6 +194,7 @@ let
           ];
           flake_attr = "web";
           extra_args = [ "--impure" ];
+          log_format = "bar-with-logs";
         };
         jobs.keep = 50;
         commands = {
@@ -217,6 +222,14 @@ let
           ];
         };
       };
+    };
+
+    testNoFormatForAProgramThatKnowsNone = {
+      expr = settingsOf (with' {
+        rebuild.logFormat = null;
+        settings.rebuild.program = [ "own-rebuild" ];
+      }) ? rebuild.log_format;
+      expected = false;
     };
 
     testNoNameLeavesItToTheKernel = {
@@ -737,6 +750,9 @@ let
         location = {
           location = "moon";
         };
+        log-format = {
+          rebuild.logFormat = "json";
+        };
         # What TOML cannot hold.
         null-setting = {
           settings.ca_file = null;
@@ -750,6 +766,7 @@ let
         "no-steps"
         "relative-checkout"
         "location"
+        "log-format"
         "null-setting"
       ] (_: false);
     };

@@ -44,6 +44,12 @@ let
     "refresh-all"
   ];
 
+  # The rewrite of nixos-rebuild was an option up to 25.05, the default in 25.11, where the option could
+  # still turn it off, and is all there is since 26.05, where asking for the option is an error.
+  rebuildKnowsFormats =
+    lib.versionAtLeast lib.trivial.release "26.05"
+    || (config.system.rebuild.enableNg or (lib.versionAtLeast lib.trivial.release "25.11"));
+
   # -- Options to settings --
 
   # The value of an option, with the priority that it was given: a default gives way to `settings`, and
@@ -436,6 +442,29 @@ in
         example = [ "--impure" ];
         description = "Added at the end of every `nixos-rebuild`.";
       };
+
+      logFormat = mkOption {
+        type = types.nullOr (
+          types.enum [
+            "raw"
+            "raw-with-logs"
+            "internal-json"
+            "bar"
+            "bar-with-logs"
+            "multiline"
+            "multiline-with-logs"
+          ]
+        );
+        default = if rebuildKnowsFormats then "internal-json" else null;
+        defaultText = literalExpression ''
+          if NixOS has nixos-rebuild-ng then "internal-json" else null
+        '';
+        description = ''
+          Given as `--log-format` to every `nixos-rebuild`. With `internal-json` the dashboard sees how many
+          derivations are done, and the same text as without it. If null, the option is not given: set that if
+          `settings.rebuild.program` is a program that does not know it.
+        '';
+      };
     };
 
     commands = mkOption {
@@ -493,6 +522,7 @@ in
       rebuild = {
         flake_attr = handOn opt.rebuild.flakeAttr same;
         extra_args = handOn opt.rebuild.extraArgs same;
+        log_format = handOn opt.rebuild.logFormat same;
       };
       commands = lib.mapAttrs (_: command) cfg.commands;
     };
