@@ -184,6 +184,12 @@ fn counts_of_an_earlier_run_do_not_stay_behind_a_new_announcement() {
             "build 1/3 derivations"
         ]
     );
+    let fetched = "this path will be fetched (0.00 MiB download, 0.01 MiB unpacked):\n\
+                   copying path '/nix/store/a' from 'https://c'...\n";
+    let built = "these 3 derivations will be built:\n";
+    assert_eq!(states(&format!("{fetched}{built}")).last().unwrap(), "build 0/3 derivations");
+    let begun = "building '/nix/store/b.drv'...\n";
+    assert_eq!(states(&format!("{built}{begun}{fetched}")).last().unwrap(), "build 1/1 paths");
     let unannounced = "building '/nix/store/a.drv'...\n";
     assert_eq!(states(unannounced), ["evaluate", "build"], "of how many is not known");
 }
