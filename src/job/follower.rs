@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::journal::{Entry, Reader, Source, supervisor_lives};
+use super::journal::{self, Entry, Reader, Source, supervisor_lives};
 use super::spec::{self, JobResult, Outcome, Spec, State};
 use super::{JobDir, JobId, JobsDir};
 use change::Changes;
@@ -89,6 +89,16 @@ pub fn follow(
     };
     thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(move || thread.run())?;
     Ok(Follower { live: live_receiver, items: items_receiver })
+}
+
+/// What became of a job without a result whose supervisor is dead, in the boot `boot_id`.
+pub(crate) fn fate(spec: Option<&Spec>, boot_id: Option<&str>) -> (Outcome, &'static str) {
+    let then = spec.and_then(|spec| spec.boot_id.as_deref());
+    if then.is_some() && boot_id.is_some() && then != boot_id {
+        (Outcome::InterruptedByReboot, "the machine went down while the command ran")
+    } else {
+        (Outcome::Lost, "the job's supervisor died without a result; the command may have been cut short")
+    }
 }
 
 struct Thread {
@@ -204,14 +214,7 @@ impl Thread {
             return seen.result;
         }
         let spec: Option<Spec> = spec::load(&self.dir.spec()).ok().flatten();
-        let rebooted = spec.is_some_and(|spec| {
-            spec.boot_id.is_some() && self.boot_id.is_some() && spec.boot_id != self.boot_id
-        });
-        let (outcome, message) = if rebooted {
-            (Outcome::InterruptedByReboot, "the machine went down while the command ran")
-        } else {
-            (Outcome::Lost, "the job's supervisor died without a result; the command may have been cut short")
-        };
+        let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
         Some(JobResult::without_supervisor(outcome, message.to_owned(), self.after))
     }
 
@@ -225,10 +228,7 @@ impl Thread {
                     seq: entry.seq - 1,
                     at: entry.at.clone(),
                     stream: Source::System,
-                    line: format!(
-                        "{} lines are missing here: the log reached its size limit",
-                        entry.seq - next
-                    ),
+                    line: journal::cut(entry.seq - next),
                     cont: false,
                     test: None,
                     operation: None,

@@ -55,6 +55,12 @@ pub struct Entry {
     pub operation: Option<Box<OperationProgress>>,
 }
 
+/// What stands in the place of entries that the size limit took.
+pub fn cut(missing: u64) -> String {
+    let (lines, are) = if missing == 1 { ("line", "is") } else { ("lines", "are") };
+    format!("{missing} {lines} {are} missing here: the log reached its size limit")
+}
+
 /// Whether the supervisor of a job is alive: it holds a lock on the log's head for its whole life,
 /// which the kernel drops however it dies.
 ///

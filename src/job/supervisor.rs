@@ -194,17 +194,21 @@ impl<R: FnOnce()> Job<'_, R> {
     fn plan(&self, started_at: &str) -> Result<Plan, String> {
         let survey = survey::survey(self.host);
         let plan = command::plan(self.host, &self.instance.command, &survey)
-            .map_err(|err: PlanError| format!("{}: {err}", self.instance.command))?;
+            .map_err(|err: PlanError| format!("{}: {err}", self.instance.command));
+        let planned = plan.as_ref().ok();
         let spec = Spec {
             id: self.instance.id.clone(),
             command: self.instance.command.clone(),
-            steps: plan.steps.clone(),
-            timeout_s: plan.timeout.map(|timeout| timeout.as_secs()),
+            // None without a plan: whoever reads the log still wants to know what was asked for.
+            steps: planned.map(|plan| plan.steps.clone()).unwrap_or_default(),
+            timeout_s: planned.and_then(|plan| plan.timeout).map(|timeout| timeout.as_secs()),
             boot_id: system::boot_id(&self.host.paths.proc),
             started_at: started_at.to_owned(),
         };
         let path = self.dir.spec();
-        store(&path, &spec).map_err(|err| format!("cannot write {}: {err}", path.display()))?;
+        let stored = store(&path, &spec).map_err(|err| format!("cannot write {}: {err}", path.display()));
+        let plan = plan?;
+        stored?;
         if let Some(dir) = &plan.private_dir {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
             made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))

@@ -189,7 +189,7 @@ fn named(counts: &Counts) -> String {
 }
 
 /// Two units at most: nobody wants the seconds of a week.
-fn length(length: Duration) -> String {
+pub(crate) fn length(length: Duration) -> String {
     let seconds = length.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
