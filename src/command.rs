@@ -311,7 +311,8 @@ fn pull(host: &Host, survey: &Survey) -> Result<Plan, PlanError> {
     Ok(Plan { steps, private_dir: Some(dir.to_owned()), ..Plan::default() })
 }
 
-fn git_environment(host: &Host) -> BTreeMap<String, String> {
+/// What git needs to know to work without a person.
+pub(crate) fn git_environment(host: &Host) -> BTreeMap<String, String> {
     // Nobody is there to answer a prompt.
     let mut env = BTreeMap::from([("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned())]);
     if let Some(key) = &host.repo.ssh_key {

@@ -80,6 +80,18 @@ impl ConnectError {
         }
     }
 
+    /// What TLS has against the connection, if that is what failed.
+    pub fn tls(&self) -> Option<&rustls::Error> {
+        match self {
+            Self::Tls(err) => Some(err),
+            Self::Handshake(err) => match err.as_ref() {
+                WsError::Io(err) => err.get_ref()?.downcast_ref(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The least delay the dashboard asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -109,13 +121,55 @@ pub fn limits() -> WebSocketConfig {
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(connection: &Connection) -> Result<(Socket, Breaker), ConnectError> {
-    timeout(CONNECT_DEADLINE, attempt(connection)).await.unwrap_or(Err(ConnectError::Slow))
+    let mut headers = None;
+    let attempt = attempt(connection, true, &mut headers);
+    timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))
 }
 
-async fn attempt(connection: &Connection) -> Result<(Socket, Breaker), ConnectError> {
+/// What a look at the way to the dashboard showed.
+#[derive(Debug)]
+pub struct Probe {
+    /// Why there was no connection, if there was none.
+    pub error: Option<ConnectError>,
+    /// The headers of the dashboard's answer, whatever it was.
+    pub headers: Option<HeaderMap>,
+    /// Its certificate in DER, if the connection came to be and was TLS.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// Connects as [`connect`] does, says nothing and closes again: without a registration the agent that
+/// runs under this name is not evicted. Without `with_token` the dashboard has to refuse it.
+pub async fn probe(connection: &Connection, with_token: bool, limit: Duration) -> Probe {
+    /// For the dashboard's half of a goodbye, which is not worth more.
+    const GOODBYE: Duration = Duration::from_secs(1);
+    let mut headers = None;
+    let attempt = timeout(limit, attempt(connection, with_token, &mut headers)).await;
+    let (error, certificate) = match attempt.unwrap_or(Err(ConnectError::Slow)) {
+        Ok((mut socket, _)) => {
+            let certificate = certificate(&socket);
+            drop(timeout(GOODBYE, socket.close(None)).await);
+            (None, certificate)
+        }
+        Err(err) => (Some(err), None),
+    };
+    Probe { error, headers, certificate }
+}
+
+fn certificate(socket: &Socket) -> Option<Vec<u8>> {
+    match socket.get_ref() {
+        MaybeTlsStream::Rustls(tls) => Some(tls.get_ref().1.peer_certificates()?.first()?.to_vec()),
+        _ => None,
+    }
+}
+
+async fn attempt(
+    connection: &Connection,
+    with_token: bool,
+    headers: &mut Option<HeaderMap>,
+) -> Result<(Socket, Breaker), ConnectError> {
     let source = connection.clone();
     // Files and the certificate store: not on the runtime's only thread.
-    let prepared = tokio::task::spawn_blocking(move || prepare(&source)).await;
+    let prepared = tokio::task::spawn_blocking(move || prepare(&source, with_token)).await;
     let (bearer, connector) = prepared
         .map_err(|err| ConnectError::Unreachable("the dashboard".to_owned(), io::Error::other(err)))??;
     let mut request = connection
@@ -123,7 +177,9 @@ async fn attempt(connection: &Connection) -> Result<(Socket, Breaker), ConnectEr
         .as_str()
         .into_client_request()
         .map_err(|err| ConnectError::Handshake(Box::new(err)))?;
-    request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    if let Some(bearer) = bearer {
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    }
 
     let host = connection.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = connection.url.port_or_known_default().unwrap_or(443);
@@ -135,8 +191,15 @@ async fn attempt(connection: &Connection) -> Result<(Socket, Breaker), ConnectEr
     give_up_with_the_session(&tcp);
     let breaker = Breaker(tcp.as_fd().try_clone_to_owned().map_err(unreachable)?);
     match client_async_tls_with_config(request, tcp, Some(limits()), Some(connector)).await {
-        Ok((socket, _)) => Ok((socket, breaker)),
-        Err(WsError::Http(response)) => Err(refusal(response.status(), response.headers())),
+        Ok((socket, response)) => {
+            *headers = Some(response.into_parts().0.headers);
+            Ok((socket, breaker))
+        }
+        Err(WsError::Http(response)) => {
+            let refusal = refusal(response.status(), response.headers());
+            *headers = Some(response.into_parts().0.headers);
+            Err(refusal)
+        }
         Err(err) => Err(ConnectError::Handshake(Box::new(err))),
     }
 }
@@ -181,17 +244,25 @@ async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn prepare(connection: &Connection) -> Result<(HeaderValue, Connector), ConnectError> {
-    let token = connection.token.read()?;
-    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|err| ConnectError::Handshake(Box::new(tungstenite::Error::HttpFormat(err.into()))))?;
-    bearer.set_sensitive(true);
+fn prepare(
+    connection: &Connection,
+    with_token: bool,
+) -> Result<(Option<HeaderValue>, Connector), ConnectError> {
+    let bearer = if with_token { Some(bearer(connection)?) } else { None };
     let connector = if connection.url.scheme() == "wss" {
         Connector::Rustls(Arc::new(tls(connection)?))
     } else {
         Connector::Plain
     };
     Ok((bearer, connector))
+}
+
+fn bearer(connection: &Connection) -> Result<HeaderValue, ConnectError> {
+    let token = connection.token.read()?;
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|err| ConnectError::Handshake(Box::new(tungstenite::Error::HttpFormat(err.into()))))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
 }
 
 fn tls(connection: &Connection) -> Result<ClientConfig, ConnectError> {

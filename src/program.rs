@@ -47,7 +47,7 @@ pub(crate) fn output(program: &Path, arguments: &[&str], limit: Duration) -> Res
 }
 
 /// How a program ended, and all it wrote, errors included. It sees `environment` besides the little
-/// that every program gets.
+/// that every program gets; a `PATH` in there is also where it is looked for.
 pub(crate) fn outcome(
     program: &Path,
     arguments: &[&str],
@@ -71,10 +71,11 @@ fn run(
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
     // Messages are compared and shown: they come in one language.
-    command.args(arguments).env_clear().env("LC_ALL", "C").envs(environment.iter().copied());
+    command.args(arguments).env_clear().env("LC_ALL", "C");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
+    command.envs(environment.iter().copied());
     let errors = if with_errors { Stdio::from(writer.try_clone()?) } else { Stdio::null() };
     // A group of its own, to be killed as one.
     command.process_group(0).stdin(Stdio::null()).stdout(writer).stderr(errors);
