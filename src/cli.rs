@@ -30,7 +30,10 @@ use crate::telemetry;
 use crate::vitals::{gpu, stasysmo};
 use crate::work::Work;
 
+mod doctor;
+mod logs;
 mod status;
+mod terminal;
 mod vitals;
 
 /// Wrong usage or configuration (`EX_USAGE`).
@@ -66,6 +69,10 @@ enum Subcommands {
         #[arg(long)]
         json: bool,
     },
+    /// Show the log of a job of this host
+    Logs(logs::Options),
+    /// Look for what is wrong with this host's agent, and say what to do about it
+    Doctor(doctor::Options),
     /// Show it all on this machine: a dashboard, an agent and a throw-away repository
     #[cfg(feature = "mock-dashboard")]
     Demo(crate::demo::Options),
@@ -99,6 +106,8 @@ pub fn main() -> ExitCode {
         Subcommands::Run => run(&source),
         Subcommands::CheckConfig => check_config(&source),
         Subcommands::Status { json } => status::run(&source, json),
+        Subcommands::Doctor(options) => doctor::run(&source, &options),
+        Subcommands::Logs(options) => logs::run(&source, &options),
         #[cfg(feature = "mock-dashboard")]
         Subcommands::Demo(options) => crate::demo::run(&options).map_err(Failure::Start),
         Subcommands::Vitals(options) => vitals::run(&source, &options),
@@ -112,7 +121,11 @@ pub fn main() -> ExitCode {
             for line in failure.to_string().lines() {
                 drop(writeln!(io::stderr(), "{PREFIX}{line}"));
             }
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) { USAGE } else { FAILURE })
+            ExitCode::from(match failure {
+                Failure::Usage(_) => USAGE,
+                Failure::Start(_) => FAILURE,
+                Failure::Told(code) => code,
+            })
         }
     }
 }
@@ -124,6 +137,9 @@ enum Failure {
     Usage(String),
     #[error("{0}")]
     Start(String),
+    /// All has been said already; the exit code is left.
+    #[error("")]
+    Told(u8),
 }
 
 fn usage(err: &impl ToString) -> Failure {

@@ -356,6 +356,13 @@ impl Source {
         if problems.is_empty() { Ok(Self { file, environment }) } else { Err(ConfigError { problems }) }
     }
 
+    /// Whether neither command line nor environment says anything: then whoever asks means the agent that
+    /// is installed on this host.
+    pub fn names_nothing(&self) -> bool {
+        let names = self.environment.keys().filter(|name| environment::is_ours(name));
+        self.file.is_none() && names.count() == 0
+    }
+
     /// A variable's value; an empty one counts as unset.
     fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())

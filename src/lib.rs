@@ -14,6 +14,7 @@ pub mod dashboard;
 #[cfg(feature = "mock-dashboard")]
 pub mod demo;
 pub mod device;
+pub mod doctor;
 pub mod errands;
 pub mod error;
 pub mod facts;

@@ -19,8 +19,14 @@ _nixfleet__agent() {
             nixfleet__agent,check-config)
                 cmd="nixfleet__agent__subcmd__check__subcmd__config"
                 ;;
+            nixfleet__agent,doctor)
+                cmd="nixfleet__agent__subcmd__doctor"
+                ;;
             nixfleet__agent,help)
                 cmd="nixfleet__agent__subcmd__help"
+                ;;
+            nixfleet__agent,logs)
+                cmd="nixfleet__agent__subcmd__logs"
                 ;;
             nixfleet__agent,run)
                 cmd="nixfleet__agent__subcmd__run"
@@ -34,8 +40,14 @@ _nixfleet__agent() {
             nixfleet__agent__subcmd__help,check-config)
                 cmd="nixfleet__agent__subcmd__help__subcmd__check__subcmd__config"
                 ;;
+            nixfleet__agent__subcmd__help,doctor)
+                cmd="nixfleet__agent__subcmd__help__subcmd__doctor"
+                ;;
             nixfleet__agent__subcmd__help,help)
                 cmd="nixfleet__agent__subcmd__help__subcmd__help"
+                ;;
+            nixfleet__agent__subcmd__help,logs)
+                cmd="nixfleet__agent__subcmd__help__subcmd__logs"
                 ;;
             nixfleet__agent__subcmd__help,run)
                 cmd="nixfleet__agent__subcmd__help__subcmd__run"
@@ -53,7 +65,7 @@ _nixfleet__agent() {
 
     case "${cmd}" in
         nixfleet__agent)
-            opts="-c -h -V --config --help --version run check-config status vitals help"
+            opts="-c -h -V --config --help --version run check-config status logs doctor vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -96,8 +108,34 @@ _nixfleet__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nixfleet__subcmd__agent__subcmd__doctor)
+            opts="-c -h --json --color --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nixfleet__subcmd__agent__subcmd__help)
-            opts="run check-config status vitals help"
+            opts="run check-config status logs doctor vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -124,7 +162,35 @@ _nixfleet__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nixfleet__subcmd__agent__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nixfleet__subcmd__agent__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__help__subcmd__logs)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -173,6 +239,40 @@ _nixfleet__agent() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__logs)
+            opts="-f -n -c -h --follow --lines --list --color --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --lines)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

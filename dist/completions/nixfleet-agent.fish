@@ -30,6 +30,8 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -s V -l vers
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "run" -d 'Run the agent (the default)'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "status" -d 'Ask the agent of this host how it is'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "logs" -d 'Show the log of a job of this host'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "doctor" -d 'Look for what is wrong with this host\'s agent, and say what to do about it'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand run" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
@@ -39,6 +41,20 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand check-conf
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -l json -d 'The whole answer as one JSON document'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -s h -l help -d 'Print help'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s n -l lines -d 'Only the last LINES lines that are there' -r
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -l color -d 'Colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Also into files and pipes'
+never\t'Nowhere'"
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s f -l follow -d 'Go on until the job ends'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -l list -d 'The jobs that are kept, newest first'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -l color -d 'Colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Also into files and pipes'
+never\t'Nowhere'"
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -l json -d 'One JSON document'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l format -d 'Format of a line; without --follow a table is the default, with it json or the file\'s FORMAT' -r -f -a "json\t'All vitals as one JSON object'
 avocado\t'The five fields of Avocado\'s heartbeat as JSON'
 logfmt\t'key=value'
@@ -50,8 +66,10 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s f -l follow -d 'Print a line at a fixed pace until told to end; SIGHUP reads the file again'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l json -d 'Short for --format json'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status vitals help" -f -a "run" -d 'Run the agent (the default)'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status vitals help" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status vitals help" -f -a "status" -d 'Ask the agent of this host how it is'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status vitals help" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status vitals help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "run" -d 'Run the agent (the default)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "status" -d 'Ask the agent of this host how it is'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "logs" -d 'Show the log of a job of this host'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "doctor" -d 'Look for what is wrong with this host\'s agent, and say what to do about it'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -67,6 +67,11 @@ pub(super) fn matters(name: &str) -> bool {
     name.starts_with(PREFIX) || OTHERS.contains(&name)
 }
 
+/// Whether a variable is one of the agent's.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 /// How errors name a variable.
 pub(super) fn origin_of(name: &str) -> String {
     format!("environment variable {name}")

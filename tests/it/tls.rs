@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::rig::{AgentProcess, Fleet, eventually};
 
 /// A TLS terminator in front of the dashboard, as in real life. Returns its port and its authority.
-async fn terminator(fleet: &Fleet) -> (u16, String) {
+pub(crate) async fn terminator(fleet: &Fleet) -> (u16, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -455,6 +455,51 @@ def _():
 
 @check("first")
 def _():
+    """people read logs as root and as the agent's group, and nobody else does"""
+    logs = ("nixfleet-agent", "logs", "whoami")
+    for user in (None, USER):
+        code, output = run(*logs, user=user)
+        require(code == 0 and "uid=0" in output and "whoami: ok (0), took " in output, f"{user}: {output}")
+    code, output = run(*logs, user="nobody")
+    require(code == 1 and "Permission denied" in output and "use sudo" in output, output)
+    _, job = started("lines")
+    next_line(job)
+    follow = ("runuser", "-u", USER, "--", "nixfleet-agent", "logs", "--follow", job[-8:])
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as following:
+        count = all_lines(job)
+        output, _ = following.communicate(timeout=PATIENCE)
+    require(following.returncode == 0 and f"line {count}\nend {count}\n" in output, output[-300:])
+    require("\nlines: ok (0), took " in output, output[-300:])
+
+
+@check("first")
+def _():
+    """doctor finds the settings, the token and the units of the installed agent, and evicts nobody"""
+    # The probe of the sandbox has the same runtime folder, and took it along with the agent's socket.
+    systemctl("restart", AGENT)
+    online()
+    pid, registered = agent_pid(), len(messages("register"))
+    code, output = run("nixfleet-agent", "doctor", "--json")
+    found = {entry["check"]: entry for entry in json.loads(output)["checks"]}
+    fine = ("configuration", "state folder", "token file", "tcp", "token", "clock", "repository", "remote",
+            "launcher", "polkit", "user", "unit", "agent", "heartbeats")  # fmt: skip
+    seen = {name: found[name] for name in fine if found[name]["verdict"] != "ok"}
+    require(not seen, seen)
+    require(AGENT in found["configuration"]["text"], found["configuration"])
+    fails = [entry for entry in found.values() if entry["verdict"] == "fail"]
+    require(code == (1 if fails else 0), f"{code}: {fails}")
+    require({entry["check"] for entry in fails} <= {"rebuild", "disk space"}, fails)
+    with open(TOKEN_FILE, encoding="ascii") as file:
+        require(file.read().strip() not in output, "it shows the token")
+    _, output = run("nixfleet-agent", "doctor", "--json", user="nobody")
+    found = {entry["check"]: entry["verdict"] for entry in json.loads(output)["checks"]}
+    seen = [found[name] for name in ("token file", "token", "remote", "state folder")]
+    require(seen == ["skipped"] * 4, found)
+    require(agent_pid() == pid and len(messages("register")) == registered, "the agent was disturbed")
+
+
+@check("first")
+def _():
     """a command survives `systemctl restart` of the agent: every line once, one status"""
     unit, job = started("lines")
     next_line(job)

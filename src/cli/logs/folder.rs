@@ -1,0 +1,237 @@
+//! The kept jobs, and which of them is meant.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::config::{Host, Source};
+use crate::facts::system;
+use crate::job::journal::supervisor_lives;
+use crate::job::spec::{self, JobResult, Outcome, Spec, State};
+use crate::job::{JobDir, JobId, JobsDir, follower};
+
+/// Where the shipped units keep jobs.
+const UNIT_JOBS: &str = "/var/lib/nixfleet-agent/jobs";
+
+/// Jobs that an error names: enough to see the one that was meant.
+const NAMED: usize = 5;
+
+/// Digits of an id that tell jobs apart: the last ones are random, the first ones a time.
+pub(super) const SHORT: usize = 12;
+
+/// How a job is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// It runs, as this process if that is known.
+    Running(Option<u32>),
+    /// It left a result.
+    Result(Box<JobResult>),
+    /// It left none, and why.
+    Without(Outcome, &'static str),
+}
+
+/// A kept job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) id: JobId,
+    /// Name of its command, if its folder tells.
+    pub(super) command: String,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) end: End,
+}
+
+impl Job {
+    /// The digits that people type.
+    pub(super) fn short(&self) -> &str {
+        short(&self.id)
+    }
+
+    /// The same job, ended.
+    pub(super) fn ended_with(&self, result: JobResult) -> Self {
+        Self { end: End::Result(Box::new(result)), ..self.clone() }
+    }
+}
+
+fn short(id: &JobId) -> &str {
+    &id.as_str()[id.as_str().len() - SHORT..]
+}
+
+/// The folder of jobs.
+#[derive(Debug)]
+pub(super) struct Folder {
+    jobs: JobsDir,
+    boot_id: Option<String>,
+    /// Newest first.
+    ids: Vec<JobId>,
+}
+
+impl Folder {
+    /// The agent's folder of this host: as configured; and where nobody set anything, also the one of the
+    /// shipped units, of whose variables a person at the terminal knows nothing.
+    ///
+    /// # Errors
+    /// For people: there is none, or it cannot be read.
+    pub(super) fn find(host: &Host, source: &Source) -> Result<Self, String> {
+        let mut places = vec![host.jobs.dir.clone()];
+        if source.names_nothing() && host.jobs.dir != Path::new(UNIT_JOBS) {
+            places.push(PathBuf::from(UNIT_JOBS));
+        }
+        Self::first(&places, system::boot_id(&host.paths.proc))
+    }
+
+    /// The first that holds jobs; else the first that is there.
+    pub(super) fn first(places: &[PathBuf], boot_id: Option<String>) -> Result<Self, String> {
+        let mut empty = None;
+        let mut wrong = None;
+        for place in places {
+            match ids(place) {
+                Ok(ids) => {
+                    let found = Self { jobs: JobsDir::new(place), boot_id: boot_id.clone(), ids };
+                    if !found.ids.is_empty() {
+                        return Ok(found);
+                    }
+                    empty = empty.or(Some(found));
+                }
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(err) => wrong = wrong.or(Some(unreadable(place, &err))),
+            }
+        }
+        let tried: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let nowhere = || {
+            let tried = tried.join(" nor ");
+            format!(
+                "there is no folder of jobs at {tried}: has a command run yet? if it is elsewhere, set NIXFLEET_STATE_DIR"
+            )
+        };
+        // One that may not be read says more than one that is empty.
+        wrong.map_or_else(|| empty.ok_or_else(nowhere), Err)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.jobs.path()
+    }
+
+    pub(super) fn jobs_dir(&self) -> &JobsDir {
+        &self.jobs
+    }
+
+    pub(super) fn dir(&self, id: &JobId) -> JobDir {
+        self.jobs.job(id)
+    }
+
+    /// All jobs, newest first.
+    ///
+    /// # Errors
+    /// For people: a job's folder cannot be read.
+    pub(super) fn jobs(&self) -> Result<Vec<Job>, String> {
+        self.check(self.ids.first())?;
+        Ok(self.ids.iter().map(|id| self.job(id)).collect())
+    }
+
+    /// The job that `wanted` means; the newest without it.
+    ///
+    /// # Errors
+    /// For people: no such job, or several; the folder cannot be read.
+    pub(super) fn pick(&self, wanted: Option<&str>) -> Result<Job, String> {
+        let Some(wanted) = wanted else {
+            let newest = self.ids.first();
+            self.check(newest)?;
+            return newest.map(|id| self.job(id)).ok_or_else(|| self.none());
+        };
+        let digits = wanted.replace('-', "").to_ascii_lowercase();
+        let is = |id: &&JobId| id.as_str().starts_with(&digits) || id.as_str().ends_with(&digits);
+        let found: Vec<&JobId> = self.ids.iter().filter(|_| !digits.is_empty()).filter(is).collect();
+        self.check(found.first().copied().or(self.ids.first()))?;
+        // Commands may have names such as `add`, which are digits as well; a whole id is no such name.
+        if digits.len() < 32
+            && let Some(job) = self.ids.iter().map(|id| self.job(id)).find(|job| job.command == wanted)
+        {
+            return Ok(job);
+        }
+        match found[..] {
+            [id] => Ok(self.job(id)),
+            [] => {
+                Err(format!("no job and no command `{}`; {}", wanted.escape_debug(), self.newest(&self.ids)))
+            }
+            _ => {
+                let found: Vec<JobId> = found.into_iter().cloned().collect();
+                Err(format!("{} jobs are `{}`; {}", found.len(), wanted.escape_debug(), self.newest(&found)))
+            }
+        }
+    }
+
+    fn none(&self) -> String {
+        format!("no jobs in {}", self.path().display())
+    }
+
+    /// What there is, for an error.
+    fn newest(&self, ids: &[JobId]) -> String {
+        let named = ids.iter().take(NAMED).map(|id| format!("{} ({})", short(id), self.job(id).command));
+        let named: Vec<String> = named.collect();
+        if named.is_empty() { self.none() } else { format!("the newest are {}", named.join(", ")) }
+    }
+
+    /// Whether a job may be looked at. All of them have the same owner.
+    fn check(&self, id: Option<&JobId>) -> Result<(), String> {
+        let Some(id) = id else { return Ok(()) };
+        let path = self.dir(id).path().to_owned();
+        match fs::read_dir(&path) {
+            // Only the newest are kept: one may go at any time.
+            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(unreadable(&path, &err)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the folder of a job says now.
+    pub(super) fn job(&self, id: &JobId) -> Job {
+        let dir = self.dir(id);
+        // In this order: a supervisor that is dead writes no result any more.
+        let lives = supervisor_lives(&dir);
+        let result: Option<JobResult> = spec::load(&dir.result()).ok().flatten();
+        let spec: Option<Spec> = spec::load(&dir.spec()).ok().flatten();
+        let started = spec.as_ref().map(|spec| spec.started_at.clone());
+        let started = started.or_else(|| result.as_ref().map(|result| result.started_at.clone()));
+        let end = match result {
+            Some(result) => End::Result(Box::new(result)),
+            // Without a log it is just being made.
+            None if lives
+                .as_ref()
+                .map_or_else(|err| err.kind() == io::ErrorKind::NotFound, |lives| *lives) =>
+            {
+                let state: Option<State> = spec::load(&dir.state()).ok().flatten();
+                End::Running(state.and_then(|state| state.child_pid))
+            }
+            None => {
+                let (outcome, why) = follower::fate(spec.as_ref(), self.boot_id.as_deref());
+                End::Without(outcome, why)
+            }
+        };
+        Job {
+            id: id.clone(),
+            command: spec.map_or_else(|| "unknown".to_owned(), |spec| spec.command),
+            started_at: started.and_then(|at| at.parse().ok()),
+            end,
+        }
+    }
+}
+
+/// The ids in a folder, newest first.
+fn ids(folder: &Path) -> io::Result<Vec<JobId>> {
+    let names = fs::read_dir(folder)?.flatten();
+    let mut ids: Vec<JobId> = names.filter_map(|item| item.file_name().to_str()?.parse().ok()).collect();
+    ids.sort();
+    ids.reverse();
+    Ok(ids)
+}
+
+/// For people: what cannot be read, and what to do.
+pub(super) fn unreadable(path: &Path, err: &io::Error) -> String {
+    let fix = if err.kind() == io::ErrorKind::PermissionDenied {
+        "; use sudo, or be in the folder's group, nixfleet-agent where the shipped units made it"
+    } else {
+        ""
+    };
+    format!("cannot read {}: {err}{fix}", path.display())
+}

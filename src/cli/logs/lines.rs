@@ -1,0 +1,167 @@
+//! Entries, jobs and their ends as text for people.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::terminal::{Look, Paint, safe};
+use super::folder::{End, Job, SHORT};
+use crate::job::journal::{self, Entry, Source};
+use crate::status::page::length;
+
+/// What stands before a remark of the supervisor.
+const REMARK: &str = "nixfleet: ";
+
+/// Entries as lines, one after the other.
+#[derive(Debug)]
+pub(super) struct Lines {
+    look: Look,
+    /// Position of the last entry.
+    last: u64,
+    /// The line of the last entry is not over.
+    open: bool,
+    /// The test script that was named last.
+    test: u32,
+}
+
+/// Whether an entry is text, and not progress.
+pub(super) fn is_text(entry: &Entry) -> bool {
+    entry.operation.is_none() && entry.test.is_none()
+}
+
+impl Lines {
+    pub(super) fn new(look: Look) -> Self {
+        Self { look, last: 0, open: false, test: 0 }
+    }
+
+    /// What was left out up to this entry is no cut.
+    pub(super) fn begin_behind(&mut self, seq: u64) {
+        self.last = seq;
+    }
+
+    /// The entry as text, with its line end, and before it a line for each cut of the log.
+    pub(super) fn line(&mut self, entry: &Entry) -> String {
+        let missing = entry.seq.saturating_sub(self.last + 1);
+        self.last = entry.seq;
+        let mut text = String::new();
+        if missing > 0 {
+            self.put_remark(&mut text, &journal::cut(missing));
+        }
+        match (&entry.test, entry.stream) {
+            // The programs say the same in their own words.
+            _ if entry.operation.is_some() => {}
+            (Some(progress), _) => match &progress.result {
+                Some(result) => self.put_remark(&mut text, &format!("tests: {result}")),
+                // It is told before and after each script.
+                None if progress.current != self.test => {
+                    self.test = progress.current;
+                    self.put_remark(&mut text, &format!("test {} of {}", progress.current, progress.total));
+                }
+                None => {}
+            },
+            (None, Source::System) => self.put_remark(&mut text, &entry.line),
+            (None, stream) => self.put(&mut text, entry, stream),
+        }
+        text
+    }
+
+    /// The end of a line that nobody ended.
+    pub(super) fn end(&mut self) -> &'static str {
+        if std::mem::take(&mut self.open) { "\n" } else { "" }
+    }
+
+    fn put(&mut self, text: &mut String, entry: &Entry, stream: Source) {
+        let line = if self.look.safe { safe(&entry.line, self.look.colours) } else { entry.line.clone() };
+        if stream == Source::Stderr && self.look.colours && !line.is_empty() {
+            // Not red: nix and git write all they have to say there.
+            text.push_str(&Paint::Dim.on(&line, true));
+        } else {
+            text.push_str(&line);
+        }
+        self.open = entry.cont;
+        if !entry.cont {
+            text.push('\n');
+        }
+    }
+
+    fn put_remark(&mut self, text: &mut String, remark: &str) {
+        text.push_str(self.end());
+        let remark = if self.look.safe { safe(remark, false) } else { remark.to_owned() };
+        text.push_str(&Paint::Cyan.on(&format!("{REMARK}{remark}"), self.look.colours));
+        text.push('\n');
+    }
+}
+
+/// The line above a log.
+pub(super) fn header(job: &Job, now: Timestamp) -> String {
+    let started = job
+        .started_at
+        .map_or_else(String::new, |at| format!(", started {} UTC, {} ago", when(at), length(since(at, now))));
+    let Job { command, id, .. } = job;
+    format!("{}, job {id}{started}: {}", safe(command, false), in_words(&job.end))
+}
+
+/// The line below it.
+pub(super) fn footer(job: &Job, followed: bool) -> String {
+    let command = safe(&job.command, false);
+    match &job.end {
+        End::Running(_) if followed => format!("{command}: its folder is gone"),
+        End::Running(_) => format!("{command}: goes on; --follow shows the rest"),
+        End::Without(_, why) => format!("{command}: {}; {why}", in_words(&job.end)),
+        End::Result(result) => {
+            let took = length(Duration::from_millis(result.duration_ms));
+            let message = safe(&result.message, false);
+            let message = if message.is_empty() { message } else { format!("; {message}") };
+            format!("{command}: {}, took {took}{message}", in_words(&job.end))
+        }
+    }
+}
+
+/// The table of `--list`.
+pub(super) fn table(jobs: &[Job], now: Timestamp, look: Look) -> String {
+    let command_width = jobs.iter().map(|job| job.command.chars().count()).max().unwrap_or(0).max(7);
+    let mut text = format!(
+        "{:<SHORT$}  {:<command_width$}  {:<19}  {:>11}  {}\n",
+        "JOB", "COMMAND", "STARTED (UTC)", "TOOK", "ENDED"
+    );
+    for job in jobs {
+        let took = match &job.end {
+            End::Result(result) => Some(Duration::from_millis(result.duration_ms)),
+            End::Running(_) => job.started_at.map(|at| since(at, now)),
+            End::Without(..) => None,
+        };
+        let took = took.map_or_else(|| "-".to_owned(), length);
+        let started = job.started_at.map_or_else(|| "-".to_owned(), when);
+        let (id, command) = (job.short(), safe(&job.command, false));
+        let ended = paint(&job.end).on(&in_words(&job.end), look.colours);
+        text += &format!("{id}  {command:<command_width$}  {started:<19}  {took:>11}  {ended}\n");
+    }
+    text
+}
+
+fn paint(end: &End) -> Paint {
+    match end {
+        End::Running(_) => Paint::Cyan,
+        End::Result(result) if result.exit_code == 0 => Paint::Green,
+        End::Result(_) | End::Without(..) => Paint::Red,
+    }
+}
+
+fn in_words(end: &End) -> String {
+    let name = |outcome: crate::job::spec::Outcome| outcome.as_str().replace('_', " ");
+    match end {
+        End::Running(Some(pid)) => format!("runs, process {pid}"),
+        End::Running(None) => "runs".to_owned(),
+        End::Without(outcome, _) => name(*outcome),
+        End::Result(result) => format!("{} ({})", name(result.outcome), result.exit_code),
+    }
+}
+
+fn when(at: Timestamp) -> String {
+    let text = format!("{at:.0}");
+    text.trim_end_matches('Z').replace('T', " ")
+}
+
+fn since(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(at)).unwrap_or_default()
+}

@@ -1,0 +1,87 @@
+//! Until when a certificate is valid: the one field of it that is read here (RFC 5280, 4.1.2.5).
+//!
+//! Whether it is to be trusted has been decided before, by rustls.
+
+use jiff::Timestamp;
+
+const INTEGER: u8 = 0x02;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+/// The version, which old certificates do not have.
+const EXPLICIT_0: u8 = 0xa0;
+
+/// The end of a certificate's validity; none if these bytes are no certificate.
+pub(super) fn not_after(der: &[u8]) -> Option<Timestamp> {
+    let (certificate, _) = element(der, SEQUENCE)?;
+    let (body, _) = element(certificate, SEQUENCE)?;
+    let body = element(body, EXPLICIT_0).map_or(body, |(_, rest)| rest);
+    let (_serial, body) = element(body, INTEGER)?;
+    let (_algorithm, body) = element(body, SEQUENCE)?;
+    let (_issuer, body) = element(body, SEQUENCE)?;
+    let (validity, _) = element(body, SEQUENCE)?;
+    let (_, end) = time(validity)?;
+    Some(time(end)?.0)
+}
+
+/// The content of an element of this tag, and what comes behind it.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&found, rest) = der.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first & 0x80 != 0 {
+        // Two bytes count to 64 KiB, which no certificate has.
+        let digits = usize::from(first & 0x7f);
+        let (bytes, behind) = rest.split_at_checked(digits).filter(|_| (1..=3).contains(&digits))?;
+        length = bytes.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+        rest = behind;
+    }
+    if found == tag { rest.split_at_checked(length) } else { None }
+}
+
+fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (text, century, rest) = match element(der, UTC_TIME) {
+        Some((text, rest)) => {
+            // Two digits for the year: up to 49 they are this century's.
+            let century = if *text.first()? < b'5' { "20" } else { "19" };
+            (text, century, rest)
+        }
+        None => element(der, GENERALIZED_TIME).map(|(text, rest)| (text, "", rest))?,
+    };
+    let text = format!("{century}{}", std::str::from_utf8(text).ok()?);
+    let digits = text.strip_suffix('Z').filter(|digits| digits.len() == 14 && digits.is_ascii())?;
+    let (year, month, day) = (&digits[..4], &digits[4..6], &digits[6..8]);
+    let clock = format!("{}:{}:{}", &digits[8..10], &digits[10..12], &digits[12..]);
+    Some((format!("{year}-{month}-{day}T{clock}Z").parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(year: i32) -> Vec<u8> {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 3, 4);
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn the_end_is_read_in_both_forms_of_times() {
+        for year in [1999, 2026, 2049, 2050, 4096] {
+            let wanted = format!("{year}-03-04T00:00:00Z").parse().unwrap();
+            assert_eq!(not_after(&made(year)), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_certificate_has_no_end() {
+        let whole = made(2026);
+        for length in 0..whole.len() {
+            assert_eq!(not_after(&whole[..length]), None, "{length}");
+        }
+        for junk in [&b"\x30\x84\xff\xff\xff\xff"[..], b"\x30\x80", b"text", b"\x30\x00"] {
+            assert_eq!(not_after(junk), None);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::*;
+
+fn connection(url: &str) -> Connection {
+    let variables = [("NIXFLEET_URL", url), ("NIXFLEET_TOKEN", "t"), ("NIXFLEET_STATE_DIR", "/nonexistent")];
+    let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let source = crate::config::Source { file: None, environment };
+    crate::config::Config::load(&source).unwrap().connection
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+fn check(found: &Finding, verdict: Verdict, words: &[&str]) {
+    assert_eq!(found.verdict, verdict, "{found:?}");
+    for word in words {
+        assert!(found.text.contains(word) || found.fix.contains(word), "`{word}` is not in {found:?}");
+    }
+}
+
+#[test]
+fn names_are_judged() {
+    let took = Duration::from_millis(12);
+    let some = |count: u8| Ok((1..=count).map(|n| SocketAddr::from(([10, 0, 0, n], 443))).collect());
+    check(&dns("dash", &some(1), took), Verdict::Ok, &["dash is 10.0.0.1, in 12 ms"]);
+    check(&dns("dash", &some(4), took), Verdict::Ok, &["10.0.0.3, .., in"]);
+    check(&dns("dash", &some(0), took), Verdict::Fail, &["no address", "NIXFLEET_URL"]);
+    check(&dns("dash", &Err("no such name".to_owned()), took), Verdict::Fail, &["dash: no such name"]);
+    check(&dns("10.0.0.1", &some(1), took), Verdict::Skipped, &["is an address"]);
+    check(&dns("::1", &some(1), took), Verdict::Skipped, &[]);
+}
+
+#[test]
+fn one_way_that_is_closed_is_a_warning_and_all_a_failure() {
+    let open = (address("10.0.0.1:443"), Ok(Duration::from_millis(3)));
+    let closed = (address("[2001:db8::1]:443"), Err("no route".to_owned()));
+    check(&tcp(std::slice::from_ref(&open)), Verdict::Ok, &["reached 10.0.0.1:443, in 3 ms"]);
+    check(&tcp(&[open.clone(), open.clone()]), Verdict::Ok, &["and 1 more"]);
+    let half = tcp(&[closed.clone(), open]);
+    check(&half, Verdict::Warning, &["reached 10.0.0.1:443, but not [2001:db8::1]:443: no route"]);
+    check(&tcp(&[closed]), Verdict::Fail, &["no connection: [2001:db8::1]:443: no route", "firewall"]);
+}
+
+#[test]
+fn each_problem_of_a_certificate_has_its_words_and_its_fix() {
+    let presented = vec!["DnsName(\"other.example\")".to_owned()];
+    let expected = rustls::pki_types::ServerName::try_from("dash.example").unwrap();
+    for (problem, words) in [
+        (CertificateError::UnknownIssuer, ["issuer", "NIXFLEET_CA_FILE"]),
+        (CertificateError::Expired, ["expired", "clock"]),
+        (CertificateError::NotValidYet, ["not valid yet", "clock"]),
+        (CertificateError::NotValidForName, ["another name", "NIXFLEET_URL"]),
+        (CertificateError::NotValidForNameContext { expected, presented }, ["another name", "other.example"]),
+        (CertificateError::Revoked, ["refused", "another one"]),
+    ] {
+        check(&mistrusted(&TlsError::InvalidCertificate(problem)), Verdict::Fail, &words);
+    }
+    let plain = TlsError::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+    check(&mistrusted(&plain), Verdict::Fail, &["does not speak TLS", "ws://"]);
+    let alert = TlsError::AlertReceived(rustls::AlertDescription::HandshakeFailure);
+    check(&mistrusted(&alert), Verdict::Fail, &["handshake failed"]);
+}
+
+#[test]
+fn a_certificate_that_ends_within_two_weeks_is_a_warning() {
+    let now = at("2026-01-01T00:00:00Z");
+    check(&trusted(Some(at("2026-03-01T00:00:00Z")), now), Verdict::Ok, &["59 more days"]);
+    check(&trusted(Some(at("2026-01-15T00:00:00Z")), now), Verdict::Ok, &["14 more days"]);
+    check(&trusted(Some(at("2026-01-14T23:59:59Z")), now), Verdict::Warning, &["13 more days", "renew"]);
+    check(&trusted(None, now), Verdict::Ok, &[]);
+}
+
+#[test]
+fn refusals_are_the_tokens_and_the_first_failure_ends_the_list() {
+    let now = Timestamp::now();
+    let probe =
+        |error, answered: bool| Probe { error, headers: answered.then(HeaderMap::new), certificate: None };
+    let (ws, wss) = (connection("ws://127.0.0.1:1/ws"), connection("wss://dash.example/ws"));
+    let verdicts = |findings: Vec<Finding>| {
+        findings.into_iter().map(|found| (found.name, found.verdict)).collect::<Vec<_>>()
+    };
+    let (ok, fail, skipped) = (Verdict::Ok, Verdict::Fail, Verdict::Skipped);
+    for (connection, token, error, answered, wanted) in [
+        (&wss, true, None, true, vec![("tls", ok), ("token", ok)]),
+        (&ws, true, None, true, vec![("tls", skipped), ("token", ok)]),
+        (&wss, false, None, true, vec![("tls", ok), ("token", Verdict::Warning)]),
+        (&wss, true, Some(ConnectError::WrongToken), true, vec![("tls", ok), ("token", fail)]),
+        (&wss, false, Some(ConnectError::WrongToken), true, vec![("tls", ok), ("token", skipped)]),
+        (&ws, true, Some(ConnectError::Forbidden), true, vec![("tls", skipped), ("token", fail)]),
+        (
+            &wss,
+            true,
+            Some(ConnectError::Busy(StatusCode::SERVICE_UNAVAILABLE, None)),
+            true,
+            vec![("tls", ok), ("token", Verdict::Warning)],
+        ),
+        (&wss, true, Some(ConnectError::NoRoots), false, vec![("tls", fail)]),
+        (&wss, true, Some(ConnectError::Slow), false, vec![("tls", fail)]),
+        (&ws, true, Some(ConnectError::Slow), false, vec![("tls", skipped), ("token", fail)]),
+    ] {
+        let what = format!("{error:?}");
+        assert_eq!(verdicts(conversation(connection, token, &probe(error, answered), now)), wanted, "{what}");
+    }
+    let found = refused(&ConnectError::NoWebSocket(StatusCode::NOT_FOUND));
+    assert_eq!(found.text, "the dashboard answered 404 Not Found instead of a WebSocket");
+    assert_eq!(found.fix, "check the path of the URL, usually /ws");
+}
+
+#[test]
+fn clocks_are_compared_by_what_the_answer_proves() {
+    let date = at("2026-01-01T12:00:00Z");
+    let span = |sent: &str, received: &str| (at(sent), at(received));
+    for (sent, received, verdict, words) in [
+        ("2026-01-01T12:00:00.2Z", "2026-01-01T12:00:00.4Z", Verdict::Ok, "the same"),
+        ("2026-01-01T12:00:00.9Z", "2026-01-01T12:00:01.4Z", Verdict::Ok, "the same"),
+        // A slow answer proves little.
+        ("2026-01-01T11:59:00Z", "2026-01-01T12:01:00Z", Verdict::Ok, "the same"),
+        ("2026-01-01T12:00:04Z", "2026-01-01T12:00:05Z", Verdict::Ok, "3 s ahead of"),
+        ("2026-01-01T12:00:06.5Z", "2026-01-01T12:00:07Z", Verdict::Warning, "5 s ahead of"),
+        ("2026-01-01T11:59:53Z", "2026-01-01T11:59:54Z", Verdict::Warning, "6 s behind"),
+        ("2026-01-01T12:01:01Z", "2026-01-01T12:01:01Z", Verdict::Warning, "60 s ahead of"),
+        ("2026-01-01T12:01:02Z", "2026-01-01T12:01:02Z", Verdict::Fail, "61 s ahead of"),
+        ("2025-12-31T12:00:00Z", "2025-12-31T12:00:00Z", Verdict::Fail, "86400 s behind"),
+    ] {
+        check(&clock(Some(date), span(sent, received)), verdict, &[words]);
+    }
+    check(&clock(None, span("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z")), Verdict::Skipped, &[]);
+}
+
+#[test]
+fn the_time_is_read_as_http_writes_it() {
+    let answer = |text: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::DATE, HeaderValue::from_static(text));
+        Probe { error: None, headers: Some(headers), certificate: None }
+    };
+    assert_eq!(date(&answer("Sun, 06 Nov 1994 08:49:37 GMT")), Some(at("1994-11-06T08:49:37Z")));
+    assert_eq!(date(&answer("soon")), None);
+    assert_eq!(date(&Probe { error: None, headers: None, certificate: None }), None);
+}

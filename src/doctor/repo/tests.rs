@@ -1,0 +1,116 @@
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use super::super::Verdict;
+use super::super::tests::subject;
+use super::*;
+
+#[track_caller]
+fn check(found: &Finding, verdict: Verdict, words: &[&str]) {
+    assert_eq!(found.verdict, verdict, "{found:?}");
+    for word in words {
+        assert!(found.text.contains(word) || found.fix.contains(word), "`{word}` is not in {found:?}");
+    }
+}
+
+/// A repository with a commit on `main`.
+fn repository(path: &Path) {
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(path).args(["-c", "user.name=x", "-c", "user.email=x@example.org"]);
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    fs::create_dir_all(path).unwrap();
+    git(&["init", "--quiet", "--initial-branch", "main"]);
+    git(&["commit", "--quiet", "--allow-empty", "--message", "first"]);
+}
+
+#[test]
+fn a_checkout_is_missing_foreign_or_at_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = subject(folder.path());
+    check(&look(&subject)[0], Verdict::Skipped, &["none is configured"]);
+    let dir = folder.path().join("checkout");
+    subject.host.repo.dir = Some(dir.clone());
+    check(&checkout(&subject, &dir), Verdict::Fail, &["is not there yet", "set repo.url"]);
+    subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
+    check(&checkout(&subject, &dir), Verdict::Warning, &["clones it by itself"]);
+    fs::create_dir(&dir).unwrap();
+    check(&checkout(&subject, &dir), Verdict::Warning, &["is not there yet"]);
+    fs::write(dir.join("file"), "").unwrap();
+    check(&checkout(&subject, &dir), Verdict::Fail, &["holds files but is not a git checkout"]);
+    subject.host.repo.url = None;
+    check(&checkout(&subject, &dir), Verdict::Warning, &["switch works, pull does not"]);
+    fs::create_dir(dir.join(".git")).unwrap();
+    check(&checkout(&subject, &dir), Verdict::Warning, &["HEAD names no commit"]);
+    fs::remove_dir(dir.join(".git")).unwrap();
+    repository(&dir);
+    let commit = head_commit(&dir).unwrap();
+    check(&checkout(&subject, &dir), Verdict::Ok, &["somebody's", &commit[..SHOWN]]);
+}
+
+#[test]
+fn the_remote_is_asked_for_the_branch_as_jobs_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = subject(folder.path());
+    let origin = folder.path().join("origin");
+    repository(&origin);
+    subject.host.repo.url = Some(format!("file://{}", origin.display()));
+    let dir = folder.path().join("checkout");
+    check(&remote(&subject, &dir), Verdict::Ok, &["has the branch main"]);
+    subject.host.repo.branch = "other".to_owned();
+    check(&remote(&subject, &dir), Verdict::Fail, &["no branch other", "NIXFLEET_BRANCH"]);
+    subject.host.repo.url = Some(format!("file://{}/nothing", origin.display()));
+    check(&remote(&subject, &dir), Verdict::Fail, &["nothing", "check repo.url"]);
+    subject.host.jobs.launcher = crate::config::LauncherKind::Systemd;
+    subject.is_root = false;
+    check(&remote(&subject, &dir), Verdict::Skipped, &["run it as root"]);
+    // Units have no git where the unit says so.
+    subject.is_root = true;
+    let path = [("PATH".to_owned(), folder.path().display().to_string())].into();
+    subject.job_unit = Some(super::super::unit::Unit { environment: path, ..Default::default() });
+    check(&remote(&subject, &dir), Verdict::Fail, &["git is not on the PATH of jobs"]);
+}
+
+#[test]
+fn what_git_says_is_shown_without_passwords_and_with_a_fix() {
+    let repo = Repo {
+        url: Some("https://me:secret@git.example.org/fleet.git".to_owned()),
+        dir: None,
+        branch: "main".to_owned(),
+        ssh_key: None,
+    };
+    for (said, words) in [
+        ("fatal: could not read Username for 'https://git.example.org'", "repo.ssh_key"),
+        ("git@x: Permission denied (publickey).\r\nfatal: Could not read from remote", "NIXFLEET_SSH_KEY"),
+        ("Host key verification failed.\nfatal: Could not read", "known_hosts"),
+        (
+            "fatal: unable to access 'https://me:secret@git.example.org/x/': Could not resolve host: x",
+            "resolver",
+        ),
+        ("fatal: repository 'https://me:secret@git.example.org/fleet.git' not found", "check repo.url"),
+        ("error: odd", "by hand"),
+        ("", "without a word"),
+    ] {
+        let found = answered(&repo, Ok((ExitStatus::from_raw(128 << 8), said.to_owned())));
+        check(&found, Verdict::Fail, &[words]);
+        assert!(!format!("{found:?}").contains("secret"), "{found:?}");
+    }
+    check(&answered(&repo, Err(ProgramError::TooSlow(REMOTE))), Verdict::Fail, &["took longer than 15s"]);
+}
+
+#[test]
+fn keys_that_others_can_read_are_refused() {
+    for (mode, verdict) in
+        [(0o400, Verdict::Ok), (0o600, Verdict::Ok), (0o640, Verdict::Fail), (0o644, Verdict::Fail)]
+    {
+        check(&key_mode(Path::new("/k"), mode), verdict, &[&format!("{mode:04o}")]);
+    }
+    check(
+        &ssh_key(Path::new("/nonexistent/key"), false),
+        Verdict::Fail,
+        &["/nonexistent/key", "repo.ssh_key"],
+    );
+    check(&ssh_key(Path::new("/"), false), Verdict::Fail, &["is no file"]);
+}

@@ -1,0 +1,143 @@
+//! What a unit says, read from its text as `systemctl cat` shows it: the file and then its drop-ins.
+//!
+//! Not from `systemctl show`, which leaves out credentials, depending on its version, and needs the bus.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::program::{self, ProgramError};
+
+/// How long systemctl may take. It takes milliseconds, unless the service manager is very busy.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// The parts of a unit that matter here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Unit {
+    pub(super) environment: BTreeMap<String, String>,
+    /// Files by the name of the credential.
+    pub(super) credentials: BTreeMap<String, PathBuf>,
+    pub(super) user: Option<String>,
+}
+
+/// The unit, if systemd knows it.
+pub(super) fn find(name: &str) -> Option<Unit> {
+    let text = program::output(Path::new("systemctl"), &["cat", "--no-pager", "--", name], ANSWER).ok()?;
+    Some(parse(&String::from_utf8_lossy(&text)))
+}
+
+/// The state of a unit, such as `active`.
+///
+/// # Errors
+/// systemctl did not answer.
+pub(super) fn state(name: &str) -> Result<String, ProgramError> {
+    let (_, said) = program::outcome(Path::new("systemctl"), &["is-active", "--", name], &[], ANSWER)?;
+    Ok(said.trim().to_owned())
+}
+
+/// systemd.syntax(7), as far as our units and NixOS's use it.
+fn parse(text: &str) -> Unit {
+    let mut unit = Unit::default();
+    let mut in_service = false;
+    for line in text.replace("\\\n", " ").lines().map(str::trim) {
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        if line.starts_with('[') {
+            in_service = line == "[Service]";
+        }
+        if let Some((key, value)) = line.split_once('=').filter(|_| in_service) {
+            unit.set(key.trim(), value.trim());
+        }
+    }
+    unit
+}
+
+impl Unit {
+    fn set(&mut self, key: &str, value: &str) {
+        match key {
+            // An empty value forgets what came before.
+            "Environment" if value.is_empty() => self.environment.clear(),
+            "Environment" => {
+                let words = words(value);
+                let pairs = words.iter().filter_map(|word| word.split_once('='));
+                self.environment.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            }
+            "LoadCredential" if value.is_empty() => self.credentials.clear(),
+            "LoadCredential" => {
+                if let Some((name, path)) = value.split_once(':') {
+                    self.credentials.insert(name.to_owned(), PathBuf::from(path.replace("%%", "%")));
+                }
+            }
+            "User" => self.user = Some(value.to_owned()).filter(|user| !user.is_empty()),
+            _ => {}
+        }
+    }
+}
+
+/// Words with quotes around them or around parts of them; specifiers stay, but for `%%`.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, quote) {
+            ('\\', _) => word.get_or_insert_default().extend(letters.next()),
+            ('"' | '\'', None) => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (_, Some(open)) if letter == open => quote = None,
+            (' ' | '\t', None) => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    words.into_iter().map(|word| word.replace("%%", "%")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_units_say_what_they_should() {
+        let agent = parse(include_str!("../../dist/systemd/nixfleet-agent.service"));
+        assert_eq!(agent.environment["NIXFLEET_STATE_DIR"], "/var/lib/nixfleet-agent");
+        assert_eq!(agent.environment["NIXFLEET_JOBS__LAUNCHER"], "systemd");
+        assert_eq!(agent.credentials["token"], Path::new("/etc/nixfleet/token"));
+        assert_eq!(agent.user.as_deref(), Some("nixfleet-agent"));
+        let job = parse(include_str!("../../dist/systemd/nixfleet-job@.service"));
+        assert_eq!(job.user.as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn drop_ins_add_and_an_empty_value_forgets() {
+        let unit = parse(
+            "# /usr/lib/x.service\n[Unit]\nUser=no\n[Service]\nEnvironment=A=1 B=2\nLoadCredential=token:/a\n\
+             # /etc/x.service.d/overrides.conf\n[Service]\nLoadCredential=\nLoadCredential=token:/run/100%%\n\
+             Environment=\"PATH=/nix/a b:/c\" 'D=4' \\\n  E=5\nEnvironment=B=3\n",
+        );
+        let wanted = [("A", "1"), ("B", "3"), ("D", "4"), ("E", "5"), ("PATH", "/nix/a b:/c")];
+        let found: Vec<(&str, &str)> =
+            unit.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(found, wanted);
+        assert_eq!(unit.credentials["token"], Path::new("/run/100%"));
+        assert_eq!(unit.user, None);
+        assert!(parse("[Service]\nEnvironment=A=1\nEnvironment=\n").environment.is_empty());
+    }
+
+    #[test]
+    fn words_are_split_as_systemd_does() {
+        for (text, wanted) in [
+            ("a b\tc", vec!["a", "b", "c"]),
+            (r#""a b" c"#, vec!["a b", "c"]),
+            (r#"A="b c" ''"#, vec!["A=b c", ""]),
+            (r#"a\ b "c\"d""#, vec!["a b", "c\"d"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(words(text), wanted, "{text}");
+        }
+    }
+}
