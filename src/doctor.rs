@@ -10,7 +10,8 @@
 //! service.rs      what rebuilds, what starts jobs, the agent that runs
 //! ```
 //!
-//! It looks and changes nothing. Each check ends in bounded time, and all of them together in [`LIMIT`]:
+//! It looks and changes nothing, but that ssh may note the key of the repository's server, as `pull` would
+//! (the environment is that of jobs, or it would prove nothing of them). Each check ends in bounded time, and all of them together in [`LIMIT`]:
 //! what hangs by then has its verdict. Verdicts are functions of what was seen, apart from the looking.
 
 use std::sync::mpsc;

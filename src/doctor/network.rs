@@ -172,7 +172,7 @@ fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timest
             }
         }
         Some(ConnectError::WrongToken) if !token => {
-            vec![tls_ok(), skipped("token", "not tried: there is none, see `token file`")]
+            vec![tls_ok(), skipped("token", "not tried without one: see `token file`")]
         }
         Some(err) => vec![tls_ok(), refused(err)],
         None if !token => vec![

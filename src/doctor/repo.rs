@@ -140,6 +140,10 @@ fn remote(subject: &Subject, dir: &Path) -> Finding {
     };
     let mut environment = subject.jobs_environment();
     environment.extend(git_environment(host));
+    // Jobs have no terminal on which ssh could ask for anything; who runs this one has, and is not asked either.
+    environment.extend(
+        [("SSH_ASKPASS", "false"), ("SSH_ASKPASS_REQUIRE", "force")].map(|(k, v)| (k.into(), v.into())),
+    );
     let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let answer = program::outcome(Path::new("git"), &arguments, &environment, REMOTE);
     answered(&host.repo, answer)

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::rig::{Fleet, HOST};
-use crate::tls::terminator;
+use crate::tls::{terminator, terminator_with};
 
 /// The agent's own settings, and none of the machine's readings.
 fn command(fleet: &Fleet, arguments: &[&str]) -> Command {
@@ -149,6 +149,35 @@ async fn certificates_are_judged_by_what_is_wrong_with_them() {
     let plain = fleet.url().replace("ws://", "wss://");
     let (_, found) = json(&fleet, &[("NIXFLEET_URL", &plain), ("NIXFLEET_CA_FILE", ca_file)]).await;
     found.check("tls", "fail", &["does not speak TLS"]);
+}
+
+/// A certificate for `localhost` that ends at the beginning of a day, given as `2026-01-31`.
+fn certificate(end: &str) -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let parts: Vec<u16> = end.split('-').map(|part| part.parse().unwrap()).collect();
+    let small = |part: u16| u8::try_from(part).unwrap();
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(i32::from(parts[0]), small(parts[1]), small(parts[2]));
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_failure() {
+    let fleet = Fleet::start().await;
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(5 * 24);
+    for (end, verdict, words) in [
+        ("2020-01-31", "fail", ["has expired", "clock"]),
+        (&soon.to_string()[..10], "warning", ["4 more days", "renew it"]),
+    ] {
+        let (port, authority) = terminator_with(&fleet, certificate(end)).await;
+        let ca_file = fleet.path("ca.pem");
+        fs::write(&ca_file, authority).unwrap();
+        let url = format!("wss://localhost:{port}/ws");
+        let variables = [("NIXFLEET_URL", url.as_str()), ("NIXFLEET_CA_FILE", ca_file.to_str().unwrap())];
+        let (_, found) = json(&fleet, &variables).await;
+        found.check("tls", verdict, &words);
+    }
 }
 
 /// A dashboard of another time: it refuses everybody.

@@ -13,7 +13,14 @@ use crate::rig::{AgentProcess, Fleet, eventually};
 
 /// A TLS terminator in front of the dashboard, as in real life. Returns its port and its authority.
 pub(crate) async fn terminator(fleet: &Fleet) -> (u16, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    terminator_with(fleet, rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap()).await
+}
+
+/// The same with a certificate of one's own.
+pub(crate) async fn terminator_with(
+    fleet: &Fleet,
+    made: rcgen::CertifiedKey<rcgen::KeyPair>,
+) -> (u16, String) {
     let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)

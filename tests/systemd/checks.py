@@ -493,8 +493,8 @@ def _():
         require(file.read().strip() not in output, "it shows the token")
     _, output = run("nixfleet-agent", "doctor", "--json", user="nobody")
     found = {entry["check"]: entry["verdict"] for entry in json.loads(output)["checks"]}
-    seen = [found[name] for name in ("token file", "token", "remote", "state folder")]
-    require(seen == ["skipped"] * 4, found)
+    seen = [found[name] for name in ("token file", "token", "repository", "remote")]
+    require(seen == ["skipped"] * 4 and found["agent"] == "ok", found)
     require(agent_pid() == pid and len(messages("register")) == registered, "the agent was disturbed")
 
 
