@@ -77,7 +77,8 @@ pub async fn refreshed(
     looked: oneshot::Receiver<()>,
     facts: watch::Receiver<Arc<Facts>>,
 ) -> Answer {
-    looked.await.map_err(|_| "the agent no longer looks at this host; restart it".to_owned())?;
+    let unseen = "the agent did not get to look at this host; ask again, or restart it";
+    looked.await.map_err(|_| unseen.to_owned())?;
     let facts = Arc::clone(&facts.borrow());
     Ok(told(question, &facts))
 }

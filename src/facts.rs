@@ -108,7 +108,7 @@ impl Default for Facts {
 #[derive(Debug)]
 pub struct FactsHandle {
     newest: watch::Receiver<Arc<Facts>>,
-    requests: mpsc::SyncSender<Option<oneshot::Sender<()>>>,
+    requests: mpsc::SyncSender<oneshot::Sender<()>>,
 }
 
 impl FactsHandle {
@@ -122,18 +122,14 @@ impl FactsHandle {
         self.newest.clone()
     }
 
-    /// Asks for a look now, such as after a job. Does not wait; asking twice costs nothing.
-    pub fn refresh(&self) {
-        // Full: a look that will answer this too is already asked for. Closed: no thread, told at its start.
-        drop(self.requests.try_send(None));
-    }
-
-    /// As [`Self::refresh`]; the answer comes when a look that began after this call has been
-    /// published. An error in its place says that there will be none. The wait is the caller's to
-    /// bound: a look takes as long as the file system does.
+    /// Asks for a look now, such as after a job. Does not wait; asking twice costs nothing. The answer
+    /// comes when a look that began after this call has been published; an error in its place says that
+    /// there will be none. Whoever waits has to set a bound: a look takes as long as the file system does.
     pub fn looked(&self) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
-        drop(self.requests.try_send(Some(answer)));
+        // Full: a look that comes after this call is asked for, but this answer is one too many. Closed: no
+        // thread, told at its start.
+        drop(self.requests.try_send(answer));
         answered
     }
 }
@@ -143,7 +139,7 @@ impl FactsHandle {
 pub fn spawn(host: &Host) -> FactsHandle {
     let mut looker = Looker::new(host);
     let (publish, newest) = watch::channel(Arc::new(looker.facts.clone()));
-    let (requests, incoming) = mpsc::sync_channel::<Option<oneshot::Sender<()>>>(REQUESTS);
+    let (requests, incoming) = mpsc::sync_channel::<oneshot::Sender<()>>(REQUESTS);
     let run = move || {
         let publish = |facts: &Facts| {
             publish.send_if_modified(|old| {
@@ -162,7 +158,7 @@ pub fn spawn(host: &Host) -> FactsHandle {
                 looker.generation.forgive();
             }
             looker.look(asked, publish);
-            for answer in waiting.drain(..).flatten() {
+            for answer in waiting.drain(..) {
                 let _may_have_stopped_waiting = answer.send(());
             }
             looker.hash_once(publish);

@@ -66,7 +66,7 @@ async fn each_question_is_answered_with_its_own_part() {
     }
     let (_, watched) = watch::channel(Arc::new(Facts::default()));
     let (_, gone) = oneshot::channel();
-    assert!(refreshed(Question::All, gone, watched).await.unwrap_err().contains("restart it"));
+    assert!(refreshed(Question::All, gone, watched).await.unwrap_err().contains("or restart it"));
 }
 
 #[test]
