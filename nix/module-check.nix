@@ -60,6 +60,7 @@ let
         extraArgs = [ "--impure" ];
         logFormat = "bar-with-logs";
       };
+      reboot.enable = true;
       commands = {
         backup = {
           run = [
@@ -196,6 +197,7 @@ let
           extra_args = [ "--impure" ];
           log_format = "bar-with-logs";
         };
+        reboot.enable = true;
         jobs.keep = 50;
         commands = {
           backup = {

@@ -467,6 +467,12 @@ in
       };
     };
 
+    reboot.enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether the dashboard may reboot this host.";
+    };
+
     commands = mkOption {
       type = types.attrsOf commandType;
       default = { };
@@ -524,6 +530,8 @@ in
         extra_args = handOn opt.rebuild.extraArgs same;
         log_format = handOn opt.rebuild.logFormat same;
       };
+      # The agent's own default, which keeps the file short.
+      reboot = mkIf cfg.reboot.enable { enable = handOn opt.reboot.enable same; };
       commands = lib.mapAttrs (_: command) cfg.commands;
     };
 

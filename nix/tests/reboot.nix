@@ -1,5 +1,5 @@
 # The machine goes down in the middle of a command, politely and by a power cut: the next agent says
-# so, once.
+# so, once. And it goes down because the dashboard asks for it.
 {
   self,
   pkgs,
@@ -10,6 +10,7 @@
   imports = [ (import ./lib/fleet.nix { inherit self; }) ];
 
   nodes.host = {
+    services.nixfleet-agent.reboot.enable = true;
     services.nixfleet-agent.commands = {
       long.run = import ./lib/numbered.nix { inherit pkgs lib; };
       hello.run = [
@@ -88,5 +89,21 @@
           host.crash()
           host.start()
           interrupted(since, connections)
+
+      with subtest("a reboot by command is told before it begins, and not again"):
+          connections = view()["connections"]
+          since = mark()
+          send("reboot")
+          status = ended("reboot", since)
+          assert (status["status"], status["exit_code"]) == ("ok", 0), status
+          host.wait_for_shutdown()
+          host.start()
+          host.wait_for_unit("nixfleet-agent.service")
+          wait_for(
+              "a new registration",
+              lambda: messages("register")[-1],
+              lambda seen: seen["connection"] > connections,
+          )
+          told_once(since)
     '';
 }
