@@ -7,9 +7,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Host, Repo};
-use crate::job::spec::Step;
+use crate::config::Host;
+use crate::job::spec::{Secrets, Step, User};
 use crate::protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest};
+use repository::{as_owner, as_root, checkout, pull, repo_dir};
+
+pub use repository::RepoState;
+
+mod login;
+mod repository;
 
 #[cfg(test)]
 mod tests;
@@ -151,7 +157,11 @@ pub fn refusal(request: &CommandRequest, reason: String) -> CommandRejected {
 pub struct Plan {
     /// Programs, in order.
     pub steps: Vec<Step>,
-    /// Folder to make first, readable by its owner alone.
+    /// Folder to move out of the way first.
+    pub set_aside: Option<PathBuf>,
+    /// Files to remove first.
+    pub leftovers: Vec<PathBuf>,
+    /// Folder to make then, readable by its owner alone.
     pub private_dir: Option<PathBuf>,
     /// Time after which the command is stopped.
     pub timeout: Option<Duration>,
@@ -159,23 +169,17 @@ pub struct Plan {
     pub unstoppable: bool,
 }
 
-/// What the repository's folder looks like.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RepoState {
-    /// Nothing there, or an empty folder.
-    #[default]
-    Missing,
-    /// A git checkout.
-    Git,
-    /// Files that are no checkout.
-    Foreign,
-}
-
 /// What a plan depends on besides the configuration.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The repository's folder.
     pub repo: RepoState,
+    /// The folder it lies in, without symbolic links.
+    pub above: Option<PathBuf>,
+    /// What a git that was killed left in the agent's own clone and no later one gets past.
+    pub leftovers: Vec<PathBuf>,
+    /// In plain mode, whose folder it is, if that is neither root nor whoever runs the job.
+    pub owner: Option<User>,
     /// Executable `hosts/<host>/tests/T*.sh` in order.
     pub test_scripts: Vec<PathBuf>,
 }
@@ -214,6 +218,8 @@ pub fn plan(host: &Host, name: &str, survey: &Survey) -> Result<Plan, PlanError>
             argv: step.argv.clone(),
             cwd: custom.cwd.clone(),
             env: custom.env.clone(),
+            secrets: Secrets::default(),
+            user: None,
             activation: step.activation,
             test: false,
         });
@@ -228,16 +234,19 @@ pub fn plan(host: &Host, name: &str, survey: &Survey) -> Result<Plan, PlanError>
         "clone" => pull(host, survey),
         "reboot" if !host.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
-        "switch" => Ok(Plan { steps: vec![switch(host, checkout(host, survey)?)], ..Plan::default() }),
+        "switch" => {
+            let step = as_root(switch(host, checkout(host, survey)?), survey);
+            Ok(Plan { steps: vec![step], ..Plan::default() })
+        }
         "pull-switch" => {
             let mut plan = pull(host, survey)?;
-            plan.steps.push(switch(host, repo_dir(&host.repo)?));
+            plan.steps.push(as_root(switch(host, repo_dir(&host.repo)?), survey));
             Ok(plan)
         }
         "test" => {
             let dir = checkout(host, survey)?;
             Ok(Plan {
-                steps: survey.test_scripts.iter().map(|s| script(s, dir)).collect(),
+                steps: survey.test_scripts.iter().map(|s| as_root(script(s, dir), survey)).collect(),
                 ..Plan::default()
             })
         }
@@ -245,7 +254,7 @@ pub fn plan(host: &Host, name: &str, survey: &Survey) -> Result<Plan, PlanError>
         "update" => {
             let dir = checkout(host, survey)?;
             let step = Step { cwd: Some(dir.to_owned()), ..step("update", &["nix", "flake", "update"]) };
-            Ok(Plan { steps: vec![step], ..Plan::default() })
+            Ok(Plan { steps: vec![as_owner(step, dir, survey)], ..Plan::default() })
         }
         _ => Err(PlanError::Unknown(name.to_owned())),
     }
@@ -264,72 +273,11 @@ fn step<S: AsRef<str>>(name: &str, argv: &[S]) -> Step {
         argv: argv.iter().map(|arg| arg.as_ref().to_owned()).collect(),
         cwd: None,
         env: BTreeMap::new(),
+        secrets: Secrets::default(),
+        user: None,
         activation: false,
         test: false,
     }
-}
-
-fn repo_dir(repo: &Repo) -> Result<&Path, PlanError> {
-    repo.dir.as_deref().ok_or(PlanError::NoRepo)
-}
-
-fn checkout<'a>(host: &'a Host, survey: &Survey) -> Result<&'a Path, PlanError> {
-    let dir = repo_dir(&host.repo)?;
-    match survey.repo {
-        // A flake needs no git: a plain folder of files will do.
-        RepoState::Git | RepoState::Foreign => Ok(dir),
-        RepoState::Missing => Err(PlanError::NoCheckout(dir.to_owned())),
-    }
-}
-
-/// Isolated mode (a repository URL is set, T09) owns its clone and makes it equal to the branch;
-/// plain mode pulls in a folder that belongs to somebody else.
-fn pull(host: &Host, survey: &Survey) -> Result<Plan, PlanError> {
-    let dir = repo_dir(&host.repo)?;
-    let git = |name: &str, args: &[&str]| Step {
-        env: git_environment(host),
-        ..step(name, &[&["git", "-C", &dir.to_string_lossy()], args].concat())
-    };
-    let Some(url) = &host.repo.url else {
-        return match survey.repo {
-            RepoState::Git => Ok(Plan { steps: vec![git("pull", &["pull"])], ..Plan::default() }),
-            RepoState::Missing => Err(PlanError::NoCheckout(dir.to_owned())),
-            RepoState::Foreign => Err(PlanError::Foreign(dir.to_owned())),
-        };
-    };
-    let branch = host.repo.branch.as_str();
-    let steps = match survey.repo {
-        RepoState::Foreign => return Err(PlanError::Foreign(dir.to_owned())),
-        RepoState::Missing => vec![git("clone", &["clone", "--branch", branch, "--", url, "."])],
-        RepoState::Git => vec![
-            git("origin", &["remote", "set-url", "origin", url]),
-            git("fetch", &["fetch", "origin", branch]),
-            git("reset", &["reset", "--hard", &format!("origin/{branch}")]),
-            git("clean", &["clean", "-fd"]),
-        ],
-    };
-    Ok(Plan { steps, private_dir: Some(dir.to_owned()), ..Plan::default() })
-}
-
-/// What git needs to know to work without a person.
-pub(crate) fn git_environment(host: &Host) -> BTreeMap<String, String> {
-    // Nobody is there to answer a prompt.
-    let mut env = BTreeMap::from([("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned())]);
-    if let Some(key) = &host.repo.ssh_key {
-        let known_hosts = host.state_dir.join("known_hosts");
-        let ssh = format!(
-            "ssh -i {} -o UserKnownHostsFile={} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=accept-new",
-            shell_quoted(key),
-            shell_quoted(&known_hosts),
-        );
-        env.insert("GIT_SSH_COMMAND".to_owned(), ssh);
-    }
-    env
-}
-
-/// git gives `GIT_SSH_COMMAND` to a shell; the paths come from the configuration and may hold spaces.
-fn shell_quoted(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 fn switch(host: &Host, dir: &Path) -> Step {

@@ -239,7 +239,7 @@ pub struct Paths {
     pub current_system: PathBuf,
     /// Link to the system that was booted.
     pub booted_system: PathBuf,
-    /// os-release(5).
+    /// os-release(5), or macOS' SystemVersion.plist.
     pub os_release: PathBuf,
 }
 

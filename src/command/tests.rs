@@ -20,7 +20,7 @@ steps = [["nix", "flake", "update"], { run = ["./activate", "now"], activation =
 "#;
 
 /// A host with these settings, the two commands above and nothing of the machine the test runs on.
-fn host(settings: &[(&str, &str)]) -> Host {
+pub(super) fn host(settings: &[(&str, &str)]) -> Host {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("agent.toml");
     fs::write(&file, CUSTOM).unwrap();
@@ -32,24 +32,30 @@ fn host(settings: &[(&str, &str)]) -> Host {
     host
 }
 
-fn mac(settings: &[(&str, &str)]) -> Host {
+pub(super) fn mac(settings: &[(&str, &str)]) -> Host {
     Host { host_type: "macos", ..host(settings) }
 }
 
-const PLAIN: (&str, &str) = ("NIXFLEET_REPO_DIR", "/repo");
-const ISOLATED: (&str, &str) = ("NIXFLEET_REPO_URL", "https://git.example.org/fleet.git");
+pub(super) const PLAIN: (&str, &str) = ("NIXFLEET_REPO_DIR", "/repo");
+pub(super) const ISOLATED: (&str, &str) = ("NIXFLEET_REPO_URL", "https://git.example.org/fleet.git");
 
-fn survey(repo: RepoState) -> Survey {
-    Survey { repo, test_scripts: Vec::new() }
+pub(super) fn survey(repo: RepoState) -> Survey {
+    Survey { repo, ..GIT }
 }
 
-const GIT: Survey = Survey { repo: RepoState::Git, test_scripts: Vec::new() };
+pub(super) const GIT: Survey = Survey {
+    repo: RepoState::Git,
+    above: None,
+    leftovers: Vec::new(),
+    owner: None,
+    test_scripts: Vec::new(),
+};
 
-fn argvs(plan: &Plan) -> Vec<Vec<&str>> {
+pub(super) fn argvs(plan: &Plan) -> Vec<Vec<&str>> {
     plan.steps.iter().map(|step| step.argv.iter().map(String::as_str).collect()).collect()
 }
 
-fn names_of(plan: &Plan) -> Vec<&str> {
+pub(super) fn names_of(plan: &Plan) -> Vec<&str> {
     plan.steps.iter().map(|step| step.name.as_str()).collect()
 }
 
@@ -172,78 +178,6 @@ fn only_what_replaces_the_system_counts_as_a_deployment() {
 }
 
 #[test]
-fn a_plain_pull_pulls_in_the_folder_and_touches_nothing_else() {
-    let host = host(&[PLAIN, ("NIXFLEET_BRANCH", "other")]);
-    let plan = plan(&host, "pull", &GIT).unwrap();
-    assert_eq!(argvs(&plan), [["git", "-C", "/repo", "pull"]]);
-    assert_eq!((plan.private_dir, plan.timeout, plan.unstoppable), (None, None, false));
-}
-
-#[test]
-fn an_isolated_pull_makes_the_clone_equal_to_the_branch() {
-    let host = host(&[ISOLATED, ("NIXFLEET_BRANCH", "stable")]);
-    let plan = plan(&host, "pull", &GIT).unwrap();
-    let git = ["git", "-C", "/state/repo"];
-    let expected = [
-        [&git[..], &["remote", "set-url", "origin", ISOLATED.1]].concat(),
-        [&git[..], &["fetch", "origin", "stable"]].concat(),
-        [&git[..], &["reset", "--hard", "origin/stable"]].concat(),
-        [&git[..], &["clean", "-fd"]].concat(),
-    ];
-    assert_eq!(argvs(&plan), expected);
-    assert_eq!(plan.private_dir.as_deref(), Some(Path::new("/state/repo")));
-}
-
-#[test]
-fn an_isolated_pull_clones_what_is_missing_into_a_private_folder() {
-    let host = host(&[ISOLATED, PLAIN]);
-    let plan = plan(&host, "pull", &survey(RepoState::Missing)).unwrap();
-    assert_eq!(argvs(&plan), [["git", "-C", "/repo", "clone", "--branch", "main", "--", ISOLATED.1, "."]]);
-    assert_eq!(plan.private_dir.as_deref(), Some(Path::new("/repo")), "0700 before a secret is in it");
-}
-
-#[test]
-fn git_never_waits_for_a_password_and_nothing_asks_to_trust_any_host() {
-    for (host, repo) in [
-        (host(&[PLAIN]), RepoState::Git),
-        (host(&[ISOLATED]), RepoState::Git),
-        (host(&[ISOLATED]), RepoState::Missing),
-    ] {
-        for step in plan(&host, "pull", &survey(repo)).unwrap().steps {
-            assert_eq!(step.env.get("GIT_TERMINAL_PROMPT").map(String::as_str), Some("0"), "{step:?}");
-            assert!(
-                !step.env.contains_key("GIT_SSH_COMMAND"),
-                "no key, so the user's own settings: {step:?}"
-            );
-            assert!(!step.activation && !step.test);
-        }
-    }
-}
-
-#[test]
-fn a_key_file_is_quoted_for_the_shell_that_git_gives_it_to() {
-    let host = host(&[ISOLATED, ("NIXFLEET_SSH_KEY", "/keys/it's a $(key)")]);
-    for repo in [RepoState::Git, RepoState::Missing] {
-        for step in plan(&host, "pull", &survey(repo)).unwrap().steps {
-            let ssh = &step.env["GIT_SSH_COMMAND"];
-            assert!(ssh.starts_with(r"ssh -i '/keys/it'\''s a $(key)' "), "{ssh}");
-            assert!(ssh.contains("UserKnownHostsFile='/state/known_hosts'"), "{ssh}");
-            assert!(ssh.contains("StrictHostKeyChecking=accept-new"), "{ssh}");
-            assert!(!ssh.contains("StrictHostKeyChecking=no"), "{ssh}");
-        }
-    }
-}
-
-#[test]
-fn a_shell_reads_a_quoted_path_as_the_path() {
-    for path in ["/plain", "/with space", "/it's", "/$(id)`id`\\\"\n*?;&|<>", "/''''"] {
-        let script = format!("printf %s {}", shell_quoted(Path::new(path)));
-        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), path);
-    }
-}
-
-#[test]
 fn a_switch_rebuilds_this_host_from_the_checkout() {
     let nixos = host(&[PLAIN]);
     let plan_of = |host: &Host| plan(host, "switch", &GIT).unwrap();
@@ -340,7 +274,7 @@ fn a_pull_switch_is_a_pull_and_then_a_switch() {
 fn a_test_runs_each_script_in_the_checkout_and_no_script_is_no_error() {
     let host = host(&[PLAIN]);
     let scripts = ["/repo/hosts/web-1/tests/T01 a.sh", "/repo/hosts/web-1/tests/T02.sh"];
-    let survey = Survey { repo: RepoState::Git, test_scripts: scripts.map(PathBuf::from).into() };
+    let survey = Survey { test_scripts: scripts.map(PathBuf::from).into(), ..GIT };
     let plan_of = |survey: &Survey| plan(&host, "test", survey).unwrap();
     let tests = plan_of(&survey);
     assert_eq!(argvs(&tests), scripts.map(|script| [script]));
@@ -375,16 +309,6 @@ fn what_needs_a_repository_says_what_is_missing() {
     for (name, makes_it) in [("pull", true), ("pull-switch", true), ("switch", false), ("test", false)] {
         let planned = plan(&host(&[ISOLATED]), name, &survey(RepoState::Missing));
         assert_eq!(planned.is_ok(), makes_it, "{name}");
-    }
-}
-
-#[test]
-fn a_pull_never_touches_files_that_are_no_checkout() {
-    for setting in [PLAIN, ISOLATED] {
-        for name in ["pull", "pull-switch"] {
-            let error = plan(&host(&[setting]), name, &survey(RepoState::Foreign)).unwrap_err();
-            assert!(matches!(error, PlanError::Foreign(_)), "{name}: {error:?}");
-        }
     }
 }
 

@@ -358,13 +358,18 @@ pub(super) struct Paths {
     pub(super) current_system: String,
     /// Link to the system that was booted. Default `/run/booted-system`.
     pub(super) booted_system: String,
-    /// os-release(5). Default `/etc/os-release`.
+    /// os-release(5), or macOS' property list. Default `/etc/os-release`, on macOS
+    /// `/System/Library/CoreServices/SystemVersion.plist`.
     pub(super) os_release: String,
 }
 
 impl Default for Paths {
     fn default() -> Self {
-        let stasysmo = if cfg!(target_os = "macos") { "/tmp/stasysmo" } else { "/dev/shm/stasysmo" };
+        let (stasysmo, version) = if cfg!(target_os = "macos") {
+            ("/tmp/stasysmo", "/System/Library/CoreServices/SystemVersion.plist")
+        } else {
+            ("/dev/shm/stasysmo", "/etc/os-release")
+        };
         Self {
             stasysmo: stasysmo.to_owned(),
             proc: "/proc".to_owned(),
@@ -375,7 +380,7 @@ impl Default for Paths {
             systemd: "/run/systemd".to_owned(),
             current_system: "/run/current-system".to_owned(),
             booted_system: "/run/booted-system".to_owned(),
-            os_release: "/etc/os-release".to_owned(),
+            os_release: version.to_owned(),
         }
     }
 }

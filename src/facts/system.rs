@@ -16,13 +16,24 @@ pub fn nixpkgs_version(current_system: &Path) -> Option<String> {
     value(text(&current_system.join("nixos-version"))?.lines().next()?)
 }
 
-/// `VERSION_ID` of os-release(5).
-pub fn os_version(os_release: &Path) -> Option<String> {
-    let text = text(os_release)?;
+/// `VERSION_ID` of os-release(5), or `ProductVersion` of macOS' property list.
+pub fn os_version(file: &Path) -> Option<String> {
+    let text = text(file)?;
+    if text.trim_start().starts_with("<?xml") {
+        return product_version(&text);
+    }
     // The last one counts, as for a shell that reads the file.
     let given = text.lines().rev().find_map(|line| line.trim().strip_prefix("VERSION_ID="))?;
     let quoted = |quote: char| given.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
     value(quoted('"').or_else(|| quoted('\'')).unwrap_or(given))
+}
+
+/// The text that follows a key. Apple writes the file for scripts to read: one dictionary of text,
+/// nothing nested, no comments.
+fn product_version(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("<key>ProductVersion</key>")?;
+    let (version, _) = rest.trim_start().strip_prefix("<string>")?.split_once("</string>")?;
+    value(version)
 }
 
 /// Identity of this boot, a UUID that the kernel makes.

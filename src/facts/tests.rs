@@ -264,6 +264,27 @@ async fn changes_are_published_and_sameness_is_not() {
     tokio::time::timeout(PATIENCE, async { while watch.changed().await.is_ok() {} }).await.unwrap();
 }
 
+/// `/System/Library/CoreServices/SystemVersion.plist`.
+const MACOS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+<dict>
+	<key>BuildID</key>
+	<string>00000000-0000-0000-0000-000000000000</string>
+	<key>ProductBuildVersion</key>
+	<string>24G90</string>
+	<key>ProductName</key>
+	<string>macOS</string>
+	<key>ProductUserVisibleVersion</key>
+	<string>15.6</string>
+	<key>ProductVersion</key>
+	<string>15.6.1</string>
+	<key>iOSSupportVersion</key>
+	<string>18.6</string>
+</dict>
+</plist>
+"#;
+
 #[test]
 fn versions_are_read_as_they_are_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -275,6 +296,10 @@ fn versions_are_read_as_they_are_written() {
         ("VERSION_ID=\"\"", None),
         ("NAME=Arch", None),
         ("", None),
+        (MACOS, Some("15.6.1")),
+        ("<?xml version=\"1.0\"?><dict><key>ProductVersion</key><array/></dict>", None),
+        ("<?xml version=\"1.0\"?>\n<!-- VERSION_ID=1 -->\n<dict></dict>", None),
+        ("<?xml version=\"1.0\"?><key>ProductVersion</key><string>15", None),
     ] {
         write(folder.path(), "os-release", content);
         assert_eq!(system::os_version(&folder.path().join("os-release")).as_deref(), wanted, "{content:?}");

@@ -1,6 +1,7 @@
 //! The files of a job that are written whole: what was asked, what runs, how it ended.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,12 +23,46 @@ pub struct Step {
     /// Variables added to the supervisor's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// More variables, which are written to no file: the group of the agent may read them all.
+    #[serde(skip)]
+    pub secrets: Secrets,
+    /// Whom it runs as, when not as the supervisor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
     /// Changes the running system: not stopped half-way unless forced.
     #[serde(default)]
     pub activation: bool,
     /// Script of the `test` command: a failure is noted and the next one runs.
     #[serde(default)]
     pub test: bool,
+}
+
+/// Variables whose values are nobody's business.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Somebody of the system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+    /// Login name; none when the system does not know the id.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Home folder; none when the system does not know the id.
+    #[serde(default)]
+    pub home: Option<PathBuf>,
 }
 
 /// What was asked for; written once, before anything runs.

@@ -7,11 +7,10 @@
 //! Signals: `SIGTERM` asks the command to stop and kills it after the grace period, unless it is
 //! activating a system; [`KILL_NOW`] kills it at once, whatever it does.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
@@ -32,7 +31,10 @@ use stop::{Reason, Stop};
 mod child;
 mod folder;
 mod nix_log;
+mod notable;
+mod owner;
 mod phases;
+mod prepare;
 mod progress;
 mod scripts;
 mod stop;
@@ -191,8 +193,9 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     /// Surveys the machine and writes down what will be done.
-    fn plan(&self, started_at: &str) -> Result<Plan, String> {
-        let survey = survey::survey(self.host);
+    fn plan(&mut self, started_at: &str) -> Result<Plan, String> {
+        let begun = SystemTime::now() - self.begun.elapsed();
+        let survey = survey::survey(self.host, &self.instance.command, begun);
         let plan = command::plan(self.host, &self.instance.command, &survey)
             .map_err(|err: PlanError| format!("{}: {err}", self.instance.command));
         let planned = plan.as_ref().ok();
@@ -209,11 +212,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let stored = store(&path, &spec).map_err(|err| format!("cannot write {}: {err}", path.display()));
         let plan = plan?;
         stored?;
-        if let Some(dir) = &plan.private_dir {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-            made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
-                .map_err(|err| format!("cannot make the private folder {}: {err}", dir.display()))?;
-        }
+        prepare::prepare(&plan, self.host, &self.instance.id, &mut self.log)?;
         Ok(plan)
     }
 
@@ -299,6 +298,11 @@ impl<R: FnOnce()> Job<'_, R> {
                 capitalized(command),
                 result.exit_code
             );
+        }
+        let home_manager = self.host.host_type == "macos" && self.host.rebuild.program.is_none();
+        if command == "rollback" && result.outcome == Outcome::Failed && home_manager {
+            // Before, it fails with advice on how to use it.
+            result.message += "; home-manager can roll back from release 25.11 on";
         }
         if result.outcome == Outcome::Ok && result.message.is_empty() {
             let short = result.commit.as_deref().map(|commit| &commit[..commit.len().min(SHOWN)]);

@@ -14,6 +14,7 @@ mod logs;
 mod output;
 mod progress;
 mod reconnect;
+mod repository;
 mod rig;
 mod status;
 mod stop;

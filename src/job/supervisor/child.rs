@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use super::super::journal::{Source, Writer};
 use super::super::lines::{Lines, Piece};
-use super::super::spec::Step;
+use super::super::spec::{Step, User};
+use super::notable::Notable;
 use super::progress::Progress;
 use super::stop::{Reason, Stop};
 
@@ -19,15 +20,49 @@ use super::stop::{Reason, Stop};
 const PRIVATE_VARIABLES: &[&str] =
     &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
+/// Variables that point git to another repository than the one it is called for:
+/// `git rev-parse --local-env-vars`, and two that change where it looks.
+const GIT_VARIABLES: &[&str] = &[
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_CEILING_DIRECTORIES",
+];
+
+/// Variables that lead to what belongs to this process's user, for programs that run as another.
+const OWN_VARIABLES: &[&str] = &[
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "MAIL",
+    "SHELL",
+    "SSH_AUTH_SOCK",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+];
+
 /// Bytes taken from a pipe at once: what a pipe holds by default.
 const READ: usize = 64 * 1024;
 
 /// How long to read on after the program has ended: a process it left behind may hold the pipe
 /// open for ever.
 const EOF_PATIENCE: Duration = Duration::from_millis(500);
-
-/// The part of a line that goes into a message for people, in characters.
-const QUOTED: usize = 300;
 
 /// How a program ended.
 pub(super) struct End {
@@ -92,38 +127,36 @@ fn record(
     progress.heed(log);
 }
 
-/// The lines of a stream that may explain a failure.
-#[derive(Default)]
-struct Notable {
-    /// The first `fatal: ..`: what git adds to it is general advice.
-    fatal: String,
-    /// The last `error: ..`: the deeper ones in a trace of nix come last.
-    error: String,
-    /// The last line that is not empty.
-    last: String,
+/// Starts a program as somebody else, which takes root.
+///
+/// The kernel knows a user for each thread, and a program gets that of the thread which starts it: one
+/// of its own takes on the other's ids, groups included, which [`CommandExt`] cannot set.
+#[cfg(target_os = "linux")]
+fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child> {
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    use rustix::{fs::Gid, fs::Uid};
+
+    let become_user = || {
+        let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        set_thread_groups(&groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        // The last one: after it nothing else may be changed, and nothing may be changed back.
+        set_thread_res_uid(uid, uid, uid)
+    };
+    std::thread::scope(|scope| {
+        let spawned = scope.spawn(move || {
+            become_user()?;
+            command.spawn()
+        });
+        spawned.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to start it panicked")))
+    })
 }
 
-impl Notable {
-    fn look_at(&mut self, line: &str) {
-        let text = line.trim();
-        if text.is_empty() {
-            return;
-        }
-        let says = |prefix: &str| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
-        let slot = if says("fatal: ") && self.fatal.is_empty() {
-            &mut self.fatal
-        } else if says("error: ") {
-            &mut self.error
-        } else {
-            &mut self.last
-        };
-        slot.clear();
-        slot.extend(text.chars().take(QUOTED));
-    }
-
-    fn best(self) -> String {
-        [self.fatal, self.error, self.last].into_iter().find(|text| !text.is_empty()).unwrap_or_default()
-    }
+/// Starts a program as somebody else, without the groups they have besides their own.
+#[cfg(not(target_os = "linux"))]
+fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child> {
+    command.uid(user.uid).gid(user.gid).spawn()
 }
 
 /// A running program.
@@ -145,7 +178,11 @@ impl Child {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the step names no program"));
         };
         let mut command = Command::new(program);
-        command.args(args).envs(&step.env).process_group(0);
+        let others = if step.user.is_some() { OWN_VARIABLES } else { &[] };
+        for name in GIT_VARIABLES.iter().chain(others) {
+            command.env_remove(name);
+        }
+        command.args(args).envs(&step.env).envs(&step.secrets.0).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in PRIVATE_VARIABLES {
             command.env_remove(name);
@@ -153,7 +190,10 @@ impl Child {
         if let Some(cwd) = &step.cwd {
             command.current_dir(cwd);
         }
-        let mut child = command.spawn()?;
+        let mut child = match &step.user {
+            Some(user) => spawn_as(command, user)?,
+            None => command.spawn()?,
+        };
         Ok(Self {
             pid: Pid::from_child(&child),
             out: Pipe::new(child.stdout.take(), Source::Stdout),
@@ -247,31 +287,5 @@ impl Child {
                 self.ended = Some((code, Instant::now()));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(lines: &[&str], best: &str) {
-        let mut notable = Notable::default();
-        lines.iter().for_each(|line| notable.look_at(line));
-        assert_eq!(notable.best(), best);
-    }
-
-    #[test]
-    fn the_line_that_explains_most_is_quoted() {
-        check(
-            &["fatal: no such repository", "fatal: Could not read", "", "and it exists."],
-            "fatal: no such repository",
-        );
-        check(
-            &["error:", "  while evaluating", "  error: attribute missing", "at x.nix:1"],
-            "error: attribute missing",
-        );
-        check(&["one", "two", "  "], "two");
-        check(&[], "");
     }
 }

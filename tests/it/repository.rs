@@ -1,0 +1,545 @@
+//! T09: the repository as jobs keep it, with real git and without a dashboard.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use nixfleet_agent::job::spec::{JobResult, Outcome, Spec, load};
+use nixfleet_agent::job::{JobDir, JobId, JobsDir};
+
+use crate::command::{commit, git};
+use crate::rig::program;
+
+/// An id that no system gives to anybody.
+const NOBODY_KNOWN: u32 = 54321;
+
+/// A host whose jobs are started one by one, and what they pull from.
+struct Host {
+    folder: tempfile::TempDir,
+    environment: BTreeMap<String, OsString>,
+}
+
+/// What a job left.
+struct Done {
+    id: JobId,
+    dir: JobDir,
+    result: JobResult,
+    log: String,
+}
+
+impl Done {
+    #[track_caller]
+    fn ok(self) -> Self {
+        assert_eq!(self.result.outcome, Outcome::Ok, "{}\n{}", self.result.message, self.log);
+        self
+    }
+
+    #[track_caller]
+    fn failed(self, why: &str) -> Self {
+        let message = &self.result.message;
+        assert!(self.result.outcome != Outcome::Ok && message.contains(why), "{message}\n{}", self.log);
+        self
+    }
+
+    fn spec(&self) -> Spec {
+        load(&self.dir.spec()).unwrap().unwrap()
+    }
+}
+
+impl Host {
+    /// In isolated mode; the origin has one commit on `main`.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Not for the owner of the test alone: jobs may become somebody else.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let origin = folder.path().join("origin");
+        fs::create_dir(&origin).unwrap();
+        git(&origin, &["init", "--quiet"]);
+        commit(&origin, "flake.nix", "{ }");
+        let mut host = Self { folder, environment: BTreeMap::new() };
+        host.set("NIXFLEET_REPO_URL", format!("file://{}", origin.display()));
+        host
+    }
+
+    fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.environment.insert(name.to_owned(), value.as_ref().to_owned());
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn origin(&self) -> PathBuf {
+        self.path("origin")
+    }
+
+    fn repo(&self) -> PathBuf {
+        self.path("state/repo")
+    }
+
+    fn head(&self) -> String {
+        git(&self.origin(), &["rev-parse", "HEAD"])
+    }
+
+    /// Runs a command to its end.
+    fn run(&self, command: &str) -> Done {
+        self.run_with(program(), command)
+    }
+
+    fn run_with(&self, mut program: Command, command: &str) -> Done {
+        let id = JobId::generate();
+        let output = program
+            .args(["exec-job", "--", &format!("{command}-{id}")])
+            .env("NIXFLEET_STATE_DIR", self.path("state"))
+            .env("NIXFLEET_HOSTNAME", "test-host")
+            .env("NIXFLEET_CONFIG", self.config())
+            .envs(&self.environment)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let dir = JobsDir::new(&self.path("state/jobs")).job(&id);
+        let result = load(&dir.result()).unwrap().unwrap();
+        let log = fs::read_to_string(dir.log(0)).unwrap_or_default();
+        Done { id, dir, result, log }
+    }
+
+    fn config(&self) -> PathBuf {
+        let path = self.path("agent.toml");
+        if !path.exists() {
+            fs::write(&path, "").unwrap();
+        }
+        path
+    }
+
+    /// Folders of checkouts that were moved away.
+    fn set_aside(&self) -> Vec<PathBuf> {
+        let items = fs::read_dir(self.path("state")).unwrap().flatten().map(|item| item.path());
+        items.filter(|path| path.to_string_lossy().contains(".corrupt-")).collect()
+    }
+
+    #[track_caller]
+    fn assert_equal_to_origin(&self) {
+        assert_eq!(git(&self.repo(), &["rev-parse", "HEAD"]), self.head());
+        assert_eq!(git(&self.repo(), &["status", "--porcelain"]), "");
+        assert!(self.repo().join("flake.nix").exists());
+    }
+}
+
+/// Says why a test is not run; CI runs as root.
+fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: {test} needs root");
+    }
+    root
+}
+
+fn give(path: &Path, uid: u32) {
+    let status = Command::new("chown").arg("-R").arg(format!("{uid}:{uid}")).arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+/// Makes a file look as if it had been there for an hour.
+fn age(path: &Path) {
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    File::options().write(true).open(path).unwrap().set_modified(hour_ago).unwrap();
+}
+
+#[test]
+fn a_corrupt_clone_is_moved_aside_and_cloned_anew() {
+    let host = Host::new();
+    host.run("pull").ok();
+    fs::write(host.repo().join("precious"), "mine").unwrap();
+    fs::write(host.repo().join(".git/HEAD"), "").unwrap();
+    let done = host.run("pull").ok();
+    assert!(done.result.message.contains("Pull: Updated to"), "{}", done.result.message);
+    host.assert_equal_to_origin();
+    assert_eq!(fs::metadata(host.repo()).unwrap().permissions().mode() & 0o777, 0o700);
+    let aside = host.path(&format!("state/repo.corrupt-{}", done.id));
+    assert_eq!(host.set_aside(), [aside.clone()]);
+    assert_eq!(fs::read_to_string(aside.join("precious")).unwrap(), "mine", "nothing is lost");
+    assert!(
+        done.log.contains(&format!("it now is {}, which may be removed", aside.display())),
+        "{}",
+        done.log
+    );
+}
+
+#[test]
+fn a_new_clone_that_fails_is_no_obstacle_for_the_next() {
+    let host = Host::new();
+    host.run("pull").ok();
+    fs::remove_file(host.repo().join(".git/HEAD")).unwrap();
+    fs::rename(host.origin(), host.path("away")).unwrap();
+    host.run("pull").failed("does not appear to be a git repository");
+    fs::rename(host.path("away"), host.origin()).unwrap();
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+    assert_eq!(host.set_aside().len(), 1);
+}
+
+#[test]
+fn a_clone_stays_where_it_is_unless_git_itself_denies_it() {
+    let mut host = Host::new();
+    host.run("pull").ok();
+    let programs = host.path("programs");
+    fs::create_dir(&programs).unwrap();
+    let fake = programs.join("git");
+    host.set("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+    for (answer, denies) in [
+        ("echo 'fatal: not a git repository (or any of the parent directories): .git' >&2; exit 128", true),
+        ("echo \"fatal: detected dubious ownership in repository at '/x'\" >&2; exit 128", false),
+        ("echo 'fatal: not a git repository' >&2; exit 1", false),
+        ("echo 'fatal: not a git repository' >&2; kill -9 $$", false),
+        ("echo 'fatal: Unable to read current working directory: Input/output error' >&2; exit 128", false),
+        (
+            "echo 'git: error while loading shared libraries: libz.so.1: not a git repository' >&2; exit 127",
+            false,
+        ),
+        ("exit 128", false),
+    ] {
+        fs::write(&fake, format!("#!/bin/sh\ncase $3 in rev-parse) {answer};; esac\nexit 3\n")).unwrap();
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        host.run("pull").failed("failed with exit code 3");
+        assert_eq!(host.set_aside().len(), usize::from(denies), "{answer}");
+        for aside in host.set_aside() {
+            fs::remove_dir_all(host.repo()).unwrap();
+            fs::rename(aside, host.repo()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_host_without_git_says_so_and_loses_nothing() {
+    let mut host = Host::new();
+    host.run("pull").ok();
+    fs::write(host.repo().join(".git/HEAD"), "").unwrap();
+    host.set("PATH", "/nonexistent");
+    host.run("pull").failed("cannot start `git`");
+    assert_eq!(host.set_aside(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_clone_of_another_user_is_left_to_them() {
+    if !is_root("a clone of another user") {
+        return;
+    }
+    let host = Host::new();
+    host.run("pull").ok();
+    give(&host.repo(), NOBODY_KNOWN);
+    host.run("pull").failed("fatal: detected dubious ownership");
+    assert_eq!(host.set_aside(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_clone_that_cannot_be_read_is_not_given_up() {
+    if !is_root("a clone that another user cannot read") {
+        return;
+    }
+    let host = Host::new();
+    host.run("pull").ok();
+    give(host.folder.path(), NOBODY_KNOWN);
+    give(&host.repo().join(".git"), 0);
+    fs::set_permissions(host.repo().join(".git"), fs::Permissions::from_mode(0o700)).unwrap();
+    // Where the binary is, others may not go.
+    let copy = host.path("agent");
+    fs::copy(program().get_program(), &copy).unwrap();
+    let mut theirs = Command::new(copy);
+    theirs.uid(NOBODY_KNOWN).gid(NOBODY_KNOWN).current_dir("/").env("HOME", "/");
+    // What git says of both a folder that it cannot read and one that is no repository.
+    host.run_with(theirs, "pull").failed("fatal: not a git repository");
+    assert_eq!(host.set_aside(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_repository_that_the_clone_lies_in_is_never_meant() {
+    let mut host = Host::new();
+    let outer = &host.folder.path().to_owned();
+    git(outer, &["init", "--quiet"]);
+    fs::write(outer.join("mine"), "1").unwrap();
+    git(outer, &["add", "mine"]);
+    git(outer, &["commit", "--quiet", "--message", "mine"]);
+    fs::write(outer.join("mine"), "changed").unwrap();
+    host.run("pull").ok();
+    fs::remove_dir_all(host.repo().join(".git/refs")).unwrap();
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+    assert_eq!(fs::read_to_string(outer.join("mine")).unwrap(), "changed");
+
+    // In plain mode git is not called for it either.
+    fs::remove_dir_all(host.repo().join(".git/objects")).unwrap();
+    host.environment.remove("NIXFLEET_REPO_URL");
+    host.set("NIXFLEET_REPO_DIR", host.repo());
+    host.run("pull").failed("fatal: not a git repository");
+}
+
+#[test]
+fn variables_of_another_repository_do_not_lead_git_astray() {
+    let other = Host::new();
+    let before = other.head();
+    let git_dir = other.origin().join(".git");
+    let mut host = Host::new();
+    host.set("GIT_DIR", &git_dir);
+    host.set("GIT_WORK_TREE", other.origin());
+    host.set("GIT_INDEX_FILE", git_dir.join("index"));
+    host.set("GIT_OBJECT_DIRECTORY", git_dir.join("objects"));
+    let theirs = commit(&host.origin(), "new", "text");
+    host.run("pull").ok();
+    commit(&host.origin(), "newer", "text");
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+    assert_eq!(other.head(), before);
+    assert!(!git_dir.join("objects").join(&theirs[..2]).join(&theirs[2..]).exists());
+}
+
+#[test]
+fn a_clone_that_was_cut_short_is_completed_by_the_next_pull() {
+    type Damage = fn(&Path);
+    fn lock(repo: &Path, name: &str) {
+        let path = repo.join(".git").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        age(&path);
+    }
+    let damages: &[(&str, Damage)] = &[
+        ("no origin", |repo| drop(git(repo, &["remote", "remove", "origin"]))),
+        ("no settings", |repo| fs::write(repo.join(".git/config"), "").unwrap()),
+        ("no commit yet", |repo| {
+            fs::remove_dir_all(repo.join(".git/refs/heads")).unwrap();
+            fs::remove_dir_all(repo.join(".git/refs/remotes")).unwrap();
+            drop(fs::remove_file(repo.join(".git/packed-refs")));
+            fs::remove_file(repo.join(".git/index")).unwrap();
+            fs::remove_file(repo.join("flake.nix")).unwrap();
+        }),
+        ("no files", |repo| fs::remove_file(repo.join("flake.nix")).unwrap()),
+        ("index.lock", |repo| lock(repo, "index.lock")),
+        ("config.lock", |repo| lock(repo, "config.lock")),
+        ("HEAD.lock", |repo| lock(repo, "HEAD.lock")),
+        ("packed-refs.lock", |repo| lock(repo, "packed-refs.lock")),
+        ("locks of references", |repo| {
+            lock(repo, "refs/heads/main.lock");
+            lock(repo, "refs/remotes/origin/main.lock");
+        }),
+        ("empty references", |repo| {
+            for name in ["refs/heads/main", "refs/remotes/origin/main"] {
+                lock(repo, name);
+            }
+        }),
+        ("empty index", |repo| lock(repo, "index")),
+        ("half a pack", |repo| fs::write(repo.join(".git/objects/pack/tmp_pack_x"), "PACK").unwrap()),
+    ];
+    let host = Host::new();
+    host.run("pull").ok();
+    for (name, damage) in damages {
+        commit(&host.origin(), "flake.nix", &format!("{{ a = \"{name}\"; }}"));
+        damage(&host.repo());
+        let done = host.run("pull").ok();
+        assert_eq!(done.spec().steps.len(), 4, "{name}: no new clone");
+        host.assert_equal_to_origin();
+        let left: Vec<_> = done.log.lines().filter(|line| line.contains("left behind")).collect();
+        let expected = usize::from(name.contains("lock") || name.contains("empty"))
+            * (1 + usize::from(name.contains("references")));
+        assert_eq!(left.len(), expected, "{name}: {left:?}");
+    }
+    assert_eq!(host.set_aside(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_lock_that_is_younger_than_the_job_is_somebodys() {
+    let host = Host::new();
+    host.run("pull").ok();
+    let lock = host.repo().join(".git/index.lock");
+    let file = File::create(&lock).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    host.run("pull").failed("index.lock': File exists");
+    assert!(lock.exists());
+}
+
+#[test]
+fn the_clone_follows_branch_address_and_rewritten_history() {
+    let mut host = Host::new();
+    let origin = host.origin();
+    host.run("pull").ok();
+    // Another branch.
+    git(&origin, &["checkout", "--quiet", "-b", "side/way"]);
+    commit(&origin, "flake.nix", "{ side = 1; }");
+    host.set("NIXFLEET_BRANCH", "side/way");
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+    // History that is rewritten.
+    git(&origin, &["commit", "--quiet", "--amend", "--message", "rewritten"]);
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+    // A branch that is not there; a tag of the same name as the one that is.
+    git(&origin, &["tag", "main"]);
+    host.set("NIXFLEET_BRANCH", "nope");
+    host.run("pull").failed("fatal: couldn't find remote ref refs/heads/nope");
+    host.set("NIXFLEET_BRANCH", "main");
+    git(&origin, &["checkout", "--quiet", "heads/main"]);
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+    // Another address.
+    let moved = host.path("moved");
+    fs::rename(&origin, &moved).unwrap();
+    git(&moved, &["checkout", "--quiet", "-B", "main"]);
+    let head = commit(&moved, "flake.nix", "{ moved = 1; }");
+    host.set("NIXFLEET_REPO_URL", format!("file://{}", moved.display()));
+    host.run("pull").ok();
+    assert_eq!(git(&host.repo(), &["rev-parse", "HEAD"]), head);
+}
+
+#[test]
+fn a_first_clone_of_a_branch_that_is_not_there_says_so() {
+    let mut host = Host::new();
+    host.set("NIXFLEET_BRANCH", "nope");
+    host.run("pull").failed("fatal: Remote branch nope not found in upstream origin");
+    host.set("NIXFLEET_BRANCH", "main");
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+}
+
+#[test]
+fn what_ssh_said_is_told_whether_it_has_a_key_of_ours_or_not() {
+    let mut host = Host::new();
+    // Nobody listens on port 1 of this machine.
+    host.set("NIXFLEET_REPO_URL", "ssh://git@127.0.0.1:1/fleet.git");
+    let first = host.run("pull");
+    if !first.log.contains("ssh: connect") {
+        eprintln!("skipped: there is no ssh here");
+        return;
+    }
+    first.failed("ssh: connect to host 127.0.0.1 port 1: Connection refused");
+    host.set("NIXFLEET_SSH_KEY", host.path("no-such-key"));
+    host.run("pull").failed("ssh: connect to host 127.0.0.1 port 1: Connection refused");
+}
+
+/// Serves a folder to those who know the login, as a web server does: git's simplest way to clone. Says
+/// where. Ends with the test.
+fn serve(folder: PathBuf, login: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            // A client that goes away is none of the test's business.
+            drop(client.and_then(|client| answer(&client, &folder, login)));
+        }
+    });
+    address
+}
+
+fn answer(mut client: &TcpStream, folder: &Path, login: &str) -> std::io::Result<()> {
+    let head: Vec<String> =
+        BufReader::new(client).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default().trim_start_matches('/');
+    let known = head
+        .iter()
+        .any(|line| line.to_ascii_lowercase().starts_with("authorization: basic ") && line.ends_with(login));
+    let (status, body) = match fs::read(folder.join(path)) {
+        _ if !known => ("401 Who\r\nWWW-Authenticate: Basic realm=\"git\"", Vec::new()),
+        Ok(body) => ("200 OK", body),
+        Err(_) => ("404 None", Vec::new()),
+    };
+    write!(client, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    client.write_all(&body)
+}
+
+/// Every file below a folder that holds the text.
+fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let output = Command::new("grep").args(["-rlaF", "--", text]).arg(folder).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect()
+}
+
+#[test]
+fn a_password_in_the_address_opens_the_repository_and_shows_up_nowhere() {
+    let mut host = Host::new();
+    git(&host.origin(), &["update-server-info"]);
+    // `me:pass/word` in base 64, as HTTP wants it.
+    let address = serve(host.origin().join(".git"), "bWU6cGFzcy93b3Jk");
+    host.set("NIXFLEET_REPO_URL", format!("http://me:pass%2Fword@{address}/"));
+    // Every program that git starts, with its arguments.
+    let trace = host.path("state/trace");
+    host.set("GIT_TRACE", &trace);
+    host.run("pull").ok();
+    host.assert_equal_to_origin();
+    commit(&host.origin(), "flake.nix", "{ a = 1; }");
+    git(&host.origin(), &["update-server-info"]);
+    let done = host.run("pull").ok();
+    host.assert_equal_to_origin();
+    assert!(fs::read_to_string(&trace).unwrap().contains("git remote-http"), "the trace says something");
+    assert!(done.spec().steps[0].argv.contains(&format!("http://{address}/")));
+    for text in ["pass/word", "pass%2Fword"] {
+        assert_eq!(files_with(&host.path("state"), text), Vec::<PathBuf>::new());
+    }
+    // With another one git says what it says, and the password is not in that.
+    host.set("NIXFLEET_REPO_URL", format!("http://me:wrong%2Fone@{address}/"));
+    let done = host.run("pull").failed("fatal: Authentication failed for");
+    assert!(!done.result.message.contains("wrong"), "{}", done.result.message);
+}
+
+/// A plain checkout that belongs to somebody else, and its host.
+fn plain(owner: u32) -> (Host, PathBuf) {
+    let mut host = Host::new();
+    let dir = host.path("theirs");
+    git(host.folder.path(), &["clone", "--quiet", &host.origin().to_string_lossy(), "theirs"]);
+    let hook = dir.join(".git/hooks/post-merge");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\necho \"hook: $(id -u) $(id -G) home $HOME\"\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    commit(&host.origin(), "flake.nix", "{ a = 1; }");
+    give(&dir, owner);
+    give(&host.origin(), owner);
+    host.environment.remove("NIXFLEET_REPO_URL");
+    host.set("NIXFLEET_REPO_DIR", &dir);
+    (host, dir)
+}
+
+#[test]
+fn a_plain_pull_by_root_is_its_owners_and_a_switch_may_read_their_folder() {
+    if !is_root("a checkout of somebody else") {
+        return;
+    }
+    let (mut host, dir) = plain(NOBODY_KNOWN);
+    let done = host.run("pull").ok();
+    assert_eq!(fs::read_to_string(dir.join("flake.nix")).unwrap(), "{ a = 1; }");
+    for file in ["flake.nix", ".git/FETCH_HEAD", ".git/index", ".git/ORIG_HEAD"] {
+        let meta = fs::metadata(dir.join(file)).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (NOBODY_KNOWN, NOBODY_KNOWN), "{file}");
+    }
+    let hook = format!("hook: {NOBODY_KNOWN} {NOBODY_KNOWN} home /");
+    assert!(done.log.contains(&hook), "{}", done.log);
+    assert_eq!(done.spec().steps[0].user.as_ref().map(|user| user.uid), Some(NOBODY_KNOWN));
+
+    let rebuild = host.path("rebuild");
+    let script = format!("#!/bin/sh\necho \"root: $(id -u)\"\nexec git -C '{}' status\n", dir.display());
+    fs::write(&rebuild, script).unwrap();
+    fs::set_permissions(&rebuild, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(host.config(), format!("[rebuild]\nprogram = [\"{}\"]\n", rebuild.display())).unwrap();
+    let done = host.run("switch").ok();
+    assert!(done.log.contains("root: 0") && done.log.contains("nothing to commit"), "{}", done.log);
+    // Without a word from sudo the same is refused: the variable is what makes the difference.
+    host.set(
+        "NIXFLEET_REBUILD__PROGRAM",
+        format!("[\"env\", \"-u\", \"SUDO_UID\", \"{}\"]", rebuild.display()),
+    );
+    host.run("switch").failed("fatal: detected dubious ownership");
+}
+
+#[test]
+fn a_plain_pull_that_runs_as_its_owner_says_what_git_said() {
+    if !is_root("a checkout of somebody else") {
+        return;
+    }
+    let (host, dir) = plain(NOBODY_KNOWN);
+    fs::write(dir.join("flake.nix"), "changed by hand").unwrap();
+    host.run("pull")
+        .failed("error: Your local changes to the following files would be overwritten by merge: flake.nix");
+    assert_eq!(fs::read_to_string(dir.join("flake.nix")).unwrap(), "changed by hand");
+}
