@@ -104,7 +104,7 @@ impl Host {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
-        let dir = JobsDir::new(&self.path("state/jobs")).job(&id);
+        let dir = JobsDir::new(self.path("state/jobs")).job(&id);
         let result = load(&dir.result()).unwrap().unwrap();
         let log = fs::read_to_string(dir.log(0)).unwrap_or_default();
         Done { id, dir, result, log }
@@ -163,7 +163,7 @@ fn a_corrupt_clone_is_moved_aside_and_cloned_anew() {
     host.assert_equal_to_origin();
     assert_eq!(fs::metadata(host.repo()).unwrap().permissions().mode() & 0o777, 0o700);
     let aside = host.path(&format!("state/repo.corrupt-{}", done.id));
-    assert_eq!(host.set_aside(), [aside.clone()]);
+    assert_eq!(host.set_aside(), std::slice::from_ref(&aside));
     assert_eq!(fs::read_to_string(aside.join("precious")).unwrap(), "mine", "nothing is lost");
     assert!(
         done.log.contains(&format!("it now is {}, which may be removed", aside.display())),
