@@ -245,8 +245,7 @@ impl Child {
                 self.out.close(log, progress);
                 self.err.close(log, progress);
                 log.flush();
-                let said = self.err.notable.best();
-                let why = if said.is_empty() { self.out.notable.best() } else { said };
+                let why = Notable::best(self.err.notable, self.out.notable);
                 return End { code, stopped: stop.reason(), why };
             }
         }

@@ -22,10 +22,19 @@ const CAUSES: &[&str] = &["Host key for ", "Load key ", "Warning: Identity file 
 /// The last lines of ssh that need such a cause beside them.
 const REFUSALS: &[&str] = &["Host key verification failed", "Permission denied ("];
 
+/// With these `git pull` says what is wrong without a `fatal: `, and goes on with advice.
+const STATEMENTS: &[&str] = &[
+    "CONFLICT (",
+    "There is no tracking information",
+    "You are not currently on a branch",
+    "Your configuration specifies to merge",
+];
+
 /// The lines of a stream that may explain a failure.
 #[derive(Default)]
 pub(super) struct Notable {
-    /// The first `fatal: ..` that is more than [`GENERAL`]: what git adds to it is advice.
+    /// The first `fatal: ..` that is more than [`GENERAL`], or of the [`STATEMENTS`]: what git adds to it
+    /// is advice.
     fatal: String,
     /// The first `fatal: ..` of the [`GENERAL`] kind.
     general: String,
@@ -59,7 +68,8 @@ impl Notable {
         self.go_on(text);
         let says = |prefix: &str| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
         let among = |list: &[&str]| list.iter().any(|part| text.contains(part));
-        if says("fatal: ") {
+        let states = STATEMENTS.iter().any(|statement| text.starts_with(statement));
+        if says("fatal: ") || states {
             if among(GENERAL) {
                 if self.general.is_empty() {
                     self.before = std::mem::take(&mut self.last);
@@ -89,15 +99,21 @@ impl Notable {
         slot.extend([" ", text].concat().chars().take(room));
     }
 
-    /// The best line, which may be empty.
-    pub(super) fn best(mut self) -> String {
+    /// The best line of a program, which may be empty: errors are looked for in both streams, and what
+    /// was said last counts for less.
+    pub(super) fn best(mut errors: Self, mut output: Self) -> String {
+        let of_errors = errors.explanation();
+        let said = of_errors.or_else(|| output.explanation());
+        said.unwrap_or(if errors.last.is_empty() { output.last } else { errors.last })
+    }
+
+    /// The line that looks most like an explanation.
+    fn explanation(&mut self) -> Option<String> {
         if !self.cause.is_empty() && REFUSALS.iter().any(|refusal| self.before.contains(refusal)) {
             self.before = format!("{} {}", self.cause, self.before);
         }
-        [self.fatal, self.before, self.general, self.error, self.last]
-            .into_iter()
-            .find(|text| !text.is_empty())
-            .unwrap_or_default()
+        let candidates = [&mut self.fatal, &mut self.before, &mut self.general, &mut self.error];
+        candidates.into_iter().find(|text| !text.is_empty()).map(std::mem::take)
     }
 }
 
@@ -114,7 +130,29 @@ mod tests {
     fn check(text: &str, best: &str) {
         let mut notable = Notable::default();
         text.lines().for_each(|line| notable.look_at(line));
-        assert_eq!(notable.best(), best, "of\n{text}");
+        assert_eq!(Notable::best(notable, Notable::default()), best, "of\n{text}");
+    }
+
+    #[test]
+    fn an_explanation_on_standard_output_is_better_than_the_last_error_line() {
+        let best = |errors: &str, output: &str| {
+            let of = |text: &str| {
+                let mut notable = Notable::default();
+                text.lines().for_each(|line| notable.look_at(line));
+                notable
+            };
+            Notable::best(of(errors), of(output))
+        };
+        let fetched = "From file:///origin\n   6cc6790..eb2d6f6  main       -> origin/main";
+        let conflict = "CONFLICT (content): Merge conflict in flake.nix";
+        let merge = format!(
+            "Auto-merging flake.nix\n{conflict}\nAutomatic merge failed; fix conflicts and then commit the result."
+        );
+        assert_eq!(best(fetched, &merge), conflict);
+        assert_eq!(best("fatal: a", &merge), "fatal: a");
+        assert_eq!(best("one\ntwo", "three"), "two");
+        assert_eq!(best("", "three"), "three");
+        assert_eq!(best("", ""), "");
     }
 
     /// What git adds when a transfer failed.
@@ -145,6 +183,17 @@ mod tests {
              running in this repository, e.g.\nan editor opened by 'git commit'.",
             "fatal: Unable to create '/c/.git/index.lock': File exists.",
         );
+        for statement in
+            ["There is no tracking information for the current branch.", "You are not currently on a branch."]
+        {
+            check(
+                &format!(
+                    "{statement}\nPlease specify which branch you want to merge with.\nSee git-pull(1) for \
+                     details.\n\n    git pull <remote> <branch>\n"
+                ),
+                statement,
+            );
+        }
         check(
             "error: Your local changes to the following files would be overwritten by merge:\n\tflake.nix\n\
              Please commit your changes or stash them before you merge.\nAborting",

@@ -26,19 +26,15 @@ pub(super) fn prepare(plan: &Plan, host: &Host, id: &JobId, log: &mut Writer) ->
         };
         log.remark(&text);
     }
+    if host.repo.ssh_key.is_some() {
+        // ssh trusts every host anew when it cannot write down which one it saw.
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(&host.state_dir);
+        made.map_err(|err| format!("cannot make the folder {}: {err}", host.state_dir.display()))?;
+    }
     let Some(dir) = &plan.private_dir else { return Ok(()) };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
-        .map_err(|err| format!("cannot make the private folder {}: {err}", dir.display()))?;
-    // ssh trusts every host anew when it cannot write down which one it saw.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(&host.state_dir)
-        .map_err(|err| format!("cannot make the folder {}: {err}", host.state_dir.display()))
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
+        .map_err(|err| format!("cannot make the private folder {}: {err}", dir.display()))
 }
 
 /// Renames a folder, so that nothing in it is lost.
