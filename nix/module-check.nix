@@ -823,7 +823,7 @@ let
         )
       );
       expected = [
-        "The agent has a user of its own, which may do nothing but start jobs; jobs run as root. Remove the option. If the checkout belongs to a person, set services.nixfleet-agent.repo.url, and root gets a checkout of its own."
+        "The agent has a user of its own, which may do nothing but start jobs; jobs run as root. Remove the option. A checkout that belongs to a person stays theirs: git runs as the owner of the folder."
         "The agent reads the version from the running system. To report another one, set services.nixfleet-agent.settings.nixpkgs_version."
       ];
     };

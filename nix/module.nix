@@ -305,8 +305,7 @@ in
       '')
       (lib.mkRemovedOptionModule (at "user") ''
         The agent has a user of its own, which may do nothing but start jobs; jobs run as root. Remove the
-        option. If the checkout belongs to a person, set services.nixfleet-agent.repo.url, and root gets
-        a checkout of its own.
+        option. A checkout that belongs to a person stays theirs: git runs as the owner of the folder.
       '')
     ];
 
@@ -422,7 +421,7 @@ in
         default = null;
         example = "/run/secrets/fleet-key";
         description = ''
-          File on the host with a private key for git over SSH. If null, ssh looks for one of root's.
+          File on the host with a private key for git over SSH. If null, ssh looks for one of root's, or of the checkout's owner.
         '';
       };
     };

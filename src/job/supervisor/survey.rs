@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::owner;
-use crate::command::{RepoState, Survey};
+use crate::command::{JOBS, RepoState, Survey};
 use crate::config::Host;
 use crate::program;
 
@@ -32,7 +32,8 @@ pub(super) fn survey(host: &Host, command: &str, begun: SystemTime) -> Survey {
         RepoState::Missing
     };
     if host.repo.url.is_none() {
-        survey.owner = owner::of(dir);
+        // The operator's own commands need nobody's name, and a directory service may take its time.
+        survey.owner = JOBS.contains(&command).then(|| owner::of(dir)).flatten();
     } else if survey.repo == RepoState::Git && matches!(command, "pull" | "pull-switch") {
         if git_denies(dir, &git, survey.above.as_deref()) {
             survey.repo = RepoState::Corrupt;
