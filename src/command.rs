@@ -13,6 +13,7 @@ use crate::protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest};
 use repository::{as_owner, as_root, checkout, pull, repo_dir};
 
 pub use repository::RepoState;
+pub(crate) use repository::access;
 
 mod login;
 mod repository;

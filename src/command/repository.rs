@@ -104,6 +104,18 @@ fn isolated(host: &Host, survey: &Survey, dir: &Path, url: &str) -> Plan {
     }
 }
 
+/// How git reaches the repository from outside a job: the address in `repo.url` without a password, and
+/// the environment, which has it.
+pub(crate) fn access(host: &Host) -> (Option<String>, BTreeMap<String, String>) {
+    let mut env = environment(host, &Survey::default());
+    let Some(login) = host.repo.url.as_deref().and_then(Login::of) else {
+        return (host.repo.url.clone(), env);
+    };
+    env.extend(configuration(login.config.into_iter()));
+    env.extend(login.variables);
+    (Some(login.url), env)
+}
+
 fn git(dir: &Path, name: &str, args: &[&str]) -> Step {
     step(name, &[&["git", "-C", &dir.to_string_lossy()], args].concat())
 }

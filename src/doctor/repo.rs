@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
-use crate::command::git_environment;
+use super::{Finding, Subject, Verdict, fail, finding, ok, root_only, skipped, warning};
+use crate::command::access;
 use crate::config::Repo;
 use crate::facts::generation::SHOWN;
 use crate::facts::head_commit;
@@ -132,14 +132,20 @@ fn remote(subject: &Subject, dir: &Path) -> Finding {
     if subject.jobs_see_more() {
         return root_only(NAME, "it as jobs do, which are root's");
     }
+    let owner = fs::metadata(dir).map(|meta| meta.uid());
+    if host.repo.url.is_none() && owner.is_ok_and(|owner| owner != rustix::process::geteuid().as_raw()) {
+        let text = format!("git pull runs as the owner of {}, with their keys", dir.display());
+        return finding(NAME, Verdict::Skipped, text, "run doctor as that user");
+    }
     let branch = format!("refs/heads/{}", host.repo.branch);
     let folder = dir.to_string_lossy();
-    let arguments = match &host.repo.url {
+    let (url, access) = access(host);
+    let arguments = match &url {
         Some(url) => vec!["ls-remote", "--exit-code", "--", url, &branch],
         None => vec!["-C", &folder, "ls-remote", "--exit-code"],
     };
     let mut environment = subject.jobs_environment();
-    environment.extend(git_environment(host));
+    environment.extend(access);
     // Jobs have no terminal on which ssh could ask for anything; who runs this one has, and is not asked either.
     environment.extend(
         [("SSH_ASKPASS", "false"), ("SSH_ASKPASS_REQUIRE", "force")].map(|(k, v)| (k.into(), v.into())),
@@ -198,8 +204,6 @@ fn remote_fix(said: &str) -> &'static str {
         "the server has another key than before: if that is right, remove the old one from known_hosts in the state folder"
     } else if has(&["Could not resolve host"]) {
         "check the name in repo.url, and the host's resolver"
-    } else if has(&["dubious ownership"]) {
-        "set repo.url, or programs.git.config.safe.directory"
     } else if has(&["not found", "does not exist", "does not appear to be a git repository"]) {
         "check repo.url"
     } else {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::super::super::journal::Reader;
 use super::super::super::{JobId, JobsDir};
 use super::*;
+use crate::job::spec::Secrets;
 
 /// A log in a folder of its own.
 struct Rig {
@@ -77,6 +78,8 @@ fn steps(names: &[&str]) -> Vec<Step> {
         argv: vec!["true".to_owned()],
         cwd: None,
         env: BTreeMap::new(),
+        secrets: Secrets::default(),
+        user: None,
         activation: false,
         test: false,
     };
