@@ -226,7 +226,7 @@ impl BenchDashboard {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-                let options = Options { listen, token: "bench".to_owned(), csrf_token: None };
+                let options = Options { listen, token: "bench".to_owned(), csrf_token: None, strict: None };
                 let dashboard = Dashboard::bind(options).await.expect("a free port");
                 sender.send((dashboard.address(), dashboard.handle())).expect("main waits for it");
                 dashboard.serve(std::future::pending()).await;

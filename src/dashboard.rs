@@ -10,6 +10,7 @@
 //!
 //! * `hub` owns everything known about hosts. Its methods are plain functions of that state, the
 //!   message and the time; nothing in it waits. Everyone else goes through `Shared::apply`.
+//! * `strict` judges what agents say by what existing dashboards need, if it is asked to.
 //! * `wire` is the listener: TCP with a switch that keeps pongs from leaving.
 //! * `agents` and `browsers` run one task for each socket, `api` answers HTTP, `faults` says
 //!   how to misbehave, `policy` what is wished of agents.
@@ -52,6 +53,7 @@ mod hub;
 mod jobs;
 mod policy;
 mod record;
+mod strict;
 mod view;
 mod wire;
 
@@ -62,6 +64,7 @@ pub use faults::{Faults, Refusal};
 pub use handle::{Handle, SendError};
 pub use policy::Policy;
 pub use record::Recorded;
+pub use strict::{Rule, Strict, Verdict, Violation};
 pub use view::{HostStatus, HostView, LastStatus};
 
 use hub::{Hub, Moment};
@@ -82,6 +85,8 @@ pub struct Options {
     pub token: String,
     /// What `X-CSRF-Token` must be on every POST; a random one is made for `None`.
     pub csrf_token: Option<String>,
+    /// Behave as existing dashboards do, and record whatever they could not cope with.
+    pub strict: Option<Strict>,
 }
 
 impl fmt::Debug for Options {
@@ -147,7 +152,11 @@ impl Dashboard {
         let failed = |source| BindError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, shared: Arc::new(Shared::new(&options.token, csrf_token)) })
+        Ok(Self {
+            listener,
+            address,
+            shared: Arc::new(Shared::new(&options.token, csrf_token, options.strict)),
+        })
     }
 
     /// Where it listens, with the real port.
@@ -254,12 +263,18 @@ struct Shared {
     token: [u8; 32],
     csrf_digest: [u8; 32],
     csrf_token: String,
+    /// Whether there is a judge in the hub.
+    strict: bool,
+    /// How often to ping, how long to wait.
+    times: Strict,
 }
 
 impl Shared {
-    fn new(token: &str, csrf_token: String) -> Self {
+    fn new(token: &str, csrf_token: String, strict: Option<Strict>) -> Self {
         Self {
-            hub: Mutex::new(Hub::default()),
+            strict: strict.is_some(),
+            times: strict.clone().unwrap_or_default(),
+            hub: Mutex::new(Hub::new(strict)),
             browsers: broadcast::channel(BROWSER_BACKLOG).0,
             changes: watch::Sender::new(0),
             deadline_moved: Notify::new(),
@@ -298,6 +313,16 @@ impl Shared {
     /// A panic under the lock is a bug in a decision on one host; the others are still worth showing.
     fn lock(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether to behave and to judge as existing dashboards do.
+    fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// Whether to announce nothing beyond the host's name.
+    fn is_legacy(&self) -> bool {
+        self.strict || self.faults.borrow().no_capabilities
     }
 
     fn token_matches(&self, presented: &[u8]) -> bool {

@@ -84,7 +84,8 @@ async fn bind(wished: SocketAddr, token: &str) -> Result<Dashboard, String> {
     let last = wished.port().saturating_add(NEXT_PORTS);
     for port in wished.port()..=last {
         let listen = SocketAddr::new(wished.ip(), port);
-        let options = crate::dashboard::Options { listen, token: token.to_owned(), csrf_token: None };
+        let options =
+            crate::dashboard::Options { listen, token: token.to_owned(), csrf_token: None, strict: None };
         match Dashboard::bind(options).await {
             Err(BindError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
             Err(err) => return Err(error::chain(&err)),

@@ -3,7 +3,7 @@
 use std::{env, fs, io, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use nixfleet_agent::dashboard::{BindError, Dashboard, Options};
+use nixfleet_agent::dashboard::{BindError, Dashboard, Options, Strict};
 use nixfleet_agent::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,6 +29,11 @@ struct Arguments {
     /// Token that POST requests must carry in X-CSRF-Token [default: a random one].
     #[arg(long, value_name = "TOKEN")]
     csrf_token: Option<String>,
+
+    /// Behave as NixFleet's existing dashboards do, and report whatever they could not cope with: as
+    /// warnings, on the page, and at /api/violations.
+    #[arg(long)]
+    strict: bool,
 
     /// What to log: error, warn, info, debug or trace. Without it: $NIXFLEET_LOG_LEVEL, then info.
     #[arg(long, value_name = "LEVEL")]
@@ -74,7 +79,12 @@ fn run(arguments: Arguments) -> Result<(), (u8, String)> {
         .enable_all()
         .build()
         .map_err(|error| (1, format!("cannot start: {error}")))?;
-    runtime.block_on(serve(Options { listen: arguments.listen, token, csrf_token: arguments.csrf_token }))
+    runtime.block_on(serve(Options {
+        listen: arguments.listen,
+        token,
+        csrf_token: arguments.csrf_token,
+        strict: arguments.strict.then(Strict::default),
+    }))
 }
 
 fn token(arguments: &Arguments) -> Result<String, (u8, String)> {

@@ -5,18 +5,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use axum::{
     extract::{
         ConnectInfo, State,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+        ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::{SinkExt, StreamExt, stream::SplitStream};
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::tungstenite;
 use tracing::{debug, info, warn};
@@ -29,8 +26,14 @@ use super::{
     host::{Link, Outgoing},
     hub::{Moment, Registration},
     policy::Policy,
+    sleep_until_some,
+    strict::Ruling,
     wire::{Peer, Switches},
 };
+
+use writer::{close_frame, write};
+
+mod writer;
 
 /// Read buffer of each socket. Agents send a few hundred bytes at a time, and the library's 128 KiB
 /// for each would be most of what an agent costs.
@@ -48,26 +51,14 @@ const MAX_MESSAGE: usize = 512 * 1024;
 /// Sends that may wait for one agent: enough for a burst of a thousand commands.
 const QUEUE: usize = 1024;
 
-/// Between pings, as existing dashboards do it.
-const PING_INTERVAL: Duration = Duration::from_secs(54);
-
-/// Silence after which a socket is cut, as existing dashboards do it.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-
 /// Time for the first `register`.
 const REGISTER_LIMIT: Duration = Duration::from_secs(10);
-
-/// Time for one write. A peer that takes nothing for so long has gone.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Time for the peer to answer a close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The same when the dashboard ends: whoever waits for `serve` should not wait for a stuck agent.
 const LEAVE_LIMIT: Duration = Duration::from_millis(250);
-
-/// The longest reason of a close frame (RFC 6455, 5.5: 125 bytes with the code).
-const MAX_REASON: usize = 123;
 
 /// `GET /ws`.
 pub(super) async fn connect(
@@ -142,6 +133,8 @@ struct Session {
     link: Link,
     /// The hostname, once registered.
     id: Option<String>,
+    /// When to answer the newest `register`, if that is still to come.
+    answer_at: Option<Instant>,
 }
 
 impl Session {
@@ -152,14 +145,19 @@ impl Session {
         let link = Link { session, outgoing, cut: Arc::new(Notify::new()) };
         let cut = Arc::clone(&link.cut);
         let (mut sink, mut stream) = socket.split();
-        let mut reader =
-            Self { shared: Arc::clone(&shared), switches: Arc::clone(&peer.switches), link, id: None };
+        let mut reader = Self {
+            shared: Arc::clone(&shared),
+            switches: Arc::clone(&peer.switches),
+            link,
+            id: None,
+            answer_at: None,
+        };
         let ended = tokio::select! {
             biased; // The order in which reasons to end outrank each other.
             () = cut.notified() => Ended::Gone("cut on request"),
             () = lifetime.ended() => Ended::Leaving,
             ended = reader.read(&mut stream) => ended,
-            ended = write(&mut sink, &mut queue) => ended,
+            ended = write(&mut sink, &mut queue, shared.times.ping_interval) => ended,
         };
         if let Some(id) = &reader.id {
             info!(host = %id, session, why = %ended, "the agent's connection ends");
@@ -208,19 +206,23 @@ impl Session {
                 heard = Instant::now();
                 continue;
             }
-            let silent_at = heard + SILENCE_LIMIT;
+            let silent_at = heard + self.shared.times.silence_limit;
             let deadline = if self.id.is_some() { silent_at } else { silent_at.min(register_by) };
-            // Both arms may be dropped at any time: a change stays marked, a frame stays in the socket.
+            // All arms may be dropped at any time: a change stays marked, a frame stays in the socket.
             let frame = tokio::select! {
                 biased;
                 _ = faults.changed() => continue,
+                () = sleep_until_some(self.answer_at) => match self.answer() {
+                    Ok(()) => continue,
+                    Err(ended) => return ended,
+                },
                 frame = timeout_at(deadline, stream.next()) => frame,
             };
             let message = match frame {
                 Err(_) if self.id.is_none() => return refuse(1008, "no register within 10 s"),
-                Err(_) => return Ended::Gone("silent for 60 s"),
+                Err(_) => return Ended::Gone("silent for too long"),
                 Ok(None) => return Ended::Gone("closed without a close frame"),
-                Ok(Some(Err(error))) => return broken(error),
+                Ok(Some(Err(error))) => return self.broken(error),
                 Ok(Some(Ok(message))) => message,
             };
             heard = Instant::now();
@@ -240,6 +242,13 @@ impl Session {
 
     /// One text frame.
     fn text(&mut self, text: &str) -> Result<(), Ended> {
+        let (id, session) = (self.id.as_deref(), self.link.session);
+        if self.shared.is_strict()
+            && self.shared.apply(|hub, moment| hub.judge(moment, session, id, text)) == Ruling::Drop
+        {
+            self.ignore(text.len(), "a message that existing dashboards cannot read");
+            return Ok(());
+        }
         let message = match AgentMessage::decode(text) {
             Ok(message) => message,
             Err(_) if self.id.is_none() => return Err(refuse(1008, "the first message must be register")),
@@ -283,10 +292,7 @@ impl Session {
     /// The number of a heartbeat that wants an acknowledgement, and what to say in it.
     fn to_acknowledge(&self, message: &AgentMessage) -> Option<(u64, Policy)> {
         let AgentMessage::Heartbeat(beat) = message else { return None };
-        let silent = {
-            let faults = self.shared.faults.borrow();
-            faults.never_ack || faults.no_capabilities
-        };
+        let silent = self.shared.is_legacy() || self.shared.faults.borrow().never_ack;
         let policy = self.shared.policy.borrow();
         (policy.ack && !silent).then(|| Some((beat.seq?, policy.clone())))?
     }
@@ -295,14 +301,9 @@ impl Session {
         if self.id.as_ref().is_some_and(|id| *id != facts.hostname) {
             return Err(refuse(1008, "a connection belongs to one hostname"));
         }
-        let (silent, legacy) = {
-            let faults = self.shared.faults.borrow();
-            (faults.no_registered, faults.no_capabilities)
-        };
         let id = facts.hostname.clone();
         let link = &self.link;
-        let policy = self.shared.policy.borrow().clone();
-        let wished = policy.heartbeat_interval.filter(|_| !legacy);
+        let wished = self.shared.policy.borrow().heartbeat_interval.filter(|_| !self.shared.is_legacy());
         let registration =
             self.shared.apply(|hub, moment: Moment| hub.register(moment, link, size, facts, wished));
         match registration {
@@ -310,59 +311,58 @@ impl Session {
             Registration::Accepted { replaced: None } => {}
             Registration::Accepted { replaced: Some(old) } => {
                 warn!(host = %id, "a second agent took over this hostname");
-                let reason = "replaced by a newer connection of this hostname".to_owned();
-                if old.outgoing.try_send(Outgoing::Close { code: 1008, reason }).is_err() {
+                let strict = self.shared.is_strict();
+                let farewell = if strict { Outgoing::Bye } else { Outgoing::replaced() };
+                if old.outgoing.try_send(farewell).is_err() {
                     old.cut.notify_one();
                 }
             }
         }
         info!(host = %id, session = self.link.session, "agent registered");
-        if !silent {
-            let answer = DashboardMessage::Registered(policy.registered(&id, legacy));
-            let answer = Outgoing::Frames(vec![encode(&answer).into()]);
-            if self.link.outgoing.try_send(answer).is_err() {
-                return Err(Ended::Gone("its queue is full"));
-            }
-        }
         self.id = Some(id);
+        if self.shared.faults.borrow().no_registered {
+            return Ok(());
+        }
+        if self.shared.is_strict() {
+            self.answer_at = Some(Instant::now() + self.shared.times.registered_after);
+            return Ok(());
+        }
+        self.answer()
+    }
+
+    /// Says `registered`.
+    fn answer(&mut self) -> Result<(), Ended> {
+        self.answer_at = None;
+        let Some(id) = &self.id else { return Ok(()) };
+        let registered = self.shared.policy.borrow().registered(id, self.shared.is_legacy());
+        let answer = encode(&DashboardMessage::Registered(registered));
+        if self.link.outgoing.try_send(Outgoing::Frames(vec![answer.into()])).is_err() {
+            return Err(Ended::Gone("its queue is full"));
+        }
+        if self.shared.is_strict() {
+            self.shared.apply(|hub, _| hub.answered(id, self.link.session));
+        }
         Ok(())
+    }
+
+    /// The close that a read error calls for.
+    fn broken(&self, error: axum::Error) -> Ended {
+        let ended = broken(error);
+        if let Ended::Broken(1009, why) = &ended {
+            self.shared.apply(|hub, moment| hub.oversized(moment, self.id.as_deref(), why));
+        }
+        ended
     }
 
     fn ignore(&self, bytes: usize, what: &str) {
         let host = self.id.as_deref().unwrap_or("?");
-        warn!(host, bytes, "ignored {what}");
-        self.shared.apply(|hub, _| hub.ignored_frame(host));
-    }
-}
-
-/// Writes what is queued, and pings.
-async fn write(sink: &mut SplitSink<WebSocket, Message>, queue: &mut mpsc::Receiver<Outgoing>) -> Ended {
-    let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        // Both arms keep what they have when dropped.
-        let outgoing = tokio::select! {
-            biased;
-            _ = pings.tick() => Outgoing::Frames(vec![Message::Ping(axum::body::Bytes::new())]),
-            // The other end is in `Session`, which lives as long as this loop.
-            Some(outgoing) = queue.recv() => outgoing,
-        };
-        let (frames, last) = match outgoing {
-            Outgoing::Frames(frames) => (frames, false),
-            Outgoing::Close { code, reason } => (vec![close_frame(code, reason)], true),
-        };
-        let written = async {
-            for frame in frames {
-                sink.feed(frame).await?;
-            }
-            sink.flush().await
-        };
-        match timeout(WRITE_LIMIT, written).await {
-            Ok(Ok(())) if last => return Ended::Closing,
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Ended::Gone("cannot be written to"),
-            Err(_) => return Ended::Gone("took nothing for 30 s"),
+        if self.shared.is_strict() {
+            // Without a word, as existing dashboards do it; a breach of a rule has been told by now.
+            debug!(host, bytes, "ignored {what}");
+        } else {
+            warn!(host, bytes, "ignored {what}");
         }
+        self.shared.apply(|hub, _| hub.ignored_frame(host));
     }
 }
 
@@ -386,13 +386,4 @@ fn broken(error: axum::Error) -> Ended {
         Some(_) => return Ended::Gone("the connection broke"),
     };
     Ended::Broken(code, error.to_string())
-}
-
-fn close_frame(code: u16, mut reason: String) -> Message {
-    let mut end = reason.len().min(MAX_REASON);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    reason.truncate(end);
-    Message::Close(Some(CloseFrame { code, reason: reason.into() }))
 }

@@ -63,6 +63,7 @@ pub(super) fn router(shared: Arc<Shared>, lifetime: Lifetime) -> App {
         .route("/api/hosts/{id}/kill", post(kill))
         .route("/api/hosts/{id}/faults", post(act))
         .route("/api/faults", get(faults).post(set_faults))
+        .route("/api/violations", get(violations))
         .route(
             "/api/policy",
             get(async |state: State<AppState>| Json(state.handle().policy())).post(set_policy),
@@ -97,6 +98,12 @@ async fn host(State(state): State<AppState>, Path(id): Path<String>) -> Response
         Some(view) => Json(view).into_response(),
         None => unsent(SendError::UnknownHost).into_response(),
     }
+}
+
+async fn violations(State(state): State<AppState>) -> Json<Value> {
+    let mut answer = json!(state.handle().violations());
+    answer["strict"] = state.shared.is_strict().into();
+    Json(answer)
 }
 
 /// Which recorded messages to show.

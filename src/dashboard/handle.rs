@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::protocol::{DashboardMessage, KillCommand, encode};
 
-use super::{Faults, HostView, Policy, Recorded, Shared, host::Outgoing};
+use super::{Faults, HostView, Policy, Recorded, Shared, Verdict, host::Outgoing, hub::Moment};
 
 /// The longest frame that can be sent, in bytes: far above what an agent accepts, so that its limit
 /// can be tested, and still a bound.
@@ -121,7 +121,7 @@ impl Handle {
     /// Wishes something else, and says so to every agent that is connected. Returns how many could
     /// not be told.
     pub fn set_policy(&self, policy: Policy) -> usize {
-        let legacy = self.faults().no_capabilities;
+        let legacy = self.shared.is_legacy();
         self.shared.policy.send_replace(policy.clone());
         self.shared.apply(|hub, _| hub.announce(&policy, legacy))
     }
@@ -189,6 +189,13 @@ impl Handle {
     /// Replaces the faults; what is not mentioned in `faults` is switched off.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.faults.send_replace(faults);
+    }
+
+    /// What the strict mode has found so far; nothing without it. Looking finds what is overdue by now.
+    #[must_use]
+    pub fn violations(&self) -> Verdict {
+        // Not a decision: who waits for a change may look at this while waiting.
+        self.shared.lock().findings(Moment::now())
     }
 
     /// Resolves at the next change of anything.

@@ -38,6 +38,15 @@ pub(super) enum Outgoing {
     Frames(Vec<Message>),
     /// The end, said properly.
     Close { code: u16, reason: String },
+    /// The end by an empty close frame, as existing dashboards say it.
+    Bye,
+}
+
+impl Outgoing {
+    /// What an agent hears when another one takes its name (T01).
+    pub(super) fn replaced() -> Self {
+        Self::Close { code: 1008, reason: "replaced by a newer connection of this hostname".to_owned() }
+    }
 }
 
 /// How to reach the task of an agent's socket.
@@ -143,6 +152,9 @@ impl Host {
             last_status: self.last_status.clone(),
             test_progress: self.test_progress.clone(),
             operation: self.operation.clone(),
+            update_status: beat.and_then(|beat| beat.update_status.clone()),
+            violations: 0,
+            newest_violation: None,
             lines: self.jobs.lines,
             repeats: self.jobs.repeats,
             ignored_frames: self.ignored_frames,

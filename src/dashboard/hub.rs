@@ -16,8 +16,11 @@ use super::{
     host::{Host, Link, Outgoing, lines_of},
     policy::Policy,
     record::Recorded,
+    strict::{Judge, Strict},
     view::{HostView, LastStatus, News, rfc3339},
 };
+
+mod judging;
 
 /// The longest hostname (RFC 1123), which is also the host's id in URLs.
 const MAX_HOSTNAME: usize = 63;
@@ -51,6 +54,8 @@ pub(super) enum Registration {
 pub(super) struct Hub {
     hosts: BTreeMap<String, Host>,
     asks: Asks,
+    /// Listens in the strict mode.
+    judge: Option<Judge>,
     sessions: u64,
     news: Vec<News>,
     /// False while no browser listens; then the outbox stays empty.
@@ -59,6 +64,10 @@ pub(super) struct Hub {
 }
 
 impl Hub {
+    pub(super) fn new(strict: Option<Strict>) -> Self {
+        Self { judge: strict.map(Judge::new), ..Self::default() }
+    }
+
     pub(super) fn set_audience(&mut self, audience: bool) {
         self.audience = audience;
     }
@@ -216,6 +225,9 @@ impl Hub {
 
     /// A socket has ended. The host stays online until its deadline.
     pub(super) fn disconnect(&mut self, id: &str, session: u64) {
+        if let Some(judge) = &mut self.judge {
+            judge.gone(id, session);
+        }
         let Some(host) = self.hosts.get_mut(id) else { return };
         if host.link.as_ref().is_some_and(|link| link.session == session) {
             host.link = None;
@@ -311,10 +323,15 @@ impl Hub {
     pub(super) fn send(&mut self, id: &str, outgoing: Outgoing) -> Result<(), SendError> {
         let host = self.hosts.get_mut(id).ok_or(SendError::UnknownHost)?;
         let link = host.link.as_ref().ok_or(SendError::NotConnected)?;
+        let asked = self.judge.as_ref().map(|_| judging::texts(&outgoing));
         link.outgoing.try_send(outgoing).map_err(|_| {
             host.dropped_outgoing += 1;
             SendError::QueueFull
-        })
+        })?;
+        if let Some(judge) = &mut self.judge {
+            asked.into_iter().flatten().for_each(|text| judge.sent(id, &text));
+        }
+        Ok(())
     }
 
     /// The link of a connected host.
@@ -323,11 +340,17 @@ impl Hub {
     }
 
     pub(super) fn views(&self) -> Vec<HostView> {
-        self.hosts.iter().map(|(id, host)| host.view(id)).collect()
+        self.hosts.iter().map(|(id, host)| self.view_of(id, host)).collect()
     }
 
     pub(super) fn view(&self, id: &str) -> Option<HostView> {
-        self.hosts.get(id).map(|host| host.view(id))
+        self.hosts.get(id).map(|host| self.view_of(id, host))
+    }
+
+    fn view_of(&self, id: &str, host: &Host) -> HostView {
+        let (violations, newest_violation) =
+            self.judge.as_ref().map(|judge| judge.of_host(id)).unwrap_or_default();
+        HostView { violations, newest_violation, ..host.view(id) }
     }
 
     /// Everything a new browser needs.
@@ -344,11 +367,12 @@ impl Hub {
 
     fn tell_host(&mut self, id: &str) {
         if let Some(host) = self.hosts.get(id).filter(|_| self.audience) {
-            self.news.push(News::HostUpdate(Box::new(host.view(id))));
+            self.news.push(News::HostUpdate(Box::new(self.view_of(id, host))));
         }
     }
 }
 
-fn is_hostname(name: &str) -> bool {
+/// Whether this can be a host's id.
+pub(super) fn is_hostname(name: &str) -> bool {
     (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

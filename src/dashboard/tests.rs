@@ -1,7 +1,7 @@
 //! The rules in tables, and the dashboard over real sockets.
 
 mod asks;
-mod client;
+pub(super) mod client;
 mod faults;
 mod rules;
 mod sockets;

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::protocol::{CommandRejected, DeviceVitals, Metrics, Parts, Prewarm, Status, Stream, TestProgress};
+use crate::protocol::{
+    CommandRejected, DeviceVitals, Metrics, Parts, Prewarm, Status, Stream, TestProgress, UpdateStatus,
+};
 
 /// Whether heartbeats come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,6 +67,12 @@ pub struct HostView {
     pub test_progress: Option<TestProgress>,
     /// How far the parts of commands were last seen.
     pub operation: Parts,
+    /// How up to date the host is, by its newest heartbeat.
+    pub update_status: Option<Box<UpdateStatus>>,
+    /// Breaches of what existing dashboards need; always 0 without the strict mode.
+    pub violations: u64,
+    /// The newest of them, as text.
+    pub newest_violation: Option<String>,
     /// Lines of output, each counted once.
     pub lines: u64,
     /// Lines and statuses that came again after a reconnect.

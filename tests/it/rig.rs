@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nixfleet_agent::dashboard::{Dashboard, Handle, Options, Recorded};
+use nixfleet_agent::dashboard::{Dashboard, Handle, Options, Recorded, Strict};
 use nixfleet_agent::protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinHandle;
@@ -32,8 +32,18 @@ impl Fleet {
     }
 
     pub(crate) async fn start_at(listen: &str) -> Self {
+        Self::start_as(listen, None).await
+    }
+
+    /// A dashboard that needs what existing ones need, and says when it does not get it.
+    pub(crate) async fn strict() -> Self {
+        Self::start_as("127.0.0.1:0", Some(Strict::default())).await
+    }
+
+    async fn start_as(listen: &str, strict: Option<Strict>) -> Self {
         let listen = listen.parse().unwrap();
-        let options = Options { listen, token: TOKEN.to_owned(), csrf_token: Some("csrf".to_owned()) };
+        let options =
+            Options { listen, token: TOKEN.to_owned(), csrf_token: Some("csrf".to_owned()), strict };
         let dashboard = Dashboard::bind(options).await.unwrap();
         let url = format!("ws://{}/ws", dashboard.address());
         let handle = dashboard.handle();
@@ -138,6 +148,14 @@ impl Fleet {
             }
         }
         lines
+    }
+
+    /// Fails if anything was said that existing dashboards could not cope with.
+    #[track_caller]
+    pub(crate) fn assert_no_violations(&self) {
+        let found = self.dashboard.violations().violations;
+        let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert!(texts.is_empty(), "existing dashboards could not cope with:\n{}", texts.join("\n"));
     }
 
     pub(crate) fn send(&self, command: &str) {

@@ -22,31 +22,36 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    dashboard::{Dashboard, Handle, Options},
+    dashboard::{Dashboard, Handle, Options, Strict},
     protocol::{
         AgentMessage, CommandRejected, CommandRequest, DashboardMessage, Heartbeat, Register, encode,
     },
 };
 
 /// Bound of every wait: far above what a loaded machine needs, so that it only ends hung tests.
-pub(super) const LIMIT: Duration = Duration::from_secs(20);
+pub(in crate::dashboard) const LIMIT: Duration = Duration::from_secs(20);
 
-pub(super) const TOKEN: &str = "test-token";
-pub(super) const CSRF: &str = "test-csrf";
+pub(in crate::dashboard) const TOKEN: &str = "test-token";
+pub(in crate::dashboard) const CSRF: &str = "test-csrf";
 
-pub(super) struct Running {
-    pub(super) address: SocketAddr,
-    pub(super) handle: Handle,
+pub(in crate::dashboard) struct Running {
+    pub(in crate::dashboard) address: SocketAddr,
+    pub(in crate::dashboard) handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    pub(super) async fn start() -> Self {
+    pub(in crate::dashboard) async fn start() -> Self {
+        Self::start_as(None).await
+    }
+
+    pub(in crate::dashboard) async fn start_as(strict: Option<Strict>) -> Self {
         let options = Options {
             listen: ([127, 0, 0, 1], 0).into(),
             token: TOKEN.to_owned(),
             csrf_token: Some(CSRF.to_owned()),
+            strict,
         };
         let dashboard = Dashboard::bind(options).await.unwrap();
         let (address, handle) = (dashboard.address(), dashboard.handle());
@@ -58,12 +63,12 @@ impl Running {
     }
 
     /// Ends `serve` and waits for it.
-    pub(super) async fn stop(mut self) {
+    pub(in crate::dashboard) async fn stop(mut self) {
         drop(self.stop.take());
         timeout(LIMIT, self.task).await.expect("serve ends").unwrap();
     }
 
-    pub(super) fn agent_request(&self) -> Request<()> {
+    pub(in crate::dashboard) fn agent_request(&self) -> Request<()> {
         let mut request = format!("ws://{}/ws", self.address).into_client_request().unwrap();
         let bearer = HeaderValue::from_str(&format!("Bearer {TOKEN}")).unwrap();
         request.headers_mut().insert("authorization", bearer);
@@ -71,7 +76,7 @@ impl Running {
     }
 
     /// An agent that has registered and beaten once.
-    pub(super) async fn agent(&self, hostname: &str) -> Agent {
+    pub(in crate::dashboard) async fn agent(&self, hostname: &str) -> Agent {
         let mut agent = self.silent_agent().await;
         agent.register(hostname).await;
         assert!(matches!(agent.next().await, DashboardMessage::Registered(_)));
@@ -81,13 +86,13 @@ impl Running {
     }
 
     /// An agent that has said nothing yet.
-    pub(super) async fn silent_agent(&self) -> Agent {
+    pub(in crate::dashboard) async fn silent_agent(&self) -> Agent {
         let (socket, _) = connect_async(self.agent_request()).await.unwrap();
         Agent { socket }
     }
 
     /// The status that an upgrade is refused with, and its `Retry-After`.
-    pub(super) async fn refused(&self, request: Request<()>) -> (u16, Option<String>) {
+    pub(in crate::dashboard) async fn refused(&self, request: Request<()>) -> (u16, Option<String>) {
         match connect_async(request).await {
             Err(tungstenite::Error::Http(response)) => {
                 let retry = response.headers().get("retry-after");
@@ -97,22 +102,22 @@ impl Running {
         }
     }
 
-    pub(super) async fn browser(&self) -> Browser {
+    pub(in crate::dashboard) async fn browser(&self) -> Browser {
         let tcp = TcpStream::connect(self.address).await.unwrap();
         let (socket, _) = client_async(format!("ws://{}/browser", self.address), tcp).await.unwrap();
         Browser { socket }
     }
 
-    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
+    pub(in crate::dashboard) async fn get(&self, path: &str) -> (u16, Value) {
         self.http("GET", path, None, "").await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &str) -> (u16, Value) {
+    pub(in crate::dashboard) async fn post(&self, path: &str, body: &str) -> (u16, Value) {
         self.http("POST", path, Some(CSRF), body).await
     }
 
     /// One request, by hand.
-    pub(super) async fn http(
+    pub(in crate::dashboard) async fn http(
         &self,
         method: &str,
         path: &str,
@@ -125,7 +130,13 @@ impl Running {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    pub(super) async fn raw_http(&self, method: &str, path: &str, csrf: Option<&str>, body: &str) -> String {
+    pub(in crate::dashboard) async fn raw_http(
+        &self,
+        method: &str,
+        path: &str,
+        csrf: Option<&str>,
+        body: &str,
+    ) -> String {
         let csrf = csrf.map_or(String::new(), |token| format!("X-CSRF-Token: {token}\r\n"));
         let length = body.len();
         let request = format!(
@@ -139,20 +150,20 @@ impl Running {
     }
 }
 
-pub(super) struct Agent {
-    pub(super) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub(in crate::dashboard) struct Agent {
+    pub(in crate::dashboard) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 impl Agent {
-    pub(super) async fn send(&mut self, message: &AgentMessage) {
+    pub(in crate::dashboard) async fn send(&mut self, message: &AgentMessage) {
         self.send_text(encode(message)).await;
     }
 
-    pub(super) async fn send_text(&mut self, text: String) {
+    pub(in crate::dashboard) async fn send_text(&mut self, text: String) {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
-    pub(super) async fn register(&mut self, hostname: &str) {
+    pub(in crate::dashboard) async fn register(&mut self, hostname: &str) {
         let facts = Register {
             hostname: hostname.to_owned(),
             heartbeat_interval: 30,
@@ -163,11 +174,11 @@ impl Agent {
     }
 
     /// The next frame; `None` at the end of the connection.
-    pub(super) async fn frame(&mut self) -> Option<Message> {
+    pub(in crate::dashboard) async fn frame(&mut self) -> Option<Message> {
         timeout(LIMIT, self.socket.next()).await.expect("a frame in time").and_then(Result::ok)
     }
 
-    pub(super) async fn next(&mut self) -> DashboardMessage {
+    pub(in crate::dashboard) async fn next(&mut self) -> DashboardMessage {
         loop {
             match self.frame().await.expect("the connection lives") {
                 Message::Text(text) => return DashboardMessage::decode(&text).unwrap(),
@@ -177,7 +188,7 @@ impl Agent {
         }
     }
 
-    pub(super) async fn command(&mut self) -> CommandRequest {
+    pub(in crate::dashboard) async fn command(&mut self) -> CommandRequest {
         match self.next().await {
             DashboardMessage::Command(command) => command,
             other => panic!("expected a command, got {other:?}"),
@@ -185,7 +196,7 @@ impl Agent {
     }
 
     /// The close frame that the connection ends with; `None` for an end without one.
-    pub(super) async fn closed(&mut self) -> Option<CloseFrame> {
+    pub(in crate::dashboard) async fn closed(&mut self) -> Option<CloseFrame> {
         let mut close = None;
         while let Some(frame) = self.frame().await {
             if let Message::Close(frame) = frame {
@@ -196,17 +207,17 @@ impl Agent {
     }
 
     /// The code of the close frame.
-    pub(super) async fn close_code(&mut self) -> Option<u16> {
+    pub(in crate::dashboard) async fn close_code(&mut self) -> Option<u16> {
         self.closed().await.map(|frame| frame.code.into())
     }
 }
 
-pub(super) struct Browser {
+pub(in crate::dashboard) struct Browser {
     socket: WebSocketStream<TcpStream>,
 }
 
 impl Browser {
-    pub(super) async fn next(&mut self) -> Value {
+    pub(in crate::dashboard) async fn next(&mut self) -> Value {
         loop {
             let frame =
                 timeout(LIMIT, self.socket.next()).await.expect("news in time").expect("the socket lives");
@@ -217,7 +228,7 @@ impl Browser {
     }
 
     /// The payload of the next message of this type.
-    pub(super) async fn next_of(&mut self, kind: &str) -> Value {
+    pub(in crate::dashboard) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let mut message = self.next().await;
             if message["type"] == kind {
@@ -227,7 +238,7 @@ impl Browser {
     }
 }
 
-pub(super) fn beat(pending: Option<&str>) -> AgentMessage {
+pub(in crate::dashboard) fn beat(pending: Option<&str>) -> AgentMessage {
     AgentMessage::Heartbeat(Box::new(Heartbeat {
         generation: "abc1234".to_owned(),
         nixpkgs_version: "24.11.20241201.abc1234".to_owned(),
@@ -237,7 +248,7 @@ pub(super) fn beat(pending: Option<&str>) -> AgentMessage {
     }))
 }
 
-pub(super) fn rejection(of: &CommandRequest) -> AgentMessage {
+pub(in crate::dashboard) fn rejection(of: &CommandRequest) -> AgentMessage {
     AgentMessage::CommandRejected(CommandRejected {
         reason: crate::protocol::ALREADY_RUNNING.to_owned(),
         current_command: Some("switch".to_owned()),

@@ -241,13 +241,18 @@ fn old_jobs_are_forgotten_but_not_the_newest() {
 
 #[test]
 fn options_do_not_show_their_token() {
-    let options = Options { listen: ([127, 0, 0, 1], 0).into(), token: "hush".to_owned(), csrf_token: None };
+    let options = Options {
+        listen: ([127, 0, 0, 1], 0).into(),
+        token: "hush".to_owned(),
+        csrf_token: None,
+        strict: None,
+    };
     assert!(!format!("{options:?}").contains("hush"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_status_flips_on_time_without_anybody_asking() {
-    let shared = Arc::new(crate::dashboard::Shared::new("t", "c".to_owned()));
+    let shared = Arc::new(crate::dashboard::Shared::new("t", "c".to_owned(), None));
     let (link, _queue) = link(1);
     let sweep = tokio::spawn({
         let shared = Arc::clone(&shared);

@@ -230,6 +230,7 @@ async fn an_address_in_use_and_empty_tokens_are_told_apart() {
         listen,
         token: token.to_owned(),
         csrf_token: Some(csrf.to_owned()),
+        strict: None,
     };
     let free = ([127, 0, 0, 1], 0).into();
     let error = Dashboard::bind(options(dashboard.address, "t", "c")).await.unwrap_err();
