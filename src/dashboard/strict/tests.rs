@@ -94,12 +94,18 @@ impl World {
 
 #[test]
 fn each_rule_is_kept_by_one_conversation_and_broken_by_another() {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
     for (number, (rule, kept, broken)) in rows::rows().into_iter().enumerate() {
-        assert_eq!(judge(kept), [], "row {number}, {}, kept", rule.name());
-        assert_eq!(judge(broken), [rule], "row {number}, {}, broken", rule.name());
+        let (kept, broken) = (judge(kept), judge(broken));
+        if !kept.is_empty() || broken != [rule] {
+            wrong.push(format!(
+                "row {number}, {}: kept breaks {kept:?}, broken breaks {broken:?}",
+                rule.name()
+            ));
+        }
         seen.insert(rule.name());
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let all = include_str!("violations.rs").matches("=> \"").count();
     assert_eq!(seen.len(), all, "a rule has no row: {seen:?}");
 }

@@ -134,8 +134,8 @@ pub(super) struct Violations {
 
 impl Violations {
     pub(super) fn push(&mut self, violation: Violation) {
-        let Violation { host, why, message, .. } = &violation;
-        warn!(host, rule = violation.rule.name(), message, "violation: {why}");
+        let Violation { host, why, message: said, .. } = &violation;
+        warn!(host, rule = violation.rule.name(), said, "violation: {why}");
         *self.verdict.counts.entry(violation.rule.name()).or_default() += 1;
         if self.hosts.len() < HOSTS || self.hosts.contains_key(&violation.host) {
             let (count, newest) = self.hosts.entry(violation.host.clone()).or_default();

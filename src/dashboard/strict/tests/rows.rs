@@ -195,6 +195,18 @@ fn commands() -> Vec<Row> {
             told_again(vec![Say(job_line("test", "j", 1)), Say(job_status("test", "j"))]),
             told_again(vec![Say(job_line("test", "j", 2)), Say(job_status("test", "j"))]),
         ),
+        // On the same connection, nothing may.
+        (
+            Rule::OutputAfterStatus,
+            vec![Ask("test"), Say(job_line("test", "j", 1)), Say(job_status("test", "j")), Say(beat())],
+            vec![
+                Ask("test"),
+                Say(job_line("test", "j", 1)),
+                Say(job_status("test", "j")),
+                Say(beat()),
+                Say(job_line("test", "j", 1)),
+            ],
+        ),
     ]
 }
 
