@@ -36,7 +36,12 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const INDEX: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const ICON: &str = include_str!("page/icon.svg");
-const SCRIPT: &str = include_str!("page/page.js");
+const SCRIPTS: [(&str, &str); 4] = [
+    ("/page.js", include_str!("page/page.js")),
+    ("/text.js", include_str!("page/text.js")),
+    ("/facts.js", include_str!("page/facts.js")),
+    ("/parts.js", include_str!("page/parts.js")),
+];
 
 /// What handlers share.
 #[derive(Clone)]
@@ -49,11 +54,14 @@ type App = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, P
 
 /// All routes.
 pub(super) fn router(shared: Arc<Shared>, lifetime: Lifetime) -> App {
-    Router::new()
+    let scripts = SCRIPTS.into_iter().fold(Router::new(), |router, (path, text)| {
+        router
+            .route(path, get(move || async move { file("text/javascript; charset=utf-8", text.to_owned()) }))
+    });
+    scripts
         .route("/", get(page))
         .route("/page.css", get(|| async { file("text/css; charset=utf-8", STYLE.to_owned()) }))
         .route("/icon.svg", get(|| async { file("image/svg+xml", ICON.to_owned()) }))
-        .route("/page.js", get(|| async { file("text/javascript; charset=utf-8", SCRIPT.to_owned()) }))
         .route("/ws", get(agents::connect))
         .route("/browser", get(browsers::connect))
         .route("/api/hosts", get(hosts))

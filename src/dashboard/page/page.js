@@ -1,4 +1,8 @@
-// The page of the mock dashboard. Everything from the wire reaches the DOM as text, never as markup.
+// The page of the mock dashboard: the connection, the hosts, their output, the commands.
+
+import { drawFacts } from "./facts.js";
+import { drawLights, drawParts, drawProgress, drawViolations } from "./parts.js";
+import { $, ago, duration, element, noteClock, rejection, setText, withPid } from "./text.js";
 
 // Lines kept for each host, and lines in the DOM for the one that is shown.
 const KEPT_LINES = 5000;
@@ -8,27 +12,14 @@ const AT_END = 24;
 const COMMANDS = ["pull", "switch", "pull-switch", "test", "test-long", "rollback", "stop"];
 const RETRY_MS = [500, 1000, 2000, 4000];
 
-const $ = (id) => document.getElementById(id);
 const csrf = document.querySelector('meta[name="csrf-token"]').content;
 
 // id -> { view, row, log, pending, lost, lastHead, notice }
 const hosts = new Map();
 let selected = null;
-let clockSkew = 0;
 let following = true;
 let frame = 0;
 const dirty = new Set();
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 
 // ---- the connection ----
 
@@ -101,12 +92,13 @@ function receive({ type, payload }) {
       redraw(payload.host_id);
       break;
     }
+    case "operation_progress": {
+      const host = hosts.get(payload.host_id);
+      if (host) host.view.operation = payload.progress;
+      redraw(payload.host_id);
+      break;
+    }
   }
-}
-
-function rejection(reason, command, pid) {
-  if (!command) return reason;
-  return `${reason} (${command}${pid ? `, pid ${pid}` : ""})`;
 }
 
 // ---- hosts ----
@@ -120,11 +112,7 @@ function update(view) {
     $("hosts").insertBefore(host.row.item, after ? hosts.get(after).row.item : null);
   }
   host.view = view;
-  if (view.last_seen && view.status === "online") {
-    // The newest beat has just arrived or is older: the smallest difference is the clocks'.
-    const skew = Date.now() - Date.parse(view.last_seen);
-    if (skew < clockSkew) clockSkew = skew;
-  }
+  noteClock(view);
   redraw(view.id);
   return host;
 }
@@ -203,29 +191,6 @@ function drawRow({ row, view }, id) {
   else row.anchor.removeAttribute("aria-current");
 }
 
-const withPid = (command, pid) => (pid ? `${command} · pid ${pid}` : command);
-
-function ago(time) {
-  if (!time) return "never";
-  const seconds = Math.max(0, (Date.now() - clockSkew - Date.parse(time)) / 1000);
-  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
-  return `${Math.floor(seconds / 86400)} d ago`;
-}
-
-const pace = (view) => {
-  const trip = view.ack_rtt_ms === null ? "" : `, the last one took ${view.ack_rtt_ms.toFixed(1)} ms`;
-  return `beats every ${view.heartbeat_interval} s${trip}`;
-};
-const share = (value) => percent(value == null ? undefined : value * 100);
-const gpu = (vitals) => {
-  if (!vitals?.gpus?.length) return "—";
-  const warm = vitals.gpu_temp_celsius == null ? "" : `, ${vitals.gpu_temp_celsius.toFixed(0)} °C`;
-  return vitals.gpu_usage == null ? vitals.gpus[0].status : share(vitals.gpu_usage) + warm;
-};
-const percent = (value) => (value === undefined ? "—" : `${value.toFixed(1)} %`);
-
 function drawDetail() {
   const host = hosts.get(selected);
   $("detail").hidden = !host;
@@ -236,6 +201,7 @@ function drawDetail() {
   $("running").hidden = !view.pending_command;
   setText($("running"), view.pending_command ? withPid(view.pending_command, view.command_pid) : "");
   drawFacts(view);
+  drawLights(view);
   for (const control of $("commands").elements) {
     const waits = control.getAttribute("aria-busy") === "true";
     control.disabled = waits || !live() || !view.connected || view.status !== "online";
@@ -246,49 +212,9 @@ function drawDetail() {
   // The result stays until something else runs.
   const over = view.pending_command && view.pending_command !== "test";
   drawProgress(over ? null : view.test_progress);
+  drawParts(view);
+  drawViolations(view);
   drawOutput(host);
-}
-
-const facts = new Map();
-
-function drawFacts(view) {
-  const metrics = view.metrics ?? {};
-  const shown = [
-    ["Generation", view.generation.slice(0, 12) || "—", "mono", view.generation],
-    ["Nixpkgs", view.nixpkgs_version || "—", "mono wide", view.nixpkgs_version],
-    ["Last beat", ago(view.last_seen), "", view.last_seen ?? ""],
-    ["CPU", percent(metrics.cpu)],
-    ["RAM", percent(metrics.ram)],
-    ["Swap", percent(metrics.swap)],
-    ["Load", metrics.load === undefined ? "—" : metrics.load.toFixed(2)],
-    ["Disk", share(view.vitals?.disk_usage), "", (view.vitals?.disks ?? []).map((disk) => `${disk.path} ${share(disk.usage)}`).join("\n")],
-    ["GPU", gpu(view.vitals), "", view.prewarm ? `pre-warm ${view.prewarm.phase}: ${view.prewarm.reason}` : ""],
-    ["Agent", view.agent_version || "—", "", pace(view)],
-  ];
-  for (const [name, value, kind = "", title = ""] of shown) {
-    let fact = facts.get(name);
-    if (!fact) {
-      const box = element("div", kind.includes("wide") ? "wide" : "");
-      fact = element("dd", kind.replace("wide", "").trim());
-      box.append(element("dt", "", name), fact);
-      $("facts").append(box);
-      facts.set(name, fact);
-    }
-    setText(fact, value);
-    fact.title = title;
-  }
-}
-
-function drawProgress(progress) {
-  $("progress").hidden = !progress;
-  if (!progress) return;
-  const bar = $("progress").firstElementChild;
-  bar.max = Math.max(progress.total, 1);
-  bar.value = progress.running ? Math.max(progress.current - 1, 0) : progress.total;
-  const text = progress.running
-    ? `Test ${progress.current} of ${progress.total}, ${progress.passed} passed`
-    : progress.result ?? `${progress.passed}/${progress.total} passed`;
-  setText($("progress-text"), text);
 }
 
 // ---- output ----
@@ -317,12 +243,6 @@ function addStatus(id, status) {
   const text = `${status.command}: ${status.status}, exit code ${status.exit_code}${took}${said}`;
   append(host, { kind: bad ? "end bad" : "end", text: `${bad ? "✗" : "✓"} ${text}` });
   redraw(id);
-}
-
-function duration(ms) {
-  if (ms < 1000) return `${ms} ms`;
-  if (ms < 60000) return `${(ms / 1000).toFixed(1)} s`;
-  return `${Math.floor(ms / 60000)} min ${Math.round((ms % 60000) / 1000)} s`;
 }
 
 // A piece of a long line goes on in the entry it belongs to.

@@ -258,3 +258,22 @@ async fn the_end_of_serve_is_the_end_of_every_connection() {
     assert_eq!(code, Some(1001));
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nothing listens any more");
 }
+
+#[tokio::test]
+async fn everything_that_the_page_asks_for_is_there() {
+    let dashboard = Running::start().await;
+    let (mut wanted, mut seen) = (vec!["/".to_owned()], Vec::new());
+    while let Some(path) = wanted.pop() {
+        let answer = dashboard.raw_http("GET", &path, None, "").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        for (mark, end) in [("src=\"", '"'), ("href=\"", '"'), ("from \"./", '"')] {
+            let named = answer.split(mark).skip(1).filter_map(|rest| rest.split(end).next());
+            wanted.extend(named.map(|name| format!("/{name}")).filter(|path| !seen.contains(path)));
+        }
+        seen.push(path);
+    }
+    for script in ["/page.js", "/text.js", "/facts.js", "/parts.js", "/page.css", "/icon.svg"] {
+        assert!(seen.iter().any(|path| path == script), "{script} is not in {seen:?}");
+    }
+    dashboard.stop().await;
+}
