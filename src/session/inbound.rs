@@ -239,6 +239,8 @@ impl Session<'_> {
     pub(super) fn refuse(&mut self, asked: &str, message: String) {
         let asked: String = asked.chars().take(ECHO).collect();
         self.send(&AgentMessage::Status(answer(&asked, StatusKind::Error, 1, &message)));
+        // One behind each status, whoever it is about: that is how existing dashboards finish with it.
+        self.beat(Instant::now());
     }
 
     /// Sends the rejections that waited for a process id, once there is one or when it takes too long.
