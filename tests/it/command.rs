@@ -65,7 +65,10 @@ pub(crate) fn commit(origin: &Path, file: &str, text: &str) -> String {
 
 /// A fleet with an origin to pull from and a `nixos-rebuild` that notes how it was called.
 async fn fleet_with_origin() -> Fleet {
-    let fleet = Fleet::start().await;
+    with_origin(Fleet::start().await)
+}
+
+pub(crate) fn with_origin(fleet: Fleet) -> Fleet {
     let origin = fleet.path("origin");
     fs::create_dir(&origin).unwrap();
     git(&origin, &["init", "--quiet"]);

@@ -1,0 +1,231 @@
+//! Every command of the protocol in one conversation, with a dashboard that needs what existing
+//! NixFleet dashboards need and records whatever they could not have coped with.
+//!
+//! One agent, one connection, one command after the other, because that is where the order rules are:
+//! what one command leaves behind (a heartbeat that is still owed, a slot that is not free, a
+//! registration that is to come) breaks the next.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nixfleet_agent::dashboard::Recorded;
+use nixfleet_agent::protocol::{AgentMessage, Status, StatusKind};
+
+use crate::command::{commit, with_origin};
+use crate::rig::{AgentProcess, Fleet, HOST, lives};
+
+/// Seconds between heartbeats: so many that none of the schedule can stand in for the one that belongs
+/// behind a status.
+const INTERVAL: &str = "600";
+
+/// What follows the status of a command.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    /// A heartbeat, and that is all.
+    Beat,
+    /// A heartbeat, a registration on the same connection, a heartbeat.
+    Register,
+}
+
+/// A command, and the status that answers it.
+struct Row {
+    command: &'static str,
+    kind: StatusKind,
+    exit_code: i32,
+    /// In the message.
+    message: &'static str,
+    then: Then,
+}
+
+const fn row(command: &'static str, exit_code: i32, message: &'static str) -> Row {
+    let kind = if exit_code == 0 { StatusKind::Ok } else { StatusKind::Error };
+    Row { command, kind, exit_code, message, then: Then::Beat }
+}
+
+const fn switches(command: &'static str, message: &'static str) -> Row {
+    Row { then: Then::Register, ..row(command, 0, message) }
+}
+
+/// Every command that needs nothing else to happen, in an order in which each can work.
+const COMMANDS: &[Row] = &[
+    row("stop", 1, "nothing is running"),
+    row("kill", 1, "nothing is running"),
+    row("pull", 0, "Pull: "),
+    // Twice: the second answer must not come without a heartbeat behind the first.
+    row("pull", 0, "Pull: Already at "),
+    switches("switch", "Switch: Deployed "),
+    switches("pull-switch", "Pull-switch: Deployed "),
+    switches("rollback", "Rollback: ok"),
+    row("test", 3, "Test: 1/2 passed"),
+    row("update", 0, "Update: ok"),
+    row("hello", 0, "Hello: ok"),
+    row("fails", 7, "error: no such attribute"),
+    row("bump-flake", 1, "unknown command"),
+    row("force-rebuild", 1, "unknown command"),
+    row("no-such-command", 1, "unknown command"),
+];
+
+// ---------------------------------------------------------------------------------------------------
+// TO SWITCH ON once the agent answers these: set `KNOWS_CONTROLS` to true. Until then they are unknown
+// commands, and the test says so.
+const KNOWS_CONTROLS: bool = false;
+
+const CONTROLS: &[Row] = &[
+    row("check-version", 0, ""),
+    row("refresh-git", 0, ""),
+    row("refresh-lock", 0, ""),
+    row("refresh-system", 0, ""),
+    row("refresh-all", 0, ""),
+    // Twice, as somebody who is impatient would.
+    row("refresh-all", 0, ""),
+    row("reboot", 1, "reboot.enable"),
+];
+// ---------------------------------------------------------------------------------------------------
+
+/// A fleet with a repository, its tests, and programs that only note how they were called.
+async fn fleet() -> (Fleet, AgentProcess) {
+    let fleet = with_origin(Fleet::strict().await)
+        .script("hello", "echo hello; echo warned >&2")
+        .script("fails", "echo trying; echo 'error: no such attribute' >&2; exit 7")
+        .script("nap", "echo begun; exec sleep 300");
+    let origin = fleet.path("origin");
+    commit(&origin, "hosts/test-host/tests/T01-good.sh", "#!/bin/sh\necho one");
+    commit(&origin, "hosts/test-host/tests/T02-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
+    let programs = fleet.path("bin");
+    fs::create_dir(&programs).unwrap();
+    fs::write(programs.join("nix"), "#!/bin/sh\necho \"nix $*\"\n").unwrap();
+    fs::set_permissions(programs.join("nix"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = fleet.agent_command();
+    command.env("NIXFLEET_INTERVAL", INTERVAL);
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", programs.display()));
+    let agent = AgentProcess::spawn(command, fleet.path("state"));
+    idle(&fleet).await;
+    (fleet, agent)
+}
+
+/// Waits for a heartbeat that says that nothing runs.
+async fn idle(fleet: &Fleet) {
+    fleet.wait("a free slot", |fleet| fleet.beats().pop()?.1.pending_command.is_none().then_some(())).await;
+}
+
+/// Sends a command and checks everything that follows.
+async fn asked(fleet: &Fleet, row: &Row) {
+    let from = fleet.dashboard.next_index(HOST);
+    fleet.send(row.command);
+    answered(fleet, row, from).await;
+}
+
+/// The status, and what belongs behind it, among the messages from `from` on.
+async fn answered(fleet: &Fleet, row: &Row, from: u64) {
+    let name = row.command;
+    let behind = fleet
+        .wait(&format!("everything behind the status of `{name}`"), |fleet| {
+            let messages = fleet.dashboard.messages_since(HOST, from);
+            let at = messages.iter().position(|m| matches!(m.message, AgentMessage::Status(_)))?;
+            complete(&messages[at..], row.then).then(|| messages[at..].to_vec())
+        })
+        .await;
+    let AgentMessage::Status(status) = &behind[0].message else { panic!("{behind:?}") };
+    assert_eq!(
+        (status.command.as_str(), status.status, status.exit_code),
+        (name, row.kind, row.exit_code),
+        "{status:?}"
+    );
+    assert!(status.message.contains(row.message), "`{name}`: {} lacks {}", status.message, row.message);
+    let AgentMessage::Heartbeat(beat) = &behind[1].message else { panic!("behind `{name}`: {behind:?}") };
+    assert_eq!(beat.pending_command, None, "`{name}` is over");
+    let connections: Vec<u64> = behind.iter().map(|m| m.connection).collect();
+    assert!(connections.windows(2).all(|pair| pair[0] == pair[1]), "on the same connection: {connections:?}");
+}
+
+/// Whether everything that belongs behind a status has come, and nothing else has.
+fn complete(behind: &[Recorded], then: Then) -> bool {
+    use AgentMessage::{Heartbeat, Register, Status};
+    let kinds: Vec<&AgentMessage> = behind.iter().map(|recorded| &recorded.message).collect();
+    match then {
+        Then::Beat => matches!(kinds[..], [Status(_), Heartbeat(_)]),
+        Then::Register => matches!(kinds[..], [Status(_), Heartbeat(_), Register(_), Heartbeat(_)]),
+    }
+}
+
+/// Sends a command that runs until it is stopped, and waits until it does run.
+async fn nap(fleet: &Fleet) {
+    let lines = fleet.lines().len();
+    fleet.send("nap");
+    fleet.wait("its first line", |fleet| (fleet.lines().len() > lines).then_some(())).await;
+}
+
+#[tokio::test]
+async fn every_command_is_answered_as_existing_dashboards_need_it() {
+    let (fleet, _agent) = fleet().await;
+    for row in COMMANDS {
+        asked(&fleet, row).await;
+    }
+    failing_switches(&fleet).await;
+    second_command(&fleet).await;
+    for stop in ["stop", "kill"] {
+        stopped_by(&fleet, stop).await;
+    }
+    restarted(&fleet).await;
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn the_controls_are_answered_as_existing_dashboards_need_it() {
+    let (fleet, _agent) = fleet().await;
+    asked(&fleet, &row("pull", 0, "Pull: ")).await;
+    for control in CONTROLS {
+        let unknown = row(control.command, 1, "unknown command");
+        asked(&fleet, if KNOWS_CONTROLS { control } else { &unknown }).await;
+    }
+    fleet.assert_no_violations();
+}
+
+/// One that fails changes nothing and registers nothing; one whose units fail is a failure too.
+async fn failing_switches(fleet: &Fleet) {
+    let connections = fleet.dashboard.connections(HOST);
+    for (exit_code, message) in [(1, "failed with exit code 1"), (4, "some units failed")] {
+        fs::write(fleet.path("rebuild-exit-code"), exit_code.to_string()).unwrap();
+        asked(fleet, &row("switch", exit_code, message)).await;
+    }
+    fs::remove_file(fleet.path("rebuild-exit-code")).unwrap();
+    asked(fleet, &switches("switch", "Deployed")).await;
+    assert_eq!(fleet.dashboard.connections(HOST), connections);
+}
+
+/// The first one goes on, the second one hears of it.
+async fn second_command(fleet: &Fleet) {
+    nap(fleet).await;
+    let from = fleet.dashboard.next_index(HOST);
+    fleet.send("switch");
+    let rejected = fleet.wait("a rejection", |fleet| fleet.rejections().pop()).await;
+    assert_eq!(rejected.reason, "command already running");
+    assert_eq!(rejected.current_command.as_deref(), Some("nap"));
+    assert!(rejected.current_pid.is_some_and(lives), "{rejected:?}");
+    fleet.send("stop");
+    let stopped = Row { kind: StatusKind::Stopped, ..row("nap", 143, "stopped") };
+    answered(fleet, &stopped, from).await;
+    assert_eq!(fleet.rejections().len(), 1, "a stop is never rejected");
+}
+
+async fn stopped_by(fleet: &Fleet, stop: &str) {
+    let from = fleet.dashboard.next_index(HOST);
+    nap(fleet).await;
+    fleet.send(stop);
+    answered(fleet, &Row { kind: StatusKind::Stopped, ..row("nap", 143, "stopped") }, from).await;
+}
+
+/// The status comes before the agent leaves, and the first heartbeat after it has come back.
+async fn restarted(fleet: &Fleet) {
+    let connections = fleet.dashboard.connections(HOST);
+    let Status { exit_code, message, .. } = fleet.run("restart").await;
+    assert_eq!((exit_code, message.as_str()), (0, "Restart: the agent is starting again"));
+    fleet
+        .wait("a first beat of the new process", |fleet| {
+            let back = fleet.messages().last()?.connection == connections + 1;
+            (back && fleet.beats().pop()?.1.seq == Some(1)).then_some(())
+        })
+        .await;
+    asked(fleet, &row("hello", 0, "Hello: ok")).await;
+}

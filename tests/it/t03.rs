@@ -1,0 +1,136 @@
+//! T03: commands. Each scenario and its tests.
+//!
+//! | T03 | test |
+//! | --- | --- |
+//! | pull in isolated mode | `command::pull_clones_follows_and_cleans_its_own_checkout`, `command::a_pull_that_fails_says_what_git_said` |
+//! | switch | `command::switch_reports_the_commit_it_deployed_and_registers_again`, `conversation` |
+//! | a line arrives within 100 ms of being written | `a_line_arrives_soon_after_it_was_written`, `output::a_line_reaches_the_dashboard_within_100_ms` |
+//! | lines of standard error are marked | `lines_of_standard_error_are_marked` |
+//! | stop | `stop::stop_ends_the_whole_tree_and_not_the_agent`, `stop::an_activation_is_not_stopped_half_way_unless_forced` |
+//! | a failure carries the relevant output | `a_failed_switch_carries_its_error_and_not_what_came_after_it`, `output::standard_error_is_marked_and_its_last_line_is_in_the_message` |
+//! | test with progress (scenario 4) | `command::test_runs_every_script_even_after_a_failure_and_reports_progress`, `test_progress_is_told_before_and_after_each_script` |
+//! | a second command is refused | `command::t02_scenario_7_concurrent_command_rejection`, `conversation` |
+
+use std::fs;
+
+use nixfleet_agent::protocol::{AgentMessage, Output, StatusKind, Stream};
+
+use crate::command::{commit, with_origin};
+use crate::rig::Fleet;
+
+/// Lines of which the latency is measured: enough for a 99th percentile.
+const LINES: usize = 200;
+
+/// The bound of T03, in milliseconds.
+const BOUND_MS: i64 = 100;
+
+/// How much slower a crowded test machine may be. The benchmark has the real figures.
+const CROWDED: i64 = 10;
+
+fn outputs(fleet: &Fleet) -> Vec<(i64, Output)> {
+    let output = |recorded: nixfleet_agent::dashboard::Recorded| match recorded.message {
+        AgentMessage::Output(output) => Some((recorded.at_ms, output)),
+        _ => None,
+    };
+    fleet.messages().into_iter().filter_map(output).collect()
+}
+
+#[tokio::test]
+async fn a_line_arrives_soon_after_it_was_written() {
+    let script = format!("for i in $(seq 1 {LINES}); do date +%s%3N; sleep 0.01; done");
+    let fleet = Fleet::strict().await.script("clock", &script);
+    let _agent = fleet.agent().await;
+    assert_eq!(fleet.run("clock").await.exit_code, 0);
+    let mut written = Vec::new();
+    let mut read = Vec::new();
+    for (arrived, output) in outputs(&fleet) {
+        written.push(arrived - output.line.parse::<i64>().unwrap());
+        let at: jiff::Timestamp = output.at.unwrap().parse().unwrap();
+        read.push(arrived - at.as_millisecond());
+    }
+    assert_eq!(written.len(), LINES);
+    for (what, mut took) in [("written", written), ("read by the supervisor", read)] {
+        took.sort_unstable();
+        let (median, p99) = (took[LINES / 2], took[LINES * 99 / 100]);
+        println!("from being {what} to its arrival: median {median} ms, p99 {p99} ms");
+        assert!(median <= BOUND_MS * CROWDED, "median {median} ms after being {what}: {took:?}");
+    }
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn lines_of_standard_error_are_marked() {
+    let fleet = Fleet::strict().await.script("both", "echo fine; echo odd >&2; echo fine again");
+    let _agent = fleet.agent().await;
+    assert_eq!(fleet.run("both").await.exit_code, 0);
+    let mut lines: Vec<_> =
+        outputs(&fleet).into_iter().map(|(_, o)| (o.line, o.stream, o.is_error, o.command)).collect();
+    // Two pipes: which of them is read first is not known.
+    lines.sort_by(|a, b| a.0.cmp(&b.0));
+    let line = |text: &str, stream, is_error| (text.to_owned(), stream, is_error, "both".to_owned());
+    let expected = [
+        line("fine", Stream::Stdout, false),
+        line("fine again", Stream::Stdout, false),
+        line("odd", Stream::Stderr, true),
+    ];
+    assert_eq!(lines, expected);
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_failed_switch_carries_its_error_and_not_what_came_after_it() {
+    let fleet = with_origin(Fleet::strict().await);
+    let rebuild = "#!/bin/sh\nseq 1 50\necho \"error: attribute 'gnome' missing\" >&2\nexit 1\n";
+    fs::write(fleet.path("rebuild"), rebuild).unwrap();
+    let _agent = fleet.agent().await;
+    fleet.run("pull").await;
+    let status = fleet.run("switch").await;
+    assert_eq!((status.status, status.exit_code), (StatusKind::Error, 1));
+    let message = status.message;
+    assert!(message.contains("switch failed with exit code 1"), "{message}");
+    assert!(message.contains("error: attribute 'gnome' missing"), "{message}");
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn test_progress_is_told_before_and_after_each_script() {
+    let fleet = with_origin(Fleet::strict().await);
+    let origin = fleet.path("origin");
+    for number in 1..=5 {
+        let exit_code = i32::from(number == 4);
+        let script = format!("#!/bin/sh\necho test {number}\nexit {exit_code}");
+        commit(&origin, &format!("hosts/test-host/tests/T0{number}.sh"), &script);
+    }
+    let _agent = fleet.agent().await;
+    fleet.run("pull").await;
+    let status = fleet.run("test").await;
+    assert_eq!((status.exit_code, status.message.as_str()), (1, "Test: 4/5 passed"));
+    // Each line of a script lies between the report of its beginning and that of its end.
+    let mut told = Vec::new();
+    for recorded in fleet.messages() {
+        match recorded.message {
+            AgentMessage::TestProgress(p) => told.push(format!("{}/{} {}", p.current, p.passed, p.running)),
+            AgentMessage::Output(output) if output.command == "test" => told.push(output.line),
+            _ => {}
+        }
+    }
+    let expected = [
+        "1/0 true",
+        "test 1",
+        "1/1 true",
+        "2/1 true",
+        "test 2",
+        "2/2 true",
+        "3/2 true",
+        "test 3",
+        "3/3 true",
+        "4/3 true",
+        "test 4",
+        "4/3 true",
+        "5/3 true",
+        "test 5",
+        "5/4 false",
+    ];
+    assert_eq!(told, expected);
+    fleet.assert_no_violations();
+}
