@@ -229,3 +229,33 @@ async fn restarted(fleet: &Fleet) {
         .await;
     asked(fleet, &row("hello", 0, "Hello: ok")).await;
 }
+
+#[tokio::test]
+async fn cuts_and_a_killed_agent_in_the_middle_of_a_command_break_no_rule() {
+    let fleet = Fleet::strict()
+        .await
+        .script("flood", "for i in $(seq 1 200); do seq -f \"$i-%.0f\" 1 50; sleep 0.01; done");
+    let mut agent = fleet.agent().await;
+    fleet.send("flood");
+    for cut in 1..=4 {
+        fleet.wait("output", |fleet| (fleet.dashboard.host(HOST)?.lines >= cut * 1000).then_some(())).await;
+        // Between two connections there is nothing to drop.
+        fleet.dashboard.drop_connection(HOST).ok();
+    }
+    fleet.wait("more output", |fleet| (fleet.dashboard.host(HOST)?.lines >= 6000).then_some(())).await;
+    agent.kill();
+    let _next = fleet.spawn_agent();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!((status.command.as_str(), status.exit_code), ("flood", 0));
+    assert_eq!(fleet.dashboard.host(HOST).unwrap().lines, 10_000, "each line once, besides repeats");
+    // Cut right behind the status: it may be told again, and then is a repeat.
+    fleet.dashboard.drop_connection(HOST).ok();
+    let again = fleet.dashboard.connections(HOST) + 1;
+    fleet
+        .wait("a beat on a new connection", |fleet| {
+            let last = fleet.messages().pop()?;
+            (last.connection == again && matches!(last.message, AgentMessage::Heartbeat(_))).then_some(())
+        })
+        .await;
+    fleet.assert_no_violations();
+}
