@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use nixfleet_agent::dashboard::Recorded;
 use nixfleet_agent::protocol::{AgentMessage, Status, StatusKind};
 
-use crate::command::{commit, with_origin};
+use crate::command::{commit, git, with_origin};
 use crate::rig::{AgentProcess, Fleet, HOST, lives};
 
 /// Seconds between heartbeats: so many that none of the schedule can stand in for the one that belongs
@@ -91,6 +91,9 @@ async fn fleet() -> (Fleet, AgentProcess) {
     let origin = fleet.path("origin");
     commit(&origin, "hosts/test-host/tests/T01-good.sh", "#!/bin/sh\necho one");
     commit(&origin, "hosts/test-host/tests/T02-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
+    // There from the start, so that the first command is one that the dashboard asked for.
+    let (from, to) = (origin.display().to_string(), fleet.path("state/repo").display().to_string());
+    git(fleet.folder.path(), &["clone", "--quiet", &from, &to]);
     let programs = fleet.path("bin");
     fs::create_dir(&programs).unwrap();
     fs::write(programs.join("nix"), "#!/bin/sh\necho \"nix $*\"\n").unwrap();
