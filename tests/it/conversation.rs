@@ -58,29 +58,21 @@ const COMMANDS: &[Row] = &[
     switches("rollback", "Rollback: ok"),
     row("test", 3, "Test: 1/2 passed"),
     row("update", 0, "Update: ok"),
+    row("clone", 0, "Clone: Already at "),
+    row("check-version", 0, "Check version: "),
+    row("refresh-git", 0, "is checked out"),
+    row("refresh-lock", 0, "Refresh lock: "),
+    row("refresh-system", 0, "Refresh system: outdated: rolled back"),
+    row("refresh-all", 0, "tests error: Test: 1/2 passed"),
+    // Twice, as somebody who is impatient would.
+    row("refresh-all", 0, "Refresh all: "),
+    row("reboot", 1, "reboot.enable"),
     row("hello", 0, "Hello: ok"),
     row("fails", 7, "error: no such attribute"),
     row("bump-flake", 1, "unknown command"),
     row("force-rebuild", 1, "unknown command"),
     row("no-such-command", 1, "unknown command"),
 ];
-
-// ---------------------------------------------------------------------------------------------------
-// TO SWITCH ON once the agent answers these: set `KNOWS_CONTROLS` to true. Until then they are unknown
-// commands, and the test says so.
-const KNOWS_CONTROLS: bool = false;
-
-const CONTROLS: &[Row] = &[
-    row("check-version", 0, ""),
-    row("refresh-git", 0, ""),
-    row("refresh-lock", 0, ""),
-    row("refresh-system", 0, ""),
-    row("refresh-all", 0, ""),
-    // Twice, as somebody who is impatient would.
-    row("refresh-all", 0, ""),
-    row("reboot", 1, "reboot.enable"),
-];
-// ---------------------------------------------------------------------------------------------------
 
 /// A fleet with a repository, its tests, and programs that only note how they were called.
 async fn fleet() -> (Fleet, AgentProcess) {
@@ -171,17 +163,6 @@ async fn every_command_is_answered_as_existing_dashboards_need_it() {
         stopped_by(&fleet, stop).await;
     }
     restarted(&fleet).await;
-    fleet.assert_no_violations();
-}
-
-#[tokio::test]
-async fn the_controls_are_answered_as_existing_dashboards_need_it() {
-    let (fleet, _agent) = fleet().await;
-    asked(&fleet, &row("pull", 0, "Pull: ")).await;
-    for control in CONTROLS {
-        let unknown = row(control.command, 1, "unknown command");
-        asked(&fleet, if KNOWS_CONTROLS { control } else { &unknown }).await;
-    }
     fleet.assert_no_violations();
 }
 

@@ -18,8 +18,8 @@ const ENDED: usize = 64;
 /// The name under which a `kill_command` is answered.
 const KILL_COMMAND: &str = "kill_command";
 
-/// A command that an agent may run by itself: it clones a repository that is missing.
-const OWN: &str = "pull";
+/// A command that an agent runs by itself, as often as it takes: it clones a repository that is missing.
+const OWN: &str = "clone";
 
 #[derive(Debug)]
 struct Request {
@@ -46,8 +46,6 @@ pub(super) struct Requests {
     /// The dashboard is new to this host, which may have jobs of an earlier one to tell of. Over with the
     /// first request or the second connection.
     inherits: bool,
-    /// The agent has run its own command on this connection.
-    own_done: bool,
     /// Whose status came last.
     last_ended: Option<String>,
 }
@@ -55,7 +53,6 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn reconnected(&mut self, first: bool, register: &Value) {
         self.inherits = first && self.open.is_empty();
-        self.own_done = false;
         if let Some(running) = register.get("running_job") {
             self.inherit(text(running, "command"));
         }
@@ -129,14 +126,9 @@ impl Requests {
         });
         if let Some(at) = self.position(command) {
             self.open.remove(at);
-        } else if repeat || self.inherits {
-        } else if command == OWN && !self.own_done {
-            self.own_done = true;
-        } else {
-            return Some((
-                Rule::Unasked,
-                format!("nobody asked for `{command}`, or it was answered already"),
-            ));
+        } else if !repeat && !self.inherits && command != OWN {
+            let text = format!("nobody asked for `{command}`, or it was answered already");
+            return Some((Rule::Unasked, text));
         }
         None
     }
@@ -166,7 +158,7 @@ impl Requests {
 
     /// Whether the command was asked for, or may run without.
     fn is_expected(&self, command: &str) -> bool {
-        self.position(command).is_some() || self.inherits || (command == OWN && !self.own_done)
+        self.position(command).is_some() || self.inherits || command == OWN
     }
 
     fn position(&self, command: &str) -> Option<usize> {

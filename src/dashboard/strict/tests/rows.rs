@@ -161,11 +161,17 @@ fn commands() -> Vec<Row> {
             vec![Ask("pull"), Ask("test"), Say(status("test", 0))],
             vec![Ask("pull"), Say(status("test", 0))],
         ),
-        // A clone that nobody asked for happens once.
+        // A clone is made without being asked for, and tried again.
         (
             Rule::Unasked,
-            fresh(vec![Say(line("pull")), Say(status("pull", 0))]),
-            fresh(vec![Say(status("pull", 0)), Say(beat()), Say(status("pull", 0))]),
+            fresh(vec![
+                Say(line("clone")),
+                Say(status("clone", 1)),
+                Say(beat()),
+                Say(line("clone")),
+                Say(status("clone", 0)),
+            ]),
+            fresh(vec![Say(status("pull", 0))]),
         ),
         (
             Rule::Unasked,
