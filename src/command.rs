@@ -175,6 +175,8 @@ pub struct Plan {
 pub struct Survey {
     /// The repository's folder.
     pub repo: RepoState,
+    /// Something is checked out there: a clone that was cut short has no commit yet.
+    pub checked_out: bool,
     /// The folder it lies in, without symbolic links.
     pub above: Option<PathBuf>,
     /// What a git that was killed left in the agent's own clone and no later one gets past.
@@ -231,7 +233,7 @@ pub fn plan(host: &Host, name: &str, survey: &Survey) -> Result<Plan, PlanError>
         "pull" => pull(host, survey),
         // What the agent starts by itself must not move a checkout that is there.
         "clone" if host.repo.url.is_none() => Err(PlanError::NoUrl),
-        "clone" if survey.repo == RepoState::Git => Ok(Plan::default()),
+        "clone" if survey.repo == RepoState::Git && survey.checked_out => Ok(Plan::default()),
         "clone" => pull(host, survey),
         "reboot" if !host.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),

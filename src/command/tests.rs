@@ -45,6 +45,7 @@ pub(super) fn survey(repo: RepoState) -> Survey {
 
 pub(super) const GIT: Survey = Survey {
     repo: RepoState::Git,
+    checked_out: true,
     above: None,
     leftovers: Vec::new(),
     owner: None,
@@ -165,8 +166,11 @@ fn a_reboot_is_the_operators_to_allow() {
 fn a_clone_moves_no_checkout_that_is_there() {
     let isolated = host(&[ISOLATED]);
     assert_eq!(plan(&isolated, "clone", &GIT).unwrap(), Plan::default());
-    let missing = plan(&isolated, "clone", &Survey::default()).unwrap();
-    assert_eq!(missing, plan(&isolated, "pull", &Survey::default()).unwrap());
+    let cut_short = Survey { checked_out: false, ..GIT };
+    for survey in [Survey::default(), survey(RepoState::Corrupt), cut_short] {
+        let cloned = plan(&isolated, "clone", &survey).unwrap();
+        assert_eq!(cloned, plan(&isolated, "pull", &survey).unwrap(), "{survey:?}");
+    }
     assert_eq!(plan(&host(&[PLAIN]), "clone", &Survey::default()), Err(PlanError::NoUrl));
 }
 

@@ -73,8 +73,8 @@ fn lines(parts: &Parts) -> Vec<String> {
 const PULL: [&str; 7] = [
     "pull 0/4 Pending",
     "system 0/3 Pending",
-    "pull 0/4 InProgress origin",
-    "pull 1/4 InProgress fetch",
+    "pull 0/4 InProgress fetch",
+    "pull 1/4 InProgress origin",
     "pull 2/4 InProgress reset",
     "pull 3/4 InProgress clean",
     "pull 4/4 Complete",
@@ -86,7 +86,7 @@ async fn a_pull_switch_tells_each_step_and_each_phase_from_either_log_of_nix() {
         let fleet =
             fleet(&format!("echo \"called: $*\"\n{}{ACTIVATION}", recorded(log))).await.configure(format);
         let _agent = fleet.agent().await;
-        fleet.run("pull").await;
+        fleet.ended("clone").await;
         let status = fleet.run("pull-switch").await;
         assert_eq!(status.exit_code, 0, "{}", status.message);
         let told = told(&fleet);
@@ -126,10 +126,11 @@ async fn a_build_that_fails_leaves_its_phase_as_failed_and_says_why() {
     for log in ["failed.log", "failed.json.log"] {
         let fleet = fleet(&format!("{}exit 1\n", recorded(log))).await;
         let _agent = fleet.agent().await;
-        fleet.run("pull").await;
+        fleet.ended("clone").await;
         let status = fleet.run("switch").await;
         assert_eq!(status.exit_code, 1);
-        assert!(status.message.contains("error: 1 dependencies of derivation"), "{}", status.message);
+        let why = "error: builder for '/nix/store/9p9m3inir9d5v4c2l71dc29nig6p8a9j-broken.drv' failed";
+        assert!(status.message.contains(why), "{}", status.message);
         let told = told(&fleet);
         let end = told.last().unwrap();
         assert!(end.starts_with("system 1/3 Error build "), "{log}: {told:?}");
@@ -144,7 +145,7 @@ async fn a_build_that_fails_leaves_its_phase_as_failed_and_says_why() {
 async fn a_rebuild_that_is_stopped_has_failed_where_it_was() {
     let fleet = fleet("echo 'these 2 derivations will be built:' >&2\nsleep 300\n").await;
     let _agent = fleet.agent().await;
-    fleet.run("pull").await;
+    fleet.ended("clone").await;
     fleet.send("switch");
     fleet
         .wait("the build", |fleet| {
@@ -153,7 +154,7 @@ async fn a_rebuild_that_is_stopped_has_failed_where_it_was() {
         })
         .await;
     fleet.send("stop");
-    let status = fleet.wait("the status", |fleet| fleet.statuses().into_iter().nth(1)).await;
+    let status = fleet.ended("switch").await;
     assert_eq!(status.exit_code, 143);
     assert_eq!(told(&fleet).last().unwrap(), "system 1/3 Error build 0/2 derivations");
 }
@@ -167,7 +168,7 @@ async fn an_activation_that_says_nothing_is_seen_by_its_process() {
         .unwrap();
     fs::set_permissions(&activation, fs::Permissions::from_mode(0o755)).unwrap();
     let _agent = fleet.agent().await;
-    fleet.run("pull").await;
+    fleet.ended("clone").await;
     fleet.send("switch");
     fleet
         .wait("the activation", |fleet| {
@@ -176,7 +177,7 @@ async fn an_activation_that_says_nothing_is_seen_by_its_process() {
         })
         .await;
     fs::write(&go_on, "").unwrap();
-    fleet.wait("the status", |fleet| fleet.statuses().into_iter().nth(1)).await;
+    fleet.ended("switch").await;
     let told = told(&fleet);
     assert_eq!(
         told,
@@ -207,7 +208,7 @@ async fn results_of_test_scripts_are_told_beside_their_progress() {
     commit(&origin, "hosts/test-host/tests/T01.sh", "#!/bin/sh\nexit 3");
     commit(&origin, "hosts/test-host/tests/T02.sh", "#!/bin/sh\ntrue");
     let _agent = fleet.agent().await;
-    fleet.run("pull").await;
+    fleet.ended("clone").await;
     assert_eq!(fleet.run("test").await.exit_code, 3);
     let tests: Vec<_> = fleet
         .messages()

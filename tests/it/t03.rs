@@ -83,7 +83,7 @@ async fn a_failed_switch_carries_its_error_and_not_what_came_after_it() {
     let rebuild = "#!/bin/sh\nseq 1 50\necho \"error: attribute 'gnome' missing\" >&2\nexit 1\n";
     fs::write(fleet.path("rebuild"), rebuild).unwrap();
     let _agent = fleet.agent().await;
-    fleet.run("pull").await;
+    fleet.ended("clone").await;
     let status = fleet.run("switch").await;
     assert_eq!((status.status, status.exit_code), (StatusKind::Error, 1));
     let message = status.message;
@@ -102,7 +102,7 @@ async fn test_progress_is_told_before_and_after_each_script() {
         commit(&origin, &format!("hosts/test-host/tests/T0{number}.sh"), &script);
     }
     let _agent = fleet.agent().await;
-    fleet.run("pull").await;
+    fleet.ended("clone").await;
     let status = fleet.run("test").await;
     assert_eq!((status.exit_code, status.message.as_str()), (1, "Test: 4/5 passed"));
     // Each line of a script lies between the report of its beginning and that of its end.

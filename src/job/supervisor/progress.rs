@@ -81,7 +81,7 @@ impl Progress {
         let count = steps.len();
         let section = |work, steps| Section { work, steps };
         let sections = match command {
-            "pull" => vec![section(Work::Pull, 0..count)],
+            "clone" | "pull" => vec![section(Work::Pull, 0..count)],
             "update" => vec![section(Work::Lock, 0..count)],
             "switch" | "rollback" => vec![section(Work::System, 0..count)],
             "pull-switch" => {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::owner;
 use crate::command::{JOBS, RepoState, Survey};
 use crate::config::Host;
+use crate::facts::head_commit;
 use crate::program;
 
 /// Time for git to say whether a folder is a repository: it reads three small files. One that takes
@@ -31,10 +32,11 @@ pub(super) fn survey(host: &Host, command: &str, begun: SystemTime) -> Survey {
     } else {
         RepoState::Missing
     };
+    survey.checked_out = head_commit(dir).is_some();
     if host.repo.url.is_none() {
         // The operator's own commands need nobody's name, and a directory service may take its time.
         survey.owner = JOBS.contains(&command).then(|| owner::of(dir)).flatten();
-    } else if survey.repo == RepoState::Git && matches!(command, "pull" | "pull-switch") {
+    } else if survey.repo == RepoState::Git && matches!(command, "clone" | "pull" | "pull-switch") {
         if git_denies(dir, &git, survey.above.as_deref()) {
             survey.repo = RepoState::Corrupt;
         } else {
