@@ -169,6 +169,23 @@ fn variables_of_another_repository_do_not_lead_git_astray() {
 }
 
 #[test]
+fn a_clone_that_nobody_asked_for_moves_no_checkout_and_completes_one_that_was_cut_short() {
+    let host = Host::new();
+    host.run("clone").ok();
+    let there = || git(&host.repo(), &["rev-parse", "HEAD"]);
+    let cloned = there();
+    commit(&host.origin(), "flake.nix", "{ a = 1; }");
+    host.run("clone").ok();
+    assert_eq!(there(), cloned, "it is there");
+    fs::remove_dir_all(host.repo().join(".git/refs/heads")).unwrap();
+    host.run("clone").ok();
+    host.assert_equal_to_origin();
+    fs::write(host.repo().join(".git/HEAD"), "").unwrap();
+    host.run("clone").ok();
+    host.assert_equal_to_origin();
+}
+
+#[test]
 fn a_clone_that_was_cut_short_is_completed_by_the_next_pull() {
     type Damage = fn(&Path);
     fn lock(repo: &Path, name: &str) {
