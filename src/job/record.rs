@@ -161,7 +161,7 @@ mod tests {
             spec::store(&jobs.job(&record.id).spec(), &spec).unwrap();
         }
         assert_eq!(records.open(&jobs, Some("one")), [reboot, pull.clone()], "it has not happened yet");
-        assert_eq!(records.open(&jobs, Some("two")), [pull.clone()]);
+        assert_eq!(records.open(&jobs, Some("two")), std::slice::from_ref(&pull));
         assert_eq!(records.load(), [pull], "for good");
     }
 }
