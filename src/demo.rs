@@ -106,8 +106,8 @@ fn explain(address: SocketAddr, scene: &scene::Scene) {
          \x20  Press another command meanwhile: it is rejected, and you see by what.\n\
          2. While it runs, kill the agent:  pkill -KILL -f '{config} run'\n\
          \x20  The command runs on; a new agent picks it up, no line is lost, one status arrives.\n\
-         3. Press `pull`: it clones {origin}.\n\
-         \x20  Commit something there, pull again, press `test`, then `switch` (a stand-in, it changes nothing).\n\
+         3. The agent has cloned {origin} by itself.\n\
+         \x20  Commit something there, press `pull`, then `switch` (a stand-in, it changes nothing), then `test`.\n\
          \n\
          Ctrl-C ends it all and removes {folder}.\n",
         config = scene.config().display(),
