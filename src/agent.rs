@@ -157,6 +157,11 @@ impl Agent {
         self.work.accept(record, &*self.desk);
     }
 
+    /// Reboots the machine by a job, after its good end has been told.
+    pub fn reboot(&mut self, command_id: Option<String>) {
+        self.start("reboot".to_owned(), command_id, true);
+    }
+
     /// When [`Self::clone_if_missing`] has something to do.
     pub fn clone_due(&self) -> Option<Instant> {
         self.first_clone.due()

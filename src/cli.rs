@@ -274,10 +274,11 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         LauncherKind::Systemd => Arc::new(Systemd::default()),
     };
     let boot_id = facts::system::boot_id(&host.paths.proc);
-    let accepted = records.open(&jobs, boot_id.as_deref());
+    let (accepted, carried_out) = records.open(&jobs, boot_id.as_deref());
     let (desk, news) = HostDesk::open(launcher, jobs, records, boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
-    let work = Work::resume(accepted, &desk);
+    let mut work = Work::resume(accepted, &desk);
+    carried_out.into_iter().for_each(|record| work.carried_out(record));
     if let Some(record) = work.current_record().cloned() {
         drop(tokio::time::timeout(FIRST_LOOK, work.looked_at()).await);
         tracing::info!(command = record.command, job = %record.id, "Picked up a command that an earlier agent started.");

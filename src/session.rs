@@ -23,7 +23,7 @@ use crate::errands::Answer;
 use crate::job::desk::News;
 use crate::job::record::Record;
 use crate::prewarm::Notice;
-use crate::protocol::{self, AgentMessage, CommandRequest, Prewarm};
+use crate::protocol::{self, AgentMessage, CommandRequest, Prewarm, Status};
 use crate::status::{Ask, Queue};
 use crate::work::Item;
 use acks::Acks;
@@ -135,12 +135,22 @@ enum Phase {
 }
 
 /// A request that ends the agent, and its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Farewell {
     /// A new agent process.
     Restart,
-    /// The machine starts anew.
-    Reboot,
+    /// The machine starts anew; by the request of this id.
+    Reboot(Option<String>),
+}
+
+impl Farewell {
+    /// The command that asks for it.
+    fn command(&self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Reboot(_) => "reboot",
+        }
+    }
 }
 
 struct Session<'a> {
@@ -269,8 +279,8 @@ impl<'a> Session<'a> {
         let others = [
             self.held_until,
             self.register_again,
-            self.farewell.map(|(_, until)| until),
-            self.agent.clone_due(),
+            self.farewell.as_ref().map(|(_, until)| *until),
+            self.agent.clone_due().filter(|_| self.may_start()),
             waiting,
             saving,
             feeding,
@@ -331,10 +341,10 @@ impl<'a> Session<'a> {
         if self.register_again.is_some_and(|at| now >= at) {
             self.register_again();
         }
-        if self.farewell.is_some_and(|(_, until)| now >= until) {
+        if self.farewell.as_ref().is_some_and(|(_, until)| now >= *until) {
             self.carry_out_farewell(now);
         }
-        if self.farewell.is_none() {
+        if self.may_start() {
             self.agent.clone_if_missing(now);
         }
         None
@@ -387,7 +397,7 @@ impl<'a> Session<'a> {
     fn carry_out_farewell(&mut self, now: Instant) {
         match self.farewell.take() {
             Some((Farewell::Restart, _)) => self.leave(now, "restart", true),
-            Some((Farewell::Reboot, _)) => self.agent.start("reboot".to_owned(), None, true),
+            Some((Farewell::Reboot(id), _)) => self.agent.reboot(id),
             None => {}
         }
     }
@@ -396,14 +406,20 @@ impl<'a> Session<'a> {
     fn keep_promise(&mut self, ended: Ended) -> Ended {
         match self.farewell.take() {
             Some((Farewell::Restart, _)) => return Ended::Restart,
-            Some((Farewell::Reboot, _)) => self.agent.start("reboot".to_owned(), None, true),
+            Some((Farewell::Reboot(id), _)) => self.agent.reboot(id),
             None => {}
         }
         ended
     }
 
+    /// Whether the agent stays, so that it can begin something by itself.
+    fn may_start(&self) -> bool {
+        self.farewell.is_none() && !matches!(self.phase, Phase::Leaving { .. })
+    }
+
     fn leave(&mut self, now: Instant, reason: &'static str, restart: bool) {
-        self.farewell = None;
+        // A reboot that was told is carried out all the same.
+        self.farewell.take_if(|(farewell, _)| *farewell == Farewell::Restart);
         if matches!(self.phase, Phase::Leaving { .. }) {
             return;
         }
@@ -468,10 +484,23 @@ impl<'a> Session<'a> {
 
     fn send(&mut self, message: &AgentMessage) {
         if !self.outbox.control(Frame::Text(protocol::encode(message))) {
-            self.agent.metrics.messages_dropped += 1;
-            let dropped = self.agent.metrics.messages_dropped;
-            tracing::warn!(dropped, "The dashboard does not read its answers, dropped one.");
+            self.dropped();
         }
+    }
+
+    fn dropped(&mut self) {
+        self.agent.metrics.messages_dropped += 1;
+        let dropped = self.agent.metrics.messages_dropped;
+        tracing::warn!(dropped, "The dashboard does not read its answers, dropped one.");
+    }
+
+    /// Sends the answer to a request that is no job, and a heartbeat: existing dashboards finish with the
+    /// one by the other, whoever it is about.
+    fn tell_status(&mut self, status: Status, now: Instant) {
+        if !self.outbox.status(Frame::Text(protocol::encode(&AgentMessage::Status(status)))) {
+            self.dropped();
+        }
+        self.beat(now);
     }
 
     /// Sends a ping, which proves whatever was queued before it.

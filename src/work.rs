@@ -20,7 +20,7 @@ use crate::job::follower::{Followed, Follower, Live};
 use crate::job::launcher::Urgency;
 use crate::job::record::Record;
 use crate::job::spec::{JobResult, Outcome};
-use crate::protocol::Status;
+use crate::protocol::{Status, StatusKind};
 
 #[cfg(test)]
 mod tests;
@@ -80,6 +80,34 @@ impl Work {
             Job { record, phase, told: false, over: false }
         });
         Self { jobs: jobs.collect(), ended: VecDeque::new() }
+    }
+
+    /// The good end of a reboot, which is told before it begins.
+    pub fn rebooting() -> Status {
+        Status::answer("reboot", StatusKind::Ok, 0, "Reboot: the machine is going down")
+    }
+
+    /// A job whose good end was told before it began has come to it: it is history.
+    pub fn announced_ended(&mut self, id: &JobId, desk: &dyn Desk) {
+        if let Some(record) = self.find(id).map(|job| job.record.clone()) {
+            self.carried_out(record);
+        }
+        self.proven_status(id, desk);
+    }
+
+    /// Keeps the answer to a request whose job needs no following any more: a dashboard may repeat it.
+    pub fn carried_out(&mut self, record: Record) {
+        if let Some(id) = record.command_id {
+            self.remember(id, Self::rebooting());
+        }
+    }
+
+    fn remember(&mut self, command_id: String, status: Status) {
+        self.ended.retain(|(id, _)| *id != command_id);
+        self.ended.push_back((command_id, status));
+        if self.ended.len() > REMEMBERED {
+            self.ended.pop_front();
+        }
     }
 
     /// The command that occupies the slot.
@@ -201,11 +229,8 @@ impl Work {
         let Some(job) = self.find(id) else { return false };
         job.told = true;
         let first = !std::mem::replace(&mut job.over, true);
-        let Some(command_id) = job.record.command_id.clone() else { return first };
-        self.ended.retain(|(id, _)| *id != command_id);
-        self.ended.push_back((command_id, status.clone()));
-        if self.ended.len() > REMEMBERED {
-            self.ended.pop_front();
+        if let Some(command_id) = job.record.command_id.clone() {
+            self.remember(command_id, status.clone());
         }
         first
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -60,6 +60,7 @@ pub struct HostDesk {
     boot_id: Option<String>,
     /// An order of each [`Urgency`] is on its way: a flood of them needs no flood of threads.
     ending: [Arc<AtomicBool>; 2],
+    launches: Arc<Launches>,
 }
 
 impl fmt::Debug for HostDesk {
@@ -86,8 +87,8 @@ impl HostDesk {
         let records = Arc::new(RecordKeeper { records, queue: Mutex::default(), wake: Condvar::new() });
         let keeper = Arc::clone(&records);
         spawn("records", move || keeper.run())?;
-        let ending = Default::default();
-        Ok((Self { launcher, jobs, records, news, boot_id, ending }, receiver))
+        let (ending, launches) = Default::default();
+        Ok((Self { launcher, jobs, records, news, boot_id, ending, launches }, receiver))
     }
 }
 
@@ -100,14 +101,19 @@ impl Desk for HostDesk {
         let (launcher, records) = (Arc::clone(&self.launcher), Arc::clone(&self.records));
         let jobs = self.jobs.clone();
         let (id, news) = (record.id.clone(), self.news.clone());
+        let launches = Arc::clone(&self.launches);
+        launches.begun();
+        let done = Arc::clone(&launches);
         let order = move || {
             let item = match launch(&*launcher, &records.records, &jobs.job(&record.id), &record) {
                 Ok(()) => News::Launched(record.id),
                 Err(message) => News::NotLaunched(record.id, message),
             };
+            done.ended();
             drop(news.blocking_send(item));
         };
         if let Err(err) = spawn("launch", order) {
+            launches.ended();
             let message = format!("cannot start a thread for the job: {err}");
             drop(self.news.try_send(News::NotLaunched(id, message)));
         }
@@ -173,9 +179,36 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
 }
 
 impl Drop for HostDesk {
-    /// Lets the records that are on their way to the disk get there.
+    /// Lets what is on its way get there: the records to the disk, and the jobs into life. The next agent
+    /// would find the record of a job that never came to be.
     fn drop(&mut self) {
+        let begun = Instant::now();
         self.records.wait_until_idle(LAST_WRITES);
+        self.launches.wait_until_none(LAST_WRITES.saturating_sub(begun.elapsed()));
+    }
+}
+
+/// Launches that are under way.
+#[derive(Debug, Default)]
+struct Launches {
+    count: Mutex<usize>,
+    none: Condvar,
+}
+
+impl Launches {
+    fn begun(&self) {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    fn ended(&self) {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count = count.saturating_sub(1);
+        self.none.notify_all();
+    }
+
+    fn wait_until_none(&self, limit: Duration) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.none.wait_timeout_while(count, limit, |count| *count > 0));
     }
 }
 

@@ -89,19 +89,19 @@ impl Records {
     }
 
     /// The records of jobs that a dashboard is still to hear of, oldest first. A reboot that was announced
-    /// in an earlier boot has happened: its record is forgotten.
-    pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> Vec<Record> {
+    /// in an earlier boot has happened: its record is forgotten, and returned apart.
+    pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> (Vec<Record>, Vec<Record>) {
         let happened = |record: &Record| {
             let spec: Option<Spec> = spec::load(&jobs.job(&record.id).spec()).ok().flatten();
             record.announced && spec.is_some_and(|spec| spec.boot_id.as_deref() != boot_id)
         };
         let (happened, open): (Vec<_>, Vec<_>) = self.load().into_iter().partition(happened);
-        for record in happened {
+        for record in &happened {
             tracing::info!(command = record.command, job = %record.id, "The announced command was carried out.");
             // If it stays, it is found again and forgotten again.
             drop(self.forget(&record.id));
         }
-        open
+        (open, happened)
     }
 
     /// All records, oldest job first. Only `<job id>.json` counts: an agent that was killed in the
@@ -160,8 +160,9 @@ mod tests {
             };
             spec::store(&jobs.job(&record.id).spec(), &spec).unwrap();
         }
-        assert_eq!(records.open(&jobs, Some("one")), [reboot, pull.clone()], "it has not happened yet");
-        assert_eq!(records.open(&jobs, Some("two")), std::slice::from_ref(&pull));
+        let both = vec![reboot.clone(), pull.clone()];
+        assert_eq!(records.open(&jobs, Some("one")), (both, vec![]), "it has not happened yet");
+        assert_eq!(records.open(&jobs, Some("two")), (vec![pull.clone()], vec![reboot]));
         assert_eq!(records.load(), [pull], "for good");
     }
 }

@@ -300,6 +300,25 @@ pub struct Status {
     pub dropped_lines: Option<u64>,
 }
 
+impl Status {
+    /// The answer to a request that is no job.
+    pub fn answer(command: &str, status: StatusKind, exit_code: i32, message: &str) -> Self {
+        Self {
+            status,
+            command: command.to_owned(),
+            exit_code,
+            message: message.to_owned(),
+            generation: String::new(),
+            job_id: None,
+            signal: None,
+            outcome: None,
+            duration_ms: None,
+            lines: None,
+            dropped_lines: None,
+        }
+    }
+}
+
 /// Refuses a command (T02 scenario 7).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandRejected {

@@ -120,19 +120,7 @@ fn heartbeat() -> Heartbeat {
 }
 
 fn status(kind: StatusKind, command: &str, exit_code: i32, message: &str) -> Status {
-    Status {
-        status: kind,
-        command: command.to_owned(),
-        exit_code,
-        message: message.to_owned(),
-        generation: String::new(),
-        job_id: None,
-        signal: None,
-        outcome: None,
-        duration_ms: None,
-        lines: None,
-        dropped_lines: None,
-    }
+    Status::answer(command, kind, exit_code, message)
 }
 
 fn light(status: UpdateState, message: &str) -> Verdict {

@@ -3,17 +3,20 @@
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
+use super::outbox::Frame;
 use super::proof::Proof;
 use super::schedule::Schedule;
 use super::{Ended, FAREWELL_PATIENCE, Farewell, HELD, PID_PATIENCE, Phase, SAVE_INTERVAL, Session};
-use crate::command::{self, Control, Decision, PlanError, Question};
+use crate::command::{self, Control, Decision, Kind, PlanError, Question};
+use crate::config::Host;
 use crate::errands;
 use crate::job::launcher::Urgency;
 use crate::protocol::{
-    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, HeartbeatAck,
-    KillCommand, KillSignal, Registered, Status, StatusKind,
+    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRejected, CommandRequest, DashboardMessage, DecodeError,
+    HeartbeatAck, KillCommand, KillSignal, Registered, Status, StatusKind, encode,
 };
 use crate::server::Server;
+use crate::work::Work;
 
 /// The part of a broken message that goes to the log, in characters.
 const PREVIEW: usize = 120;
@@ -106,19 +109,18 @@ impl Session<'_> {
     fn command(&mut self, request: CommandRequest, now: Instant) {
         if let Some(status) = request.id.as_deref().and_then(|id| self.agent.work.ended(id)).cloned() {
             tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
-            return self.send(&AgentMessage::Status(status));
+            return self.tell_status(status, now);
         }
         if request.id.as_ref().is_some_and(|id| id.len() > MAX_REQUEST_ID) {
             tracing::warn!("Refused a request whose id is too long.");
             let message = format!("the id of a request has at most {MAX_REQUEST_ID} bytes");
             return self.refuse(&request.command, message);
         }
-        if self.farewell.is_some() {
-            // Its answer is out: a second one, or a job, would be one too many.
-            return tracing::info!(
-                command = request.command,
-                "Ignored a command before a restart or reboot."
-            );
+        if let Some((farewell, _)) = &self.farewell
+            && let Some(answer) = before_farewell(farewell, &self.agent.host, &request)
+        {
+            tracing::info!(command = request.command, "Turned away a command before a restart or reboot.");
+            return answer.map_or((), |rejected| self.send(&AgentMessage::CommandRejected(rejected)));
         }
         let current = self.agent.work.current();
         match command::admit(&self.agent.host, &request, current) {
@@ -151,7 +153,7 @@ impl Session<'_> {
             Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
                 self.refuse(&request.command, format!("Reboot: {}", PlanError::RebootOff));
             }
-            Decision::Control(Control::Reboot) => self.farewell(Farewell::Reboot, now),
+            Decision::Control(Control::Reboot) => self.farewell(Farewell::Reboot(request.id), now),
             Decision::Control(Control::Ask(question)) => self.ask(&request.command, question),
             Decision::Unknown => {
                 let name: String = request.command.chars().take(ECHO).collect();
@@ -173,12 +175,14 @@ impl Session<'_> {
     /// Answers a request after which there is nobody to answer, and carries it out when that was read
     /// (protocol.md 5.5).
     fn farewell(&mut self, farewell: Farewell, now: Instant) {
-        let (asked, message) = match farewell {
-            Farewell::Restart => ("restart", "Restart: the agent is starting again"),
-            Farewell::Reboot => ("reboot", "Reboot: the machine is going down"),
+        let status = match farewell {
+            Farewell::Restart => {
+                Status::answer("restart", StatusKind::Ok, 0, "Restart: the agent is starting again")
+            }
+            Farewell::Reboot(_) => Work::rebooting(),
         };
-        tracing::info!("{message}, on request.");
-        self.send(&AgentMessage::Status(answer(asked, StatusKind::Ok, 0, message)));
+        tracing::info!("{}, on request.", status.message);
+        self.outbox.vital(Frame::Text(encode(&AgentMessage::Status(status))));
         self.beat(now);
         self.ping(Some(Proof::Farewell), 0, now);
         self.farewell = Some((farewell, now + FAREWELL_PATIENCE));
@@ -209,8 +213,7 @@ impl Session<'_> {
             Err(text) => (StatusKind::Error, 1, text),
         };
         let message = format!("{}: {text}", titled(asked));
-        self.send(&AgentMessage::Status(answer(asked, kind, exit_code, &message)));
-        self.beat(now);
+        self.tell_status(Status::answer(asked, kind, exit_code, &message), now);
     }
 
     fn kill_command(&mut self, kill: &KillCommand) {
@@ -238,9 +241,7 @@ impl Session<'_> {
     /// Answers a request that never becomes a job.
     pub(super) fn refuse(&mut self, asked: &str, message: String) {
         let asked: String = asked.chars().take(ECHO).collect();
-        self.send(&AgentMessage::Status(answer(&asked, StatusKind::Error, 1, &message)));
-        // One behind each status, whoever it is about: that is how existing dashboards finish with it.
-        self.beat(Instant::now());
+        self.tell_status(Status::answer(&asked, StatusKind::Error, 1, &message), Instant::now());
     }
 
     /// Sends the rejections that waited for a process id, once there is one or when it takes too long.
@@ -283,24 +284,26 @@ impl Session<'_> {
     }
 }
 
+/// What becomes of a request that comes when the agent has said that it goes. None: it is let in, as what
+/// it asks for needs no job. Else the rejection, if there is to be one: a repeat of what was answered gets
+/// none, for which a dashboard would take the command as failed.
+fn before_farewell(
+    farewell: &Farewell,
+    host: &Host,
+    request: &CommandRequest,
+) -> Option<Option<CommandRejected>> {
+    match command::kind(host, &request.command)? {
+        Kind::Control(Control::Stop | Control::Ask(_)) => None,
+        _ if request.command == farewell.command() => Some(None),
+        _ => {
+            let reason = format!("`{}` was asked for and is about to happen", farewell.command());
+            Some(Some(command::refusal(request, reason)))
+        }
+    }
+}
+
 /// The name of a command as a sentence begins, such as `Check version`.
 fn titled(command: &str) -> String {
     let mut letters = command.chars().map(|letter| if letter == '-' { ' ' } else { letter });
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-fn answer(command: &str, status: StatusKind, exit_code: i32, message: &str) -> Status {
-    Status {
-        status,
-        command: command.to_owned(),
-        exit_code,
-        message: message.to_owned(),
-        generation: String::new(),
-        job_id: None,
-        signal: None,
-        outcome: None,
-        duration_ms: None,
-        lines: None,
-        dropped_lines: None,
-    }
 }

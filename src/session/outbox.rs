@@ -27,8 +27,10 @@ pub enum Frame {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Beat,
-    /// The end of a job, and the ping that proves it.
+    /// The end of a job or of the agent, and the ping that proves it.
     Vital,
+    /// The answer to a request that is no job.
+    Status,
     Other,
 }
 
@@ -40,11 +42,13 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn control(&mut self, frame: Frame) -> bool {
-        if self.control.len() >= CONTROL && !matches!(frame, Frame::Close(_)) {
+    fn control(&mut self, frame: Frame, kind: Kind) -> bool {
+        // Heartbeats are bounded by what they are behind.
+        let waiting = || self.control.iter().filter(|(_, kind)| *kind != Kind::Beat).count();
+        if !matches!(frame, Frame::Close(_)) && waiting() >= CONTROL {
             return false;
         }
-        self.control.push_back((frame, Kind::Other));
+        self.control.push_back((frame, kind));
         true
     }
 
@@ -56,12 +60,12 @@ impl Lanes {
         let before = self.control.len();
         // One right behind a status completes that operation for existing dashboards, and a second
         // status without a beat in between harms them. The last frame makes room for this one.
-        let mut behind_vital = false;
+        let mut behind_status = false;
         let mut left = before;
         self.control.retain(|(_, kind)| {
             left -= 1;
-            let keep = *kind != Kind::Beat || (behind_vital && left > 0);
-            behind_vital = *kind == Kind::Vital;
+            let keep = *kind != Kind::Beat || (behind_status && left > 0);
+            behind_status = matches!(kind, Kind::Vital | Kind::Status);
             keep
         });
         let skipped = before - self.control.len();
@@ -95,12 +99,21 @@ impl Outbox {
 
     /// Queues a control message. False if the lane is full: the message is dropped.
     pub fn control(&self, frame: Frame) -> bool {
-        let queued = self.lanes().control(frame);
+        self.queue(frame, Kind::Other)
+    }
+
+    /// As [`Self::control`], for a status: a heartbeat right behind it stays there.
+    pub fn status(&self, frame: Frame) -> bool {
+        self.queue(frame, Kind::Status)
+    }
+
+    fn queue(&self, frame: Frame, kind: Kind) -> bool {
+        let queued = self.lanes().control(frame, kind);
         self.work.notify_one();
         queued
     }
 
-    /// Queues the end of a job, however full the lane is: there are few jobs, and a ping must not
+    /// Queues the end of a job or of the agent, however full the lane is: there are few jobs, and a ping must not
     /// prove a status that was dropped.
     pub fn vital(&self, frame: Frame) {
         self.lanes().vital(frame);
@@ -157,9 +170,9 @@ mod tests {
     #[test]
     fn control_goes_before_output_and_keeps_its_order() {
         let mut lanes = Lanes { bulk: Some(vec![text("line")]), ..Lanes::default() };
-        lanes.control(text("status"));
+        lanes.control(text("status"), Kind::Status);
         lanes.beat("beat".to_owned());
-        lanes.control(text("register"));
+        lanes.control(text("register"), Kind::Other);
         assert_eq!(lanes.take(), Some(vec![text("status"), text("beat"), text("register")]));
         assert_eq!(lanes.take(), Some(vec![text("line")]));
         assert_eq!(lanes.take(), None);
@@ -169,31 +182,36 @@ mod tests {
     fn only_the_newest_heartbeat_waits() {
         let mut lanes = Lanes::default();
         lanes.beat("1".to_owned());
-        lanes.control(text("status"));
+        lanes.control(text("register"), Kind::Other);
         assert_eq!(lanes.beat("2".to_owned()) + lanes.beat("3".to_owned()), 2, "skipped");
-        assert_eq!(lanes.take(), Some(vec![text("status"), text("3")]));
+        assert_eq!(lanes.take(), Some(vec![text("register"), text("3")]));
     }
 
     #[test]
     fn a_beat_between_two_statuses_stays_there() {
-        let mut lanes = Lanes::default();
-        lanes.vital(text("status 1"));
-        lanes.beat("1".to_owned());
-        lanes.beat("2".to_owned());
-        lanes.vital(text("status 2"));
-        lanes.beat("3".to_owned());
-        assert_eq!(lanes.take(), Some(vec![text("status 1"), text("2"), text("status 2"), text("3")]));
+        let vital = |lanes: &mut Lanes, name: &str| lanes.vital(text(name));
+        let status = |lanes: &mut Lanes, name: &str| assert!(lanes.control(text(name), Kind::Status));
+        for tell in [vital, status] {
+            let mut lanes = Lanes::default();
+            tell(&mut lanes, "status 1");
+            lanes.beat("1".to_owned());
+            lanes.beat("2".to_owned());
+            tell(&mut lanes, "status 2");
+            lanes.beat("3".to_owned());
+            assert_eq!(lanes.take(), Some(vec![text("status 1"), text("2"), text("status 2"), text("3")]));
+        }
     }
 
     #[test]
     fn a_full_lane_drops_and_counts_but_a_heartbeat_and_a_status_always_fit() {
         let mut lanes = Lanes::default();
         for _ in 0..CONTROL {
-            assert!(lanes.control(Frame::Ping(1)));
+            assert!(lanes.control(Frame::Ping(1), Kind::Status));
+            lanes.beat("between".to_owned());
         }
-        assert!(!lanes.control(Frame::Ping(2)));
+        assert!(!lanes.control(Frame::Ping(2), Kind::Status));
         lanes.vital(text("status"));
         lanes.beat("beat".to_owned());
-        assert_eq!(lanes.take().unwrap()[CONTROL..], [text("status"), text("beat")]);
+        assert_eq!(lanes.take().unwrap()[2 * CONTROL..], [text("status"), text("beat")]);
     }
 }

@@ -29,7 +29,9 @@ impl Session<'_> {
             Followed::Entries(_) if item.announced => {}
             Followed::Ended(result) if item.announced && carried_out(result.outcome) => {
                 tracing::info!(command = item.command, "The announced command is under way.");
-                self.agent.work.proven_status(&item.id, &*self.agent.desk);
+                self.agent.metrics.job_ended(result.outcome, result.dropped);
+                self.agent.status.ended(&item.id, &item.command, &result);
+                self.agent.work.announced_ended(&item.id, &*self.agent.desk);
             }
             Followed::Entries(entries) => self.output(&item.id, &item.command, entries, now),
             Followed::Ended(result) => self.ended(&item.id, &item.command, &result, now),
@@ -60,12 +62,12 @@ impl Session<'_> {
         if self.agent.work.told(id, &status) {
             self.agent.metrics.job_ended(result.outcome, result.dropped);
             self.agent.status.ended(id, command, result);
+            self.agent.ended(command, result.outcome, now);
         }
         // A heartbeat behind the status completes the operation for existing dashboards.
         self.beat(now);
         // Whoever wants to know when waits for the facts to change.
         drop((self.agent.snapshots.look)());
-        self.agent.ended(command, result.outcome, now);
         if command::deploys(command) && result.outcome == Outcome::Ok {
             // They complete a switch only when the agent registers again.
             self.agent.snapshots.facts.mark_unchanged();

@@ -65,19 +65,7 @@ fn record(command: &str, command_id: Option<&str>, delivered_seq: u64) -> Record
 }
 
 fn status(command: &str) -> Status {
-    Status {
-        status: StatusKind::Ok,
-        command: command.to_owned(),
-        exit_code: 0,
-        message: String::new(),
-        generation: String::new(),
-        job_id: None,
-        signal: None,
-        outcome: None,
-        duration_ms: None,
-        lines: None,
-        dropped_lines: None,
-    }
+    Status::answer(command, StatusKind::Ok, 0, "")
 }
 
 /// A job that runs.

@@ -9,9 +9,11 @@ use crate::job::follower::Live;
 use crate::job::record::Record;
 use crate::job::spec::Outcome;
 use crate::protocol::{AgentMessage, Status, StatusKind, UpdateState, Verdict};
-use crate::session::FAREWELL_PATIENCE;
+use crate::session::{Ended, FAREWELL_PATIENCE};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 const REBOOT: &[(&str, &str)] = &[("NIXFLEET_REBOOT__ENABLE", "1")];
 
@@ -82,6 +84,43 @@ async fn a_look_that_hangs_costs_no_beat_and_is_told() {
     check(&status, "refresh-all", StatusKind::Error, message);
 }
 
+/// Kinds of the next messages up to the end of a wait, such as `status refresh-lock`.
+async fn heard(rig: &mut Rig, count: usize) -> Vec<String> {
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        heard.push(match rig.next().await {
+            AgentMessage::Heartbeat(_) => "beat".to_owned(),
+            AgentMessage::Status(status) => format!("status {}", status.command),
+            AgentMessage::CommandRejected(rejected) => format!("rejected: {}", rejected.reason),
+            other => panic!("{other:?}"),
+        });
+    }
+    heard
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_beat_follows_each_status_however_fast_they_come() {
+    // One look answers both questions at once.
+    let mut rig = Rig::live(HOUR, &[]).await;
+    rig.command("refresh-lock", None).await;
+    rig.command("refresh-lock", None).await;
+    while rig.looks() < 2 {
+        tokio::task::yield_now().await;
+    }
+    rig.looked(|_| {});
+    assert_eq!(heard(&mut rig, 4).await, ["status refresh-lock", "beat", "status refresh-lock", "beat"]);
+    // In one packet.
+    let unknown = r#"{"type":"command","payload":{"command":"nope"}}"#;
+    rig.texts(&[unknown, unknown]).await;
+    assert_eq!(heard(&mut rig, 4).await, ["status nope", "beat", "status nope", "beat"]);
+    // What is repeated.
+    let job = rig.run_command_as("pull", Some("p1")).await;
+    job.end(result(Outcome::Ok)).await;
+    assert_eq!(heard(&mut rig, 2).await, ["status pull", "beat"]);
+    rig.command("pull", Some("p1")).await;
+    assert_eq!(heard(&mut rig, 2).await, ["status pull", "beat"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_question_outlives_its_connection() {
     let mut rig = live(&[]).await;
@@ -134,6 +173,91 @@ async fn a_reboot_is_told_before_it_begins_and_not_again_when_it_has() {
         }
     };
     assert!(matches!(&forgotten[..], [Order::Forget(id)] if *id == record.id), "{forgotten:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_of_a_reboot_is_not_another_one() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", Some("r1")).await;
+    rig.status().await;
+    rig.drop_connection().await;
+    let record = launched(&mut rig).await;
+    assert_eq!(record.command_id.as_deref(), Some("r1"));
+    rig.reconnect().await;
+    rig.accept_registration(&[]).await;
+    rig.command("reboot", Some("r1")).await;
+    let job = rig.launched(&Order::Launch(record.clone()), Live { pid: Some(7), ended: false });
+    for _ in 0..5 {
+        rig.beat().await;
+    }
+    // Nor when it has come to its end.
+    job.end(result(Outcome::Ok)).await;
+    while rig.beat().await.pending_command.is_some() {}
+    rig.command("reboot", Some("r1")).await;
+    check(&rig.status().await, "reboot", StatusKind::Ok, "Reboot: the machine is going down");
+    let orders = rig.orders();
+    assert!(!orders.iter().any(|order| matches!(order, Order::Launch(_))), "{orders:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_that_was_told_comes_even_if_the_agent_is_to_end() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    rig.status().await;
+    rig.shut_down();
+    assert_eq!(rig.close_frame().await, (1000, "shutdown".to_owned()));
+    assert!(matches!(rig.ended().await, Ended::Shutdown));
+    assert_eq!(launched(&mut rig).await.command, "reboot");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_a_reboot_commands_are_rejected_and_the_rest_is_answered() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    rig.status().await;
+    rig.beat().await;
+    let command = |name: &str| format!(r#"{{"type":"command","payload":{{"command":"{name}"}}}}"#);
+    let names = ["pull", "restart", "reboot", "stop", "nope"].map(command);
+    rig.texts(&names.each_ref().map(String::as_str)).await;
+    let about = "rejected: `reboot` was asked for and is about to happen";
+    assert_eq!(heard(&mut rig, 6).await, [about, about, "status stop", "beat", "status nope", "beat"]);
+    // The answer has been read meanwhile.
+    assert_eq!(launched(&mut rig).await.command, "reboot");
+    assert!(rig.orders().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_goes_begins_no_clone_and_does_not_spin() {
+    for command in ["restart", "reboot"] {
+        let mut rig = Rig::with(HOUR, &[ISOLATED[0], REBOOT[0]]).await;
+        rig.accept_registration(&[]).await;
+        let first = launched(&mut rig).await;
+        let job = rig.launched(&Order::Launch(first), Live::default());
+        fastrand::seed(7);
+        let random = fastrand::f64();
+        fastrand::seed(7);
+        job.end(result(Outcome::Failed)).await;
+        rig.status().await;
+        let due = Instant::now() + Duration::from_secs(30).mul_f64((1.0 + random) / 2.0);
+        rig.pong().await;
+        rig.orders();
+        // Due in the middle of the farewell, which nobody answers.
+        tokio::time::sleep_until(due - FAREWELL_PATIENCE / 2).await;
+        rig.command(command, None).await;
+        let held = rig.hold();
+        tokio::time::sleep(2 * FAREWELL_PATIENCE).await;
+        let launched: Vec<_> = rig
+            .orders()
+            .into_iter()
+            .filter_map(|order| match order {
+                Order::Launch(record) => Some(record.command),
+                _ => None,
+            })
+            .collect();
+        let expected: &[&str] = if command == "reboot" { &["reboot"] } else { &[] };
+        assert_eq!(launched, expected, "{command}");
+        drop(held);
+    }
 }
 
 #[tokio::test(start_paused = true)]

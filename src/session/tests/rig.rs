@@ -388,7 +388,12 @@ impl Rig {
 
     /// Asks for a command and lets it run.
     pub(super) async fn run_command(&mut self, name: &str) -> Job {
-        self.command(name, None).await;
+        self.run_command_as(name, None).await
+    }
+
+    /// As [`Self::run_command`], by a request with an id.
+    pub(super) async fn run_command_as(&mut self, name: &str, id: Option<&str>) -> Job {
+        self.command(name, id).await;
         let order = loop {
             let order = self.order().await;
             if matches!(order, Order::Launch(_)) {
