@@ -27,12 +27,14 @@ use crate::protocol::{self, AgentMessage, CommandRequest, Prewarm, Status};
 use crate::status::{Ask, Queue};
 use crate::work::Item;
 use acks::Acks;
+use farewell::Farewell;
 use outbox::{Frame, Outbox};
 use proof::{Proof, Proofs};
 use schedule::Schedule;
 use writer::Writer;
 
 pub mod acks;
+mod farewell;
 mod inbound;
 pub mod outbox;
 mod output;
@@ -61,9 +63,6 @@ const HELD: usize = 1024;
 
 /// How long the second registration after a switch waits for fresh facts.
 pub const FACTS_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long `restart` and `reboot` wait for the proof that their status was read.
-pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often, at most, the proven position in a log is written to disk: what is proven after it is
 /// told twice if the agent is killed.
@@ -132,25 +131,6 @@ enum Phase {
     Registering { until: Instant },
     Live(Schedule),
     Leaving { until: Instant, restart: bool },
-}
-
-/// A request that ends the agent, and its connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Farewell {
-    /// A new agent process.
-    Restart,
-    /// The machine starts anew; by the request of this id.
-    Reboot(Option<String>),
-}
-
-impl Farewell {
-    /// The command that asks for it.
-    fn command(&self) -> &'static str {
-        match self {
-            Self::Restart => "restart",
-            Self::Reboot(_) => "reboot",
-        }
-    }
 }
 
 struct Session<'a> {
@@ -391,30 +371,6 @@ impl<'a> Session<'a> {
             self.saved = now;
             self.agent.desk.save(record);
         }
-    }
-
-    /// Does what was answered.
-    fn carry_out_farewell(&mut self, now: Instant) {
-        match self.farewell.take() {
-            Some((Farewell::Restart, _)) => self.leave(now, "restart", true),
-            Some((Farewell::Reboot(id), _)) => self.agent.reboot(id),
-            None => {}
-        }
-    }
-
-    /// The connection is gone before the answer was proven, but it may have been read.
-    fn keep_promise(&mut self, ended: Ended) -> Ended {
-        match self.farewell.take() {
-            Some((Farewell::Restart, _)) => return Ended::Restart,
-            Some((Farewell::Reboot(id), _)) => self.agent.reboot(id),
-            None => {}
-        }
-        ended
-    }
-
-    /// Whether the agent stays, so that it can begin something by itself.
-    fn may_start(&self) -> bool {
-        self.farewell.is_none() && !matches!(self.phase, Phase::Leaving { .. })
     }
 
     fn leave(&mut self, now: Instant, reason: &'static str, restart: bool) {

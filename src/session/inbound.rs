@@ -3,20 +3,18 @@
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::outbox::Frame;
+use super::farewell::{Farewell, before_farewell};
 use super::proof::Proof;
 use super::schedule::Schedule;
-use super::{Ended, FAREWELL_PATIENCE, Farewell, HELD, PID_PATIENCE, Phase, SAVE_INTERVAL, Session};
-use crate::command::{self, Control, Decision, Kind, PlanError, Question};
-use crate::config::Host;
+use super::{Ended, HELD, PID_PATIENCE, Phase, SAVE_INTERVAL, Session};
+use crate::command::{self, Control, Decision, PlanError, Question};
 use crate::errands;
 use crate::job::launcher::Urgency;
 use crate::protocol::{
-    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRejected, CommandRequest, DashboardMessage, DecodeError,
-    HeartbeatAck, KillCommand, KillSignal, Registered, Status, StatusKind, encode,
+    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, HeartbeatAck,
+    KillCommand, KillSignal, Registered, Status, StatusKind,
 };
 use crate::server::Server;
-use crate::work::Work;
 
 /// The part of a broken message that goes to the log, in characters.
 const PREVIEW: usize = 120;
@@ -149,11 +147,11 @@ impl Session<'_> {
                 tracing::info!(command = request.command, "Ignored a repeat of the running request.")
             }
             Decision::Control(Control::Stop) => self.stop(&request.command),
-            Decision::Control(Control::Restart) => self.farewell(Farewell::Restart, now),
+            Decision::Control(Control::Restart) => self.say_farewell(Farewell::Restart, now),
             Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
                 self.refuse(&request.command, format!("Reboot: {}", PlanError::RebootOff));
             }
-            Decision::Control(Control::Reboot) => self.farewell(Farewell::Reboot(request.id), now),
+            Decision::Control(Control::Reboot) => self.say_farewell(Farewell::Reboot(request.id), now),
             Decision::Control(Control::Ask(question)) => self.ask(&request.command, question),
             Decision::Unknown => {
                 let name: String = request.command.chars().take(ECHO).collect();
@@ -170,22 +168,6 @@ impl Session<'_> {
         } else {
             self.refuse(asked, "nothing is running".to_owned());
         }
-    }
-
-    /// Answers a request after which there is nobody to answer, and carries it out when that was read
-    /// (protocol.md 5.5).
-    fn farewell(&mut self, farewell: Farewell, now: Instant) {
-        let status = match farewell {
-            Farewell::Restart => {
-                Status::answer("restart", StatusKind::Ok, 0, "Restart: the agent is starting again")
-            }
-            Farewell::Reboot(_) => Work::rebooting(),
-        };
-        tracing::info!("{}, on request.", status.message);
-        self.outbox.vital(Frame::Text(encode(&AgentMessage::Status(status))));
-        self.beat(now);
-        self.ping(Some(Proof::Farewell), 0, now);
-        self.farewell = Some((farewell, now + FAREWELL_PATIENCE));
     }
 
     /// Takes up what the agent finds out beside a command.
@@ -280,24 +262,6 @@ impl Session<'_> {
                 }
                 Proof::Farewell => self.carry_out_farewell(now),
             }
-        }
-    }
-}
-
-/// What becomes of a request that comes when the agent has said that it goes. None: it is let in, as what
-/// it asks for needs no job. Else the rejection, if there is to be one: a repeat of what was answered gets
-/// none, for which a dashboard would take the command as failed.
-fn before_farewell(
-    farewell: &Farewell,
-    host: &Host,
-    request: &CommandRequest,
-) -> Option<Option<CommandRejected>> {
-    match command::kind(host, &request.command)? {
-        Kind::Control(Control::Stop | Control::Ask(_)) => None,
-        _ if request.command == farewell.command() => Some(None),
-        _ => {
-            let reason = format!("`{}` was asked for and is about to happen", farewell.command());
-            Some(Some(command::refusal(request, reason)))
         }
     }
 }

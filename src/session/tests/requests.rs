@@ -9,7 +9,8 @@ use crate::job::follower::Live;
 use crate::job::record::Record;
 use crate::job::spec::Outcome;
 use crate::protocol::{AgentMessage, Status, StatusKind, UpdateState, Verdict};
-use crate::session::{Ended, FAREWELL_PATIENCE};
+use crate::session::Ended;
+use crate::session::farewell::FAREWELL_PATIENCE;
 
 const SECOND: Duration = Duration::from_secs(1);
 
