@@ -99,16 +99,29 @@ fn can_write(folder: &Path) -> bool {
 
 /// The number of a user: of this host's file, else of whoever else knows users.
 pub(super) fn uid_of(user: &str) -> Option<u32> {
+    listed(|fields| (fields[0] == user).then(|| fields[2].parse().ok())?)
+        .or_else(|| told_by_id(&["-u", "--", user])?.parse().ok())
+}
+
+/// The name of a user, from the same places.
+pub(super) fn name_of(uid: u32) -> Option<String> {
+    let number = uid.to_string();
+    listed(|fields| (fields[2] == number).then(|| fields[0].to_owned()))
+        .or_else(|| told_by_id(&["-un", "--", &number]))
+}
+
+/// The first line of passwd(5) that has an answer.
+fn listed<T>(answer: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     let file = files::read(Path::new("/etc/passwd"), MAX_PASSWD).unwrap_or_default();
-    let listed = String::from_utf8_lossy(&file).lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(user)).then(|| fields.nth(1)?.parse().ok())?
-    });
-    listed.or_else(|| {
-        let told =
-            crate::program::output(Path::new("id"), &["-u", "--", user], super::service::ANSWER).ok()?;
-        String::from_utf8_lossy(&told).trim().parse().ok()
+    String::from_utf8_lossy(&file).lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        if fields.len() < 3 { None } else { answer(&fields) }
     })
+}
+
+fn told_by_id(arguments: &[&str]) -> Option<String> {
+    let told = crate::program::output(Path::new("id"), arguments, super::service::ANSWER).ok()?;
+    Some(String::from_utf8_lossy(&told).trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn disk_space(host: &Host) -> Finding {

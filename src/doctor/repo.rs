@@ -2,11 +2,14 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::process::geteuid;
+
+use super::local::name_of;
 use super::{Finding, Subject, Verdict, fail, finding, ok, root_only, skipped, warning};
 use crate::command::access;
 use crate::config::Repo;
@@ -31,7 +34,8 @@ pub(super) fn look(subject: &Subject) -> Vec<Finding> {
         return vec![skipped("repository", text)];
     };
     let checkout = checkout(subject, dir);
-    let key = repo.ssh_key.as_deref().map(|path| ssh_key(path, subject.jobs_see_more()));
+    let key =
+        repo.ssh_key.as_deref().map(|path| ssh_key(path, subject.jobs_see_more(), pulls_as(subject, dir)));
     vec![checkout].into_iter().chain(key).chain([remote(subject, dir)]).collect()
 }
 
@@ -85,33 +89,83 @@ fn found(subject: &Subject, dir: &Path) -> Finding {
         );
     };
     let text = format!("{}, {kind}, at {}", dir.display(), &commit[..SHOWN.min(commit.len())]);
-    match fs::metadata(dir).ok().filter(|folder| subject.jobs_are_units() && refuses(folder)) {
-        Some(folder) => warning(
-            NAME,
-            format!(
-                "{text}; it belongs to user {}, and jobs are root's, for whom git refuses it",
-                folder.uid()
-            ),
-            "set repo.url, or programs.git.config.safe.directory",
-        ),
-        None => ok(NAME, text),
+    match fs::metadata(dir) {
+        Ok(folder) => owned(subject, dir, &folder, text),
+        // It was there a moment ago, and HEAD could be read.
+        Err(_) => ok(NAME, text),
     }
 }
 
-/// git runs for its folder's owner only (CVE-2022-24765).
-fn refuses(folder: &Metadata) -> bool {
-    folder.uid() != 0
+/// What the owner of a checkout means for jobs. The agent's own has to be root's, as its jobs are: git
+/// refuses the folder of another user (CVE-2022-24765). In plain mode git runs as the owner.
+fn owned(subject: &Subject, dir: &Path, folder: &Metadata, text: String) -> Finding {
+    const NAME: &str = "repository";
+    let isolated = subject.host.repo.url.is_some();
+    if folder.uid() == 0 || (isolated && !subject.jobs_are_units()) || !jobs_are_roots(subject) {
+        return ok(NAME, text);
+    }
+    let owner = shown_user(folder.uid());
+    let shown = dir.display();
+    if isolated {
+        warning(
+            NAME,
+            format!("{text}; it belongs to {owner}, and jobs are root's, for whom git refuses it"),
+            format!("chown -R root: {shown}, or move it away, and the agent clones anew"),
+        )
+    } else {
+        ok(NAME, format!("{text}; it belongs to {owner}, as whom git pull runs"))
+    }
 }
 
-fn ssh_key(path: &Path, jobs_see_more: bool) -> Finding {
+/// Whether jobs may become the owner of a folder: units are root's, other jobs have the agent's user,
+/// and that is taken to be who asks.
+fn jobs_are_roots(subject: &Subject) -> bool {
+    subject.jobs_are_units() || subject.is_root
+}
+
+/// A user, for people.
+fn shown_user(uid: u32) -> String {
+    match name_of(uid) {
+        Some(name) => format!("{name} (uid {uid})"),
+        None => format!("uid {uid}"),
+    }
+}
+
+/// As whom git pull runs, if that is neither root nor who asks: in plain mode the owner of the folder.
+fn pulls_as(subject: &Subject, dir: &Path) -> Option<u32> {
+    let plain = subject.host.repo.url.is_none() && jobs_are_roots(subject);
+    let owner = fs::metadata(dir).ok().filter(|_| plain)?.uid();
+    (owner != 0).then_some(owner)
+}
+
+/// `reader`: who else than root has to be able to read it.
+fn ssh_key(path: &Path, jobs_see_more: bool, reader: Option<u32>) -> Finding {
     const NAME: &str = "ssh key";
     let shown = path.display();
     let opened = File::open(path).and_then(|file| file.metadata());
-    match opened {
-        Err(err) if err.kind() == io::ErrorKind::PermissionDenied && jobs_see_more => root_only(NAME, shown),
-        Err(err) => fail(NAME, format!("cannot read {shown}: {err}"), "check repo.ssh_key"),
-        Ok(file) if !file.is_file() => fail(NAME, format!("{shown} is no file"), "check repo.ssh_key"),
-        Ok(file) => key_mode(path, file.permissions().mode() & 0o777),
+    match (opened, reader) {
+        (Err(err), _) if err.kind() == io::ErrorKind::PermissionDenied && jobs_see_more => {
+            root_only(NAME, shown)
+        }
+        (Err(err), _) => fail(NAME, format!("cannot read {shown}: {err}"), "check repo.ssh_key"),
+        (Ok(file), _) if !file.is_file() => fail(NAME, format!("{shown} is no file"), "check repo.ssh_key"),
+        (Ok(file), Some(reader)) if file.uid() != reader => key_of_another(path, &file, reader),
+        (Ok(file), _) => key_mode(path, file.mode() & 0o777),
+    }
+}
+
+/// A key that does not belong to whom git pull runs as.
+fn key_of_another(path: &Path, file: &Metadata, reader: u32) -> Finding {
+    const NAME: &str = "ssh key";
+    let (shown, mode) = (path.display(), file.mode() & 0o777);
+    let reader_shown = shown_user(reader);
+    let text = format!("{shown} belongs to {}, mode {mode:04o}", shown_user(file.uid()));
+    let fix = format!("chown {reader} {shown}; chmod 0400 {shown}");
+    if mode & 0o044 == 0 {
+        fail(NAME, format!("{text}; git pull runs as {reader_shown}, who cannot read it"), fix)
+    } else {
+        // ssh minds such a mode in a key of its own user alone, and groups are not looked up here.
+        warning(NAME, format!("{text}; git pull runs as {reader_shown}, who may not be able to read it"), fix)
     }
 }
 
@@ -129,13 +183,16 @@ fn key_mode(path: &Path, mode: u32) -> Finding {
 fn remote(subject: &Subject, dir: &Path) -> Finding {
     const NAME: &str = "remote";
     let host = &subject.host;
+    let owner = fs::metadata(dir).ok().filter(|_| host.repo.url.is_none()).map(|folder| folder.uid());
+    // Nobody else has their keys; and who they are in a session is not who they are for root's units.
+    if let Some(owner) = owner.filter(|&owner| owner != geteuid().as_raw() || subject.jobs_see_more()) {
+        let (owner, shown) = (shown_user(owner), dir.display());
+        let text = format!("git pull runs as {owner}, the owner of {shown}, with their keys");
+        let fix = format!("as {owner}: git -C {shown} ls-remote");
+        return finding(NAME, Verdict::Skipped, text, fix);
+    }
     if subject.jobs_see_more() {
         return root_only(NAME, "it as jobs do, which are root's");
-    }
-    let owner = fs::metadata(dir).map(|meta| meta.uid());
-    if host.repo.url.is_none() && owner.is_ok_and(|owner| owner != rustix::process::geteuid().as_raw()) {
-        let text = format!("git pull runs as the owner of {}, with their keys", dir.display());
-        return finding(NAME, Verdict::Skipped, text, "run doctor as that user");
     }
     let branch = format!("refs/heads/{}", host.repo.branch);
     let folder = dir.to_string_lossy();

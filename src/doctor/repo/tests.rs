@@ -108,9 +108,85 @@ fn keys_that_others_can_read_are_refused() {
         check(&key_mode(Path::new("/k"), mode), verdict, &[&format!("{mode:04o}")]);
     }
     check(
-        &ssh_key(Path::new("/nonexistent/key"), false),
+        &ssh_key(Path::new("/nonexistent/key"), false, None),
         Verdict::Fail,
         &["/nonexistent/key", "repo.ssh_key"],
     );
-    check(&ssh_key(Path::new("/"), false), Verdict::Fail, &["is no file"]);
+    check(&ssh_key(Path::new("/"), false, None), Verdict::Fail, &["is no file"]);
+}
+
+/// The ids of nobody that any host knows.
+const STRANGER: u32 = 54_321;
+const ANOTHER: u32 = 54_322;
+
+/// False, and said, where the test may not give files away.
+fn give_away(path: &Path, to: u32) -> bool {
+    let given = rustix::process::geteuid().is_root();
+    if given {
+        std::os::unix::fs::chown(path, Some(to), None).unwrap();
+    } else {
+        eprintln!("skipped: giving a folder away needs root");
+    }
+    given
+}
+
+#[test]
+fn somebodys_checkout_is_fine_in_plain_mode_and_the_agents_own_has_to_be_roots() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = subject(folder.path());
+    let dir = folder.path().join("checkout");
+    repository(&dir);
+    if !give_away(&dir, STRANGER) {
+        return;
+    }
+    for launcher in [crate::config::LauncherKind::Direct, crate::config::LauncherKind::Systemd] {
+        subject.host.jobs.launcher = launcher;
+        subject.host.repo.url = None;
+        let found = checkout(&subject, &dir);
+        check(&found, Verdict::Ok, &["somebody's", "belongs to uid 54321, as whom git pull runs"]);
+        // Asked as root, whose keys are not the owner's.
+        check(&remote(&subject, &dir), Verdict::Skipped, &["runs as uid 54321", "as uid 54321: git -C "]);
+    }
+    subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
+    let found = checkout(&subject, &dir);
+    check(&found, Verdict::Warning, &["for whom git refuses it", "chown -R root: ", "clones anew"]);
+    assert!(!found.fix.contains("safe.directory"), "{found:?}");
+    give_away(&dir, 0);
+    check(&checkout(&subject, &dir), Verdict::Ok, &["the agent's own"]);
+}
+
+#[test]
+fn a_key_has_to_be_for_whom_git_pull_runs_as() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = subject(folder.path());
+    let (dir, key) = (folder.path().join("checkout"), folder.path().join("key"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(&key, "").unwrap();
+    subject.host.repo.dir = Some(dir.clone());
+    subject.host.repo.ssh_key = Some(key.clone());
+    if !give_away(&dir, STRANGER) {
+        return;
+    }
+    let words: &[&str] = &["git pull runs as uid 54321, who cannot read it", "chown 54321 /"];
+    let (ok, fail) = (Verdict::Ok, Verdict::Fail);
+    for (folder, key_owner, mode, verdict, words) in [
+        (STRANGER, 0, 0o400, fail, words),
+        (STRANGER, ANOTHER, 0o600, fail, words),
+        (STRANGER, ANOTHER, 0o440, Verdict::Warning, &["may not be able to read it", "chown 54321 /"]),
+        (STRANGER, STRANGER, 0o400, ok, &["mode 0400"]),
+        (STRANGER, STRANGER, 0o440, fail, &["others can read"]),
+        // Root reads everything.
+        (0, ANOTHER, 0o400, ok, &["mode 0400"]),
+    ] {
+        give_away(&dir, folder);
+        give_away(&key, key_owner);
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        check(&look(&subject)[1], verdict, words);
+    }
+    // The agent's own clone is root's to make.
+    give_away(&dir, STRANGER);
+    subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
+    check(&look(&subject)[1], ok, &["mode 0400"]);
 }
