@@ -445,7 +445,8 @@ impl Host {
 }
 
 impl Repo {
-    /// [`Repo::url`] without user name and password, which a dashboard has no need to know.
+    /// [`Repo::url`] without user name and password, either of which may be a secret, and which a
+    /// dashboard has no need to know.
     pub fn public_url(&self) -> Option<String> {
         let given = self.url.as_deref()?;
         Some(match Url::parse(given) {

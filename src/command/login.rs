@@ -1,8 +1,9 @@
-//! A password in the address of a repository, kept out of sight.
+//! A login in the address of a repository, kept out of sight. A name without a password is one as well:
+//! many servers take a token for a name.
 //!
 //! Everybody may read the arguments of a process, and the group of the agent what a job was asked to
 //! do; the address is in both, and in git's own configuration. The environment of a process is its
-//! user's alone, so the password travels there, and git asks for it where it needs it.
+//! user's alone, so the login travels there, and git asks for it where it needs it.
 
 use url::Url;
 
@@ -27,11 +28,14 @@ pub(super) struct Login {
 }
 
 impl Login {
-    /// Takes the login out of an address; none when there is no password in it. One without HTTP is
-    /// of no use to git, which says so.
+    /// Takes the login out of an address; none when there is none in it. Without a password it is sent
+    /// with an empty one. ssh has to have its name where it is, and with other schemes git has no use for one.
     pub(super) fn of(address: &str) -> Option<Self> {
         let mut url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-        let (name, password) = (decoded(url.username())?, decoded(url.password()?)?);
+        if url.username().is_empty() && url.password().is_none() {
+            return None;
+        }
+        let (name, password) = (decoded(url.username())?, decoded(url.password().unwrap_or_default())?);
         url.set_password(None).and_then(|()| url.set_username("")).ok()?;
         // For this server only: it may send git on to another one.
         let key = format!("credential.{}.helper", url.origin().ascii_serialization());
@@ -65,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_taken_out_of_the_address_and_nothing_else_is() {
+    fn a_login_is_taken_out_of_the_address_and_nothing_else_is() {
         let login = Login::of("https://me%40work:p%2Fw%C3%A4%20x@git.example.org:8443/a/b.git").unwrap();
         assert_eq!(login.url, "https://git.example.org:8443/a/b.git");
         let values: Vec<&str> = login.variables.iter().map(|(_, value)| value.as_str()).collect();
@@ -74,7 +78,8 @@ mod tests {
         assert!(!format!("{:?}", login.config).contains("p/w"));
         for other in [
             "https://git.example.org/a.git",
-            "https://token@git.example.org/a.git",
+            "https://git.example.org/a@b.git",
+            "ssh://git@git.example.org/a.git",
             "ssh://git:pw@git.example.org/a.git",
             "git@git.example.org:a.git",
             "/srv/a.git",
@@ -82,6 +87,22 @@ mod tests {
             "https://me:not%FFtext@git.example.org/a.git",
         ] {
             assert!(Login::of(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_be_the_secret_and_goes_with_an_empty_password() {
+        for (address, expected) in [
+            ("https://t0ken%2F@git.example.org/a.git", ["t0ken/", ""]),
+            ("https://t0ken%2F:@git.example.org/a.git", ["t0ken/", ""]),
+            ("http://git@git.example.org/a.git", ["git", ""]),
+            ("https://:pw@git.example.org/a.git", ["", "pw"]),
+        ] {
+            let login = Login::of(address).unwrap();
+            assert!(login.url.ends_with("://git.example.org/a.git"), "{address}: {}", login.url);
+            let values: Vec<&str> = login.variables.iter().map(|(_, value)| value.as_str()).collect();
+            assert_eq!(values, expected, "{address}");
+            assert!(!format!("{:?}", login.config).contains("t0ken"), "{address}");
         }
     }
 

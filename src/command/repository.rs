@@ -104,7 +104,7 @@ fn isolated(host: &Host, survey: &Survey, dir: &Path, url: &str) -> Plan {
     }
 }
 
-/// How git reaches the repository from outside a job: the address in `repo.url` without a password, and
+/// How git reaches the repository from outside a job: the address in `repo.url` without a login, and
 /// the environment, which has it.
 pub(crate) fn access(host: &Host) -> (Option<String>, BTreeMap<String, String>) {
     let mut env = environment(host, &Survey::default());

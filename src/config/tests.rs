@@ -276,9 +276,11 @@ fn the_token_is_read_anew_and_never_shown() {
 }
 
 #[test]
-fn a_password_in_the_repository_url_stays_on_the_host() {
+fn a_login_in_the_repository_url_stays_on_the_host() {
     for (given, wanted) in [
         ("https://me:pw@git.example.org/r.git", "https://git.example.org/r.git"),
+        ("https://t0ken@git.example.org/r.git", "https://git.example.org/r.git"),
+        ("https://t0ken:@git.example.org/r.git", "https://git.example.org/r.git"),
         ("https://git.example.org/r.git", "https://git.example.org/r.git"),
         ("git@git.example.org:r.git", "git@git.example.org:r.git"),
     ] {

@@ -1,4 +1,4 @@
-//! A repository behind a password.
+//! A repository behind a login.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -71,4 +71,25 @@ fn a_password_in_the_address_opens_the_repository_and_shows_up_nowhere() {
     host.set("NIXFLEET_REPO_URL", format!("http://me:wrong%2Fone@{address}/"));
     let done = host.run("pull").failed("fatal: Authentication failed for");
     assert!(!done.result.message.contains("wrong"), "{}", done.result.message);
+}
+
+#[test]
+fn a_token_for_a_name_opens_the_repository_and_shows_up_nowhere() {
+    // The second is what many services show to be copied.
+    for end in ["", ":"] {
+        let mut host = Host::new();
+        git(&host.origin(), &["update-server-info"]);
+        // `t0ken/s3cret:`, which has an empty password.
+        let address = serve(host.origin().join(".git"), "dDBrZW4vczNjcmV0Og==");
+        host.set("NIXFLEET_REPO_URL", format!("http://t0ken%2Fs3cret{end}@{address}/"));
+        let trace = host.path("state/trace");
+        host.set("GIT_TRACE", &trace);
+        let done = host.run("pull").ok();
+        host.assert_equal_to_origin();
+        assert!(fs::read_to_string(&trace).unwrap().contains("git remote-http"), "the trace says something");
+        assert!(done.spec().steps[0].argv.contains(&format!("http://{address}/")));
+        for text in ["t0ken/s3cret", "t0ken%2Fs3cret"] {
+            assert_eq!(files_with(&host.path("state"), text), Vec::<PathBuf>::new());
+        }
+    }
 }
