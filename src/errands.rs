@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -24,6 +26,9 @@ const WAITING: usize = 16;
 
 /// How long an errand may take. A look reads small files and asks one program, which has five seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads of a unit and of two programs, which lie on the heap, and their hashes: 256 KiB is ample.
+const STACK: usize = 256 * 1024;
 
 /// What comes of an errand, for people.
 pub type Answer = Result<String, String>;
@@ -114,10 +119,46 @@ fn light(verdict: &Verdict) -> String {
 
 /// Whether the running agent is the installed one. It reads programs, on a thread of its own.
 pub async fn version(current_system: PathBuf, store_path: String) -> Answer {
-    let look = tokio::task::spawn_blocking(move || installed::look(&current_system));
-    let found = look.await.map_err(|err| format!("the look failed: {err}"))?;
+    /// One for the process, as the disk is.
+    static LOOKING: AtomicBool = AtomicBool::new(false);
+    let found = alone(&LOOKING, move || installed::look(&current_system)).await?;
     let found = found.map_err(|err| format!("the installed agent cannot be read: {err}"))?;
     Ok(versions(env!("CARGO_PKG_VERSION"), &store_path, &found))
+}
+
+/// Looks on a thread of its own, of which there is one at most for each `looking`: a disk that hangs
+/// holds it for as long as it likes, and the runtime's threads are few and wanted by others.
+///
+/// # Errors
+/// The last look is not over, there is no thread, or the look panicked.
+async fn alone<T: Send + 'static>(
+    looking: &'static AtomicBool,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    if looking.swap(true, Ordering::AcqRel) {
+        return Err("the last look at the programs still hangs; is the disk or a network file system slow?"
+            .to_owned());
+    }
+    let turn = Turn(looking);
+    let (answer, answered) = oneshot::channel();
+    let run = move || {
+        let found = look();
+        // First, so that who has the answer may ask again.
+        drop(turn);
+        let _may_have_stopped_waiting = answer.send(found);
+    };
+    let started = thread::Builder::new().name("version".to_owned()).stack_size(STACK).spawn(run);
+    started.map_err(|err| format!("no thread for a look: {err}; the process has too many, restart it"))?;
+    answered.await.map_err(|_| "the look at the programs failed; the agent's log says why".to_owned())
+}
+
+/// The right to look; given back when dropped, and so after a panic.
+struct Turn(&'static AtomicBool);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 fn versions(version: &str, store_path: &str, installed: &Installed) -> String {

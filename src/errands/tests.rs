@@ -87,3 +87,48 @@ async fn this_very_program_is_the_installed_one() {
     let answer = version(nowhere, String::new()).await.unwrap();
     assert_eq!(answer, concat!(env!("CARGO_PKG_VERSION"), " runs and is installed"));
 }
+
+/// Far longer than anything here takes, on whatever machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn looks_that_hang_hold_one_thread_and_the_next_is_told() {
+    static LOOKING: AtomicBool = AtomicBool::new(false);
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    let (begun, begins) = oneshot::channel();
+    let hanging = tokio::spawn(alone(&LOOKING, move || {
+        begun.send(thread::current().name().map(str::to_owned)).unwrap();
+        hangs.recv_timeout(LIMIT)
+    }));
+    assert_eq!(begins.await.unwrap().as_deref(), Some("version"), "none of the runtime's");
+    // Whoever waited is gone, as after an errand's patience; the thread is not.
+    hanging.abort();
+    assert!(hanging.await.unwrap_err().is_cancelled());
+    for _ in 0..3 {
+        let told = alone(&LOOKING, || unreachable!("a second thread")).await;
+        assert!(told.is_err_and(|told: String| told.contains("the last look at the programs still hangs")));
+    }
+    release.send(()).unwrap();
+    free(&LOOKING).await;
+}
+
+/// Waits until a look may be taken.
+async fn free(looking: &'static AtomicBool) {
+    let again = async {
+        while alone(looking, || ()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, again).await.expect("the thread before is over");
+}
+
+#[tokio::test]
+async fn a_look_that_panics_gives_its_turn_back() {
+    static LOOKING: AtomicBool = AtomicBool::new(false);
+    let told = alone(&LOOKING, || panic!("for the test")).await;
+    assert!(told.is_err_and(|told: String| told.contains("the look at the programs failed")));
+    free(&LOOKING).await;
+    for number in 0..100 {
+        assert_eq!(alone(&LOOKING, move || number).await, Ok(number), "at once, each time");
+    }
+}
