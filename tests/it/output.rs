@@ -76,24 +76,6 @@ async fn standard_error_is_marked_and_its_last_line_is_in_the_message() {
 }
 
 #[tokio::test]
-async fn a_line_reaches_the_dashboard_within_100_ms() {
-    let fleet = Fleet::start().await.script("clock", "for i in $(seq 1 20); do date +%s%3N; sleep 0.1; done");
-    let _agent = fleet.agent().await;
-    fleet.run("clock").await;
-    let mut latencies = Vec::new();
-    for recorded in fleet.messages() {
-        if let AgentMessage::OutputBatch(batch) = recorded.message {
-            latencies
-                .extend(batch.lines.iter().map(|line| recorded.at_ms - line.line.parse::<i64>().unwrap()));
-        }
-    }
-    latencies.sort_unstable();
-    assert_eq!(latencies.len(), 20);
-    // The median: a test machine takes naps. The benchmark has the last percent.
-    assert!(latencies[10] < 100, "{latencies:?}");
-}
-
-#[tokio::test]
 async fn beats_keep_their_time_while_a_command_floods_and_the_dashboard_reads_nothing() {
     let fleet =
         Fleet::start().await.script("flood", "timeout 6 yes").configure("[jobs]\nlog_limit = 4194304\n");

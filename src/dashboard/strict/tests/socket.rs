@@ -120,7 +120,8 @@ async fn a_second_agent_replaces_the_first_with_an_empty_close_frame() {
 async fn it_pings_and_cuts_who_stays_silent() {
     let times = Strict {
         ping_interval: Duration::from_millis(20),
-        silence_limit: Duration::from_millis(200),
+        // Within it the register and the first ping have to come through, on a crowded machine as well.
+        silence_limit: Duration::from_secs(2),
         ..Strict::default()
     };
     let dashboard = Running::start_as(Some(times)).await;
