@@ -186,7 +186,7 @@ fn a_system_is_asked_for_its_revision_even_if_its_commit_is_known() {
         ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
     };
     let lock = Some("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned());
-    history.note(Reached::by("switch", 0, 1), &JobId::generate(), "switch", &result, lock);
+    history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, lock);
     history.store(&jobs).unwrap();
     let mut looker = Looker::new(&host(folder.path()));
     looker.look(false, |_| {});

@@ -49,15 +49,25 @@ pub struct Last {
     pub exit_code: i32,
     /// For people.
     pub message: String,
-    /// Commit of the checkout afterwards, in full; none after a rollback.
+    /// Commit that the command was about, in full: the checkout's afterwards; none after a rollback.
     #[serde(default)]
     pub commit: Option<String>,
+    /// Commit of the checkout afterwards, whatever the command was about.
+    #[serde(default)]
+    pub head: Option<String>,
     /// SHA-256 of its flake.lock in hex.
     #[serde(default)]
     pub lock_hash: Option<String>,
     /// The system that ran afterwards.
     #[serde(default)]
     pub system: Option<PathBuf>,
+}
+
+impl Last {
+    /// The commit that the checkout was at then, in full. An older agent noted only [`Self::commit`].
+    pub fn checked_out(&self) -> Option<&str> {
+        self.head.as_deref().or(self.commit.as_deref())
+    }
 }
 
 /// Which parts of the machine a command came to.
@@ -73,11 +83,13 @@ pub struct Reached {
 
 impl Reached {
     /// By a command whose step number `step` of `steps` was the last that was begun; no steps if it never
-    /// came so far.
-    pub fn by(command: &str, step: usize, steps: usize) -> Self {
+    /// came so far, or had nothing to do.
+    pub fn by(command: &str, step: usize, steps: usize, outcome: Outcome) -> Self {
         // Its last step is the switch; those before it are the pull.
         let switching = step + 1 == steps;
         match command {
+            // It found a checkout and left it alone: what the last pull brought still is what it was.
+            "clone" if steps == 0 && outcome == Outcome::Ok => Self::default(),
             "pull" | "clone" => Self { pull: true, ..Self::default() },
             "pull-switch" => Self { pull: true, switch: switching, ..Self::default() },
             "switch" | "rollback" => Self { switch: true, ..Self::default() },
@@ -119,6 +131,7 @@ impl History {
             message: result.message.chars().take(MAX_MESSAGE).collect(),
             // A rollback goes to a system that was made from something else.
             commit: result.commit.clone().filter(|_| command != "rollback"),
+            head: result.commit.clone(),
             lock_hash: lock_hash.filter(|_| command != "rollback"),
             system: result.system_after.clone(),
         };

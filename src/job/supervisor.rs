@@ -181,7 +181,7 @@ impl<R: FnOnce()> Job<'_, R> {
     /// Adds this job to what is told when its folder is long gone.
     fn remember(&mut self, jobs: &JobsDir, result: &JobResult, lock_hash: Option<String>) {
         let Instance { command, id } = self.instance;
-        let reached = Reached::by(command, result.step, self.steps);
+        let reached = Reached::by(command, result.step, self.steps, result.outcome);
         if reached == Reached::default() {
             return;
         }

@@ -54,7 +54,7 @@ impl Host {
             commit: Some(commit.to_owned()),
             ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
         };
-        history.note(Reached::by("switch", 0, 1), &JobId::generate(), "switch", &result, None);
+        history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, None);
         history.store(&self.jobs()).unwrap();
     }
 

@@ -18,6 +18,7 @@ fn last(command: &str, outcome: Outcome, commit: &str) -> Option<Last> {
         exit_code: if outcome == Outcome::Ok { 0 } else { 4 },
         message: format!("{command}: said"),
         commit: Some(commit.to_owned()),
+        head: Some(commit.to_owned()),
         lock_hash: Some(format!("lock of {commit}")),
         system: Some(PathBuf::from(SYSTEM)),
     })

@@ -17,7 +17,8 @@ fn result(outcome: Outcome, commit: &str) -> JobResult {
 fn check(command: &str, step: usize, steps: usize, outcome: Outcome, expected: [Option<Outcome>; 4]) {
     let mut history = History::default();
     let job = JobId::generate();
-    history.note(Reached::by(command, step, steps), &job, command, &result(outcome, "a"), None);
+    let reached = Reached::by(command, step, steps, outcome);
+    history.note(reached, &job, command, &result(outcome, "a"), None);
     let History { pull, switch, deployed, test } = history;
     let outcomes = [pull, switch, deployed, test].map(|last| last.map(|last| last.outcome));
     assert_eq!(outcomes, expected, "{command} {step}/{steps} {outcome:?}");
@@ -28,6 +29,7 @@ fn each_command_is_noted_where_it_belongs() {
     use Outcome::{Failed, Ok, Stopped};
     check("pull", 3, 4, Ok, [Some(Ok), None, None, None]);
     check("clone", 0, 1, Failed, [Some(Failed), None, None, None]);
+    check("clone", 0, 0, Outcome::NotStarted, [Some(Outcome::NotStarted), None, None, None]);
     check("switch", 0, 1, Ok, [None, Some(Ok), Some(Ok), None]);
     check("switch", 0, 1, Failed, [None, Some(Failed), None, None]);
     check(
@@ -53,8 +55,8 @@ fn a_failed_switch_leaves_the_last_good_one_in_place() {
     let jobs = JobsDir::new(folder.path());
     assert_eq!(History::load(&jobs), History::default());
     let mut history = History::default();
-    let reached = Reached::by("switch", 0, 1);
     for (outcome, commit) in [(Outcome::Ok, "a"), (Outcome::Failed, "b")] {
+        let reached = Reached::by("switch", 0, 1, outcome);
         history.note(reached, &JobId::generate(), "switch", &result(outcome, commit), None);
     }
     history.store(&jobs).unwrap();
@@ -70,9 +72,33 @@ fn a_rollback_leaves_nobody_with_the_commit_of_the_checkout() {
     for (command, known) in [("switch", true), ("rollback", false)] {
         let mut history = History::default();
         let (job, lock) = (JobId::generate(), Some("hash".to_owned()));
-        history.note(Reached::by(command, 0, 1), &job, command, &result(Outcome::Ok, "a"), lock);
+        let reached = Reached::by(command, 0, 1, Outcome::Ok);
+        history.note(reached, &job, command, &result(Outcome::Ok, "a"), lock);
         let deployed = history.deployed.unwrap();
         assert_eq!((deployed.commit.is_some(), deployed.lock_hash.is_some()), (known, known), "{command}");
         assert_eq!(deployed.system, Some(PathBuf::from("/nix/store/new-system")));
+        assert!(deployed.head.is_some(), "{command}: the checkout is where it is");
     }
+}
+
+#[test]
+fn a_clone_with_nothing_to_do_leaves_the_last_pull_in_place() {
+    let mut history = History::default();
+    for (command, steps, commit) in [("pull", 4, "a"), ("clone", 0, "b")] {
+        let reached = Reached::by(command, 0, steps, Outcome::Ok);
+        history.note(reached, &JobId::generate(), command, &result(Outcome::Ok, commit), None);
+    }
+    let pull = history.pull.unwrap();
+    assert_eq!((pull.command.as_str(), &pull.commit.unwrap()[..1]), ("pull", "a"));
+}
+
+#[test]
+fn where_the_checkout_was_is_known_of_older_notes_too() {
+    let mut history = History::default();
+    let reached = Reached::by("switch", 0, 1, Outcome::Ok);
+    history.note(reached, &JobId::generate(), "switch", &result(Outcome::Ok, "a"), None);
+    let mut old = serde_json::to_value(history.switch.unwrap()).unwrap();
+    old.as_object_mut().unwrap().remove("head");
+    let old: Last = serde_json::from_value(old).unwrap();
+    assert!(old.head.is_none() && old.checked_out().is_some_and(|commit| commit.starts_with('a')));
 }
