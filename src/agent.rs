@@ -137,7 +137,8 @@ impl Agent {
         self.metrics.beats += 1;
         self.status.beat(now);
         let number = self.metrics.beats;
-        let beat = self.snapshots.beat(self.work.current(), number, self.server.rtt(), now);
+        let interval = self.server.interval(self.interval, Instant::now());
+        let beat = self.snapshots.beat(self.work.current(), number, self.server.rtt(), interval, now);
         (number, encode(&AgentMessage::Heartbeat(Box::new(beat))))
     }
 

@@ -15,6 +15,7 @@
 //! ```
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -84,6 +85,8 @@ pub struct Facts {
     pub update_status: UpdateStatus,
     /// What runs beside what lies in the checkout. Whether a reboot is required is the vitals' to say.
     pub system: HostSystem,
+    /// A look has been at all of that. Before, what is absent is only not known yet.
+    pub looked: bool,
 }
 
 impl Default for Facts {
@@ -99,6 +102,7 @@ impl Default for Facts {
             boot_id: None,
             update_status: UpdateStatus::default(),
             system: HostSystem::default(),
+            looked: false,
         }
     }
 }
@@ -237,18 +241,19 @@ impl Looker {
         let history = History::load(&self.jobs);
         self.look_at_generation(&history);
         publish(&self.facts);
-        if let Some(hash) = self.look_at_lock() {
-            self.facts.lock_hash = hash;
+        let lock_hash = self.look_at_lock();
+        if let Some(hash) = &lock_hash {
+            self.facts.lock_hash.clone_from(hash);
         }
         if self.look_at_system() {
-            self.judge(&history, asked);
+            self.judge(&history, lock_hash.as_deref(), asked);
             publish(&self.facts);
         } else {
             publish(&self.facts);
             self.generation.ask();
             self.look_at_generation(&history);
             self.look_at_system();
-            self.judge(&history, asked);
+            self.judge(&history, lock_hash.as_deref(), asked);
             publish(&self.facts);
         }
         self.memory.keep(&self.facts);
@@ -271,27 +276,32 @@ impl Looker {
         revision != Some(None)
     }
 
-    fn judge(&mut self, history: &History, asked: bool) {
+    /// `lock_hash`: what this look saw of flake.lock, which may be that there is none.
+    fn judge(&mut self, history: &History, lock_hash: Option<&str>, asked: bool) {
         let system = &self.facts.system;
         let now = update::Now {
             configured: self.repo.is_some(),
             commit: system.repo_commit.as_deref(),
-            lock_hash: Some(self.facts.lock_hash.as_str()).filter(|hash| !hash.is_empty()),
+            lock_hash,
             system: system.current.as_deref().map(Path::new),
             revision: system.configuration_revision.as_deref(),
         };
         let before = &self.facts.update_status;
         self.facts.update_status = update::judge(history, now, before, asked, &timestamp());
+        self.facts.looked = true;
     }
 
-    /// The hash of flake.lock, if there is a new one or the file is not for this user to read.
+    /// The hash of flake.lock; none if there is no such file. Where it is not for this user to read, as the
+    /// last job saw it; where nobody knows, the last one known.
     fn look_at_lock(&mut self) -> Option<String> {
-        let lock = self.lock.as_mut()?;
-        let changed = lock.changed();
-        if changed.is_some() || lock.was_read() {
-            return changed;
+        match self.lock.as_mut()?.look() {
+            Ok(hash) => Some(hash),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => match Checkout::noted(&self.jobs, self.repo.as_deref()?) {
+                Some(noted) => noted.lock_hash,
+                None => Some(self.facts.lock_hash.clone()).filter(|hash| !hash.is_empty()),
+            },
         }
-        Checkout::noted(&self.jobs, self.repo.as_deref()?)?.lock_hash
     }
 
     fn look_at_generation(&mut self, history: &History) {

@@ -39,12 +39,14 @@ impl Snapshots {
         Arc::clone(&self.facts.borrow())
     }
 
-    /// Makes beat number `seq`; `rtt` is how long an earlier one took to be acknowledged.
+    /// Makes beat number `seq`; `rtt` is how long an earlier one took to be acknowledged. The next one is
+    /// made an `interval` later.
     pub fn beat(
         &self,
         current: Option<Current<'_>>,
         seq: u64,
         rtt: Option<Duration>,
+        interval: Duration,
         now: SystemTime,
     ) -> Heartbeat {
         let facts = self.facts();
@@ -52,7 +54,7 @@ impl Snapshots {
         let mut update_status = facts.update_status.clone();
         if let Some(current) = current {
             let running = age(current.accepted_at, now);
-            update::mark_working(&mut update_status, current.command, running, current.accepted_at);
+            update::mark_working(&mut update_status, current.command, running, interval, current.accepted_at);
         }
         let reboot_required = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
         Heartbeat {

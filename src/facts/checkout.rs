@@ -2,6 +2,7 @@
 //! root, the checkout is root's alone.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +35,12 @@ impl Checkout {
         Self { dir: dir.to_owned(), commit: head_commit(dir), lock_hash }
     }
 
-    /// What the last job noted of the checkout in `dir`.
+    /// What the last job noted of the checkout in `dir`; none once that folder is gone for certain.
     pub(super) fn noted(jobs: &JobsDir, dir: &Path) -> Option<Self> {
+        // Who may not look into the folder can still see that there is one, but not through what is locked.
+        if fs::symlink_metadata(dir).is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
+            return None;
+        }
         let bytes = files::read(&jobs.checkout(), MAX_NOTE).ok()?;
         let noted: Self = serde_json::from_slice(&bytes).ok()?;
         (noted.dir == dir).then_some(noted)

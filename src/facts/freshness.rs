@@ -78,7 +78,8 @@ fn hash(file: File) -> io::Result<String> {
 #[derive(Debug)]
 pub(super) struct WatchedHash {
     path: PathBuf,
-    seen: Option<(SystemTime, u64)>,
+    /// Time and length of the file at that hash.
+    seen: Option<((SystemTime, u64), String)>,
 }
 
 impl WatchedHash {
@@ -86,22 +87,20 @@ impl WatchedHash {
         Self { path, seen: None }
     }
 
-    /// Whether the file could ever be read.
-    pub(super) fn was_read(&self) -> bool {
-        self.seen.is_some()
-    }
-
-    /// The hash if the file is another one than at the last call that returned one.
-    pub(super) fn changed(&mut self) -> Option<String> {
-        let file = files::open(&self.path).ok()?;
-        let metadata = file.metadata().ok()?;
-        let now = (metadata.modified().ok()?, metadata.len());
-        if self.seen == Some(now) {
-            return None;
+    /// The hash of the file as it is now.
+    ///
+    /// # Errors
+    /// The file is not there, or cannot be read.
+    pub(super) fn look(&mut self) -> io::Result<String> {
+        let file = files::open(&self.path)?;
+        let metadata = file.metadata()?;
+        let now = (metadata.modified()?, metadata.len());
+        if let Some((_, hash)) = self.seen.as_ref().filter(|(then, _)| *then == now) {
+            return Ok(hash.clone());
         }
-        let hash = hash(file).ok()?;
-        self.seen = Some(now);
-        Some(hash)
+        let hash = hash(file)?;
+        self.seen = Some((now, hash.clone()));
+        Ok(hash)
     }
 }
 

@@ -19,6 +19,9 @@ use crate::program;
 /// Length of a generation as it is shown. T02 shows seven, as git does.
 pub const SHOWN: usize = 7;
 
+/// What flakes put behind the commit of a checkout with changes in it (`self.dirtyRev`).
+pub(super) const DIRTY: &str = "-dirty";
+
 /// Longest wait for [`VERSION_PROGRAM`]. It answers within 50 ms; on a host that is busy rebuilding
 /// itself, seconds.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -72,7 +75,9 @@ impl Generation {
                 return Look::Known(commit);
             }
             match self.revision(system) {
-                Some(Some(revision)) => return Look::Known(revision.to_owned()),
+                Some(Some(revision)) => {
+                    return Look::Known(revision.strip_suffix(DIRTY).unwrap_or(revision).to_owned());
+                }
                 Some(None) => {}
                 None => return Look::MustAsk,
             }
@@ -81,7 +86,7 @@ impl Generation {
         head.as_deref().and_then(short).map_or(Look::Unknown, Look::Known)
     }
 
-    /// What that system said its revision is; none if it has not been asked yet.
+    /// What that system said its revision is, with [`DIRTY`] if it was; none if it has not been asked yet.
     pub(super) fn revision(&self, system: &Path) -> Option<Option<&str>> {
         let asked = self.asked.as_ref().filter(|asked| asked.system == *system)?;
         Some(asked.revision.as_deref())
@@ -117,7 +122,7 @@ pub(super) fn deployed<'a>(history: &'a History, system: &Path) -> Option<&'a st
     last.commit.as_deref()
 }
 
-/// `configurationRevision`, shortened.
+/// `configurationRevision`, shortened, with [`DIRTY`] if it has that.
 fn revision(output: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -125,7 +130,9 @@ fn revision(output: &[u8]) -> Option<String> {
         configuration_revision: Option<String>,
     }
     let version: Version = serde_json::from_slice(output).ok()?;
-    short(&version.configuration_revision?)
+    let revision = version.configuration_revision?;
+    let suffix = if revision.ends_with(DIRTY) { DIRTY } else { "" };
+    Some(short(&revision)? + suffix)
 }
 
 /// The first [`SHOWN`] digits of a hash; none if it is no hash.

@@ -77,7 +77,7 @@ fn nothing_known_is_unknown_and_not_empty() {
     looker.look(false, |_| {});
     assert_eq!(looker.facts.generation, UNKNOWN);
     assert_eq!(looker.facts.nixpkgs_version, UNKNOWN);
-    assert_eq!(without_lights(&looker.facts), Facts::default());
+    assert_eq!(without_lights(&looker.facts), Facts { looked: true, ..Facts::default() });
 }
 
 #[test]
@@ -100,6 +100,7 @@ fn everything_there_is_found() {
             os_version: "26.05".to_owned(),
             lock_hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned(),
             boot_id: Some("11111111-2222-3333-4444-555555555555".to_owned()),
+            looked: true,
             ..Facts::default()
         }
     );
@@ -109,7 +110,10 @@ fn everything_there_is_found() {
 fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    fs::rename(folder.path().join("repo"), folder.path().join("locked-away")).unwrap();
+    let repo = folder.path().join("repo");
+    fs::rename(&repo, folder.path().join("locked-away")).unwrap();
+    // Nobody can look into a link to itself, not even root.
+    symlink(&repo, &repo).unwrap();
     let note = |dir: &str| {
         let dir = folder.path().join(dir);
         let (commit, lock_hash) = (Some("abcdef1".repeat(6)[..40].to_owned()), Some("11".repeat(32)));
@@ -126,10 +130,69 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
     let facts = note("repo");
     assert_eq!((facts.generation, facts.lock_hash), ("abcdef1".to_owned(), "11".repeat(32)));
     // What can be read is newer than any note.
-    fs::rename(folder.path().join("locked-away"), folder.path().join("repo")).unwrap();
+    fs::remove_file(&repo).unwrap();
+    fs::rename(folder.path().join("locked-away"), &repo).unwrap();
     let facts = note("repo");
     assert_eq!(facts.generation, "1d91f2b");
     assert_ne!(facts.lock_hash, "11".repeat(32));
+}
+
+#[test]
+fn a_note_of_a_checkout_that_is_gone_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut looker = Looker::new(&host(folder.path()));
+    let repo = folder.path().join("repo");
+    fs::create_dir_all(looker.jobs.path()).unwrap();
+    let note = serde_json::to_vec(&checkout::Checkout::look(&repo)).unwrap();
+    fs::write(looker.jobs.checkout(), note).unwrap();
+    looker.look(false, |_| {});
+    assert!(looker.facts.system.repo_commit.is_some());
+    fs::remove_dir_all(&repo).unwrap();
+    looker.look(false, |_| {});
+    assert_eq!(looker.facts.system.repo_commit, None);
+    let light = &looker.facts.update_status.lock;
+    assert_eq!((light.status, light.message.as_str()), (UpdateState::Unknown, "there is no checkout yet"));
+}
+
+#[test]
+fn a_removed_lock_is_told_and_its_hash_still_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut looker = Looker::new(&host(folder.path()));
+    let mut history = History::default();
+    let commit = head_commit(&folder.path().join("repo"));
+    let result = JobResult { commit, ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0) };
+    let lock = checkout::Checkout::look(&folder.path().join("repo")).lock_hash;
+    let reached = Reached::by("pull", 0, 1, Outcome::Ok);
+    history.note(reached, &JobId::generate(), "pull", &result, lock.clone());
+    fs::create_dir_all(looker.jobs.path()).unwrap();
+    history.store(&looker.jobs).unwrap();
+    let mut light = || {
+        looker.look(false, |_| {});
+        let light = looker.facts.update_status.lock.clone();
+        (looker.facts.lock_hash.clone(), light.status, light.message)
+    };
+    let pulled = (lock.unwrap(), UpdateState::Ok, "flake.lock is as pulled with 1d91f2b".to_owned());
+    for _ in 0..2 {
+        assert_eq!(light(), pulled, "also when nothing is new");
+    }
+    fs::remove_file(folder.path().join("repo/flake.lock")).unwrap();
+    let gone = (pulled.0, UpdateState::Unknown, "the checkout has no flake.lock".to_owned());
+    assert_eq!(light(), gone);
+}
+
+#[test]
+fn what_is_absent_counts_only_after_a_whole_look() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut looker = Looker::new(&host(folder.path()));
+    assert!(!looker.facts.looked);
+    let published = RefCell::new(Vec::new());
+    looker.look(false, |facts: &Facts| {
+        published.borrow_mut().push((facts.looked, facts.update_status != UpdateStatus::default()));
+    });
+    assert_eq!(published.into_inner(), [(false, false), (false, false), (true, true)]);
 }
 
 #[test]

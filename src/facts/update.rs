@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::generation::{deployed, short};
+use super::generation::{DIRTY, deployed, short};
 use crate::command;
 use crate::job::history::{History, Last};
 use crate::job::spec::Outcome;
@@ -15,9 +15,9 @@ use crate::protocol::{UpdateState, UpdateStatus, Verdict};
 #[cfg(test)]
 mod tests;
 
-/// How long a running command is told as [`UpdateState::Working`]. Existing dashboards allow the system
-/// four minutes; the last such beat may be a minute old when the next one takes it back.
-pub const WORKING: Duration = Duration::from_secs(3 * 60);
+/// How long a running command may be shown as [`UpdateState::Working`]: existing dashboards allow the
+/// system so much. It is shown until the next beat takes it back.
+pub const WORKING: Duration = Duration::from_secs(4 * 60);
 
 /// What is there now.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,7 +30,7 @@ pub struct Now<'a> {
     pub lock_hash: Option<&'a str>,
     /// The system that runs.
     pub system: Option<&'a Path>,
-    /// The commit it says it was made from, shortened.
+    /// The commit it says it was made from, shortened, and [`DIRTY`] if it says that as well.
     pub revision: Option<&'a str>,
 }
 
@@ -58,7 +58,7 @@ pub fn judge(
         git: Verdict::default(),
         lock: verdict(lock(history, now), &before.lock),
         system: verdict(system(history, now), &before.system),
-        tests: verdict(tests(history), &before.tests),
+        tests: verdict(tests(history, now), &before.tests),
     }
 }
 
@@ -80,6 +80,9 @@ fn lock(history: &History, now: Now<'_>) -> Light {
         (Some(now), Some(then)) if now == then => {
             light(UpdateState::Ok, format!("flake.lock is as pulled with {pulled}"))
         }
+        _ if moved(pull, now) => {
+            light(UpdateState::Unknown, "the checkout moved since the last pull, not by this agent")
+        }
         (Some(_), _) => light(UpdateState::Outdated, format!("flake.lock changed since {pulled} was pulled")),
     }
 }
@@ -100,6 +103,8 @@ fn system(history: &History, now: Now<'_>) -> Light {
     if Some(running) != now.commit {
         let running = short(running).unwrap_or_default();
         light(UpdateState::Outdated, format!("{pulled} is in the checkout, {running} is deployed"))
+    } else if now.revision.and_then(|revision| revision.strip_suffix(DIRTY)) == Some(&*pulled) {
+        light(UpdateState::Outdated, format!("{pulled} with local changes is deployed"))
     } else if relocked {
         light(UpdateState::Outdated, format!("flake.lock changed since {pulled} was deployed"))
     } else {
@@ -113,9 +118,14 @@ fn by_revision(history: &History, now: Now<'_>, pulled: &str) -> Light {
         .deployed
         .as_ref()
         .is_some_and(|last| last.commit.is_none() && last.system.as_deref() == now.system);
-    match now.revision {
-        Some(revision) if revision == pulled => light(UpdateState::Ok, format!("{pulled} is deployed")),
-        Some(revision) => {
+    match now.revision.map(|revision| (revision, revision.strip_suffix(DIRTY))) {
+        Some((revision, None)) if revision == pulled => {
+            light(UpdateState::Ok, format!("{pulled} is deployed"))
+        }
+        Some((_, Some(changed))) => {
+            light(UpdateState::Outdated, format!("{changed} with local changes is deployed"))
+        }
+        Some((revision, None)) => {
             light(UpdateState::Outdated, format!("{pulled} is in the checkout, {revision} is deployed"))
         }
         None if rolled_back => {
@@ -131,16 +141,25 @@ fn by_revision(history: &History, now: Now<'_>, pulled: &str) -> Light {
     }
 }
 
-/// The last switch if it failed and the checkout has not moved since: what was pulled then is another
-/// try's.
+/// The last switch if it failed and nothing has moved since: what was pulled then is another try's, and
+/// where another system runs somebody made it.
 fn failed_switch<'a>(history: &'a History, now: Now<'_>) -> Option<&'a Last> {
     let last = history.switch.as_ref()?;
     let failed = !matches!(last.outcome, Outcome::Ok | Outcome::Stopped);
-    let moved = last.commit.is_some() && now.commit.is_some() && last.commit.as_deref() != now.commit;
-    (failed && !moved).then_some(last)
+    (failed && !moved(last, now) && !replaced(last, now)).then_some(last)
 }
 
-fn tests(history: &History) -> Light {
+/// Whether the checkout is at another commit than it was after that command. What is unknown is the same.
+fn moved(last: &Last, now: Now<'_>) -> bool {
+    last.checked_out().zip(now.commit).is_some_and(|(then, now)| then != now)
+}
+
+/// Whether another system runs than the one that ran after that command. What is unknown is the same.
+fn replaced(last: &Last, now: Now<'_>) -> bool {
+    last.system.as_deref().zip(now.system).is_some_and(|(then, now)| then != now)
+}
+
+fn tests(history: &History, now: Now<'_>) -> Light {
     let Some(test) = &history.test else {
         return match &history.deployed {
             Some(_) => light(UpdateState::Outdated, "not run since the last switch"),
@@ -150,6 +169,9 @@ fn tests(history: &History) -> Light {
     // Ids sort by time.
     if history.deployed.as_ref().is_some_and(|deployed| deployed.job > test.job) {
         return light(UpdateState::Outdated, "not run since the last switch");
+    }
+    if replaced(test, now) {
+        return light(UpdateState::Outdated, "another system runs than the one they ran on");
     }
     if test.outcome == Outcome::Ok {
         light(UpdateState::Ok, test.message.clone())
@@ -167,9 +189,16 @@ fn nothing_to_judge(now: Now<'_>) -> Option<Light> {
     }
 }
 
-/// Says of the part that a running command changes that it is being worked on, for a while.
-pub fn mark_working(status: &mut UpdateStatus, command: &str, running: Duration, at: &str) {
-    if running >= WORKING {
+/// Says of the part that a running command changes that it is being worked on, if the next beat, an
+/// `interval` later, can take that back within [`WORKING`].
+pub fn mark_working(
+    status: &mut UpdateStatus,
+    command: &str,
+    running: Duration,
+    interval: Duration,
+    at: &str,
+) {
+    if running.saturating_add(interval) >= WORKING {
         return;
     }
     let part = match command {

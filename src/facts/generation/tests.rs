@@ -102,6 +102,8 @@ fn a_system_is_asked_once_and_the_next_one_again() {
     for _ in 0..3 {
         assert_eq!(host.found(), known("ccccccc"));
     }
+    let said = host.generation.revision(&host.below("one"));
+    assert_eq!(said, Some(Some("ccccccc-dirty")), "for those who judge by it");
     assert_eq!(host.runs(), 1);
     host.switch("two", Some(r#"echo '{"configurationRevision":"ddddddd1"}'"#));
     assert_eq!(host.found(), known("ddddddd"));

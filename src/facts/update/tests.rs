@@ -66,6 +66,11 @@ fn the_lock_is_what_was_pulled_or_it_is_not() {
     check(&lock(&good, now), UpdateState::Ok, "flake.lock is as pulled with aaaaaaa");
     let changed = there(OLD, "another", SYSTEM);
     check(&lock(&good, changed), UpdateState::Outdated, "flake.lock changed since aaaaaaa was pulled");
+    let by_hand = there(NEW, LOCK_NEW, SYSTEM);
+    let message = "the checkout moved since the last pull, not by this agent";
+    check(&lock(&good, by_hand), UpdateState::Unknown, message);
+    let only_the_commit = there(NEW, LOCK_OLD, SYSTEM);
+    check(&lock(&good, only_the_commit), UpdateState::Ok, "flake.lock is as pulled with aaaaaaa");
     let none = Now { lock_hash: None, ..now };
     check(&lock(&good, none), UpdateState::Unknown, "the checkout has no flake.lock");
     check(&lock(&History::default(), now), UpdateState::Unknown, "nothing was pulled yet");
@@ -103,6 +108,11 @@ fn the_system_is_what_the_checkout_says_or_it_is_not() {
     let known = Now { revision: Some("ccccccc"), ..elsewhere };
     let message = "aaaaaaa is in the checkout, ccccccc is deployed";
     check(&system(&good, known), UpdateState::Outdated, message);
+    let message = "aaaaaaa with local changes is deployed";
+    for changed in [elsewhere, now] {
+        let changed = Now { revision: Some("aaaaaaa-dirty"), ..changed };
+        check(&system(&good, changed), UpdateState::Outdated, message);
+    }
     let fresh = History::default();
     check(&system(&fresh, now), UpdateState::Unknown, "the running system does not tell its commit");
     let pulled = History { pull: last("pull", Outcome::Ok, OLD), ..History::default() };
@@ -114,7 +124,7 @@ fn the_system_is_what_the_checkout_says_or_it_is_not() {
 }
 
 #[test]
-fn a_failed_switch_is_an_error_until_the_checkout_moves() {
+fn a_failed_switch_is_an_error_until_something_moves() {
     let system = |history: &History, now: Now<'_>| judged(history, now).system;
     for outcome in [Outcome::Failed, Outcome::ActivatedWithFailures, Outcome::Lost, Outcome::TimedOut] {
         let history = History { switch: last("switch", outcome, NEW), ..deployed_and_pulled(OLD) };
@@ -122,7 +132,17 @@ fn a_failed_switch_is_an_error_until_the_checkout_moves() {
         check(&system(&history, same), UpdateState::Error, "switch: said (exit code 4)");
         let moved = there(OLD, LOCK_OLD, SYSTEM);
         check(&system(&history, moved), UpdateState::Ok, "aaaaaaa is deployed");
+        let by_hand = Now { revision: Some("bbbbbbb"), ..there(NEW, LOCK_NEW, OTHER) };
+        check(&system(&history, by_hand), UpdateState::Ok, "bbbbbbb is deployed");
+        let unknown = Now { system: None, ..same };
+        check(&system(&history, unknown), UpdateState::Error, "switch: said (exit code 4)");
     }
+    let rollback = last("rollback", Outcome::Failed, OLD).map(|last| Last { commit: None, ..last });
+    let history = History { switch: rollback, ..deployed_and_pulled(OLD) };
+    let same = there(OLD, LOCK_OLD, SYSTEM);
+    check(&system(&history, same), UpdateState::Error, "rollback: said (exit code 4)");
+    let message = "bbbbbbb is in the checkout, aaaaaaa is deployed";
+    check(&system(&history, there(NEW, LOCK_NEW, SYSTEM)), UpdateState::Outdated, message);
     let stopped = History { switch: last("switch", Outcome::Stopped, NEW), ..deployed_and_pulled(OLD) };
     let message = "bbbbbbb is in the checkout, aaaaaaa is deployed";
     check(&system(&stopped, there(NEW, LOCK_NEW, SYSTEM)), UpdateState::Outdated, message);
@@ -136,14 +156,21 @@ fn a_failed_switch_is_an_error_until_the_checkout_moves() {
 
 #[test]
 fn tests_are_good_for_the_system_they_ran_on() {
-    let tests = |history: &History| judged(history, Now::default()).tests;
+    let now = there(OLD, LOCK_OLD, SYSTEM);
+    let tests = |history: &History| judged(history, now).tests;
     check(&tests(&History::default()), UpdateState::Unknown, "not run yet");
     let mut history = deployed_and_pulled(OLD);
     check(&tests(&history), UpdateState::Outdated, "not run since the last switch");
     history.test = last("test", Outcome::Ok, OLD);
     check(&tests(&history), UpdateState::Ok, "test: said");
+    let elsewhere = |history: &History| judged(history, Now { system: Some(Path::new(OTHER)), ..now }).tests;
+    let message = "another system runs than the one they ran on";
+    check(&elsewhere(&history), UpdateState::Outdated, message);
     history.test = last("test", Outcome::Failed, OLD);
     check(&tests(&history), UpdateState::Error, "test: said (exit code 4)");
+    check(&elsewhere(&history), UpdateState::Outdated, message);
+    let nobody_knows = judged(&history, Now { system: None, ..now }).tests;
+    check(&nobody_knows, UpdateState::Error, "test: said (exit code 4)");
     history.deployed = last("switch", Outcome::Ok, NEW);
     check(&tests(&history), UpdateState::Outdated, "not run since the last switch");
 }
@@ -163,9 +190,10 @@ fn a_light_keeps_its_time_until_it_changes_or_somebody_asks() {
 
 #[test]
 fn work_is_shown_where_it_is_done_and_for_less_than_four_minutes() {
-    let working = |command: &str, seconds: u64| {
+    let working = |command: &str, running: u64, interval: u64| {
         let mut status = UpdateStatus::default();
-        mark_working(&mut status, command, Duration::from_secs(seconds), AT);
+        let seconds = Duration::from_secs;
+        mark_working(&mut status, command, seconds(running), seconds(interval), AT);
         [&status.git, &status.lock, &status.system, &status.tests]
             .map(|part| part.status == UpdateState::Working)
     };
@@ -178,8 +206,16 @@ fn work_is_shown_where_it_is_done_and_for_less_than_four_minutes() {
         ("test", [false, false, false, true]),
         ("backup", [false; 4]),
     ] {
-        assert_eq!(working(command, 0), expected, "{command}");
-        assert_eq!(working(command, 179), expected, "{command}");
-        assert_eq!(working(command, 180), [false; 4], "{command}");
+        for (running, interval, shown) in [
+            (0, 60, true),
+            (179, 60, true),
+            (180, 60, false),
+            (0, 239, true),
+            (0, 240, false),
+            (1, 3600, false),
+        ] {
+            let expected = if shown { expected } else { [false; 4] };
+            assert_eq!(working(command, running, interval), expected, "{command} {running}+{interval}");
+        }
     }
 }
