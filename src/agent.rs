@@ -22,7 +22,7 @@ use crate::session::{self, Ended, Summary};
 use crate::status::desk::StatusDesk;
 use crate::status::{Ask, Queue, Report, Running};
 use crate::work::Work;
-use first_clone::FirstClone;
+use first_clone::{Checkout, FirstClone};
 
 mod first_clone;
 
@@ -168,11 +168,11 @@ impl Agent {
         self.first_clone.due()
     }
 
-    /// Starts the first clone of the repository if it is time and there is none.
+    /// Starts a clone of the repository if it is time and there is none.
     pub fn clone_if_missing(&mut self, now: Instant) {
-        let missing = self.snapshots.facts().system.repo_commit.is_none();
+        let checkout = Checkout::of(&self.snapshots.facts());
         let idle = self.work.current().is_none() && self.server.refusal(now).is_none();
-        if self.first_clone.take(missing, idle, now) {
+        if self.first_clone.take(checkout, idle, now) {
             self.start("clone".to_owned(), None, false);
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::facts::Facts;
 use crate::job::spec::Outcome;
 
 /// When to try again after the first failure; each further one doubles it.
@@ -13,8 +14,34 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 /// The longest pause. A repository that is put right is there within the hour.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
-/// When to look again while something else runs, or nothing may.
+/// When to look again while something else runs, or nothing may, or nobody has looked yet.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// When to look again at a checkout that is there: somebody may move it away to have a new one. They do
+/// not wait for it with a watch, and whatever looks at files does so far more often.
+const WATCH: Duration = Duration::from_secs(60);
+
+/// What is known of the checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checkout {
+    /// Nobody has looked yet.
+    Unknown,
+    /// There is none, or none that can be seen.
+    Missing,
+    /// It is there.
+    There,
+}
+
+impl Checkout {
+    /// As the facts tell.
+    pub(super) fn of(facts: &Facts) -> Self {
+        match facts.system.repo_commit {
+            Some(_) => Self::There,
+            None if facts.looked => Self::Missing,
+            None => Self::Unknown,
+        }
+    }
+}
 
 /// When to clone.
 #[derive(Debug, Default)]
@@ -23,12 +50,14 @@ pub(super) struct FirstClone {
     wanted: bool,
     due: Option<Instant>,
     failures: u32,
+    /// A command that makes a clone has ended well, and the checkout was not to be seen since.
+    unseen: bool,
 }
 
 impl FirstClone {
     /// At once, where the agent keeps a clone of its own.
     pub(super) fn new(wanted: bool, now: Instant) -> Self {
-        Self { wanted, due: wanted.then_some(now), failures: 0 }
+        Self { wanted, due: wanted.then_some(now), failures: 0, unseen: false }
     }
 
     /// When [`Self::take`] has something to decide.
@@ -36,21 +65,40 @@ impl FirstClone {
         self.due
     }
 
-    /// Whether to start a clone now.
-    pub(super) fn take(&mut self, missing: bool, idle: bool, now: Instant) -> bool {
+    /// Whether to start a clone now. The agent's clone is watched as long as the agent runs.
+    pub(super) fn take(&mut self, checkout: Checkout, idle: bool, now: Instant) -> bool {
         if self.due.is_none_or(|due| now < due) {
             return false;
         }
-        self.due = (missing && !idle).then_some(now + BUSY);
-        missing && idle
+        let pause = match checkout {
+            Checkout::There => {
+                self.unseen = false;
+                WATCH
+            }
+            // A clone that went well and does not show (git knows more ways to keep HEAD than are read
+            // here) would not show the next time either, and there would be one every minute.
+            Checkout::Missing if self.unseen => WATCH,
+            Checkout::Missing if idle => {
+                self.due = None;
+                return true;
+            }
+            Checkout::Missing | Checkout::Unknown => BUSY,
+        };
+        self.due = Some(now + pause);
+        false
     }
 
     /// A command ended that makes a clone where there is none. `random` is in 0..1: hosts that were
     /// started together do not come back together.
     pub(super) fn ended(&mut self, outcome: Outcome, random: f64, now: Instant) {
+        if !self.wanted {
+            return;
+        }
         if outcome == Outcome::Ok {
             self.failures = 0;
-        } else if self.wanted {
+            self.unseen = true;
+            self.due = Some(now + WATCH);
+        } else {
             let pause = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_RETRY);
             self.failures = self.failures.saturating_add(1);
             self.due = Some(now + pause.mul_f64((1.0 + random) / 2.0));
@@ -71,21 +119,64 @@ mod tests {
         let now = Instant::now();
         assert_eq!(FirstClone::new(false, now).due(), None, "somebody else's checkout");
         let mut clone = FirstClone::new(true, now);
-        assert!(clone.take(true, true, now));
+        assert!(clone.take(Checkout::Missing, true, now));
         assert_eq!(clone.due(), None, "it runs");
         let mut clone = FirstClone::new(true, now);
-        assert!(!clone.take(false, true, now));
-        assert_eq!(clone.due(), None, "it is there");
+        assert!(!clone.take(Checkout::There, true, now));
+    }
+
+    #[test]
+    fn nothing_is_decided_before_somebody_has_looked() {
+        let mut facts = Facts::default();
+        assert_eq!(Checkout::of(&facts), Checkout::Unknown);
+        facts.looked = true;
+        assert_eq!(Checkout::of(&facts), Checkout::Missing);
+        facts.system.repo_commit = Some("1d91f2b".to_owned());
+        assert_eq!(Checkout::of(&facts), Checkout::There);
+        let now = Instant::now();
+        let mut clone = FirstClone::new(true, now);
+        assert!(!clone.take(Checkout::Unknown, true, now));
+        assert_eq!(clone.due(), Some(after(now, 10)));
+        assert!(clone.take(Checkout::Missing, true, after(now, 10)));
+    }
+
+    #[test]
+    fn a_checkout_that_is_moved_away_is_cloned_again() {
+        let now = Instant::now();
+        let mut clone = FirstClone::new(true, now);
+        for minute in 0..3 {
+            let then = after(now, minute * 60);
+            assert_eq!(clone.due(), Some(then));
+            assert!(!clone.take(Checkout::There, true, then));
+        }
+        assert!(!clone.take(Checkout::Missing, true, after(now, 179)));
+        assert!(clone.take(Checkout::Missing, true, after(now, 180)));
+        clone.ended(Outcome::Ok, 1.0, after(now, 200));
+        assert!(!clone.take(Checkout::There, true, after(now, 260)));
+        assert!(clone.take(Checkout::Missing, true, after(now, 320)), "and again");
+    }
+
+    #[test]
+    fn a_clone_that_went_well_and_does_not_show_is_not_made_again() {
+        let now = Instant::now();
+        let mut clone = FirstClone::new(true, now);
+        assert!(clone.take(Checkout::Missing, true, now));
+        clone.ended(Outcome::Ok, 1.0, now);
+        for minute in 1..100 {
+            let then = after(now, minute * 60);
+            assert_eq!(clone.due(), Some(then));
+            assert!(!clone.take(Checkout::Missing, true, then));
+        }
     }
 
     #[test]
     fn it_waits_for_its_turn() {
         let now = Instant::now();
         let mut clone = FirstClone::new(true, now);
-        assert!(!clone.take(true, false, now));
+        assert!(!clone.take(Checkout::Missing, false, now));
         assert_eq!(clone.due(), Some(after(now, 10)));
-        assert!(!clone.take(true, true, after(now, 9)));
-        assert!(clone.take(true, true, after(now, 10)));
+        assert!(!clone.take(Checkout::Missing, true, after(now, 9)));
+        assert!(clone.take(Checkout::Missing, true, after(now, 10)));
     }
 
     #[test]
@@ -100,13 +191,15 @@ mod tests {
             clone.ended(Outcome::Failed, 1.0, now);
         }
         assert_eq!(clone.due(), Some(after(now, 3600)));
-        assert!(clone.take(true, true, after(now, 3600)));
+        assert!(clone.take(Checkout::Missing, true, after(now, 3600)));
         clone.ended(Outcome::Ok, 1.0, now);
-        assert_eq!(clone.due(), None, "done");
+        assert_eq!(clone.due(), Some(after(now, 60)), "done, and watched");
         clone.ended(Outcome::Failed, 1.0, now);
         assert_eq!(clone.due(), Some(after(now, 30)), "from the beginning");
         let mut plain = FirstClone::new(false, now);
-        plain.ended(Outcome::Failed, 1.0, now);
-        assert_eq!(plain.due(), None);
+        for outcome in [Outcome::Failed, Outcome::Ok] {
+            plain.ended(outcome, 1.0, now);
+            assert_eq!(plain.due(), None);
+        }
     }
 }
