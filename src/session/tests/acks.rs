@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::rig::{Order, Rig};
 use crate::prewarm::{Load, Notice, Phase, Signal};
-use crate::protocol::AgentMessage;
+use crate::protocol::{AgentMessage, UpdateState};
 use crate::session::Ended;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -129,4 +129,22 @@ async fn a_pre_warm_signal_is_told_at_once_and_again_on_the_next_connection() {
     rig.beat().await;
     let AgentMessage::Prewarm(again) = rig.next_but_beats().await else { panic!() };
     assert_eq!(again, first);
+}
+
+/// Dashboards allow a part to be worked on for four minutes, and only the next beat takes that back.
+#[tokio::test(start_paused = true)]
+async fn work_is_shown_only_where_the_next_beat_is_near() {
+    for (seconds, shown) in [(60, true), (300, false)] {
+        let mut rig = Rig::start(SECOND).await;
+        rig.next().await;
+        let wish =
+            format!(r#"{{"type":"registered","payload":{{"host_id":"h","heartbeat_interval":{seconds}}}}}"#);
+        rig.texts(&[&wish]).await;
+        rig.beat().await;
+        rig.run_command("switch").await;
+        let beat = rig.beat().await;
+        assert_eq!(beat.pending_command.as_deref(), Some("switch"));
+        let light = beat.update_status.unwrap().system;
+        assert_eq!(light.status == UpdateState::Working, shown, "{seconds} s: {light:?}");
+    }
 }
