@@ -293,6 +293,7 @@ mod tests {
         let supervisor = Writer::create(dir.clone(), 1 << 20).unwrap();
         assert_eq!(launched(), Ok(()), "it runs");
         drop(supervisor);
+        journal::tests::wait_until_dead(&dir);
         assert!(launched().is_err(), "its supervisor died without a result");
         let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
         super::super::spec::store(&dir.result(), &result).unwrap();

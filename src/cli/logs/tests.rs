@@ -137,6 +137,8 @@ impl Jobs {
                 result.duration_ms = 61_000;
                 spec::store(&dir.result(), &result).unwrap();
             }
+            drop(writer);
+            journal::tests::wait_until_dead(&dir);
             ids.push(id);
         }
         Self { folder, ids }

@@ -1,5 +1,6 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::job::{JobId, JobsDir};
@@ -9,6 +10,16 @@ fn scratch() -> (tempfile::TempDir, JobDir) {
     let dir = JobsDir::new(folder.path()).job(&JobId::generate());
     fs::create_dir(dir.path()).unwrap();
     (folder, dir)
+}
+
+/// Waits until the lock of a writer that was dropped is free. A program that another test is just starting
+/// holds a copy of it until it has begun.
+pub(crate) fn wait_until_dead(dir: &JobDir) {
+    let begun = Instant::now();
+    while supervisor_lives(dir).unwrap() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the lock is still held");
+        std::thread::yield_now();
+    }
 }
 
 fn drain(reader: &mut Reader) -> Vec<u64> {
@@ -95,7 +106,7 @@ fn the_lock_tells_a_live_supervisor_from_a_dead_one() {
     let writer = Writer::create(dir.clone(), 1 << 20).unwrap();
     assert!(supervisor_lives(&dir).unwrap());
     drop(writer);
-    assert!(!supervisor_lives(&dir).unwrap());
+    wait_until_dead(&dir);
 }
 
 #[test]

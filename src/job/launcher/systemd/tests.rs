@@ -67,6 +67,7 @@ fn a_refused_signal_is_told_only_while_the_supervisor_lives() {
     let refused = systemd.end(&job, &dir, Urgency::Stop).unwrap_err();
     assert!(refused.to_string().contains("polkit"), "{refused}");
     drop(log);
+    crate::job::journal::tests::wait_until_dead(&dir);
     assert!(matches!(systemd.end(&job, &dir, Urgency::Stop), Err(LaunchError::Ended)));
 }
 
