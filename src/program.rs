@@ -150,4 +150,4 @@ fn kill(child: &mut Child) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,16 +1,11 @@
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-};
+use std::{cell::RefCell, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
 
 use super::*;
 use crate::config::{self, Config, Source};
 use crate::job::JobId;
 use crate::job::history::Reached;
 use crate::job::spec::{JobResult, Outcome};
+use crate::program::tests::write_script;
 use crate::protocol::UpdateState;
 
 /// Longest wait for something that should take milliseconds.
@@ -238,8 +233,7 @@ fn a_system_is_asked_for_its_revision_even_if_its_commit_is_known() {
     fill(folder.path());
     let version = folder.path().join("system/sw/bin/nixos-version");
     fs::remove_file(&version).unwrap();
-    fs::write(&version, "#!/bin/sh\necho '{\"configurationRevision\":\"ccccccc1\"}'\n").unwrap();
-    fs::set_permissions(&version, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&version, "#!/bin/sh\necho '{\"configurationRevision\":\"ccccccc1\"}'\n");
     let jobs = JobsDir::new(folder.path().join("state/jobs"));
     fs::create_dir_all(jobs.path()).unwrap();
     let mut history = History::default();

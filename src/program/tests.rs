@@ -1,5 +1,13 @@
 use super::*;
 
+/// Writes a program that the test will start. By a process of its own: what this one has open for writing,
+/// a program that another test is just starting has too, for a moment in which nobody may run it (ETXTBSY).
+pub(crate) fn write_script(path: &Path, text: &str) {
+    let write = r#"printf %s "$2" > "$1" && chmod 755 "$1""#;
+    let path = path.to_str().unwrap();
+    assert!(Command::new("sh").args(["-c", write, "sh", path, text]).status().unwrap().success());
+}
+
 fn sh(script: &str, limit: Duration) -> Result<Vec<u8>, ProgramError> {
     output(Path::new("/bin/sh"), &["-c", script], limit)
 }

@@ -1,9 +1,10 @@
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::fs;
 
 use super::*;
 use crate::job::JobId;
 use crate::job::history::Reached;
 use crate::job::spec::{JobResult, Outcome};
+use crate::program::tests::write_script;
 
 const HEAD: &str = "aaaaaaa0000000000000000000000000000000aa";
 
@@ -38,8 +39,7 @@ impl Host {
             script.unwrap_or("exit 1")
         );
         let program = self.below(name).join(VERSION_PROGRAM);
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&program, &script);
         let link = self.below("current");
         if link.is_symlink() {
             fs::remove_file(&link).unwrap();

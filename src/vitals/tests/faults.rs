@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::*;
+use crate::program::tests::write_script;
 
 /// Every file of /proc and the collector that reads it.
 const FILES: [(&str, &str); 10] = [
@@ -198,9 +199,8 @@ fn the_list_of_mounts_is_read_whole_or_not_at_all() {
 
 /// A program that answers as systemctl would.
 fn systemctl(fake: &Fake, script: &str) -> PathBuf {
-    fake.write("systemctl", format!("#!/bin/sh\n{script}\n"));
     let path = fake.path("systemctl");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&path, &format!("#!/bin/sh\n{script}\n"));
     path
 }
 

@@ -1,16 +1,15 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
 use crate::job::{JobId, JobsDir};
+use crate::program::tests::write_script;
 
 /// Plays systemctl: notes its arguments and does what `body` says.
 fn played(folder: &Path, body: &str) -> Systemd {
     let systemctl = folder.join("systemctl");
     let script = format!("#!/bin/sh\necho \"$@\" >> {}\n{body}\n", folder.join("asked").display());
-    fs::write(&systemctl, script).unwrap();
-    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&systemctl, &script);
     Systemd { systemctl }
 }
 
