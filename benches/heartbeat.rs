@@ -30,8 +30,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nixfleet_agent::dashboard::{Dashboard, Handle, LastStatus, Options};
-use nixfleet_agent::protocol::AgentMessage;
+use nixfleet_mock_dashboard::{Dashboard, Handle, LastStatus, Options};
+use nixfleet_protocol::AgentMessage;
 use rustix::process::{Pid, Signal, kill_process};
 
 const HOST: &str = "bench-host";

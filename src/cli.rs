@@ -13,22 +13,29 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::agent::{Agent, Exit};
-use crate::config::{self, Config, Connection, Host, LauncherKind, Source, TokenSource};
-use crate::device::{self, Meters};
-use crate::error;
-use crate::facts::{self, installed::own_place};
-use crate::heartbeat::Snapshots;
-use crate::job::desk::HostDesk;
-use crate::job::launcher::{self, Direct, Launcher, PREFIX, Systemd};
-use crate::job::record::Records;
-use crate::job::{Instance, JobsDir, supervisor};
-use crate::prewarm::{self, Hook};
-use crate::service;
-use crate::status::ASKS;
-use crate::telemetry;
-use crate::vitals::{gpu, stasysmo};
-use crate::work::Work;
+use super::facts;
+use super::facts::installed::own_place;
+use super::heartbeat::Snapshots;
+use super::jobs::executor::HostExecutor;
+use super::jobs::launcher;
+use super::jobs::launcher::{Direct, Launcher, PREFIX, Systemd};
+use super::jobs::table::JobTable;
+use super::link::agent::Agent;
+use super::link::run::Exit;
+use super::observe::status::ASKS;
+use super::observe::systemd;
+use super::observe::telemetry;
+use super::wire;
+use nixfleet_config;
+use nixfleet_config::{Config, Connection, Host, LauncherKind, Source, TokenSource};
+use nixfleet_jobs::record::Records;
+use nixfleet_jobs::{Instance, JobsDir, supervisor};
+use nixfleet_os::{error, service_manager};
+use nixfleet_vitals::device;
+use nixfleet_vitals::device::Meters;
+use nixfleet_vitals::prewarm;
+use nixfleet_vitals::prewarm::Hook;
+use nixfleet_vitals::{gpu, stasysmo};
 
 mod doctor;
 mod logs;
@@ -73,9 +80,6 @@ enum Subcommands {
     Logs(logs::Options),
     /// Look for what is wrong with this host's agent, and say what to do about it
     Doctor(doctor::Options),
-    /// Show it all on this machine: a dashboard, an agent and a throw-away repository
-    #[cfg(feature = "mock-dashboard")]
-    Demo(crate::demo::Options),
     /// Show the vitals of this machine, once or for ever; needs no dashboard
     Vitals(vitals::Options),
     /// Supervise one job; started by the agent
@@ -108,8 +112,6 @@ pub fn main() -> ExitCode {
         Subcommands::Status { json } => status::run(&source, json),
         Subcommands::Doctor(options) => doctor::run(&source, &options),
         Subcommands::Logs(options) => logs::run(&source, &options),
-        #[cfg(feature = "mock-dashboard")]
-        Subcommands::Demo(options) => crate::demo::run(&options).map_err(Failure::Start),
         Subcommands::Vitals(options) => vitals::run(&source, &options),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
     });
@@ -117,7 +119,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // `systemctl status` shows it, and the launcher asks for it.
-            service::status(&failure.to_string().lines().collect::<Vec<_>>().join("; "));
+            systemd::status(&failure.to_string().lines().collect::<Vec<_>>().join("; "));
             for line in failure.to_string().lines() {
                 drop(writeln!(io::stderr(), "{PREFIX}{line}"));
             }
@@ -163,9 +165,9 @@ fn check_config(source: &Source) -> Result<(), Failure> {
 }
 
 fn warnings(source: &Source, config: &Config) -> Vec<String> {
-    let mut lines = config::warnings(source);
+    let mut lines = nixfleet_config::warnings(source);
     if config.host.jobs.launcher == LauncherKind::Systemd {
-        lines.extend(config::unseen_by_units(source));
+        lines.extend(nixfleet_config::unseen_by_units(source));
     }
     lines
 }
@@ -186,13 +188,13 @@ fn missing_files(connection: &Connection) -> Vec<String> {
 fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
     let host = Host::load(source).map_err(|err| usage(&err))?;
     let ready = || {
-        service::ready();
-        if !service::supervised() {
+        systemd::ready();
+        if !service_manager::is_supervised() {
             // Nobody may be listening any more, which does not concern the job.
             drop(writeln!(io::stdout(), "{}", launcher::READY).and_then(|()| io::stdout().flush()));
         }
     };
-    supervisor::run(&host, instance, ready).map_err(|err| Failure::Start(error::chain(&err)))
+    supervisor::run(&host.job_settings(), instance, ready).map_err(|err| Failure::Start(error::chain(&err)))
 }
 
 fn run(source: &Source) -> Result<(), Failure> {
@@ -215,7 +217,7 @@ fn run(source: &Source) -> Result<(), Failure> {
     tracing::info!("Ended.");
     drop(log);
     match exit {
-        Exit::Restart if !service::supervised() => Err(replace_process()),
+        Exit::Restart if !service_manager::is_supervised() => Err(replace_process()),
         Exit::Shutdown | Exit::Restart => Ok(()),
     }
 }
@@ -267,23 +269,23 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let metrics = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
     drop(tokio::time::timeout(FIRST_LOOK, facts.looked()).await);
 
-    let jobs = JobsDir::new(&host.jobs.dir);
+    let folder = JobsDir::new(&host.jobs.dir);
     let records = Records::new(host.own_dir().join("delivery"));
     let launcher: Arc<dyn Launcher> = match host.jobs.launcher {
         LauncherKind::Direct => Arc::new(Direct::new(own_program(), file)),
         LauncherKind::Systemd => Arc::new(Systemd::default()),
     };
-    let boot_id = facts::system::boot_id(&host.paths.proc);
-    let (accepted, carried_out) = records.open(&jobs, boot_id.as_deref());
-    let (desk, news) = HostDesk::open(launcher, jobs, records, boot_id)
+    let boot_id = nixfleet_os::boot_id(&host.paths.proc);
+    let (accepted, carried_out) = records.open(&folder, boot_id.as_deref());
+    let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
-    let mut work = Work::resume(accepted, &desk);
-    carried_out.into_iter().for_each(|record| work.carried_out(record));
-    if let Some(record) = work.current_record().cloned() {
-        drop(tokio::time::timeout(FIRST_LOOK, work.looked_at()).await);
+    let mut jobs = JobTable::resume(accepted, Box::new(executor));
+    carried_out.into_iter().for_each(|record| jobs.carried_out(record));
+    if let Some(record) = jobs.current_record().cloned() {
+        drop(tokio::time::timeout(FIRST_LOOK, jobs.looked_at()).await);
         tracing::info!(command = record.command, job = %record.id, "Picked up a command that an earlier agent started.");
     }
-    let meters = Arc::new(Meters::start(&host, connection.interval));
+    let meters = Arc::new(Meters::start(&host.vitals_settings(), connection.interval));
     let hook = prewarm_hook(&host);
     let about = status::About::new(&connection, &host, &meters, hook.clone());
     let prewarm = watch_gpus(&host, &meters, hook);
@@ -293,7 +295,9 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         vitals: {
             let (meters, device_id) = (Arc::clone(&meters), host.hostname.clone());
             let enabled = host.vitals.enabled;
-            Box::new(move |now| enabled.then(|| Box::new(meters.read(&device_id, now))))
+            Box::new(move |now| {
+                enabled.then(|| Box::new(wire::vitals::message(meters.read(&device_id, now))))
+            })
         },
         prewarm: prewarm.watch(),
         look: Box::new(move || {
@@ -307,10 +311,10 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     );
     let (asker, asks) = mpsc::channel(ASKS);
     about.answer(asker).await;
-    service::ready();
-    let agent = Agent::new(host, connection.interval, work, Box::new(desk), news, snapshots, asks);
+    systemd::ready();
+    let agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
     let exit = agent.run(&connection, shutdown).await;
-    service::stopping();
+    systemd::stopping();
     Ok(exit)
 }
 

@@ -18,7 +18,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{Problem, Source};
+use nixfleet_config::{Problem, Source};
 
 mod certificate;
 mod local;
@@ -28,7 +28,7 @@ mod service;
 mod subject;
 mod unit;
 
-pub use self::subject::Subject;
+pub use subject::Subject;
 
 /// For all checks together. Above the sum of the limits within each group.
 const LIMIT: Duration = Duration::from_secs(30);

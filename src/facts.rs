@@ -24,21 +24,19 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::generation::head_commit;
-use self::{
-    checkout::Checkout,
-    freshness::WatchedHash,
-    generation::{Generation, Look},
-    memory::Memory,
-};
-use crate::config::{Host, Paths};
-use crate::job::{JobsDir, history::History, timestamp};
-use crate::protocol::{HostSystem, UpdateStatus};
+use freshness::WatchedHash;
+use generation::{Generation, Look};
+use memory::Memory;
+use nixfleet_config::{Host, Paths};
+use nixfleet_jobs::JobsDir;
+pub use nixfleet_jobs::checkout;
+use nixfleet_jobs::checkout::Checkout;
+use nixfleet_jobs::history::History;
+use nixfleet_os::timestamp;
+use nixfleet_protocol::{HostSystem, UpdateStatus};
 
-pub mod checkout;
 pub mod freshness;
 pub mod generation;
-mod git;
 pub mod installed;
 mod memory;
 pub mod system;
@@ -228,7 +226,7 @@ impl Looker {
             self.facts.os_version = version;
         }
         if self.facts.boot_id.is_none() {
-            self.facts.boot_id = system::boot_id(&self.paths.proc);
+            self.facts.boot_id = nixfleet_os::boot_id(&self.paths.proc);
         }
         if self.facts.store_path.is_empty()
             && let Ok(program) = std::env::current_exe()
@@ -315,7 +313,7 @@ impl Looker {
         if std::mem::replace(&mut self.binary_hashed, true) {
             return;
         }
-        match freshness::running_binary().and_then(|binary| freshness::hash_file(&binary)) {
+        match freshness::running_binary().and_then(|binary| nixfleet_os::sha256::hash_file(&binary)) {
             Ok(hash) => {
                 self.facts.binary_hash = hash;
                 publish(&self.facts);

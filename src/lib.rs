@@ -1,34 +1,26 @@
-//! The NixOS fleet agent that does not go dark.
+//! The NixOS fleet agent that does not go dark: its unprivileged side and its command line.
 //!
-//! The modules in alphabetical order; ARCHITECTURE.md has them in the order in which a heartbeat
-//! and a command pass through them.
+//! ```text
+//! cli.rs        the command line: run, status, doctor, logs, vitals, check-config
+//! link.rs       the connection to the dashboard: dial, session, wait, again
+//! jobs.rs       commands: admitted, started, followed, told to the dashboard
+//! heartbeat.rs  what a heartbeat says
+//! queries.rs    questions of the dashboard, answered without a job
+//! facts.rs      what is deployed, and how up to date it is
+//! wire.rs       jobs and vitals as messages
+//! observe.rs    what others see of the agent: status, Prometheus, log, service manager
+//! doctor.rs     what is wrong with a host
+//! ```
+//!
+//! Modules use those below them, never the other way round; `cargo xtask graph --check` says so.
 
-pub mod agent;
-pub mod backoff;
 pub mod cli;
-pub mod command;
-pub mod config;
-pub mod connect;
-#[cfg(feature = "mock-dashboard")]
-pub mod dashboard;
-#[cfg(feature = "mock-dashboard")]
-pub mod demo;
-pub mod device;
 pub mod doctor;
-pub mod errands;
-pub mod error;
 pub mod facts;
-mod files;
 pub mod heartbeat;
-pub mod job;
-pub mod metrics;
-pub mod prewarm;
-mod program;
-pub mod protocol;
-pub mod server;
-pub mod service;
-pub mod session;
-pub mod status;
-pub mod telemetry;
-pub mod vitals;
-pub mod work;
+pub mod jobs;
+pub mod link;
+pub mod observe;
+pub mod queries;
+pub mod shutdown;
+pub mod wire;

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::terminal::{Color, Look, Paint, safe};
 use super::{FAILURE, Failure, USAGE};
-use crate::config::Source;
-use crate::doctor::{self, Diagnosis, Finding, Verdict};
+use crate::doctor;
+use crate::doctor::{Diagnosis, Finding, Verdict};
+use nixfleet_config::Source;
 
 /// Width of a terminal that everybody has, in characters.
 const WIDTH: usize = 80;

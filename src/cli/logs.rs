@@ -16,14 +16,14 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::timeout;
 
-use self::folder::{Folder, Job};
-use self::lines::Lines;
 use super::terminal::Color;
 use super::{Failure, usage};
-use crate::config::{Host, Source};
-use crate::facts::system;
-use crate::job::follower::{self, Followed, Live};
-use crate::job::journal::{Entry, Reader};
+use crate::jobs::follower;
+use crate::jobs::follower::{Followed, Live};
+use folder::{Folder, Job};
+use lines::Lines;
+use nixfleet_config::{Host, Source};
+use nixfleet_jobs::journal::{Entry, Reader};
 
 mod folder;
 mod lines;
@@ -140,7 +140,7 @@ fn follow(host: &Host, folder: &Folder, job: &Job, after: u64, screen: &mut Scre
         .enable_time()
         .build()
         .map_err(|err| told("the runtime", err))?;
-    let boot_id = system::boot_id(&host.paths.proc);
+    let boot_id = nixfleet_os::boot_id(&host.paths.proc);
     let mut follower = follower::follow(folder.jobs_dir(), &job.id, after, Live::default(), boot_id)
         .map_err(|err| told("a thread", err))?;
     runtime.block_on(async {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Failure, usage};
-use crate::config::{Connection, Host, Source};
-use crate::device::Meters;
-use crate::prewarm::Hook;
-use crate::status::http::Endpoint;
-use crate::status::{self, Asker, Collector, Report, client, page, serve};
+use crate::observe::http::Endpoint;
+use crate::observe::status;
+use crate::observe::status::{Asker, Collector, Report, client, page, serve};
+use nixfleet_config::{Connection, Host, Source};
+use nixfleet_vitals::device::Meters;
+use nixfleet_vitals::prewarm::Hook;
 
 /// Asks the agent of this host and shows its answer.
 pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {

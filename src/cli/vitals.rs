@@ -16,14 +16,16 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use self::conf::Conf;
-use self::format::Format;
-use self::outlet::{JOURNAL, Journal, Lines};
-use self::pace::Pace;
 use super::{Failure, listen_for_signals, usage};
-use crate::config::{Host, Source};
-use crate::device::{self, Meters};
-use crate::{service, telemetry};
+use crate::observe::{systemd, telemetry};
+use crate::wire;
+use conf::Conf;
+use format::Format;
+use nixfleet_config::{Host, Source};
+use nixfleet_vitals::device;
+use nixfleet_vitals::device::Meters;
+use outlet::{JOURNAL, Journal, Lines};
+use pace::Pace;
 
 mod conf;
 mod format;
@@ -101,7 +103,7 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
 }
 
 fn once(host: &Host, format: Option<Format>) -> Result<(), Failure> {
-    let vitals = device::collect(host, &host.hostname);
+    let vitals = wire::vitals::message(device::collect(&host.vitals_settings(), &host.hostname));
     let text = match format {
         None => table::table(&vitals),
         Some(Format::Journal) => {
@@ -131,7 +133,7 @@ async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Resul
         () = gauge.warm_up() => {}
         _ = shutdown.wait_for(|asked| *asked) => return Ok(()),
     }
-    service::ready();
+    systemd::ready();
     let mut pace = Pace::new(Instant::now(), settings.interval);
     loop {
         tokio::select! {
@@ -151,7 +153,7 @@ async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Resul
             }
             () = tokio::time::sleep_until(pace.next()) => {
                 let now = SystemTime::now();
-                let vitals = gauge.meters().read(&host.hostname, now);
+                let vitals = wire::vitals::message(gauge.meters().read(&host.hostname, now));
                 match settings.format {
                     Format::Journal => journal.put(&format::datagram(&vitals)),
                     format => lines.put(format::line(format, &vitals, now)),
@@ -160,14 +162,14 @@ async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Resul
             }
         }
     }
-    service::stopping();
+    systemd::stopping();
     lines.finish().await;
     Ok(())
 }
 
 /// The settings as they are now; the old ones if they are wrong.
 fn reload(options: &Options, old: Settings) -> Settings {
-    service::reloading();
+    systemd::reloading();
     let settings = match Settings::read(options) {
         Ok(settings) => {
             let (interval, format) = (settings.interval.as_secs(), settings.format);
@@ -181,7 +183,7 @@ fn reload(options: &Options, old: Settings) -> Settings {
             old
         }
     };
-    service::ready();
+    systemd::ready();
     settings
 }
 
@@ -193,7 +195,7 @@ struct Gauge {
 
 impl Gauge {
     fn start(host: &Host, interval: Duration) -> Self {
-        Self { meters: Meters::start(host, interval), next: None }
+        Self { meters: Meters::start(&host.vitals_settings(), interval), next: None }
     }
 
     /// Waits until a first line has something to tell, within bounds: a disk may hang for ever.
@@ -207,7 +209,7 @@ impl Gauge {
     /// Another pace needs other meters. The old ones serve until these are warm: a load is the
     /// difference between two looks, and the line after a reload should have one.
     fn change(&mut self, host: &Host, interval: Duration) {
-        self.next = Some((Meters::start(host, interval), Instant::now()));
+        self.next = Some((Meters::start(&host.vitals_settings(), interval), Instant::now()));
     }
 
     fn meters(&mut self) -> &Meters {

@@ -9,12 +9,13 @@ use std::time::SystemTime;
 use rustix::fs::{Access, StatVfs, access, statvfs};
 
 use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
-use crate::config::{Host, TokenError, TokenSource};
-use crate::device;
-use crate::error::chain;
-use crate::files;
-use crate::protocol::{DeviceVitals, GpuVitals};
-use crate::vitals::stasysmo;
+use crate::wire;
+use nixfleet_config::{Host, TokenError, TokenSource};
+use nixfleet_os::bounded_read;
+use nixfleet_os::error::chain;
+use nixfleet_protocol::{DeviceVitals, GpuVitals};
+use nixfleet_vitals::device;
+use nixfleet_vitals::stasysmo;
 
 /// Space below which somebody should look: a build of NixOS takes more.
 const LITTLE: u64 = 1 << 30;
@@ -112,7 +113,7 @@ pub(super) fn name_of(uid: u32) -> Option<String> {
 
 /// The first line of passwd(5) that has an answer.
 fn listed<T>(answer: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
-    let file = files::read(Path::new("/etc/passwd"), MAX_PASSWD).unwrap_or_default();
+    let file = bounded_read::read(Path::new("/etc/passwd"), MAX_PASSWD).unwrap_or_default();
     String::from_utf8_lossy(&file).lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         if fields.len() < 3 { None } else { answer(&fields) }
@@ -120,7 +121,7 @@ fn listed<T>(answer: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
 }
 
 fn told_by_id(arguments: &[&str]) -> Option<String> {
-    let told = crate::program::output(Path::new("id"), arguments, super::service::ANSWER).ok()?;
+    let told = nixfleet_os::subprocess::output(Path::new("id"), arguments, super::service::ANSWER).ok()?;
     Some(String::from_utf8_lossy(&told).trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -187,7 +188,7 @@ pub(super) fn readings(subject: &Subject) -> Vec<Finding> {
     let host = &subject.host;
     let mut findings = vec![stasysmo_files(&host.paths.stasysmo, SystemTime::now())];
     if host.vitals.enabled {
-        let vitals = device::collect(host, &host.hostname);
+        let vitals = wire::vitals::message(device::collect(&host.vitals_settings(), &host.hostname));
         findings.extend([gpus(&vitals.gpus), vitals_of(&vitals)]);
     } else {
         findings.push(skipped("vitals", "switched off: vitals.enabled is false"));
@@ -206,7 +207,7 @@ fn stasysmo_files(dir: &Path, now: SystemTime) -> Finding {
         return ok(NAME, format!("its readings are {} s old", age.as_secs()));
     }
     let files: Vec<PathBuf> = ["cpu", "ram", "swap", "load"].iter().map(|name| dir.join(name)).collect();
-    match files.iter().find_map(|file| files::open_no_link(file).err().map(|err| (file, err))) {
+    match files.iter().find_map(|file| bounded_read::open_no_link(file).err().map(|err| (file, err))) {
         Some((file, err)) => warning(NAME, format!("cannot read {}: {err}", file.display()), FIX),
         None => {
             let limit = stasysmo::MAX_AGE.as_secs();

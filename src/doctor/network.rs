@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite::http::header;
 
 use super::certificate::not_after;
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
-use crate::config::Connection;
-use crate::connect::{ConnectError, Probe, probe};
-use crate::error::chain;
+use crate::link::dial::{ConnectError, Probe, probe};
+use nixfleet_config::Connection;
+use nixfleet_os::error::chain;
 
 /// For the name. Resolvers try again after five seconds: who needs that once is slow, not broken.
 const LOOKUP: Duration = Duration::from_secs(8);

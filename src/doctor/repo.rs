@@ -11,11 +11,12 @@ use rustix::process::geteuid;
 
 use super::local::name_of;
 use super::{Finding, Subject, Verdict, fail, finding, ok, root_only, skipped, warning};
-use crate::command::access;
-use crate::config::Repo;
-use crate::facts::generation::SHOWN;
-use crate::facts::head_commit;
-use crate::program::{self, ProgramError};
+use nixfleet_config::Repo;
+use nixfleet_jobs::git::SHORT_LENGTH;
+use nixfleet_jobs::git::head_commit;
+use nixfleet_jobs::supervisor::plan::access;
+use nixfleet_os::subprocess;
+use nixfleet_os::subprocess::ProgramError;
 
 /// For git to ask the other side. Most answer within two seconds; `pull` itself waits longer.
 const REMOTE: Duration = Duration::from_secs(15);
@@ -88,7 +89,7 @@ fn found(subject: &Subject, dir: &Path) -> Finding {
             "git status there says more; with repo.url the folder may be removed, and pull clones anew",
         );
     };
-    let text = format!("{}, {kind}, at {}", dir.display(), &commit[..SHOWN.min(commit.len())]);
+    let text = format!("{}, {kind}, at {}", dir.display(), &commit[..SHORT_LENGTH.min(commit.len())]);
     match fs::metadata(dir) {
         Ok(folder) => owned(subject, dir, &folder, text),
         // It was there a moment ago, and HEAD could be read.
@@ -196,7 +197,7 @@ fn remote(subject: &Subject, dir: &Path) -> Finding {
     }
     let branch = format!("refs/heads/{}", host.repo.branch);
     let folder = dir.to_string_lossy();
-    let (url, access) = access(host);
+    let (url, access) = access(&host.job_settings());
     let arguments = match &url {
         Some(url) => vec!["ls-remote", "--exit-code", "--", url, &branch],
         None => vec!["-C", &folder, "ls-remote", "--exit-code"],
@@ -208,7 +209,7 @@ fn remote(subject: &Subject, dir: &Path) -> Finding {
         [("SSH_ASKPASS", "false"), ("SSH_ASKPASS_REQUIRE", "force")].map(|(k, v)| (k.into(), v.into())),
     );
     let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let answer = program::outcome(Path::new("git"), &arguments, &environment, REMOTE);
+    let answer = subprocess::outcome(Path::new("git"), &arguments, &environment, REMOTE);
     answered(&host.repo, answer)
 }
 

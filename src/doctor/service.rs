@@ -10,9 +10,9 @@ use jiff::Timestamp;
 
 use super::subject::{AGENT_UNIT, JOB_UNIT};
 use super::{Finding, Subject, fail, local, ok, skipped, unit, warning};
-use crate::config::Host;
-use crate::status::page::length;
-use crate::status::{Report, State, client};
+use crate::observe::status::page::length;
+use crate::observe::status::{Report, State, client};
+use nixfleet_config::Host;
 
 /// How long a small program may take to answer. It takes milliseconds.
 pub(super) const ANSWER: Duration = Duration::from_secs(3);

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::unit::{self, Unit};
+use super::unit;
+use super::unit::Unit;
 use super::{Finding, ok, warning};
-use crate::config::{self, Config, ConfigError, Connection, Host, LauncherKind, Source};
+use nixfleet_config;
+use nixfleet_config::{Config, ConfigError, Connection, Host, LauncherKind, Source};
 
 /// The agent's unit.
 pub(super) const AGENT_UNIT: &str = "nixfleet-agent.service";
@@ -49,11 +51,11 @@ impl Subject {
             source.environment.extend(given.into_iter().filter(|(name, _)| name.starts_with("NIXFLEET_")));
         }
         let config = load(&mut source, agent_unit.as_ref())?;
-        let mut warnings = config::warnings(&source);
+        let mut warnings = nixfleet_config::warnings(&source);
         if config.host.jobs.launcher == LauncherKind::Systemd {
-            warnings.extend(config::unseen_by_units(&source));
+            warnings.extend(nixfleet_config::unseen_by_units(&source));
         }
-        let file = config::file_in_use(&source).map(|file| file.display().to_string());
+        let file = nixfleet_config::file_in_use(&source).map(|file| file.display().to_string());
         let from_unit = agent_unit.is_some().then(|| AGENT_UNIT.to_owned());
         let variables = source.environment.keys().any(|name| name.starts_with("NIXFLEET_"));
         let variables = (variables && from_unit.is_none()).then(|| "variables".to_owned());

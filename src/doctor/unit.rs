@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::program::{self, ProgramError};
+use nixfleet_os::subprocess;
+use nixfleet_os::subprocess::ProgramError;
 
 /// How long systemctl may take. It takes milliseconds, unless the service manager is very busy.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -22,7 +23,7 @@ pub(super) struct Unit {
 
 /// The unit, if systemd knows it.
 pub(super) fn find(name: &str) -> Option<Unit> {
-    let text = program::output(Path::new("systemctl"), &["cat", "--no-pager", "--", name], ANSWER).ok()?;
+    let text = subprocess::output(Path::new("systemctl"), &["cat", "--no-pager", "--", name], ANSWER).ok()?;
     Some(parse(&String::from_utf8_lossy(&text)))
 }
 
@@ -31,7 +32,7 @@ pub(super) fn find(name: &str) -> Option<Unit> {
 /// # Errors
 /// systemctl did not answer.
 pub(super) fn state(name: &str) -> Result<String, ProgramError> {
-    let (_, said) = program::outcome(Path::new("systemctl"), &["is-active", "--", name], &[], ANSWER)?;
+    let (_, said) = subprocess::outcome(Path::new("systemctl"), &["is-active", "--", name], &[], ANSWER)?;
     Ok(said.trim().to_owned())
 }
 

@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::checkout;
-pub use super::git::head_commit;
-use crate::job::{JobsDir, history::History};
-use crate::program;
-
-/// Length of a generation as it is shown. T02 shows seven, as git does.
-pub const SHOWN: usize = 7;
+use nixfleet_jobs::JobsDir;
+use nixfleet_jobs::checkout;
+pub use nixfleet_jobs::git::head_commit;
+use nixfleet_jobs::git::short;
+use nixfleet_jobs::history::History;
+use nixfleet_os::subprocess;
 
 /// What flakes put behind the commit of a checkout with changes in it (`self.dirtyRev`).
 pub(super) const DIRTY: &str = "-dirty";
@@ -100,7 +99,7 @@ impl Generation {
         // A link that hangs in the air has no programs, but PATH may.
         let named = Path::new(VERSION_PROGRAM).file_name().map(PathBuf::from).unwrap_or_default();
         let program = if own.exists() { own } else { named };
-        let (revision, in_vain) = match program::output(&program, &["--json"], ANSWER) {
+        let (revision, in_vain) = match subprocess::output(&program, &["--json"], ANSWER) {
             Ok(output) => (revision(&output), false),
             Err(error) => {
                 tracing::debug!(program = %program.display(), %error, "The system does not tell its revision.");
@@ -133,12 +132,6 @@ fn revision(output: &[u8]) -> Option<String> {
     let revision = version.configuration_revision?;
     let suffix = if revision.ends_with(DIRTY) { DIRTY } else { "" };
     Some(short(&revision)? + suffix)
-}
-
-/// The first [`SHOWN`] digits of a hash; none if it is no hash.
-pub(super) fn short(commit: &str) -> Option<String> {
-    let digits = commit.get(..SHOWN)?;
-    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| digits.to_ascii_lowercase())
 }
 
 #[cfg(test)]

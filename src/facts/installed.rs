@@ -6,8 +6,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::freshness::{hash_file, running_binary, store_path};
-use crate::files;
+use super::freshness::{running_binary, store_path};
+use nixfleet_os::bounded_read;
+use nixfleet_os::sha256::hash_file;
 
 /// The agent's unit, below the link to the running system.
 const UNIT: &str = "etc/systemd/system/nixfleet-agent.service";
@@ -42,7 +43,7 @@ pub fn look(current_system: &Path) -> io::Result<Installed> {
 
 /// The program that a unit starts.
 fn unit_program(unit: &Path) -> Option<PathBuf> {
-    let text = String::from_utf8(files::read(unit, MAX_UNIT).ok()?).ok()?;
+    let text = String::from_utf8(bounded_read::read(unit, MAX_UNIT).ok()?).ok()?;
     let command = text.lines().rev().find_map(|line| line.strip_prefix("ExecStart=/"))?;
     Some(Path::new("/").join(command.split_whitespace().next()?))
 }

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Facts, UNKNOWN};
-use crate::files;
-use crate::job::spec::store;
-use crate::protocol::UpdateStatus;
+use nixfleet_jobs::atomic_file::store;
+use nixfleet_os::bounded_read;
+use nixfleet_protocol::UpdateStatus;
 
 /// File in the agent's own folder.
 const FILE: &str = "facts.json";
@@ -41,7 +41,7 @@ pub(super) struct Memory {
 impl Memory {
     /// What an earlier agent left in the folder. A file that cannot be read is as good as none.
     pub(super) fn at(folder: PathBuf) -> Self {
-        let read = files::read(&folder.join(FILE), MAX_FILE);
+        let read = bounded_read::read(&folder.join(FILE), MAX_FILE);
         let kept = read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         Self { folder, kept, broken: false }
     }
@@ -84,7 +84,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{UpdateState, Verdict};
+    use nixfleet_protocol::{UpdateState, Verdict};
 
     fn facts() -> Facts {
         Facts {

@@ -1,8 +1,8 @@
-//! Which nixpkgs, which release, which boot.
+//! Which nixpkgs, which release.
 
 use std::path::Path;
 
-use crate::files;
+use nixfleet_os::bounded_read;
 
 /// Longest file read, in bytes. The longest of them, os-release, has a few hundred.
 const MAX_FILE: u64 = 16 * 1024;
@@ -36,13 +36,8 @@ fn product_version(text: &str) -> Option<String> {
     value(version)
 }
 
-/// Identity of this boot, a UUID that the kernel makes.
-pub fn boot_id(proc: &Path) -> Option<String> {
-    value(&text(&proc.join("sys/kernel/random/boot_id"))?)
-}
-
 fn text(path: &Path) -> Option<String> {
-    String::from_utf8(files::read(path, MAX_FILE).ok()?).ok()
+    String::from_utf8(bounded_read::read(path, MAX_FILE).ok()?).ok()
 }
 
 /// One short line that says something.

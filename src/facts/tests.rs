@@ -1,18 +1,21 @@
 use std::{cell::RefCell, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
 
+use nixfleet_jobs::git::head_commit;
+
 use super::*;
-use crate::config::{self, Config, Source};
-use crate::job::JobId;
-use crate::job::history::Reached;
-use crate::job::spec::{JobResult, Outcome};
-use crate::program::tests::write_script;
-use crate::protocol::UpdateState;
+use nixfleet_config;
+use nixfleet_config::{Config, Source};
+use nixfleet_jobs::JobId;
+use nixfleet_jobs::history::Reached;
+use nixfleet_jobs::spec::{JobResult, Outcome};
+use nixfleet_os::test_util::write_script;
+use nixfleet_protocol::UpdateState;
 
 /// Longest wait for something that should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A host with everything below one folder.
-fn host(folder: &Path) -> config::Host {
+fn host(folder: &Path) -> nixfleet_config::Host {
     let below = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let environment: BTreeMap<String, String> = [
         ("NIXFLEET_URL", "ws://localhost".to_owned()),

@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::generation::{DIRTY, deployed, short};
-use crate::command;
-use crate::job::history::{History, Last};
-use crate::job::spec::Outcome;
-use crate::protocol::{UpdateState, UpdateStatus, Verdict};
+use super::generation::{DIRTY, deployed};
+use nixfleet_jobs::git::short;
+use nixfleet_jobs::history::{History, Last, deploys};
+use nixfleet_jobs::spec::Outcome;
+use nixfleet_protocol::{UpdateState, UpdateStatus, Verdict};
 
 #[cfg(test)]
 mod tests;
@@ -204,7 +204,7 @@ pub fn mark_working(
     let part = match command {
         "pull" | "clone" | "update" => &mut status.lock,
         "test" => &mut status.tests,
-        _ if command::deploys(command) => &mut status.system,
+        _ if deploys(command) => &mut status.system,
         _ => return,
     };
     *part = Verdict {

@@ -1,7 +1,7 @@
 //! Acknowledgements and the dashboard's wishes (seed 001).
 
-use nixfleet_agent::dashboard::{Faults, Policy};
-use nixfleet_agent::protocol::{ServerState, ServerStatus};
+use nixfleet_mock_dashboard::{Faults, Policy};
+use nixfleet_protocol::{ServerState, ServerStatus};
 
 use crate::rig::{Fleet, HOST};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nixfleet_agent::protocol::StatusKind;
+use nixfleet_protocol::StatusKind;
 
 use crate::rig::{Fleet, HOST, LIMIT};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use nixfleet_agent::protocol::{AgentMessage, StatusKind};
+use nixfleet_protocol::{AgentMessage, StatusKind};
 
 use crate::rig::{Fleet, HOST, LIMIT, job_folder};
 

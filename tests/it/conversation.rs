@@ -8,8 +8,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nixfleet_agent::dashboard::Recorded;
-use nixfleet_agent::protocol::{AgentMessage, Status, StatusKind};
+use nixfleet_mock_dashboard::Recorded;
+use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 
 use crate::command::{commit, git, with_origin};
 use crate::rig::{AgentProcess, Fleet, HOST, lives};

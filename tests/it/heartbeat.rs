@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use nixfleet_agent::dashboard::HostStatus;
-use nixfleet_agent::protocol::{AgentMessage, Metrics};
+use nixfleet_mock_dashboard::HostStatus;
+use nixfleet_protocol::{AgentMessage, Metrics};
 use rustix::process::Signal;
 
 use crate::rig::{Fleet, HOST, LIMIT, lives};

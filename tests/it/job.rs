@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Output;
 
-use nixfleet_agent::job::JobId;
+use nixfleet_jobs::JobId;
 
 use crate::rig::program;
 

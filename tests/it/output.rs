@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use nixfleet_agent::dashboard::Faults;
-use nixfleet_agent::protocol::AgentMessage;
+use nixfleet_mock_dashboard::Faults;
+use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{Fleet, HOST};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nixfleet_agent::protocol::{AgentMessage, PartState, Parts, TestResult};
+use nixfleet_protocol::{AgentMessage, PartState, Parts, TestResult};
 
 use crate::command::{commit, git};
 use crate::rig::Fleet;
@@ -15,7 +15,7 @@ const ACTIVATION: &str = "echo 'stopping the following units: nginx.service' >&2
 
 /// A shell line that writes a recorded log of nix on standard error.
 fn recorded(log: &str) -> String {
-    format!("cat '{}/tests/fixtures/nix/{log}' >&2\n", env!("CARGO_MANIFEST_DIR"))
+    format!("cat '{}/crates/jobs/tests/fixtures/nix/{log}' >&2\n", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A fleet with an origin to pull from and a stand-in for `nixos-rebuild`.

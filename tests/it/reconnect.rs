@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use nixfleet_agent::dashboard::{Faults, Refusal};
-use nixfleet_agent::protocol::AgentMessage;
+use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_protocol::AgentMessage;
 use rustix::process::Signal;
 
 use crate::rig::{Fleet, HOST, LIMIT, lives};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nixfleet_agent::dashboard::{Dashboard, Handle, Options, Recorded, Strict};
-use nixfleet_agent::protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
+use nixfleet_mock_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
+use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinHandle;
 
@@ -256,14 +256,13 @@ impl Drop for AgentProcess {
 
 /// Kills supervisors that a failed test left behind.
 fn end_jobs(jobs: &Path) {
-    use nixfleet_agent::job::JobsDir;
-    use nixfleet_agent::job::launcher::{Direct, Urgency};
+    use nixfleet_jobs::{JobsDir, Urgency, signal_supervisor};
 
     let dir = JobsDir::new(jobs);
     for item in fs::read_dir(jobs).into_iter().flatten().flatten() {
         if let Some(Ok(id)) = item.file_name().to_str().map(str::parse) {
             let begun = Instant::now();
-            while Direct::signal(&dir.job(&id), Urgency::Kill).is_ok() && begun.elapsed() < LIMIT {
+            while signal_supervisor(&dir.job(&id), Urgency::Kill).is_ok() && begun.elapsed() < LIMIT {
                 std::thread::yield_now();
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use nixfleet_agent::protocol::{KillCommand, KillSignal, StatusKind};
+use nixfleet_protocol::{KillCommand, KillSignal, StatusKind};
 
 use crate::rig::{Fleet, HOST, eventually, lives};
 

@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use nixfleet_agent::dashboard::{Faults, Refusal};
-use nixfleet_agent::protocol::{AgentMessage, Register};
+use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_protocol::{AgentMessage, Register};
 use rustix::process::Signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;

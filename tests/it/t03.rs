@@ -13,7 +13,7 @@
 
 use std::fs;
 
-use nixfleet_agent::protocol::{AgentMessage, Output, StatusKind, Stream};
+use nixfleet_protocol::{AgentMessage, Output, StatusKind, Stream};
 
 use crate::command::{commit, with_origin};
 use crate::rig::Fleet;
@@ -28,7 +28,7 @@ const BOUND_MS: i64 = 100;
 const CROWDED: i64 = 10;
 
 fn outputs(fleet: &Fleet) -> Vec<(i64, Output)> {
-    let output = |recorded: nixfleet_agent::dashboard::Recorded| match recorded.message {
+    let output = |recorded: nixfleet_mock_dashboard::Recorded| match recorded.message {
         AgentMessage::Output(output) => Some((recorded.at_ms, output)),
         _ => None,
     };

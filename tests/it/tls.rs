@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use nixfleet_agent::protocol::AgentMessage;
+use nixfleet_protocol::AgentMessage;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::config::{Host, Source};
-use crate::facts::system;
-use crate::job::journal::supervisor_lives;
-use crate::job::spec::{self, JobResult, Outcome, Spec, State};
-use crate::job::{JobDir, JobId, JobsDir, follower};
+use crate::jobs::follower;
+use nixfleet_config::{Host, Source};
+use nixfleet_jobs::atomic_file;
+use nixfleet_jobs::journal::supervisor_lives;
+use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
+use nixfleet_jobs::{JobDir, JobId, JobsDir};
 
 /// Where the shipped units keep jobs.
 const UNIT_JOBS: &str = "/var/lib/nixfleet-agent/jobs";
@@ -78,7 +79,7 @@ impl Folder {
         if source.names_nothing() && host.jobs.dir != Path::new(UNIT_JOBS) {
             places.push(PathBuf::from(UNIT_JOBS));
         }
-        Self::first(&places, system::boot_id(&host.paths.proc))
+        Self::first(&places, nixfleet_os::boot_id(&host.paths.proc))
     }
 
     /// The first that holds jobs; else the first that is there.
@@ -189,8 +190,8 @@ impl Folder {
         let dir = self.dir(id);
         // In this order: a supervisor that is dead writes no result any more.
         let lives = supervisor_lives(&dir);
-        let result: Option<JobResult> = spec::load(&dir.result()).ok().flatten();
-        let spec: Option<Spec> = spec::load(&dir.spec()).ok().flatten();
+        let result: Option<JobResult> = atomic_file::load(&dir.result()).ok().flatten();
+        let spec: Option<Spec> = atomic_file::load(&dir.spec()).ok().flatten();
         let started = spec.as_ref().map(|spec| spec.started_at.clone());
         let started = started.or_else(|| result.as_ref().map(|result| result.started_at.clone()));
         let end = match result {
@@ -200,7 +201,7 @@ impl Folder {
                 .as_ref()
                 .map_or_else(|err| err.kind() == io::ErrorKind::NotFound, |lives| *lives) =>
             {
-                let state: Option<State> = spec::load(&dir.state()).ok().flatten();
+                let state: Option<State> = atomic_file::load(&dir.state()).ok().flatten();
                 End::Running(state.and_then(|state| state.child_pid))
             }
             None => {

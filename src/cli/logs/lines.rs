@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::terminal::{Look, Paint, safe};
 use super::folder::{End, Job, SHORT};
-use crate::job::journal::{self, Entry, Source};
-use crate::status::page::length;
+use crate::cli::terminal::{Look, Paint, safe};
+use crate::observe::status::page::length;
+use nixfleet_jobs::journal;
+use nixfleet_jobs::journal::{Entry, Source};
 
 /// What stands before a remark of the supervisor.
 const REMARK: &str = "nixfleet: ";
@@ -148,7 +149,7 @@ fn paint(end: &End) -> Paint {
 }
 
 fn in_words(end: &End) -> String {
-    let name = |outcome: crate::job::spec::Outcome| outcome.as_str().replace('_', " ");
+    let name = |outcome: nixfleet_jobs::spec::Outcome| outcome.as_str().replace('_', " ");
     match end {
         End::Running(Some(pid)) => format!("runs, process {pid}"),
         End::Running(None) => "runs".to_owned(),

@@ -1,13 +1,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::terminal::Look;
 use super::folder::{End, SHORT};
 use super::*;
-use crate::job::journal::{self, Source as Stream, Writer};
-use crate::job::spec::{self, JobResult, Outcome, Spec};
-use crate::job::{JobId, JobsDir};
-use crate::protocol::{OperationProgress, TestProgress};
+use crate::cli::terminal::Look;
+use nixfleet_jobs::atomic_file;
+use nixfleet_jobs::journal;
+use nixfleet_jobs::journal::{Source as Stream, Writer};
+use nixfleet_jobs::progress::{OperationProgress, TestProgress};
+use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
+use nixfleet_jobs::{JobId, JobsDir};
 
 const PIPE: Look = Look { colours: false, safe: false };
 const TERMINAL: Look = Look { colours: true, safe: true };
@@ -130,15 +132,15 @@ impl Jobs {
                 boot_id: Some("then".to_owned()),
                 started_at: "2026-01-01T12:00:00.000Z".to_owned(),
             };
-            spec::store(&dir.spec(), &asked).unwrap();
+            atomic_file::store(&dir.spec(), &asked).unwrap();
             if let Some(outcome) = outcome {
                 let mut result = JobResult::without_supervisor(*outcome, "it went".to_owned(), 1);
                 result.exit_code = i32::from(*outcome != Outcome::Ok);
                 result.duration_ms = 61_000;
-                spec::store(&dir.result(), &result).unwrap();
+                atomic_file::store(&dir.result(), &result).unwrap();
             }
             drop(writer);
-            journal::tests::wait_until_dead(&dir);
+            nixfleet_jobs::test_util::wait_until_dead(&dir);
             ids.push(id);
         }
         Self { folder, ids }

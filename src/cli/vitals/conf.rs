@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::format::Format;
-use crate::files;
+use nixfleet_os::bounded_read;
 
 /// The file that is read when none is named. It may be absent.
 pub(super) const DEFAULT_FILE: &str = "/etc/heartbeat.conf";
@@ -51,7 +51,7 @@ impl fmt::Display for Problem {
 /// One line for each problem, with file and line.
 pub(super) fn read(named: Option<&Path>) -> Result<Conf, String> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-    let bytes = match files::read(path, MAX_FILE) {
+    let bytes = match bounded_read::read(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(err) if named.is_none() && err.kind() == io::ErrorKind::NotFound => return Ok(Conf::default()),
         Err(err) => return Err(format!("cannot read {}: {err}", path.display())),

@@ -4,7 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::protocol::DeviceVitals;
+use nixfleet_protocol::DeviceVitals;
+
+use crate::wire;
 
 /// Longest text that one field of a flat format holds, in characters. Names have some twenty.
 const MAX_TEXT: usize = 256;
@@ -96,8 +98,8 @@ pub(super) fn fields(vitals: &DeviceVitals) -> Vec<(&'static str, String)> {
         ("pressure_io", share(pressure.io)),
         ("network_received", whole(vitals.network.map(|rate| rate.received))),
         ("network_sent", whole(vitals.network.map(|rate| rate.sent))),
-        ("disk_read", whole(vitals.disk_io.map(|rate| rate.received))),
-        ("disk_written", whole(vitals.disk_io.map(|rate| rate.sent))),
+        ("disk_read", whole(vitals.disk_io.map(|rate| rate.read))),
+        ("disk_written", whole(vitals.disk_io.map(|rate| rate.written))),
         ("temp_celsius", tenth(hottest)),
         ("gpu_usage", share(vitals.gpu_usage)),
         ("gpu_temp_celsius", tenth(vitals.gpu_temp_celsius)),
@@ -111,11 +113,8 @@ pub(super) fn fields(vitals: &DeviceVitals) -> Vec<(&'static str, String)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// Without the digits that nobody measured.
 fn rounded(value: f64, digits: i32) -> String {
-    let scale = 10_f64.powi(digits);
-    // The sum makes 0 of a negative one.
-    ((value * scale).round() / scale + 0.0).to_string()
+    wire::vitals::rounded(value, digits).to_string()
 }
 
 fn text(vitals: &DeviceVitals) -> String {

@@ -1,7 +1,7 @@
 //! The vitals as a table for people.
 
 use super::format::{loads, percent, short, span};
-use crate::protocol::{DeviceVitals, DiskVitals, GpuVitals, Throughput};
+use nixfleet_protocol::{DeviceVitals, DiskVitals, GpuVitals};
 
 /// A line for each figure that is known; processor and memory always have one.
 pub(super) fn table(vitals: &DeviceVitals) -> String {
@@ -28,8 +28,8 @@ fn rows(vitals: &DeviceVitals) -> Vec<(String, String)> {
     for disk in &vitals.disks {
         add(&format!("Disk {}", disk.path), Some(space(disk)));
     }
-    add("Disk traffic", vitals.disk_io.map(|rate| traffic(rate, "read", "written")));
-    add("Network", vitals.network.map(|rate| traffic(rate, "in", "out")));
+    add("Disk traffic", vitals.disk_io.map(|rate| traffic(rate.read, "read", rate.written, "written")));
+    add("Network", vitals.network.map(|rate| traffic(rate.received, "in", rate.sent, "out")));
     for sensor in &vitals.temperatures {
         add(&sensor.name, Some(sensor.celsius.map_or_else(unknown, |celsius| format!("{celsius:.1} °C"))));
     }
@@ -69,8 +69,8 @@ fn space(disk: &DiskVitals) -> String {
     busy(disk.usage) + &total.unwrap_or_default()
 }
 
-fn traffic(rate: Throughput, first: &str, second: &str) -> String {
-    format!("{}/s {first}, {}/s {second}", bytes(rate.received), bytes(rate.sent))
+fn traffic(first: f64, first_is: &str, second: f64, second_is: &str) -> String {
+    format!("{}/s {first_is}, {}/s {second_is}", bytes(first), bytes(second))
 }
 
 fn card(gpu: &GpuVitals) -> String {

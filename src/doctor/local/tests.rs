@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use super::super::Verdict;
-use super::super::tests::subject;
-use super::super::unit::Unit;
 use super::*;
-use crate::config::Secret;
+use crate::doctor::Verdict;
+use crate::doctor::tests::subject;
+use crate::doctor::unit::Unit;
+use nixfleet_config::Secret;
 
 #[track_caller]
 fn check(found: &Finding, verdict: Verdict, words: &[&str]) {
@@ -125,7 +125,7 @@ fn gpus_are_judged_by_their_status() {
 
 #[test]
 fn failed_units_and_unknown_values_are_warnings() {
-    let units = |count| Some(crate::protocol::FailedUnits { count, names: vec!["a.service".to_owned()] });
+    let units = |count| Some(nixfleet_protocol::FailedUnits { count, names: vec!["a.service".to_owned()] });
     let known = DeviceVitals {
         cpu_usage: Some(0.25),
         memory_usage: Some(0.5),

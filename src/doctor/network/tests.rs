@@ -5,8 +5,8 @@ use super::*;
 fn connection(url: &str) -> Connection {
     let variables = [("NIXFLEET_URL", url), ("NIXFLEET_TOKEN", "t"), ("NIXFLEET_STATE_DIR", "/nonexistent")];
     let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let source = crate::config::Source { file: None, environment };
-    crate::config::Config::load(&source).unwrap().connection
+    let source = nixfleet_config::Source { file: None, environment };
+    nixfleet_config::Config::load(&source).unwrap().connection
 }
 
 fn address(text: &str) -> SocketAddr {

@@ -1,9 +1,9 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use super::super::Verdict;
-use super::super::tests::subject;
 use super::*;
+use crate::doctor::Verdict;
+use crate::doctor::tests::subject;
 
 #[track_caller]
 fn check(found: &Finding, verdict: Verdict, words: &[&str]) {
@@ -47,7 +47,7 @@ fn a_checkout_is_missing_foreign_or_at_a_commit() {
     fs::remove_dir(dir.join(".git")).unwrap();
     repository(&dir);
     let commit = head_commit(&dir).unwrap();
-    check(&checkout(&subject, &dir), Verdict::Ok, &["somebody's", &commit[..SHOWN]]);
+    check(&checkout(&subject, &dir), Verdict::Ok, &["somebody's", &commit[..SHORT_LENGTH]]);
 }
 
 #[test]
@@ -63,13 +63,13 @@ fn the_remote_is_asked_for_the_branch_as_jobs_would() {
     check(&remote(&subject, &dir), Verdict::Fail, &["no branch other", "NIXFLEET_BRANCH"]);
     subject.host.repo.url = Some(format!("file://{}/nothing", origin.display()));
     check(&remote(&subject, &dir), Verdict::Fail, &["nothing", "check repo.url"]);
-    subject.host.jobs.launcher = crate::config::LauncherKind::Systemd;
+    subject.host.jobs.launcher = nixfleet_config::LauncherKind::Systemd;
     subject.is_root = false;
     check(&remote(&subject, &dir), Verdict::Skipped, &["run it as root"]);
     // Units have no git where the unit says so.
     subject.is_root = true;
     let path = [("PATH".to_owned(), folder.path().display().to_string())].into();
-    subject.job_unit = Some(super::super::unit::Unit { environment: path, ..Default::default() });
+    subject.job_unit = Some(crate::doctor::unit::Unit { environment: path, ..Default::default() });
     check(&remote(&subject, &dir), Verdict::Fail, &["git is not on the PATH of jobs"]);
 }
 
@@ -139,7 +139,7 @@ fn somebodys_checkout_is_fine_in_plain_mode_and_the_agents_own_has_to_be_roots()
     if !give_away(&dir, STRANGER) {
         return;
     }
-    for launcher in [crate::config::LauncherKind::Direct, crate::config::LauncherKind::Systemd] {
+    for launcher in [nixfleet_config::LauncherKind::Direct, nixfleet_config::LauncherKind::Systemd] {
         subject.host.jobs.launcher = launcher;
         subject.host.repo.url = None;
         let found = checkout(&subject, &dir);

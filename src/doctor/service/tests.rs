@@ -1,7 +1,7 @@
-use super::super::Verdict;
-use super::super::tests::subject;
 use super::*;
-use crate::status::Connection;
+use crate::doctor::Verdict;
+use crate::doctor::tests::subject;
+use crate::observe::status::Connection;
 
 #[track_caller]
 fn check(found: &Finding, verdict: Verdict, words: &[&str]) {
@@ -31,7 +31,7 @@ fn programs_are_found_as_the_kernel_would() {
 fn the_rebuild_program_is_looked_for_where_jobs_look() {
     let folder = tempfile::tempdir().unwrap();
     let mut subject = subject(folder.path());
-    subject.host.jobs.launcher = crate::config::LauncherKind::Systemd;
+    subject.host.jobs.launcher = nixfleet_config::LauncherKind::Systemd;
     subject.host.rebuild.program = Some(vec!["rebuild-for-tests".to_owned(), "--flag".to_owned()]);
     check(&rebuild(&subject), Verdict::Fail, &["rebuild-for-tests is not on the PATH", "/usr/bin"]);
     let program = folder.path().join("rebuild-for-tests");

@@ -1,5 +1,7 @@
 use std::{fs, time::Duration};
 
+use nixfleet_os::sha256::hash_file;
+
 use super::*;
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

@@ -1,10 +1,10 @@
 use std::fs;
 
 use super::*;
-use crate::job::JobId;
-use crate::job::history::Reached;
-use crate::job::spec::{JobResult, Outcome};
-use crate::program::tests::write_script;
+use nixfleet_jobs::JobId;
+use nixfleet_jobs::history::Reached;
+use nixfleet_jobs::spec::{JobResult, Outcome};
+use nixfleet_os::test_util::write_script;
 
 const HEAD: &str = "aaaaaaa0000000000000000000000000000000aa";
 

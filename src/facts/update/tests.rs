@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::job::JobId;
+use nixfleet_jobs::JobId;
 
 const OLD: &str = "aaaaaaa0000000000000000000000000000000aa";
 const NEW: &str = "bbbbbbb0000000000000000000000000000000bb";

@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nixfleet_agent::job::spec::{JobResult, Outcome, Spec, load};
-use nixfleet_agent::job::{JobDir, JobId, JobsDir};
+use nixfleet_jobs::atomic_file::load;
+use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
+use nixfleet_jobs::{JobDir, JobId, JobsDir};
 
 use crate::command::{commit, git};
 use crate::rig::program;

@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::table::table;
 use super::*;
-use crate::protocol::{DiskVitals, FailedUnits, GpuVitals, Pressures, TemperatureVitals, Throughput};
+use crate::cli::vitals::table::table;
+use nixfleet_protocol::{
+    DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, TemperatureVitals, Throughput,
+};
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
@@ -45,7 +47,7 @@ fn large() -> DeviceVitals {
             inode_usage: None,
         }],
         network: Some(Throughput { received: 1024.4, sent: 512.5 }),
-        disk_io: Some(Throughput { received: 0.0, sent: 4096.0 }),
+        disk_io: Some(DiskIo { read: 0.0, written: 4096.0 }),
         temperatures: vec![
             TemperatureVitals { name: "nvme Composite".to_owned(), celsius: Some(38.85) },
             TemperatureVitals { name: "coretemp Package id 0".to_owned(), celsius: Some(48.0) },

@@ -1,0 +1,102 @@
+//! The operator's own commands.
+
+use std::{collections::BTreeMap, ops::RangeInclusive};
+
+use super::check::Checker;
+use super::file::{Command, Step};
+use super::{CustomCommand, CustomStep};
+
+/// Names that the agent itself answers to (T03, T09).
+pub(super) const BUILT_IN: &[&str] = &[
+    "clone",
+    "pull",
+    "switch",
+    "pull-switch",
+    "test",
+    "rollback",
+    "update",
+    "stop",
+    "kill",
+    "restart",
+    "reboot",
+    "check-version",
+    "refresh-git",
+    "refresh-lock",
+    "refresh-system",
+    "refresh-all",
+];
+
+/// Longest name, in bytes: it becomes a part of a unit's name beside a job's id.
+const MAX_NAME: usize = 32;
+
+/// Seconds a command may be allowed. A week is longer than any build, and catches a figure in
+/// milliseconds.
+const TIMEOUT: RangeInclusive<i64> = 1..=7 * 24 * 3600;
+
+/// Longest description, in bytes: one line on a page.
+const MAX_DESCRIPTION: usize = 256;
+
+/// Checks all of them.
+pub(super) fn commands(
+    check: &mut Checker<'_>,
+    given: &BTreeMap<String, Command>,
+) -> BTreeMap<String, CustomCommand> {
+    given.iter().map(|(name, given)| (name.clone(), command(check, name, given))).collect()
+}
+
+fn command(check: &mut Checker<'_>, name: &str, given: &Command) -> CustomCommand {
+    let section = format!("commands.{name}");
+    if BUILT_IN.contains(&name) {
+        check.refuse(&section, "is a command that the agent has itself", "choose another name");
+    } else if !is_name(name) {
+        let fix = format!("choose up to {MAX_NAME} lower-case letters, digits and hyphens, such as backup");
+        check.refuse(&section, "is not a name for a command", fix);
+    }
+    let key = |name: &str| format!("{section}.{name}");
+    let step = |check: &mut Checker<'_>, key: &str, argv: &[String], activation: bool| CustomStep {
+        argv: check.program(key, argv),
+        activation: activation || given.activation,
+    };
+    let steps = match (&given.run, &given.steps) {
+        (Some(argv), None) => vec![step(check, &key("run"), argv, false)],
+        (None, Some(steps)) if !steps.is_empty() => steps
+            .iter()
+            .map(|given| match given {
+                Step::Words(argv) => step(check, &key("steps"), argv, false),
+                Step::Table(table) => step(check, &key("steps"), &table.run, table.activation),
+            })
+            .collect(),
+        (Some(_), Some(_)) => {
+            check.refuse(&section, "has both run and steps", "keep one of them");
+            Vec::new()
+        }
+        (None, _) => {
+            // A value of a wrong type was left out of the settings and has its own line.
+            if !check.has_problem_below(&section) {
+                check.refuse(&section, "has no steps", "write run = [\"PROGRAM\", \"ARGUMENT\"]");
+            }
+            Vec::new()
+        }
+    };
+    if given
+        .env
+        .iter()
+        .any(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0'))
+    {
+        check.refuse(&key("env"), "holds a name or a value that no variable can have", "leave out = and NUL");
+    }
+    CustomCommand {
+        steps,
+        timeout: given.timeout.map(|seconds| check.seconds(&key("timeout"), seconds, TIMEOUT)),
+        killable: given.killable,
+        cwd: given.cwd.as_deref().filter(|cwd| !cwd.is_empty()).map(|cwd| check.path(&key("cwd"), cwd)),
+        env: given.env.clone(),
+        description: check.label(&key("description"), &given.description, MAX_DESCRIPTION),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
+        && !name.starts_with('-')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}

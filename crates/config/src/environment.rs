@@ -1,0 +1,223 @@
+//! The file's keys as variables of the environment.
+//!
+//! A key at the top of the file is `NIXFLEET_<KEY>`, one in a section `NIXFLEET_<SECTION>__<KEY>`, one
+//! of a command `NIXFLEET_COMMANDS__<NAME>__<KEY>` with `_` for each `-` of the name. Some keys in
+//! sections have the shorter names that agents of this kind have always had. An empty variable
+//! counts as unset.
+//!
+//! Not figment's own `Env`: that one reads `12345` as a number even where text is wanted, and takes
+//! a stray variable for an unknown key.
+
+use std::collections::BTreeMap;
+
+use figment::{
+    providers::{Format, Toml},
+    value::{Dict, Value},
+};
+
+use super::file::{KEYS, Kind};
+use super::{Problem, Source, file, names};
+
+/// What all names begin with.
+const PREFIX: &str = "NIXFLEET_";
+
+/// Names that do not follow from a key, weakest first: a later one wins over an earlier one, and
+/// `NIXFLEET_<SECTION>__<KEY>` over both.
+pub(super) const SHORT_NAMES: &[(&str, &str)] = &[
+    ("NIXFLEET_NIXCFG", "repo.dir"),
+    ("NIXFLEET_REPO_DIR", "repo.dir"),
+    ("NIXFLEET_REPO_URL", "repo.url"),
+    ("NIXFLEET_BRANCH", "repo.branch"),
+    ("NIXFLEET_SSH_KEY", "repo.ssh_key"),
+    ("NIXFLEET_STASYSMO_DIR", "paths.stasysmo"),
+];
+
+/// Names that are read elsewhere and are no key of the file: the token must not be in it, and the
+/// file cannot name itself.
+pub(super) const NO_KEYS: &[&str] = &["NIXFLEET_TOKEN", "NIXFLEET_CONFIG"];
+
+/// Variables of others that settings depend on.
+const OTHERS: &[&str] = &[
+    "STATE_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "XDG_STATE_HOME",
+    "HOME",
+    "USER",
+    "LOGNAME",
+];
+
+/// A path into the file, such as `["repo", "branch"]`.
+pub(super) type Path = Vec<String>;
+
+/// The layer that the environment makes.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    pub(super) values: Dict,
+    /// Which variable set which key.
+    pub(super) names: BTreeMap<Path, String>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Whether a variable can change the configuration at all.
+pub(super) fn matters(name: &str) -> bool {
+    name.starts_with(PREFIX) || OTHERS.contains(&name)
+}
+
+/// Whether a variable is one of the agent's.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+/// How errors name a variable.
+pub(super) fn origin_of(name: &str) -> String {
+    format!("environment variable {name}")
+}
+
+/// What a variable's name means.
+enum Meaning {
+    Key(Path, Kind),
+    /// Has the form of a key in a section, but there is no such key.
+    NoSuchKey,
+    Ignored,
+}
+
+fn meaning(name: &str) -> Meaning {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return Meaning::Ignored };
+    if NO_KEYS.contains(&name) {
+        return Meaning::Ignored;
+    }
+    let path: Path = match SHORT_NAMES.iter().find(|(short, _)| *short == name) {
+        Some((_, key)) => key.split('.').map(str::to_owned).collect(),
+        None => rest.to_ascii_lowercase().split("__").map(str::to_owned).collect(),
+    };
+    let path = match path.as_slice() {
+        [commands, command, key] if commands == "commands" => {
+            vec![commands.clone(), command.replace('_', "-"), key.clone()]
+        }
+        _ => path,
+    };
+    match file::find(&path) {
+        Some(key) => Meaning::Key(path, key.kind),
+        None if path.len() > 1 => Meaning::NoSuchKey,
+        None => Meaning::Ignored,
+    }
+}
+
+/// How strong a name is among those of the same key.
+fn rank(name: &str) -> usize {
+    SHORT_NAMES.iter().position(|(short, _)| *short == name).unwrap_or(SHORT_NAMES.len())
+}
+
+/// Reads all variables.
+pub(super) fn read(source: &Source) -> Environment {
+    let mut read = Environment::default();
+    let mut variables: Vec<(&str, &str)> =
+        source.environment.keys().filter_map(|name| Some((name.as_str(), source.variable(name)?))).collect();
+    variables.sort_by_key(|(name, _)| rank(name));
+    for (name, text) in variables {
+        match meaning(name) {
+            Meaning::Key(path, kind) => {
+                insert(&mut read.values, &path, value(kind, text));
+                read.names.insert(path, name.to_owned());
+            }
+            Meaning::NoSuchKey => read.problems.push(Problem {
+                key: name.to_owned(),
+                what: "unknown variable".to_owned(),
+                origin: String::new(),
+                fix: match names::nearest(name, known_names().iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => "unset it".to_owned(),
+                },
+            }),
+            Meaning::Ignored => {}
+        }
+    }
+    read
+}
+
+/// One line for each variable that is odd but harmless.
+pub(super) fn warnings(source: &Source) -> Vec<String> {
+    let set = |name: &str| source.variable(name).is_some();
+    let mut lines = Vec::new();
+    if set("NIXFLEET_NIXCFG") {
+        lines.push("NIXFLEET_NIXCFG is the old name of NIXFLEET_REPO_DIR; use that one.".to_owned());
+    }
+    for name in source.environment.keys().filter(|name| name.starts_with(PREFIX) && set(name)) {
+        if NO_KEYS.contains(&name.as_str()) || !matches!(meaning(name), Meaning::Ignored) {
+            continue;
+        }
+        // A value may be a secret in the wrong variable, so only names are shown.
+        let shown = name.escape_debug();
+        lines.push(match names::nearest(name, known_names().iter().map(String::as_str)) {
+            Some(near) => format!("{shown} is not a setting and is ignored; did you mean {near}?"),
+            None => format!("{shown} is not a setting and is ignored."),
+        });
+    }
+    lines
+}
+
+/// One line for each setting of jobs that a variable makes, if they do not share the environment.
+/// Where the state is and how jobs are started both sides are told by their units.
+pub(super) fn unseen_by_units(source: &Source) -> Vec<String> {
+    const JOBS: &[&str] = &["repo", "rebuild", "jobs", "commands", "hostname", "user"];
+    let concerns =
+        |path: &Path| JOBS.contains(&path[0].as_str()) && path.last().is_none_or(|key| key != "launcher");
+    let names = read(source).names;
+    let unseen = names.iter().filter(|(path, _)| concerns(path));
+    unseen.map(|(path, name)| format!("jobs do not see {name}; set {} in the file", path.join("."))).collect()
+}
+
+/// Every name there is, but for those of commands, which have the operator's words in them. Where a
+/// key has a short name, only that one: nobody mistypes the long one for something else.
+fn known_names() -> Vec<String> {
+    let long = |path: &str| format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"));
+    NO_KEYS
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(SHORT_NAMES.iter().skip(1).map(|(name, _)| (*name).to_owned()))
+        .chain(KEYS.iter().filter(|key| !key.path.contains('*')).map(|key| long(key.path)))
+        .collect()
+}
+
+/// A variable's text as the value of a key. Text that does not fit is left as it is: the type error
+/// that follows then shows it.
+fn value(kind: Kind, text: &str) -> Value {
+    let trimmed = text.trim();
+    let value = match kind {
+        Kind::Text => None,
+        Kind::Seconds | Kind::Bytes | Kind::Count | Kind::Percent | Kind::Degrees => {
+            trimmed.parse::<i64>().ok().map(Value::from)
+        }
+        Kind::Flag => match trimmed.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Some(Value::from(true)),
+            "0" | "false" | "no" | "off" => Some(Value::from(false)),
+            _ => None,
+        },
+        Kind::Words if !trimmed.starts_with('[') => {
+            Some(Value::from(trimmed.split_whitespace().collect::<Vec<_>>()))
+        }
+        Kind::Words | Kind::Steps | Kind::Table => toml(trimmed),
+    };
+    value.unwrap_or_else(|| Value::from(text))
+}
+
+/// A list or a table as the file would have it. JSON lists of strings are TOML too.
+fn toml(text: &str) -> Option<Value> {
+    let mut document: Dict = Toml::from_str(&format!("value = {text}")).ok()?;
+    document.remove("value")
+}
+
+fn insert(dict: &mut Dict, path: &[String], value: Value) {
+    let [section @ .., key] = path else { return };
+    let mut dict = dict;
+    for name in section {
+        let entry = dict.entry(name.clone()).or_insert_with(|| Value::from(Dict::new()));
+        match entry {
+            Value::Dict(_, inner) => dict = inner,
+            // No key is a section too, so this is not reached.
+            _ => return,
+        }
+    }
+    dict.insert(key.clone(), value);
+}

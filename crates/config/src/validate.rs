@@ -1,0 +1,416 @@
+//! From strings and numbers to typed values, with every problem noted on the way.
+
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use url::{Host as UrlHost, Url};
+
+use nixfleet_vitals::prewarm::Limits;
+
+use super::check::Checker;
+use super::layers::quoted;
+use super::{
+    Connection, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Secret, TokenSource, Vitals, custom,
+    metrics,
+};
+
+/// Keys that only [`connection`] looks at.
+pub(super) const CONNECTION_KEYS: &[&str] =
+    &["url", "token", "token_file", "ca_file", "interval", "allow_insecure"];
+
+/// Seconds between heartbeats. Above an hour a host would count as offline for a morning.
+const INTERVAL: RangeInclusive<i64> = 1..=3600;
+
+/// Bytes of log. Below 64 KiB not even head and tail of a failure fit; 16 GiB is a slip of the pen.
+const LOG_LIMIT: RangeInclusive<i64> = 64 * 1024..=16 << 30;
+
+/// Seconds of grace. 0 means SIGKILL at once.
+const STOP_GRACE: RangeInclusive<i64> = 0..=3600;
+
+/// Seconds of readings that are averaged. Readings may be 5 s apart; after ten minutes a signal comes too late.
+const WINDOW: RangeInclusive<i64> = 5..=600;
+
+/// Folders kept. At least one, so that the last job can be looked at.
+const KEEP: RangeInclusive<i64> = 1..=10_000;
+
+/// Mount points that are measured, and chips. Beyond that somebody pasted the wrong list.
+const MAX_MEASURED: usize = 32;
+
+/// Longest host name, in bytes (T01; also the limit of a DNS label).
+const MAX_HOSTNAME: usize = 63;
+
+/// Longest label such as `location`, in bytes: they are words for a table.
+const MAX_LABEL: usize = 64;
+
+/// Where dashboards listen, for URLs without a path.
+const DEFAULT_PATH: &str = "/ws";
+
+/// Levels of the log.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+/// Formats of nix's log, those of its fork Lix among them.
+const LOG_FORMATS: &[&str] =
+    &["raw", "raw-with-logs", "internal-json", "bar", "bar-with-logs", "multiline", "multiline-with-logs"];
+
+/// Text that is set to something.
+fn set(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// The host's part. What it returns is of use only if no problem was noted.
+pub(super) fn host(check: &mut Checker<'_>) -> Host {
+    let settings = &check.layers.settings;
+    let state_dir = state_dir(check);
+    let nixpkgs_version = set(settings.nixpkgs_version.as_ref());
+    Host {
+        hostname: hostname(check),
+        host_type: if cfg!(target_os = "macos") { "macos" } else { "nixos" },
+        user: match set(settings.user.as_ref()) {
+            Some(user) => check.label("user", user, MAX_LABEL),
+            None => check.variable("USER").or(check.variable("LOGNAME")).unwrap_or_default().to_owned(),
+        },
+        theme_color: check.label("theme_color", &settings.theme_color, MAX_LABEL),
+        location: check.label("location", &settings.location, MAX_LABEL),
+        device_type: check.label("device_type", &settings.device_type, MAX_LABEL),
+        reported_version: match set(settings.reported_version.as_ref()) {
+            Some(version) => check.label("reported_version", version, MAX_LABEL),
+            None => env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        nixpkgs_version: nixpkgs_version.map(|version| check.label("nixpkgs_version", version, MAX_LABEL)),
+        repo: repo(check, &state_dir),
+        rebuild: rebuild(check),
+        jobs: jobs(check, &state_dir),
+        commands: custom::commands(check, &settings.commands),
+        vitals: vitals(check),
+        prewarm: prewarm(check),
+        reboot: check.layers.settings.reboot.enable,
+        metrics: metrics::metrics(check),
+        runtime_dir: first_folder(check, "RUNTIME_DIRECTORY"),
+        paths: Paths {
+            stasysmo: check.path("paths.stasysmo", &settings.paths.stasysmo),
+            proc: check.path("paths.proc", &settings.paths.proc),
+            sys: check.path("paths.sys", &settings.paths.sys),
+            workload: check.path("paths.workload", &settings.paths.workload),
+            nvml: check.optional_path("paths.nvml", settings.paths.nvml.as_ref()),
+            status: check.optional_path("paths.status", settings.paths.status.as_ref()),
+            systemd: check.path("paths.systemd", &settings.paths.systemd),
+            current_system: check.path("paths.current_system", &settings.paths.current_system),
+            booted_system: check.path("paths.booted_system", &settings.paths.booted_system),
+            os_release: check.path("paths.os_release", &settings.paths.os_release),
+        },
+        log_level: log_level(check),
+        state_dir,
+    }
+}
+
+/// The connection's part; none if a problem leaves nothing to return.
+pub(super) fn connection(check: &mut Checker<'_>) -> Option<Connection> {
+    let settings = &check.layers.settings;
+    let url = url(check);
+    let token = token(check);
+    let ca_file = check.optional_path("ca_file", settings.ca_file.as_ref());
+    let interval = check.seconds("interval", settings.interval, INTERVAL);
+    Some(Connection { url: url?, token: token?, ca_file, interval })
+}
+
+fn url(check: &mut Checker<'_>) -> Option<Url> {
+    let Some(given) = set(check.layers.settings.url.as_ref()) else {
+        check.refuse(
+            "url",
+            "missing",
+            "set NIXFLEET_URL to the dashboard's address such as wss://fleet.example.org/ws",
+        );
+        return None;
+    };
+    let as_example = "write it as wss://HOST/ws";
+    let mut url = match Url::parse(given) {
+        Ok(url) => url,
+        // What cannot be parsed may still hold a password, so an `@` keeps it from being shown.
+        Err(error) if given.contains('@') => {
+            check.refuse("url", format!("is not a URL: {error}"), as_example);
+            return None;
+        }
+        Err(error) => {
+            check.refuse("url", format!("{} is not a URL: {error}", quoted(given)), as_example);
+            return None;
+        }
+    };
+    if url.path() == "/" {
+        url.set_path(DEFAULT_PATH);
+    }
+    let secure = match url.scheme() {
+        "wss" => true,
+        "ws" => false,
+        web @ ("http" | "https") => {
+            let local =
+                url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+            let scheme = if web == "http" && local { "ws" } else { "wss" };
+            let place = &url[url::Position::BeforeHost..url::Position::AfterPath];
+            check.refuse("url", format!("{web}:// is for web pages"), format!("write {scheme}://{place}"));
+            return None;
+        }
+        other => {
+            let what = format!("{} is neither ws:// nor wss://", quoted(&format!("{other}:")));
+            check.refuse("url", what, as_example);
+            return None;
+        }
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        check.refuse(
+            "url",
+            "holds a user name or a password",
+            "leave it out; the token goes into NIXFLEET_TOKEN_FILE",
+        );
+        return None;
+    }
+    if url.fragment().is_some() {
+        check.refuse("url", "holds a #, which no server gets to see", "leave it out");
+        return None;
+    }
+    if !secure && !is_loopback(&url) && !check.layers.settings.allow_insecure {
+        let host = url.host_str().unwrap_or_default();
+        let what = format!("ws://{host} would send the token unencrypted to another machine");
+        check.refuse("url", what, "write wss://, or set NIXFLEET_ALLOW_INSECURE=1 on a network you trust");
+        return None;
+    }
+    Some(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(UrlHost::Domain(name)) => name == "localhost",
+        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
+        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn token(check: &mut Checker<'_>) -> Option<TokenSource> {
+    if let Some(token) = check.variable("NIXFLEET_TOKEN") {
+        let token = TokenSource::Environment(Secret::new(token));
+        if let Err(error) = token.read() {
+            check.refuse("token", error.to_string(), "set NIXFLEET_TOKEN to the token alone");
+        }
+        return Some(token);
+    }
+    if let Some(file) = set(check.layers.settings.token_file.as_ref()) {
+        return Some(TokenSource::File(check.path("token_file", file)));
+    }
+    let credential = check.variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("token"));
+    if let Some(file) = credential.filter(|file| file.exists()) {
+        return Some(TokenSource::File(file));
+    }
+    // A token_file of a wrong type was left out of the settings and has its own line.
+    if check.problems.iter().all(|problem| problem.key != "token_file") {
+        check.refuse(
+            "token",
+            "missing",
+            "set NIXFLEET_TOKEN_FILE to a file that holds it, or NIXFLEET_TOKEN",
+        );
+    }
+    None
+}
+
+fn hostname(check: &mut Checker<'_>) -> String {
+    let allowed = |name: &str| {
+        (1..=MAX_HOSTNAME).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let (name, whose) = match set(check.layers.settings.hostname.as_ref()) {
+        Some(name) => (name.to_owned(), ""),
+        None => {
+            let system = rustix::system::uname();
+            (system.nodename().to_string_lossy().into_owned(), "the system's name ")
+        }
+    };
+    // A name with its domain stands for the host as well (T01).
+    let short = name.split('.').next().unwrap_or_default();
+    if !allowed(short) {
+        check.refuse(
+            "hostname",
+            format!("{whose}{} is not 1 to {MAX_HOSTNAME} letters, digits and hyphens", quoted(&name)),
+            "set NIXFLEET_HOSTNAME to a short name such as web-1",
+        );
+    }
+    short.to_owned()
+}
+
+fn state_dir(check: &mut Checker<'_>) -> PathBuf {
+    if let Some(given) = set(check.layers.settings.state_dir.as_ref()) {
+        return check.path("state_dir", given);
+    }
+    if let Some(first) = first_folder(check, "STATE_DIRECTORY") {
+        return first;
+    }
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/nixfleet-agent");
+    }
+    let below = |name: &str| check.variable(name).filter(|folder| folder.starts_with('/')).map(PathBuf::from);
+    if let Some(base) =
+        below("XDG_STATE_HOME").or_else(|| below("HOME").map(|home| home.join(".local/state")))
+    {
+        return base.join("nixfleet-agent");
+    }
+    check.refuse(
+        "state_dir",
+        "missing, and there is no HOME to put it in",
+        "set NIXFLEET_STATE_DIR to a folder of the agent's own",
+    );
+    PathBuf::new()
+}
+
+/// systemd lists several folders with colons between them.
+fn first_folder(check: &Checker<'_>, name: &str) -> Option<PathBuf> {
+    check.variable(name)?.split(':').next().filter(|folder| folder.starts_with('/')).map(PathBuf::from)
+}
+
+fn repo(check: &mut Checker<'_>, state_dir: &Path) -> Repo {
+    let given = &check.layers.settings.repo;
+    let url = set(given.url.as_ref());
+    if let Some(url) = url {
+        check.label("repo.url", url, 4096);
+        // git takes the one for an option and runs a program for the other.
+        let helper =
+            url.split_once("::").is_some_and(|(helper, _)| helper.bytes().all(|b| b.is_ascii_alphanumeric()));
+        if url.starts_with('-') || helper {
+            let what = "is not the address of a repository";
+            check.refuse("repo.url", what, "write https://HOST/PATH, ssh://USER@HOST/PATH or USER@HOST:PATH");
+        }
+    }
+    let dir = check.optional_path("repo.dir", given.dir.as_ref());
+    if !is_branch(&given.branch) {
+        let what = format!("{} is not the name of a branch", quoted(&given.branch));
+        check.refuse("repo.branch", what, "set it to a name such as main");
+    }
+    Repo {
+        url: url.map(str::to_owned),
+        dir: dir.or_else(|| url.map(|_| state_dir.join("repo"))),
+        branch: given.branch.clone(),
+        ssh_key: check.optional_path("repo.ssh_key", given.ssh_key.as_ref()),
+    }
+}
+
+/// The rules of git-check-ref-format(1) that matter: nothing that git or a URL reads as something else.
+fn is_branch(name: &str) -> bool {
+    let bad = |letter: char| letter.is_control() || letter.is_whitespace() || "~^:?*[\\".contains(letter);
+    !name.is_empty()
+        && !name.starts_with(['-', '/', '.'])
+        && !name.ends_with(['/', '.'])
+        && !name.ends_with(".lock")
+        && !["..", "//", "@{", "/."].iter().any(|part| name.contains(part))
+        && !name.contains(bad)
+}
+
+fn rebuild(check: &mut Checker<'_>) -> Rebuild {
+    let given = &check.layers.settings.rebuild;
+    if let Some(attribute) = set(given.flake_attr.as_ref())
+        && attribute.contains(|letter: char| letter.is_control() || letter.is_whitespace() || letter == '#')
+    {
+        check.refuse_value("rebuild.flake_attr", format!("{} is not an attribute", quoted(attribute)));
+    }
+    let log_format = set(given.log_format.as_ref());
+    if let Some(format) = log_format.filter(|format| !LOG_FORMATS.contains(format)) {
+        let what = format!("{} is not a format of nix's log", quoted(format));
+        check.refuse("rebuild.log_format", what, format!("set it to one of {}", LOG_FORMATS.join(", ")));
+    }
+    Rebuild {
+        program: given.program.as_ref().map(|words| check.program("rebuild.program", words)),
+        flake_attr: set(given.flake_attr.as_ref()).map(str::to_owned),
+        extra_args: check.arguments("rebuild.extra_args", &given.extra_args),
+        log_format: log_format.map(str::to_owned),
+    }
+}
+
+fn jobs(check: &mut Checker<'_>, state_dir: &Path) -> Jobs {
+    let given = &check.layers.settings.jobs;
+    let keep = check.number("jobs.keep", given.keep, KEEP, "");
+    let launcher = match given.launcher.as_str() {
+        "systemd" => LauncherKind::Systemd,
+        other => {
+            if other != "direct" {
+                let what = format!("{} is not a launcher", quoted(other));
+                check.refuse("jobs.launcher", what, "set it to direct or systemd");
+            }
+            LauncherKind::Direct
+        }
+    };
+    Jobs {
+        launcher,
+        dir: check.optional_path("jobs.dir", given.dir.as_ref()).unwrap_or_else(|| state_dir.join("jobs")),
+        log_limit: check.number("jobs.log_limit", given.log_limit, LOG_LIMIT, " bytes"),
+        stop_grace: check.seconds("jobs.stop_grace", given.stop_grace, STOP_GRACE),
+        keep: usize::try_from(keep).unwrap_or(usize::MAX),
+    }
+}
+
+fn vitals(check: &mut Checker<'_>) -> Vitals {
+    let given = &check.layers.settings.vitals;
+    for (key, list) in [("vitals.disks", &given.disks), ("vitals.temperatures", &given.temperatures)] {
+        if list.len() > MAX_MEASURED {
+            check.refuse_value(key, format!("has more than {MAX_MEASURED} entries"));
+        }
+    }
+    Vitals {
+        enabled: given.enabled,
+        disks: given.disks.iter().map(|mount| check.path("vitals.disks", mount)).collect(),
+        temperatures: given
+            .temperatures
+            .iter()
+            .map(|chip| check.label("vitals.temperatures", chip, MAX_LABEL))
+            .collect(),
+    }
+}
+
+fn prewarm(check: &mut Checker<'_>) -> Prewarm {
+    let given = &check.layers.settings.prewarm;
+    let mut pair = |name: &str, high: i64, low: i64, most: i64, unit: &str| {
+        let (key, low_key) = (format!("prewarm.{name}"), format!("prewarm.{name}_low"));
+        let high = check.number(&key, high, 1..=most, unit);
+        let low = check.number(&low_key, low, 0..=most, unit);
+        if low >= high {
+            check.refuse(
+                &low_key,
+                format!("{low} is not below {key}, which is {high}"),
+                "set it some way below, so that signals do not flutter",
+            );
+        }
+        (high as f64, low as f64)
+    };
+    let (usage, usage_low) = pair("usage", given.usage, given.usage_low, 100, " percent");
+    let (temperature, temperature_low) =
+        pair("temperature", given.temperature, given.temperature_low, 150, " degrees");
+    Prewarm {
+        limits: Limits {
+            usage: usage / 100.0,
+            usage_low: usage_low / 100.0,
+            temperature,
+            temperature_low,
+            window: check.seconds("prewarm.window", given.window, WINDOW),
+        },
+        hook: given.hook.as_ref().map(|words| check.program("prewarm.hook", words)),
+    }
+}
+
+/// A level, or `target=level`, several with commas; `warning` is what other loggers call `warn`.
+fn log_level(check: &mut Checker<'_>) -> String {
+    let given = check.layers.settings.log_level.to_ascii_lowercase();
+    let mut parts = Vec::new();
+    for part in given.split(',').map(str::trim) {
+        let (target, level) =
+            part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+        let level = if level == "warning" { "warn" } else { level };
+        let named = target.is_none_or(|target| {
+            !target.is_empty()
+                && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
+        });
+        if !named || !LEVELS.contains(&level) {
+            let what = format!("{} is not a level", quoted(part));
+            check.refuse("log_level", what, format!("set it to one of {}", LEVELS.join(", ")));
+            break;
+        }
+        parts.push(target.map_or_else(|| level.to_owned(), |target| format!("{target}={level}")));
+    }
+    parts.join(",")
+}

@@ -1,0 +1,99 @@
+//! Names of jobs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Identity of a job: 32 hex digits that sort by the time they were made (UUID version 7).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobId(String);
+
+/// Text that is not a [`JobId`].
+#[derive(Debug, thiserror::Error)]
+#[error("a job id is 32 lower-case hex digits")]
+pub struct BadJobId;
+
+impl JobId {
+    /// Makes a new one.
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().simple().to_string())
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = BadJobId;
+
+    fn from_str(text: &str) -> Result<Self, BadJobId> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() == 32 && text.bytes().all(hex) { Ok(Self(text.to_owned())) } else { Err(BadJobId) }
+    }
+}
+
+impl TryFrom<String> for JobId {
+    type Error = BadJobId;
+
+    fn try_from(text: String) -> Result<Self, BadJobId> {
+        text.parse()
+    }
+}
+
+impl From<JobId> for String {
+    fn from(id: JobId) -> Self {
+        id.0
+    }
+}
+
+/// What a supervisor is told on its command line: `<command>-<job id>`.
+///
+/// It is the instance name of a systemd unit as well, so it holds nothing but the name of a
+/// command of the table and an id; all else comes from the configuration of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Name of the command; whether the table has it is for the supervisor to say.
+    pub command: String,
+    /// The job.
+    pub id: JobId,
+}
+
+/// The longest name of a command.
+pub const MAX_COMMAND_NAME: usize = 32;
+
+/// An instance name that no supervisor accepts.
+#[derive(Debug, thiserror::Error)]
+#[error("not a job instance: expected <command>-<32 hex digits>, with a command of [a-z0-9-]")]
+pub struct BadInstance;
+
+impl FromStr for Instance {
+    type Err = BadInstance;
+
+    fn from_str(text: &str) -> Result<Self, BadInstance> {
+        let (command, id) = text.rsplit_once('-').ok_or(BadInstance)?;
+        let id = id.parse().map_err(|BadJobId| BadInstance)?;
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let fits = (1..=MAX_COMMAND_NAME).contains(&command.len()) && !command.starts_with('-');
+        if fits && command.bytes().all(plain) {
+            Ok(Self { command: command.to_owned(), id })
+        } else {
+            Err(BadInstance)
+        }
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.command, self.id)
+    }
+}

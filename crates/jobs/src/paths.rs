@@ -1,0 +1,76 @@
+//! Where the files of jobs are.
+
+use std::path::{Path, PathBuf};
+
+use crate::JobId;
+use crate::checkout::CHECKOUT_FILE;
+
+/// The folder that holds all job folders.
+#[derive(Debug, Clone)]
+pub struct JobsDir(PathBuf);
+
+impl JobsDir {
+    /// The folder at `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The lock that the running job's supervisor holds: one job at a time for each host.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// How the last jobs ended: [`crate::history::History`].
+    pub fn history(&self) -> PathBuf {
+        self.0.join("history.json")
+    }
+
+    /// What the last job saw of the checkout.
+    pub fn checkout(&self) -> PathBuf {
+        self.0.join(CHECKOUT_FILE)
+    }
+
+    /// The folder of one job.
+    pub fn job(&self, id: &JobId) -> JobDir {
+        JobDir(self.0.join(id.as_str()))
+    }
+}
+
+/// The folder of one job.
+#[derive(Debug, Clone)]
+pub struct JobDir(PathBuf);
+
+impl JobDir {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What was asked for: [`crate::spec::Spec`].
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// What runs now: [`crate::spec::State`].
+    pub fn state(&self) -> PathBuf {
+        self.0.join("state.json")
+    }
+
+    /// How it ended: [`crate::spec::JobResult`].
+    pub fn result(&self) -> PathBuf {
+        self.0.join("result.json")
+    }
+
+    /// A segment of the log; 0 is the head, which is never cut.
+    pub fn log(&self, segment: u32) -> PathBuf {
+        match segment {
+            0 => self.0.join("log.jsonl"),
+            n => self.0.join(format!("log.{n}.jsonl")),
+        }
+    }
+}

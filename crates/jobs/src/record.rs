@@ -1,0 +1,169 @@
+//! What the agent remembers of the jobs it accepted until the dashboard has seen their end.
+//!
+//! One small file for each job, in a folder of the agent's own: the job's folder belongs to its
+//! supervisor. A record that is still there when an agent starts names a job to pick up again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::Spec;
+use super::{Instance, JobId, JobsDir};
+use crate::atomic_file;
+
+/// An accepted command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its job.
+    pub id: JobId,
+    /// Its name.
+    pub command: String,
+    /// The dashboard's own id of it.
+    pub command_id: Option<String>,
+    /// RFC 3339.
+    pub accepted_at: String,
+    /// Entries up to here have been read by a dashboard, by its own proof.
+    pub delivered_seq: u64,
+    /// Its good end was told before it began: the machine goes down with it (protocol.md 5.5).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub announced: bool,
+}
+
+impl Record {
+    /// A command that is accepted now.
+    pub fn accept(command: String, command_id: Option<String>) -> Self {
+        Self {
+            id: JobId::generate(),
+            command,
+            command_id,
+            accepted_at: nixfleet_os::timestamp(),
+            delivered_seq: 0,
+            announced: false,
+        }
+    }
+
+    /// What its supervisor is told.
+    pub fn instance(&self) -> Instance {
+        Instance { command: self.command.clone(), id: self.id.clone() }
+    }
+}
+
+/// The folder of records.
+#[derive(Debug, Clone)]
+pub struct Records(PathBuf);
+
+impl Records {
+    /// The folder at `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn file(&self, id: &JobId) -> PathBuf {
+        self.0.join(format!("{id}.json"))
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn save(&self, record: &Record) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        atomic_file::store(&self.file(&record.id), record)
+    }
+
+    /// Removes a record; none is fine.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn forget(&self, id: &JobId) -> io::Result<()> {
+        match fs::remove_file(self.file(id)) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// The records of jobs that a dashboard is still to hear of, oldest first. A reboot that was announced
+    /// in an earlier boot has happened: its record is forgotten, and returned apart.
+    pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> (Vec<Record>, Vec<Record>) {
+        let happened = |record: &Record| {
+            let spec: Option<Spec> = atomic_file::load(&jobs.job(&record.id).spec()).ok().flatten();
+            record.announced && spec.is_some_and(|spec| spec.boot_id.as_deref() != boot_id)
+        };
+        let (happened, open): (Vec<_>, Vec<_>) = self.load().into_iter().partition(happened);
+        for record in &happened {
+            tracing::info!(command = record.command, job = %record.id, "The announced command was carried out.");
+            // If it stays, it is found again and forgotten again.
+            drop(self.forget(&record.id));
+        }
+        (open, happened)
+    }
+
+    /// All records, oldest job first. Only `<job id>.json` counts: an agent that was killed in the
+    /// middle of a write leaves a second file of the same content behind.
+    pub fn load(&self) -> Vec<Record> {
+        let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut ids: Vec<JobId> =
+            names.filter_map(|item| item.file_name().to_str()?.strip_suffix(".json")?.parse().ok()).collect();
+        ids.sort();
+        let record = |id: &JobId| atomic_file::load(&self.file(id)).ok().flatten();
+        ids.iter().filter_map(record).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_in_the_order_of_their_jobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::new(folder.path().join("delivery"));
+        assert!(records.load().is_empty());
+        let made: Vec<Record> =
+            (0..3).map(|n| Record { delivered_seq: n, ..Record::accept(format!("c{n}"), None) }).collect();
+        for record in made.iter().rev() {
+            records.save(record).unwrap();
+        }
+        fs::write(records.path().join("junk.json"), "{").unwrap();
+        let torn = records.file(&made[0].id).with_extension("tmp");
+        fs::copy(records.file(&made[0].id), torn).unwrap();
+        assert_eq!(records.load(), made);
+        records.forget(&made[1].id).unwrap();
+        records.forget(&made[1].id).unwrap();
+        assert_eq!(records.load().len(), 2);
+    }
+
+    #[test]
+    fn an_announced_reboot_is_forgotten_in_the_next_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, jobs) = (Records::new(folder.path().join("delivery")), JobsDir::new(folder.path()));
+        let (reboot, pull) = (
+            Record { announced: true, ..Record::accept("reboot".to_owned(), None) },
+            Record::accept("pull".to_owned(), None),
+        );
+        for record in [&reboot, &pull] {
+            records.save(record).unwrap();
+            fs::create_dir_all(jobs.job(&record.id).path()).unwrap();
+            let spec = Spec {
+                id: record.id.clone(),
+                command: record.command.clone(),
+                steps: Vec::new(),
+                timeout_s: None,
+                boot_id: Some("one".to_owned()),
+                started_at: String::new(),
+            };
+            atomic_file::store(&jobs.job(&record.id).spec(), &spec).unwrap();
+        }
+        let both = vec![reboot.clone(), pull.clone()];
+        assert_eq!(records.open(&jobs, Some("one")), (both, vec![]), "it has not happened yet");
+        assert_eq!(records.open(&jobs, Some("two")), (vec![pull.clone()], vec![reboot]));
+        assert_eq!(records.load(), [pull], "for good");
+    }
+}

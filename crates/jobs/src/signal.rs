@@ -1,0 +1,33 @@
+//! Signals for a job's supervisor.
+
+use std::io;
+
+use rustix::process::{Pid, kill_process};
+
+use crate::spec::State;
+use crate::{JobDir, Urgency, atomic_file, journal};
+
+/// Why a supervisor was not signalled.
+#[derive(Debug, thiserror::Error)]
+pub enum SignalError {
+    /// There is nobody to signal.
+    #[error("the job has already ended")]
+    Ended,
+    /// The signal was refused.
+    #[error("cannot signal the job supervisor {0}")]
+    Refused(u32, #[source] io::Error),
+}
+
+/// Signals the supervisor of the job in `dir`.
+///
+/// # Errors
+/// [`SignalError`]; the job then goes on, or has ended by itself.
+pub fn signal_supervisor(dir: &JobDir, urgency: Urgency) -> Result<(), SignalError> {
+    let state: Option<State> = atomic_file::load(&dir.state()).unwrap_or_default();
+    // Only while the supervisor holds its lock is the process id certainly its own.
+    let (Some(state), Ok(true)) = (state, journal::supervisor_lives(dir)) else {
+        return Err(SignalError::Ended);
+    };
+    let pid = Pid::from_raw(state.supervisor_pid.cast_signed()).ok_or(SignalError::Ended)?;
+    kill_process(pid, urgency.signal()).map_err(|err| SignalError::Refused(state.supervisor_pid, err.into()))
+}

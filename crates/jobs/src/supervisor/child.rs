@@ -1,0 +1,290 @@
+//! One program of a job: its pipes, its end, and how it is stopped.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, wait};
+
+use super::failure_reason::FailureReason;
+use super::progress::Progress;
+use super::stop::{Reason, Stop};
+use crate::journal::{Source, Writer};
+use crate::lines::{Lines, Piece};
+use crate::spec::{Step, User};
+
+/// Variables that belong to the agent or its supervisor and are no business of a command.
+const PRIVATE_VARIABLES: &[&str] =
+    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// Variables that point git to another repository than the one it is called for:
+/// `git rev-parse --local-env-vars`, and two that change where it looks.
+const GIT_VARIABLES: &[&str] = &[
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_CEILING_DIRECTORIES",
+];
+
+/// Variables that lead to what belongs to this process's user, for programs that run as another.
+const OWN_VARIABLES: &[&str] = &[
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "MAIL",
+    "SHELL",
+    "SSH_AUTH_SOCK",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+];
+
+/// Bytes taken from a pipe at once: what a pipe holds by default.
+const READ: usize = 64 * 1024;
+
+/// How long to read on after the program has ended: a process it left behind may hold the pipe
+/// open for ever.
+const EOF_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How a program ended.
+pub(super) struct End {
+    /// Its exit code, or the signal that ended it.
+    pub(super) code: Result<i32, i32>,
+    /// Whether that was our doing.
+    pub(super) stopped: Option<Reason>,
+    /// The line that says best why it failed, as far as that can be told; may be empty.
+    pub(super) why: String,
+}
+
+/// One output stream of the program.
+struct Pipe<R> {
+    read: Option<R>,
+    source: Source,
+    lines: Lines,
+    notable: FailureReason,
+}
+
+impl<R: Read + AsFd> Pipe<R> {
+    fn new(read: Option<R>, source: Source) -> Self {
+        Self { read, source, lines: Lines::default(), notable: FailureReason::default() }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.read.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads once; call when the pipe is readable.
+    fn take(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
+        let Some(read) = &mut self.read else { return };
+        let count = match read.read(buffer) {
+            Ok(count) => count,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => return,
+            Err(_) => 0,
+        };
+        if count == 0 {
+            return self.close(log, progress);
+        }
+        let (source, notable) = (self.source, &mut self.notable);
+        self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, notable, log, progress));
+    }
+
+    fn close(&mut self, log: &mut Writer, progress: &mut Progress) {
+        let (source, notable) = (self.source, &mut self.notable);
+        self.lines.finish(&mut |piece| record(&piece, source, notable, log, progress));
+        self.read = None;
+    }
+}
+
+fn record(
+    piece: &Piece<'_>,
+    source: Source,
+    notable: &mut FailureReason,
+    log: &mut Writer,
+    progress: &mut Progress,
+) {
+    progress.read(source, piece, &mut |shown| {
+        log.line(source, &shown.text, shown.cont);
+        notable.look_at(&shown.text);
+    });
+    progress.heed(log);
+}
+
+/// Starts a program as somebody else, which takes root.
+///
+/// The kernel knows a user for each thread, and a program gets that of the thread which starts it: one
+/// of its own takes on the other's ids, groups included, which [`CommandExt`] cannot set.
+#[cfg(target_os = "linux")]
+fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child> {
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    use rustix::{fs::Gid, fs::Uid};
+
+    let become_user = || {
+        let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        set_thread_groups(&groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        // The last one: after it nothing else may be changed, and nothing may be changed back.
+        set_thread_res_uid(uid, uid, uid)
+    };
+    std::thread::scope(|scope| {
+        let spawned = scope.spawn(move || {
+            become_user()?;
+            command.spawn()
+        });
+        spawned.join().unwrap_or_else(|_| Err(io::Error::other("the thread that was to start it panicked")))
+    })
+}
+
+/// Starts a program as somebody else, without the groups they have besides their own.
+#[cfg(not(target_os = "linux"))]
+fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child> {
+    command.uid(user.uid).gid(user.gid).spawn()
+}
+
+/// A running program.
+pub(super) struct Child {
+    pid: Pid,
+    out: Pipe<ChildStdout>,
+    err: Pipe<ChildStderr>,
+    /// How it ended, and when that was seen.
+    ended: Option<(Result<i32, i32>, Instant)>,
+}
+
+impl Child {
+    /// Starts a step's program in a process group of its own.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub(super) fn spawn(step: &Step) -> io::Result<Self> {
+        let [program, args @ ..] = &step.argv[..] else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the step names no program"));
+        };
+        let mut command = Command::new(program);
+        let others = if step.user.is_some() { OWN_VARIABLES } else { &[] };
+        for name in GIT_VARIABLES.iter().chain(others) {
+            command.env_remove(name);
+        }
+        command.args(args).envs(&step.env).envs(&step.secrets.0).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for name in PRIVATE_VARIABLES {
+            command.env_remove(name);
+        }
+        if let Some(cwd) = &step.cwd {
+            command.current_dir(cwd);
+        }
+        let mut child = match &step.user {
+            Some(user) => spawn_as(command, user)?,
+            None => command.spawn()?,
+        };
+        Ok(Self {
+            pid: Pid::from_child(&child),
+            out: Pipe::new(child.stdout.take(), Source::Stdout),
+            err: Pipe::new(child.stderr.take(), Source::Stderr),
+            ended: None,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Reads until the program has ended, logging all it writes.
+    pub(super) fn run(
+        mut self,
+        activation: bool,
+        stop: &mut Stop,
+        log: &mut Writer,
+        progress: &mut Progress,
+    ) -> End {
+        stop.watch(self.pid);
+        let mut buffer = vec![0; READ];
+        loop {
+            let (out, err) = self.wait(stop, progress);
+            log.tick();
+            if out {
+                self.out.take(&mut buffer, log, progress);
+            }
+            if err {
+                self.err.take(&mut buffer, log, progress);
+            }
+            log.flush();
+            progress.tick(log);
+            if stop.child_ended() {
+                self.reap();
+            }
+            stop.step(activation, log);
+            if self.ended.is_none() && stop.gave_up() {
+                log.remark(&format!(
+                    "process {} could not be killed and goes on; the job ends without it",
+                    self.pid()
+                ));
+                self.ended = Some((Err(Signal::KILL.as_raw()), Instant::now()));
+            }
+            if let Some((code, at)) = self.ended
+                && (self.read_all() || at.elapsed() >= EOF_PATIENCE)
+                && stop.settled()
+            {
+                self.out.close(log, progress);
+                self.err.close(log, progress);
+                log.flush();
+                let why = FailureReason::best(self.err.notable, self.out.notable);
+                return End { code, stopped: stop.reason(), why };
+            }
+        }
+    }
+
+    fn read_all(&self) -> bool {
+        self.out.read.is_none() && self.err.read.is_none()
+    }
+
+    /// Waits for anything to do; tells which pipes can be read.
+    fn wait(&self, stop: &Stop, progress: &Progress) -> (bool, bool) {
+        let mut fds = Vec::with_capacity(5);
+        fds.extend(stop.pipes().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let out =
+            self.out.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
+        let err =
+            self.err.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
+        // Once it has passed it is no reason to wake: only a stop is waited for then.
+        let eof = self.ended.map(|(_, at)| at + EOF_PATIENCE).filter(|at| *at > Instant::now());
+        let wake = [eof, stop.wake_at(), progress.wake_at()].into_iter().flatten().min();
+        let timeout = wake.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
+        // An interruption is a signal, and signals are looked at in any case.
+        poll(&mut fds, timeout.as_ref()).ok();
+        let ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
+        (ready(out), ready(err))
+    }
+
+    /// Collects every process that has ended: the program, and orphans it left to the subreaper.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == self.pid {
+                let code = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Ok(code),
+                    (None, Some(signal)) => Err(signal),
+                    (None, None) => continue,
+                };
+                self.ended = Some((code, Instant::now()));
+            }
+        }
+    }
+}

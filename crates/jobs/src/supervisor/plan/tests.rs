@@ -1,0 +1,274 @@
+//! What each name runs, as tables.
+
+use super::*;
+use crate::settings::{CustomCommand, CustomStep, Rebuild, Repo};
+
+/// A host with these changes, two commands of its own and nothing of the machine the test runs on.
+pub(super) fn host(changes: &[Change]) -> Settings {
+    let step = |argv: &[&str], activation| CustomStep { argv: words(argv), activation };
+    let backup = CustomCommand {
+        steps: vec![step(&["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"], false)],
+        timeout: Some(Duration::from_secs(600)),
+        killable: true,
+        cwd: Some("/srv".into()),
+        env: BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]),
+        description: String::new(),
+    };
+    let deploy_all = CustomCommand {
+        steps: vec![step(&["nix", "flake", "update"], false), step(&["./activate", "now"], true)],
+        timeout: None,
+        killable: false,
+        cwd: None,
+        env: BTreeMap::new(),
+        description: String::new(),
+    };
+    let mut settings = Settings {
+        hostname: "web-1".to_owned(),
+        host_type: "nixos",
+        user: "alice".to_owned(),
+        repo: Repo { url: None, dir: None, branch: "main".to_owned(), ssh_key: None },
+        rebuild: Rebuild { program: None, flake_attr: None, extra_args: Vec::new(), log_format: None },
+        commands: BTreeMap::from([("backup".to_owned(), backup), ("deploy-all".to_owned(), deploy_all)]),
+        reboot: false,
+        state_dir: "/state".into(),
+        dir: "/state/jobs".into(),
+        log_limit: 1 << 20,
+        stop_grace: Duration::from_secs(10),
+        keep: 20,
+        proc: "/proc".into(),
+        current_system: "/run/current-system".into(),
+    };
+    changes.iter().for_each(|change| change(&mut settings));
+    settings
+}
+
+pub(super) type Change = fn(&mut Settings);
+
+pub(super) fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+pub(super) fn mac(changes: &[Change]) -> Settings {
+    Settings { host_type: "macos", ..host(changes) }
+}
+
+pub(super) const PLAIN: Change = |settings| settings.repo.dir = Some("/repo".into());
+pub(super) const ISOLATED: Change = |settings| isolated(settings, URL);
+
+pub(super) const URL: &str = "https://git.example.org/fleet.git";
+
+pub(super) fn isolated(settings: &mut Settings, url: &str) {
+    settings.repo.url = Some(url.to_owned());
+    settings.repo.dir = Some("/state/repo".into());
+}
+
+pub(super) fn survey(repo: RepoState) -> Preflight {
+    Preflight { repo, ..GIT }
+}
+
+pub(super) const GIT: Preflight = Preflight {
+    repo: RepoState::Git,
+    checked_out: true,
+    above: None,
+    leftovers: Vec::new(),
+    owner: None,
+    test_scripts: Vec::new(),
+};
+
+pub(super) fn argvs(plan: &Plan) -> Vec<Vec<&str>> {
+    plan.steps.iter().map(|step| step.argv.iter().map(String::as_str).collect()).collect()
+}
+
+pub(super) fn names_of(plan: &Plan) -> Vec<&str> {
+    plan.steps.iter().map(|step| step.name.as_str()).collect()
+}
+
+#[test]
+fn a_reboot_is_the_operators_to_allow() {
+    let refused = plan(&host(&[PLAIN]), "reboot", &GIT).unwrap_err();
+    assert!(refused.to_string().contains("reboot.enable"), "{refused}");
+    let plan =
+        plan(&host(&[PLAIN, |settings| settings.reboot = true]), "reboot", &Preflight::default()).unwrap();
+    assert_eq!(argvs(&plan), [REBOOT]);
+}
+
+#[test]
+fn a_clone_moves_no_checkout_that_is_there() {
+    let isolated = host(&[ISOLATED]);
+    assert_eq!(plan(&isolated, "clone", &GIT).unwrap(), Plan::default());
+    let cut_short = Preflight { checked_out: false, ..GIT };
+    for survey in [Preflight::default(), survey(RepoState::Corrupt), cut_short] {
+        let cloned = plan(&isolated, "clone", &survey).unwrap();
+        assert_eq!(cloned, plan(&isolated, "pull", &survey).unwrap(), "{survey:?}");
+    }
+    assert_eq!(plan(&host(&[PLAIN]), "clone", &Preflight::default()), Err(PlanError::NoUrl));
+}
+
+#[test]
+fn a_switch_rebuilds_this_host_from_the_checkout() {
+    let nixos = host(&[PLAIN]);
+    let plan_of = |settings: &Settings| plan(settings, "switch", &GIT).unwrap();
+    assert_eq!(argvs(&plan_of(&nixos)), [["nixos-rebuild", "switch", "--flake", "/repo#web-1"]]);
+    assert_eq!(argvs(&plan_of(&mac(&[PLAIN]))), [["home-manager", "switch", "--flake", "/repo#alice@web-1"]]);
+    let isolated = host(&[ISOLATED]);
+    assert_eq!(argvs(&plan_of(&isolated)), [["nixos-rebuild", "switch", "--flake", "/state/repo#web-1"]]);
+}
+
+#[test]
+fn a_plain_folder_of_files_is_flake_enough_for_a_switch() {
+    let plan = plan(&host(&[PLAIN]), "switch", &survey(RepoState::Foreign)).unwrap();
+    assert_eq!(argvs(&plan), [["nixos-rebuild", "switch", "--flake", "/repo#web-1"]]);
+}
+
+#[test]
+fn the_operator_chooses_the_attribute_the_program_and_more_arguments() {
+    let settings: [Change; 3] = [
+        PLAIN,
+        |settings| settings.rebuild.flake_attr = Some("other".to_owned()),
+        |settings| settings.rebuild.extra_args = words(&["--impure", "--option", "a b"]),
+    ];
+    let more = ["--impure", "--option", "a b"];
+    let switch =
+        |program: &[&'static str]| [[program, &["switch", "--flake", "/repo#other"], &more[..]].concat()];
+    for name in ["switch", "pull-switch"] {
+        let last = |settings: &Settings| {
+            let mut plan = plan(settings, name, &GIT).unwrap();
+            plan.steps.drain(..plan.steps.len() - 1);
+            plan
+        };
+        assert_eq!(argvs(&last(&host(&settings))), switch(&["nixos-rebuild"]), "{name}");
+        assert_eq!(argvs(&last(&mac(&settings))), switch(&["home-manager"]), "{name}");
+        let program: Change = |settings| settings.rebuild.program = Some(words(&["sudo", "-n", "rebuild"]));
+        let own = [&settings[..], &[program]].concat();
+        assert_eq!(argvs(&last(&host(&own))), switch(&["sudo", "-n", "rebuild"]), "{name}");
+        assert_eq!(argvs(&last(&mac(&own))), switch(&["sudo", "-n", "rebuild"]), "{name}");
+    }
+}
+
+#[test]
+fn a_rollback_needs_no_repository() {
+    for repo in [RepoState::Missing, RepoState::Foreign, RepoState::Git] {
+        let nixos = plan(&host(&[]), "rollback", &survey(repo)).unwrap();
+        assert_eq!(argvs(&nixos), [["nixos-rebuild", "switch", "--rollback"]]);
+        let mac = plan(&mac(&[]), "rollback", &survey(repo)).unwrap();
+        assert_eq!(argvs(&mac), [["home-manager", "switch", "--rollback"]]);
+    }
+}
+
+#[test]
+fn a_rollback_takes_the_extra_arguments_as_every_rebuild_does() {
+    let host = host(&[|settings| settings.rebuild.extra_args = words(&["--impure"])]);
+    let plan = plan(&host, "rollback", &GIT).unwrap();
+    assert_eq!(argvs(&plan), [["nixos-rebuild", "switch", "--rollback", "--impure"]]);
+}
+
+#[test]
+fn every_rebuild_is_told_the_format_of_its_log_if_one_is_set_and_extra_arguments_have_the_last_word() {
+    let settings: [Change; 3] = [
+        PLAIN,
+        |settings| settings.rebuild.log_format = Some("internal-json".to_owned()),
+        |settings| settings.rebuild.extra_args = words(&["-L"]),
+    ];
+    for name in ["switch", "pull-switch", "rollback"] {
+        for host in [host(&settings), mac(&settings)] {
+            let argv = plan(&host, name, &GIT).unwrap().steps.pop().unwrap().argv;
+            assert_eq!(argv[argv.len() - 3..], ["--log-format", "internal-json", "-L"], "{name}: {argv:?}");
+        }
+    }
+    for name in ["pull", "update"] {
+        let steps = plan(&host(&settings), name, &GIT).unwrap().steps;
+        assert!(steps.iter().all(|step| !step.argv.contains(&"--log-format".to_owned())), "{name}");
+    }
+}
+
+#[test]
+fn a_pull_switch_is_a_pull_and_then_a_switch() {
+    for (host, repo) in [
+        (host(&[PLAIN]), RepoState::Git),
+        (host(&[ISOLATED]), RepoState::Git),
+        (host(&[ISOLATED]), RepoState::Missing),
+        (mac(&[ISOLATED]), RepoState::Git),
+    ] {
+        let both = plan(&host, "pull-switch", &survey(repo)).unwrap();
+        let pull = plan(&host, "pull", &survey(repo)).unwrap();
+        let switch = plan(&host, "switch", &GIT).unwrap();
+        assert_eq!(both.private_dir, pull.private_dir);
+        assert_eq!(both.steps, [pull.steps, switch.steps].concat());
+    }
+}
+
+#[test]
+fn a_test_runs_each_script_in_the_checkout_and_no_script_is_no_error() {
+    let host = host(&[PLAIN]);
+    let scripts = ["/repo/hosts/web-1/tests/T01 a.sh", "/repo/hosts/web-1/tests/T02.sh"];
+    let survey = Preflight { test_scripts: scripts.map(PathBuf::from).into(), ..GIT };
+    let plan_of = |survey: &Preflight| plan(&host, "test", survey).unwrap();
+    let tests = plan_of(&survey);
+    assert_eq!(argvs(&tests), scripts.map(|script| [script]));
+    assert_eq!(names_of(&tests), ["T01 a.sh", "T02.sh"]);
+    for step in &tests.steps {
+        assert!(step.test && !step.activation);
+        assert_eq!(step.cwd.as_deref(), Some(Path::new("/repo")));
+    }
+    assert!(plan_of(&GIT).steps.is_empty());
+}
+
+#[test]
+fn an_update_runs_in_the_checkout() {
+    let plan = plan(&host(&[PLAIN]), "update", &GIT).unwrap();
+    assert_eq!(argvs(&plan), [["nix", "flake", "update"]]);
+    assert_eq!(plan.steps[0].cwd.as_deref(), Some(Path::new("/repo")));
+}
+
+#[test]
+fn what_needs_a_repository_says_what_is_missing() {
+    let needing = ["pull", "switch", "pull-switch", "test", "update"];
+    for name in needing {
+        let none = plan(&host(&[]), name, &GIT).unwrap_err();
+        assert_eq!(none, PlanError::NoRepo, "{name}");
+        assert!(none.to_string().contains("repo.url"), "{none}");
+
+        let gone = plan(&host(&[PLAIN]), name, &survey(RepoState::Missing)).unwrap_err();
+        assert_eq!(gone, PlanError::NoCheckout("/repo".into()), "{name}");
+        assert!(gone.to_string().contains("/repo is gone"), "{gone}");
+    }
+    // An isolated checkout that is not there yet is for `pull` to make.
+    for (name, makes_it) in [("pull", true), ("pull-switch", true), ("switch", false), ("test", false)] {
+        let planned = plan(&host(&[ISOLATED]), name, &survey(RepoState::Missing));
+        assert_eq!(planned.is_ok(), makes_it, "{name}");
+    }
+}
+
+#[test]
+fn a_command_of_the_operators_own_runs_as_written() {
+    let host = host(&[]);
+    let backup = plan(&host, "backup", &survey(RepoState::Missing)).unwrap();
+    assert_eq!(argvs(&backup), [["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"]], "no shell");
+    assert_eq!(names_of(&backup), ["restic"]);
+    assert_eq!(backup.timeout, Some(Duration::from_secs(600)));
+    assert!(!backup.unstoppable);
+    let step = &backup.steps[0];
+    assert_eq!(step.cwd.as_deref(), Some(Path::new("/srv")));
+    assert_eq!(step.env, BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]));
+    assert!(!step.activation && !step.test);
+
+    let deploy = plan(&host, "deploy-all", &survey(RepoState::Missing)).unwrap();
+    assert_eq!(argvs(&deploy), [&["nix", "flake", "update"][..], &["./activate", "now"]]);
+    assert_eq!(deploy.steps.iter().map(|step| step.activation).collect::<Vec<_>>(), [false, true]);
+    assert_eq!((deploy.timeout, deploy.unstoppable, deploy.private_dir), (None, true, None));
+}
+
+#[test]
+fn a_name_that_is_not_in_the_table_has_no_plan() {
+    for name in ["", "stop", "restart", "bump-flake", "backup2", "../backup"] {
+        let error = plan(&host(&[PLAIN]), name, &GIT).unwrap_err();
+        assert_eq!(error, PlanError::Unknown(name.to_owned()));
+    }
+}
+
+#[test]
+fn every_built_in_job_has_a_plan() {
+    let host = host(&[PLAIN]);
+    let known = |name: &&&str| !matches!(plan(&host, name, &GIT), Err(PlanError::Unknown(_)));
+    assert!(JOBS.iter().all(|name| known(&name)));
+}

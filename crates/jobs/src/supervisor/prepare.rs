@@ -1,0 +1,62 @@
+//! What a plan wants done before its first program runs.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::plan::Plan;
+use crate::JobId;
+use crate::Settings;
+use crate::journal::Writer;
+
+/// Makes room for the plan's programs; what it does to files that were there, it says in the log.
+///
+/// # Errors
+/// What cannot be done, for people. What was done until then stays: the next job needs it too.
+pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Writer) -> Result<(), String> {
+    if let Some(dir) = &plan.set_aside {
+        set_aside(dir, id, log)?;
+    }
+    for file in &plan.leftovers {
+        let text = match fs::remove_file(file) {
+            Ok(()) => format!("removed {}, which a git that was cut short left behind", file.display()),
+            // git says what it means for it.
+            Err(err) => format!("cannot remove {}: {err}", file.display()),
+        };
+        log.remark(&text);
+    }
+    if settings.repo.ssh_key.is_some() {
+        // ssh trusts every host anew when it cannot write down which one it saw.
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(&settings.state_dir);
+        made.map_err(|err| format!("cannot make the folder {}: {err}", settings.state_dir.display()))?;
+    }
+    let Some(dir) = &plan.private_dir else { return Ok(()) };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
+        .map_err(|err| format!("cannot make the private folder {}: {err}", dir.display()))
+}
+
+/// Renames a folder, so that nothing in it is lost.
+fn set_aside(dir: &Path, id: &JobId, log: &mut Writer) -> Result<(), String> {
+    let mut aside = dir.as_os_str().to_owned();
+    aside.push(format!(".corrupt-{id}"));
+    let aside = PathBuf::from(aside);
+    let moved = match fs::symlink_metadata(&aside) {
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+        Err(_) => fs::rename(dir, &aside),
+    };
+    moved.map_err(|err| {
+        format!(
+            "git says that {} is no repository, and it cannot be moved to {}: {err}; move it away by hand",
+            dir.display(),
+            aside.display()
+        )
+    })?;
+    log.remark(&format!(
+        "git says that {} is no repository: it now is {}, which may be removed; cloning anew",
+        dir.display(),
+        aside.display()
+    ));
+    Ok(())
+}

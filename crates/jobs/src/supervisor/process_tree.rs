@@ -1,0 +1,124 @@
+//! The processes below a supervisor.
+//!
+//! The supervisor is a subreaper: whatever its commands leave behind becomes its own child, so that
+//! all of it can be found here, whether or not it has left the process group or the session.
+
+use rustix::process::{Pid, Signal};
+
+/// A process below the supervisor.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Descendant {
+    pid: Pid,
+    /// It runs NixOS's activation program.
+    activates: bool,
+}
+
+/// The program that must not be stopped half-way.
+#[cfg(target_os = "linux")]
+const ACTIVATION: &str = "switch-to-configuration";
+
+/// Every live process below this one, parents before children. Zombies are left out.
+#[cfg(target_os = "linux")]
+fn descendants() -> Vec<Descendant> {
+    use std::collections::HashMap;
+
+    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
+    for process in all.flatten() {
+        // A process may end while its files are read: then it needs no signal.
+        if let Ok(stat) = process.stat()
+            && stat.state != 'Z'
+        {
+            let activates = process.cmdline().is_ok_and(|argv| argv.iter().any(|arg| is_activation(arg)));
+            children.entry(stat.ppid).or_default().push((stat.pid, activates));
+        }
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![std::process::id().cast_signed()];
+    while let Some(parent) = parents.pop() {
+        for (pid, activates) in children.remove(&parent).unwrap_or_default() {
+            parents.push(pid);
+            found.extend(Pid::from_raw(pid).map(|pid| Descendant { pid, activates }));
+        }
+    }
+    found
+}
+
+#[cfg(target_os = "linux")]
+fn is_activation(argument: &str) -> bool {
+    argument.rsplit('/').next() == Some(ACTIVATION)
+}
+
+/// Sends a signal to every process below this one.
+#[cfg(target_os = "linux")]
+pub(super) fn signal_all(_group: Pid, signal: Signal) {
+    for process in descendants() {
+        // Gone meanwhile is what was wanted; a setuid program that refuses cannot be helped.
+        rustix::process::kill_process(process.pid, signal).ok();
+    }
+}
+
+/// Whether no process is left below this one.
+#[cfg(target_os = "linux")]
+pub(super) fn is_gone(_group: Pid) -> bool {
+    descendants().is_empty()
+}
+
+/// Whether one of the processes below this one activates a system.
+#[cfg(target_os = "linux")]
+pub(super) fn activates() -> bool {
+    descendants().iter().any(|process| process.activates)
+}
+
+/// Without /proc there is only the command's process group.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn signal_all(group: Pid, signal: Signal) {
+    rustix::process::kill_process_group(group, signal).ok();
+}
+
+/// Whether the command's process group is empty.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_gone(group: Pid) -> bool {
+    rustix::process::test_kill_process_group(group).is_err()
+}
+
+/// Not known without /proc.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn activates() -> bool {
+    false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn children_and_grandchildren_are_found() {
+        let mut child =
+            Command::new("sh").args(["-c", "sleep 61 & sleep 61 & wait"]).process_group(0).spawn().unwrap();
+        let group = Pid::from_child(&child);
+        let in_group = || {
+            let all = descendants();
+            all.iter().filter(|p| rustix::process::getpgid(Some(p.pid)) == Ok(group)).count()
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while in_group() < 3 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(in_group(), 3);
+        rustix::process::kill_process_group(group, Signal::KILL).unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn an_activation_is_known_by_its_program() {
+        assert!(is_activation("/nix/store/x-nixos/bin/switch-to-configuration"));
+        assert!(!is_activation("echo"));
+        assert!(!is_activation("/tmp/switch-to-configuration.log"));
+    }
+}

@@ -1,0 +1,136 @@
+//! When the progress of a rebuild is told: a new phase at once, its details now and then.
+
+use std::time::{Duration, Instant};
+
+use crate::progress::Part;
+
+/// The least time between two details of one phase: four a second are as many as people can read.
+pub(super) const GAP: Duration = Duration::from_millis(250);
+
+/// What was told of one part, and what is still to be told.
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    told: Option<Part>,
+    told_at: Option<Instant>,
+    untold: Option<Part>,
+}
+
+impl Throttle {
+    /// Takes the newest state; gives what is to be told now, in order. The last state of a phase
+    /// is told before the next phase is.
+    pub(super) fn update(&mut self, part: Part, now: Instant) -> [Option<Part>; 2] {
+        let Some(newest) = self.untold.as_ref().or(self.told.as_ref()) else {
+            return [None, Some(self.tell(part, now))];
+        };
+        if *newest == part {
+            return [None, None];
+        }
+        if newest.phase != part.phase || newest.status != part.status {
+            let before = self.untold.take();
+            return [before, Some(self.tell(part, now))];
+        }
+        self.untold = (self.told.as_ref() != Some(&part)).then_some(part);
+        [None, self.due(now)]
+    }
+
+    /// What is to be told because its time has come.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Part> {
+        if self.wake_at()? > now {
+            return None;
+        }
+        let part = self.untold.take()?;
+        Some(self.tell(part, now))
+    }
+
+    /// What is still to be told when nothing more will come.
+    pub(super) fn rest(&mut self) -> Option<Part> {
+        self.untold.take()
+    }
+
+    /// When something has to be told that could not be told at once.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.untold.as_ref().and(self.told_at).map(|at| at + GAP)
+    }
+
+    fn tell(&mut self, part: Part, now: Instant) -> Part {
+        self.untold = None;
+        self.told_at = Some(now);
+        self.told.insert(part).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::progress::PartState;
+
+    fn part(phase: &str, detail: &str) -> Part {
+        Part {
+            current: 0,
+            total: 3,
+            status: PartState::InProgress,
+            phase: phase.to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_detail_waits_for_its_turn_and_the_newest_one_is_told() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        assert_eq!(throttle.update(part("build", "0/9"), start), [None, Some(part("build", "0/9"))]);
+        assert_eq!(throttle.wake_at(), None);
+        assert_eq!(throttle.update(part("build", "1/9"), start), [None, None]);
+        assert_eq!(throttle.update(part("build", "2/9"), start + GAP / 2), [None, None]);
+        assert_eq!(throttle.wake_at(), Some(start + GAP));
+        assert_eq!(throttle.due(start + GAP / 2), None);
+        assert_eq!(throttle.due(start + GAP), Some(part("build", "2/9")));
+        assert_eq!((throttle.wake_at(), throttle.due(start + GAP * 9)), (None, None));
+        assert_eq!(
+            throttle.update(part("build", "3/9"), start + GAP * 3),
+            [None, Some(part("build", "3/9"))]
+        );
+    }
+
+    #[test]
+    fn a_phase_ends_with_its_last_detail_before_the_next_one_begins() {
+        let mut throttle = Throttle::default();
+        let now = Instant::now();
+        throttle.update(part("build", "0/9"), now);
+        throttle.update(part("build", "9/9"), now);
+        assert_eq!(
+            throttle.update(part("activate", ""), now),
+            [Some(part("build", "9/9")), Some(part("activate", ""))]
+        );
+        assert_eq!(throttle.update(part("activate", ""), now), [None, None], "once is enough");
+    }
+
+    proptest! {
+        #[test]
+        fn there_are_few_messages_and_the_newest_state_is_always_told_in_the_end(
+            steps in prop::collection::vec((0u64..200, 0usize..3, 0u32..5), 1..200)
+        ) {
+            let start = Instant::now();
+            let (mut throttle, mut now, mut told) = (Throttle::default(), start, Vec::new());
+            let mut phase = 0;
+            let mut changes = 1;
+            for (wait, grow, detail) in &steps {
+                now += Duration::from_millis(*wait);
+                if *grow == 2 && phase < 3 {
+                    phase += 1;
+                    changes += 2;
+                }
+                told.extend(throttle.due(now));
+                told.extend(throttle.update(part(&phase.to_string(), &detail.to_string()), now).into_iter().flatten());
+            }
+            let most = (now - start).as_millis() / GAP.as_millis() + changes;
+            prop_assert!(told.len() as u128 <= most, "{} of {most}", told.len());
+            told.extend(throttle.due(now + GAP));
+            let last = steps.last().map(|(_, _, detail)| part(&phase.to_string(), &detail.to_string()));
+            prop_assert_eq!(told.last(), last.as_ref());
+            prop_assert!(told.windows(2).all(|pair| pair[0].phase <= pair[1].phase && pair[0] != pair[1]));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The writing half of an agent's socket.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::{SinkExt, stream::SplitSink};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+
+use super::Ended;
+use crate::host::Outgoing;
+
+/// Time for one write. A peer that takes nothing for so long has gone.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The longest reason of a close frame (RFC 6455, 5.5: 125 bytes with the code).
+const MAX_REASON: usize = 123;
+
+/// Writes what is queued, and pings.
+pub(super) async fn write(
+    sink: &mut SplitSink<WebSocket, Message>,
+    queue: &mut mpsc::Receiver<Outgoing>,
+    ping_interval: Duration,
+) -> Ended {
+    let mut pings = interval_at(Instant::now() + ping_interval, ping_interval);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Both arms keep what they have when dropped.
+        let outgoing = tokio::select! {
+            biased;
+            _ = pings.tick() => Outgoing::Frames(vec![Message::Ping(axum::body::Bytes::new())]),
+            // The other end is in `Session`, which lives as long as this loop.
+            Some(outgoing) = queue.recv() => outgoing,
+        };
+        let (frames, last) = match outgoing {
+            Outgoing::Frames(frames) => (frames, false),
+            Outgoing::Close { code, reason } => (vec![close_frame(code, reason)], true),
+            Outgoing::Bye => (vec![Message::Close(None)], true),
+        };
+        let written = async {
+            for frame in frames {
+                sink.feed(frame).await?;
+            }
+            sink.flush().await
+        };
+        match timeout(WRITE_LIMIT, written).await {
+            Ok(Ok(())) if last => return Ended::Closing,
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ended::Gone("cannot be written to"),
+            Err(_) => return Ended::Gone("took nothing for 30 s"),
+        }
+    }
+}
+
+/// A close frame, with as much of the reason as fits.
+pub(super) fn close_frame(code: u16, mut reason: String) -> Message {
+    let mut end = reason.len().min(MAX_REASON);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.truncate(end);
+    Message::Close(Some(CloseFrame { code, reason: reason.into() }))
+}

@@ -1,0 +1,365 @@
+//! The HTTP side: routes, the JSON API, and the page.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use nixfleet_protocol::{AgentMessage, KillCommand};
+
+use super::asks::Verdict;
+use super::faults::Act;
+use super::view::HostStatus;
+use super::wire::Peer;
+use super::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers};
+
+/// How long a command's answer waits for the agent. An agent that rejects does so as soon as it knows
+/// the running command's process id, which takes a second at most.
+const VERDICT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Messages in one answer of the record: pages of this size keep answers small.
+const MAX_PAGE: usize = 5_000;
+
+/// Nothing but our own files, and no framing: the page holds buttons that run commands.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                           connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const INDEX: &str = include_str!("page/index.html");
+const STYLE: &str = include_str!("page/page.css");
+const ICON: &str = include_str!("page/icon.svg");
+const SCRIPTS: [(&str, &str); 4] = [
+    ("/page.js", include_str!("page/page.js")),
+    ("/text.js", include_str!("page/text.js")),
+    ("/facts.js", include_str!("page/facts.js")),
+    ("/parts.js", include_str!("page/parts.js")),
+];
+
+/// What handlers share.
+#[derive(Clone)]
+pub(super) struct AppState {
+    pub(super) shared: Arc<Shared>,
+    pub(super) lifetime: Lifetime,
+}
+
+type App = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, Peer>;
+
+/// All routes.
+pub(super) fn router(shared: Arc<Shared>, lifetime: Lifetime) -> App {
+    let scripts = SCRIPTS.into_iter().fold(Router::new(), |router, (path, text)| {
+        router
+            .route(path, get(move || async move { file("text/javascript; charset=utf-8", text.to_owned()) }))
+    });
+    scripts
+        .route("/", get(page))
+        .route("/page.css", get(|| async { file("text/css; charset=utf-8", STYLE.to_owned()) }))
+        .route("/icon.svg", get(|| async { file("image/svg+xml", ICON.to_owned()) }))
+        .route("/ws", get(agents::connect))
+        .route("/browser", get(browsers::connect))
+        .route("/api/hosts", get(hosts))
+        .route("/api/hosts/{id}", get(host))
+        .route("/api/hosts/{id}/messages", get(messages))
+        .route("/api/hosts/{id}/command", post(command))
+        .route("/api/hosts/{id}/kill", post(kill))
+        .route("/api/hosts/{id}/faults", post(act))
+        .route("/api/faults", get(faults).post(set_faults))
+        .route("/api/violations", get(violations))
+        .route(
+            "/api/policy",
+            get(async |state: State<AppState>| Json(state.handle().policy())).post(set_policy),
+        )
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such page") })
+        .with_state(AppState { shared, lifetime })
+        .into_make_service_with_connect_info::<Peer>()
+}
+
+async fn page(State(state): State<AppState>) -> Response {
+    // The token is visible ASCII; these three could end the attribute.
+    let token = state.shared.csrf_token.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    file("text/html; charset=utf-8", INDEX.replace("{{csrf_token}}", &token))
+}
+
+fn file(kind: &'static str, content: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, content).into_response()
+}
+
+async fn hosts(State(state): State<AppState>) -> Json<Value> {
+    Json(json!({ "hosts": state.shared.read(|hub| hub.views()) }))
+}
+
+async fn host(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    match state.shared.read(|hub| hub.view(&id)) {
+        Some(view) => Json(view).into_response(),
+        None => unsent(SendError::UnknownHost).into_response(),
+    }
+}
+
+async fn violations(State(state): State<AppState>) -> Json<Value> {
+    let mut answer = json!(state.handle().violations());
+    answer["strict"] = state.shared.is_strict().into();
+    Json(answer)
+}
+
+/// Which recorded messages to show.
+#[derive(Debug, Deserialize)]
+struct MessageQuery {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    since: u64,
+}
+
+async fn messages(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    query: Result<Query<MessageQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return failure(StatusCode::BAD_REQUEST, &rejection.body_text()).into_response(),
+    };
+    let wanted =
+        |message: &AgentMessage| query.kind.as_deref().is_none_or(|kind| kind == message_type(message));
+    let answer = state.shared.read(|hub| {
+        let (recorded, mut next) = hub.messages(&id, query.since)?;
+        let mut page = Vec::new();
+        for recorded in recorded.filter(|recorded| wanted(&recorded.message)) {
+            if page.len() == MAX_PAGE {
+                next = recorded.index;
+                break;
+            }
+            let mut shown = json!({
+                "index": recorded.index,
+                "connection": recorded.connection,
+                "at_ms": recorded.at_ms,
+            });
+            // Adds "type" and "payload", as they are on the wire.
+            if let (Value::Object(shown), Ok(Value::Object(message))) =
+                (&mut shown, serde_json::to_value(&recorded.message))
+            {
+                shown.extend(message);
+            }
+            page.push(shown);
+        }
+        let dropped = hub.view(&id).map_or(0, |view| view.dropped_records);
+        Some(json!({ "messages": page, "next": next, "dropped": dropped }))
+    });
+    match answer {
+        Some(answer) => Json(answer).into_response(),
+        None => unsent(SendError::UnknownHost).into_response(),
+    }
+}
+
+/// The name of a message on the wire.
+fn message_type(message: &AgentMessage) -> &'static str {
+    match message {
+        AgentMessage::Register(_) => "register",
+        AgentMessage::Heartbeat(_) => "heartbeat",
+        AgentMessage::Output(_) => "output",
+        AgentMessage::OutputBatch(_) => "output_batch",
+        AgentMessage::Status(_) => "status",
+        AgentMessage::CommandRejected(_) => "command_rejected",
+        AgentMessage::TestProgress(_) => "test_progress",
+        AgentMessage::OperationProgress(_) => "operation_progress",
+        AgentMessage::Prewarm(_) => "prewarm",
+    }
+}
+
+/// Body of `POST /api/hosts/{id}/command`.
+#[derive(Debug, Deserialize)]
+struct CommandBody {
+    command: String,
+    /// One is made when it is missing.
+    #[serde(default)]
+    id: Option<String>,
+}
+
+/// Sends a command and says what the agent made of it: 202, or 409 when it rejects.
+async fn command(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let shared = &state.shared;
+    allowed(shared, &headers)?;
+    let body: CommandBody = parse(&body)?;
+    if body.command.is_empty() {
+        return Err(failure(StatusCode::BAD_REQUEST, "the command is empty"));
+    }
+    let host = shared.read(|hub| hub.view(&id)).ok_or_else(|| unsent(SendError::UnknownHost))?;
+    if host.status == HostStatus::Offline {
+        return Err(failure(StatusCode::CONFLICT, "host is offline"));
+    }
+    let command_id = body.id.unwrap_or_else(|| Uuid::now_v7().to_string());
+    let verdict = shared.apply(|hub, _| hub.ask(&id, &body.command, &command_id)).map_err(unsent)?;
+    // These two are never rejected and never pending: there is nothing to wait for.
+    let limit = if matches!(body.command.as_str(), "stop" | "kill") { Duration::ZERO } else { VERDICT_LIMIT };
+    let confirmed_by = match timeout(limit, verdict).await {
+        Ok(Ok(Verdict::Rejected(rejection))) => {
+            let answer = json!({
+                "error": rejection.reason,
+                "current_command": rejection.current_command,
+                "current_pid": rejection.current_pid,
+                "id": command_id,
+            });
+            return Ok((StatusCode::CONFLICT, Json(answer)).into_response());
+        }
+        Ok(Ok(Verdict::Accepted(evidence))) => Some(evidence.name()),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let answer = json!({
+        "status": "accepted",
+        "command": body.command,
+        "id": command_id,
+        "confirmed_by": confirmed_by,
+    });
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+async fn kill(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    allowed(&state.shared, &headers)?;
+    let kill: KillCommand = parse(if body.is_empty() { b"{}" } else { &body })?;
+    state.handle().send_kill(&id, kill.clone()).map_err(unsent)?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "status": "sent", "signal": kill.signal, "pid": kill.pid })))
+        .into_response())
+}
+
+async fn faults(State(state): State<AppState>) -> Json<Faults> {
+    Json(state.handle().faults())
+}
+
+/// Changes the faults that the body names and leaves the others.
+async fn set_faults(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Faults>, Failure> {
+    allowed(&state.shared, &headers)?;
+    let faults: Faults = changed(&state.handle().faults(), &body)?;
+    if faults.refuse_auth.as_ref().is_some_and(|refusal| !(400..600).contains(&refusal.status)) {
+        return Err(failure(StatusCode::BAD_REQUEST, "refuse_auth.status must be 400 to 599"));
+    }
+    state.handle().set_faults(faults.clone());
+    Ok(Json(faults))
+}
+
+/// Changes what is wished of agents, as far as the body names it.
+async fn set_policy(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Policy>, Failure> {
+    allowed(&state.shared, &headers)?;
+    let policy: Policy = changed(&state.handle().policy(), &body)?;
+    state.handle().set_policy(policy.clone());
+    Ok(Json(policy))
+}
+
+/// A value with the changes that a body names; what it does not name stays.
+fn changed<T: Serialize + DeserializeOwned>(now: &T, body: &[u8]) -> Result<T, Failure> {
+    let changes: serde_json::Map<String, Value> = parse(body)?;
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(now) else {
+        return Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "not an object"));
+    };
+    fields.extend(changes);
+    serde_json::from_value(Value::Object(fields)).map_err(|error| bad_json(&error))
+}
+
+/// One act of misbehaviour towards one host.
+async fn act(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    allowed(&state.shared, &headers)?;
+    let handle = state.handle();
+    match parse(&body)? {
+        Act::Drop {} => handle.drop_connection(&id),
+        Act::Close { code, reason } => handle.close(&id, code, &reason),
+        Act::SendText { texts } => handle.send_many(&id, texts),
+        Act::SendBinary { bytes } => handle.send_binary(&id, bytes),
+        Act::Resend {} => handle.resend_command(&id),
+    }
+    .map_err(unsent)?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "status": "done" }))).into_response())
+}
+
+impl AppState {
+    fn handle(&self) -> super::Handle {
+        super::Handle::new(Arc::clone(&self.shared))
+    }
+}
+
+fn allowed(shared: &Shared, headers: &HeaderMap) -> Result<(), Failure> {
+    match headers.get("x-csrf-token") {
+        Some(token) if shared.csrf_matches(token.as_bytes()) => Ok(()),
+        Some(_) => Err(failure(StatusCode::FORBIDDEN, "wrong X-CSRF-Token")),
+        None => Err(failure(StatusCode::FORBIDDEN, "missing X-CSRF-Token")),
+    }
+}
+
+/// Reads a body whatever its content type says: people use curl.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| bad_json(&error))
+}
+
+fn bad_json(error: &serde_json::Error) -> Failure {
+    failure(StatusCode::BAD_REQUEST, &format!("bad JSON: {error}"))
+}
+
+/// An answer that is `{"error": ..}`.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    error: String,
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.error }))).into_response()
+    }
+}
+
+pub(super) fn failure(status: StatusCode, error: &str) -> Failure {
+    Failure { status, error: error.to_owned() }
+}
+
+fn unsent(error: SendError) -> Failure {
+    let status = match error {
+        SendError::UnknownHost => StatusCode::NOT_FOUND,
+        SendError::NotConnected | SendError::NothingToResend => StatusCode::CONFLICT,
+        SendError::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
+        SendError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+    };
+    failure(status, &error.to_string())
+}
+
+/// True for a request that another site's page makes. Agents send no `Origin` at all.
+pub(super) fn is_foreign_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let origin = origin.as_bytes();
+    !["http://", "https://"].iter().any(|scheme| origin.strip_prefix(scheme.as_bytes()) == Some(host))
+}

@@ -1,0 +1,224 @@
+//! Everything known about one host.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::ws::Message;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
+
+use nixfleet_protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, TestProgress};
+
+use super::jobs::Jobs;
+use super::record::Record;
+use super::view::{HostStatus, HostView, LastStatus, Line, Lines, rfc3339};
+
+/// Heartbeats that may be missing before a host is offline (T02, "stale threshold").
+const STALE_AFTER: u32 = 3;
+
+/// The interval of an agent that registers none (T02, "default interval").
+const DEFAULT_INTERVAL: u64 = 30;
+
+/// The longest interval believed: an hour is the agent's own limit, a day bounds the arithmetic.
+const MAX_INTERVAL: u64 = 24 * 60 * 60;
+
+/// Newest lines in a snapshot for a browser: a few screens of context.
+const SNAPSHOT_LINES: usize = 500;
+
+/// Bytes of those lines, because a snapshot holds them for every host.
+const SNAPSHOT_BYTES: usize = 128 * 1024;
+
+/// What goes out on an agent's socket.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// Frames written back to back, with one flush behind them.
+    Frames(Vec<Message>),
+    /// The end, said properly.
+    Close { code: u16, reason: String },
+    /// The end by an empty close frame, as existing dashboards say it.
+    Bye,
+}
+
+impl Outgoing {
+    /// What an agent hears when another one takes its name (T01).
+    pub(super) fn replaced() -> Self {
+        Self::Close { code: 1008, reason: "replaced by a newer connection of this hostname".to_owned() }
+    }
+}
+
+/// How to reach the task of an agent's socket.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    /// Unlike any other socket's since the start.
+    pub(super) session: u64,
+    pub(super) outgoing: mpsc::Sender<Outgoing>,
+    /// Ends the socket without a word.
+    pub(super) cut: Arc<Notify>,
+}
+
+/// One host.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    facts: Register,
+    /// Seconds between heartbeats that the dashboard asked for.
+    wished_interval: Option<u64>,
+    /// The newest heartbeat.
+    beat: Option<Heartbeat>,
+    beat_at: Option<Instant>,
+    beat_at_ms: i64,
+    pub(super) online: bool,
+    pub(super) link: Option<Link>,
+    pub(super) connections: u64,
+    pub(super) record: Record,
+    pub(super) jobs: Jobs,
+    /// What it was last seen to run, by any message.
+    pub(super) busy_with: Option<String>,
+    pub(super) last_status: Option<LastStatus>,
+    pub(super) test_progress: Option<TestProgress>,
+    /// How far the parts of commands were last seen.
+    pub(super) operation: Parts,
+    /// The newest pre-warm signal.
+    pub(super) prewarm: Option<Prewarm>,
+    pub(super) ignored_frames: u64,
+    pub(super) dropped_outgoing: u64,
+    /// The newest command sent, as text, for the fault that sends it again.
+    pub(super) last_command: Option<String>,
+}
+
+impl Host {
+    pub(super) fn set_facts(&mut self, facts: Register) {
+        // A heartbeat carries both as well; whichever came last is the newest.
+        if let Some(beat) = &mut self.beat {
+            beat.generation.clone_from(&facts.generation);
+            beat.nixpkgs_version.clone_from(&facts.nixpkgs_version);
+        }
+        self.facts = facts;
+    }
+
+    /// Takes a heartbeat; true when the host was offline before it.
+    pub(super) fn beat(&mut self, now: Instant, unix_ms: i64, beat: Heartbeat) -> bool {
+        self.busy_with.clone_from(&beat.pending_command);
+        self.beat = Some(beat);
+        self.beat_at = Some(now);
+        self.beat_at_ms = unix_ms;
+        !std::mem::replace(&mut self.online, true)
+    }
+
+    pub(super) fn wish_interval(&mut self, seconds: Option<u64>) {
+        self.wished_interval = seconds;
+    }
+
+    /// The last moment at which an online host still is online without another heartbeat.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let beat_at = self.beat_at.filter(|_| self.online)?;
+        Some(beat_at + Duration::from_secs(self.interval()) * STALE_AFTER)
+    }
+
+    fn interval(&self) -> u64 {
+        match self.wished_interval.unwrap_or(self.facts.heartbeat_interval) {
+            0 => DEFAULT_INTERVAL,
+            seconds => seconds.min(MAX_INTERVAL),
+        }
+    }
+
+    pub(super) fn view(&self, id: &str) -> HostView {
+        let facts = &self.facts;
+        let beat = self.beat.as_ref();
+        HostView {
+            id: id.to_owned(),
+            hostname: facts.hostname.clone(),
+            status: if self.online { HostStatus::Online } else { HostStatus::Offline },
+            last_seen: beat.map(|_| rfc3339(self.beat_at_ms)),
+            connected: self.link.is_some(),
+            connections: self.connections,
+            generation: beat.map_or(&facts.generation, |beat| &beat.generation).clone(),
+            nixpkgs_version: beat.map_or(&facts.nixpkgs_version, |beat| &beat.nixpkgs_version).clone(),
+            pending_command: beat.and_then(|beat| beat.pending_command.clone()),
+            command_pid: beat.and_then(|beat| beat.command_pid),
+            metrics: beat.and_then(|beat| beat.metrics),
+            vitals: beat.and_then(|beat| beat.vitals.clone()),
+            prewarm: self.prewarm.clone(),
+            ack_rtt_ms: beat.and_then(|beat| beat.ack_rtt_ms),
+            heartbeat_interval: self.interval(),
+            agent_version: facts.agent_version.clone(),
+            os_version: facts.os_version.clone(),
+            host_type: facts.host_type.clone(),
+            location: facts.location.clone(),
+            device_type: facts.device_type.clone(),
+            theme_color: facts.theme_color.clone(),
+            last_status: self.last_status.clone(),
+            test_progress: self.test_progress.clone(),
+            operation: self.operation.clone(),
+            update_status: beat.and_then(|beat| beat.update_status.clone()),
+            violations: 0,
+            newest_violation: None,
+            lines: self.jobs.lines,
+            repeats: self.jobs.repeats,
+            ignored_frames: self.ignored_frames,
+            dropped_records: self.record.dropped(),
+            dropped_outgoing: self.dropped_outgoing,
+        }
+    }
+
+    /// The newest lines for a snapshot, oldest first, taken from the record.
+    pub(super) fn newest_lines(&self, id: &str) -> Vec<Lines> {
+        let mut room = (SNAPSHOT_LINES, SNAPSHOT_BYTES);
+        let mut newest_first = Vec::new();
+        for recorded in self.record.since(0).rev() {
+            let Some(mut lines) = lines_of(id, &recorded.message) else { continue };
+            let fits = lines.lines.iter().rev().take_while(|line| {
+                room = (room.0.saturating_sub(1), room.1.saturating_sub(line.line.len()));
+                room.0 > 0 && room.1 > 0
+            });
+            let keep = fits.count();
+            let full = keep < lines.lines.len();
+            lines.lines.drain(..lines.lines.len() - keep);
+            newest_first.push(lines);
+            if full {
+                break;
+            }
+        }
+        // Repeats are the same lines again at the place where they were repeated.
+        let mut jobs = Jobs::default();
+        newest_first.reverse();
+        for lines in &mut newest_first {
+            lines.lines.retain(|line| jobs.is_new_line(lines.job_id.as_deref(), line.seq));
+        }
+        newest_first.retain(|lines| !lines.lines.is_empty());
+        newest_first
+    }
+}
+
+/// The lines in a message, if it brings any.
+pub(super) fn lines_of(id: &str, message: &AgentMessage) -> Option<Lines> {
+    match message {
+        AgentMessage::Output(output) => Some(Lines {
+            host_id: id.to_owned(),
+            command: output.command.clone(),
+            job_id: output.job_id.clone(),
+            lines: vec![Line {
+                seq: output.seq,
+                stream: output.stream,
+                line: output.line.clone(),
+                cont: output.cont,
+            }],
+        }),
+        AgentMessage::OutputBatch(batch) => Some(Lines {
+            host_id: id.to_owned(),
+            command: batch.command.clone(),
+            job_id: Some(batch.job_id.clone()),
+            lines: batch
+                .lines
+                .iter()
+                .map(|line| Line {
+                    seq: Some(line.seq),
+                    stream: line.stream,
+                    line: line.line.clone(),
+                    cont: line.cont,
+                })
+                .collect(),
+        }),
+        _ => None,
+    }
+}

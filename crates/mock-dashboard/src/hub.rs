@@ -1,0 +1,376 @@
+//! The owner of all hosts: every rule of the dashboard, as functions of state, message and time.
+//!
+//! Nothing here waits or does IO. What browsers should learn is left in an outbox.
+
+use std::collections::BTreeMap;
+
+use tokio::{sync::oneshot, time::Instant};
+
+use nixfleet_protocol::{
+    AgentMessage, CommandRejected, CommandRequest, DashboardMessage, HeartbeatAck, Register, encode,
+};
+
+use super::asks::{Asks, Evidence, Verdict};
+use super::handle::SendError;
+use super::host::{Host, Link, Outgoing, lines_of};
+use super::policy::Policy;
+use super::record::Recorded;
+use super::strict::{Judge, Strict};
+use super::view::{HostView, LastStatus, News, rfc3339};
+
+mod judging;
+
+/// The longest hostname (RFC 1123), which is also the host's id in URLs.
+const MAX_HOSTNAME: usize = 63;
+
+/// A point in time, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    /// For deadlines.
+    pub(super) now: Instant,
+    /// For people.
+    pub(super) unix_ms: i64,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { now: Instant::now(), unix_ms: jiff::Timestamp::now().as_millisecond() }
+    }
+}
+
+/// What a registration leads to.
+#[derive(Debug)]
+pub(super) enum Registration {
+    /// Answer `registered`; the link of an agent that had the name before is to be closed.
+    Accepted { replaced: Option<Link> },
+    /// Close with 1008 and this reason.
+    Refused(&'static str),
+}
+
+/// All hosts.
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    hosts: BTreeMap<String, Host>,
+    asks: Asks,
+    /// Listens in the strict mode.
+    judge: Option<Judge>,
+    sessions: u64,
+    news: Vec<News>,
+    /// False while no browser listens; then the outbox stays empty.
+    audience: bool,
+    deadline_moved: bool,
+}
+
+impl Hub {
+    pub(super) fn new(strict: Option<Strict>) -> Self {
+        Self { judge: strict.map(Judge::new), ..Self::default() }
+    }
+
+    pub(super) fn set_audience(&mut self, audience: bool) {
+        self.audience = audience;
+    }
+
+    /// What browsers should be told since the last call.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// True when some host's deadline may be earlier than all were before.
+    pub(super) fn take_deadline_moved(&mut self) -> bool {
+        std::mem::take(&mut self.deadline_moved)
+    }
+
+    /// A number for a new socket.
+    pub(super) fn next_session(&mut self) -> u64 {
+        self.sessions += 1;
+        self.sessions
+    }
+
+    /// A `register`, the first or a later one on the same socket.
+    pub(super) fn register(
+        &mut self,
+        moment: Moment,
+        link: &Link,
+        size: usize,
+        facts: Register,
+        wished_interval: Option<u64>,
+    ) -> Registration {
+        let id = facts.hostname.clone();
+        if !is_hostname(&id) {
+            return Registration::Refused("the hostname must be 1 to 63 of A-Z a-z 0-9 -");
+        }
+        let host = self.hosts.entry(id.clone()).or_default();
+        let again = host.link.as_ref().is_some_and(|current| current.session == link.session);
+        let replaced = if again { None } else { host.link.replace(link.clone()) };
+        host.connections += u64::from(!again);
+        host.record.push(
+            host.connections,
+            moment.unix_ms,
+            size,
+            AgentMessage::Register(Box::new(facts.clone())),
+        );
+        host.set_facts(facts);
+        host.wish_interval(wished_interval);
+        // The interval may be shorter than before.
+        self.deadline_moved = true;
+        self.tell_host(&id);
+        Registration::Accepted { replaced }
+    }
+
+    /// Any other message from a registered socket. One that was replaced is not listened to.
+    pub(super) fn receive(
+        &mut self,
+        moment: Moment,
+        id: &str,
+        session: u64,
+        size: usize,
+        message: AgentMessage,
+    ) {
+        let audience = self.audience;
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        if host.link.as_ref().is_none_or(|link| link.session != session) {
+            return;
+        }
+        let tell_host = match &message {
+            AgentMessage::Register(_) => false,
+            AgentMessage::Prewarm(prewarm) => {
+                host.prewarm = Some(prewarm.clone());
+                true
+            }
+            AgentMessage::Heartbeat(beat) => {
+                self.asks.heartbeat(id, beat.pending_command.as_deref());
+                self.deadline_moved |= host.beat(moment.now, moment.unix_ms, (**beat).clone());
+                true
+            }
+            AgentMessage::Output(output) => {
+                let (command, job) = (output.command.as_str(), output.job_id.as_deref());
+                self.asks.job(id, command, job, &host.jobs, Evidence::Output);
+                if host.jobs.is_new_line(job, output.seq) {
+                    host.busy_with = Some(command.to_owned());
+                    self.news.extend(lines_of(id, &message).filter(|_| audience).map(News::Output));
+                }
+                false
+            }
+            AgentMessage::OutputBatch(batch) => {
+                let (command, job) = (batch.command.as_str(), Some(batch.job_id.as_str()));
+                self.asks.job(id, command, job, &host.jobs, Evidence::Output);
+                let new: Vec<bool> =
+                    batch.lines.iter().map(|line| host.jobs.is_new_line(job, Some(line.seq))).collect();
+                if new.contains(&true) {
+                    host.busy_with = Some(command.to_owned());
+                    if let Some(mut lines) = lines_of(id, &message).filter(|_| audience) {
+                        let mut new = new.into_iter();
+                        lines.lines.retain(|_| new.next() == Some(true));
+                        self.news.push(News::Output(lines));
+                    }
+                }
+                false
+            }
+            AgentMessage::Status(status) => {
+                let job = status.job_id.as_deref();
+                self.asks.job(id, &status.command, job, &host.jobs, Evidence::Status);
+                let new = host.jobs.is_new_end(job);
+                if new {
+                    if host.busy_with.as_ref() == Some(&status.command) {
+                        host.busy_with = None;
+                    }
+                    let last = LastStatus { received_at: rfc3339(moment.unix_ms), status: status.clone() };
+                    host.last_status = Some(last.clone());
+                    if audience {
+                        self.news.push(News::Status { host_id: id.to_owned(), status: last });
+                    }
+                }
+                new
+            }
+            AgentMessage::CommandRejected(rejection) => {
+                self.asks.rejected(id, rejection);
+                host.busy_with.clone_from(&rejection.current_command);
+                if audience {
+                    let rejection: CommandRejected = rejection.clone();
+                    self.news.push(News::CommandRejected { host_id: id.to_owned(), rejection });
+                }
+                false
+            }
+            AgentMessage::TestProgress(progress) => {
+                host.test_progress = Some(progress.clone());
+                if audience {
+                    let progress = progress.clone();
+                    self.news.push(News::TestProgress { host_id: id.to_owned(), progress });
+                }
+                false
+            }
+            AgentMessage::OperationProgress(operation) => {
+                host.operation.merge(&operation.progress);
+                if audience {
+                    let progress = host.operation.clone();
+                    self.news.push(News::OperationProgress { host_id: id.to_owned(), progress });
+                }
+                false
+            }
+        };
+        host.record.push(host.connections, moment.unix_ms, size, message);
+        if tell_host {
+            self.tell_host(id);
+        }
+    }
+
+    /// A frame that was no known message.
+    pub(super) fn ignored_frame(&mut self, id: &str) {
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.ignored_frames += 1;
+        }
+    }
+
+    /// A socket has ended. The host stays online until its deadline.
+    pub(super) fn disconnect(&mut self, id: &str, session: u64) {
+        if let Some(judge) = &mut self.judge {
+            judge.gone(id, session);
+        }
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        if host.link.as_ref().is_some_and(|link| link.session == session) {
+            host.link = None;
+            self.tell_host(id);
+        }
+    }
+
+    /// Marks hosts offline whose deadline has passed.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let late = |host: &Host| host.deadline().is_some_and(|deadline| now > deadline);
+        let expired: Vec<String> =
+            self.hosts.iter().filter(|(_, host)| late(host)).map(|(id, _)| id.clone()).collect();
+        for id in expired {
+            if let Some(host) = self.hosts.get_mut(&id) {
+                host.online = false;
+            }
+            self.tell_host(&id);
+        }
+    }
+
+    /// When [`expire`](Self::expire) will have something to do, unless heartbeats come.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let earliest = self.hosts.values().filter_map(Host::deadline).min()?;
+        // Offline is *more* than three intervals, and timers count in milliseconds.
+        Some(earliest + std::time::Duration::from_millis(1))
+    }
+
+    /// Tells every connected agent what is wished; returns how many could not be told.
+    pub(super) fn announce(&mut self, policy: &Policy, legacy: bool) -> usize {
+        self.deadline_moved = true;
+        let mut untold = 0;
+        for (id, host) in &mut self.hosts {
+            host.wish_interval(policy.heartbeat_interval.filter(|_| !legacy));
+            let Some(link) = &host.link else { continue };
+            let text = encode(&DashboardMessage::Registered(policy.registered(id, legacy)));
+            if link.outgoing.try_send(Outgoing::Frames(vec![text.into()])).is_err() {
+                host.dropped_outgoing += 1;
+                untold += 1;
+            }
+        }
+        untold
+    }
+
+    /// Acknowledges a heartbeat.
+    pub(super) fn acknowledge(&mut self, id: &str, seq: u64, policy: &Policy) {
+        let ack = HeartbeatAck {
+            seq,
+            server_time: Some(nixfleet_os::timestamp()),
+            pending_messages: 0,
+            server_status: policy.server_status.clone(),
+        };
+        let text = encode(&DashboardMessage::HeartbeatAck(ack));
+        // One that finds the queue full is counted, and the agent notices.
+        self.send(id, Outgoing::Frames(vec![text.into()])).ok();
+    }
+
+    /// Sends a command.
+    pub(super) fn send_command(
+        &mut self,
+        id: &str,
+        command: &str,
+        command_id: Option<&str>,
+    ) -> Result<(), SendError> {
+        let request = CommandRequest { command: command.to_owned(), id: command_id.map(str::to_owned) };
+        let text = encode(&DashboardMessage::Command(request));
+        self.send(id, Outgoing::Frames(vec![text.clone().into()]))?;
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.last_command = Some(text);
+        }
+        Ok(())
+    }
+
+    /// Sends a command and asks what becomes of it.
+    pub(super) fn ask(
+        &mut self,
+        id: &str,
+        command: &str,
+        command_id: &str,
+    ) -> Result<oneshot::Receiver<Verdict>, SendError> {
+        let busy_with = self.hosts.get(id).and_then(|host| host.busy_with.clone());
+        self.send_command(id, command, Some(command_id))?;
+        Ok(self.asks.open(id, command, command_id, busy_with.as_deref()))
+    }
+
+    /// Sends the newest command again, to the letter.
+    pub(super) fn resend_command(&mut self, id: &str) -> Result<(), SendError> {
+        let host = self.hosts.get(id).ok_or(SendError::UnknownHost)?;
+        let text = host.last_command.clone().ok_or(SendError::NothingToResend)?;
+        self.send(id, Outgoing::Frames(vec![text.into()]))
+    }
+
+    /// Puts something into the queue of a host's socket.
+    pub(super) fn send(&mut self, id: &str, outgoing: Outgoing) -> Result<(), SendError> {
+        let host = self.hosts.get_mut(id).ok_or(SendError::UnknownHost)?;
+        let link = host.link.as_ref().ok_or(SendError::NotConnected)?;
+        let asked = self.judge.as_ref().map(|_| judging::texts(&outgoing));
+        link.outgoing.try_send(outgoing).map_err(|_| {
+            host.dropped_outgoing += 1;
+            SendError::QueueFull
+        })?;
+        if let Some(judge) = &mut self.judge {
+            asked.into_iter().flatten().for_each(|text| judge.sent(id, &text));
+        }
+        Ok(())
+    }
+
+    /// The link of a connected host.
+    pub(super) fn link(&self, id: &str) -> Result<&Link, SendError> {
+        self.hosts.get(id).ok_or(SendError::UnknownHost)?.link.as_ref().ok_or(SendError::NotConnected)
+    }
+
+    pub(super) fn views(&self) -> Vec<HostView> {
+        self.hosts.iter().map(|(id, host)| self.view_of(id, host)).collect()
+    }
+
+    pub(super) fn view(&self, id: &str) -> Option<HostView> {
+        self.hosts.get(id).map(|host| self.view_of(id, host))
+    }
+
+    fn view_of(&self, id: &str, host: &Host) -> HostView {
+        let (violations, newest_violation) =
+            self.judge.as_ref().map(|judge| judge.of_host(id)).unwrap_or_default();
+        HostView { violations, newest_violation, ..host.view(id) }
+    }
+
+    /// Everything a new browser needs.
+    pub(super) fn snapshot(&self) -> News {
+        let output = self.hosts.iter().flat_map(|(id, host)| host.newest_lines(id)).collect();
+        News::Hosts { hosts: self.views(), output }
+    }
+
+    /// Recorded messages from `since` on, and the index to go on from.
+    pub(super) fn messages(&self, id: &str, since: u64) -> Option<(impl Iterator<Item = &Recorded>, u64)> {
+        let host = self.hosts.get(id)?;
+        Some((host.record.since(since), host.record.next()))
+    }
+
+    fn tell_host(&mut self, id: &str) {
+        if let Some(host) = self.hosts.get(id).filter(|_| self.audience) {
+            self.news.push(News::HostUpdate(Box::new(self.view_of(id, host))));
+        }
+    }
+}
+
+/// Whether this can be a host's id.
+pub(super) fn is_hostname(name: &str) -> bool {
+    (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}

@@ -1,0 +1,178 @@
+//! The mock dashboard as a program.
+
+use std::{
+    env, fs,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use nixfleet_mock_dashboard::{BindError, Dashboard, Options, Strict, demo};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// A NixFleet dashboard in memory, to try and to test agents against.
+///
+/// Nothing is stored, and whoever can open the page can run commands on its agents: keep it on
+/// loopback or in a virtual machine.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Show all of it on this machine: this dashboard, an agent and a throw-away repository
+    Demo(demo::Options),
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
+    listen: SocketAddr,
+
+    /// Token that agents must present. Without it: --token-file, then $NIXFLEET_TOKEN.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    token: Option<String>,
+
+    /// File with the token; one line end after it is ignored.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Token that POST requests must carry in X-CSRF-Token [default: a random one].
+    #[arg(long, value_name = "TOKEN")]
+    csrf_token: Option<String>,
+
+    /// Behave as NixFleet's existing dashboards do, and report whatever they could not cope with: as
+    /// warnings, on the page, and at /api/violations.
+    #[arg(long)]
+    strict: bool,
+
+    /// What to log: error, warn, info, debug or trace. Without it: $NIXFLEET_LOG_LEVEL, then info.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  nixfleet-mock-dashboard --token secret --csrf-token c &
+  NIXFLEET_URL=ws://127.0.0.1:8000/ws NIXFLEET_TOKEN=secret nixfleet-agent &
+  curl -s http://127.0.0.1:8000/api/hosts
+  curl -s -H 'X-CSRF-Token: c' -d '{\"command\":\"pull\"}' \\
+    http://127.0.0.1:8000/api/hosts/$(hostname)/command";
+
+/// Bad usage, as sysexits.h has it.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    // Help and version are errors to clap, with exit code 0.
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing can be said when the terminal is gone.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, message)) => {
+            eprintln!("nixfleet-mock-dashboard: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), (u8, String)> {
+    if let Some(Subcommands::Demo(options)) = &arguments.command {
+        return demo::run(options).map_err(|message| (1, message));
+    }
+    let arguments = arguments.serve;
+    let level = arguments.log_level.clone().or_else(|| env::var("NIXFLEET_LOG_LEVEL").ok());
+    log(level.as_deref().unwrap_or("info"))?;
+    let token = token(&arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| (1, format!("cannot start: {error}")))?;
+    runtime.block_on(serve(Options {
+        listen: arguments.listen,
+        token,
+        csrf_token: arguments.csrf_token,
+        strict: arguments.strict.then(Strict::default),
+    }))
+}
+
+/// Logs to standard error.
+fn log(level: &str) -> Result<(), (u8, String)> {
+    let filter: Targets = level.parse().map_err(|error| (USAGE, format!("bad log level: {error}")))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = lines.with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    Ok(())
+}
+
+fn token(arguments: &Serve) -> Result<String, (u8, String)> {
+    let token = if let Some(token) = &arguments.token {
+        token.clone()
+    } else if let Some(file) = &arguments.token_file {
+        let text = fs::read_to_string(file)
+            .map_err(|error| (USAGE, format!("cannot read the token file {}: {error}", file.display())))?;
+        text.strip_suffix('\n')
+            .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line))
+            .to_owned()
+    } else {
+        env::var("NIXFLEET_TOKEN").unwrap_or_default()
+    };
+    if token.is_empty() {
+        let fix = "no token for the agents: give --token, --token-file or set NIXFLEET_TOKEN";
+        return Err((USAGE, fix.to_owned()));
+    }
+    Ok(token)
+}
+
+async fn serve(options: Options) -> Result<(), (u8, String)> {
+    let asked = options.listen;
+    let dashboard = Dashboard::bind(options).await.map_err(|error| match &error {
+        BindError::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => (
+            1,
+            format!(
+                "{address} is in use by another program: stop that one, or choose another port with --listen"
+            ),
+        ),
+        BindError::Listen { address, source } => (1, format!("cannot listen on {address}: {source}")),
+        BindError::Random(source) => (1, format!("{error}: {source}")),
+        BindError::EmptyToken | BindError::BadCsrfToken => (USAGE, error.to_string()),
+    })?;
+    if !asked.ip().is_loopback() {
+        eprintln!(
+            "warning: {asked} can be reached by others, and this is a mock for tests without any login"
+        );
+    }
+    let signals = |kind| signal(kind).map_err(|error| (1, format!("cannot handle signals: {error}")));
+    let (mut interrupt, mut terminate) =
+        (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
+    println!("page:        http://{}/", dashboard.address());
+    println!("agents:      NIXFLEET_URL=ws://{}/ws", dashboard.address());
+    println!("CSRF token:  {}", dashboard.csrf_token());
+    dashboard
+        .serve(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+        .await;
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! What the dashboard wishes of its agents, and how it says that it is.
+
+use serde::{Deserialize, Serialize};
+
+use nixfleet_protocol::{CAPABILITY_OUTPUT_BATCH, Registered, ServerStatus};
+
+/// Said in `registered` and in each acknowledgement. A change is told to all agents at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Acknowledge every heartbeat.
+    pub ack: bool,
+    /// Seconds between heartbeats; null leaves it to the agents.
+    pub heartbeat_interval: Option<u64>,
+    /// Seconds over which agents are to spread their return; null leaves it to them.
+    pub reconnect_window_s: Option<u64>,
+    /// How the dashboard is.
+    pub server_status: ServerStatus,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            ack: true,
+            heartbeat_interval: None,
+            reconnect_window_s: None,
+            server_status: ServerStatus::default(),
+        }
+    }
+}
+
+impl Policy {
+    /// The answer to a registration. A legacy dashboard has nothing to say beyond the host's name.
+    pub(super) fn registered(&self, id: &str, legacy: bool) -> Registered {
+        let host_id = id.to_owned();
+        if legacy {
+            return Registered { host_id, ..Registered::default() };
+        }
+        Registered {
+            host_id,
+            capabilities: vec![CAPABILITY_OUTPUT_BATCH.to_owned()],
+            heartbeat_interval: self.heartbeat_interval,
+            ack: self.ack,
+            reconnect_window_s: self.reconnect_window_s,
+            server_time: Some(nixfleet_os::timestamp()),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Which commands were asked for, and which have ended.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use nixfleet_protocol::{CommandRequest, DashboardMessage};
+
+use super::shape::text;
+use super::{Breach, Rule};
+
+/// Requests that may be open for one host: as many as fit into its queue.
+const OPEN: usize = 1024;
+
+/// Ended jobs that are remembered for one host. A repeat comes within one reconnect, and an agent
+/// keeps 16 without proof.
+const ENDED: usize = 64;
+
+/// The name under which a `kill_command` is answered.
+const KILL_COMMAND: &str = "kill_command";
+
+/// A command that an agent runs by itself, as often as it takes: it clones a repository that is missing.
+const OWN: &str = "clone";
+
+#[derive(Debug)]
+struct Request {
+    command: String,
+    id: Option<String>,
+    /// How often it was sent under its id.
+    times: u32,
+}
+
+#[derive(Debug)]
+struct Job {
+    id: String,
+    /// Highest `seq` of its lines.
+    seq: u64,
+    /// The connection on which its status came, once it has.
+    ended: Option<u64>,
+}
+
+/// Open requests, oldest first, and the newest jobs.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    open: VecDeque<Request>,
+    jobs: VecDeque<Job>,
+    /// The dashboard is new to this host, which may have jobs of an earlier one to tell of. Over with the
+    /// first request or the second connection.
+    inherits: bool,
+    /// Whose status came last.
+    last_ended: Option<String>,
+}
+
+impl Requests {
+    pub(super) fn reconnected(&mut self, first: bool, register: &Value) {
+        self.inherits = first && self.open.is_empty();
+        if let Some(running) = register.get("running_job") {
+            self.inherit(text(running, "command"));
+        }
+    }
+
+    /// A heartbeat names what runs.
+    pub(super) fn pending(&mut self, command: Option<&str>) {
+        if self.inherits {
+            self.inherit(command);
+        }
+    }
+
+    fn inherit(&mut self, command: Option<&str>) {
+        if let Some(command) = command.filter(|command| self.position(command).is_none()) {
+            self.open(CommandRequest { command: command.to_owned(), id: None });
+        }
+    }
+
+    fn open(&mut self, CommandRequest { command, id }: CommandRequest) {
+        if self.open.len() == OPEN {
+            self.open.pop_front();
+        }
+        self.open.push_back(Request { command, id, times: 1 });
+    }
+
+    /// Something went out to the host.
+    pub(super) fn sent(&mut self, message: &str) {
+        let request = match DashboardMessage::decode(message) {
+            Ok(DashboardMessage::Command(request)) => request,
+            Ok(DashboardMessage::KillCommand(_)) => {
+                CommandRequest { command: KILL_COMMAND.to_owned(), id: None }
+            }
+            _ => return,
+        };
+        self.inherits = false;
+        let same = |open: &&mut Request| open.id.is_some() && open.id == request.id;
+        match self.open.iter_mut().find(same) {
+            Some(open) => open.times += 1,
+            None => self.open(request),
+        }
+    }
+
+    pub(super) fn output(&mut self, payload: &Value, session: u64) -> Option<Breach> {
+        // Said by another rule.
+        let command = text(payload, "command")?;
+        let seq = payload.get("seq").and_then(Value::as_u64).unwrap_or_default();
+        let job = text(payload, "job_id").map(|id| self.job(id));
+        if let Some((known, ended)) = job.as_ref().and_then(|job| Some((job.seq, job.ended?))) {
+            let repeat = ended < session && seq <= known;
+            return (!repeat).then(|| after_status(command));
+        }
+        if let Some(job) = job {
+            job.seq = job.seq.max(seq);
+        }
+        if self.is_expected(command) {
+            None
+        } else if self.last_ended.as_deref() == Some(command) {
+            Some(after_status(command))
+        } else {
+            Some((Rule::Unasked, format!("nobody asked for `{command}`")))
+        }
+    }
+
+    pub(super) fn ended(&mut self, payload: &Value, session: u64) -> Option<Breach> {
+        // Said by another rule.
+        let command = text(payload, "command")?;
+        self.last_ended = Some(command.to_owned());
+        let repeat = text(payload, "job_id").is_some_and(|id| {
+            let job = self.job(id);
+            job.ended.replace(session).is_some_and(|ended| ended < session)
+        });
+        if let Some(at) = self.position(command) {
+            self.open.remove(at);
+        } else if !repeat && !self.inherits && command != OWN {
+            let text = format!("nobody asked for `{command}`, or it was answered already");
+            return Some((Rule::Unasked, text));
+        }
+        None
+    }
+
+    pub(super) fn rejected(&mut self, payload: &Value) -> Option<Breach> {
+        let (command, id) = (text(payload, "command"), text(payload, "command_id"));
+        let current = text(payload, "current_command");
+        let at = self
+            .open
+            .iter()
+            .rposition(|open| id.is_some() && open.id.as_deref() == id)
+            .or_else(|| self.open.iter().rposition(|open| Some(open.command.as_str()) == command))
+            .or_else(|| self.open.iter().rposition(|open| Some(open.command.as_str()) != current));
+        let Some(request) = at.and_then(|at| self.open.get_mut(at)) else {
+            return Some((Rule::Rejection, "nothing was asked that could be rejected".to_owned()));
+        };
+        if request.times > 1 && Some(request.command.as_str()) == current {
+            request.times -= 1;
+            return Some((Rule::Rejection, "it answers a repeat of the running command's own id".to_owned()));
+        }
+        let request = self.open.remove(at?)?;
+        // After a restart of the dashboard, this is how it hears of what runs.
+        self.inherit(current);
+        matches!(request.command.as_str(), "stop" | "kill")
+            .then(|| (Rule::Rejection, format!("it answers `{}`", request.command)))
+    }
+
+    /// Whether the command was asked for, or may run without.
+    fn is_expected(&self, command: &str) -> bool {
+        self.position(command).is_some() || self.inherits || command == OWN
+    }
+
+    fn position(&self, command: &str) -> Option<usize> {
+        self.open.iter().position(|open| open.command == command)
+    }
+
+    /// The job, known from now on.
+    fn job(&mut self, id: &str) -> &mut Job {
+        let at = match self.jobs.iter().position(|job| job.id == id) {
+            Some(at) => at,
+            None => {
+                self.jobs.truncate(ENDED - 1);
+                self.jobs.push_front(Job { id: id.to_owned(), seq: 0, ended: None });
+                0
+            }
+        };
+        &mut self.jobs[at]
+    }
+}
+
+fn after_status(command: &str) -> Breach {
+    (Rule::OutputAfterStatus, format!("the status of `{command}` came before this line"))
+}

@@ -1,0 +1,272 @@
+//! The hub's rules, without sockets.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, advance},
+};
+
+use crate::host::{Link, Outgoing};
+use crate::hub::{Hub, Moment, Registration};
+use crate::jobs::Jobs;
+use crate::record::{MAX_BYTES, MAX_MESSAGES, Record};
+use crate::view::News;
+use crate::{HostStatus, Options};
+use nixfleet_protocol::{AgentMessage, Heartbeat, Output, Register, Status, StatusKind, Stream};
+
+use super::client::beat;
+
+struct World {
+    hub: Hub,
+    start: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut hub = Hub::default();
+        hub.set_audience(true);
+        Self { hub, start: Instant::now() }
+    }
+
+    fn at(&self, ms: u64) -> Moment {
+        Moment { now: self.start + Duration::from_millis(ms), unix_ms: 1_700_000_000_000 + ms as i64 }
+    }
+
+    fn register(&mut self, ms: u64, link: &Link, hostname: &str, interval: u64) -> Registration {
+        let facts =
+            Register { hostname: hostname.to_owned(), heartbeat_interval: interval, ..Register::default() };
+        let moment = self.at(ms);
+        self.hub.register(moment, link, 10, facts, None)
+    }
+
+    fn message(&mut self, ms: u64, link: &Link, message: AgentMessage) {
+        let moment = self.at(ms);
+        self.hub.receive(moment, "h", link.session, 10, message);
+    }
+
+    fn status(&self) -> HostStatus {
+        self.hub.view("h").expect("the host is known").status
+    }
+}
+
+fn link(session: u64) -> (Link, mpsc::Receiver<Outgoing>) {
+    let (outgoing, queue) = mpsc::channel(4);
+    (Link { session, outgoing, cut: Arc::new(Notify::new()) }, queue)
+}
+
+#[test]
+fn hostnames_are_checked_before_they_become_ids() {
+    let mut world = World::new();
+    let (link, _queue) = link(1);
+    let long = "a".repeat(63);
+    let cases = [
+        ("web-1", true),
+        ("A9", true),
+        (&long, true),
+        ("", false),
+        (&format!("{long}a"), false),
+        ("a.b", false),
+        ("../x", false),
+        ("ä", false),
+        ("a b", false),
+    ];
+    for (hostname, accepted) in cases {
+        let registration = world.register(0, &link, hostname, 1);
+        assert_eq!(matches!(registration, Registration::Accepted { .. }), accepted, "{hostname:?}");
+    }
+}
+
+#[test]
+fn a_host_is_online_from_its_first_beat_until_three_of_its_own_intervals_after_the_newest() {
+    for (interval, used) in [(1, 1), (30, 30), (0, 30), (u64::MAX, 86_400)] {
+        let mut world = World::new();
+        let (link, _queue) = link(1);
+        world.register(0, &link, "h", interval);
+        assert_eq!(world.status(), HostStatus::Offline, "registering is no beat");
+        assert_eq!(world.hub.next_deadline(), None);
+        world.message(500, &link, beat(None));
+        assert_eq!(world.status(), HostStatus::Online);
+        let limit = 500 + 3 * used * 1000;
+        world.hub.expire(world.at(limit).now);
+        assert_eq!(world.status(), HostStatus::Online, "exactly three intervals are not more than three");
+        assert_eq!(world.hub.next_deadline(), Some(world.at(limit + 1).now));
+        world.hub.expire(world.at(limit + 1).now);
+        assert_eq!(world.status(), HostStatus::Offline);
+        assert_eq!(world.hub.next_deadline(), None);
+        world.message(limit + 5, &link, beat(None));
+        assert_eq!(world.status(), HostStatus::Online, "it comes back with a beat");
+    }
+}
+
+#[test]
+fn a_lost_socket_leaves_the_status_alone_and_a_shorter_interval_moves_the_deadline() {
+    let mut world = World::new();
+    let (first, _queue) = link(1);
+    world.register(0, &first, "h", 30);
+    world.message(0, &first, beat(None));
+    assert!(world.hub.take_deadline_moved());
+    world.message(10, &first, beat(None));
+    assert!(!world.hub.take_deadline_moved(), "a later beat only postpones");
+    world.hub.disconnect("h", 1);
+    let view = world.hub.view("h").expect("known");
+    assert_eq!((view.status, view.connected), (HostStatus::Online, false));
+    let (second, _queue) = link(2);
+    world.register(20, &second, "h", 1);
+    assert!(world.hub.take_deadline_moved());
+    assert_eq!(world.hub.next_deadline(), Some(world.at(3011).now));
+}
+
+#[test]
+fn a_second_agent_replaces_the_first_which_is_not_listened_to_any_more() {
+    let mut world = World::new();
+    let ((first, _q1), (second, _q2)) = (link(1), link(2));
+    world.register(0, &first, "h", 1);
+    let Registration::Accepted { replaced: Some(old) } = world.register(1, &second, "h", 1) else {
+        panic!("the first should have been replaced");
+    };
+    assert_eq!(old.session, 1);
+    world.message(2, &first, beat(Some("ghost")));
+    assert_eq!(world.hub.view("h").expect("known").pending_command, None);
+    world.hub.disconnect("h", 1);
+    let view = world.hub.view("h").expect("known");
+    assert!(view.connected, "the end of the old socket is not the end of the new one");
+    assert_eq!(view.connections, 2);
+    let again = world.register(3, &second, "h", 1);
+    assert!(matches!(again, Registration::Accepted { replaced: None }), "the same socket may register again");
+    assert_eq!(world.hub.view("h").expect("known").connections, 2);
+}
+
+fn line(seq: u64) -> AgentMessage {
+    AgentMessage::Output(Output {
+        line: format!("line {seq}"),
+        stream: Stream::Stdout,
+        command: "pull".to_owned(),
+        is_error: false,
+        seq: Some(seq),
+        job_id: Some("j".to_owned()),
+        at: None,
+        cont: false,
+    })
+}
+
+fn status() -> AgentMessage {
+    AgentMessage::Status(Status {
+        status: StatusKind::Ok,
+        command: "pull".to_owned(),
+        exit_code: 0,
+        message: String::new(),
+        generation: String::new(),
+        job_id: Some("j".to_owned()),
+        signal: None,
+        outcome: None,
+        duration_ms: None,
+        lines: None,
+        dropped_lines: None,
+    })
+}
+
+#[test]
+fn repeats_are_recorded_but_told_and_counted_once() {
+    let mut world = World::new();
+    let (link, _queue) = link(1);
+    world.register(0, &link, "h", 1);
+    world.hub.take_news();
+    for message in [line(1), line(2), line(1), line(2), line(3), status(), status()] {
+        world.message(1, &link, message);
+    }
+    let view = world.hub.view("h").expect("known");
+    assert_eq!((view.lines, view.repeats), (3, 3));
+    let news = world.hub.take_news();
+    let told = |wanted: fn(&News) -> bool| news.iter().filter(|news| wanted(news)).count();
+    assert_eq!(told(|news| matches!(news, News::Output(_))), 3);
+    assert_eq!(told(|news| matches!(news, News::Status { .. })), 1);
+    let (recorded, next) = world.hub.messages("h", 0).expect("known");
+    assert_eq!((recorded.count(), next), (8, 8));
+    let News::Hosts { output, .. } = world.hub.snapshot() else { panic!("a snapshot") };
+    let lines: Vec<_> = output.iter().flat_map(|o| &o.lines).map(|line| line.line.as_str()).collect();
+    assert_eq!(lines, ["line 1", "line 2", "line 3"]);
+}
+
+#[test]
+fn nothing_is_put_together_for_browsers_that_are_not_there() {
+    let mut world = World::new();
+    world.hub.set_audience(false);
+    let (link, _queue) = link(1);
+    world.register(0, &link, "h", 1);
+    for message in [beat(None), line(1), status()] {
+        world.message(1, &link, message);
+    }
+    assert_eq!(world.hub.take_news(), []);
+}
+
+#[test]
+fn a_full_queue_is_an_error_and_counted() {
+    let mut world = World::new();
+    let (link, queue) = link(1);
+    world.register(0, &link, "h", 1);
+    let sent = (0..10).filter(|_| world.hub.send_command("h", "pull", None).is_ok()).count();
+    assert_eq!(sent, queue.len());
+    assert_eq!(world.hub.view("h").expect("known").dropped_outgoing, 10 - sent as u64);
+}
+
+#[test]
+fn the_record_keeps_the_newest_within_its_bounds() {
+    let heartbeat = || AgentMessage::Heartbeat(Box::<Heartbeat>::default());
+    let mut record = Record::default();
+    for _ in 0..MAX_MESSAGES + 5 {
+        record.push(1, 0, 1, heartbeat());
+    }
+    assert_eq!((record.dropped(), record.since(0).count()), (5, MAX_MESSAGES));
+    assert_eq!(record.since(0).next().map(|first| first.index), Some(5));
+    assert_eq!(record.since(record.next() - 2).count(), 2);
+    assert_eq!(record.since(u64::MAX).count(), 0);
+    record.push(1, 0, MAX_BYTES, heartbeat());
+    assert_eq!(record.since(0).count(), 1, "one message may fill it alone");
+}
+
+#[test]
+fn old_jobs_are_forgotten_but_not_the_newest() {
+    let mut jobs = Jobs::default();
+    for number in 0..200 {
+        assert!(jobs.is_new_end(Some(&number.to_string())));
+    }
+    assert!(!jobs.is_new_end(Some("199")));
+    assert!(!jobs.knows("0"));
+}
+
+#[test]
+fn options_do_not_show_their_token() {
+    let options = Options {
+        listen: ([127, 0, 0, 1], 0).into(),
+        token: "hush".to_owned(),
+        csrf_token: None,
+        strict: None,
+    };
+    assert!(!format!("{options:?}").contains("hush"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_flips_on_time_without_anybody_asking() {
+    let shared = Arc::new(crate::Shared::new("t", "c".to_owned(), None));
+    let (link, _queue) = link(1);
+    let sweep = tokio::spawn({
+        let shared = Arc::clone(&shared);
+        async move { crate::sweep(&shared).await }
+    });
+    shared.apply(|hub, moment| {
+        let facts = Register { hostname: "h".to_owned(), heartbeat_interval: 2, ..Register::default() };
+        hub.register(moment, &link, 1, facts, None)
+    });
+    shared.apply(|hub, moment| hub.receive(moment, "h", 1, 1, beat(None)));
+    let start = Instant::now();
+    advance(Duration::from_secs(4)).await;
+    shared.apply(|hub, moment| hub.receive(moment, "h", 1, 1, beat(None)));
+    // Subscribed behind the beats, so that all it hears of is the flip.
+    let mut browser = shared.browsers.subscribe();
+    let update = browser.recv().await.expect("the dashboard lives");
+    assert!(update.contains(r#""status":"offline""#), "{update}");
+    let took = start.elapsed();
+    assert!((10_000..10_010).contains(&took.as_millis()), "4 s and three intervals, not {took:?}");
+    sweep.abort();
+}

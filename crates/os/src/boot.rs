@@ -1,0 +1,20 @@
+//! Which boot this is.
+
+use std::path::Path;
+
+use crate::bounded_read;
+
+/// Longest file read, in bytes. It holds a UUID and a line end.
+const MAX_FILE: u64 = 4096;
+
+/// Longest identity passed on, in bytes: what is longer is none.
+const MAX_ID: usize = 256;
+
+/// The identity of this boot, a UUID that the kernel makes; `proc` is where procfs is mounted.
+pub fn boot_id(proc: &Path) -> Option<String> {
+    let bytes = bounded_read::read(&proc.join("sys/kernel/random/boot_id"), MAX_FILE).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let id = text.trim();
+    let fits = !id.is_empty() && id.len() <= MAX_ID && !id.contains(char::is_control);
+    fits.then(|| id.to_owned())
+}

@@ -1,0 +1,15 @@
+//! What the other crates need of the operating system: reading small files of others, running small
+//! programs, hashing, time stamps, errors as text. Nothing here knows of fleets, jobs or settings.
+
+mod boot;
+pub mod bounded_read;
+pub mod error;
+pub mod service_manager;
+pub mod sha256;
+pub mod subprocess;
+#[cfg(any(test, feature = "test-util"))]
+pub mod test_util;
+mod time;
+
+pub use boot::boot_id;
+pub use time::timestamp;

@@ -1,0 +1,173 @@
+//! How each collector fares: what it costs, and how often it failed.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::source::Sample;
+use nixfleet_os::error;
+
+/// One collector's counters. Each is exact; together they may be of slightly different moments.
+#[derive(Debug)]
+pub struct Collector {
+    name: &'static str,
+    runs: AtomicU64,
+    errors: AtomicU64,
+    timeouts: AtomicU64,
+    last: AtomicU64,
+    total: AtomicU64,
+    running: AtomicBool,
+    failing: AtomicBool,
+}
+
+/// What the counters said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CollectorStats {
+    /// Name, such as `cpu`.
+    pub name: &'static str,
+    /// Looks that came to an end, well or not.
+    pub runs: u64,
+    /// Those that failed. A source that the host does not have is no failure.
+    pub errors: u64,
+    /// Looks that took longer than they may, whether they ever ended or not.
+    pub timeouts: u64,
+    /// How long the last one took.
+    pub last: Duration,
+    /// How long all of them took.
+    pub total: Duration,
+}
+
+impl Collector {
+    pub(super) const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            runs: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            running: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    /// The counters now.
+    pub fn stats(&self) -> CollectorStats {
+        CollectorStats {
+            name: self.name,
+            runs: self.runs.load(Relaxed),
+            errors: self.errors.load(Relaxed),
+            timeouts: self.timeouts.load(Relaxed),
+            last: Duration::from_nanos(self.last.load(Relaxed)),
+            total: Duration::from_nanos(self.total.load(Relaxed)),
+        }
+    }
+
+    /// Looks, and counts. What failed is unknown.
+    pub(super) fn run<T>(&self, look: impl FnOnce() -> Sample<T>) -> Option<T> {
+        let begun = Instant::now();
+        self.running.store(true, Relaxed);
+        let sample = look();
+        self.running.store(false, Relaxed);
+        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last.store(nanos, Relaxed);
+        self.total.fetch_add(nanos, Relaxed);
+        self.runs.fetch_add(1, Relaxed);
+        let failed = sample.is_err();
+        // The first of a row only: a disk that is broken tonight is broken four times a minute.
+        let news = self.failing.swap(failed, Relaxed) != failed;
+        match sample {
+            Ok(value) => value,
+            Err(failure) => {
+                if failure.is_timeout() {
+                    self.timeouts.fetch_add(1, Relaxed);
+                } else {
+                    self.errors.fetch_add(1, Relaxed);
+                }
+                if news {
+                    tracing::debug!(collector = self.name, "No reading: {}.", error::chain(&failure));
+                }
+                None
+            }
+        }
+    }
+
+    /// Counts a look that ended in a panic.
+    pub(super) fn panicked(&self) {
+        self.running.store(false, Relaxed);
+        self.errors.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a look that nobody waits for any more.
+    pub(super) fn timed_out(&self) {
+        self.timeouts.fetch_add(1, Relaxed);
+        tracing::warn!(
+            collector = self.name,
+            "A look at the host hangs; its value is unknown until it ends."
+        );
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.load(Relaxed)
+    }
+}
+
+/// All collectors.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "named after what they look at")]
+pub struct Collectors {
+    pub cpu: Collector,
+    pub memory: Collector,
+    pub load: Collector,
+    pub uptime: Collector,
+    pub pressure: Collector,
+    pub network: Collector,
+    pub disk_io: Collector,
+    pub boot_id: Collector,
+    pub mounts: Collector,
+    pub disks: Collector,
+    pub temperatures: Collector,
+    pub units: Collector,
+    pub reboot: Collector,
+}
+
+impl Default for Collectors {
+    fn default() -> Self {
+        Self {
+            cpu: Collector::new("cpu"),
+            memory: Collector::new("memory"),
+            load: Collector::new("load"),
+            uptime: Collector::new("uptime"),
+            pressure: Collector::new("pressure"),
+            network: Collector::new("network"),
+            disk_io: Collector::new("disk_io"),
+            boot_id: Collector::new("boot_id"),
+            mounts: Collector::new("mounts"),
+            disks: Collector::new("disks"),
+            temperatures: Collector::new("temperatures"),
+            units: Collector::new("units"),
+            reboot: Collector::new("reboot"),
+        }
+    }
+}
+
+impl Collectors {
+    /// Those that look at nothing but /proc.
+    pub(super) fn of_proc(&self) -> [&Collector; 8] {
+        [
+            &self.cpu,
+            &self.memory,
+            &self.load,
+            &self.uptime,
+            &self.pressure,
+            &self.network,
+            &self.disk_io,
+            &self.boot_id,
+        ]
+    }
+
+    /// What each of them counted.
+    pub fn stats(&self) -> Vec<CollectorStats> {
+        let others = [&self.mounts, &self.disks, &self.temperatures, &self.units, &self.reboot];
+        self.of_proc().into_iter().chain(others).map(Collector::stats).collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! What somebody else does about pre-warm signals: the operator's own program, or a callback.
+//!
+//! It runs on a thread of its own, one signal after the other: never twice at once, and nobody waits
+//! for it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use super::Signal;
+use nixfleet_os::error;
+use nixfleet_os::subprocess;
+
+/// Signals that may wait for the program. They come half a minute apart at the soonest.
+const QUEUE: usize = 4;
+
+/// Longest run: it is there to unload a model or to call somebody, not to do the work itself.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Stack of the thread, in bytes.
+const STACK: usize = 256 * 1024;
+
+/// Where signals are handed over to whoever acts on them.
+#[derive(Debug, Clone)]
+pub struct Hook {
+    queue: SyncSender<Signal>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Hook {
+    /// A program that is told of each signal by its environment: `PREWARM_PHASE` (`start` or
+    /// `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and `PREWARM_GPU_TEMPERATURE` (degrees Celsius), the last
+    /// two empty when unknown. `argv` is not empty.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn program(argv: Vec<String>) -> std::io::Result<Self> {
+        Self::callback(move |signal| run(&argv, signal))
+    }
+
+    /// A callback. Its thread ends with the last clone of this.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn callback(mut act: impl FnMut(&Signal) + Send + 'static) -> std::io::Result<Self> {
+        let (queue, signals) = sync_channel::<Signal>(QUEUE);
+        let run = move || signals.iter().for_each(|signal| act(&signal));
+        thread::Builder::new().name("prewarm-hook".to_owned()).stack_size(STACK).spawn(run)?;
+        Ok(Self { queue, dropped: Arc::default() })
+    }
+
+    /// Hands a signal over. Does not wait: one too many is dropped, counted and logged.
+    pub fn tell(&self, signal: Signal) {
+        if let Err(TrySendError::Full(signal)) = self.queue.try_send(signal) {
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            let phase = signal.phase.as_str();
+            tracing::warn!(phase, dropped, "The pre-warm hook is too slow, dropped a signal.");
+        }
+    }
+
+    /// Signals dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn run(argv: &[String], signal: &Signal) {
+    let Some((name, arguments)) = argv.split_first() else { return };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let figure = |value: Option<f64>| value.map(|value| format!("{value:.3}")).unwrap_or_default();
+    let (usage, temperature) = (figure(signal.load.usage), figure(signal.load.temperature));
+    let environment = [
+        ("PREWARM_PHASE", signal.phase.as_str()),
+        ("PREWARM_REASON", &signal.reason),
+        ("PREWARM_GPU_USAGE", &usage),
+        ("PREWARM_GPU_TEMPERATURE", &temperature),
+    ];
+    match subprocess::outcome(Path::new(name), &arguments, &environment, TIME_LIMIT) {
+        Ok((status, _)) if status.success() => tracing::debug!("The pre-warm hook ended well."),
+        Ok((status, said)) => {
+            let said = said.lines().next_back().unwrap_or_default();
+            tracing::warn!(%status, said, "The pre-warm hook {name} failed.");
+        }
+        Err(err) => tracing::warn!("The pre-warm hook {name} {}.", error::chain(&err)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::prewarm::{Load, Phase};
+
+    fn signal(phase: Phase) -> Signal {
+        let load = Load { usage: Some(0.9), temperature: None };
+        Signal { phase, load, reason: "busy; rm -rf \"$HOME\"".to_owned() }
+    }
+
+    fn shell(script: String) -> Hook {
+        Hook::program(vec!["sh".to_owned(), "-c".to_owned(), script]).unwrap()
+    }
+
+    fn wait_for(look: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !look() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it did not come to that");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_program_is_told_by_its_environment_in_order_and_never_twice_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, lock) = (folder.path().join("log"), folder.path().join("lock"));
+        let script = format!(
+            "mkdir {lock} || echo twice >> {log}; \
+             echo \"$PREWARM_PHASE|$PREWARM_GPU_USAGE|$PREWARM_GPU_TEMPERATURE|$PREWARM_REASON\" >> {log}; \
+             rmdir {lock}",
+            lock = lock.display(),
+            log = log.display()
+        );
+        let hook = shell(script);
+        hook.tell(signal(Phase::Start));
+        hook.tell(signal(Phase::End));
+        let read = || std::fs::read_to_string(&log).unwrap_or_default();
+        wait_for(|| read().lines().count() == 2);
+        assert_eq!(read(), "start|0.900||busy; rm -rf \"$HOME\"\nend|0.900||busy; rm -rf \"$HOME\"\n");
+    }
+
+    #[test]
+    fn a_slow_program_costs_signals_and_nobody_any_time() {
+        let folder = tempfile::tempdir().unwrap();
+        // Until the test is over, however it ends.
+        let hook = shell(format!("while [ -d {} ]; do sleep 0.01; done", folder.path().display()));
+        let begun = Instant::now();
+        for _ in 0..100 {
+            hook.tell(signal(Phase::Start));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        // One may run while four wait.
+        assert!((95..=96).contains(&hook.dropped()), "{}", hook.dropped());
+    }
+}

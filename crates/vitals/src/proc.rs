@@ -1,0 +1,80 @@
+//! What costs a few microseconds and comes from the kernel alone, looked at in one go.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::clock::Moment;
+use super::collector::Collectors;
+use super::cpu::{Cpu, CpuMeter};
+use super::disk_io::{DiskIo, DiskIoMeter};
+use super::load::Load;
+use super::memory::{Memory, Swap};
+use super::network::{Network, NetworkMeter};
+use super::pressure::Pressure;
+use super::{load, memory, pressure};
+use crate::settings::Paths;
+
+/// What one look found; unknown is None.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "named after their types")]
+pub struct ProcSample {
+    pub cpu: Option<Cpu>,
+    pub memory: Option<Memory>,
+    pub swap: Option<Swap>,
+    pub load: Option<Load>,
+    pub uptime: Option<Duration>,
+    pub cpu_pressure: Option<Pressure>,
+    pub memory_pressure: Option<Pressure>,
+    pub io_pressure: Option<Pressure>,
+    pub network: Option<Network>,
+    pub disk_io: Option<DiskIo>,
+    pub boot_id: Option<String>,
+}
+
+/// Looks at /proc, and remembers the last look for what is a difference of two.
+#[derive(Debug)]
+pub struct ProcMeter {
+    proc: PathBuf,
+    sys: PathBuf,
+    cpu: CpuMeter,
+    network: NetworkMeter,
+    disk_io: DiskIoMeter,
+    boot_id: Option<String>,
+}
+
+impl ProcMeter {
+    /// Has not looked yet.
+    pub fn new(paths: &Paths) -> Self {
+        Self {
+            cpu: CpuMeter::new(&paths.proc),
+            network: NetworkMeter::new(&paths.proc, &paths.sys),
+            disk_io: DiskIoMeter::new(&paths.proc, &paths.sys),
+            proc: paths.proc.clone(),
+            sys: paths.sys.clone(),
+            boot_id: None,
+        }
+    }
+
+    /// Looks at all of it. What cannot be read costs its own value and no other.
+    pub fn sample(&mut self, now: Moment, collectors: &Collectors) -> ProcSample {
+        let proc = &self.proc;
+        let (memory, swap) = collectors.memory.run(|| memory::read(proc)).unzip();
+        let pressure = |resource| collectors.pressure.run(|| pressure::read(proc, resource));
+        // It lasts as long as the boot, and so longer than this.
+        if self.boot_id.is_none() {
+            self.boot_id = collectors.boot_id.run(|| Ok(nixfleet_os::boot_id(proc)));
+        }
+        ProcSample {
+            cpu: collectors.cpu.run(|| self.cpu.sample()),
+            memory,
+            swap,
+            load: collectors.load.run(|| load::read(proc, &self.sys)),
+            uptime: collectors.uptime.run(|| load::read_uptime(proc)),
+            cpu_pressure: pressure("cpu"),
+            memory_pressure: pressure("memory"),
+            io_pressure: pressure("io"),
+            network: collectors.network.run(|| self.network.sample(now)),
+            disk_io: collectors.disk_io.run(|| self.disk_io.sample(now)),
+            boot_id: self.boot_id.clone(),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Sources that are missing, forbidden, wrong, endless or silent.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::*;
+use nixfleet_os::test_util::write_script;
+
+/// Every file of /proc and the collector that reads it.
+const FILES: [(&str, &str); 10] = [
+    ("stat", "cpu"),
+    ("meminfo", "memory"),
+    ("spl/kstat/zfs/arcstats", "memory"),
+    ("loadavg", "load"),
+    ("uptime", "uptime"),
+    ("pressure/cpu", "pressure"),
+    ("pressure/memory", "pressure"),
+    ("pressure/io", "pressure"),
+    ("net/dev", "network"),
+    ("diskstats", "disk_io"),
+];
+
+/// A host with every source, whose second look differs from the first in nothing.
+fn complete() -> Fake {
+    let fake = Fake::of("cloud-vm");
+    fake.write("proc/spl/kstat/zfs/arcstats", "c_min 4 100\nsize 4 1000\n");
+    fake.write("proc/sys/kernel/random/boot_id", "11111111-2222-3333-4444-555555555555\n");
+    fake
+}
+
+/// What each file is to be looked at for; the processors' share moves between the looks.
+fn known(fake: &Fake) -> (Vec<&'static str>, Collectors) {
+    let collectors = Collectors::default();
+    let mut meter = ProcMeter::new(&fake.settings().paths);
+    let now = Moment::now();
+    meter.sample(now, &collectors);
+    if fake.path("proc/stat").is_file()
+        && let Ok(text) = fs::read_to_string(fake.path("proc/stat"))
+        && text.starts_with("cpu  ")
+    {
+        fake.write("proc/stat", text.replacen("cpu  ", "cpu  1", 1));
+    }
+    let sample = meter.sample(now.after(SECOND, Duration::ZERO), &collectors);
+    let known = [
+        ("stat", sample.cpu.is_some()),
+        ("meminfo", sample.memory.is_some() && sample.swap.is_some()),
+        ("loadavg", sample.load.is_some()),
+        ("uptime", sample.uptime.is_some()),
+        ("pressure/cpu", sample.cpu_pressure.is_some()),
+        ("pressure/memory", sample.memory_pressure.is_some()),
+        ("pressure/io", sample.io_pressure.is_some()),
+        ("net/dev", sample.network.is_some()),
+        ("diskstats", sample.disk_io.is_some()),
+        ("boot_id", sample.boot_id.is_some()),
+    ];
+    (known.into_iter().filter_map(|(name, known)| known.then_some(name)).collect(), collectors)
+}
+
+/// Breaks one file after the other: it costs its own value, the others stay, and it is counted, or not.
+#[track_caller]
+fn costs_its_own_value(what: &str, counted: bool, spoil: impl Fn(&Path)) {
+    let (all, collectors) = known(&complete());
+    assert_eq!(all.len(), 10, "{all:?}");
+    assert!(collectors.stats().iter().all(|stats| stats.errors == 0));
+    for (file, collector) in FILES {
+        let fake = complete();
+        let path = fake.proc().join(file);
+        fs::remove_file(&path).unwrap();
+        spoil(&path);
+        let begin = Instant::now();
+        let (left, collectors) = known(&fake);
+        assert!(begin.elapsed() < SECOND * 5, "{file} {what}");
+        // Of a host without ZFS the memory is known, of one whose ZFS is silent it is not.
+        let lost = match file {
+            "spl/kstat/zfs/arcstats" if counted => "meminfo",
+            file => file,
+        };
+        let wanted: Vec<&str> = all.iter().copied().filter(|name| *name != lost).collect();
+        assert_eq!(left, wanted, "{file} {what}");
+        for stats in collectors.stats() {
+            // An empty list of disks is what a host without disks has.
+            let is_fine = (file, what) == ("diskstats", "is empty");
+            let wanted = if counted && !is_fine && stats.name == collector { 2 } else { 0 };
+            assert_eq!(stats.errors, wanted, "{file} {what}: {stats:?}");
+        }
+    }
+}
+
+#[test]
+fn a_host_with_nothing_to_look_at_is_unknown_without_an_error() {
+    let (left, collectors) = known(&Fake::empty());
+    assert!(left.is_empty(), "{left:?}");
+    assert!(collectors.stats().iter().all(|stats| stats.errors == 0), "{:?}", collectors.stats());
+    let handle = spawn(&Fake::empty().settings(), SECOND);
+    wait(&handle, "looks", |_| handle.collectors().stats().iter().all(|s| s.runs > 0 || s.name == "disks"));
+    assert_eq!(handle.at(Moment::now()), Vitals::default());
+    assert!(handle.collectors().stats().iter().all(|stats| (stats.errors, stats.timeouts) == (0, 0)));
+}
+
+#[test]
+fn a_missing_file_costs_its_own_value() {
+    costs_its_own_value("is missing", false, |_| {});
+}
+
+#[test]
+fn a_folder_or_a_fifo_in_its_place_costs_its_own_value_and_no_time() {
+    costs_its_own_value("is a folder", true, |path| fs::create_dir(path).unwrap());
+    costs_its_own_value("is a FIFO", true, |path| {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    });
+}
+
+#[test]
+fn garbage_costs_its_own_value() {
+    for (what, content) in [
+        ("is empty", Vec::new()),
+        ("is a line end", b"\n".to_vec()),
+        ("is one word", b"some".to_vec()),
+        ("is not ASCII", "\u{e9}\u{e9} \u{e9} \u{e9}\n\u{e9}\n".as_bytes().to_vec()),
+        ("has a name that is not ASCII", "\u{e9} 1\n".as_bytes().to_vec()),
+        ("is not UTF-8", vec![0xff; 100]),
+        ("is NULs", vec![0; 100]),
+        ("is a line of 1 MiB", vec![b'9'; 1 << 20]),
+        ("is lines of 1 MiB", b"9 9\n".repeat(1 << 18)),
+        ("is a line of more", vec![b'x'; (1 << 20) + 1]),
+        ("is negative", b"cpu  -1 -1 -1 -1 -1 -1 -1 -1\n-1.0 -1.0 -1.0 -1/-1 -1\n".to_vec()),
+    ] {
+        costs_its_own_value(what, true, |path| fs::write(path, &content).unwrap());
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_anywhere_breaks_nothing() {
+    for (file, _) in FILES {
+        let whole = fs::read(complete().proc().join(file)).unwrap();
+        let fake = complete();
+        let step = (whole.len() / 60).max(1);
+        for length in (0..whole.len()).step_by(step) {
+            fs::write(fake.proc().join(file), &whole[..length]).unwrap();
+            known(&fake);
+        }
+    }
+}
+
+/// As a user who may not read it, on a thread of its own: root may read everything.
+#[test]
+fn a_forbidden_file_costs_its_own_value() {
+    let nobody = rustix::process::Uid::from_raw(65534);
+    let run = move || {
+        if rustix::process::geteuid().is_root() {
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        costs_its_own_value("is forbidden", true, |path| {
+            fs::write(path, "x").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
+        });
+    };
+    thread::spawn(run).join().unwrap();
+}
+
+#[test]
+fn a_sensor_that_cannot_be_read_is_none_and_the_others_are_not() {
+    let fake = Fake::of("laptop");
+    let names = ["coretemp".to_owned(), "nvme".to_owned()];
+    let celsius = || -> Vec<Option<f64>> {
+        let sensors = temperature::read(&fake.sys(), &names).unwrap().unwrap();
+        sensors.into_iter().map(|sensor| sensor.celsius).collect()
+    };
+    let before = celsius();
+    assert_eq!(before[0], Some(38.85));
+    let input = fake.path("sys/class/hwmon/hwmon3/temp1_input");
+    fs::remove_file(&input).unwrap();
+    assert!(Command::new("mkfifo").arg(&input).status().unwrap().success());
+    assert_eq!(celsius(), [&[None], &before[1..]].concat());
+    fs::remove_file(&input).unwrap();
+    fs::create_dir(&input).unwrap();
+    assert_eq!(celsius(), [&[None], &before[1..]].concat());
+    // A real file of the kernel that opens and fails to be read: EIO, as sensors of sleeping devices do.
+    fs::remove_dir(&input).unwrap();
+    symlink("/proc/self/mem", &input).unwrap();
+    assert_eq!(celsius(), [&[None], &before[1..]].concat());
+}
+
+#[test]
+fn the_list_of_mounts_is_read_whole_or_not_at_all() {
+    let fake = Fake::of("zfs-server");
+    let wanted = [PathBuf::from("/")];
+    let found = |fake: &Fake| disk::mounts(&fake.proc(), &wanted);
+    assert!(found(&fake).unwrap().unwrap()[0].is_some());
+    // Half a line of somebody else's, and one that is no text, say nothing about ours.
+    let ours = fs::read(fake.path("proc/self/mountinfo")).unwrap();
+    let with = [b"1 2 3\n\xff\xff\xff / /\xff rw - \xff x\n\\ - -\n".as_slice(), &ours].concat();
+    fake.write("proc/self/mountinfo", with);
+    assert!(found(&fake).unwrap().unwrap()[0].is_some());
+    fake.write("proc/self/mountinfo", vec![b'x'; (1 << 20) + 1]);
+    assert!(found(&fake).is_err());
+    assert!(found(&Fake::empty()).unwrap().is_none());
+}
+
+/// A program that answers as systemctl would.
+fn systemctl(fake: &Fake, script: &str) -> PathBuf {
+    let path = fake.path("systemctl");
+    write_script(&path, &format!("#!/bin/sh\n{script}\n"));
+    path
+}
+
+#[test]
+fn failed_units_are_asked_for_where_systemd_runs_and_not_elsewhere() {
+    let fake = Fake::empty();
+    let program = systemctl(
+        &fake,
+        "[ \"$*\" = 'list-units --failed --plain --full --no-legend --no-pager' ] || exit 9
+         echo 'nginx.service loaded failed failed A web server'",
+    );
+    let runtime = fake.path("run-systemd");
+    assert_eq!(units::read(&runtime, &program).unwrap(), None);
+    fs::create_dir_all(runtime.join("system")).unwrap();
+    let units = units::read(&runtime, &program).unwrap().unwrap();
+    assert_eq!((units.count, units.names), (1, vec!["nginx.service".to_owned()]));
+}
+
+#[test]
+fn a_service_manager_that_does_not_answer_is_counted_as_slow() {
+    let fake = Fake::empty();
+    let runtime = fake.path("run-systemd");
+    fs::create_dir_all(runtime.join("system")).unwrap();
+    let collectors = Collectors::default();
+    let counted = |script: &str| {
+        let program = systemctl(&fake, script);
+        assert_eq!(collectors.units.run(|| units::read(&runtime, &program)), None, "{script}");
+        let stats = collectors.units.stats();
+        (stats.runs, stats.errors, stats.timeouts)
+    };
+    assert_eq!(counted("echo 'Failed to connect to bus' >&2; exit 1"), (1, 1, 0));
+    assert_eq!(counted("echo what"), (2, 2, 0));
+    let begin = Instant::now();
+    assert_eq!(counted("sleep 60"), (3, 2, 1));
+    assert!(begin.elapsed() < PATIENCE);
+    fs::remove_file(fake.path("systemctl")).unwrap();
+    assert_eq!(collectors.units.run(|| units::read(&runtime, &fake.path("systemctl"))), None);
+    assert_eq!(collectors.units.stats().errors, 3);
+}

@@ -1,0 +1,121 @@
+//! Who is admitted, as tables.
+
+use std::fs;
+
+use nixfleet_config::Source;
+
+use super::*;
+
+const AT: &str = "2026-07-14T12:00:00.000Z";
+
+const CUSTOM: &str = r#"
+[commands.backup]
+run = ["/usr/bin/restic", "backup"]
+
+[commands.deploy-all]
+killable = false
+steps = [["nix", "flake", "update"], { run = ["./activate", "now"], activation = true }]
+"#;
+
+/// A host with the two commands above.
+fn host() -> Host {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    fs::write(&file, CUSTOM).unwrap();
+    let environment =
+        [("NIXFLEET_HOSTNAME", "web-1"), ("NIXFLEET_STATE_DIR", "/state"), ("NIXFLEET_REPO_DIR", "/repo")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Host::load(&Source { file: Some(file), environment: environment.into() }).unwrap()
+}
+
+#[test]
+fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
+    let host = host();
+    let running = |id| Some(Current { command: "switch", command_id: id, pid: Some(12345), accepted_at: AT });
+    let request =
+        |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
+    let states = [
+        ("idle", None),
+        ("a job without id", running(None)),
+        ("a job with id a", running(Some("a"))),
+        (
+            "a job that has no process yet",
+            Some(Current { command: "switch", command_id: None, pid: None, accepted_at: AT }),
+        ),
+    ];
+    for (state, current) in states {
+        for id in [None, Some("a"), Some("b")] {
+            let same_id = id == Some("a") && state == "a job with id a";
+            let rejected = |name: &str| {
+                Decision::Reject(CommandRejected {
+                    reason: "command already running".to_owned(),
+                    current_command: Some("switch".to_owned()),
+                    current_pid: current.and_then(|current| current.pid),
+                    command: Some(name.to_owned()),
+                    command_id: id.map(str::to_owned),
+                })
+            };
+            let when_idle = |idle: Decision, name: &str| match current {
+                None => idle,
+                Some(_) if same_id => Decision::Duplicate,
+                Some(_) => rejected(name),
+            };
+            for name in JOBS.iter().copied().chain(["backup", "deploy-all"]) {
+                let decision = admit(&host, &request(name, id), current);
+                assert_eq!(decision, when_idle(Decision::Start, name), "{name} {id:?} during {state}");
+            }
+            let decision = admit(&host, &request("restart", id), current);
+            let expected = when_idle(Decision::Control(Control::Restart), "restart");
+            assert_eq!(decision, expected, "restart {id:?} during {state}");
+            for name in ["stop", "kill"] {
+                let decision = admit(&host, &request(name, id), current);
+                assert_eq!(decision, Decision::Control(Control::Stop), "{name} {id:?} during {state}");
+            }
+            for name in ["", "bump-flake", "force-rebuild", "Pull", "pull ", "../pull", "pull\0", "exec-job"]
+            {
+                let decision = admit(&host, &request(name, id), current);
+                assert_eq!(decision, Decision::Unknown, "{name:?} {id:?} during {state}");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_requests_without_an_id_are_never_the_same_request() {
+    let host = host();
+    let current = Current { command: "pull", command_id: None, pid: Some(7), accepted_at: AT };
+    let request = CommandRequest { command: "pull".to_owned(), id: None };
+    assert!(matches!(admit(&host, &request, Some(current)), Decision::Reject(_)));
+}
+
+#[test]
+fn the_names_told_to_people_are_those_that_work() {
+    let host = host();
+    let told = names(&host);
+    assert!(told.iter().all(|name| kind(&host, name).is_some()), "{told:?}");
+    assert!(told.contains(&"backup") && told.contains(&"switch") && told.contains(&"stop"), "{told:?}");
+}
+
+#[test]
+fn questions_and_stops_are_let_in_beside_a_command_and_a_reboot_is_not() {
+    let host = host();
+    let current = Current { command: "switch", command_id: Some("1"), pid: Some(7), accepted_at: AT };
+    let decide = |name: &str, current| {
+        admit(&host, &CommandRequest { command: name.to_owned(), id: Some("2".to_owned()) }, current)
+    };
+    for (name, question) in [
+        ("check-version", Question::Version),
+        ("refresh-git", Question::Git),
+        ("refresh-lock", Question::Lock),
+        ("refresh-system", Question::System),
+        ("refresh-all", Question::All),
+    ] {
+        for current in [None, Some(current)] {
+            assert_eq!(decide(name, current), Decision::Control(Control::Ask(question)), "{name}");
+        }
+    }
+    for (name, control) in [("reboot", Control::Reboot), ("restart", Control::Restart)] {
+        assert_eq!(decide(name, None), Decision::Control(control));
+        assert!(matches!(decide(name, Some(current)), Decision::Reject(_)), "{name}");
+    }
+}

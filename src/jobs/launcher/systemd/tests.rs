@@ -1,0 +1,117 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use nixfleet_jobs::{JobId, JobsDir};
+use nixfleet_os::test_util::write_script;
+
+/// Plays systemctl: notes its arguments and does what `body` says.
+fn played(folder: &Path, body: &str) -> Systemd {
+    let systemctl = folder.join("systemctl");
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n{body}\n", folder.join("asked").display());
+    write_script(&systemctl, &script);
+    Systemd { systemctl }
+}
+
+fn asked(folder: &Path) -> Vec<String> {
+    fs::read_to_string(folder.join("asked")).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn job() -> Instance {
+    Instance { command: "pull-switch".to_owned(), id: JobId::generate() }
+}
+
+#[test]
+fn a_start_waits_for_the_unit_and_asks_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (systemd, job) = (played(folder.path(), "exit 0"), job());
+    systemd.start(&job).unwrap();
+    let unit = format!("nixfleet-job@pull-switch-{}.service", job.id);
+    assert_eq!(asked(folder.path()), [format!("start --no-ask-password -- {unit}")]);
+}
+
+#[test]
+fn a_supervisor_that_gives_up_has_the_last_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let body =
+        "case $1 in start) echo 'Job for x failed.' >&2; exit 1;; show) echo 'the lock is held';; esac";
+    let (systemd, job) = (played(folder.path(), body), job());
+    assert_eq!(systemd.start(&job).unwrap_err().to_string(), "the lock is held");
+    let verbs: Vec<String> =
+        asked(folder.path()).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    // Forgotten only after its reason has been read.
+    assert_eq!(verbs, ["start", "show", "reset-failed"]);
+}
+
+#[test]
+fn a_signal_goes_to_the_supervisor_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (systemd, job) = (played(folder.path(), "exit 0"), job());
+    let dir = JobsDir::new(folder.path()).job(&job.id);
+    systemd.end(&job, &dir, Urgency::Stop).unwrap();
+    systemd.end(&job, &dir, Urgency::Kill).unwrap();
+    let asked = asked(folder.path());
+    assert!(asked[0].starts_with("kill --no-ask-password --kill-whom=main --signal=15 -- "), "{asked:?}");
+    assert!(asked[1].contains(" --signal=10 "), "{asked:?}");
+}
+
+#[test]
+fn a_refused_signal_is_told_only_while_the_supervisor_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let systemd = played(folder.path(), "echo 'Access denied' >&2; exit 1");
+    let (job, jobs) = (job(), JobsDir::new(folder.path()));
+    let dir = jobs.job(&job.id);
+    fs::create_dir(dir.path()).unwrap();
+    let log = nixfleet_jobs::journal::Writer::create(dir.clone(), 1 << 20).unwrap();
+    let refused = systemd.end(&job, &dir, Urgency::Stop).unwrap_err();
+    assert!(refused.to_string().contains("polkit"), "{refused}");
+    drop(log);
+    nixfleet_jobs::test_util::wait_until_dead(&dir);
+    assert!(matches!(systemd.end(&job, &dir, Urgency::Stop), Err(LaunchError::Ended)));
+}
+
+#[test]
+fn without_systemctl_the_error_names_it() {
+    let systemd = Systemd { systemctl: PathBuf::from("/nonexistent/systemctl") };
+    assert!(systemd.start(&job()).unwrap_err().to_string().contains("systemctl"));
+}
+
+#[test]
+fn a_reason_that_cannot_be_asked_for_is_not_made_of_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let systemd = played(folder.path(), "echo 'Failed to connect to bus: Connection refused' >&2; exit 1");
+    let error = systemd.start(&job()).unwrap_err().to_string();
+    assert!(error.ends_with("are systemd and D-Bus running?"), "{error}");
+}
+
+#[test]
+fn what_is_wrong_comes_with_its_fix() {
+    let unit = "nixfleet-job@x.service";
+    let polkit =
+        "; the polkit rule 50-nixfleet-agent.rules lets the user nixfleet-agent do that: is it installed?";
+    for (text, wanted) in [
+        (
+            "Failed to start nixfleet-job@x.service: Access denied\nSee system logs and 'x' for details.\n",
+            format!("Access denied{polkit}"),
+        ),
+        (
+            "Failed to start nixfleet-job@x.service: Interactive authentication required.\nSee x\n",
+            format!("Interactive authentication required{polkit}"),
+        ),
+        (
+            "Failed to start nixfleet-job@x.service: Unit nixfleet-job@x.service not found.\n",
+            "its unit is not found; is nixfleet-job@.service installed?".to_owned(),
+        ),
+        (
+            "Failed to kill unit nixfleet-job@x.service: No main process to kill\n",
+            "No main process to kill".to_owned(),
+        ),
+        (
+            "Job for nixfleet-job@x.service failed because a timeout was exceeded.\nSee \"x\" for details.\n",
+            "Job for its unit failed because a timeout was exceeded".to_owned(),
+        ),
+        ("", "systemctl failed without a word".to_owned()),
+    ] {
+        assert_eq!(explain("start", unit, text), format!("cannot start the job: {wanted}"));
+    }
+}

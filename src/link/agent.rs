@@ -1,0 +1,222 @@
+//! What the agent keeps from one connection to the next, and decisions that need more than one part of it.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::backoff::Reconnect;
+use super::peer::PeerState;
+use crate::heartbeat::Snapshots;
+use crate::jobs::executor::ExecutorEvent;
+use crate::jobs::first_clone::{Checkout, FirstClone};
+use crate::jobs::table::JobTable;
+use crate::observe::stats::Stats;
+use crate::observe::status::history::History;
+use crate::observe::status::{Ask, Queue, Report, Running};
+use crate::observe::systemd;
+use crate::observe::systemd::Watchdog;
+use crate::queries::Queries;
+use nixfleet_config::Host;
+use nixfleet_jobs::record::Record;
+use nixfleet_jobs::spec::Outcome;
+use nixfleet_protocol::{
+    AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode,
+};
+
+/// What the agent keeps from one connection to the next.
+#[derive(Debug)]
+pub struct Agent {
+    /// The machine and its commands.
+    pub host: Host,
+    /// Time between heartbeats.
+    pub interval: Duration,
+    /// The jobs.
+    pub jobs: JobTable,
+    /// What became of the orders for them.
+    pub executor_events: mpsc::Receiver<ExecutorEvent>,
+    /// What heartbeats report.
+    pub snapshots: Snapshots,
+    /// Who wants to know how it is.
+    pub asks: mpsc::Receiver<Ask>,
+    /// What it counted.
+    pub stats: Stats,
+    /// What it remembers for those who ask.
+    pub history: History,
+    /// The service manager's watchdog.
+    pub watchdog: Watchdog,
+    /// What the dashboard has said about itself.
+    pub peer: PeerState,
+    /// What it wants to know.
+    pub queries: Queries,
+    first_clone: FirstClone,
+    pub(super) reconnect: Reconnect,
+}
+
+impl Agent {
+    /// An agent that has not connected yet.
+    pub fn new(
+        host: Host,
+        interval: Duration,
+        jobs: JobTable,
+        executor_events: mpsc::Receiver<ExecutorEvent>,
+        snapshots: Snapshots,
+        asks: mpsc::Receiver<Ask>,
+    ) -> Self {
+        Self {
+            first_clone: FirstClone::new(host.repo.url.is_some(), Instant::now()),
+            queries: Queries::default(),
+            host,
+            interval,
+            jobs,
+            executor_events,
+            snapshots,
+            asks,
+            stats: Stats::default(),
+            history: History::default(),
+            watchdog: Watchdog::from_environment(),
+            peer: PeerState::default(),
+            reconnect: Reconnect::default(),
+        }
+    }
+
+    /// Who this agent is, for `register`.
+    pub fn registration(&self) -> Register {
+        let facts = self.snapshots.facts();
+        let host = &self.host;
+        Register {
+            hostname: host.hostname.clone(),
+            host_type: host.host_type.to_owned(),
+            agent_version: host.reported_version.clone(),
+            os_version: facts.os_version.clone(),
+            nixpkgs_version: facts.nixpkgs_version.clone(),
+            generation: facts.generation.clone(),
+            heartbeat_interval: self.interval.as_secs(),
+            theme_color: host.theme_color.clone(),
+            location: host.location.clone(),
+            device_type: host.device_type.clone(),
+            repo_url: host.repo.public_url().unwrap_or_default(),
+            repo_dir: host.repo.dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
+            source_commit: facts.source_commit.clone(),
+            store_path: facts.store_path.clone(),
+            binary_hash: facts.binary_hash.clone(),
+            capabilities: vec![
+                CAPABILITY_ACK.into(),
+                "command_id".into(),
+                "resume".into(),
+                CAPABILITY_OUTPUT_BATCH.into(),
+                "prewarm".into(),
+                "vitals".into(),
+            ],
+            boot_id: facts.boot_id.clone(),
+            running_job: self.jobs.current_record().map(|record| RunningJob {
+                id: record.id.to_string(),
+                command: record.command.clone(),
+                started_at: record.accepted_at.clone(),
+            }),
+        }
+    }
+
+    /// Makes the next heartbeat; returns its number as well.
+    pub fn beat(&mut self, now: SystemTime) -> (u64, String) {
+        self.stats.beats += 1;
+        self.history.beat(now);
+        let number = self.stats.beats;
+        let interval = self.peer.interval(self.interval, Instant::now());
+        let beat = self.snapshots.beat(self.jobs.current(), number, self.peer.rtt(), interval, now);
+        (number, encode(&AgentMessage::Heartbeat(Box::new(beat))))
+    }
+
+    /// The dashboard accepted the registration: the only proof of success there is.
+    pub fn connected(&mut self) {
+        self.reconnect.registered();
+        self.stats.registrations += 1;
+        self.history.connected();
+        systemd::status("Connected to the dashboard.");
+    }
+
+    /// Starts a command. `announced`: its good end has been told already.
+    pub fn start(&mut self, command: String, command_id: Option<String>, announced: bool) {
+        let record = Record { announced, ..Record::accept(command, command_id) };
+        tracing::info!(command = record.command, job = %record.id, "Accepted a command.");
+        self.stats.jobs_started += 1;
+        self.jobs.accept(record);
+    }
+
+    /// Reboots the machine by a job, after its good end has been told.
+    pub fn reboot(&mut self, command_id: Option<String>) {
+        self.start("reboot".to_owned(), command_id, true);
+    }
+
+    /// When [`Self::clone_if_missing`] has something to do.
+    pub fn clone_due(&self) -> Option<Instant> {
+        self.first_clone.due()
+    }
+
+    /// Starts a clone of the repository if it is time and there is none.
+    pub fn clone_if_missing(&mut self, now: Instant) {
+        let checkout = Checkout::of(&self.snapshots.facts());
+        let idle = self.jobs.current().is_none() && self.peer.refusal(now).is_none();
+        if self.first_clone.take(checkout, idle, now) {
+            self.start("clone".to_owned(), None, false);
+        }
+    }
+
+    /// A command ended for good.
+    pub fn ended(&mut self, command: &str, outcome: Outcome, now: Instant) {
+        if matches!(command, "clone" | "pull" | "pull-switch") {
+            self.first_clone.ended(outcome, fastrand::f64(), now);
+        }
+    }
+
+    /// Takes note of what became of an order; returns why a command could not be stopped.
+    pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<String> {
+        match event {
+            ExecutorEvent::Launched(id) => self.jobs.launched(&id),
+            ExecutorEvent::NotLaunched(id, why) => {
+                tracing::error!(job = %id, "The command could not be started: {why}");
+                self.jobs.not_launched(&id, why);
+            }
+            ExecutorEvent::NotEnded(id, why) => {
+                tracing::error!(job = %id, "The command could not be stopped: {why}");
+                return Some(why);
+            }
+        }
+        None
+    }
+
+    /// Tells how the agent is, where so much waits to be written.
+    pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
+        let current = self.jobs.current();
+        let running = self.jobs.current_record().map(|record| Running {
+            command: record.command.clone(),
+            job_id: record.id.to_string(),
+            command_id: record.command_id.clone(),
+            pid: current.and_then(|current| current.pid),
+            since: record.accepted_at.clone(),
+        });
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            hostname: self.host.hostname.clone(),
+            started_at: self.history.started_at().to_owned(),
+            connection: self.history.connection().clone(),
+            server: self.peer.status().into(),
+            interval_s: self.peer.interval(self.interval, now).as_secs(),
+            last_beat_at: self.history.last_beat_at(),
+            ack_rtt_ms: self.peer.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+            running,
+            results: self.history.results(),
+            queue,
+            stats: self.stats.clone(),
+            ..Report::default()
+        };
+        // Who asked may have gone meanwhile.
+        drop(ask.0.send(report));
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self) {
+        self.jobs.rewind();
+    }
+}

@@ -1,0 +1,353 @@
+//! One attempt to reach the dashboard.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Error as WsError};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use super::backoff::Cause;
+use nixfleet_config::{Connection, TokenError};
+use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
+
+/// For name, TCP, TLS and upgrade together. Longer than a bad link needs, shorter than the time
+/// after which the dashboard calls the host offline.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
+
+/// For one address of a name: several must fit into [`CONNECT_DEADLINE`].
+const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);
+
+/// A connection on which nothing has been said yet.
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The token cannot be read.
+    #[error("cannot read the token")]
+    Token(#[from] TokenError),
+    /// The extra certificates cannot be read.
+    #[error("cannot read certificates from {}; check NIXFLEET_CA_FILE", .0.display())]
+    CaFile(PathBuf, #[source] rustls::pki_types::pem::Error),
+    /// There is no certificate to trust.
+    #[error("no trusted certificates: the system has none, and NIXFLEET_CA_FILE is not set")]
+    NoRoots,
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// No TCP connection.
+    #[error("cannot reach {0}")]
+    Unreachable(String, #[source] io::Error),
+    /// Nothing happened for too long.
+    #[error("no connection within {CONNECT_DEADLINE:?}")]
+    Slow,
+    /// 401: the token is not the dashboard's.
+    #[error("the dashboard refused the token (401); compare the agent's token with the dashboard's")]
+    WrongToken,
+    /// 403: the token is right and the agent still is not welcome.
+    #[error(
+        "the dashboard forbids this agent to connect (403); a proxy is in between, or the host is banned"
+    )]
+    Forbidden,
+    /// 429 or 503: later.
+    #[error("the dashboard asks for patience ({0})")]
+    Busy(StatusCode, Option<Duration>),
+    /// Any other answer.
+    #[error("the dashboard answered {0} instead of a WebSocket; check the path of the URL, usually /ws")]
+    NoWebSocket(StatusCode),
+    /// The TLS or WebSocket handshake broke.
+    #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
+    Handshake(#[source] Box<WsError>),
+}
+
+impl ConnectError {
+    /// The name under which this failure is counted.
+    pub fn counted_as(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::CaFile(..) | Self::NoRoots => "certificates",
+            Self::Tls(_) => "tls",
+            Self::Unreachable(..) => "unreachable",
+            Self::Slow => "slow",
+            Self::WrongToken => "refused_token",
+            Self::Forbidden => "forbidden",
+            Self::Busy(..) => "busy",
+            Self::NoWebSocket(_) => "no_websocket",
+            Self::Handshake(_) => "handshake",
+        }
+    }
+
+    /// How the next delay is to be drawn.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
+            _ => Cause::Broken,
+        }
+    }
+
+    /// What TLS has against the connection, if that is what failed.
+    pub fn tls(&self) -> Option<&rustls::Error> {
+        match self {
+            Self::Tls(err) => Some(err),
+            Self::Handshake(err) => match err.as_ref() {
+                WsError::Io(err) => err.get_ref()?.downcast_ref(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The least delay the dashboard asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy(_, after) => *after,
+            _ => None,
+        }
+    }
+}
+
+/// Limits and buffers of the socket. tungstenite's defaults would take twenty times the memory.
+pub fn limits() -> WebSocketConfig {
+    /// A dashboard's messages are a few hundred bytes.
+    const READ: usize = 4 * 1024;
+    /// One write for a batch of output.
+    const WRITE: usize = 32 * 1024;
+    WebSocketConfig::default()
+        .read_buffer_size(READ)
+        .write_buffer_size(WRITE)
+        // Whatever is fed between two flushes, plus one message.
+        .max_write_buffer_size(4 * MAX_SENT_BYTES)
+        .max_message_size(Some(MAX_RECEIVED_BYTES))
+        .max_frame_size(Some(MAX_RECEIVED_BYTES))
+}
+
+/// Connects once, with the token as it is at this moment: rotating it needs no restart.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(connection: &Connection) -> Result<(Socket, HardClose), ConnectError> {
+    let mut headers = None;
+    let attempt = attempt(connection, true, &mut headers);
+    timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))
+}
+
+/// What a look at the way to the dashboard showed.
+#[derive(Debug)]
+pub struct Probe {
+    /// Why there was no connection, if there was none.
+    pub error: Option<ConnectError>,
+    /// The headers of the dashboard's answer, whatever it was.
+    pub headers: Option<HeaderMap>,
+    /// Its certificate in DER, if the connection came to be and was TLS.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// Connects as [`connect`] does, says nothing and closes again: without a registration the agent that
+/// runs under this name is not evicted. Without `with_token` the dashboard has to refuse it.
+pub async fn probe(connection: &Connection, with_token: bool, limit: Duration) -> Probe {
+    /// For the dashboard's half of a goodbye, which is not worth more.
+    const GOODBYE: Duration = Duration::from_secs(1);
+    let mut headers = None;
+    let attempt = timeout(limit, attempt(connection, with_token, &mut headers)).await;
+    let (error, certificate) = match attempt.unwrap_or(Err(ConnectError::Slow)) {
+        Ok((mut socket, _)) => {
+            let certificate = certificate(&socket);
+            drop(timeout(GOODBYE, socket.close(None)).await);
+            (None, certificate)
+        }
+        Err(err) => (Some(err), None),
+    };
+    Probe { error, headers, certificate }
+}
+
+fn certificate(socket: &Socket) -> Option<Vec<u8>> {
+    match socket.get_ref() {
+        MaybeTlsStream::Rustls(tls) => Some(tls.get_ref().1.peer_certificates()?.first()?.to_vec()),
+        _ => None,
+    }
+}
+
+async fn attempt(
+    connection: &Connection,
+    with_token: bool,
+    headers: &mut Option<HeaderMap>,
+) -> Result<(Socket, HardClose), ConnectError> {
+    let source = connection.clone();
+    // Files and the certificate store: not on the runtime's only thread.
+    let prepared = tokio::task::spawn_blocking(move || prepare(&source, with_token)).await;
+    let (bearer, connector) = prepared
+        .map_err(|err| ConnectError::Unreachable("the dashboard".to_owned(), io::Error::other(err)))??;
+    let mut request = connection
+        .url
+        .as_str()
+        .into_client_request()
+        .map_err(|err| ConnectError::Handshake(Box::new(err)))?;
+    if let Some(bearer) = bearer {
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    }
+
+    let host = connection.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = connection.url.port_or_known_default().unwrap_or(443);
+    let unreachable = |err| ConnectError::Unreachable(format!("{host}:{port}"), err);
+    let tcp = reach(host, port).await.map_err(unreachable)?;
+    // A heartbeat is one small packet and must not wait for company.
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    #[cfg(target_os = "linux")]
+    give_up_with_the_session(&tcp);
+    let hard_close = HardClose(tcp.as_fd().try_clone_to_owned().map_err(unreachable)?);
+    match client_async_tls_with_config(request, tcp, Some(limits()), Some(connector)).await {
+        Ok((socket, response)) => {
+            *headers = Some(response.into_parts().0.headers);
+            Ok((socket, hard_close))
+        }
+        Err(WsError::Http(response)) => {
+            let refusal = refusal(response.status(), response.headers());
+            *headers = Some(response.into_parts().0.headers);
+            Err(refusal)
+        }
+        Err(err) => Err(ConnectError::Handshake(Box::new(err))),
+    }
+}
+
+/// A second hold of a connection, to break it off for good.
+#[derive(Debug)]
+pub struct HardClose(OwnedFd);
+
+impl HardClose {
+    /// Throws away what the kernel still has to send. Without it the kernel would go on to deliver it for
+    /// as long as it tries, and heartbeats of a dead connection would arrive when the network is back
+    /// (T02 scenario 6: none is replayed).
+    pub fn break_off(self) {
+        // An error says that it is gone already.
+        rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).ok();
+    }
+}
+
+/// Time after which the kernel gives up what nobody confirms. Shorter than the silence that ends a
+/// session, so that both come to the same end.
+#[cfg(target_os = "linux")]
+const UNCONFIRMED: Duration = Duration::from_secs(40);
+
+#[cfg(target_os = "linux")]
+fn give_up_with_the_session(tcp: &TcpStream) {
+    let limit = u32::try_from(UNCONFIRMED.as_millis()).unwrap_or(u32::MAX);
+    if let Err(err) = rustix::net::sockopt::set_tcp_user_timeout(tcp, limit) {
+        tracing::debug!("No time limit for unconfirmed data: {err}");
+    }
+}
+
+/// Tries every address of a name, each for a bounded time: one family of addresses may lead nowhere.
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match timeout(ADDRESS_DEADLINE, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(err)) => last = err,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}")),
+        }
+    }
+    Err(last)
+}
+
+fn prepare(
+    connection: &Connection,
+    with_token: bool,
+) -> Result<(Option<HeaderValue>, Connector), ConnectError> {
+    let bearer = if with_token { Some(bearer(connection)?) } else { None };
+    let connector = if connection.url.scheme() == "wss" {
+        Connector::Rustls(Arc::new(tls(connection)?))
+    } else {
+        Connector::Plain
+    };
+    Ok((bearer, connector))
+}
+
+fn bearer(connection: &Connection) -> Result<HeaderValue, ConnectError> {
+    let token = connection.token.read()?;
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|err| ConnectError::Handshake(Box::new(tungstenite::Error::HttpFormat(err.into()))))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
+}
+
+fn tls(connection: &Connection) -> Result<ClientConfig, ConnectError> {
+    let mut roots = RootCertStore::empty();
+    // Certificates of the system that cannot be read are as good as absent.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = &connection.ca_file {
+        let wrong = |err| ConnectError::CaFile(path.clone(), err);
+        for certificate in CertificateDer::pem_file_iter(path).map_err(wrong)? {
+            roots.add(certificate.map_err(wrong)?).map_err(ConnectError::Tls)?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(ConnectError::NoRoots);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ConnectError::Tls)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn refusal(status: StatusCode, headers: &HeaderMap) -> ConnectError {
+    match status {
+        StatusCode::UNAUTHORIZED => ConnectError::WrongToken,
+        StatusCode::FORBIDDEN => ConnectError::Forbidden,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            ConnectError::Busy(status, retry_after(headers))
+        }
+        other => ConnectError::NoWebSocket(other),
+    }
+}
+
+/// `Retry-After` in seconds; as a date it is ignored. Bounded, or a typo would silence a host for days.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(600);
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let none = HeaderMap::new();
+        assert!(matches!(refusal(StatusCode::UNAUTHORIZED, &none), ConnectError::WrongToken));
+        assert!(matches!(refusal(StatusCode::FORBIDDEN, &none), ConnectError::Forbidden));
+        assert!(matches!(refusal(StatusCode::NOT_FOUND, &none), ConnectError::NoWebSocket(_)));
+        assert_eq!(refusal(StatusCode::UNAUTHORIZED, &none).cause(), Cause::Refused);
+        let mut headers = HeaderMap::new();
+        for (text, seconds) in
+            [("7", Some(7)), ("999999", Some(600)), ("Wed, 21 Oct 2015 07:28:00 GMT", None)]
+        {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
+            let error = refusal(StatusCode::SERVICE_UNAVAILABLE, &headers);
+            assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(error.cause(), Cause::Broken);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_gives_up_before_the_session_would() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        give_up_with_the_session(&tcp);
+        let limit = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();
+        assert_eq!(u128::from(limit), UNCONFIRMED.as_millis());
+    }
+}

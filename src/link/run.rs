@@ -1,0 +1,161 @@
+//! The agent's life: it connects, runs a session, waits, and connects again, until it is told to end.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use nixfleet_config::Connection;
+use nixfleet_os::error;
+
+use super::agent::Agent;
+use super::dial::{self, ConnectError};
+use super::ended::Ended;
+use super::session::{self, Summary};
+use crate::observe::status::Queue;
+use crate::observe::systemd;
+use crate::shutdown::stop_requested;
+
+/// How the agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to.
+    Shutdown,
+    /// A new process is to take its place.
+    Restart,
+}
+
+impl Agent {
+    /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
+    pub async fn run(mut self, connection: &Connection, mut shutdown: watch::Receiver<bool>) -> Exit {
+        loop {
+            self.history.connecting();
+            let attempt = self.attend(&mut shutdown, dial::connect(connection)).await;
+            let delay = match attempt {
+                None => return Exit::Shutdown,
+                Some(Err(err)) => self.after_failure(&err),
+                Some(Ok((socket, hard_close))) => {
+                    let summary = session::run(socket, &mut self, &mut shutdown).await;
+                    if matches!(summary.ended, Ended::Silent | Ended::Stalled | Ended::Unacknowledged) {
+                        hard_close.break_off();
+                    }
+                    match summary.ended {
+                        Ended::Shutdown => return Exit::Shutdown,
+                        // Somebody who ends the agent meanwhile wants no new one.
+                        Ended::Restart if *shutdown.borrow() => return Exit::Shutdown,
+                        Ended::Restart => return Exit::Restart,
+                        _ => self.after_session(&summary),
+                    }
+                }
+            };
+            if self.attend(&mut shutdown, sleep(delay)).await.is_none() {
+                return Exit::Shutdown;
+            }
+        }
+    }
+
+    /// Waits for something, feeding the watchdog. None: the agent is to end instead.
+    async fn attend<T>(
+        &mut self,
+        shutdown: &mut watch::Receiver<bool>,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::pin!(future);
+        loop {
+            let wake = [self.watchdog.next(), self.clone_due()].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                () = stop_requested(shutdown) => return None,
+                done = &mut future => return Some(done),
+                // A stop that waits for a launch must not wait for a connection as well.
+                Some(news) = self.executor_events.recv() => drop(self.executor_event(news)),
+                Some(ask) = self.asks.recv() => self.answer(ask, Queue::default(), Instant::now()),
+                () = async { match wake { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {
+                    self.watchdog.feed(Instant::now());
+                    self.clone_if_missing(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn after_failure(&mut self, err: &ConnectError) -> Duration {
+        let delay = self.reconnect.after_failure(err.cause(), fastrand::f64())
+            + err.retry_after().unwrap_or_default();
+        let text = error::chain(err);
+        self.stats.reconnect(err.counted_as());
+        self.history.waiting(&text, delay);
+        systemd::status(&format!("Not connected: {text}."));
+        tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
+        delay
+    }
+
+    fn after_session(&mut self, summary: &Summary) -> Duration {
+        let lasted = summary.registered.map(|at| at.elapsed());
+        let closed = matches!(summary.ended, Ended::Closed(_));
+        let delay =
+            self.reconnect.after_session(closed, lasted, self.peer.reconnect_window(), fastrand::f64());
+        if let Some(times) = self.reconnect.evicted() {
+            tracing::error!(
+                hostname = self.host.hostname,
+                times,
+                "The dashboard keeps closing the connection right after the registration. Does another agent \
+                 use the same hostname? Set NIXFLEET_HOSTNAME on one of them. Slowing down."
+            );
+        }
+        let text = describe(&summary.ended);
+        if let Some(cause) = summary.ended.counted_as() {
+            self.stats.reconnect(cause);
+        }
+        self.history.waiting(&text, delay);
+        systemd::status(&format!("Connection lost: {text}"));
+        tracing::warn!(retry_in = ?rounded(delay), "Connection lost: {text}");
+        delay
+    }
+}
+
+/// For people: nobody needs the nanoseconds of a random delay.
+fn rounded(delay: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn describe(ended: &Ended) -> String {
+    match ended {
+        Ended::Shutdown | Ended::Restart => "the agent ends.".to_owned(),
+        Ended::Closed(None) => "the dashboard closed it without a reason.".to_owned(),
+        Ended::Closed(Some((code, reason))) if reason.is_empty() => {
+            format!("the dashboard closed it ({code}).")
+        }
+        Ended::Closed(Some((code, reason))) => format!("the dashboard closed it ({code}: {reason})."),
+        Ended::Broken(err) => format!("{}.", error::chain(err)),
+        Ended::Stalled => format!("the dashboard took no data for {:?}.", session::writer::WRITE_DEADLINE),
+        Ended::Unacknowledged => {
+            format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)
+        }
+        Ended::Silent => format!("nothing was last_frame_at from the dashboard for {:?}.", session::SILENCE),
+        Ended::NotRegistered => {
+            format!("the dashboard did not answer the registration within {:?}.", session::REGISTER_DEADLINE)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::stats::{CAUSES, Stats};
+
+    #[test]
+    fn every_end_and_every_failure_is_counted_under_a_known_name() {
+        let failures =
+            [ConnectError::NoRoots, ConnectError::Slow, ConnectError::WrongToken, ConnectError::Forbidden];
+        let ends =
+            [Ended::Closed(None), Ended::Stalled, Ended::Silent, Ended::Unacknowledged, Ended::NotRegistered];
+        let failed = failures.iter().map(ConnectError::counted_as);
+        let mut stats = Stats::default();
+        for cause in failed.chain(ends.iter().filter_map(Ended::counted_as)) {
+            assert!(CAUSES.contains(&cause), "{cause}");
+            stats.reconnect(cause);
+        }
+        assert_eq!(stats.reconnects.len(), CAUSES.len());
+        assert_eq!(stats.reconnects.values().sum::<u64>(), 9);
+    }
+}

@@ -1,0 +1,275 @@
+//! What the dashboard says, and what that means.
+
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use super::delivery::Receipt;
+use super::exit::{PendingExit, before_farewell};
+use super::schedule::Schedule;
+use super::{HELD, PID_PATIENCE, Phase, SAVE_INTERVAL, Session};
+use crate::jobs::admission;
+use crate::jobs::admission::{Control, Decision, Question};
+use crate::link::ended::Ended;
+use crate::link::peer::PeerState;
+use crate::queries;
+use nixfleet_jobs::Urgency;
+use nixfleet_jobs::supervisor::plan::PlanError;
+use nixfleet_protocol::{
+    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, HeartbeatAck,
+    KillCommand, KillSignal, Registered, Status, StatusKind,
+};
+
+/// The part of a broken message that goes to the log, in characters.
+const PREVIEW: usize = 120;
+
+/// The part of a command's name that is repeated in an answer, in characters.
+const ECHO: usize = 64;
+
+/// The longest id of a request, in bytes: it is kept, and comes back in answers that must fit into
+/// one message.
+const MAX_REQUEST_ID: usize = 256;
+
+impl Session<'_> {
+    pub(super) fn inbound(&mut self, frame: Option<Result<Message, WsError>>, now: Instant) -> Option<Ended> {
+        self.last_frame_at = now;
+        match frame {
+            None => return Some(self.ended_by(WsError::ConnectionClosed)),
+            Some(Err(err)) => return Some(self.ended_by(err)),
+            Some(Ok(Message::Text(text))) => self.text(&text, now),
+            Some(Ok(Message::Pong(payload))) => self.pong(&payload, now),
+            Some(Ok(Message::Close(frame))) => {
+                let left = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                return Some(self.ended_as(Ended::Closed(left)));
+            }
+            Some(Ok(Message::Binary(bytes))) => {
+                tracing::warn!(bytes = bytes.len(), "Skipped a binary frame, the protocol has none.");
+            }
+            // The pong to a ping, with its payload, is tungstenite's doing.
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
+        }
+        None
+    }
+
+    fn text(&mut self, text: &str, now: Instant) {
+        let message = match DashboardMessage::decode(text) {
+            Ok(message) => message,
+            Err(DecodeError::UnknownType(kind)) => {
+                let kind: String = kind.chars().take(ECHO).collect();
+                return tracing::debug!(kind, "Ignored a message of an unknown type.");
+            }
+            Err(DecodeError::Malformed(err)) => {
+                let preview: String = text.chars().take(PREVIEW).collect();
+                return tracing::warn!(preview, "Skipped a malformed message: {err}");
+            }
+        };
+        match (message, self.phase) {
+            (DashboardMessage::Registered(registered), Phase::Registering { .. } | Phase::Live(_)) => {
+                self.registered(&registered, now);
+            }
+            (DashboardMessage::Command(request), Phase::Live(_)) => self.command(request, now),
+            (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill),
+            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_)) => self.acknowledged(&ack, now),
+            (message, _) => tracing::warn!(?message, "Ignored a message outside a registration."),
+        }
+    }
+
+    fn registered(&mut self, registered: &Registered, now: Instant) {
+        if let Phase::Registering { .. } = self.phase {
+            self.agent.peer = PeerState::default();
+        }
+        self.agent.peer.registered(registered);
+        self.acks.expect(registered.ack);
+        self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
+        if let Phase::Registering { .. } = self.phase {
+            tracing::info!(host_id = registered.host_id, "Registered with the dashboard.");
+            self.registered = Some(now);
+            let interval = self.agent.peer.interval(self.agent.interval, now);
+            self.phase = Phase::Live(Schedule::after_a_beat(now, interval));
+            self.agent.connected();
+            self.beat(now);
+            return self.tell_prewarm();
+        }
+        // At once, for a first and for a later registration alike.
+        self.beat(now);
+        self.keep_pace(now);
+    }
+
+    fn acknowledged(&mut self, ack: &HeartbeatAck, now: Instant) {
+        if let Some((rtt, missing)) = self.acks.received(ack.seq, now) {
+            self.agent.peer.acknowledged(rtt);
+            self.agent.stats.ack_rtt.add(rtt);
+            self.agent.stats.acks_missing += missing as u64;
+            if missing > 0 {
+                tracing::warn!(missing, "The dashboard did not acknowledge some heartbeats.");
+            }
+        }
+        self.agent.peer.set_status(&ack.server_status, ack.server_time.as_deref(), now);
+        self.keep_pace(now);
+    }
+
+    fn command(&mut self, request: CommandRequest, now: Instant) {
+        if let Some(status) = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id)).cloned() {
+            tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
+            return self.tell_status(status, now);
+        }
+        if request.id.as_ref().is_some_and(|id| id.len() > MAX_REQUEST_ID) {
+            tracing::warn!("Refused a request whose id is too long.");
+            let message = format!("the id of a request has at most {MAX_REQUEST_ID} bytes");
+            return self.refuse(&request.command, message);
+        }
+        if let Some((pending_exit, _)) = &self.pending_exit
+            && let Some(answer) = before_farewell(pending_exit, &self.agent.host, &request)
+        {
+            tracing::info!(command = request.command, "Turned away a command before a restart or reboot.");
+            return answer.map_or((), |rejected| self.send(&AgentMessage::CommandRejected(rejected)));
+        }
+        let current = self.agent.jobs.current();
+        match admission::admit(&self.agent.host, &request, current) {
+            Decision::Start => match self.agent.peer.refusal(now) {
+                None => self.agent.start(request.command, request.id, false),
+                Some(reason) => {
+                    tracing::info!(command = request.command, "Rejected a command: {reason}.");
+                    self.send(&AgentMessage::CommandRejected(admission::refusal(&request, reason)));
+                }
+            },
+            Decision::Reject(rejected) => {
+                tracing::info!(
+                    command = request.command,
+                    current = rejected.current_command,
+                    "Rejected a command: {}.",
+                    rejected.reason
+                );
+                if rejected.current_pid.is_none() && self.agent.jobs.starting() && self.held.len() < HELD {
+                    self.held_until.get_or_insert(now + PID_PATIENCE);
+                    self.held.push(request);
+                } else {
+                    self.send(&AgentMessage::CommandRejected(rejected));
+                }
+            }
+            Decision::Duplicate => {
+                tracing::info!(command = request.command, "Ignored a repeat of the running request.")
+            }
+            Decision::Control(Control::Stop) => self.stop(&request.command),
+            Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
+            Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
+                self.refuse(&request.command, format!("Reboot: {}", PlanError::RebootOff));
+            }
+            Decision::Control(Control::Reboot) => self.announce_exit(PendingExit::Reboot(request.id), now),
+            Decision::Control(Control::Ask(question)) => self.ask(&request.command, question),
+            Decision::Unknown => {
+                let name: String = request.command.chars().take(ECHO).collect();
+                tracing::warn!(command = name, "Refused an unknown command.");
+                let known = admission::names(&self.agent.host).join(", ");
+                self.refuse(&request.command, format!("unknown command; this agent knows: {known}"));
+            }
+        }
+    }
+
+    fn stop(&mut self, asked: &str) {
+        if self.agent.jobs.end(Urgency::Stop) {
+            tracing::info!("Stopping the running command.");
+        } else {
+            self.refuse(asked, "nothing is running".to_owned());
+        }
+    }
+
+    /// Takes up what the agent finds out beside a command.
+    fn ask(&mut self, asked: &str, question: Question) {
+        let added = match question {
+            Question::Version => {
+                let system = self.agent.host.paths.current_system.clone();
+                let store_path = self.agent.snapshots.facts().store_path.clone();
+                self.agent.queries.add(asked, queries::version(system, store_path))
+            }
+            _ => {
+                let (looked, facts) = ((self.agent.snapshots.look)(), self.agent.snapshots.facts.clone());
+                self.agent.queries.add(asked, queries::refreshed(question, looked, facts))
+            }
+        };
+        if !added {
+            self.refuse(asked, "too many questions wait for an answer; ask again later".to_owned());
+        }
+    }
+
+    /// Tells what came of a question. A heartbeat behind it has what was found.
+    pub(super) fn errand(&mut self, asked: &str, result: queries::Answer, now: Instant) {
+        let (kind, exit_code, text) = match result {
+            Ok(text) => (StatusKind::Ok, 0, text),
+            Err(text) => (StatusKind::Error, 1, text),
+        };
+        let message = format!("{}: {text}", titled(asked));
+        self.tell_status(Status::answer(asked, kind, exit_code, &message), now);
+    }
+
+    fn kill_command(&mut self, kill: &KillCommand) {
+        let pid = self.agent.jobs.current().map(|current| current.pid);
+        let urgency = match kill.signal {
+            KillSignal::Term => Urgency::Stop,
+            KillSignal::Kill => Urgency::Kill,
+        };
+        match pid {
+            None => self.refuse("kill_command", "nothing is running".to_owned()),
+            Some(own) if kill.pid != 0 && own != Some(kill.pid) => {
+                tracing::warn!(
+                    pid = kill.pid,
+                    "Refused to signal a process that is not the running command."
+                );
+                self.refuse("kill_command", format!("process {} is not the running command", kill.pid));
+            }
+            Some(_) => {
+                tracing::info!(?urgency, "Ending the running command.");
+                self.agent.jobs.end(urgency);
+            }
+        }
+    }
+
+    /// Answers a request that never becomes a job.
+    pub(super) fn refuse(&mut self, asked: &str, message: String) {
+        let asked: String = asked.chars().take(ECHO).collect();
+        self.tell_status(Status::answer(&asked, StatusKind::Error, 1, &message), Instant::now());
+    }
+
+    /// Sends the rejections that waited for a process id, once there is one or when it takes too long.
+    pub(super) fn release_held(&mut self, overdue: bool) {
+        let current = self.agent.jobs.current();
+        if !overdue && current.is_some_and(|current| current.pid.is_none()) && self.agent.jobs.starting() {
+            return;
+        }
+        self.held_until = None;
+        for request in std::mem::take(&mut self.held) {
+            match self.agent.jobs.current() {
+                Some(current) => {
+                    let rejected = admission::rejection(&request, current);
+                    self.send(&AgentMessage::CommandRejected(rejected));
+                }
+                // The other command is over already, but this one was refused, and is told so.
+                None => self
+                    .refuse(&request.command, format!("{} at the time", nixfleet_protocol::ALREADY_RUNNING)),
+            }
+        }
+    }
+
+    fn pong(&mut self, payload: &[u8], now: Instant) {
+        for proof in self.delivery.pong(payload, now) {
+            match proof {
+                Receipt::Lines(id, seq) => {
+                    self.unsaved = self.agent.jobs.proven_lines(&id, seq);
+                    if now >= self.saved + SAVE_INTERVAL {
+                        self.save_proven(now);
+                    }
+                }
+                Receipt::Status(id) => {
+                    self.unsaved = self.unsaved.take().filter(|record| record.id != id);
+                    self.agent.jobs.proven_status(&id);
+                }
+                Receipt::PendingExit => self.carry_out_farewell(now),
+            }
+        }
+    }
+}
+
+/// The name of a command as a sentence begins, such as `Check version`.
+fn titled(command: &str) -> String {
+    let mut letters = command.chars().map(|letter| if letter == '-' { ' ' } else { letter });
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

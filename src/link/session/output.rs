@@ -1,0 +1,179 @@
+//! What a job wrote and how it ended, as messages.
+
+use tokio::time::Instant;
+
+use super::delivery::Receipt;
+use super::send_queue::Frame;
+use super::{FACTS_PATIENCE, Session};
+use crate::jobs::follower::Followed;
+use crate::jobs::table::JobEvent;
+use crate::wire;
+use nixfleet_jobs::JobId;
+use nixfleet_jobs::git::SHORT_LENGTH;
+use nixfleet_jobs::history::deploys;
+use nixfleet_jobs::journal::{Entry, Source};
+use nixfleet_jobs::spec::{JobResult, Outcome};
+use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream, encode};
+
+#[cfg(test)]
+mod tests;
+
+/// What the supervisor itself says is marked, so that nobody takes it for the command's output.
+const REMARK: &str = "nixfleet: ";
+
+impl Session<'_> {
+    /// Sends what a job has to tell. Called only while the bulk lane is empty, so that a status,
+    /// which goes into the control lane, cannot overtake its own output.
+    pub(super) fn tell(&mut self, item: JobEvent, now: Instant) {
+        match item.what {
+            // Its end has been told: what it says now belongs to no command that a dashboard knows.
+            Followed::Entries(_) if item.announced => {}
+            Followed::Ended(result) if item.announced && carried_out(result.outcome) => {
+                tracing::info!(command = item.command, "The announced command is under way.");
+                self.agent.stats.job_ended(result.outcome, result.dropped);
+                self.agent.history.ended(&item.id, &item.command, &result);
+                self.agent.jobs.announced_ended(&item.id);
+            }
+            Followed::Entries(entries) => self.output(&item.id, &item.command, entries, now),
+            Followed::Ended(result) => self.ended(&item.id, &item.command, &result, now),
+        }
+    }
+
+    fn output(&mut self, id: &JobId, command: &str, entries: Vec<Entry>, now: Instant) {
+        let Some(last) = entries.last().map(|entry| entry.seq) else { return };
+        self.agent.stats.lines_sent += entries.len() as u64;
+        let texts = if self.batches { batched(id, command, entries) } else { single(id, command, entries) };
+        let bytes = texts.iter().map(String::len).sum();
+        let ping = self.delivery.ping(Some(Receipt::Lines(id.clone(), last)), bytes, now);
+        let mut frames: Vec<Frame> = texts.into_iter().map(Frame::Text).collect();
+        frames.push(Frame::Ping(ping));
+        self.send_queue.bulk(frames);
+    }
+
+    fn ended(&mut self, id: &JobId, command: &str, result: &JobResult, now: Instant) {
+        let status = status(id, command, result);
+        tracing::info!(
+            command, job = %id, exit_code = status.exit_code, outcome = result.outcome.as_str(),
+            "The command ended: {}", status.message
+        );
+        // While the job still occupies the slot: they were refused because of it.
+        self.release_held(true);
+        self.send_queue.vital(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
+        self.ping(Some(Receipt::Status(id.clone())), 0, now);
+        if self.agent.jobs.status_sent(id, &status) {
+            self.agent.stats.job_ended(result.outcome, result.dropped);
+            self.agent.history.ended(id, command, result);
+            self.agent.ended(command, result.outcome, now);
+        }
+        // A heartbeat behind the status completes the operation for existing dashboards.
+        self.beat(now);
+        // Whoever wants to know when waits for the facts to change.
+        drop((self.agent.snapshots.look)());
+        if deploys(command) && result.outcome == Outcome::Ok {
+            // They complete a switch only when the agent registers again.
+            self.agent.snapshots.facts.mark_unchanged();
+            self.register_again = Some(now + FACTS_PATIENCE);
+        }
+    }
+}
+
+/// Whether an announced reboot is on its way: its program succeeded, or went down with the machine.
+fn carried_out(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Ok | Outcome::InterruptedByReboot)
+}
+
+fn status(id: &JobId, command: &str, result: &JobResult) -> Status {
+    Status {
+        status: match result.outcome {
+            Outcome::Ok => StatusKind::Ok,
+            Outcome::Stopped => StatusKind::Stopped,
+            _ => StatusKind::Error,
+        },
+        command: command.to_owned(),
+        exit_code: result.exit_code,
+        message: result.message.clone(),
+        generation: result
+            .commit
+            .as_deref()
+            .map(|commit| commit[..commit.len().min(SHORT_LENGTH)].to_owned())
+            .unwrap_or_default(),
+        job_id: Some(id.to_string()),
+        signal: result.signal,
+        outcome: Some(result.outcome.as_str().to_owned()),
+        duration_ms: Some(result.duration_ms),
+        lines: Some(result.last_seq),
+        dropped_lines: Some(result.dropped),
+    }
+}
+
+/// One message for each line, as T03 has it.
+fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
+    let message = |mut entry: Entry| {
+        progress(&mut entry).unwrap_or_else(|| {
+            let stream = stream(entry.stream);
+            let line = text(entry.stream, entry.line);
+            AgentMessage::Output(Output {
+                line,
+                stream,
+                command: command.to_owned(),
+                is_error: stream == Stream::Stderr,
+                seq: Some(entry.seq),
+                job_id: Some(id.to_string()),
+                at: Some(entry.at),
+                cont: entry.cont,
+            })
+        })
+    };
+    entries.into_iter().map(|entry| encode(&message(entry))).collect()
+}
+
+/// All lines up to the next progress report in one message.
+fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut lines = Vec::new();
+    let close = |lines: &mut Vec<BatchLine>, texts: &mut Vec<String>| {
+        if !lines.is_empty() {
+            let batch = OutputBatch {
+                command: command.to_owned(),
+                job_id: id.to_string(),
+                lines: std::mem::take(lines),
+            };
+            texts.push(encode(&AgentMessage::OutputBatch(batch)));
+        }
+    };
+    for mut entry in entries {
+        if let Some(progress) = progress(&mut entry) {
+            close(&mut lines, &mut texts);
+            texts.push(encode(&progress));
+        } else {
+            let Entry { seq, at, cont, .. } = entry;
+            let (stream, line) = (stream(entry.stream), text(entry.stream, entry.line));
+            lines.push(BatchLine { seq, at, stream, line, cont });
+        }
+    }
+    close(&mut lines, &mut texts);
+    texts
+}
+
+/// The message of an entry that is no text.
+fn progress(entry: &mut Entry) -> Option<AgentMessage> {
+    let test = entry.test.take().map(|seen| AgentMessage::TestProgress(wire::progress::test(seen)));
+    test.or_else(|| {
+        let seen = entry.operation.take()?;
+        Some(AgentMessage::OperationProgress(wire::progress::operation(*seen)))
+    })
+}
+
+fn stream(source: Source) -> Stream {
+    match source {
+        Source::Stderr => Stream::Stderr,
+        Source::Stdout | Source::System => Stream::Stdout,
+    }
+}
+
+fn text(source: Source, line: String) -> String {
+    match source {
+        Source::System => format!("{REMARK}{line}"),
+        Source::Stdout | Source::Stderr => line,
+    }
+}

@@ -1,0 +1,355 @@
+//! What the agent answers itself: questions, a reboot, and the clone that nobody asks for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::rig::{Order, Rig, result};
+use crate::jobs::follower::Live;
+use crate::link::ended::Ended;
+use crate::link::session::exit::EXIT_PATIENCE;
+use nixfleet_jobs::record::Record;
+use nixfleet_jobs::spec::Outcome;
+use nixfleet_protocol::{AgentMessage, Status, StatusKind, UpdateState, Verdict};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+const REBOOT: &[(&str, &str)] = &[("NIXFLEET_REBOOT__ENABLE", "1")];
+
+const ISOLATED: &[(&str, &str)] = &[("NIXFLEET_REPO_URL", "https://git.example.org/fleet.git")];
+
+async fn live(settings: &[(&str, &str)]) -> Rig {
+    let mut rig = Rig::with(SECOND, settings).await;
+    rig.accept_registration(&[]).await;
+    rig.beat().await;
+    rig
+}
+
+async fn launched(rig: &mut Rig) -> Record {
+    loop {
+        if let Order::Launch(record) = rig.order().await {
+            return record;
+        }
+    }
+}
+
+#[track_caller]
+fn check(status: &Status, command: &str, kind: StatusKind, message: &str) {
+    let exit_code = i32::from(kind != StatusKind::Ok);
+    assert_eq!((status.command.as_str(), status.status, status.exit_code), (command, kind, exit_code));
+    assert_eq!(status.message, message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_answered_after_a_look_and_beside_a_command() {
+    let mut rig = live(&[]).await;
+    rig.run_command("switch").await;
+    rig.command("refresh-lock", Some("q1")).await;
+    while rig.looks() == 0 {
+        rig.beat().await;
+    }
+    rig.looked(|facts| {
+        facts.update_status.lock = Verdict {
+            status: UpdateState::Outdated,
+            message: "flake.lock changed".to_owned(),
+            checked_at: "2026-07-14T12:00:00.000Z".to_owned(),
+        };
+    });
+    let status = rig.status().await;
+    check(&status, "refresh-lock", StatusKind::Ok, "Refresh lock: outdated: flake.lock changed");
+    let begun = Instant::now();
+    let beat = rig.beat().await;
+    assert_eq!(begun.elapsed(), Duration::ZERO, "directly behind the status");
+    assert_eq!(beat.update_status.unwrap().lock.message, "flake.lock changed");
+    assert_eq!(beat.pending_command.as_deref(), Some("switch"), "it was not touched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_costs_no_beat_and_is_told() {
+    let mut rig = live(&[]).await;
+    rig.command("refresh-all", None).await;
+    let mut last = Instant::now();
+    let status = loop {
+        match rig.next().await {
+            AgentMessage::Heartbeat(_) => {
+                assert!(last.elapsed() <= SECOND + Duration::from_millis(1), "{:?}", last.elapsed());
+                last = Instant::now();
+            }
+            AgentMessage::Status(status) => break status,
+            other => panic!("{other:?}"),
+        }
+    };
+    let message = "Refresh all: no answer within 10s; is the disk or the repository's file system slow?";
+    check(&status, "refresh-all", StatusKind::Error, message);
+}
+
+/// Kinds of the next messages up to the end of a wait, such as `status refresh-lock`.
+async fn last_frame_at(rig: &mut Rig, count: usize) -> Vec<String> {
+    let mut last_frame_at = Vec::new();
+    while last_frame_at.len() < count {
+        last_frame_at.push(match rig.next().await {
+            AgentMessage::Heartbeat(_) => "beat".to_owned(),
+            AgentMessage::Status(status) => format!("status {}", status.command),
+            AgentMessage::CommandRejected(rejected) => format!("rejected: {}", rejected.reason),
+            other => panic!("{other:?}"),
+        });
+    }
+    last_frame_at
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_beat_follows_each_status_however_fast_they_come() {
+    // One look answers both questions at once.
+    let mut rig = Rig::live(HOUR, &[]).await;
+    rig.command("refresh-lock", None).await;
+    rig.command("refresh-lock", None).await;
+    while rig.looks() < 2 {
+        tokio::task::yield_now().await;
+    }
+    rig.looked(|_| {});
+    assert_eq!(
+        last_frame_at(&mut rig, 4).await,
+        ["status refresh-lock", "beat", "status refresh-lock", "beat"]
+    );
+    // In one packet.
+    let unknown = r#"{"type":"command","payload":{"command":"nope"}}"#;
+    rig.texts(&[unknown, unknown]).await;
+    assert_eq!(last_frame_at(&mut rig, 4).await, ["status nope", "beat", "status nope", "beat"]);
+    // What is repeated.
+    let job = rig.run_command_as("pull", Some("p1")).await;
+    job.end(result(Outcome::Ok)).await;
+    assert_eq!(last_frame_at(&mut rig, 2).await, ["status pull", "beat"]);
+    rig.command("pull", Some("p1")).await;
+    assert_eq!(last_frame_at(&mut rig, 2).await, ["status pull", "beat"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_outlives_its_connection() {
+    let mut rig = live(&[]).await;
+    rig.command("refresh-system", None).await;
+    rig.beat().await;
+    rig.drop_connection().await;
+    rig.looked(|_| {});
+    rig.reconnect().await;
+    rig.accept_registration(&[]).await;
+    assert_eq!(rig.status().await.command, "refresh-system");
+}
+
+#[tokio::test]
+async fn check_version_compares_what_runs_with_what_is_installed() {
+    let mut rig = live(&[]).await;
+    rig.command("check-version", None).await;
+    let message = concat!("Check version: ", env!("CARGO_PKG_VERSION"), " runs and is installed");
+    check(&rig.status().await, "check-version", StatusKind::Ok, message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_is_refused_unless_the_operator_allowed_it() {
+    let mut rig = live(&[]).await;
+    rig.command("reboot", None).await;
+    let message = "Reboot: this host is not rebooted from afar; \
+                   set reboot.enable in its configuration to allow it";
+    check(&rig.status().await, "reboot", StatusKind::Error, message);
+    assert!(rig.orders().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_is_told_before_it_begins_and_not_again_when_it_has() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    let status = rig.status().await;
+    check(&status, "reboot", StatusKind::Ok, "Reboot: the machine is going down");
+    rig.command("pull", None).await;
+    assert!(rig.orders().is_empty(), "not before the status was read");
+    rig.pong().await;
+    let record = launched(&mut rig).await;
+    assert_eq!((record.command.as_str(), record.announced), ("reboot", true));
+    let job = rig.launched(&Order::Launch(record.clone()), Live { pid: Some(7), ended: false });
+    assert_eq!(rig.beat().await.pending_command.as_deref(), Some("reboot"));
+    job.end(result(Outcome::Ok)).await;
+    let forgotten = loop {
+        match rig.next().await {
+            AgentMessage::Heartbeat(beat) if beat.pending_command.is_none() => break rig.orders(),
+            AgentMessage::Heartbeat(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(&forgotten[..], [Order::Forget(id)] if *id == record.id), "{forgotten:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_of_a_reboot_is_not_another_one() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", Some("r1")).await;
+    rig.status().await;
+    rig.drop_connection().await;
+    let record = launched(&mut rig).await;
+    assert_eq!(record.command_id.as_deref(), Some("r1"));
+    rig.reconnect().await;
+    rig.accept_registration(&[]).await;
+    rig.command("reboot", Some("r1")).await;
+    let job = rig.launched(&Order::Launch(record.clone()), Live { pid: Some(7), ended: false });
+    for _ in 0..5 {
+        rig.beat().await;
+    }
+    // Nor when it has come to its end.
+    job.end(result(Outcome::Ok)).await;
+    while rig.beat().await.pending_command.is_some() {}
+    rig.command("reboot", Some("r1")).await;
+    check(&rig.status().await, "reboot", StatusKind::Ok, "Reboot: the machine is going down");
+    let orders = rig.orders();
+    assert!(!orders.iter().any(|order| matches!(order, Order::Launch(_))), "{orders:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_that_was_told_comes_even_if_the_agent_is_to_end() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    rig.status().await;
+    rig.shut_down();
+    assert_eq!(rig.close_frame().await, (1000, "shutdown".to_owned()));
+    assert!(matches!(rig.ended().await, Ended::Shutdown));
+    assert_eq!(launched(&mut rig).await.command, "reboot");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_a_reboot_commands_are_rejected_and_the_rest_is_answered() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    rig.status().await;
+    rig.beat().await;
+    let command = |name: &str| format!(r#"{{"type":"command","payload":{{"command":"{name}"}}}}"#);
+    let names = ["pull", "restart", "reboot", "stop", "nope"].map(command);
+    rig.texts(&names.each_ref().map(String::as_str)).await;
+    let about = "rejected: `reboot` was asked for and is about to happen";
+    assert_eq!(
+        last_frame_at(&mut rig, 6).await,
+        [about, about, "status stop", "beat", "status nope", "beat"]
+    );
+    // The answer has been read meanwhile.
+    assert_eq!(launched(&mut rig).await.command, "reboot");
+    assert!(rig.orders().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_goes_begins_no_clone_and_does_not_spin() {
+    for command in ["restart", "reboot"] {
+        let mut rig = Rig::with(HOUR, &[ISOLATED[0], REBOOT[0]]).await;
+        rig.accept_registration(&[]).await;
+        let first = launched(&mut rig).await;
+        let job = rig.launched(&Order::Launch(first), Live::default());
+        fastrand::seed(7);
+        let random = fastrand::f64();
+        fastrand::seed(7);
+        job.end(result(Outcome::Failed)).await;
+        rig.status().await;
+        let due = Instant::now() + Duration::from_secs(30).mul_f64((1.0 + random) / 2.0);
+        rig.pong().await;
+        rig.orders();
+        // Due in the middle of the farewell, which nobody answers.
+        tokio::time::sleep_until(due - EXIT_PATIENCE / 2).await;
+        rig.command(command, None).await;
+        let held = rig.hold();
+        tokio::time::sleep(2 * EXIT_PATIENCE).await;
+        let launched: Vec<_> = rig
+            .orders()
+            .into_iter()
+            .filter_map(|order| match order {
+                Order::Launch(record) => Some(record.command),
+                _ => None,
+            })
+            .collect();
+        let expected: &[&str] = if command == "reboot" { &["reboot"] } else { &[] };
+        assert_eq!(launched, expected, "{command}");
+        drop(held);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_that_fails_is_told_after_all() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    rig.status().await;
+    rig.pong().await;
+    let record = launched(&mut rig).await;
+    let job = rig.launched(&Order::Launch(record), Live { pid: Some(7), ended: false });
+    job.end(result(Outcome::Failed)).await;
+    check(&rig.status().await, "reboot", StatusKind::Error, "message");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_does_not_wait_for_a_dashboard_that_answers_no_ping_or_goes() {
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    // Reads, and answers nothing.
+    let held = rig.hold();
+    let begun = Instant::now();
+    assert_eq!(launched(&mut rig).await.command, "reboot");
+    assert_eq!(begun.elapsed(), EXIT_PATIENCE);
+    drop(held);
+
+    let mut rig = live(REBOOT).await;
+    rig.command("reboot", None).await;
+    rig.status().await;
+    rig.drop_connection().await;
+    assert_eq!(launched(&mut rig).await.command, "reboot");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_clone_is_made_unasked_and_tried_again_while_beats_go_on() {
+    let mut rig = live(ISOLATED).await;
+    let first = launched(&mut rig).await;
+    assert_eq!((first.command.as_str(), first.command_id), ("clone", None));
+    let job = rig.launched(&Order::Launch(Record { command_id: None, ..first }), Live::default());
+    assert_eq!(rig.beat().await.pending_command.as_deref(), Some("clone"));
+    job.end(result(Outcome::Failed)).await;
+    let status = rig.status().await;
+    assert_eq!((status.command.as_str(), status.status), ("clone", StatusKind::Error), "people see it");
+    let begun = Instant::now();
+    rig.pong().await;
+    let again = loop {
+        rig.beat().await;
+        let launch = rig.orders().into_iter().find(|order| matches!(order, Order::Launch(_)));
+        if let Some(order) = launch {
+            break order;
+        }
+    };
+    let waited = begun.elapsed().as_secs();
+    assert!((15..=32).contains(&waited), "{waited}");
+    let job = rig.launched(&again, Live::default());
+    rig.facts(|facts| facts.system.repo_commit = Some("1d91f2b".to_owned()));
+    job.end(result(Outcome::Ok)).await;
+    assert_eq!(rig.status().await.status, StatusKind::Ok);
+    rig.pong().await;
+    rig.orders();
+    for _ in 0..7200 {
+        rig.beat().await;
+    }
+    assert!(!rig.orders().iter().any(|order| matches!(order, Order::Launch(_))), "it is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_that_is_there_is_left_alone() {
+    let mut rig = Rig::with(SECOND, ISOLATED).await;
+    rig.facts(|facts| facts.system.repo_commit = Some("1d91f2b".to_owned()));
+    rig.accept_registration(&[]).await;
+    for _ in 0..60 {
+        rig.beat().await;
+    }
+    assert!(rig.orders().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_is_made_only_once_somebody_has_looked_for_one() {
+    let mut rig = Rig::with(SECOND, ISOLATED).await;
+    rig.facts(|facts| facts.looked = false);
+    rig.accept_registration(&[]).await;
+    for _ in 0..60 {
+        rig.beat().await;
+    }
+    assert!(rig.orders().is_empty());
+    rig.facts(|facts| facts.looked = true);
+    assert_eq!(launched(&mut rig).await.command, "clone");
+}

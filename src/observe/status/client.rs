@@ -1,0 +1,128 @@
+//! Asks an agent how it is.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nixfleet_config::Host;
+
+/// The socket's name.
+const SOCKET: &str = "status.sock";
+
+/// Where the shipped unit has its runtime folder.
+const UNIT_FOLDER: &str = "/run/nixfleet-agent";
+
+/// How long an answer may take. The agent gives up after a second itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest answer, in bytes; a usual one has 5 KB.
+const MAX_ANSWER: u64 = 1 << 20;
+
+/// Everybody on the host may ask: what is told holds no secret.
+const EVERYBODY: u32 = 0o666;
+
+/// The agent's user and root.
+const OWNER: u32 = 0o600;
+
+/// Where an agent of this host listens, and the mode of the socket. Under a service manager in the
+/// runtime folder, which people reach; the state folder belongs to the agent alone.
+pub fn listens_at(host: &Host) -> (PathBuf, u32) {
+    match (&host.paths.status, &host.runtime_dir) {
+        (Some(path), _) => (path.clone(), OWNER),
+        (None, Some(folder)) => (folder.join(SOCKET), EVERYBODY),
+        (None, None) => (in_state(host), OWNER),
+    }
+}
+
+/// Where to look for one. Who asks usually is not in the agent's unit and knows not its variables.
+pub fn places(host: &Host) -> Vec<PathBuf> {
+    match (&host.paths.status, &host.runtime_dir) {
+        (Some(path), _) => vec![path.clone()],
+        (None, Some(folder)) => vec![folder.join(SOCKET), in_state(host)],
+        (None, None) => vec![in_state(host), Path::new(UNIT_FOLDER).join(SOCKET)],
+    }
+}
+
+fn in_state(host: &Host) -> PathBuf {
+    host.own_dir().join(SOCKET)
+}
+
+/// The document of the first agent that answers.
+///
+/// # Errors
+/// For people: where it was looked for, and what to do.
+pub fn ask(places: &[PathBuf]) -> Result<Vec<u8>, String> {
+    let mut tried = Vec::new();
+    for place in places {
+        match ask_at(place) {
+            Ok(document) if !document.is_empty() => return Ok(document),
+            Ok(_) => return Err(format!("the agent at {} is busy or about to end", place.display())),
+            Err(err) if is_absent(&err) => tried.push(place.display().to_string()),
+            // Another agent's, as likely as not: this user's own may be further down.
+            Err(err) => tried.push(format!("{} ({err})", place.display())),
+        }
+    }
+    let tried = tried.join(" or ");
+    Err(format!("no agent answers at {tried}: is it running? systemctl status nixfleet-agent"))
+}
+
+fn is_absent(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn ask_at(path: &Path) -> io::Result<Vec<u8>> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut document = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut document)?;
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use nixfleet_config::Source;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_listens_where_people_can_reach_it_or_in_its_own_folder() {
+        let environment = [("NIXFLEET_HOSTNAME", "web-1"), ("NIXFLEET_STATE_DIR", "/var/lib/nixfleet-agent")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let source = Source { file: None, environment: environment.into() };
+        let mut host = Host::load(&source).unwrap();
+        let own = PathBuf::from("/var/lib/nixfleet-agent/agent/status.sock");
+        assert_eq!(listens_at(&host), (own.clone(), 0o600));
+        assert_eq!(places(&host), [own.clone(), PathBuf::from("/run/nixfleet-agent/status.sock")]);
+        host.runtime_dir = Some(PathBuf::from("/run/other"));
+        let other = PathBuf::from("/run/other/status.sock");
+        assert_eq!(listens_at(&host), (other.clone(), 0o666));
+        assert_eq!(places(&host), [other, own]);
+        host.paths.status = Some(PathBuf::from("/tmp/s"));
+        assert_eq!(listens_at(&host), (PathBuf::from("/tmp/s"), 0o600));
+        assert_eq!(places(&host), [PathBuf::from("/tmp/s")]);
+    }
+
+    #[test]
+    fn the_first_agent_that_answers_is_heard_and_none_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (gone, alive) = (folder.path().join("gone"), folder.path().join("alive"));
+        drop(UnixListener::bind(&gone).unwrap());
+        let nobody = ask(std::slice::from_ref(&gone)).unwrap_err();
+        let wanted = "is it running? systemctl status nixfleet-agent";
+        assert_eq!(nobody, format!("no agent answers at {}: {wanted}", gone.display()));
+        let listener = UnixListener::bind(&alive).unwrap();
+        let answering = thread::spawn(move || {
+            listener.accept().unwrap().0.write_all(b"{}").unwrap();
+            drop(listener.accept().unwrap());
+        });
+        let places = [gone, alive];
+        assert_eq!(ask(&places).unwrap(), b"{}");
+        assert!(ask(&places).unwrap_err().contains("busy"), "no answer at all");
+        answering.join().unwrap();
+    }
+}

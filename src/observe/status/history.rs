@@ -1,0 +1,140 @@
+//! What the agent's loop remembers only to be asked for it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+use super::{Connection, Finished, RESULTS, State};
+use nixfleet_jobs::JobId;
+use nixfleet_jobs::spec::JobResult;
+
+/// The connection's story and the last results.
+#[derive(Debug)]
+pub struct History {
+    started_at: String,
+    connection: Connection,
+    results: VecDeque<Finished>,
+    last_beat: Option<SystemTime>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let now = nixfleet_os::timestamp();
+        Self {
+            connection: Connection { since: now.clone(), ..Connection::default() },
+            started_at: now,
+            results: VecDeque::new(),
+            last_beat: None,
+        }
+    }
+}
+
+impl History {
+    /// A heartbeat was made.
+    pub fn beat(&mut self, now: SystemTime) {
+        self.last_beat = Some(now);
+    }
+
+    /// It tries to connect.
+    pub fn connecting(&mut self) {
+        self.enter(State::Connecting);
+    }
+
+    /// The dashboard accepted the registration.
+    pub fn connected(&mut self) {
+        self.enter(State::Connected);
+    }
+
+    /// It failed, or is over; the next attempt comes after `delay`.
+    pub fn waiting(&mut self, why: &str, delay: Duration) {
+        self.enter(State::Waiting);
+        self.connection.last_error = Some(why.trim_end_matches('.').to_owned());
+        self.connection.last_error_at = Some(self.connection.since.clone());
+        self.connection.retry_at = Timestamp::now().checked_add(delay).ok().map(|at| format!("{at:.3}"));
+    }
+
+    fn enter(&mut self, state: State) {
+        self.connection.state = state;
+        self.connection.since = nixfleet_os::timestamp();
+        self.connection.retry_at = None;
+    }
+
+    /// A command ended.
+    pub fn ended(&mut self, id: &JobId, command: &str, result: &JobResult) {
+        if self.results.len() >= RESULTS {
+            self.results.pop_front();
+        }
+        self.results.push_back(Finished {
+            command: command.to_owned(),
+            job_id: id.to_string(),
+            outcome: result.outcome.as_str().to_owned(),
+            exit_code: result.exit_code,
+            ended_at: result.ended_at.clone(),
+            duration_ms: result.duration_ms,
+        });
+    }
+
+    /// When the agent started.
+    pub fn started_at(&self) -> &str {
+        &self.started_at
+    }
+
+    /// How the connection is.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The last results, the newest last.
+    pub fn results(&self) -> Vec<Finished> {
+        self.results.iter().cloned().collect()
+    }
+
+    /// When the last beat was made.
+    pub fn last_beat_at(&self) -> Option<String> {
+        Timestamp::try_from(self.last_beat?).ok().map(|at| format!("{at:.3}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nixfleet_jobs::spec::Outcome;
+
+    #[test]
+    fn the_last_error_stays_after_a_connection_and_the_next_attempt_goes() {
+        let mut history = History::default();
+        assert_eq!(history.connection().state, State::Connecting);
+        history.waiting("cannot reach it.", Duration::from_secs(60));
+        let waiting = history.connection().clone();
+        assert_eq!((waiting.state, waiting.last_error.as_deref()), (State::Waiting, Some("cannot reach it")));
+        let at: Timestamp = waiting.retry_at.unwrap().parse().unwrap();
+        let left = at.duration_since(Timestamp::now()).as_secs();
+        assert!((55..=60).contains(&left), "{left}");
+        history.connecting();
+        history.connected();
+        let connected = history.connection();
+        assert_eq!((connected.state, connected.retry_at.as_deref()), (State::Connected, None));
+        assert_eq!(connected.last_error.as_deref(), Some("cannot reach it"));
+        assert_eq!(connected.last_error_at, waiting.last_error_at);
+    }
+
+    #[test]
+    fn five_results_are_remembered() {
+        let mut history = History::default();
+        for n in 0..7 {
+            let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
+            history.ended(&JobId::generate(), &n.to_string(), &result);
+        }
+        let names: Vec<String> = history.results().into_iter().map(|result| result.command).collect();
+        assert_eq!(names, ["2", "3", "4", "5", "6"]);
+    }
+
+    #[test]
+    fn the_last_beat_has_a_time() {
+        let mut history = History::default();
+        assert_eq!(history.last_beat_at(), None);
+        history.beat(SystemTime::UNIX_EPOCH + Duration::from_millis(1500));
+        assert_eq!(history.last_beat_at().as_deref(), Some("1970-01-01T00:00:01.500Z"));
+    }
+}
