@@ -227,10 +227,12 @@ let
     };
 
     testNoFormatForAProgramThatKnowsNone = {
-      expr = settingsOf (with' {
-        rebuild.logFormat = null;
-        settings.rebuild.program = [ "own-rebuild" ];
-      }) ? rebuild.log_format;
+      expr =
+        settingsOf (with' {
+          rebuild.logFormat = null;
+          settings.rebuild.program = [ "own-rebuild" ];
+        })
+        ? rebuild.log_format;
       expected = false;
     };
 
