@@ -1,4 +1,4 @@
-# T02 scenarios 2 and 7: heartbeats while a command runs, and a second command meanwhile.
+# Heartbeats while a command runs, and a second command meanwhile.
 {
   self,
   pkgs,
@@ -21,7 +21,7 @@
         send("long")
         pid = running("long", since)
 
-        # T02 has a command of five seconds and counts four beats. This one lasts until eight have come.
+        # The command lasts until eight heartbeats have come.
         during = wait_for(
             "eight beats with command and process id",
             lambda: [beat for beat in beats(since) if beat["payload"]["command_pid"]],

@@ -1,4 +1,4 @@
-# T02 scenarios 1, 3 and 4: regular heartbeats, with StaSysMo's readings and without.
+# Regular heartbeats, with StaSysMo's readings and without.
 {
   self,
   pkgs,
@@ -30,7 +30,7 @@ in
 
   testScript = builtins.readFile ./lib/fleet.py + ''
 
-    # As in host.nix, cut to what T02 shows.
+    # As in host.nix, cut to the seven digits that are shown.
     GENERATION = "0123456"
 
 
@@ -40,7 +40,7 @@ in
 
 
     def metrics(beat: Message) -> Any:
-        # T02: null if unavailable, but never missing.
+        # Null if unavailable, but never missing.
         return beat["payload"]["metrics"]
 
 

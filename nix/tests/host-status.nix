@@ -1,4 +1,4 @@
-# T02 scenario 5: a host is online by its heartbeats and by nothing else.
+# A host is online by its heartbeats and by nothing else.
 {
   self,
   pkgs,

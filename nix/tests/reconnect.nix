@@ -1,4 +1,4 @@
-# T02 scenario 6: the connection is lost and restored while a command runs.
+# The connection is lost and restored while a command runs.
 {
   self,
   pkgs,
