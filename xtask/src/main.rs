@@ -50,12 +50,12 @@ fn main() -> ExitCode {
         Some("test") => test(&rest),
         Some("check") => check(),
         Some("graph") => graph::run(&root(), rest.iter().any(|argument| argument == "--check")),
-        Some("help" | "--help" | "-h") => {
+        Some("" | "help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())
         }
         _ => {
-            eprint!("xtask: no such command\n\n{HELP}");
+            eprint!("xtask: there is no command {}\n\n{HELP}", command.display());
             return ExitCode::from(USAGE);
         }
     };
