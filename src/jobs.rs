@@ -15,3 +15,6 @@ pub mod first_clone;
 pub mod follower;
 pub mod launcher;
 pub mod table;
+
+#[cfg(test)]
+pub(crate) mod captured_log;

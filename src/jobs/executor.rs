@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
 use tokio::sync::{mpsc, watch};
+use tracing::Span;
 
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::spec::{JobResult, Outcome};
@@ -38,7 +39,7 @@ pub enum ExecutorEvent {
     NotEnded(JobId, String),
 }
 
-/// Takes orders for jobs. No method waits.
+/// Takes orders for jobs. No method waits. Log lines about an order are in the span of the caller.
 pub trait Executor: fmt::Debug + Send {
     /// Saves the record of a job and starts it. [`ExecutorEvent::Launched`] or
     /// [`ExecutorEvent::NotLaunched`] follows.
@@ -96,7 +97,10 @@ impl HostExecutor {
     }
 }
 
+/// Starts a thread, which enters the current span.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let span = Span::current();
+    let run = move || span.in_scope(run);
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
 }
 
@@ -231,14 +235,18 @@ struct RecordWriter {
 
 #[derive(Default)]
 struct Queue {
-    /// The newest record of each job; none: remove it.
-    records: HashMap<JobId, Option<Record>>,
+    /// The newest record of each job, with the job's span; none: remove it.
+    records: HashMap<JobId, (Option<Record>, Span)>,
     writing: bool,
 }
 
 impl RecordWriter {
     fn put(&self, id: JobId, record: Option<Record>) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).records.insert(id, record);
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .records
+            .insert(id, (record, Span::current()));
         self.wake.notify_all();
     }
 
@@ -256,13 +264,17 @@ impl RecordWriter {
             let records: Vec<_> = queue.records.drain().collect();
             queue.writing = true;
             drop(queue);
-            for (id, record) in records {
+            for (id, (record, span)) in records {
                 let done = match &record {
                     Some(record) => self.records.save(record),
                     None => self.records.forget(&id),
                 };
                 if let Err(err) = done {
-                    tracing::warn!(job = %id, "Cannot keep the job's record up to date, it may be told twice: {err}");
+                    span.in_scope(|| {
+                        tracing::warn!(
+                            "Cannot keep the job's record up to date, it may be told twice: {err}"
+                        );
+                    });
                 }
             }
             self.queue.lock().unwrap_or_else(PoisonError::into_inner).writing = false;

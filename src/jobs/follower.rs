@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
+use tracing::Span;
 
 use nixfleet_jobs::journal::{self, Entry, Reader, Source, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
@@ -67,7 +68,7 @@ pub struct Follower {
 }
 
 /// Follows a job from behind log entry `after`. `known` is its state until the folder has been read for the
-/// first time. `boot_id` is that of the running system.
+/// first time. `boot_id` is that of the running system. The thread enters the current span.
 ///
 /// # Errors
 /// When no thread can be started.
@@ -90,7 +91,9 @@ pub fn follow(
         boot_id,
         begun: Instant::now(),
     };
-    thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(move || thread.run())?;
+    let span = Span::current();
+    let run = move || span.in_scope(|| thread.run());
+    thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(run)?;
     Ok(Follower { live: live_receiver, items: items_receiver })
 }
 

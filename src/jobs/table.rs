@@ -9,11 +9,14 @@
 //! Older jobs only wait for the receipt for their status. The records on disk hold all of this that has to
 //! survive the agent: a new agent builds the same table from them.
 //!
+//! Each job has a span, so that its log lines carry its id and its command.
+//!
 //! The table owns its [`Executor`] and gives all orders to it, so no other code needs the executor.
 
 use std::collections::VecDeque;
 
 use tokio::sync::watch;
+use tracing::Span;
 
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::{JobResult, Outcome};
@@ -52,6 +55,14 @@ struct Job {
     status_sent: bool,
     /// Its status has been queued in some session: the job no longer occupies the slot.
     finished: bool,
+    span: Span,
+}
+
+/// The span for the log lines of a job. It has no parent, because a job outlives the connection on which
+/// it was accepted. Its level is the highest one, so that no log filter removes it: a warning needs the id
+/// of its job too.
+fn job_span(record: &Record) -> Span {
+    tracing::error_span!(parent: None, "job", id = %record.id, command = record.command)
 }
 
 /// The accepted jobs, oldest first, and the executor that carries out the orders for them.
@@ -80,8 +91,10 @@ impl JobTable {
     /// A table with the jobs of an earlier agent, which are followed again.
     pub fn resume(records: Vec<Record>, executor: Box<dyn Executor>) -> Self {
         let jobs = records.into_iter().map(|record| {
-            let phase = Phase::Following(executor.follow(&record.id, record.delivered_seq, Live::default()));
-            Job { record, phase, status_sent: false, finished: false }
+            let span = job_span(&record);
+            let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
+            let phase = Phase::Following(span.in_scope(follow));
+            Job { record, phase, status_sent: false, finished: false, span }
         });
         let jobs = jobs.collect();
         Self { executor, jobs, ended: VecDeque::new() }
@@ -138,6 +151,18 @@ impl JobTable {
         self.slot().map(|job| &job.record)
     }
 
+    /// The span for log lines about a job.
+    pub fn span(&self, id: &JobId) -> Span {
+        let job = self.jobs.iter().find(|job| job.record.id == *id);
+        // The table has forgotten the job: its command is not known any more.
+        job.map_or_else(|| tracing::error_span!(parent: None, "job", %id), |job| job.span.clone())
+    }
+
+    /// The span for log lines about the command that occupies the slot. Without one it changes nothing.
+    pub fn current_span(&self) -> Span {
+        self.slot().map_or_else(Span::none, |job| job.span.clone())
+    }
+
     fn slot(&self) -> Option<&Job> {
         self.jobs.back().filter(|job| !job.finished)
     }
@@ -156,16 +181,18 @@ impl JobTable {
         if self.jobs.len() >= MAX_JOBS
             && let Some(oldest) = self.jobs.pop_front()
         {
-            tracing::warn!(job = %oldest.record.id, "The dashboard never proved that it read the end of this job, forgetting it.");
-            self.executor.forget(&oldest.record.id);
+            oldest.span.in_scope(|| {
+                tracing::warn!("The dashboard never proved that it read the end of this job, forgetting it.");
+                self.executor.forget(&oldest.record.id);
+            });
         }
-        self.executor.launch(record.clone());
-        self.jobs.push_back(Job {
-            record,
-            phase: Phase::Launching(None),
-            status_sent: false,
-            finished: false,
+        let span = job_span(&record);
+        span.in_scope(|| {
+            tracing::info!("Accepted a command.");
+            self.executor.launch(record.clone());
         });
+        let phase = Phase::Launching(None);
+        self.jobs.push_back(Job { record, phase, status_sent: false, finished: false, span });
     }
 
     /// The job was launched: it is followed from now on.
@@ -173,10 +200,13 @@ impl JobTable {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.record.id == *id)
             && let Phase::Launching(stop) = job.phase
         {
-            job.phase = Phase::Following(self.executor.follow(id, job.record.delivered_seq, Live::default()));
-            if let Some(urgency) = stop {
-                self.executor.end(&job.record.instance(), urgency);
-            }
+            job.span.in_scope(|| {
+                let follower = self.executor.follow(id, job.record.delivered_seq, Live::default());
+                job.phase = Phase::Following(follower);
+                if let Some(urgency) = stop {
+                    self.executor.end(&job.record.instance(), urgency);
+                }
+            });
         }
     }
 
@@ -192,7 +222,9 @@ impl JobTable {
         let Some(job) = self.jobs.back_mut().filter(|job| !job.finished) else { return false };
         match &mut job.phase {
             Phase::Launching(stop) => *stop = Some(urgency),
-            Phase::Following(_) => self.executor.end(&job.record.instance(), urgency),
+            Phase::Following(_) => {
+                job.span.in_scope(|| self.executor.end(&job.record.instance(), urgency));
+            }
             Phase::Failed(_) => {}
         }
         true
@@ -259,13 +291,14 @@ impl JobTable {
 
     /// The dashboard has read the status: the job is forgotten.
     pub fn status_delivered(&mut self, id: &JobId) {
+        let span = self.span(id);
         self.jobs.retain(|job| job.record.id != *id);
-        self.executor.forget(id);
+        span.in_scope(|| self.executor.forget(id));
     }
 
     /// Orders a newer record to be saved.
     pub fn save(&self, record: Record) {
-        self.executor.save(record);
+        self.span(&record.id).in_scope(|| self.executor.save(record));
     }
 
     /// The connection has ended: everything without a receipt will be sent again on the next one.
@@ -275,7 +308,8 @@ impl JobTable {
             if let Phase::Following(follower) = &mut job.phase {
                 // The first heartbeat of the next connection needs the process id before the folder is read.
                 let known = *follower.live.borrow();
-                *follower = self.executor.follow(&job.record.id, job.record.delivered_seq, known);
+                let follow = || self.executor.follow(&job.record.id, job.record.delivered_seq, known);
+                *follower = job.span.in_scope(follow);
             }
         }
     }

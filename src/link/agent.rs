@@ -139,7 +139,6 @@ impl Agent {
     /// Starts a command. `announced`: the dashboard has already been sent a status of success for it.
     pub fn start(&mut self, command: String, command_id: Option<String>, announced: bool) {
         let record = Record { announced, ..Record::accept(command, command_id) };
-        tracing::info!(command = record.command, job = %record.id, "Accepted a command.");
         self.stats.jobs_started += 1;
         self.jobs.accept(record);
     }
@@ -175,11 +174,13 @@ impl Agent {
         match event {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
             ExecutorEvent::NotLaunched(id, why) => {
-                tracing::error!(job = %id, "The command could not be started: {why}");
+                let span = self.jobs.span(&id);
+                span.in_scope(|| tracing::error!("The command could not be started: {why}"));
                 self.jobs.not_launched(&id, why);
             }
             ExecutorEvent::NotEnded(id, why) => {
-                tracing::error!(job = %id, "The command could not be stopped: {why}");
+                let span = self.jobs.span(&id);
+                span.in_scope(|| tracing::error!("The command could not be stopped: {why}"));
                 return Some(why);
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument;
 
 use nixfleet_config::Connection;
 use nixfleet_os::error;
@@ -29,14 +30,20 @@ pub enum Exit {
 impl Agent {
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
     pub async fn run(mut self, connection: &Connection, mut shutdown: watch::Receiver<bool>) -> Exit {
+        let mut n: u64 = 0;
         loop {
+            n += 1;
+            // Of the highest level, so that no log filter removes the number from the lines below it.
+            let span = tracing::error_span!("connection", n);
             self.history.connecting();
-            let attempt = self.wait_for(&mut shutdown, dial::connect(connection)).await;
+            let dial = dial::connect(connection).instrument(span.clone());
+            let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
                 None => return Exit::Shutdown,
-                Some(Err(err)) => self.after_failure(&err),
+                Some(Err(err)) => span.in_scope(|| self.after_failure(&err)),
                 Some(Ok((socket, hard_close))) => {
-                    let summary = session::run(socket, &mut self, &mut shutdown).await;
+                    let session = session::run(socket, &mut self, &mut shutdown);
+                    let summary = session.instrument(span.clone()).await;
                     if matches!(summary.ended, Ended::Silent | Ended::Stalled | Ended::Unacknowledged) {
                         hard_close.break_off();
                     }
@@ -45,7 +52,7 @@ impl Agent {
                         // A stop that arrived during the restart wins.
                         Ended::Restart if *shutdown.borrow() => return Exit::Shutdown,
                         Ended::Restart => return Exit::Restart,
-                        _ => self.after_session(&summary),
+                        _ => span.in_scope(|| self.after_session(&summary)),
                     }
                 }
             };

@@ -202,7 +202,10 @@ impl<'a> Session<'a> {
             Event::Ask(ask) => self.answer(ask, now),
             Event::Query(asked, answer) => self.query_answered(&asked, answer, now),
             Event::Inbound(frame) => return self.inbound(frame, now),
-            Event::Job(event) => self.job_event(event, now),
+            Event::Job(event) => {
+                let span = self.agent.jobs.span(&event.id);
+                span.in_scope(|| self.job_event(event, now));
+            }
         }
         None
     }

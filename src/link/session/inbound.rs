@@ -148,7 +148,8 @@ impl Session<'_> {
                 }
             }
             Decision::Duplicate => {
-                tracing::info!(command = request.command, "Ignored a repeat of the running request.")
+                let span = self.agent.jobs.current_span();
+                span.in_scope(|| tracing::info!("Ignored a repeat of the running request."));
             }
             Decision::Control(Control::Stop) => self.stop(&request.command),
             Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
@@ -168,7 +169,8 @@ impl Session<'_> {
 
     fn stop(&mut self, asked: &str) {
         if self.agent.jobs.end(Urgency::Stop) {
-            tracing::info!("Stopping the running command.");
+            let span = self.agent.jobs.current_span();
+            span.in_scope(|| tracing::info!("Stopping the running command."));
         } else {
             self.refuse(asked, "nothing is running".to_owned());
         }
@@ -218,7 +220,8 @@ impl Session<'_> {
                 self.refuse("kill_command", format!("process {} is not the running command", kill.pid));
             }
             Some(_) => {
-                tracing::info!(?urgency, "Ending the running command.");
+                let span = self.agent.jobs.current_span();
+                span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
                 self.agent.jobs.end(urgency);
             }
         }

@@ -24,13 +24,13 @@ const REMARK: &str = "nixfleet: ";
 
 impl Session<'_> {
     /// Sends output or status of a job. Called only while the bulk lane is empty, so that a status, which
-    /// goes into the control lane, cannot overtake its own output.
+    /// goes into the control lane, cannot overtake its own output. Called in the span of the job.
     pub(super) fn job_event(&mut self, event: JobEvent, now: Instant) {
         match event.what {
             // The dashboard already has the status of this command and expects no output after it.
             Followed::Entries(_) if event.announced => {}
             Followed::Ended(result) if event.announced && carried_out(result.outcome) => {
-                tracing::info!(command = event.command, "The announced command is under way.");
+                tracing::info!("The announced command is under way.");
                 self.agent.stats.job_ended(result.outcome, result.dropped);
                 self.agent.history.ended(&event.id, &event.command, &result);
                 self.agent.jobs.announced_ended(&event.id);
@@ -54,8 +54,10 @@ impl Session<'_> {
     fn ended(&mut self, id: &JobId, command: &str, result: &JobResult, now: Instant) {
         let status = status(id, command, result);
         tracing::info!(
-            command, job = %id, exit_code = status.exit_code, outcome = result.outcome.as_str(),
-            "The command ended: {}", status.message
+            exit_code = status.exit_code,
+            outcome = result.outcome.as_str(),
+            "The command ended: {}",
+            status.message
         );
         // Before the job frees the slot: it is the reason for these rejections.
         self.release_held(true);

@@ -13,6 +13,7 @@ use crate::link::ended::Ended;
 use rig::{Order, Rig, entries, result};
 
 mod acks;
+mod log;
 mod requests;
 mod rig;
 mod stats;
