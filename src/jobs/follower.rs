@@ -34,7 +34,8 @@ const RETRY: Duration = Duration::from_millis(5);
 /// still exists.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a launched job may take to have a folder: longer than the launcher waits for it.
+/// How long a launched job may take until its folder exists: the time limit of a supervisor to be ready, and
+/// a little more.
 const START_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Stack of the thread, in bytes. Its buffers are on the heap.

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! One command runs at a time: the newest job occupies the only slot until its status has been queued.
-//! Older jobs only wait for the receipt for their status. The records on disk hold all of this that has to
-//! survive the agent: a new agent builds the same table from them.
+//! Older jobs only wait for the receipt for their status. Everything that has to survive the agent is in
+//! the records on disk: the next agent builds the same table from them.
 //!
 //! Each job has a span, so that its log lines carry its id and its command.
 //!

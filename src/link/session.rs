@@ -5,7 +5,7 @@
 //!      '------------------------'--- broken, silent, stalled ---> Ended
 //! ```
 //!
-//! The loop waits for one [`Event`] and passes it to [`Session::apply`], which never waits. So no
+//! The loop waits for one `Event` and passes it to `Session::apply`, which never waits. So no
 //! decision is interrupted halfway, and each can be tested without a network.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! What the tests of sessions do not cover: limits, and jobs of earlier agents.
+//! What the tests of sessions do not cover: limits, jobs of earlier agents, and log lines of threads.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

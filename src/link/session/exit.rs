@@ -53,7 +53,7 @@ impl Session<'_> {
         self.pending_exit = Some((pending_exit, now + EXIT_TIMEOUT));
     }
 
-    /// Carries out what was announced.
+    /// Carries out the announced exit, if there is one.
     pub(super) fn run_pending_exit(&mut self, now: Instant) {
         match self.pending_exit.take() {
             Some((PendingExit::Restart, _)) => self.leave(now, "restart", true),
@@ -63,7 +63,7 @@ impl Session<'_> {
     }
 
     /// The connection ended before the receipt arrived. The dashboard may have read the answer, so the exit
-    /// is carried out. Returns how the session ended with this in mind.
+    /// is carried out. Returns why the session ended, which is then a restart if one was announced.
     pub(super) fn exit_after_disconnect(&mut self, ended: Ended) -> Ended {
         match self.pending_exit.take() {
             Some((PendingExit::Restart, _)) => return Ended::Restart,
@@ -79,20 +79,27 @@ impl Session<'_> {
     }
 }
 
-/// Decides about a request that arrives after an exit was announced. None: admitted, because it needs no
-/// job. `Some(Some(_))`: rejected. `Some(None)`: ignored, because it repeats the announced request; a
-/// dashboard would take a rejection for the failure of that request.
-pub(super) fn before_exit(
-    pending_exit: &PendingExit,
-    host: &Host,
-    request: &CommandRequest,
-) -> Option<Option<CommandRejected>> {
-    match admission::kind(host, &request.command)? {
-        Kind::Control(Control::Stop | Control::Ask(_)) => None,
-        _ if request.command == pending_exit.command() => Some(None),
-        _ => {
-            let reason = format!("`{}` was asked for and is about to happen", pending_exit.command());
-            Some(Some(admission::refusal(request, reason)))
+/// What to do with a request that arrives after an exit was announced.
+#[derive(Debug)]
+pub(super) enum BeforeExit {
+    /// Handle it as always: it starts no job.
+    Handle,
+    /// Ignore it: it repeats the announced request. A dashboard would take a rejection for the failure of
+    /// that request.
+    Ignore,
+    /// Reject it.
+    Reject(CommandRejected),
+}
+
+impl BeforeExit {
+    pub(super) fn decide(pending_exit: &PendingExit, host: &Host, request: &CommandRequest) -> Self {
+        match admission::kind(host, &request.command) {
+            None | Some(Kind::Control(Control::Stop | Control::Ask(_))) => Self::Handle,
+            _ if request.command == pending_exit.command() => Self::Ignore,
+            _ => {
+                let reason = format!("`{}` was asked for and is about to happen", pending_exit.command());
+                Self::Reject(admission::refusal(request, reason))
+            }
         }
     }
 }

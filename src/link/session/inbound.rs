@@ -11,7 +11,7 @@ use nixfleet_protocol::{
 };
 
 use super::delivery::Receipt;
-use super::exit::{PendingExit, before_exit};
+use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
 use super::{HELD, PID_TIMEOUT, Phase, SAVE_INTERVAL, Session};
 use crate::jobs::admission::{self, Control, Decision, Question};
@@ -118,11 +118,16 @@ impl Session<'_> {
             let message = format!("the id of a request has at most {MAX_REQUEST_ID} bytes");
             return self.refuse(&request.command, message);
         }
-        if let Some((pending_exit, _)) = &self.pending_exit
-            && let Some(rejection) = before_exit(pending_exit, &self.agent.host, &request)
-        {
+        let before_exit = match &self.pending_exit {
+            Some((exit, _)) => BeforeExit::decide(exit, &self.agent.host, &request),
+            None => BeforeExit::Handle,
+        };
+        if !matches!(before_exit, BeforeExit::Handle) {
             tracing::info!(command = request.command, "Turned away a command before a restart or reboot.");
-            return rejection.map_or((), |rejected| self.send(&AgentMessage::CommandRejected(rejected)));
+            if let BeforeExit::Reject(rejected) = before_exit {
+                self.send(&AgentMessage::CommandRejected(rejected));
+            }
+            return;
         }
         let current = self.agent.jobs.current();
         match admission::admit(&self.agent.host, &request, current) {
