@@ -2,23 +2,34 @@
 
 use std::ops::Not;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Reads null as the default value. Go programs write null for an empty slice; an agent that refused such a
+/// `registered` would never be registered.
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
 
 /// Accepts a registration. Every field is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Registered {
     /// The name of the host in the dashboard. The agent logs it.
+    #[serde(deserialize_with = "null_as_default")]
     pub host_id: String,
     /// What the dashboard can read beyond version 1 of the protocol. The agent knows `output_batch` (additive).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
     /// Seconds between heartbeats, 1 to 3600, instead of the host's own setting. Other numbers are ignored
     /// (additive).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_interval: Option<u64>,
     /// True: the dashboard answers every heartbeat with `heartbeat_ack` (additive).
-    #[serde(skip_serializing_if = "Not::not")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Not::not")]
     pub ack: bool,
     /// Seconds over which hosts spread their return after a lost connection (additive).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,13 +44,16 @@ pub struct Registered {
 #[serde(default)]
 pub struct HeartbeatAck {
     /// `seq` of the heartbeat that arrived. Send it always: 0 acknowledges nothing.
+    #[serde(deserialize_with = "null_as_default")]
     pub seq: u64,
     /// The dashboard's clock, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_time: Option<String>,
     /// Count of messages that wait for this host.
+    #[serde(deserialize_with = "null_as_default")]
     pub pending_messages: u64,
     /// State of the dashboard.
+    #[serde(deserialize_with = "null_as_default")]
     pub server_status: ServerStatus,
 }
 
@@ -48,12 +62,13 @@ pub struct HeartbeatAck {
 #[serde(default)]
 pub struct ServerStatus {
     /// The state in one word.
+    #[serde(deserialize_with = "null_as_default")]
     pub state: ServerState,
     /// Explanation for people.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// When a maintenance is expected to end, RFC 3339; empty when that is not known.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub until: String,
 }
 
@@ -101,7 +116,9 @@ pub enum KillSignal {
 #[serde(default)]
 pub struct KillCommand {
     /// The signal to send.
+    #[serde(deserialize_with = "null_as_default")]
     pub signal: KillSignal,
     /// `command_pid` of the heartbeat, or 0 for "whichever command runs". Another number is refused.
+    #[serde(deserialize_with = "null_as_default")]
     pub pid: u32,
 }

@@ -63,6 +63,35 @@ fn unknown_types_and_malformed_frames_from_a_dashboard_are_told_apart() {
     }
 }
 
+/// A Go program writes null for an empty slice, and many JSON libraries write it for anything that is not set.
+#[test]
+fn null_in_an_optional_field_is_the_same_as_no_field() {
+    let messages = [
+        r#"{"type":"registered","payload":{"host_id":null,"capabilities":null,"heartbeat_interval":null,"ack":null,
+            "reconnect_window_s":null,"server_time":null}}"#,
+        r#"{"type":"heartbeat_ack","payload":{"seq":null,"server_time":null,"pending_messages":null,
+            "server_status":null}}"#,
+        r#"{"type":"heartbeat_ack","payload":{"server_status":{"state":null,"reason":null,"until":null}}}"#,
+        r#"{"type":"kill_command","payload":{"signal":null,"pid":null}}"#,
+    ];
+    for text in messages {
+        let message: Value = serde_json::from_str(text).unwrap();
+        let without = format!(r#"{{"type":{}}}"#, message["type"]);
+        assert_eq!(
+            DashboardMessage::decode(text).unwrap(),
+            DashboardMessage::decode(&without).unwrap(),
+            "{text}"
+        );
+    }
+    // A required field has no default, and an element of an array is not a field.
+    for text in [
+        r#"{"type":"command","payload":{"command":null}}"#,
+        r#"{"type":"registered","payload":{"capabilities":[null]}}"#,
+    ] {
+        assert_eq!(verdict(DashboardMessage::decode(text)), "malformed", "{text}");
+    }
+}
+
 #[test]
 fn unknown_types_and_malformed_frames_from_an_agent_are_told_apart() {
     let beat = |metrics: &str| {
