@@ -9,6 +9,7 @@ use crate::vitals::DeviceVitals;
 
 /// Who the host is: the first message on every connection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Register {
     /// Short host name, 1 to 63 characters of `A-Z a-z 0-9 -`. The identity of the host.
@@ -63,6 +64,7 @@ pub struct Register {
 
 /// The command that was running when the agent connected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunningJob {
     /// Id of the job, the same as `job_id` in its output and status.
     pub id: String,
@@ -74,6 +76,7 @@ pub struct RunningJob {
 
 /// A sign of life. The first five fields are always present.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     /// Commit of the deployed configuration, 7 hex digits, or `unknown`; never empty.
     pub generation: String,
@@ -119,6 +122,7 @@ pub struct Heartbeat {
 
 /// How up to date the host is, in four parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct UpdateStatus {
     /// The checkout compared with its remote. Only the dashboard can judge this: the agent sends no opinion.
@@ -133,6 +137,7 @@ pub struct UpdateStatus {
 
 /// How up to date one part of the host is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Verdict {
     /// The verdict in one word.
@@ -145,6 +150,7 @@ pub struct Verdict {
 
 /// How up to date a part is, in one word.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateState {
     /// No opinion: the dashboard keeps its own.
@@ -165,6 +171,7 @@ pub enum UpdateState {
 
 /// The deployed system and the checkout. Null means unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HostSystem {
     /// Store path of the running system.
@@ -181,6 +188,7 @@ pub struct HostSystem {
 
 /// Readings of StaSysMo. All four values are known, or there are no readings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Metrics {
     /// CPU usage in percent, 0 to 100.
     pub cpu: f64,
@@ -194,6 +202,7 @@ pub struct Metrics {
 
 /// The stream of a command that a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output, and the agent's own remarks about the command.
@@ -204,6 +213,7 @@ pub enum Stream {
 
 /// One line of a command's output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Output {
     /// The text without its line end, at most 32 KiB. Invalid UTF-8 is replaced by U+FFFD.
     pub line: String,
@@ -230,6 +240,7 @@ pub struct Output {
 
 /// Several lines of one command (additive).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OutputBatch {
     /// Name of the command.
     pub command: String,
@@ -241,6 +252,7 @@ pub struct OutputBatch {
 
 /// One line of an `output_batch`. The fields mean the same as in `output`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchLine {
     /// Position in the job's log.
     pub seq: u64,
@@ -257,6 +269,7 @@ pub struct BatchLine {
 
 /// How a command ended, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StatusKind {
     /// It ended with exit code 0.
@@ -269,6 +282,7 @@ pub enum StatusKind {
 
 /// The end of a command, or the answer to a request that starts no job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// How the command ended, in one word.
     pub status: StatusKind,
@@ -323,6 +337,7 @@ impl Status {
 
 /// A command was not started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommandRejected {
     /// `command already running`, or another sentence.
     pub reason: String,
@@ -340,6 +355,7 @@ pub struct CommandRejected {
 
 /// Progress of the `test` command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TestProgress {
     /// Number of the running script, from 1; the number of the last script at the end.
     pub current: u32,
@@ -356,6 +372,7 @@ pub struct TestProgress {
 
 /// Progress of the parts of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OperationProgress {
     /// The parts that changed. An absent part is unchanged.
     pub progress: Parts,
@@ -363,6 +380,7 @@ pub struct OperationProgress {
 
 /// The parts of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Parts {
     /// The checkout, in four steps.
@@ -392,6 +410,7 @@ impl Parts {
 
 /// Progress of one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Part {
     /// Count of completed steps.
     pub current: u32,
@@ -409,6 +428,7 @@ pub struct Part {
 
 /// The state of a part, in one word.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PartState {
     /// Not started.
@@ -424,6 +444,7 @@ pub enum PartState {
 
 /// Progress of the test scripts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TestsPart {
     /// Count of scripts that have ended.
     pub current: u32,
@@ -437,6 +458,7 @@ pub struct TestsPart {
 
 /// The result of a test script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TestResult {
     /// It ended with exit code 0.

@@ -16,6 +16,7 @@ where
 
 /// Accepts a registration. Every field is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Registered {
     /// The name of the host in the dashboard. The agent logs it.
@@ -41,6 +42,7 @@ pub struct Registered {
 
 /// Acknowledges a heartbeat (additive).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HeartbeatAck {
     /// `seq` of the heartbeat that arrived. Send it always: 0 acknowledges nothing.
@@ -59,6 +61,7 @@ pub struct HeartbeatAck {
 
 /// State of the dashboard.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ServerStatus {
     /// The state in one word.
@@ -74,6 +77,7 @@ pub struct ServerStatus {
 
 /// State of the dashboard, in one word.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ServerState {
     /// Everything works.
@@ -85,11 +89,13 @@ pub enum ServerState {
     Maintenance,
     /// A word of a later version, treated as `healthy`.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// Asks for a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommandRequest {
     /// Name of the command.
     pub command: String,
@@ -101,6 +107,7 @@ pub struct CommandRequest {
 
 /// Signals of `kill_command`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum KillSignal {
     /// Ask the command to end, and kill it after the grace period.
     #[default]
@@ -113,6 +120,7 @@ pub enum KillSignal {
 
 /// Ends the running command.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct KillCommand {
     /// The signal to send.

@@ -57,10 +57,16 @@ pub use vitals::{
 
 mod agent;
 mod dashboard;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod vitals;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// The longest message that the agent sends, in bytes. Existing dashboards close the connection with code 1009
 /// above 512 KiB; half of that leaves room for what a proxy adds.
@@ -88,6 +94,7 @@ pub const CAPABILITY_ACK: &str = "ack";
 
 /// A message from the agent to the dashboard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 pub enum AgentMessage {
     /// The first message on every connection. The dashboard answers with `registered`.
@@ -113,6 +120,7 @@ pub enum AgentMessage {
 
 /// A message from the dashboard to the agent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 pub enum DashboardMessage {
     /// Accepts a registration.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Measurements of the device. The fields up to `loaded_model` are always present, the others only when known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DeviceVitals {
     /// Name of the device; the hostname unless another name was configured.
@@ -77,6 +78,7 @@ pub struct DeviceVitals {
 
 /// Shares of the last 10 s in which at least one program waited for a resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Pressures {
     /// Share of time waiting for a processor.
@@ -89,6 +91,7 @@ pub struct Pressures {
 
 /// One file system.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DiskVitals {
     /// Mount point.
@@ -105,6 +108,7 @@ pub struct DiskVitals {
 
 /// Network throughput.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Throughput {
     /// Bytes received per second.
     pub received: f64,
@@ -114,6 +118,7 @@ pub struct Throughput {
 
 /// Disk throughput.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskIo {
     /// Bytes read per second.
     pub read: f64,
@@ -123,6 +128,7 @@ pub struct DiskIo {
 
 /// One temperature sensor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct TemperatureVitals {
     /// Name of the chip, followed by the label of the sensor if it has one.
@@ -133,6 +139,7 @@ pub struct TemperatureVitals {
 
 /// One GPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct GpuVitals {
     /// `nvidia`, `amd` or `intel`.
@@ -160,6 +167,7 @@ pub struct GpuVitals {
 
 /// Units in systemd's state "failed".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FailedUnits {
     /// Count of failed units.
@@ -170,6 +178,7 @@ pub struct FailedUnits {
 
 /// The stress of a GPU has begun or ended (additive).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Prewarm {
     /// Name of the device; the hostname unless another name was configured.
