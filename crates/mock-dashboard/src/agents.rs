@@ -32,8 +32,8 @@ use writer::{close_frame, write};
 
 mod writer;
 
-/// Read buffer of each socket, in bytes. Agents send a few hundred bytes at a time. The library's default of 128 KiB would
-/// be most of the memory of a connection.
+/// Read buffer of each socket, in bytes. Agents send a few hundred bytes at a time. The library's default of
+/// 128 KiB would be most of the memory of a connection.
 pub(super) const READ_BUFFER: usize = 8 * 1024;
 
 /// Bytes of frames that are collected before a write, so that `send_many` is one write.

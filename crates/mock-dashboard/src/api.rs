@@ -24,14 +24,15 @@ use crate::view::HostStatus;
 use crate::wire::Peer;
 use crate::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers};
 
-/// How long the response to a command request waits for the agent. An agent rejects a command as soon as it knows the
-/// process id of the running one, which takes a second at most.
+/// How long the response to a command request waits for the agent. An agent rejects a command as soon as it
+/// knows the process id of the running one, which takes a second at most.
 const VERDICT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Most recorded messages in one response.
 const MAX_PAGE: usize = 5_000;
 
-/// Content security policy: only files of this server and no frames, because buttons of the page run commands.
+/// Content security policy: only files of this server and no frames, because buttons of the page run
+/// commands.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                            connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

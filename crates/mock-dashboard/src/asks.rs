@@ -1,7 +1,7 @@
 //! Sent commands whose verdict is awaited: did the agent accept or reject the command?
 //!
-//! Only the agent knows whether it is busy. A rejection has a message of its own. An acceptance has none; it shows in the
-//! first heartbeat, line or status that can only come from this command.
+//! Only the agent knows whether it is busy. A rejection has a message of its own. An acceptance has none; it
+//! shows in the first heartbeat, line or status that can only come from this command.
 
 use tokio::sync::oneshot;
 
@@ -45,8 +45,8 @@ struct Ask {
     host: String,
     command: String,
     command_id: String,
-    /// Another command of the same name was running or sent when this one was sent. So the name proves nothing until
-    /// the status of the other one has arrived.
+    /// Another command of the same name was running or sent when this one was sent. So the name proves
+    /// nothing until the status of the other one has arrived.
     ambiguous: bool,
     reply: oneshot::Sender<Verdict>,
 }
@@ -81,8 +81,8 @@ impl Asks {
         receiver
     }
 
-    /// Handles a rejection. It is matched by id if it has one, else by the name of the command, else with the oldest
-    /// command that is not the running one.
+    /// Handles a rejection. It is matched by id if it has one, else by the name of the command, else with the
+    /// oldest command that is not the running one.
     pub(super) fn rejected(&mut self, host: &str, rejection: &CommandRejected) {
         let same_host = |ask: &Ask| ask.host == host;
         let at = if let Some(id) = &rejection.command_id {

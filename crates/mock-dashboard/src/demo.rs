@@ -1,8 +1,8 @@
 //! `nixfleet-mock-dashboard demo`: a dashboard, an agent and a repository on one machine, with one command.
 //!
-//! The dashboard runs in this process. The agent runs in a process of its own, as on a host, and is restarted when it
-//! ends, as a service manager does. Only `nixos-rebuild` and StaSysMo are replaced by stand-ins: the first would change
-//! the machine, the second is rarely installed.
+//! The dashboard runs in this process. The agent runs in a process of its own, as on a host, and is restarted
+//! when it ends, as a service manager does. Only `nixos-rebuild` and StaSysMo are replaced by stand-ins: the
+//! first would change the machine, the second is rarely installed.
 
 use std::fs;
 use std::io::{self, Write};
@@ -253,7 +253,8 @@ mod tests {
         assert_eq!(choose_agent(None, candidates()), Ok(folder.path().join("first")));
     }
 
-    /// The test program has no agent beside itself, unless the workspace was built; so only a named one is tested.
+    /// The test program has no agent beside itself, unless the workspace was built; so only a named one is
+    /// tested.
     #[test]
     fn the_option_reaches_the_search() {
         let error = find_agent(Some(Path::new("/nonexistent/agent"))).unwrap_err();

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Stop reading from the sockets of agents. The sockets stay open, and the send buffers of the agents fill.
+    /// Stop reading from the sockets of agents. The sockets stay open, and the send buffers of the agents
+    /// fill.
     pub stop_reading: bool,
     /// Never answer a ping.
     pub never_pong: bool,

@@ -13,11 +13,12 @@ use crate::host::Outgoing;
 use crate::hub::Moment;
 use crate::{Faults, HostView, Policy, Recorded, Shared, Verdict};
 
-/// The longest frame that can be sent, in bytes. It is far above the limit of an agent, so that this limit can be tested.
+/// The longest frame that can be sent, in bytes. It is far above the limit of an agent, so that this limit
+/// can be tested.
 pub(super) const MAX_SENT_FRAME: usize = 16 * 1024 * 1024;
 
-/// Shortest time between two checks of [`Handle::wait_until`]. It is short compared with the times in tests, and long
-/// compared with a check of 20,000 messages.
+/// Shortest time between two checks of [`Handle::wait_until`]. It is short compared with the times in tests,
+/// and long compared with a check of 20,000 messages.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Messages of each host that are shown when a wait fails.
@@ -86,8 +87,8 @@ impl Handle {
         })
     }
 
-    /// The index of the next message of the host. Pass it to [`messages_since`](Self::messages_since) to get only
-    /// messages that arrive from now on.
+    /// The index of the next message of the host. Pass it to [`messages_since`](Self::messages_since) to get
+    /// only messages that arrive from now on.
     #[must_use]
     pub fn next_index(&self, id: &str) -> u64 {
         self.shared.read(|hub| hub.messages(id, u64::MAX).map_or(0, |(_, next)| next))
@@ -121,7 +122,8 @@ impl Handle {
         self.shared.policy.borrow().clone()
     }
 
-    /// Changes the policy, and sends it to every connected agent. Returns to how many agents it could not be sent.
+    /// Changes the policy, and sends it to every connected agent. Returns to how many agents it could not be
+    /// sent.
     pub fn set_policy(&self, policy: Policy) -> usize {
         let legacy = self.shared.is_legacy();
         self.shared.policy.send_replace(policy.clone());
@@ -193,8 +195,8 @@ impl Handle {
         self.shared.faults.send_replace(faults);
     }
 
-    /// The violations that the strict mode has found so far; none without the strict mode. The call also finds messages
-    /// that are overdue now.
+    /// The violations that the strict mode has found so far; none without the strict mode. The call also
+    /// finds messages that are overdue now.
     #[must_use]
     pub fn violations(&self) -> Verdict {
         // This does not use `apply`, because it must not wake a caller that waits for a change with it.

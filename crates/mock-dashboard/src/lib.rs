@@ -8,23 +8,23 @@
 //!                                  sweep: the next offline deadline
 //! ```
 //!
-//! * `hub` owns all state of hosts. Its methods are plain functions of that state, a message and the time; they never
-//!   wait. All other modules use it through `Shared::apply`.
+//! * `hub` owns all state of hosts. Its methods are plain functions of that state, a message and the time;
+//!   they never wait. All other modules use it through `Shared::apply`.
 //! * `strict` checks the agents' messages against the needs of existing dashboards, if enabled.
 //! * `wire` is the listener: TCP connections that can hold back pongs.
-//! * `agents` and `browsers` run one task for each socket. `api` answers HTTP requests. `faults` describes how the
-//!   dashboard can misbehave, and `policy` what it requests from agents.
+//! * `agents` and `browsers` run one task for each socket. `api` answers HTTP requests. `faults` describes
+//!   how the dashboard can misbehave, and `policy` what it requests from agents.
 //!
 //! # A mock, not a dashboard
-//! Nothing is stored, reading needs no login, and the page at `/` contains the CSRF token. So it is meant for loopback
-//! and for virtual machines only. The CSRF header is still required, because real dashboards require it, and because a
-//! script of another site cannot read the page.
+//! Nothing is stored, reading needs no login, and the page at `/` contains the CSRF token. So it is meant for
+//! loopback and for virtual machines only. The CSRF header is still required, because real dashboards require
+//! it, and because a script of another site cannot read the page.
 //!
 //! # When a host is online
-//! Only heartbeats count: a host is `online` from its first heartbeat until three intervals have passed since the newest
-//! one. The interval is the one that the dashboard requested, or else the one in `register`. A lost socket does not change
-//! the status, but it shows in `connected` at once. A timer on the next deadline changes the status, so browsers get the
-//! change without a request.
+//! Only heartbeats count: a host is `online` from its first heartbeat until three intervals have passed since
+//! the newest one. The interval is the one that the dashboard requested, or else the one in `register`. A
+//! lost socket does not change the status, but it shows in `connected` at once. A timer on the next deadline
+//! changes the status, so browsers get the change without a request.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,8 +66,8 @@ pub use record::Recorded;
 pub use strict::{Rule, Strict, Verdict, Violation};
 pub use view::{HostStatus, HostView, LastStatus};
 
-/// Messages kept for a browser that reads slowly. A browser that is further behind gets a new snapshot instead. A command
-/// with a lot of output needs more than a second for a thousand messages.
+/// Messages kept for a browser that reads slowly. A browser that is further behind gets a new snapshot
+/// instead. A command with a lot of output needs more than a second for a thousand messages.
 const BROWSER_BACKLOG: usize = 1024;
 
 /// How long `serve` waits for open connections after the shutdown.
@@ -174,8 +174,8 @@ impl Dashboard {
         Handle::new(Arc::clone(&self.shared))
     }
 
-    /// Serves until `shutdown` resolves. Then it closes every socket with code 1001, and waits three seconds at most for
-    /// their tasks. Dropping this future ends them too.
+    /// Serves until `shutdown` resolves. Then it closes every socket with code 1001, and waits three seconds
+    /// at most for their tasks. Dropping this future ends them too.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         // Both are owned by this future. When it is dropped, the tasks of all connections end.
         let (closing, closed) = watch::channel(());
@@ -285,8 +285,8 @@ impl Shared {
 
     /// Changes the hub, and notifies browsers, the sweep and waiting tests.
     ///
-    /// Messages to browsers are sent under the lock, so that no change is missing between a snapshot and the messages
-    /// after it.
+    /// Messages to browsers are sent under the lock, so that no change is missing between a snapshot and the
+    /// messages after it.
     fn apply<R>(&self, decide: impl FnOnce(&mut Hub, Moment) -> R) -> R {
         let mut hub = self.lock();
         hub.set_has_browsers(self.browsers.receiver_count() > 0);

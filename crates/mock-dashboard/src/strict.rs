@@ -1,4 +1,5 @@
-//! The strict mode: a dashboard with the needs of existing NixFleet dashboards. It reports messages that do not meet them.
+//! The strict mode: a dashboard with the needs of existing NixFleet dashboards. It reports messages that do
+//! not meet them.
 //!
 //! ```text
 //! hub --- received(text), sent(text), answered, disconnected ---> Judge --- breaches ---> Violations
@@ -6,9 +7,9 @@
 //!                                       shape: a single message ----+---- conversation: one host over time
 //! ```
 //!
-//! An existing dashboard silently drops what it cannot read, evaluates few fields of a status, and crashes on some
-//! sequences. An agent does not see that, so it is checked here. The check uses the text of the message, because a decoded
-//! message does not show whether an integer was written as `5.0`.
+//! An existing dashboard silently drops what it cannot read, evaluates few fields of a status, and crashes on
+//! some sequences. An agent does not see that, so it is checked here. The check uses the text of the message,
+//! because a decoded message does not show whether an integer was written as `5.0`.
 //!
 //! Nothing here waits, does I/O or reads a clock.
 
@@ -35,8 +36,8 @@ mod violations;
 #[cfg(test)]
 mod tests;
 
-/// The longest allowed message, in bytes. Existing dashboards close with code 1009 above 512 KiB; this leaves room for what
-/// a proxy adds.
+/// The longest allowed message, in bytes. Existing dashboards close with code 1009 above 512 KiB; this leaves
+/// room for what a proxy adds.
 const MAX_MESSAGE: usize = nixfleet_protocol::MAX_SENT_BYTES;
 
 /// Characters of a message that a violation shows.
@@ -52,8 +53,8 @@ pub struct Strict {
     pub ping_interval: Duration,
     /// Silence after which a connection is dropped.
     pub silence_limit: Duration,
-    /// Time from a `register` to its answer. Existing dashboards write to their database first. An agent that does not
-    /// wait for `registered` is detected within this time.
+    /// Time from a `register` to its answer. Existing dashboards write to their database first. An agent that
+    /// does not wait for `registered` is detected within this time.
     pub registered_after: Duration,
     /// Longest time from the successful status of a switch to the `register` that completes it.
     pub switch_limit: Duration,

@@ -99,7 +99,8 @@ pub struct LastStatus {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 pub(super) enum BrowserMessage {
-    /// A snapshot of everything: the first message on every connection, and again for a browser that is too slow.
+    /// A snapshot of everything: the first message on every connection, and again for a browser that is too
+    /// slow.
     Hosts {
         hosts: Vec<HostView>,
         /// The newest lines of each host.

@@ -1,8 +1,9 @@
-//! The listener, and TCP connections with two switches that the WebSocket library does not have: hold back pongs, and
-//! discard input.
+//! The listener, and TCP connections with two switches that the WebSocket library does not have: hold back
+//! pongs, and discard input.
 //!
-//! The library answers pings by itself. So a dashboard that never answers must remove the pongs from the written bytes. This
-//! works on frames: frames of a server are not masked, and their headers say where the next frame begins.
+//! The library answers pings by itself. So a dashboard that never answers must remove the pongs from the
+//! written bytes. This works on frames: frames of a server are not masked, and their headers say where the
+//! next frame begins.
 
 use std::io;
 use std::net::SocketAddr;
@@ -169,8 +170,8 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Moves over the longest start of `buf` that is either written or held back as a whole. Returns its length and
-    /// whether it is written.
+    /// Moves over the longest start of `buf` that is either written or held back as a whole. Returns its
+    /// length and whether it is written.
     fn run(&mut self, buf: &[u8], drop_pongs: bool) -> (usize, bool) {
         let mut at = 0;
         let mut keep = None;

@@ -22,7 +22,8 @@ pub struct Registered {
     /// The name of the host in the dashboard. The agent logs it.
     #[serde(deserialize_with = "null_as_default")]
     pub host_id: String,
-    /// What the dashboard can read beyond version 1 of the protocol. The agent knows `output_batch` (additive).
+    /// What the dashboard can read beyond version 1 of the protocol. The agent knows `output_batch`
+    /// (additive).
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
     /// Seconds between heartbeats, 1 to 3600, instead of the host's own setting. Other numbers are ignored
@@ -99,8 +100,8 @@ pub enum ServerState {
 pub struct CommandRequest {
     /// Name of the command.
     pub command: String,
-    /// Chosen by the dashboard, new for each request, at most 256 bytes. A repeated request with the same id is
-    /// not run twice (additive).
+    /// Chosen by the dashboard, new for each request, at most 256 bytes. A repeated request with the same id
+    /// is not run twice (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }

@@ -68,16 +68,16 @@ mod tests;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The longest message that the agent sends, in bytes. Existing dashboards close the connection with code 1009
-/// above 512 KiB; half of that leaves room for what a proxy adds.
+/// The longest message that the agent sends, in bytes. Existing dashboards close the connection with code
+/// 1009 above 512 KiB; half of that leaves room for what a proxy adds.
 pub const MAX_SENT_BYTES: usize = 256 * 1024;
 
 /// The longest message that the agent accepts, in bytes. A longer frame ends the connection, never the agent.
 /// Usual messages of a dashboard have a few hundred bytes.
 pub const MAX_RECEIVED_BYTES: usize = 1024 * 1024;
 
-/// The longest piece of a line in one [`Output`], in bytes of UTF-8. JSON escapes can make it six times longer,
-/// which is still below [`MAX_SENT_BYTES`].
+/// The longest piece of a line in one [`Output`], in bytes of UTF-8. JSON escapes can make it six times
+/// longer, which is still below [`MAX_SENT_BYTES`].
 pub const MAX_LINE_BYTES: usize = 32 * 1024;
 
 /// Most entries of [`TestsPart::results`]: existing dashboards show that many.

@@ -1,7 +1,7 @@
 //! JSON Schema (draft 2020-12) of both directions, generated from the message types.
 //!
-//! Each schema says what its sender should write. Unknown fields are valid. A message of an unknown type is not,
-//! although a receiver ignores it: a schema cannot describe messages that do not exist yet.
+//! Each schema says what its sender should write. Unknown fields are valid. A message of an unknown type is
+//! not, although a receiver ignores it: a schema cannot describe messages that do not exist yet.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::transform::{RecursiveTransform, Transform};
@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{AgentMessage, DashboardMessage};
 
-/// What the agent sends. A field is required if this agent always writes it; the others are absent while unknown,
-/// and never null.
+/// What the agent sends. A field is required if this agent always writes it; the others are absent while
+/// unknown, and never null.
 pub fn agent() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let mut schema = document::<AgentMessage>(settings.into_generator(), "urn:nixfleet:protocol:agent");
@@ -25,8 +25,8 @@ pub fn agent() -> Schema {
     schema
 }
 
-/// What a dashboard sends. A field is required if the agent does not accept the message without it; null is valid
-/// for all others.
+/// What a dashboard sends. A field is required if the agent does not accept the message without it; null is
+/// valid for all others.
 pub fn dashboard() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_deserialize();
     let mut schema =
@@ -55,8 +55,8 @@ fn one_line_descriptions(schema: &mut Schema) {
     }
 }
 
-/// Replaces the formats of Rust's number types, which strict validators reject, by bounds. 64-bit numbers have no
-/// upper bound: most JSON libraries cannot represent it exactly.
+/// Replaces the formats of Rust's number types, which strict validators reject, by bounds. 64-bit numbers
+/// have no upper bound: most JSON libraries cannot represent it exactly.
 fn standard_numbers(schema: &mut Schema) {
     let bounds = match schema.get("format").and_then(Value::as_str) {
         Some("uint32") => Some((json!(0), json!(u32::MAX))),

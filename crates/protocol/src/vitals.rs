@@ -7,7 +7,8 @@ use std::ops::Not;
 
 use serde::{Deserialize, Serialize};
 
-/// Measurements of the device. The fields up to `loaded_model` are always present, the others only when known.
+/// Measurements of the device. The fields up to `loaded_model` are always present, the others only when
+/// known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]

@@ -1,5 +1,5 @@
-//! The committed JSON Schema and docs/schema.md agree with the message types, and the schema tells messages from
-//! broken ones.
+//! The committed JSON Schema and docs/schema.md agree with the message types, and the schema tells messages
+//! from broken ones.
 //!
 //! `UPDATE_SCHEMA=1 cargo test -p nixfleet-protocol --test schema` writes the files anew.
 
@@ -238,7 +238,8 @@ fn fields(page: &mut String, schema: &Value, object: &Value, always: &str) {
     page.push_str("\n| field | type | presence | meaning |\n| --- | --- | --- | --- |\n");
     let required: Vec<&str> = required(object).collect();
     let properties = object["properties"].as_object().unwrap();
-    // Required fields in the order of the type, then the others by name: the order of a map depends on the build.
+    // Required fields in the order of the type, then the others by name: the order of a map depends on the
+    // build.
     let mut names: Vec<&str> = properties.keys().map(String::as_str).collect();
     names.sort_unstable_by_key(|name| {
         (required.iter().position(|known| known == name).unwrap_or(usize::MAX), *name)

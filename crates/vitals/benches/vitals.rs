@@ -6,10 +6,10 @@
 //! ```
 //!
 //! # Meaning of the numbers
-//! Each source is read many times in one thread; the number is the median time. The agent reads /proc four times per
-//! interval between heartbeats, and the other sources once. A host with many mounts, interfaces, disks or sensors costs
-//! more. The row of failed units needs milliseconds, because it starts `systemctl`, and has a result only where systemd
-//! runs.
+//! Each source is read many times in one thread; the number is the median time. The agent reads /proc four
+//! times per interval between heartbeats, and the other sources once. A host with many mounts, interfaces,
+//! disks or sensors costs more. The row of failed units needs milliseconds, because it starts `systemctl`,
+//! and has a result only where systemd runs.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -59,7 +59,8 @@ fn measure() -> f64 {
                 let started = Instant::now();
                 let answer = read();
                 let duration = started.elapsed();
-                // A share is unknown if no clock tick passed since the previous reading, so not every reading has one.
+                // A share is unknown if no clock tick passed since the previous reading, so not every reading
+                // has one.
                 found = if found == "yes" { found } else { answer };
                 duration
             })

@@ -1,4 +1,5 @@
-//! Prints three readings of this machine's GPUs as JSON and, if `nvidia-smi` exists, its output for comparison.
+//! Prints three readings of this machine's GPUs as JSON and, if `nvidia-smi` exists, its output for
+//! comparison.
 //!
 //! ```sh
 //! cargo run -p nixfleet-vitals --example gpu [sysfs] [libnvidia-ml.so.1]

@@ -13,8 +13,8 @@ const WITH_SLEEP: ClockId = ClockId::Boottime;
 const WITH_SLEEP: ClockId = ClockId::Monotonic;
 
 /// A moment on two clocks, which are never set. One counts sleep, for ages: a sample from before the lid was
-/// closed is hours old. The other does not, as the kernel's counters do not, for rates: they must not be divided by
-/// the hours of sleep.
+/// closed is hours old. The other does not, as the kernel's counters do not, for rates: they must not be
+/// divided by the hours of sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     elapsed: Duration,

@@ -7,7 +7,8 @@ use nixfleet_os::error;
 
 use crate::source::Sample;
 
-/// The counters of one collector. Each counter is exact, but two counters may be of slightly different moments.
+/// The counters of one collector. Each counter is exact, but two counters may be of slightly different
+/// moments.
 #[derive(Debug)]
 pub struct Collector {
     name: &'static str,

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use crate::source::{self, Sample, SourceError};
 
-/// Bytes read of /proc/stat. Only the first line is needed, about 80 bytes. The other lines grow with the number of
-/// processors and interrupts, and `procfs::KernelStats` reads and keeps all of them. Therefore this module has a
-/// parser of its own.
+/// Bytes read of /proc/stat. Only the first line is needed, about 80 bytes. The other lines grow with the
+/// number of processors and interrupts, and `procfs::KernelStats` reads and keeps all of them. Therefore this
+/// module has a parser of its own.
 const HEAD: u64 = 512;
 
-/// Time since the boot by kind, all processors together, in clock ticks. Time of guests is not listed: the kernel
-/// already counts it as `user` and `nice`.
+/// Time since the boot by kind, all processors together, in clock ticks. Time of guests is not listed: the
+/// kernel already counts it as `user` and `nice`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticks {
     user: u64,
@@ -60,9 +60,9 @@ pub fn parse(text: &str) -> Option<Ticks> {
     })
 }
 
-/// The shares between two readings. None if no tick passed, or if a counter that should only grow became smaller:
-/// then the two readings are not of the same counters. The counters of idle, waiting and stolen time become slightly
-/// smaller on healthy hosts; that counts as no change.
+/// The shares between two readings. None if no tick passed, or if a counter that should only grow became
+/// smaller: then the two readings are not of the same counters. The counters of idle, waiting and stolen time
+/// become slightly smaller on healthy hosts; that counts as no change.
 pub fn between(earlier: &Ticks, later: &Ticks) -> Option<Cpu> {
     let grown = |part: fn(&Ticks) -> u64| part(later).checked_sub(part(earlier));
     let grown_or_zero = |part: fn(&Ticks) -> u64| part(later).saturating_sub(part(earlier));

@@ -3,7 +3,8 @@
 //! There are three ways to use it:
 //! * [`collect_device_vitals`] measures once.
 //! * [`HeartbeatService`] measures at a fixed interval and calls back.
-//! * [`Meters`] measures in the background, and the program reads the newest values when it wants. The agent does this.
+//! * [`Meters`] measures in the background, and the program reads the newest values when it wants. The agent
+//!   does this.
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};
@@ -102,8 +103,8 @@ fn disk_usage(disks: &[Disk]) -> Option<f64> {
     }
 }
 
-/// Background threads that measure the host, its GPUs and its workload. Dropping it stops the threads without waiting for
-/// them.
+/// Background threads that measure the host, its GPUs and its workload. Dropping it stops the threads without
+/// waiting for them.
 #[derive(Debug)]
 pub struct Meters {
     vitals: VitalsHandle,
@@ -112,8 +113,8 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// Starts measuring. `interval` is the time between two calls of [`read`](Self::read); values are measured up to
-    /// four times as often.
+    /// Starts measuring. `interval` is the time between two calls of [`read`](Self::read); values are
+    /// measured up to four times as often.
     pub fn start(settings: &Settings, interval: Duration) -> Self {
         let sources = if settings.enabled {
             gpu::Sources::new(settings.paths.sys.clone(), settings.paths.nvml.clone())
@@ -158,13 +159,13 @@ pub fn gpu_load(gpus: &[Gpu]) -> Load {
 }
 
 /// Longest wait of [`collect_device_vitals`] for slow sources.
-const MAX_WAIT: Duration = Duration::from_secs(1);
+pub const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Time between two checks whether all values are known.
-const POLL: Duration = Duration::from_millis(10);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Measures the vitals of this device once. It takes about a third of a second, because usage is the difference between two
-/// readings, and at most a second: values of sources that hang stay None.
+/// Measures the vitals of this device once. It takes about a third of a second, because usage is the
+/// difference between two readings, and at most a second: values of sources that hang stay None.
 pub fn collect_device_vitals(device_id: impl Into<String>) -> DeviceVitals {
     let device_id = device_id.into();
     collect(&Settings::default(), &device_id)
@@ -180,6 +181,6 @@ pub fn collect(settings: &Settings, device_id: &str) -> DeviceVitals {
         if meters.are_warm(now) || started.elapsed() >= MAX_WAIT {
             return meters.read(device_id, now);
         }
-        thread::sleep(POLL);
+        thread::sleep(POLL_INTERVAL);
     }
 }

@@ -1,7 +1,7 @@
 //! Space and inodes of file systems.
 //!
-//! The kernel's list says what is mounted; reading it touches no file system. Only then each mount point is queried, in
-//! a task of its own: a file system on a server that is gone does not answer for hours.
+//! The kernel's list says what is mounted; reading it touches no file system. Only then each mount point is
+//! queried, in a task of its own: a file system on a server that is gone does not answer for hours.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,7 +14,8 @@ use crate::source::{self, Sample};
 /// Longest list of mounts accepted, in bytes: about 5,000 mounts.
 const MAX_MOUNTS: u64 = 1 << 20;
 
-/// Where systemd keeps the empty replacements for what a unit must not see, relative to the file system of /run.
+/// Where systemd keeps the empty replacements for what a unit must not see, relative to the file system of
+/// /run.
 const INACCESSIBLE: &str = "/systemd/inaccessible/";
 
 /// A configured file system that is mounted.
@@ -49,8 +50,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Share in use, 0 to 1, computed as df(1) does: relative to the space that users other than root can fill. None
-    /// if that space is 0.
+    /// Share in use, 0 to 1, computed as df(1) does: relative to the space that users other than root can
+    /// fill. None if that space is 0.
     pub fn used_share(&self) -> Option<f64> {
         let usable = self.used.saturating_add(self.available);
         (usable > 0).then(|| self.used as f64 / usable as f64)
@@ -66,14 +67,15 @@ pub struct Inodes {
     pub used: u64,
 }
 
-/// The mount on each of the `wanted` points, in the same order. If several mounts are on one point, the last one
-/// counts. None for:
+/// The mount on each of the `wanted` points, in the same order. If several mounts are on one point, the last
+/// one counts. None for:
 /// * a folder that is no mount point, because its space is that of another mount point;
 /// * a file system that is mounted on first use and is not mounted yet, because a query would mount it;
-/// * a folder that systemd hides from this process, as `ProtectHome=` does, because the values would be those of /run.
+/// * a folder that systemd hides from this process, as `ProtectHome=` does, because the values would be those
+///   of /run.
 ///
-/// This does not use procfs: procfs fails for the whole list if it does not understand one line, and it does not
-/// resolve escapes.
+/// This does not use procfs: procfs fails for the whole list if it does not understand one line, and it does
+/// not resolve escapes.
 pub fn parse_mounts(list: &[u8], wanted: &[PathBuf]) -> Vec<Option<Mount>> {
     let mut mounts = vec![None; wanted.len()];
     for line in list.split(|byte| *byte == b'\n') {

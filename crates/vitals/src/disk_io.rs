@@ -44,9 +44,9 @@ pub fn parse(_: &str) -> Option<Counters> {
     None
 }
 
-/// Whether a disk is counted. Each byte must be counted once. So it must be a whole disk (partitions are not in the
-/// folder) with hardware behind it, which loop devices, RAM disks, RAID, LVM, encryption and ZFS volumes do not have.
-/// And it must not be a hidden path to a disk with several paths.
+/// Whether a disk is counted. Each byte must be counted once. So it must be a whole disk (partitions are not
+/// in the folder) with hardware behind it, which loop devices, RAM disks, RAID, LVM, encryption and ZFS
+/// volumes do not have. And it must not be a hidden path to a disk with several paths.
 pub fn is_physical(block: &Path, name: &str) -> bool {
     // The kernel writes the slash of names such as cciss/c0d0 this way.
     let folder = block.join(name.replace('/', "!"));

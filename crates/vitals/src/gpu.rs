@@ -9,9 +9,9 @@
 //! reader  combines all of them, and remembers the previous reading
 //! ```
 //!
-//! Three rules hold. An unknown value is None, never 0. A sleeping GPU is not woken: its power state is read first, and
-//! reading the state alone does not wake it. A driver that hangs makes only the values of its own GPUs unknown, and never
-//! delays a heartbeat.
+//! Three rules hold. An unknown value is None, never 0. A sleeping GPU is not woken: its power state is read
+//! first, and reading the state alone does not wake it. A driver that hangs makes only the values of its own
+//! GPUs unknown, and never delays a heartbeat.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,13 +35,13 @@ mod sysfs;
 #[cfg(test)]
 mod tests;
 
-/// Age limit of a snapshot. Readings are at most 5 s apart, so at this age two readings are missing and the third is due:
-/// the thread hangs in a driver, and the state of the GPUs is unknown.
+/// Age limit of a snapshot. Readings are at most 5 s apart, so at this age two readings are missing and the
+/// third is due: the thread hangs in a driver, and the state of the GPUs is unknown.
 pub const MAX_AGE: Duration = Duration::from_secs(15);
 
-/// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most a quarter of
-/// an interval late. Below 500 ms NVML has at most two samples for a mean. Above 5 s its buffer, which holds about 15 s,
-/// could lose the oldest samples.
+/// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most
+/// a quarter of an interval late. Below 500 ms NVML has at most two samples for a mean. Above 5 s its buffer,
+/// which holds about 15 s, could lose the oldest samples.
 const MIN_PERIOD: Duration = Duration::from_millis(500);
 const MAX_PERIOD: Duration = Duration::from_secs(5);
 
@@ -73,7 +73,8 @@ impl Vendor {
 /// Whether a GPU has readings, and why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// It has been queried successfully. Single values may still be None, because not every GPU has all of them.
+    /// It has been queried successfully. Single values may still be None, because not every GPU has all of
+    /// them.
     Ok,
     /// It sleeps and was not woken.
     Suspended,
@@ -124,7 +125,8 @@ pub struct Gpu {
     pub pci_address: String,
     /// The vendor's number of the model. It may be known when the name is not.
     pub device_id: Option<u16>,
-    /// Share of time in which it was busy, 0 to 1. For NVIDIA, the mean of the samples since the previous reading.
+    /// Share of time in which it was busy, 0 to 1. For NVIDIA, the mean of the samples since the previous
+    /// reading.
     pub usage: Option<f64>,
     /// Whether `usage` was derived, not measured: Intel's drivers only say how long a GPU slept.
     pub usage_is_estimate: bool,
@@ -141,8 +143,8 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Share of GPU memory in use, 0 to 1. This is not the load of the memory controller, which some tools call
-    /// memory utilisation.
+    /// Share of GPU memory in use, 0 to 1. This is not the load of the memory controller, which some tools
+    /// call memory utilisation.
     pub fn vram_usage(&self) -> Option<f64> {
         share(self.vram_used_bytes?, self.vram_total_bytes?)
     }
@@ -164,8 +166,8 @@ struct Reading {
     power_watts: Option<f64>,
 }
 
-/// Bounds of plausible values. Drivers show values such as "all bits set" when a GPU has just been switched off. No GPU
-/// consumes 10 kW, and none works at 200 °C.
+/// Bounds of plausible values. Drivers show values such as "all bits set" when a GPU has just been switched
+/// off. No GPU consumes 10 kW, and none works at 200 °C.
 const MAX_CELSIUS: f64 = 200.0;
 const MIN_CELSIUS: f64 = -50.0;
 const MAX_WATTS: f64 = 10_000.0;
@@ -192,10 +194,11 @@ impl Reading {
 pub struct Sources {
     /// sysfs, usually /sys.
     pub sys: PathBuf,
-    /// Paths of NVIDIA's library, in the order in which they are tried. The loader searches for a name without a
-    /// slash.
+    /// Paths of NVIDIA's library, in the order in which they are tried. The loader searches for a name
+    /// without a slash.
     pub nvml: Vec<PathBuf>,
-    /// Path of the library on WSL. WSL has no GPUs on the PCI bus, so the existence of this file stands for them.
+    /// Path of the library on WSL. WSL has no GPUs on the PCI bus, so the existence of this file stands for
+    /// them.
     pub wsl: PathBuf,
 }
 
@@ -228,15 +231,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The GPUs, unless the snapshot is older than [`MAX_AGE`], or as far in the future because the clock was set.
+    /// The GPUs, unless the snapshot is older than [`MAX_AGE`], or as far in the future because the clock was
+    /// set.
     pub fn fresh(&self, now: SystemTime) -> Option<&[Gpu]> {
         let distance = now.duration_since(self.taken_at).unwrap_or_else(|ahead| ahead.duration());
         (distance <= MAX_AGE).then_some(self.gpus.as_slice())
     }
 }
 
-/// The newest snapshot, kept up to date by a thread that ends when this is dropped. Dropping does not wait for the thread,
-/// because it may hang.
+/// The newest snapshot, kept up to date by a thread that ends when this is dropped. Dropping does not wait
+/// for the thread, because it may hang.
 #[derive(Debug)]
 pub struct GpuHandle {
     newest: watch::Receiver<Option<Snapshot>>,
@@ -247,8 +251,8 @@ pub struct GpuHandle {
 }
 
 impl GpuHandle {
-    /// The GPUs for a heartbeat at `now`; empty on a host without GPUs. None while nothing is known; after the start
-    /// this is counted as a timeout. Reads the snapshot only, no file and no driver.
+    /// The GPUs for a heartbeat at `now`; empty on a host without GPUs. None while nothing is known; after
+    /// the start this is counted as a timeout. Reads the snapshot only, no file and no driver.
     pub fn at(&self, now: SystemTime) -> Option<Vec<Gpu>> {
         let newest = self.newest.borrow();
         let fresh = newest.as_ref().and_then(|snapshot| snapshot.fresh(now)).map(<[Gpu]>::to_vec);
@@ -260,8 +264,8 @@ impl GpuHandle {
         fresh
     }
 
-    /// Count of timeouts: queries that NVML did not answer in time, and calls of [`at`](Self::at) that found no fresh
-    /// snapshot.
+    /// Count of timeouts: queries that NVML did not answer in time, and calls of [`at`](Self::at) that found
+    /// no fresh snapshot.
     pub fn timeouts(&self) -> u64 {
         let unanswered = self.newest.borrow().as_ref().map_or(0, |snapshot| snapshot.unanswered);
         unanswered + self.max_age.load(Ordering::Relaxed)
@@ -273,8 +277,8 @@ impl GpuHandle {
     }
 }
 
-/// Starts reading: at once, then four times per `interval`, but not more often than every 500 ms and not less often than
-/// every 5 s. It uses a thread because a driver may hang, and a heartbeat must not.
+/// Starts reading: at once, then four times per `interval`, but not more often than every 500 ms and not less
+/// often than every 5 s. It uses a thread because a driver may hang, and a heartbeat must not.
 pub fn spawn(sources: &Sources, interval: Duration) -> GpuHandle {
     spawn_with(Gpus::new(sources), interval)
 }

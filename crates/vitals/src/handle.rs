@@ -21,8 +21,8 @@ const EVENTS: usize = 16;
 /// Stack of the scheduler, in bytes. It touches no file.
 const STACK: usize = 128 * 1024;
 
-/// The newest vitals, kept up to date by threads that end when this is dropped. Dropping does not wait for the
-/// threads, because one may hang in a file system.
+/// The newest vitals, kept up to date by threads that end when this is dropped. Dropping does not wait for
+/// the threads, because one may hang in a file system.
 #[derive(Debug)]
 pub struct VitalsHandle {
     newest: watch::Receiver<Vitals>,
@@ -42,8 +42,8 @@ impl VitalsHandle {
         self.newest.clone()
     }
 
-    /// Requests a new reading of what a job may have changed: failed units, and whether a reboot is required. Does
-    /// not wait.
+    /// Requests a new reading of what a job may have changed: failed units, and whether a reboot is required.
+    /// Does not wait.
     pub fn refresh(&self) {
         // If the queue is full, the scheduler is about to read anyway.
         drop(self.events.try_send(scheduler::Event::Refresh));
@@ -63,8 +63,8 @@ impl Drop for VitalsHandle {
     }
 }
 
-/// Starts measuring: at once, and then at a pace that follows `interval`, the time between heartbeats. On systems other
-/// than Linux, and if the settings disable it, nothing is measured and all values are unknown.
+/// Starts measuring: at once, and then at a pace that follows `interval`, the time between heartbeats. On
+/// systems other than Linux, and if the settings disable it, nothing is measured and all values are unknown.
 pub fn spawn(settings: &Settings, interval: Duration) -> VitalsHandle {
     spawn_with(settings, interval, &(Arc::new(disk::usage) as Statvfs))
 }

@@ -1,8 +1,9 @@
-//! Vitals of a host: processors, memory, disks, network, temperatures, GPUs, and signals when a GPU is under stress.
+//! Vitals of a host: processors, memory, disks, network, temperatures, GPUs, and signals when a GPU is under
+//! stress.
 //!
-//! Background threads measure and publish a snapshot. A heartbeat reads the snapshot; it never waits for a file, a
-//! driver or a program. Each value has an age limit. An unknown value is `None`; no value is invented. Shares are
-//! numbers from 0 to 1, never percentages. Sizes are bytes, rates are bytes per second.
+//! Background threads measure and publish a snapshot. A heartbeat reads the snapshot; it never waits for a
+//! file, a driver or a program. Each value has an age limit. An unknown value is `None`; no value is
+//! invented. Shares are numbers from 0 to 1, never percentages. Sizes are bytes, rates are bytes per second.
 //!
 //! Start with [`device`], which combines everything into one object:
 //!
@@ -15,7 +16,7 @@
 //! ```
 //!
 //! ```text
-//! cpu.rs load.rs memory.rs pressure.rs network.rs disk_io.rs rate.rs   from /proc, four times per interval
+//! cpu.rs load.rs memory.rs pressure.rs network.rs disk_io.rs rate.rs   /proc, four times per interval
 //! disk.rs temperature.rs units.rs reboot.rs                            sources that may hang, once per interval
 //! proc.rs         reads all of the first row at once
 //! scheduler.rs    decides when each source is read

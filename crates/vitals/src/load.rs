@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::source::{self, Sample};
 
-/// Longest file accepted, in bytes. The longest is the list of processors, a few hundred bytes on a host where many
-/// processors are offline.
+/// Longest file accepted, in bytes. The longest is the list of processors, a few hundred bytes on a host
+/// where many processors are offline.
 const MAX_FILE: u64 = 4 * 1024;
 
 /// Largest plausible count of processors, 16 times the limit of the kernel.

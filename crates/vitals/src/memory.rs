@@ -17,11 +17,11 @@ pub struct Memory {
     pub total: u64,
     /// Memory that is not used at all, not even as a cache.
     pub free: u64,
-    /// Memory that programs can allocate without swapping: the kernel's estimate plus `zfs_reclaimable`. None before
-    /// Linux 3.14.
+    /// Memory that programs can allocate without swapping: the kernel's estimate plus `zfs_reclaimable`. None
+    /// before Linux 3.14.
     pub available: Option<u64>,
-    /// Cache that ZFS would release, already included in `available`. The kernel counts it as used memory. None
-    /// without ZFS.
+    /// Cache that ZFS would release, already included in `available`. The kernel counts it as used memory.
+    /// None without ZFS.
     pub zfs_reclaimable: Option<u64>,
 }
 
@@ -79,8 +79,8 @@ pub fn parse(_: &str) -> Option<Meminfo> {
     None
 }
 
-/// Parses ZFS's arcstats, which procfs does not know: the cache that ZFS would release, which is its size without the
-/// minimum that it keeps.
+/// Parses ZFS's arcstats, which procfs does not know: the cache that ZFS would release, which is its size
+/// without the minimum that it keeps.
 pub fn parse_arcstats(text: &str) -> Option<u64> {
     let value = |name: &str| {
         text.lines().find_map(|line| {
@@ -94,8 +94,8 @@ pub fn parse_arcstats(text: &str) -> Option<u64> {
 /// Reads memory and swap.
 ///
 /// # Errors
-/// An existing file cannot be read or has an unexpected content. Then both values are unknown: without the cache of
-/// ZFS, a host with ZFS would seem to be full.
+/// An existing file cannot be read or has an unexpected content. Then both values are unknown: without the
+/// cache of ZFS, a host with ZFS would seem to be full.
 pub fn read(proc: &Path) -> Sample<(Memory, Swap)> {
     let Some(info) = source::parsed(&proc.join("meminfo"), MAX_MEMINFO, parse)? else { return Ok(None) };
     let arc = source::parsed(&proc.join("spl/kstat/zfs/arcstats"), MAX_ARCSTATS, parse_arcstats)?;

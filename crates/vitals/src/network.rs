@@ -37,10 +37,11 @@ pub fn parse(_: &str) -> Option<Counters> {
     None
 }
 
-/// Whether an interface is counted. Each byte must be counted once. So the interface needs hardware behind it, which
-/// loopback, bridges, bonds, VLANs, tunnels and the interfaces of containers do not have. And it must not be the lower
-/// half of another counted interface: a virtual function below its synthetic interface (its master has hardware too),
-/// or a port of a switch behind the host's own port (it names another interface as its link).
+/// Whether an interface is counted. Each byte must be counted once. So the interface needs hardware behind
+/// it, which loopback, bridges, bonds, VLANs, tunnels and the interfaces of containers do not have. And it
+/// must not be the lower half of another counted interface: a virtual function below its synthetic interface
+/// (its master has hardware too), or a port of a switch behind the host's own port (it names another
+/// interface as its link).
 pub fn is_physical(class: &Path, name: &str) -> bool {
     let folder = class.join(name);
     let exists = |path: &str| fs::symlink_metadata(folder.join(path)).is_ok();

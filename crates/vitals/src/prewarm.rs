@@ -5,8 +5,9 @@
 //!   ^------------both below the lower limits-----------------'
 //! ```
 //!
-//! The mean over a window decides, not one reading: the usage of a GPU jumps between 0 and 100 % many times a second.
-//! The upper and lower limits differ, because otherwise a GPU at the limit would send signals without end.
+//! The mean over a window decides, not one reading: the usage of a GPU jumps between 0 and 100 % many times a
+//! second. The upper and lower limits differ, because otherwise a GPU at the limit would send signals without
+//! end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,11 +23,12 @@ mod watcher;
 /// Shortest time from one start of stress to the next: one start per minute at most.
 pub const START_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Most readings kept of each value: the longest window of ten minutes at the fastest pace, two readings per second.
+/// Most readings kept of each value: the longest window of ten minutes at the fastest pace, two readings per
+/// second.
 const READINGS: usize = 1200;
 
-/// A pause between readings after which the time before counts as unknown: twice the slowest pace of 5 s, each with 3 s
-/// for a slow driver, rounded up.
+/// A pause between readings after which the time before counts as unknown: twice the slowest pace of 5 s,
+/// each with 3 s for a slow driver, rounded up.
 const GAP: Duration = Duration::from_secs(20);
 
 /// When the stress of a GPU begins, and when it ends.
@@ -132,7 +134,8 @@ impl Series {
     }
 }
 
-/// Decides about signals from a series of readings. It reads no clock: the caller gives the time of each reading.
+/// Decides about signals from a series of readings. It reads no clock: the caller gives the time of each
+/// reading.
 #[derive(Debug)]
 pub struct Prewarm {
     limits: Limits,

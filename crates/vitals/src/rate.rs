@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// Time after which it is checked again which devices are physical. A name can move to another device, and a device
-/// can get another master.
+/// Time after which it is checked again which devices are physical. A name can move to another device, and a
+/// device can get another master.
 const RECHECK: Duration = Duration::from_secs(60);
 
 /// Two counters for each device, both since the boot and in the same unit.
 pub type Counters = BTreeMap<String, [u64; 2]>;
 
-/// Growth of both counters per second, all devices together. A device that is new, or whose counters became smaller
-/// (its driver was restarted), is skipped once. None if no device remains: the rate is unknown then, not 0.
+/// Growth of both counters per second, all devices together. A device that is new, or whose counters became
+/// smaller (its driver was restarted), is skipped once. None if no device remains: the rate is unknown then,
+/// not 0.
 pub fn per_second(earlier: &Counters, later: &Counters, elapsed: Duration) -> Option<[f64; 2]> {
     let mut sum: Option<[u128; 2]> = None;
     for (name, [first, second]) in later {

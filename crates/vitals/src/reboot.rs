@@ -8,8 +8,8 @@ use crate::source::{self, Sample};
 /// Parts that only a boot changes. NixOS links each of them into every system.
 const BOOTED: [&str; 3] = ["kernel", "initrd", "kernel-modules"];
 
-/// Whether the booted system has another kernel, initrd or set of modules than the current one. None if one of the two
-/// systems does not exist, and in containers, which have none of these parts.
+/// Whether the booted system has another kernel, initrd or set of modules than the current one. None if one
+/// of the two systems does not exist, and in containers, which have none of these parts.
 ///
 /// # Errors
 /// A link exists but cannot be read.

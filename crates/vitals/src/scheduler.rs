@@ -1,7 +1,7 @@
 //! The thread that maintains the snapshot. It decides when each source is read, and touches no file itself.
 //!
-//! A probe is one look at one source. The scheduler sends a probe to a worker when it is due; the worker sends it back
-//! with what it found.
+//! A probe is one look at one source. The scheduler sends a probe to a worker when it is due; the worker
+//! sends it back with what it found.
 //!
 //! ```text
 //! scheduler --probe--> worker "vitals-proc"  /proc
@@ -30,20 +30,20 @@ use crate::temperature::{self, Temperature};
 use crate::units::{self, FailedUnits};
 use crate::worker::{Done, Probe, Worker};
 
-/// Bounds of the time between two readings of /proc. There are four readings per interval, so the values of a heartbeat
-/// are at most a quarter of an interval old. Below 250 ms the clock tick of 10 ms would distort the processors' share;
-/// above 5 s a peak would be missed.
+/// Bounds of the time between two readings of /proc. There are four readings per interval, so the values of a
+/// heartbeat are at most a quarter of an interval old. Below 250 ms the clock tick of 10 ms would distort the
+/// processors' share; above 5 s a peak would be missed.
 const PROC_PERIOD: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// Bounds for disks, temperatures and the reboot, which are read once per interval. They change slowly, and reading a
-/// temperature wakes its chip.
+/// Bounds for disks, temperatures and the reboot, which are read once per interval. They change slowly, and
+/// reading a temperature wakes its chip.
 const SLOW_PERIOD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Bounds for the failed units. Reading them starts a program, which takes about 10 ms of processor time.
 const UNITS_PERIOD: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 
-/// Time limit of a probe, after which its values are unknown. A probe takes milliseconds on a healthy host, and some
-/// hundred milliseconds on a busy one.
+/// Time limit of a probe, after which its values are unknown. A probe takes milliseconds on a healthy host,
+/// and some hundred milliseconds on a busy one.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Time limit of the probe that starts a program. The program has a shorter limit of its own.
@@ -165,7 +165,8 @@ impl Scheduler {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            // All events come before the time limits: if this thread was late, the end of a probe may be among them.
+            // All events come before the time limits: if this thread was late, the end of a probe may be
+            // among them.
             while let Some(received) = event {
                 match received {
                     Event::Done(done) => self.done(done),

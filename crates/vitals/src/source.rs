@@ -1,5 +1,5 @@
-//! Reads the kernel's files: with a size limit, and without waiting for a writer. There are three outcomes: a value, an
-//! error, or no such source, which is no error because containers lack half of the sources.
+//! Reads the kernel's files: with a size limit, and without waiting for a writer. There are three outcomes: a
+//! value, an error, or no such source, which is no error because containers lack half of the sources.
 
 use std::fs;
 use std::io::{self, Read};
@@ -60,8 +60,8 @@ impl SourceError {
 /// The result of reading a source. None: the host has no such source, or there is no value yet.
 pub type Sample<T> = Result<Option<T>, SourceError>;
 
-/// Whether an error only means that this host has no such source. With the kernel parameter `psi=0`, pressure files
-/// exist but cannot be opened.
+/// Whether an error only means that this host has no such source. With the kernel parameter `psi=0`, pressure
+/// files exist but cannot be opened.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.kind() == io::ErrorKind::NotADirectory

@@ -1,7 +1,8 @@
 //! Readings of StaSysMo, another program that writes four small files.
 //!
-//! StaSysMo replaces each file by rename, and writes the file `timestamp` last. It leaves its files behind when it stops,
-//! so old files must be ignored. Either all four values are known or none: an invented 0 is worse than no value.
+//! StaSysMo replaces each file by rename, and writes the file `timestamp` last. It leaves its files behind
+//! when it stops, so old files must be ignored. Either all four values are known or none: an invented 0 is
+//! worse than no value.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -18,16 +19,17 @@ mod tests;
 /// Age limit of readings.
 pub const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// How far in the future a time may be and still count as now, because clocks are set. A time further in the future says
-/// nothing about the age. The same as [`MAX_AGE`], so that a wrong time is not trusted longer than a right one.
+/// How far in the future a time may be and still count as now, because clocks are set. A time further in the
+/// future says nothing about the age. The same as [`MAX_AGE`], so that a wrong time is not trusted longer
+/// than a right one.
 pub const MAX_AHEAD: Duration = MAX_AGE;
 
 /// Longest file accepted, in bytes. A value has about five.
 const MAX_FILE: u64 = 64;
 
-/// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most a quarter of
-/// an interval late. StaSysMo does not write often enough to justify less than 250 ms. Above 5 s, it would be noticed
-/// late that StaSysMo has stopped.
+/// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most
+/// a quarter of an interval late. StaSysMo does not write often enough to justify less than 250 ms. Above 5
+/// s, it would be noticed late that StaSysMo has stopped.
 const MIN_PERIOD: Duration = Duration::from_millis(250);
 const MAX_PERIOD: Duration = Duration::from_secs(5);
 
@@ -73,8 +75,9 @@ fn is_fresh(measured_at: SystemTime, now: SystemTime) -> bool {
 
 /// Reads the folder. None unless all four files have a valid value and the set is fresh.
 ///
-/// The time of a file is the newer one of `timestamp` and the file's own change time. The set is as old as its oldest
-/// file. A `timestamp` that is missing, invalid or far in the future is ignored; then only the change times count.
+/// The time of a file is the newer one of `timestamp` and the file's own change time. The set is as old as
+/// its oldest file. A `timestamp` that is missing, invalid or far in the future is ignored; then only the
+/// change times count.
 pub fn read(dir: &Path, now: SystemTime) -> Option<Reading> {
     // Read before the values: it is written after them, so they are at least as new.
     let stamp = read_stamp(dir).filter(|stamp| *stamp <= now + MAX_AHEAD);
@@ -127,8 +130,8 @@ impl ValuesHandle {
     }
 }
 
-/// Starts reading `dir`: at once, then four times per `interval`, but not more often than every 250 ms and not less often
-/// than every 5 s. It uses a thread because a file system may hang, and a heartbeat must not.
+/// Starts reading `dir`: at once, then four times per `interval`, but not more often than every 250 ms and
+/// not less often than every 5 s. It uses a thread because a file system may hang, and a heartbeat must not.
 pub fn spawn(dir: PathBuf, interval: Duration) -> ValuesHandle {
     let (publish, newest) = watch::channel(None);
     let (stop, stopped) = mpsc::channel();

@@ -10,8 +10,8 @@ use crate::source::{self, Sample, SourceError};
 /// Most sensors read. A server has about forty, mostly the cores of its processors.
 const MAX_SENSORS: usize = 256;
 
-/// Plausible values in thousandths of a degree Celsius. Other values mean that no sensor is connected, or that all bits of
-/// a register are set.
+/// Plausible values in thousandths of a degree Celsius. Other values mean that no sensor is connected, or
+/// that all bits of a register are set.
 const PLAUSIBLE: RangeInclusive<i64> = -100_000..=200_000;
 
 /// One temperature sensor.
@@ -23,11 +23,13 @@ pub struct Temperature {
     pub device: Option<String>,
     /// Label that the chip gives, such as `Package id 0`, or else the name of the sensor, such as `temp1`.
     pub label: String,
-    /// Degrees Celsius. None if the sensor gives no value now, because its device sleeps or no sensor is connected.
+    /// Degrees Celsius. None if the sensor gives no value now, because its device sleeps or no sensor is
+    /// connected.
     pub celsius: Option<f64>,
 }
 
-/// Reads all sensors of the chips with one of these names, in the order of chip and number. None if there are none.
+/// Reads all sensors of the chips with one of these names, in the order of chip and number. None if there are
+/// none.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -72,7 +74,8 @@ pub fn parse(text: &str) -> Option<f64> {
     PLAUSIBLE.contains(&millidegrees).then(|| millidegrees as f64 / 1000.0)
 }
 
-/// The entries of a folder whose names have a number between a prefix and a suffix, in the order of the number.
+/// The entries of a folder whose names have a number between a prefix and a suffix, in the order of the
+/// number.
 fn numbered(folder: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -1,8 +1,8 @@
 //! Units in systemd's state "failed".
 //!
-//! `systemctl` is started, twice a minute at most and with a time limit. D-Bus would save some milliseconds of processor
-//! time, but would need two hundred lines for its wire format. And `systemctl` can reach the service manager as root, as a
-//! user, and without a bus.
+//! `systemctl` is started, twice a minute at most and with a time limit. D-Bus would save some milliseconds
+//! of processor time, but would need two hundred lines for its wire format. And `systemctl` can reach the
+//! service manager as root, as a user, and without a bus.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

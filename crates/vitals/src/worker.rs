@@ -1,8 +1,8 @@
 //! A worker: a queue of probes, and a thread that runs them one by one.
 //!
-//! A probe may hang for ever. One that exceeds its time limit keeps its thread, which is never joined, and the worker
-//! continues with a new thread. If the stuck probe returns later, its thread ends and the probe can be run again. What it
-//! found is too old to be used.
+//! A probe may hang for ever. One that exceeds its time limit keeps its thread, which is never joined, and
+//! the worker continues with a new thread. If the stuck probe returns later, its thread ends and the probe
+//! can be run again. What it found is too old to be used.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,8 +10,8 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Most threads of a worker that may be stuck at once. Then the worker pauses until one returns: its values are unknown,
-/// but the memory of threads stays bounded.
+/// Most threads of a worker that may be stuck at once. Then the worker pauses until one returns: its values
+/// are unknown, but the memory of threads stays bounded.
 pub(super) const MAX_STUCK: usize = 4;
 
 /// Stack of a thread, in bytes. Probes read small files, call statvfs and start programs.
@@ -75,7 +75,8 @@ impl<T: Send + 'static, E: Send + 'static> Worker<T, E> {
         self.start(now);
     }
 
-    /// Notes that a probe has ended. False: it had exceeded its time limit, and what it found must not be used.
+    /// Notes that a probe has ended. False: it had exceeded its time limit, and what it found must not be
+    /// used.
     pub(super) fn finish(&mut self, done: &Done<T>, now: Instant) -> bool {
         let in_time = self.running.as_ref().is_some_and(|running| running.run == done.run);
         if in_time {

@@ -1,14 +1,14 @@
 //! The workload that a local program reports: sessions, queries, and the loaded model.
 //!
-//! Any program can report it, such as an inference server or a script. It either replaces a JSON file, or listens on a
-//! Unix socket with the same path and writes the same JSON to each connection:
+//! Any program can report it, such as an inference server or a script. It either replaces a JSON file, or
+//! listens on a Unix socket with the same path and writes the same JSON to each connection:
 //!
 //! ```json
 //! {"active_sessions": 2, "pending_queries": 5, "loaded_model": "llama-3.1-8b"}
 //! ```
 //!
-//! Every field may be missing or null. A file has an age limit, so the report of a program that died disappears. A socket
-//! is queried each time.
+//! Every field may be missing or null. A file has an age limit, so the report of a program that died
+//! disappears. A socket is queried each time.
 
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
@@ -134,8 +134,8 @@ impl WorkloadHandle {
     }
 }
 
-/// Starts reading `path`, four times per `interval` but not more often than every 250 ms and not less often than every
-/// 5 s. It uses a thread because the program behind a socket may hang.
+/// Starts reading `path`, four times per `interval` but not more often than every 250 ms and not less often
+/// than every 5 s. It uses a thread because the program behind a socket may hang.
 pub fn spawn(path: PathBuf, interval: Duration) -> WorkloadHandle {
     let (publish, newest) = watch::channel(None);
     let (stop, stopped) = mpsc::channel();

@@ -43,8 +43,8 @@ struct Job {
 pub(super) struct Requests {
     open: VecDeque<Request>,
     jobs: VecDeque<Job>,
-    /// The dashboard is new to this host, so the host may report jobs that an earlier dashboard requested. It ends with
-    /// the first request or the second connection.
+    /// The dashboard is new to this host, so the host may report jobs that an earlier dashboard requested. It
+    /// ends with the first request or the second connection.
     inherits: bool,
     /// The command of the newest status.
     last_ended: Option<String>,

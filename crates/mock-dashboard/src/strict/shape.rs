@@ -7,8 +7,8 @@ use nixfleet_protocol::{AgentMessage, DecodeError};
 use super::{Breach, Received, Rule, progress};
 use crate::hub::is_hostname;
 
-/// Integer fields of each message. Existing dashboards read the first field of each line. The others are additive; newer
-/// dashboards read them as integers.
+/// Integer fields of each message. Existing dashboards read the first field of each line. The others are
+/// additive; newer dashboards read them as integers.
 const INTEGERS: &[(&str, &[&str])] = &[
     ("register", &["heartbeat_interval"]),
     ("heartbeat", &["command_pid", "seq"]),

@@ -50,7 +50,8 @@ pub enum Rule {
     HeartbeatAfterStatus,
     /// A second exit code 0 for the same command before a heartbeat crashes existing dashboards.
     RepeatedSuccess,
-    /// `stop`, `kill` and repeats are never rejected, because a rejection marks the tracked command as failed.
+    /// `stop`, `kill` and repeats are never rejected, because a rejection marks the tracked command as
+    /// failed.
     Rejection,
     /// The agent registers again after a switch, which completes it.
     UnfinishedSwitch,

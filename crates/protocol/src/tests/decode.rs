@@ -63,7 +63,8 @@ fn unknown_types_and_malformed_frames_from_a_dashboard_are_told_apart() {
     }
 }
 
-/// A Go program writes null for an empty slice, and many JSON libraries write it for anything that is not set.
+/// A Go program writes null for an empty slice, and many JSON libraries write it for anything that is not
+/// set.
 #[test]
 fn null_in_an_optional_field_is_the_same_as_no_field() {
     let messages = [

@@ -1,5 +1,5 @@
-//! A heartbeat service for other programs: vitals at a fixed interval, and a callback when a GPU is under stress. It needs no
-//! dashboard and no tokio runtime.
+//! A heartbeat service for other programs: vitals at a fixed interval, and a callback when a GPU is under
+//! stress. It needs no dashboard and no tokio runtime.
 
 use std::fmt;
 use std::io;
@@ -78,14 +78,14 @@ impl HeartbeatService {
         Self { config, on_heartbeat: None, on_prewarm: None }
     }
 
-    /// Sets the callback for heartbeats. It is called on the service's own thread: heartbeats that become due while it
-    /// runs are skipped.
+    /// Sets the callback for heartbeats. It is called on the service's own thread: heartbeats that become due
+    /// while it runs are skipped.
     pub fn set_heartbeat_callback(&mut self, callback: impl FnMut(&DeviceVitals) + Send + 'static) {
         self.on_heartbeat = Some(Box::new(callback));
     }
 
-    /// Sets the callback for the begin and the end of stress. It is called on a thread of its own, so it delays no
-    /// heartbeat. If it is too slow, new signals are dropped.
+    /// Sets the callback for the begin and the end of stress. It is called on a thread of its own, so it
+    /// delays no heartbeat. If it is too slow, new signals are dropped.
     pub fn set_prewarm_callback(&mut self, callback: impl FnMut(&Signal) + Send + 'static) {
         self.on_prewarm = Some(Box::new(callback));
     }
@@ -165,7 +165,8 @@ impl Runner {
             }
             if now >= next_heartbeat {
                 self.heartbeat();
-                // Heartbeats are due at start + n x interval. Those missed because of a slow callback or sleep are skipped.
+                // Heartbeats are due at start + n x interval. Those missed because of a slow callback or
+                // sleep are skipped.
                 while next_heartbeat <= Instant::now() {
                     next_heartbeat += self.interval;
                 }

@@ -4,8 +4,8 @@ use super::card::Card;
 use super::sysfs::Sysfs;
 use super::{Reading, hwmon};
 
-/// Labels of temperatures, in the order of preference. Other tools show `edge` as the GPU's temperature. GPUs for
-/// datacenters have only `junction`, the hottest point.
+/// Labels of temperatures, in the order of preference. Other tools show `edge` as the GPU's temperature. GPUs
+/// for datacenters have only `junction`, the hottest point.
 const TEMPERATURES: &[&str] = &["edge", "junction"];
 
 /// Labels of the power of the whole package, on GPUs inside a processor.

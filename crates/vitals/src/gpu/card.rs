@@ -1,5 +1,5 @@
-//! Which GPUs exist, their drivers, and whether they sleep. Reading this wakes no GPU: the files belong to the PCI bus, not
-//! to the driver.
+//! Which GPUs exist, their drivers, and whether they sleep. Reading this wakes no GPU: the files belong to
+//! the PCI bus, not to the driver.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::sysfs::{Sysfs, entries, numbered};
 
-/// Most sensors of one kind that are tried. Common GPUs have three: the edge of the chip, its hottest point, and its
-/// memory. Newer ones have one more for each stack of memory.
+/// Most sensors of one kind that are tried. Common GPUs have three: the edge of the chip, its hottest point,
+/// and its memory. Newer ones have one more for each stack of memory.
 const MAX_SENSORS: u32 = 16;
 
 /// The folder with the sensors of the whole device. i915 has further folders for parts of the device.
@@ -16,8 +16,8 @@ pub(super) fn find(device: &Path, sysfs: &Sysfs) -> Option<PathBuf> {
     })
 }
 
-/// The file of the sensor with the first of these labels that exists, or else of the first sensor without a label. A sensor
-/// with another label is never used: the temperature of the memory is not that of the chip.
+/// The file of the sensor with the first of these labels that exists, or else of the first sensor without a
+/// label. A sensor with another label is never used: the temperature of the memory is not that of the chip.
 fn sensor(folder: &Path, kind: &str, value: &str, labels: &[&str], sysfs: &Sysfs) -> Option<PathBuf> {
     let sensors: Vec<(PathBuf, Option<String>)> = (1..=MAX_SENSORS)
         .map(|number| (folder.join(format!("{kind}{number}_{value}")), number))

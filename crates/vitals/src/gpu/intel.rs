@@ -1,8 +1,8 @@
 //! Intel GPUs, read from the files of i915 and xe.
 //!
-//! Neither driver shows the usage without special permissions. Both count the time in which each part of the GPU was
-//! switched off because it was idle. The remaining time is an upper bound of the usage, because a part that is switched on
-//! is not necessarily busy. So the usage is marked as an estimate.
+//! Neither driver shows the usage without special permissions. Both count the time in which each part of the
+//! GPU was switched off because it was idle. The remaining time is an upper bound of the usage, because a
+//! part that is switched on is not necessarily busy. So the usage is marked as an estimate.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,15 +12,16 @@ use super::card::Card;
 use super::sysfs::{Sysfs, entries, numbered};
 use super::{Reading, hwmon};
 
-/// Shortest time between two readings, in seconds. Below it, the counters' resolution of a millisecond and the time needed
-/// for reading make the difference meaningless.
+/// Shortest time between two readings, in seconds. Below it, the counters' resolution of a millisecond and
+/// the time needed for reading make the difference meaningless.
 const MIN_SECONDS: f64 = 0.1;
 
-/// How much longer than the time between two readings a part may have been off, as a factor. The clocks differ, and the
-/// counter runs while it is read. Beyond this factor the counter is not about this time.
+/// How much longer than the time between two readings a part may have been off, as a factor. The clocks
+/// differ, and the counter runs while it is read. Beyond this factor the counter is not about this time.
 const TOLERANCE: f64 = 1.1;
 
-/// Labels of sensors, in the order of preference. xe has temperatures of chip and memory, and energy of card and chip.
+/// Labels of sensors, in the order of preference. xe has temperatures of chip and memory, and energy of card
+/// and chip.
 const TEMPERATURES: &[&str] = &["pkg"];
 const ENERGIES: &[&str] = &["card", "pkg"];
 
@@ -82,8 +83,8 @@ fn off_files(card: &Card) -> Vec<PathBuf> {
     files
 }
 
-/// The share of time in which the busiest part was switched on. Parts are switched off independently: a mean of a busy part
-/// and an idle part would show a fully busy GPU as half idle.
+/// The share of time in which the busiest part was switched on. Parts are switched off independently: a mean
+/// of a busy part and an idle part would show a fully busy GPU as half idle.
 fn busiest(old: &BTreeMap<PathBuf, u64>, new: &BTreeMap<PathBuf, u64>, seconds: f64) -> Option<f64> {
     let shares = new.iter().filter_map(|(file, new)| {
         // A counter of 0 belongs to a part that is never switched off.

@@ -1,8 +1,8 @@
 //! NVIDIA GPUs, read by NVML on a thread of its own.
 //!
-//! A call of NVML can wait in the kernel for ever, where no signal reaches it. So a query is sent to a thread that is never
-//! joined. If the answer does not arrive in time, the values are unknown. There is no second query before the first one is
-//! answered, because it would hang too.
+//! A call of NVML can wait in the kernel for ever, where no signal reaches it. So a query is sent to a thread
+//! that is never joined. If the answer does not arrive in time, the values are unknown. There is no second
+//! query before the first one is answered, because it would hang too.
 //!
 //! ```text
 //! idle --query--> waiting --answer within TIMEOUT--> idle
@@ -23,8 +23,8 @@ mod nvml;
 #[path = "nvidia/absent.rs"]
 mod nvml;
 
-/// Longest wait for an answer. A GPU answers within milliseconds; some need a second to wake up their driver. The values of
-/// all other GPUs wait during this time.
+/// Longest wait for an answer. A GPU answers within milliseconds; some need a second to wake up their driver.
+/// The values of all other GPUs wait during this time.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Which GPUs are queried.
@@ -154,7 +154,8 @@ impl Nvidia {
         }
     }
 
-    /// Waits for the answer, until the time limit of the query. For a query that is late already, it does not wait.
+    /// Waits for the answer, until the time limit of the query. For a query that is late already, it does not
+    /// wait.
     pub(super) fn answer(&mut self) -> Answers {
         // Without them there is no thread.
         let (Some(worker), Some(asked_at)) = (&self.worker, self.asked_at) else {

@@ -103,8 +103,8 @@ impl Gpus {
         std::mem::take(&mut self.hints)
     }
 
-    /// Reads all GPUs, except those that must not be queried now. It takes milliseconds, but up to 3 s if NVML does not
-    /// answer, and it never returns if a file of sysfs hangs.
+    /// Reads all GPUs, except those that must not be queried now. It takes milliseconds, but up to 3 s if
+    /// NVML does not answer, and it never returns if a file of sysfs hangs.
     pub fn read(&mut self, now: Instant) -> Vec<Gpu> {
         self.search(now);
         let candidates: Vec<Candidate> =

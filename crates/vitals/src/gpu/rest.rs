@@ -1,7 +1,7 @@
 //! When an idle GPU is not queried.
 //!
-//! A GPU that may sleep does so after some seconds without a query. A reader that queries it every few seconds would keep
-//! it awake, which costs about 10 W on a laptop only to read a usage of 0.
+//! A GPU that may sleep does so after some seconds without a query. A reader that queries it every few
+//! seconds would keep it awake, which costs about 10 W on a laptop only to read a usage of 0.
 //!
 //! ```text
 //! queried --- idle for IDLE_FOR ---> resting --- after REST, or after it slept and was woken ---> queried
@@ -17,9 +17,9 @@ const IDLE: f64 = 0.01;
 /// How long a GPU must be idle before it rests. A pause between two batches of work is shorter.
 const IDLE_FOR: Duration = Duration::from_secs(10);
 
-/// How long a GPU is not queried. It is longer than drivers wait before a GPU sleeps: amdgpu 5 s, i915 10 s, NVIDIA about
-/// 6 s after the last program has closed it. It is short enough that work which begins meanwhile is visible two
-/// heartbeats later at most.
+/// How long a GPU is not queried. It is longer than drivers wait before a GPU sleeps: amdgpu 5 s, i915 10 s,
+/// NVIDIA about 6 s after the last program has closed it. It is short enough that work which begins meanwhile
+/// is visible two heartbeats later at most.
 const REST: Duration = Duration::from_secs(30);
 
 /// The rest of one GPU.
@@ -41,7 +41,8 @@ impl Rest {
         *self = Self::default();
     }
 
-    /// The GPU was queried. An unknown usage counts as idle: the other values are not worth keeping the GPU awake.
+    /// The GPU was queried. An unknown usage counts as idle: the other values are not worth keeping the GPU
+    /// awake.
     pub(super) fn asked(&mut self, usage: Option<f64>, now: Instant) {
         if usage.is_some_and(|usage| usage >= IDLE) {
             *self = Self::default();

@@ -36,9 +36,9 @@ impl Sysfs {
         Self { read, gone: Cell::new(false) }
     }
 
-    /// The text of a file without surrounding white space. Every error means that the value is unknown: EBUSY and EPERM
-    /// come from a GPU that has just gone to sleep, EOPNOTSUPP and EINVAL from one that has the file but no such
-    /// sensor.
+    /// The text of a file without surrounding white space. Every error means that the value is unknown: EBUSY
+    /// and EPERM come from a GPU that has just gone to sleep, EOPNOTSUPP and EINVAL from one that has the
+    /// file but no such sensor.
     pub(super) fn text(&self, path: &Path) -> Option<String> {
         match (self.read)(path) {
             Ok(bytes) => Some(std::str::from_utf8(&bytes).ok()?.trim().to_owned()),

@@ -1,6 +1,7 @@
 //! Reactions to pre-warm signals: a program of the operator, or a callback.
 //!
-//! The hook runs on a thread of its own and handles one signal after the other. The sender never waits for it.
+//! The hook runs on a thread of its own and handles one signal after the other. The sender never waits for
+//! it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,10 +31,10 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// Starts a program for each signal. `argv` is the program and its arguments. The environment of the program has
-    /// `PREWARM_PHASE` (`start` or `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and
-    /// `PREWARM_GPU_TEMPERATURE` (degrees Celsius); the last two are empty when unknown. The program may run for a
-    /// minute. An empty `argv` does nothing.
+    /// Starts a program for each signal. `argv` is the program and its arguments. The environment of the
+    /// program has `PREWARM_PHASE` (`start` or `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and
+    /// `PREWARM_GPU_TEMPERATURE` (degrees Celsius); the last two are empty when unknown. The program may run
+    /// for a minute. An empty `argv` does nothing.
     ///
     /// # Errors
     /// The thread cannot be started.

@@ -35,7 +35,8 @@ impl Drop for Watcher {
     }
 }
 
-/// Starts a task that observes `readings` and sends signals to `hook`. `load` extracts the load from a reading.
+/// Starts a task that observes `readings` and sends signals to `hook`. `load` extracts the load from a
+/// reading.
 ///
 /// # Panics
 /// When it is called outside of a tokio runtime.

@@ -8,8 +8,8 @@ fn real() -> (&'static Path, &'static Path) {
     (Path::new("/proc"), Path::new("/sys"))
 }
 
-/// Whether a folder or program is missing, as sysfs is in build sandboxes. If so, it prints a line that the test runner
-/// does not capture.
+/// Whether a folder or program is missing, as sysfs is in build sandboxes. If so, it prints a line that the
+/// test runner does not capture.
 fn lacks(what: &str) -> bool {
     let missing = if what.starts_with('/') {
         fs::read_dir(what).map_or(true, |mut entries| entries.next().is_none())

@@ -25,7 +25,8 @@ fn a_virtual_machine() {
         let pressure = pressure.unwrap();
         assert!(pressure.some.is_some() && pressure.full.is_some());
     }
-    // Nothing changed between the two readings, so rates are 0. The processors' share is unknown: no tick passed.
+    // Nothing changed between the two readings, so rates are 0. The processors' share is unknown: no tick
+    // passed.
     assert_eq!(sample.network, Some(Network { received: 0.0, sent: 0.0 }));
     assert_eq!(sample.disk_io, Some(DiskIo { read: 0.0, written: 0.0 }));
     assert_eq!(sample.cpu, None);

@@ -10,7 +10,8 @@ use super::{
     message, register, rejection, status, without,
 };
 
-/// A rule, a conversation that keeps all rules, and one that breaks this rule. Each begins after the first heartbeat.
+/// A rule, a conversation that keeps all rules, and one that breaks this rule. Each begins after the first
+/// heartbeat.
 type Row = (Rule, Vec<Step>, Vec<Step>);
 
 pub(super) fn rows() -> Vec<Row> {

@@ -1,4 +1,5 @@
-//! The strict mode over real sockets: the behaviour of an existing dashboard, and the places that show violations.
+//! The strict mode over real sockets: the behaviour of an existing dashboard, and the places that show
+//! violations.
 
 use std::time::Duration;
 

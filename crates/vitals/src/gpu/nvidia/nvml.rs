@@ -18,8 +18,8 @@ use crate::gpu::card::normal_address;
 /// Time until opening the library is tried again.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// The same after a version mismatch. Only a reboot or a reload of the driver resolves it, and the kernel logs every
-/// attempt.
+/// The same after a version mismatch. Only a reboot or a reload of the driver resolves it, and the kernel
+/// logs every attempt.
 const RETRY_MISMATCH: Duration = Duration::from_secs(600);
 
 /// The library, open or not.
@@ -29,8 +29,8 @@ pub(super) struct Library {
     open: Option<Open>,
     /// Why it could not be opened, and when to try again.
     failed: Option<(Instant, Failure)>,
-    /// Time of the newest sample that was used, by PCI address. It is kept while the library is closed, so that no
-    /// sample is counted twice.
+    /// Time of the newest sample that was used, by PCI address. It is kept while the library is closed, so
+    /// that no sample is counted twice.
     used: BTreeMap<String, u64>,
 }
 
@@ -160,8 +160,8 @@ fn failure(error: NvmlError) -> Failure {
     Failure { status, detail: error.to_string() }
 }
 
-/// Collects single values. Most errors mean that this GPU does not have the value. Some mean that the GPU is gone, and then
-/// no value is used.
+/// Collects single values. Most errors mean that this GPU does not have the value. Some mean that the GPU is
+/// gone, and then no value is used.
 #[derive(Default)]
 struct Values {
     fatal: Option<Failure>,
@@ -205,11 +205,11 @@ fn read(device: &Device<'_>, used: &mut u64) -> Result<Reading, Failure> {
     values.failure().map_or_else(|| Ok(reading.plausible()), Err)
 }
 
-/// The mean of the samples since the previous reading. A single sample covers a sixth of a second to one second, which says
-/// little about the time between two readings.
+/// The mean of the samples since the previous reading. A single sample covers a sixth of a second to one
+/// second, which says little about the time between two readings.
 fn usage(device: &Device<'_>, values: &mut Values, used: &mut u64) -> Option<f64> {
-    // All samples are requested, not those after a time: if the clock was set back, NVML would return none until the
-    // clock reaches the old time.
+    // All samples are requested, not those after a time: if the clock was set back, NVML would return none
+    // until the clock reaches the old time.
     let samples = values.take(device.samples(Sampling::GpuUtilization, None)).unwrap_or_default();
     let percents = samples.iter().map(|sample| {
         let percent = match sample.value {
@@ -225,8 +225,8 @@ fn usage(device: &Device<'_>, values: &mut Values, used: &mut u64) -> Option<f64
     Some(percent / 100.0)
 }
 
-/// The mean of the samples that are newer than `used`, which becomes the time of the newest sample. Unused places of the
-/// buffer have time 0.
+/// The mean of the samples that are newer than `used`, which becomes the time of the newest sample. Unused
+/// places of the buffer have time 0.
 pub(super) fn mean_since(samples: impl Iterator<Item = (u64, f64)>, used: &mut u64) -> Option<f64> {
     let (mut newest, mut sum, mut count) = (0, 0.0, 0_u32);
     for (time, percent) in samples {
