@@ -43,13 +43,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 pub use agent::{
-    BatchLine, CommandRejected, Heartbeat, HostSystem, Metrics, OperationProgress, Output, OutputBatch, Part,
-    PartState, Parts, Register, RunningJob, Status, StatusKind, Stream, TestProgress, TestResult, TestsPart,
-    UpdateState, UpdateStatus, Verdict,
+    BatchLine, CommandRejected, Heartbeat, HostSystem, Metrics, Output, OutputBatch, Register, RunningJob,
+    Status, StatusKind, Stream, UpdateState, UpdateStatus, Verdict,
 };
 pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,
 };
+pub use progress::{OperationProgress, Part, PartState, Parts, TestProgress, TestResult, TestsPart};
 pub use vitals::{
     DeviceVitals, DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, Prewarm, TemperatureVitals,
     Throughput,
@@ -57,6 +57,7 @@ pub use vitals::{
 
 mod agent;
 mod dashboard;
+mod progress;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod vitals;
