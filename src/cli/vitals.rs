@@ -200,9 +200,9 @@ impl Gauge {
 
     /// Waits until a first line has something to tell, within bounds: a disk may hang for ever.
     async fn warm_up(&self) {
-        let until = Instant::now() + device::PATIENCE;
+        let until = Instant::now() + device::MAX_WAIT;
         while !self.meters.are_warm(SystemTime::now()) && Instant::now() < until {
-            tokio::time::sleep(device::LOOK).await;
+            tokio::time::sleep(device::POLL_INTERVAL).await;
         }
     }
 
@@ -214,7 +214,7 @@ impl Gauge {
 
     fn meters(&mut self) -> &Meters {
         let warm = |(meters, since): &mut (Meters, Instant)| {
-            meters.are_warm(SystemTime::now()) || since.elapsed() >= device::PATIENCE
+            meters.are_warm(SystemTime::now()) || since.elapsed() >= device::MAX_WAIT
         };
         if let Some((meters, _)) = self.next.take_if(warm) {
             self.meters = meters;

@@ -1,6 +1,8 @@
-//! Agents' sockets: who may connect, and one task for each that reads and writes until it ends.
+//! Sockets of agents: authentication, and one task for each socket that reads and writes until it ends.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{
     extract::{
@@ -11,50 +13,48 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitStream};
-use tokio::{
-    sync::{Notify, mpsc},
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite;
 use tracing::{debug, info, warn};
 
 use nixfleet_protocol::{AgentMessage, DashboardMessage, DecodeError, Register, encode};
 
-use super::api::{AppState, failure, is_foreign_origin};
-use super::host::{Link, Outgoing};
-use super::hub::{Moment, Registration};
-use super::policy::Policy;
-use super::strict::Ruling;
-use super::wire::{Peer, Switches};
-use super::{Lifetime, Shared, sleep_until_some};
+use crate::api::{AppState, failure, is_foreign_origin};
+use crate::host::{Link, Outgoing};
+use crate::hub::{Moment, Registration};
+use crate::policy::Policy;
+use crate::strict::Ruling;
+use crate::wire::{Peer, Switches};
+use crate::{Lifetime, Shared, sleep_until_some};
 
 use writer::{close_frame, write};
 
 mod writer;
 
-/// Read buffer of each socket. Agents send a few hundred bytes at a time, and the library's 128 KiB
-/// for each would be most of what an agent costs.
+/// Read buffer of each socket, in bytes. Agents send a few hundred bytes at a time. The library's default of
+/// 128 KiB would be most of the memory of a connection.
 pub(super) const READ_BUFFER: usize = 8 * 1024;
 
-/// Frames are collected up to this many bytes before they are written, so that `send_many` is one write.
+/// Bytes of frames that are collected before a write, so that `send_many` is one write.
 pub(super) const WRITE_BUFFER: usize = 64 * 1024;
 
-/// Upper bound of what waits for a socket; above the longest frame that can be sent.
+/// Most bytes that wait for a socket. It is larger than the longest frame that can be sent.
 pub(super) const MAX_WRITE_BUFFER: usize = super::handle::MAX_SENT_FRAME + 1024 * 1024;
 
-/// The longest message taken from an agent: the limit of existing dashboards, which close with 1009.
+/// The longest message accepted from an agent, in bytes. Existing dashboards close with code 1009 above it.
 const MAX_MESSAGE: usize = 512 * 1024;
 
-/// Sends that may wait for one agent: enough for a burst of a thousand commands.
+/// Most messages that wait for one agent: enough for a burst of a thousand commands.
 const QUEUE: usize = 1024;
 
-/// Time for the first `register`.
+/// Longest wait for the first `register`.
 const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Time for the peer to answer a close.
+/// Longest wait for the answer to a close frame.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The same when the dashboard ends: whoever waits for `serve` should not wait for a stuck agent.
+/// The same when the dashboard ends, so that a stuck agent does not delay the end of `serve`.
 const LEAVE_LIMIT: Duration = Duration::from_millis(250);
 
 /// `GET /ws`.
@@ -98,13 +98,13 @@ pub(super) async fn connect(
 
 /// Why a session ends.
 enum Ended {
-    /// The socket is gone, or to be dropped without a word.
+    /// The connection is lost, or is dropped without a close frame.
     Gone(&'static str),
-    /// The peer has closed, or the close frame is out: wait for the rest of the handshake.
+    /// A close frame was received or sent. The rest of the close handshake follows.
     Closing,
-    /// To be closed with this code and reason.
+    /// Close with this code and reason.
     Refused(u16, String),
-    /// The same, after a frame that cannot be read: what follows it cannot be read either.
+    /// The same after a frame that cannot be read. Frames after it cannot be read either.
     Broken(u16, String),
     /// The dashboard ends.
     Leaving,
@@ -123,14 +123,14 @@ impl fmt::Display for Ended {
     }
 }
 
-/// The reading half's state.
+/// State of the reading half of a socket.
 struct Session {
     shared: Arc<Shared>,
     switches: Arc<Switches>,
     link: Link,
     /// The hostname, once registered.
     id: Option<String>,
-    /// When to answer the newest `register`, if that is still to come.
+    /// When to answer the newest `register`, if it has not been answered.
     answer_at: Option<Instant>,
 }
 
@@ -150,7 +150,7 @@ impl Session {
             answer_at: None,
         };
         let ended = tokio::select! {
-            biased; // The order in which reasons to end outrank each other.
+            biased; // The order is the priority of the reasons to end.
             () = cut.notified() => Ended::Gone("cut on request"),
             () = lifetime.ended() => Ended::Leaving,
             ended = reader.read(&mut stream) => ended,
@@ -169,8 +169,8 @@ impl Session {
             Ended::Broken(code, reason) => (Some((code, reason)), true, CLOSE_LIMIT),
             Ended::Leaving => (Some((1001, ended.to_string())), false, LEAVE_LIMIT),
         };
-        // Bounded as a whole: a peer that neither answers nor goes is dropped.
-        let farewell = async {
+        // The whole handshake has a time limit, after which the connection is dropped.
+        let finish = async {
             if let Some((code, reason)) = close
                 && sink.send(close_frame(code, reason)).await.is_err()
             {
@@ -181,15 +181,15 @@ impl Session {
             }
             while let Some(Ok(_)) = stream.next().await {}
         };
-        if timeout(limit, farewell).await.is_err() {
+        if timeout(limit, finish).await.is_err() {
             debug!(session, "the peer did not finish the close in time");
         }
     }
 
     async fn read(&mut self, stream: &mut SplitStream<WebSocket>) -> Ended {
         let mut faults = self.shared.faults.subscribe();
-        let mut heard = Instant::now();
-        let register_by = heard + REGISTER_LIMIT;
+        let mut last_frame_at = Instant::now();
+        let register_by = last_frame_at + REGISTER_LIMIT;
         loop {
             let stop_reading = {
                 let faults = faults.borrow_and_update();
@@ -197,15 +197,15 @@ impl Session {
                 faults.stop_reading
             };
             if stop_reading {
-                // An error cannot come: the sender is in `shared`.
+                // There can be no error, because the sender is in `shared`.
                 drop(faults.changed().await);
-                // Silence that was not listened to does not count.
-                heard = Instant::now();
+                // The time in which nothing was read does not count as silence.
+                last_frame_at = Instant::now();
                 continue;
             }
-            let silent_at = heard + self.shared.times.silence_limit;
+            let silent_at = last_frame_at + self.shared.times.silence_limit;
             let deadline = if self.id.is_some() { silent_at } else { silent_at.min(register_by) };
-            // All arms may be dropped at any time: a change stays marked, a frame stays in the socket.
+            // All branches are cancel-safe: a change stays marked, and a frame stays in the socket.
             let frame = tokio::select! {
                 biased;
                 _ = faults.changed() => continue,
@@ -222,7 +222,7 @@ impl Session {
                 Ok(Some(Err(error))) => return self.broken(error),
                 Ok(Some(Ok(message))) => message,
             };
-            heard = Instant::now();
+            last_frame_at = Instant::now();
             match message {
                 Message::Text(text) => {
                     if let Err(ended) = self.text(&text) {
@@ -230,14 +230,14 @@ impl Session {
                     }
                 }
                 Message::Binary(bytes) => self.ignore(bytes.len(), "a binary frame"),
-                // The library has put the pong into its queue.
+                // The library has queued the pong already.
                 Message::Ping(_) | Message::Pong(_) => {}
                 Message::Close(_) => return Ended::Closing,
             }
         }
     }
 
-    /// One text frame.
+    /// Handles one text frame.
     fn text(&mut self, text: &str) -> Result<(), Ended> {
         let (id, session) = (self.id.as_deref(), self.link.session);
         if self.shared.is_strict()
@@ -286,7 +286,7 @@ impl Session {
         }
     }
 
-    /// The number of a heartbeat that wants an acknowledgement, and what to say in it.
+    /// The `seq` of a heartbeat that has to be acknowledged, and the policy for the acknowledgement.
     fn to_acknowledge(&self, message: &AgentMessage) -> Option<(u64, Policy)> {
         let AgentMessage::Heartbeat(beat) = message else { return None };
         let silent = self.shared.is_legacy() || self.shared.faults.borrow().never_ack;
@@ -309,8 +309,8 @@ impl Session {
             Registration::Accepted { replaced: Some(old) } => {
                 warn!(host = %id, "a second agent took over this hostname");
                 let strict = self.shared.is_strict();
-                let farewell = if strict { Outgoing::Bye } else { Outgoing::replaced() };
-                if old.outgoing.try_send(farewell).is_err() {
+                let finish = if strict { Outgoing::EmptyClose } else { Outgoing::replaced() };
+                if old.outgoing.try_send(finish).is_err() {
                     old.cut.notify_one();
                 }
             }
@@ -327,7 +327,7 @@ impl Session {
         self.answer()
     }
 
-    /// Says `registered`.
+    /// Sends `registered`.
     fn answer(&mut self) -> Result<(), Ended> {
         self.answer_at = None;
         let Some(id) = &self.id else { return Ok(()) };
@@ -342,7 +342,7 @@ impl Session {
         Ok(())
     }
 
-    /// The close that a read error calls for.
+    /// The close for a read error, which the strict mode records.
     fn broken(&self, error: axum::Error) -> Ended {
         let ended = broken(error);
         if let Ended::Broken(1009, why) = &ended {
@@ -354,7 +354,7 @@ impl Session {
     fn ignore(&self, bytes: usize, what: &str) {
         let host = self.id.as_deref().unwrap_or("?");
         if self.shared.is_strict() {
-            // Without a word, as existing dashboards do it; a breach of a rule has been told by now.
+            // Existing dashboards ignore it silently. A violation has been recorded already.
             debug!(host, bytes, "ignored {what}");
         } else {
             warn!(host, bytes, "ignored {what}");
@@ -367,7 +367,7 @@ fn refuse(code: u16, reason: &str) -> Ended {
     Ended::Refused(code, reason.to_owned())
 }
 
-/// The close that a read error calls for (RFC 6455, 7.4.1).
+/// The close for a read error (RFC 6455, section 7.4.1).
 fn broken(error: axum::Error) -> Ended {
     let error = error.into_inner();
     let code = match error.downcast_ref::<tungstenite::Error>() {

@@ -1,6 +1,7 @@
 //! The HTTP side: routes, the JSON API, and the page.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -17,20 +18,21 @@ use uuid::Uuid;
 
 use nixfleet_protocol::{AgentMessage, KillCommand};
 
-use super::asks::Verdict;
-use super::faults::Act;
-use super::view::HostStatus;
-use super::wire::Peer;
-use super::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers};
+use crate::asks::Verdict;
+use crate::faults::Act;
+use crate::view::HostStatus;
+use crate::wire::Peer;
+use crate::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers};
 
-/// How long a command's answer waits for the agent. An agent that rejects does so as soon as it knows
-/// the running command's process id, which takes a second at most.
+/// How long the response to a command request waits for the agent. An agent rejects a command as soon as it
+/// knows the process id of the running one, which takes a second at most.
 const VERDICT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Messages in one answer of the record: pages of this size keep answers small.
+/// Most recorded messages in one response.
 const MAX_PAGE: usize = 5_000;
 
-/// Nothing but our own files, and no framing: the page holds buttons that run commands.
+/// Content security policy: only files of this server and no frames, because buttons of the page run
+/// commands.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                            connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -44,7 +46,7 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("/parts.js", include_str!("page/parts.js")),
 ];
 
-/// What handlers share.
+/// State that all handlers share.
 #[derive(Clone)]
 pub(super) struct AppState {
     pub(super) shared: Arc<Shared>,
@@ -83,7 +85,7 @@ pub(super) fn router(shared: Arc<Shared>, lifetime: Lifetime) -> App {
 }
 
 async fn page(State(state): State<AppState>) -> Response {
-    // The token is visible ASCII; these three could end the attribute.
+    // The token is visible ASCII. These three characters could end the attribute.
     let token = state.shared.csrf_token.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     file("text/html; charset=utf-8", INDEX.replace("{{csrf_token}}", &token))
 }
@@ -148,7 +150,7 @@ async fn messages(
                 "connection": recorded.connection,
                 "at_ms": recorded.at_ms,
             });
-            // Adds "type" and "payload", as they are on the wire.
+            // This adds "type" and "payload" as in the message.
             if let (Value::Object(shown), Ok(Value::Object(message))) =
                 (&mut shown, serde_json::to_value(&recorded.message))
             {
@@ -165,7 +167,7 @@ async fn messages(
     }
 }
 
-/// The name of a message on the wire.
+/// The `type` of a message.
 fn message_type(message: &AgentMessage) -> &'static str {
     match message {
         AgentMessage::Register(_) => "register",
@@ -184,12 +186,12 @@ fn message_type(message: &AgentMessage) -> &'static str {
 #[derive(Debug, Deserialize)]
 struct CommandBody {
     command: String,
-    /// One is made when it is missing.
+    /// If it is missing, one is created.
     #[serde(default)]
     id: Option<String>,
 }
 
-/// Sends a command and says what the agent made of it: 202, or 409 when it rejects.
+/// Sends a command, and returns whether the agent accepted it (202) or rejected it (409).
 async fn command(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -208,7 +210,7 @@ async fn command(
     }
     let command_id = body.id.unwrap_or_else(|| Uuid::now_v7().to_string());
     let verdict = shared.apply(|hub, _| hub.ask(&id, &body.command, &command_id)).map_err(unsent)?;
-    // These two are never rejected and never pending: there is nothing to wait for.
+    // These two are never rejected and never pending, so there is nothing to wait for.
     let limit = if matches!(body.command.as_str(), "stop" | "kill") { Duration::ZERO } else { VERDICT_LIMIT };
     let confirmed_by = match timeout(limit, verdict).await {
         Ok(Ok(Verdict::Rejected(rejection))) => {
@@ -264,7 +266,7 @@ async fn set_faults(
     Ok(Json(faults))
 }
 
-/// Changes what is wished of agents, as far as the body names it.
+/// Changes the fields of the policy that the body contains.
 async fn set_policy(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -286,7 +288,7 @@ fn changed<T: Serialize + DeserializeOwned>(now: &T, body: &[u8]) -> Result<T, F
     serde_json::from_value(Value::Object(fields)).map_err(|error| bad_json(&error))
 }
 
-/// One act of misbehaviour towards one host.
+/// A single fault for one host.
 async fn act(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -307,8 +309,8 @@ async fn act(
 }
 
 impl AppState {
-    fn handle(&self) -> super::Handle {
-        super::Handle::new(Arc::clone(&self.shared))
+    fn handle(&self) -> crate::Handle {
+        crate::Handle::new(Arc::clone(&self.shared))
     }
 }
 
@@ -320,7 +322,7 @@ fn allowed(shared: &Shared, headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// Reads a body whatever its content type says: people use curl.
+/// Reads a JSON body with any content type, because curl sends another one by default.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| bad_json(&error))
 }
@@ -329,7 +331,7 @@ fn bad_json(error: &serde_json::Error) -> Failure {
     failure(StatusCode::BAD_REQUEST, &format!("bad JSON: {error}"))
 }
 
-/// An answer that is `{"error": ..}`.
+/// The response `{"error": ..}`.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: StatusCode,
@@ -356,7 +358,7 @@ fn unsent(error: SendError) -> Failure {
     failure(status, &error.to_string())
 }
 
-/// True for a request that another site's page makes. Agents send no `Origin` at all.
+/// Whether the request comes from a page of another site. Agents send no `Origin`.
 pub(super) fn is_foreign_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();

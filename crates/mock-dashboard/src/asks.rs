@@ -1,32 +1,31 @@
-//! Commands whose fate somebody waits for: does the agent take it or reject it?
+//! Sent commands whose verdict is awaited: did the agent accept or reject the command?
 //!
-//! Only the agent knows whether it is busy, so it is asked, and what it sends next is the evidence.
-//! A rejection is plain. Acceptance has no message of its own; it shows in the first heartbeat,
-//! line or status that can only come from this very command.
+//! Only the agent knows whether it is busy. A rejection has a message of its own. An acceptance has none; it
+//! shows in the first heartbeat, line or status that can only come from this command.
 
 use tokio::sync::oneshot;
 
 use nixfleet_protocol::CommandRejected;
 
-use super::jobs::Jobs;
+use crate::jobs::Jobs;
 
-/// What the agent made of a command.
+/// Whether the agent accepted a command.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
-    /// It runs, or has run.
+    /// The command runs or has run.
     Accepted(Evidence),
-    /// Something else runs.
+    /// Another command runs.
     Rejected(CommandRejected),
 }
 
-/// How acceptance showed.
+/// The message that showed the acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evidence {
     /// A heartbeat names the command as pending.
     Heartbeat,
-    /// It printed something.
+    /// The command printed a line.
     Output,
-    /// It has ended.
+    /// The command has ended.
     Status,
 }
 
@@ -40,26 +39,26 @@ impl Evidence {
     }
 }
 
-/// One open question.
+/// A command whose verdict is not known yet.
 #[derive(Debug)]
 struct Ask {
     host: String,
     command: String,
     command_id: String,
-    /// A command of the same name was running or on its way when this one was sent, so that name
-    /// proves nothing until that one's status has come.
+    /// Another command of the same name was running or sent when this one was sent. So the name proves
+    /// nothing until the status of the other one has arrived.
     ambiguous: bool,
     reply: oneshot::Sender<Verdict>,
 }
 
-/// All open questions, oldest first.
+/// All commands without a verdict, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     open: Vec<Ask>,
 }
 
 impl Asks {
-    /// Adds a question; `busy_with` is what the host was last seen to run.
+    /// Adds a command. `busy_with` is the running command according to the newest message.
     pub(super) fn open(
         &mut self,
         host: &str,
@@ -67,7 +66,7 @@ impl Asks {
         command_id: &str,
         busy_with: Option<&str>,
     ) -> oneshot::Receiver<Verdict> {
-        // Whoever stopped waiting has dropped the receiver.
+        // A caller that stopped waiting has dropped the receiver.
         self.open.retain(|ask| !ask.reply.is_closed());
         let ambiguous = busy_with == Some(command)
             || self.open.iter().any(|ask| ask.host == host && ask.command == command);
@@ -82,26 +81,26 @@ impl Asks {
         receiver
     }
 
-    /// The agent rejected something. By id if it names one; else by the command's name; else it is
-    /// the oldest question whose command is not the one that runs.
+    /// Handles a rejection. It is matched by id if it has one, else by the name of the command, else with the
+    /// oldest command that is not the running one.
     pub(super) fn rejected(&mut self, host: &str, rejection: &CommandRejected) {
-        let mine = |ask: &Ask| ask.host == host;
+        let same_host = |ask: &Ask| ask.host == host;
         let at = if let Some(id) = &rejection.command_id {
-            self.open.iter().position(|ask| mine(ask) && ask.command_id == *id)
+            self.open.iter().position(|ask| same_host(ask) && ask.command_id == *id)
         } else if let Some(command) = &rejection.command {
-            // The newest: of two with one name, the first is the one that was taken.
-            self.open.iter().rposition(|ask| mine(ask) && ask.command == *command)
+            // The newest one: of two with the same name, the first was accepted.
+            self.open.iter().rposition(|ask| same_host(ask) && ask.command == *command)
         } else {
             let current = rejection.current_command.as_deref();
-            let other = |ask: &Ask| mine(ask) && Some(ask.command.as_str()) != current;
-            self.open.iter().position(other).or_else(|| self.open.iter().rposition(mine))
+            let other = |ask: &Ask| same_host(ask) && Some(ask.command.as_str()) != current;
+            self.open.iter().position(other).or_else(|| self.open.iter().rposition(same_host))
         };
         if let Some(at) = at {
             self.answer(at, Verdict::Rejected(rejection.clone()));
         }
     }
 
-    /// A heartbeat of this host says what is pending.
+    /// Handles a heartbeat with this pending command.
     pub(super) fn heartbeat(&mut self, host: &str, pending: Option<&str>) {
         if let Some(pending) = pending
             && let Some(at) = self.first(host, |ask| ask.command == pending && !ask.ambiguous)
@@ -110,7 +109,7 @@ impl Asks {
         }
     }
 
-    /// A line or the end of a job. `jobs` must not have heard of this message yet.
+    /// Handles a line or the end of a job. `jobs` must not contain this message yet.
     pub(super) fn job(
         &mut self,
         host: &str,
@@ -139,7 +138,7 @@ impl Asks {
     }
 
     fn answer(&mut self, at: usize, verdict: Verdict) {
-        // An error says that nobody waits any more.
+        // An error means that nobody waits any more.
         drop(self.open.remove(at).reply.send(verdict));
     }
 }

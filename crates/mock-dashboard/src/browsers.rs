@@ -1,6 +1,7 @@
-//! Browsers' sockets: everything once, then every change.
+//! Sockets of browsers: one snapshot, then every change.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{
     extract::{
@@ -11,34 +12,33 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
-use tokio::{
-    sync::broadcast::{self, error::RecvError, error::TryRecvError},
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
-};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::debug;
 
 use nixfleet_protocol::encode;
 
-use super::agents::READ_BUFFER;
-use super::api::{AppState, failure, is_foreign_origin};
-use super::{Lifetime, Shared};
+use crate::agents::READ_BUFFER;
+use crate::api::{AppState, failure, is_foreign_origin};
+use crate::{Lifetime, Shared};
 
-/// Browsers have nothing to say; a few bytes do.
+/// The longest message accepted from a browser, in bytes. Browsers send nothing useful.
 const MAX_MESSAGE: usize = 4 * 1024;
 
-/// Messages written with one flush.
+/// Most messages that are written with one flush.
 const FLUSH_EVERY: usize = 64;
 
-/// Collected before a write; a flush follows each bundle anyway.
+/// Bytes that are collected before a write. A flush follows each bundle.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// Snapshots of many hosts are long.
+/// Most bytes that wait for a socket. Snapshots of many hosts are long.
 const MAX_WRITE_BUFFER: usize = 64 * 1024 * 1024;
 
-/// Finds out about browsers that have vanished, and keeps proxies from closing quiet sockets.
+/// Time between two pings. They detect lost browsers, and prevent proxies from closing quiet sockets.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Time for one write; a laptop that was closed is let go after it and gets a snapshot when it returns.
+/// Longest duration of one write. After it the browser counts as lost; it gets a snapshot when it returns.
 const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
 /// `GET /browser`.
@@ -64,23 +64,23 @@ pub(super) async fn connect(
 
 async fn run(shared: Arc<Shared>, socket: WebSocket, mut lifetime: Lifetime) {
     let (mut sink, mut stream) = socket.split();
-    // A browser that says something is not listened to; its close or loss ends the stream.
-    let gone = async { while let Some(Ok(_)) = stream.next().await {} };
+    // Messages from browsers are ignored. The stream ends when the connection ends.
+    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
     tokio::select! {
         () = lifetime.ended() => {}
-        () = gone => {}
-        () = tell(&shared, &mut sink) => {}
+        () = closed => {}
+        () = send_updates(&shared, &mut sink) => {}
     }
     debug!("a browser's connection ends");
-    // The page reconnects by itself; an error says that it has gone already.
+    // The page reconnects by itself. An error means that the connection is closed already.
     drop(timeout(Duration::from_secs(1), sink.close()).await);
 }
 
-/// Returns when the browser cannot be written to.
-async fn tell(shared: &Shared, sink: &mut SplitSink<WebSocket, Message>) {
+/// Sends a snapshot and all updates. Returns when writing fails.
+async fn send_updates(shared: &Shared, sink: &mut SplitSink<WebSocket, Message>) {
     let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (snapshot, mut news) = subscribe(shared);
+    let (snapshot, mut updates) = subscribe(shared);
     let mut bundle = vec![Message::Text(snapshot)];
     loop {
         let written = async {
@@ -92,9 +92,9 @@ async fn tell(shared: &Shared, sink: &mut SplitSink<WebSocket, Message>) {
         if !matches!(timeout(WRITE_LIMIT, written).await, Ok(Ok(()))) {
             return;
         }
-        // Both arms keep what they have when dropped.
+        // Both branches are cancel-safe.
         let first = tokio::select! {
-            message = news.recv() => message,
+            message = updates.recv() => message,
             _ = pings.tick() => {
                 bundle.push(Message::Ping(axum::body::Bytes::new()));
                 continue;
@@ -104,11 +104,11 @@ async fn tell(shared: &Shared, sink: &mut SplitSink<WebSocket, Message>) {
         match first {
             Ok(message) => bundle.push(Message::Text(message)),
             Err(RecvError::Lagged(_)) => behind = true,
-            // Cannot happen: the sender is in `shared`.
+            // This cannot happen, because the sender is in `shared`.
             Err(RecvError::Closed) => return,
         }
         while !behind && bundle.len() < FLUSH_EVERY {
-            match news.try_recv() {
+            match updates.try_recv() {
                 Ok(message) => bundle.push(Message::Text(message)),
                 Err(TryRecvError::Lagged(_)) => behind = true,
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
@@ -116,15 +116,15 @@ async fn tell(shared: &Shared, sink: &mut SplitSink<WebSocket, Message>) {
         }
         if behind {
             let snapshot;
-            (snapshot, news) = subscribe(shared);
+            (snapshot, updates) = subscribe(shared);
             bundle = vec![Message::Text(snapshot)];
         }
     }
 }
 
-/// A snapshot, and everything that happens after it.
+/// A snapshot, and a receiver for all updates after it.
 fn subscribe(shared: &Shared) -> (Utf8Bytes, broadcast::Receiver<Utf8Bytes>) {
-    // News are sent under the lock, so none is lost or told twice in between.
-    let (snapshot, news) = shared.read(|hub| (hub.snapshot(), shared.browsers.subscribe()));
-    (encode(&snapshot).into(), news)
+    // Updates are sent under the lock, so none is lost or sent twice.
+    let (snapshot, updates) = shared.read(|hub| (hub.snapshot(), shared.browsers.subscribe()));
+    (encode(&snapshot).into(), updates)
 }

@@ -1,8 +1,8 @@
-//! `nixfleet-mock-dashboard demo`: all of it on one machine, in one command.
+//! `nixfleet-mock-dashboard demo`: a dashboard, an agent and a repository on one machine, with one command.
 //!
-//! The dashboard runs in this process; the agent is a process of its own, as it is on a host, and is
-//! started again when it dies, as a service manager does. Only `nixos-rebuild` and StaSysMo have
-//! stand-ins: the first would change the machine, the second is rarely there.
+//! The dashboard runs in this process. The agent runs in a process of its own, as on a host, and is restarted
+//! when it ends, as a service manager does. Only `nixos-rebuild` and StaSysMo are replaced by stand-ins: the
+//! first would change the machine, the second is rarely installed.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,24 +17,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{BindError, Dashboard};
 use nixfleet_jobs::{JobsDir, Urgency, signal_supervisor};
 use nixfleet_os::error;
+
+use crate::{BindError, Dashboard};
 
 mod host;
 mod scene;
 
-/// Name of the agent's program.
+/// Name of the agent program.
 const AGENT: &str = "nixfleet-agent";
 
-/// Ports tried after the wished one.
+/// Count of ports tried after the preferred one.
 const NEXT_PORTS: u16 = 100;
 
-/// How long a service manager waits before it starts an agent again.
+/// Time before the agent is restarted, as with a service manager.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// How long the last command gets to disappear when the demo ends.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// Longest wait for the end of a running job when the demo ends.
+const KILL_LIMIT: Duration = Duration::from_secs(3);
 
 /// Options of the demo.
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ pub struct Options {
 /// Runs the demo until Ctrl-C.
 ///
 /// # Errors
-/// What could not be started, for people.
+/// A message for people that says what could not be started.
 pub fn run(options: &Options) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -86,34 +87,41 @@ async fn play(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// The agent to run: before anything else is started, so that a missing one is the only thing to read.
+/// Finds the agent. This comes before anything else, so that nothing else is printed when there is no agent.
 fn find_agent(named: Option<&Path>) -> Result<PathBuf, String> {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(AGENT));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join(AGENT));
+    choose_agent(named, beside.into_iter().chain(on_path))
+}
+
+fn choose_agent(
+    named: Option<&Path>,
+    mut candidates: impl Iterator<Item = PathBuf>,
+) -> Result<PathBuf, String> {
     if let Some(program) = named {
         let found = program.is_file();
         return found
             .then(|| program.to_owned())
             .ok_or_else(|| format!("there is no agent at {}; check --agent", program.display()));
     }
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(AGENT));
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&on_path).map(|folder| folder.join(AGENT));
-    beside.into_iter().chain(on_path).find(|program| program.is_file()).ok_or_else(|| {
+    candidates.find(|program| program.is_file()).ok_or_else(|| {
         format!("there is no {AGENT} beside this program or on the PATH; build it, or name it with --agent")
     })
 }
 
-async fn bind(wished: SocketAddr, token: &str) -> Result<Dashboard, String> {
-    let last = wished.port().saturating_add(NEXT_PORTS);
-    for port in wished.port()..=last {
-        let listen = SocketAddr::new(wished.ip(), port);
-        let options = super::Options { listen, token: token.to_owned(), csrf_token: None, strict: None };
+async fn bind(preferred: SocketAddr, token: &str) -> Result<Dashboard, String> {
+    let last = preferred.port().saturating_add(NEXT_PORTS);
+    for port in preferred.port()..=last {
+        let listen = SocketAddr::new(preferred.ip(), port);
+        let options = crate::Options { listen, token: token.to_owned(), csrf_token: None, strict: None };
         match Dashboard::bind(options).await {
             Err(BindError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
             Err(err) => return Err(error::chain(&err)),
             Ok(dashboard) => return Ok(dashboard),
         }
     }
-    Err(format!("all ports from {} to {last} are in use; choose another with --listen", wished.port()))
+    Err(format!("all ports from {} to {last} are in use; choose another with --listen", preferred.port()))
 }
 
 fn explain(address: SocketAddr, scene: &scene::Scene) {
@@ -138,7 +146,7 @@ fn explain(address: SocketAddr, scene: &scene::Scene) {
     drop(writeln!(io::stdout(), "{text}"));
 }
 
-/// Resolves once the flag is up.
+/// Resolves once the flag is set.
 async fn stop_requested(flag: &mut watch::Receiver<bool>) {
     drop(flag.wait_for(|stop| *stop).await);
 }
@@ -153,20 +161,20 @@ async fn wait_for_ctrl_c() -> Result<(), String> {
     Ok(())
 }
 
-/// A job outlives its agent, so the demo has to end it before it leaves.
+/// Kills running jobs. A job outlives its agent, so the demo has to end it.
 fn end_running_jobs(jobs: &JobsDir) {
     let names = fs::read_dir(jobs.path()).into_iter().flatten().flatten();
     let ids = names.filter_map(|item| item.file_name().to_str()?.parse().ok());
     for dir in ids.map(|id| jobs.job(&id)) {
-        let begun = Instant::now();
-        // Most have ended long ago, and say so.
-        while signal_supervisor(&dir, Urgency::Kill).is_ok() && begun.elapsed() < FAREWELL {
+        let started = Instant::now();
+        // For a job that has ended, this returns an error.
+        while signal_supervisor(&dir, Urgency::Kill).is_ok() && started.elapsed() < KILL_LIMIT {
             thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// Plays the service manager: starts the agent, and again when it ends.
+/// Starts the agent, and restarts it when it ends, as a service manager does.
 async fn keep_agent(mut command: Command, mut stopped: watch::Receiver<bool>) {
     loop {
         let mut child = match command.spawn() {
@@ -191,7 +199,7 @@ async fn keep_agent(mut command: Command, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Runs git for the scene; its output is shown only if it fails.
+/// Runs git. Its output is shown only if it fails.
 fn git(folder: &Path, args: &[&str]) -> Result<(), String> {
     let output = Command::new("git")
         .arg("-C")
@@ -212,4 +220,44 @@ fn write(path: &PathBuf, text: &str) -> Result<(), String> {
         fs::create_dir_all(folder).map_err(|err| format!("cannot make {}: {err}", folder.display()))?;
     }
     fs::write(path, text).map_err(|err| format!("cannot write {}: {err}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_agent_is_taken_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (named, other) = (folder.path().join("named"), folder.path().join("other"));
+        fs::write(&other, "").unwrap();
+        let error = choose_agent(Some(&named), [other.clone()].into_iter()).unwrap_err();
+        assert_eq!(error, format!("there is no agent at {}; check --agent", named.display()));
+        fs::write(&named, "").unwrap();
+        assert_eq!(choose_agent(Some(&named), [other].into_iter()), Ok(named));
+        // A folder is no program.
+        assert!(choose_agent(Some(folder.path()), [].into_iter()).is_err());
+    }
+
+    #[test]
+    fn the_first_agent_found_is_taken_and_a_missing_one_is_explained() {
+        let folder = tempfile::tempdir().unwrap();
+        let candidates = || ["beside", "first", "second"].map(|name| folder.path().join(name)).into_iter();
+        assert_eq!(
+            choose_agent(None, candidates()).unwrap_err(),
+            "there is no nixfleet-agent beside this program or on the PATH; build it, or name it with --agent"
+        );
+        for name in ["first", "second"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(choose_agent(None, candidates()), Ok(folder.path().join("first")));
+    }
+
+    /// The test program has no agent beside itself, unless the workspace was built; so only a named one is
+    /// tested.
+    #[test]
+    fn the_option_reaches_the_search() {
+        let error = find_agent(Some(Path::new("/nonexistent/agent"))).unwrap_err();
+        assert_eq!(error, "there is no agent at /nonexistent/agent; check --agent");
+    }
 }

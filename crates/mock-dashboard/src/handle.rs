@@ -1,28 +1,30 @@
-//! Control of a dashboard from the same process: what the HTTP API can do, and waiting.
+//! Control of a dashboard from the same process: everything that the HTTP API can do, and waiting for states.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::Message;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use nixfleet_protocol::{DashboardMessage, KillCommand, encode};
 
-use super::host::Outgoing;
-use super::hub::Moment;
-use super::{Faults, HostView, Policy, Recorded, Shared, Verdict};
+use crate::host::Outgoing;
+use crate::hub::Moment;
+use crate::{Faults, HostView, Policy, Recorded, Shared, Verdict};
 
-/// The longest frame that can be sent, in bytes: far above what an agent accepts, so that its limit
-/// can be tested, and still a bound.
+/// The longest frame that can be sent, in bytes. It is far above the limit of an agent, so that this limit
+/// can be tested.
 pub(super) const MAX_SENT_FRAME: usize = 16 * 1024 * 1024;
 
-/// Between two looks of [`Handle::wait_until`] at a state that changes all the time. Short beside
-/// anything a test measures, long beside a look at 20,000 messages.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+/// Shortest time between two checks of [`Handle::wait_until`]. It is short compared with the times in tests,
+/// and long compared with a check of 20,000 messages.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Messages shown when a wait fails.
+/// Messages of each host that are shown when a wait fails.
 const SHOWN_MESSAGES: usize = 12;
 
-/// Why something did not go out to an agent.
+/// Why something could not be sent to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// No agent ever registered under this name.
@@ -31,7 +33,7 @@ pub enum SendError {
     /// The host has no open socket.
     #[error("host is not connected")]
     NotConnected,
-    /// The agent does not read, and its queue is full; the loss is counted.
+    /// The agent does not read, and its queue is full. The loss is counted.
     #[error("the queue to the host is full")]
     QueueFull,
     /// The frame is longer than 16 MiB.
@@ -42,7 +44,7 @@ pub enum SendError {
     NothingToResend,
 }
 
-/// A dashboard's control; cheap to clone.
+/// Controls a dashboard. Clones are cheap.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -77,7 +79,7 @@ impl Handle {
         self.messages_since(id, 0)
     }
 
-    /// Those with an index of at least `since`.
+    /// The recorded messages with an index of at least `since`.
     #[must_use]
     pub fn messages_since(&self, id: &str, since: u64) -> Vec<Recorded> {
         self.shared.read(|hub| {
@@ -85,8 +87,8 @@ impl Handle {
         })
     }
 
-    /// The index that the host's next message will get: pass it to [`messages_since`](Self::messages_since)
-    /// to see only what comes from now on.
+    /// The index of the next message of the host. Pass it to [`messages_since`](Self::messages_since) to get
+    /// only messages that arrive from now on.
     #[must_use]
     pub fn next_index(&self, id: &str) -> u64 {
         self.shared.read(|hub| hub.messages(id, u64::MAX).map_or(0, |(_, next)| next))
@@ -98,30 +100,30 @@ impl Handle {
         self.host(id).map_or(0, |host| host.connections)
     }
 
-    /// Sends a command and does not wait for anything.
+    /// Sends a command without waiting for an answer.
     ///
     /// # Errors
-    /// [`SendError`] when it cannot be put on its way.
+    /// [`SendError`] when it cannot be queued.
     pub fn send_command(&self, id: &str, command: &str, command_id: Option<&str>) -> Result<(), SendError> {
         self.shared.apply(|hub, _| hub.send_command(id, command, command_id))
     }
 
-    /// Sends the newest command again, to the letter: the same id too.
+    /// Sends the newest command again, with the same text and id.
     ///
     /// # Errors
-    /// [`SendError`] when it cannot be put on its way.
+    /// [`SendError`] when it cannot be queued.
     pub fn resend_command(&self, id: &str) -> Result<(), SendError> {
         self.shared.apply(|hub, _| hub.resend_command(id))
     }
 
-    /// What the dashboard wishes of its agents.
+    /// What the dashboard requests from its agents.
     #[must_use]
     pub fn policy(&self) -> Policy {
         self.shared.policy.borrow().clone()
     }
 
-    /// Wishes something else, and says so to every agent that is connected. Returns how many could
-    /// not be told.
+    /// Changes the policy, and sends it to every connected agent. Returns to how many agents it could not be
+    /// sent.
     pub fn set_policy(&self, policy: Policy) -> usize {
         let legacy = self.shared.is_legacy();
         self.shared.policy.send_replace(policy.clone());
@@ -131,15 +133,15 @@ impl Handle {
     /// Sends a `kill_command`.
     ///
     /// # Errors
-    /// [`SendError`] when it cannot be put on its way.
+    /// [`SendError`] when it cannot be queued.
     pub fn send_kill(&self, id: &str, kill: KillCommand) -> Result<(), SendError> {
         self.send_raw(id, encode(&DashboardMessage::KillCommand(kill)))
     }
 
-    /// Sends a text frame, whatever is in it.
+    /// Sends a text frame with any content.
     ///
     /// # Errors
-    /// [`SendError`] when it cannot be put on its way.
+    /// [`SendError`] when it cannot be queued.
     pub fn send_raw(&self, id: &str, text: String) -> Result<(), SendError> {
         self.send_many(id, vec![text])
     }
@@ -147,7 +149,7 @@ impl Handle {
     /// Sends several text frames with one write, so that they arrive together.
     ///
     /// # Errors
-    /// [`SendError`] when they cannot be put on their way; then none of them is sent.
+    /// [`SendError`] when they cannot be queued. Then none of them is sent.
     pub fn send_many(&self, id: &str, texts: Vec<String>) -> Result<(), SendError> {
         if texts.iter().any(|text| text.len() > MAX_SENT_FRAME) {
             return Err(SendError::TooLong);
@@ -158,7 +160,7 @@ impl Handle {
     /// Sends a binary frame.
     ///
     /// # Errors
-    /// [`SendError`] when it cannot be put on its way.
+    /// [`SendError`] when it cannot be queued.
     pub fn send_binary(&self, id: &str, bytes: Vec<u8>) -> Result<(), SendError> {
         if bytes.len() > MAX_SENT_FRAME {
             return Err(SendError::TooLong);
@@ -166,7 +168,7 @@ impl Handle {
         self.send(id, Outgoing::Frames(vec![Message::Binary(bytes.into())]))
     }
 
-    /// Cuts the host's connection without a close frame, as a lost network would.
+    /// Drops the connection of the host without a close frame, like a lost network.
     ///
     /// # Errors
     /// [`SendError`] when the host has no connection.
@@ -188,46 +190,46 @@ impl Handle {
         self.shared.faults.borrow().clone()
     }
 
-    /// Replaces the faults; what is not mentioned in `faults` is switched off.
+    /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.faults.send_replace(faults);
     }
 
-    /// What the strict mode has found so far; nothing without it. Looking finds what is overdue by now.
+    /// The violations that the strict mode has found so far; none without the strict mode. The call also
+    /// finds messages that are overdue now.
     #[must_use]
     pub fn violations(&self) -> Verdict {
-        // Not a decision: who waits for a change may look at this while waiting.
+        // This does not use `apply`, because it must not wake a caller that waits for a change with it.
         self.shared.lock().findings(Moment::now())
     }
 
-    /// Resolves at the next change of anything.
+    /// Resolves at the next change of any state.
     pub async fn changed(&self) {
-        // An error cannot come: the sender is in `shared`.
+        // There can be no error, because the sender is in `shared`.
         drop(self.shared.changes.subscribe().changed().await);
     }
 
-    /// Waits until `look` finds what it looks for. It is called again after every change, though not
-    /// more often than each 2 ms, so it may be costly.
+    /// Waits until `find` returns a value. It is called after every change, but at most once in 2 ms.
     ///
     /// # Panics
-    /// When `limit` has passed; the message holds `what`, all hosts and their newest messages.
+    /// When `limit` has passed. The message has `what`, all hosts and their newest messages.
     pub async fn wait_until<T>(
         &self,
         what: &str,
         limit: Duration,
-        mut look: impl FnMut(&Self) -> Option<T>,
+        mut find: impl FnMut(&Self) -> Option<T>,
     ) -> T {
         let deadline = Instant::now() + limit;
         let mut changes = self.shared.changes.subscribe();
         loop {
-            if let Some(found) = look(self) {
+            if let Some(found) = find(self) {
                 return found;
             }
-            let next_look = Instant::now() + LOOK_INTERVAL;
+            let next_poll = Instant::now() + POLL_INTERVAL;
             if timeout_at(deadline, changes.changed()).await.is_err() {
                 panic!("after {limit:?} still no {what}; {}", self.last_state());
             }
-            sleep_until(next_look.min(deadline)).await;
+            sleep_until(next_poll.min(deadline)).await;
             changes.mark_unchanged();
         }
     }

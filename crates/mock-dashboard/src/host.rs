@@ -1,12 +1,11 @@
-//! Everything known about one host.
+//! The state of one host.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::Message;
-use tokio::{
-    sync::{Notify, mpsc},
-    time::Instant,
-};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use nixfleet_protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, TestProgress};
 
@@ -14,46 +13,46 @@ use super::jobs::Jobs;
 use super::record::Record;
 use super::view::{HostStatus, HostView, LastStatus, Line, Lines, rfc3339};
 
-/// Heartbeats that may be missing before a host is offline (T02, "stale threshold").
+/// Intervals without a heartbeat after which a host is offline.
 const STALE_AFTER: u32 = 3;
 
-/// The interval of an agent that registers none (T02, "default interval").
+/// Seconds between heartbeats of an agent that registers no interval.
 const DEFAULT_INTERVAL: u64 = 30;
 
-/// The longest interval believed: an hour is the agent's own limit, a day bounds the arithmetic.
+/// The longest interval used, in seconds. The limit of the agent is an hour; a day prevents overflow.
 const MAX_INTERVAL: u64 = 24 * 60 * 60;
 
-/// Newest lines in a snapshot for a browser: a few screens of context.
+/// Most lines of a host in a snapshot for a browser.
 const SNAPSHOT_LINES: usize = 500;
 
-/// Bytes of those lines, because a snapshot holds them for every host.
+/// Most bytes of these lines, because a snapshot has the lines of every host.
 const SNAPSHOT_BYTES: usize = 128 * 1024;
 
-/// What goes out on an agent's socket.
+/// What is sent on the socket of an agent.
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    /// Frames written back to back, with one flush behind them.
+    /// Frames that are written together, with one flush at the end.
     Frames(Vec<Message>),
-    /// The end, said properly.
+    /// A close frame with code and reason.
     Close { code: u16, reason: String },
-    /// The end by an empty close frame, as existing dashboards say it.
-    Bye,
+    /// An empty close frame, which existing dashboards send.
+    EmptyClose,
 }
 
 impl Outgoing {
-    /// What an agent hears when another one takes its name (T01).
+    /// Closes the connection of an agent when another connection registers its hostname.
     pub(super) fn replaced() -> Self {
         Self::Close { code: 1008, reason: "replaced by a newer connection of this hostname".to_owned() }
     }
 }
 
-/// How to reach the task of an agent's socket.
+/// Access to the task of an agent's socket.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
-    /// Unlike any other socket's since the start.
+    /// Number of the socket, unique since the start.
     pub(super) session: u64,
     pub(super) outgoing: mpsc::Sender<Outgoing>,
-    /// Ends the socket without a word.
+    /// Drops the connection without a close frame.
     pub(super) cut: Arc<Notify>,
 }
 
@@ -61,22 +60,22 @@ pub(super) struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Host {
     facts: Register,
-    /// Seconds between heartbeats that the dashboard asked for.
-    wished_interval: Option<u64>,
+    /// Seconds between heartbeats that the dashboard requested.
+    requested_interval: Option<u64>,
     /// The newest heartbeat.
     beat: Option<Heartbeat>,
-    beat_at: Option<Instant>,
-    beat_at_ms: i64,
+    heartbeat_at: Option<Instant>,
+    heartbeat_at_ms: i64,
     pub(super) online: bool,
     pub(super) link: Option<Link>,
     pub(super) connections: u64,
     pub(super) record: Record,
     pub(super) jobs: Jobs,
-    /// What it was last seen to run, by any message.
+    /// The running command according to the newest message.
     pub(super) busy_with: Option<String>,
     pub(super) last_status: Option<LastStatus>,
     pub(super) test_progress: Option<TestProgress>,
-    /// How far the parts of commands were last seen.
+    /// Newest progress of the parts of commands.
     pub(super) operation: Parts,
     /// The newest pre-warm signal.
     pub(super) prewarm: Option<Prewarm>,
@@ -88,7 +87,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn set_facts(&mut self, facts: Register) {
-        // A heartbeat carries both as well; whichever came last is the newest.
+        // A heartbeat has both fields too, so the newest message of the two kinds counts.
         if let Some(beat) = &mut self.beat {
             beat.generation.clone_from(&facts.generation);
             beat.nixpkgs_version.clone_from(&facts.nixpkgs_version);
@@ -96,27 +95,27 @@ impl Host {
         self.facts = facts;
     }
 
-    /// Takes a heartbeat; true when the host was offline before it.
+    /// Stores a heartbeat. True if the host was offline before.
     pub(super) fn beat(&mut self, now: Instant, unix_ms: i64, beat: Heartbeat) -> bool {
         self.busy_with.clone_from(&beat.pending_command);
         self.beat = Some(beat);
-        self.beat_at = Some(now);
-        self.beat_at_ms = unix_ms;
+        self.heartbeat_at = Some(now);
+        self.heartbeat_at_ms = unix_ms;
         !std::mem::replace(&mut self.online, true)
     }
 
-    pub(super) fn wish_interval(&mut self, seconds: Option<u64>) {
-        self.wished_interval = seconds;
+    pub(super) fn request_interval(&mut self, seconds: Option<u64>) {
+        self.requested_interval = seconds;
     }
 
-    /// The last moment at which an online host still is online without another heartbeat.
+    /// When an online host becomes offline without another heartbeat.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let beat_at = self.beat_at.filter(|_| self.online)?;
-        Some(beat_at + Duration::from_secs(self.interval()) * STALE_AFTER)
+        let heartbeat_at = self.heartbeat_at.filter(|_| self.online)?;
+        Some(heartbeat_at + Duration::from_secs(self.interval()) * STALE_AFTER)
     }
 
     fn interval(&self) -> u64 {
-        match self.wished_interval.unwrap_or(self.facts.heartbeat_interval) {
+        match self.requested_interval.unwrap_or(self.facts.heartbeat_interval) {
             0 => DEFAULT_INTERVAL,
             seconds => seconds.min(MAX_INTERVAL),
         }
@@ -129,7 +128,7 @@ impl Host {
             id: id.to_owned(),
             hostname: facts.hostname.clone(),
             status: if self.online { HostStatus::Online } else { HostStatus::Offline },
-            last_seen: beat.map(|_| rfc3339(self.beat_at_ms)),
+            last_seen: beat.map(|_| rfc3339(self.heartbeat_at_ms)),
             connected: self.link.is_some(),
             connections: self.connections,
             generation: beat.map_or(&facts.generation, |beat| &beat.generation).clone(),
@@ -161,7 +160,7 @@ impl Host {
         }
     }
 
-    /// The newest lines for a snapshot, oldest first, taken from the record.
+    /// The newest recorded lines for a snapshot, oldest first.
     pub(super) fn newest_lines(&self, id: &str) -> Vec<Lines> {
         let mut room = (SNAPSHOT_LINES, SNAPSHOT_BYTES);
         let mut newest_first = Vec::new();
@@ -179,7 +178,7 @@ impl Host {
                 break;
             }
         }
-        // Repeats are the same lines again at the place where they were repeated.
+        // The record also has repeated lines, which are removed here.
         let mut jobs = Jobs::default();
         newest_first.reverse();
         for lines in &mut newest_first {
@@ -190,7 +189,7 @@ impl Host {
     }
 }
 
-/// The lines in a message, if it brings any.
+/// The lines in a message, if it has any.
 pub(super) fn lines_of(id: &str, message: &AgentMessage) -> Option<Lines> {
     match message {
         AgentMessage::Output(output) => Some(Lines {

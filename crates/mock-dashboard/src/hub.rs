@@ -1,34 +1,35 @@
-//! The owner of all hosts: every rule of the dashboard, as functions of state, message and time.
+//! The state of all hosts, and every rule of the dashboard as functions of state, message and time.
 //!
-//! Nothing here waits or does IO. What browsers should learn is left in an outbox.
+//! Nothing here waits or does I/O. Messages for browsers are collected, and sent by the caller.
 
 use std::collections::BTreeMap;
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use nixfleet_protocol::{
     AgentMessage, CommandRejected, CommandRequest, DashboardMessage, HeartbeatAck, Register, encode,
 };
 
-use super::asks::{Asks, Evidence, Verdict};
-use super::handle::SendError;
-use super::host::{Host, Link, Outgoing, lines_of};
-use super::policy::Policy;
-use super::record::Recorded;
-use super::strict::{Judge, Strict};
-use super::view::{HostView, LastStatus, News, rfc3339};
+use crate::asks::{Asks, Evidence, Verdict};
+use crate::handle::SendError;
+use crate::host::{Host, Link, Outgoing, lines_of};
+use crate::policy::Policy;
+use crate::record::Recorded;
+use crate::strict::{Judge, Strict};
+use crate::view::{BrowserMessage, HostView, LastStatus, rfc3339};
 
 mod judging;
 
 /// The longest hostname (RFC 1123), which is also the host's id in URLs.
 const MAX_HOSTNAME: usize = 63;
 
-/// A point in time, on both clocks.
+/// A point in time on two clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
-    /// For deadlines.
+    /// Monotonic, for deadlines.
     pub(super) now: Instant,
-    /// For people.
+    /// Unix time in milliseconds, for display.
     pub(super) unix_ms: i64,
 }
 
@@ -38,26 +39,26 @@ impl Moment {
     }
 }
 
-/// What a registration leads to.
+/// The result of a registration.
 #[derive(Debug)]
 pub(super) enum Registration {
-    /// Answer `registered`; the link of an agent that had the name before is to be closed.
+    /// Answer with `registered`, and close the older connection with the same hostname.
     Accepted { replaced: Option<Link> },
     /// Close with 1008 and this reason.
     Refused(&'static str),
 }
 
-/// All hosts.
+/// All hosts and sent commands.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     hosts: BTreeMap<String, Host>,
     asks: Asks,
-    /// Listens in the strict mode.
+    /// Checks messages in the strict mode.
     judge: Option<Judge>,
     sessions: u64,
-    news: Vec<News>,
-    /// False while no browser listens; then the outbox stays empty.
-    audience: bool,
+    updates: Vec<BrowserMessage>,
+    /// False while no browser is connected. Then no messages are collected.
+    has_browsers: bool,
     deadline_moved: bool,
 }
 
@@ -66,16 +67,16 @@ impl Hub {
         Self { judge: strict.map(Judge::new), ..Self::default() }
     }
 
-    pub(super) fn set_audience(&mut self, audience: bool) {
-        self.audience = audience;
+    pub(super) fn set_has_browsers(&mut self, has_browsers: bool) {
+        self.has_browsers = has_browsers;
     }
 
-    /// What browsers should be told since the last call.
-    pub(super) fn take_news(&mut self) -> Vec<News> {
-        std::mem::take(&mut self.news)
+    /// Takes the messages for browsers since the last call.
+    pub(super) fn take_updates(&mut self) -> Vec<BrowserMessage> {
+        std::mem::take(&mut self.updates)
     }
 
-    /// True when some host's deadline may be earlier than all were before.
+    /// Whether the deadline of a host may be earlier than all deadlines before.
     pub(super) fn take_deadline_moved(&mut self) -> bool {
         std::mem::take(&mut self.deadline_moved)
     }
@@ -86,14 +87,14 @@ impl Hub {
         self.sessions
     }
 
-    /// A `register`, the first or a later one on the same socket.
+    /// Handles `register`, the first or a later one on the same socket.
     pub(super) fn register(
         &mut self,
         moment: Moment,
         link: &Link,
         size: usize,
         facts: Register,
-        wished_interval: Option<u64>,
+        requested_interval: Option<u64>,
     ) -> Registration {
         let id = facts.hostname.clone();
         if !is_hostname(&id) {
@@ -110,14 +111,14 @@ impl Hub {
             AgentMessage::Register(Box::new(facts.clone())),
         );
         host.set_facts(facts);
-        host.wish_interval(wished_interval);
+        host.request_interval(requested_interval);
         // The interval may be shorter than before.
         self.deadline_moved = true;
-        self.tell_host(&id);
+        self.publish_host(&id);
         Registration::Accepted { replaced }
     }
 
-    /// Any other message from a registered socket. One that was replaced is not listened to.
+    /// Handles any other message of a registered socket. Messages of a replaced socket are ignored.
     pub(super) fn receive(
         &mut self,
         moment: Moment,
@@ -126,12 +127,12 @@ impl Hub {
         size: usize,
         message: AgentMessage,
     ) {
-        let audience = self.audience;
+        let has_browsers = self.has_browsers;
         let Some(host) = self.hosts.get_mut(id) else { return };
         if host.link.as_ref().is_none_or(|link| link.session != session) {
             return;
         }
-        let tell_host = match &message {
+        let publish_host = match &message {
             AgentMessage::Register(_) => false,
             AgentMessage::Prewarm(prewarm) => {
                 host.prewarm = Some(prewarm.clone());
@@ -147,7 +148,8 @@ impl Hub {
                 self.asks.job(id, command, job, &host.jobs, Evidence::Output);
                 if host.jobs.is_new_line(job, output.seq) {
                     host.busy_with = Some(command.to_owned());
-                    self.news.extend(lines_of(id, &message).filter(|_| audience).map(News::Output));
+                    self.updates
+                        .extend(lines_of(id, &message).filter(|_| has_browsers).map(BrowserMessage::Output));
                 }
                 false
             }
@@ -158,10 +160,10 @@ impl Hub {
                     batch.lines.iter().map(|line| host.jobs.is_new_line(job, Some(line.seq))).collect();
                 if new.contains(&true) {
                     host.busy_with = Some(command.to_owned());
-                    if let Some(mut lines) = lines_of(id, &message).filter(|_| audience) {
+                    if let Some(mut lines) = lines_of(id, &message).filter(|_| has_browsers) {
                         let mut new = new.into_iter();
                         lines.lines.retain(|_| new.next() == Some(true));
-                        self.news.push(News::Output(lines));
+                        self.updates.push(BrowserMessage::Output(lines));
                     }
                 }
                 false
@@ -176,8 +178,8 @@ impl Hub {
                     }
                     let last = LastStatus { received_at: rfc3339(moment.unix_ms), status: status.clone() };
                     host.last_status = Some(last.clone());
-                    if audience {
-                        self.news.push(News::Status { host_id: id.to_owned(), status: last });
+                    if has_browsers {
+                        self.updates.push(BrowserMessage::Status { host_id: id.to_owned(), status: last });
                     }
                 }
                 new
@@ -185,55 +187,55 @@ impl Hub {
             AgentMessage::CommandRejected(rejection) => {
                 self.asks.rejected(id, rejection);
                 host.busy_with.clone_from(&rejection.current_command);
-                if audience {
+                if has_browsers {
                     let rejection: CommandRejected = rejection.clone();
-                    self.news.push(News::CommandRejected { host_id: id.to_owned(), rejection });
+                    self.updates.push(BrowserMessage::CommandRejected { host_id: id.to_owned(), rejection });
                 }
                 false
             }
             AgentMessage::TestProgress(progress) => {
                 host.test_progress = Some(progress.clone());
-                if audience {
+                if has_browsers {
                     let progress = progress.clone();
-                    self.news.push(News::TestProgress { host_id: id.to_owned(), progress });
+                    self.updates.push(BrowserMessage::TestProgress { host_id: id.to_owned(), progress });
                 }
                 false
             }
             AgentMessage::OperationProgress(operation) => {
                 host.operation.merge(&operation.progress);
-                if audience {
+                if has_browsers {
                     let progress = host.operation.clone();
-                    self.news.push(News::OperationProgress { host_id: id.to_owned(), progress });
+                    self.updates.push(BrowserMessage::OperationProgress { host_id: id.to_owned(), progress });
                 }
                 false
             }
         };
         host.record.push(host.connections, moment.unix_ms, size, message);
-        if tell_host {
-            self.tell_host(id);
+        if publish_host {
+            self.publish_host(id);
         }
     }
 
-    /// A frame that was no known message.
+    /// Counts a frame that was no known message.
     pub(super) fn ignored_frame(&mut self, id: &str) {
         if let Some(host) = self.hosts.get_mut(id) {
             host.ignored_frames += 1;
         }
     }
 
-    /// A socket has ended. The host stays online until its deadline.
+    /// Handles the end of a socket. The host stays online until its deadline.
     pub(super) fn disconnect(&mut self, id: &str, session: u64) {
         if let Some(judge) = &mut self.judge {
-            judge.gone(id, session);
+            judge.disconnected(id, session);
         }
         let Some(host) = self.hosts.get_mut(id) else { return };
         if host.link.as_ref().is_some_and(|link| link.session == session) {
             host.link = None;
-            self.tell_host(id);
+            self.publish_host(id);
         }
     }
 
-    /// Marks hosts offline whose deadline has passed.
+    /// Sets hosts offline whose deadline has passed.
     pub(super) fn expire(&mut self, now: Instant) {
         let late = |host: &Host| host.deadline().is_some_and(|deadline| now > deadline);
         let expired: Vec<String> =
@@ -242,31 +244,31 @@ impl Hub {
             if let Some(host) = self.hosts.get_mut(&id) {
                 host.online = false;
             }
-            self.tell_host(&id);
+            self.publish_host(&id);
         }
     }
 
-    /// When [`expire`](Self::expire) will have something to do, unless heartbeats come.
+    /// When [`expire`](Self::expire) has to be called next, unless heartbeats arrive.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let earliest = self.hosts.values().filter_map(Host::deadline).min()?;
-        // Offline is *more* than three intervals, and timers count in milliseconds.
+        // A host is offline after more than three intervals, and timers count in milliseconds.
         Some(earliest + std::time::Duration::from_millis(1))
     }
 
-    /// Tells every connected agent what is wished; returns how many could not be told.
+    /// Sends the policy to every connected agent. Returns to how many it could not be sent.
     pub(super) fn announce(&mut self, policy: &Policy, legacy: bool) -> usize {
         self.deadline_moved = true;
-        let mut untold = 0;
+        let mut failed = 0;
         for (id, host) in &mut self.hosts {
-            host.wish_interval(policy.heartbeat_interval.filter(|_| !legacy));
+            host.request_interval(policy.heartbeat_interval.filter(|_| !legacy));
             let Some(link) = &host.link else { continue };
             let text = encode(&DashboardMessage::Registered(policy.registered(id, legacy)));
             if link.outgoing.try_send(Outgoing::Frames(vec![text.into()])).is_err() {
                 host.dropped_outgoing += 1;
-                untold += 1;
+                failed += 1;
             }
         }
-        untold
+        failed
     }
 
     /// Acknowledges a heartbeat.
@@ -278,7 +280,7 @@ impl Hub {
             server_status: policy.server_status.clone(),
         };
         let text = encode(&DashboardMessage::HeartbeatAck(ack));
-        // One that finds the queue full is counted, and the agent notices.
+        // If the queue is full, the loss is counted and the agent notices it.
         self.send(id, Outgoing::Frames(vec![text.into()])).ok();
     }
 
@@ -298,7 +300,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Sends a command and asks what becomes of it.
+    /// Sends a command, and returns a receiver for the verdict.
     pub(super) fn ask(
         &mut self,
         id: &str,
@@ -310,7 +312,7 @@ impl Hub {
         Ok(self.asks.open(id, command, command_id, busy_with.as_deref()))
     }
 
-    /// Sends the newest command again, to the letter.
+    /// Sends the newest command again, unchanged.
     pub(super) fn resend_command(&mut self, id: &str) -> Result<(), SendError> {
         let host = self.hosts.get(id).ok_or(SendError::UnknownHost)?;
         let text = host.last_command.clone().ok_or(SendError::NothingToResend)?;
@@ -351,26 +353,26 @@ impl Hub {
         HostView { violations, newest_violation, ..host.view(id) }
     }
 
-    /// Everything a new browser needs.
-    pub(super) fn snapshot(&self) -> News {
+    /// The snapshot for a new browser.
+    pub(super) fn snapshot(&self) -> BrowserMessage {
         let output = self.hosts.iter().flat_map(|(id, host)| host.newest_lines(id)).collect();
-        News::Hosts { hosts: self.views(), output }
+        BrowserMessage::Hosts { hosts: self.views(), output }
     }
 
-    /// Recorded messages from `since` on, and the index to go on from.
+    /// Recorded messages from `since` on, and the index of the next one.
     pub(super) fn messages(&self, id: &str, since: u64) -> Option<(impl Iterator<Item = &Recorded>, u64)> {
         let host = self.hosts.get(id)?;
         Some((host.record.since(since), host.record.next()))
     }
 
-    fn tell_host(&mut self, id: &str) {
-        if let Some(host) = self.hosts.get(id).filter(|_| self.audience) {
-            self.news.push(News::HostUpdate(Box::new(self.view_of(id, host))));
+    fn publish_host(&mut self, id: &str) {
+        if let Some(host) = self.hosts.get(id).filter(|_| self.has_browsers) {
+            self.updates.push(BrowserMessage::HostUpdate(Box::new(self.view_of(id, host))));
         }
     }
 }
 
-/// Whether this can be a host's id.
+/// Whether this is a valid hostname.
 pub(super) fn is_hostname(name: &str) -> bool {
     (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

@@ -1,10 +1,10 @@
-//! Which lines and ends of jobs have been seen, so that a repeat counts once.
+//! Which lines and ends of jobs have been seen, so that repeats are not counted twice.
 //!
-//! An agent delivers at least once: after a reconnect it sends again what it has no proof of.
+//! An agent delivers at least once: after a reconnect it repeats what may have been lost.
 
 use std::collections::VecDeque;
 
-/// Jobs remembered for each host. A repeat comes within one reconnect, so the newest few would do.
+/// Jobs remembered for each host. Repeats come with the next reconnect, so a few would be enough.
 const REMEMBERED: usize = 64;
 
 #[derive(Debug)]
@@ -19,14 +19,14 @@ struct Job {
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     newest_first: VecDeque<Job>,
-    /// Lines and ends that had been seen before.
+    /// Count of lines and ends that had been seen before.
     pub(super) repeats: u64,
-    /// Lines seen for the first time.
+    /// Count of lines seen for the first time.
     pub(super) lines: u64,
 }
 
 impl Jobs {
-    /// True when this line is new. A line without an identity, from an older agent, always is.
+    /// Whether this line is new. A line without job and `seq`, from an older agent, is always new.
     pub(super) fn is_new_line(&mut self, job: Option<&str>, seq: Option<u64>) -> bool {
         let new = match (job, seq) {
             (Some(job), Some(seq)) => {
@@ -45,7 +45,7 @@ impl Jobs {
         new
     }
 
-    /// True when this job had not ended before.
+    /// Whether this job had not ended before.
     pub(super) fn is_new_end(&mut self, job: Option<&str>) -> bool {
         let Some(job) = job else { return true };
         let new = !std::mem::replace(&mut self.entry(job).ended, true);
@@ -53,7 +53,7 @@ impl Jobs {
         new
     }
 
-    /// True when the job has been heard of.
+    /// Whether the job is known.
     pub(super) fn knows(&self, job: &str) -> bool {
         self.newest_first.iter().any(|known| known.id == job)
     }

@@ -1,4 +1,4 @@
-//! A dashboard in memory: what the agent is tested against, and what `demo` shows.
+//! A dashboard in memory, for tests of the agent and for the demo.
 //!
 //! ```text
 //! agents  -- /ws ------> agents ---\                       /--> browsers -- /browser --> page
@@ -8,39 +8,37 @@
 //!                                  sweep: the next offline deadline
 //! ```
 //!
-//! * `hub` owns everything known about hosts. Its methods are plain functions of that state, the
-//!   message and the time; nothing in it waits. Everyone else goes through `Shared::apply`.
-//! * `strict` judges what agents say by what existing dashboards need, if it is asked to.
-//! * `wire` is the listener: TCP with a switch that keeps pongs from leaving.
-//! * `agents` and `browsers` run one task for each socket, `api` answers HTTP, `faults` says
-//!   how to misbehave, `policy` what is wished of agents.
+//! * `hub` owns all state of hosts. Its methods are plain functions of that state, a message and the time;
+//!   they never wait. All other modules use it through `Shared::apply`.
+//! * `strict` checks the agents' messages against the needs of existing dashboards, if enabled.
+//! * `wire` is the listener: TCP connections that can hold back pongs.
+//! * `agents` and `browsers` run one task for each socket. `api` answers HTTP requests. `faults` describes
+//!   how the dashboard can misbehave, and `policy` what it requests from agents.
 //!
 //! # A mock, not a dashboard
-//! Nothing is stored, reading needs no login, and the page at `/` carries the CSRF token for whoever
-//! can open it: it is meant for loopback and for virtual machines. The CSRF header still is demanded,
-//! because the real dashboard does, and because another site's script cannot read the page.
+//! Nothing is stored, reading needs no login, and the page at `/` contains the CSRF token. So it is meant for
+//! loopback and for virtual machines only. The CSRF header is still required, because real dashboards require
+//! it, and because a script of another site cannot read the page.
 //!
 //! # When a host is online
-//! Heartbeats alone decide (T02 scenario 5): a host is `online` from its first heartbeat until three
-//! times the interval *it registered with* have passed since the newest one. A lost socket does not
-//! change that by itself; it shows in `connected` at once. A timer on the next deadline flips the
-//! status, so browsers learn of it without anybody asking.
+//! Only heartbeats count: a host is `online` from its first heartbeat until three intervals have passed since
+//! the newest one. The interval is the one that the dashboard requested, or else the one in `register`. A
+//! lost socket does not change the status, but it shows in `connected` at once. A timer on the next deadline
+//! changes the status, so browsers get the change without a request.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
 
 use axum::extract::ws::Utf8Bytes;
 use sha2::{Digest, Sha256};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, broadcast, mpsc, watch},
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
+
+use hub::{Hub, Moment};
 
 mod agents;
 mod api;
@@ -68,25 +66,23 @@ pub use record::Recorded;
 pub use strict::{Rule, Strict, Verdict, Violation};
 pub use view::{HostStatus, HostView, LastStatus};
 
-use hub::{Hub, Moment};
-
-/// Messages kept for a browser that is slow to read; one that falls further behind gets a fresh
-/// snapshot instead. A thousand is well over a second of the noisiest command.
+/// Messages kept for a browser that reads slowly. A browser that is further behind gets a new snapshot
+/// instead. A command with a lot of output needs more than a second for a thousand messages.
 const BROWSER_BACKLOG: usize = 1024;
 
-/// How long `serve` waits for open connections once it was told to end.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// How long `serve` waits for open connections after the shutdown.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
-/// What a dashboard needs to know before it starts.
+/// Options of a dashboard.
 #[derive(Clone)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one.
+    /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// What agents must present as `Authorization: Bearer`.
+    /// Token that agents must present as `Authorization: Bearer`.
     pub token: String,
-    /// What `X-CSRF-Token` must be on every POST; a random one is made for `None`.
+    /// Required value of `X-CSRF-Token` in every POST request. With `None` a random token is created.
     pub csrf_token: Option<String>,
-    /// Behave as existing dashboards do, and record whatever they could not cope with.
+    /// Strict mode: behave as existing dashboards do, and record every message that they could not handle.
     pub strict: Option<Strict>,
 }
 
@@ -102,23 +98,23 @@ pub enum BindError {
     /// The address cannot be used.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// `AddrInUse` when another program has it.
+        /// The cause; `AddrInUse` if another program uses the address.
         source: io::Error,
     },
-    /// No random bytes for the CSRF token.
+    /// There are no random bytes for the CSRF token.
     #[error("cannot make a CSRF token")]
     Random(#[source] io::Error),
-    /// An empty token would let everybody in.
+    /// The token for agents is empty.
     #[error("the agents' token is empty")]
     EmptyToken,
-    /// The page and the header could not carry it.
+    /// The CSRF token does not fit into the page and the header.
     #[error("the CSRF token must be 1 to 128 visible ASCII characters")]
     BadCsrfToken,
 }
 
-/// A dashboard that listens, but does not answer before [`serve`](Self::serve).
+/// A dashboard that listens. It does not answer before [`serve`](Self::serve).
 pub struct Dashboard {
     listener: TcpListener,
     address: SocketAddr,
@@ -132,7 +128,7 @@ impl fmt::Debug for Dashboard {
 }
 
 impl Dashboard {
-    /// Takes the address.
+    /// Listens on the address.
     ///
     /// # Errors
     /// [`BindError`]: the address is in use, or a token cannot be used.
@@ -160,35 +156,35 @@ impl Dashboard {
         })
     }
 
-    /// Where it listens, with the real port.
+    /// The address that it listens on, with the real port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What `X-CSRF-Token` must be.
+    /// Required value of `X-CSRF-Token`.
     #[must_use]
     pub fn csrf_token(&self) -> &str {
         &self.shared.csrf_token
     }
 
-    /// Control from the same process; works before, during and after [`serve`](Self::serve).
+    /// Control from the same process. It works before, during and after [`serve`](Self::serve).
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.shared))
     }
 
-    /// Answers until `shutdown` resolves; then closes every socket with 1001 and waits for their
-    /// tasks, for three seconds at most. Dropping this future ends them too.
+    /// Serves until `shutdown` resolves. Then it closes every socket with code 1001, and waits three seconds
+    /// at most for their tasks. Dropping this future ends them too.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        // Both live in this future: dropped with it, they end every connection's task.
+        // Both are owned by this future. When it is dropped, the tasks of all connections end.
         let (closing, closed) = watch::channel(());
         let (alive, mut all_gone) = mpsc::channel::<std::convert::Infallible>(1);
         let app = api::router(Arc::clone(&self.shared), Lifetime { closed: closed.clone(), _alive: alive });
 
         let mut http_closed = closed.clone();
-        let http = axum::serve(wire::Door::new(self.listener), app).with_graceful_shutdown(async move {
-            // An error says that the sender is gone, which is the signal.
+        let http = axum::serve(wire::Listener::new(self.listener), app).with_graceful_shutdown(async move {
+            // An error means that the sender has been dropped, which is the signal.
             drop(http_closed.changed().await);
         });
         let mut http = std::pin::pin!(http.into_future());
@@ -196,26 +192,26 @@ impl Dashboard {
 
         tokio::select! {
             () = shutdown => {}
-            // Cannot happen: accept errors are retried. If it did, there is nothing left to serve.
+            // This cannot happen, because errors of `accept` are retried.
             _ = &mut http => {}
             () = sweep(&self.shared) => {}
         }
         drop((closing, closed));
-        let farewell = async {
+        let finish = async {
             drop(http.await);
-            // Nothing is ever sent: `None` means that the last socket task has ended.
+            // Nothing is ever sent. `None` means that the last task has ended.
             while all_gone.recv().await.is_some() {}
         };
-        if timeout(FAREWELL, farewell).await.is_err() {
+        if timeout(CLOSE_LIMIT, finish).await.is_err() {
             info!("some connections did not end in time and were dropped");
         }
     }
 }
 
-/// What every socket task holds: it says when to end, and its end says that the task has.
+/// Every task of a socket owns one. It signals when to end, and dropping it signals that the task has ended.
 #[derive(Clone)]
 struct Lifetime {
-    /// Closed (an error from `changed`) when the dashboard ends.
+    /// Closed when the dashboard ends; `changed` returns an error then.
     closed: watch::Receiver<()>,
     _alive: mpsc::Sender<std::convert::Infallible>,
 }
@@ -287,15 +283,16 @@ impl Shared {
         }
     }
 
-    /// Makes one decision and lets the world know of it: browsers, the sweep, waiting tests.
+    /// Changes the hub, and notifies browsers, the sweep and waiting tests.
     ///
-    /// Browsers are told under the lock, so that a snapshot and what follows it fit together.
+    /// Messages to browsers are sent under the lock, so that no change is missing between a snapshot and the
+    /// messages after it.
     fn apply<R>(&self, decide: impl FnOnce(&mut Hub, Moment) -> R) -> R {
         let mut hub = self.lock();
-        hub.set_audience(self.browsers.receiver_count() > 0);
+        hub.set_has_browsers(self.browsers.receiver_count() > 0);
         let result = decide(&mut hub, Moment::now());
-        for message in hub.take_news() {
-            // An error says that the last browser has just left.
+        for message in hub.take_updates() {
+            // An error means that the last browser has just disconnected.
             drop(self.browsers.send(nixfleet_protocol::encode(&message).into()));
         }
         if hub.take_deadline_moved() {
@@ -306,22 +303,22 @@ impl Shared {
         result
     }
 
-    /// Reads without changing anything.
-    fn read<R>(&self, look: impl FnOnce(&Hub) -> R) -> R {
-        look(&self.lock())
+    /// Reads the hub.
+    fn read<R>(&self, read: impl FnOnce(&Hub) -> R) -> R {
+        read(&self.lock())
     }
 
-    /// A panic under the lock is a bug in a decision on one host; the others are still worth showing.
+    /// A panic under the lock is a bug in the handling of one host. The other hosts are still usable.
     fn lock(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether to behave and to judge as existing dashboards do.
+    /// Whether the strict mode is on.
     fn is_strict(&self) -> bool {
         self.strict
     }
 
-    /// Whether to announce nothing beyond the host's name.
+    /// Whether `registered` has nothing but the host's name.
     fn is_legacy(&self) -> bool {
         self.strict || self.faults.borrow().no_capabilities
     }
@@ -335,7 +332,7 @@ impl Shared {
     }
 }
 
-/// Secrets are compared as digests: how long that takes says nothing about the secret itself.
+/// Secrets are compared as digests, so that the time of the comparison does not reveal the secret.
 fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }

@@ -1,25 +1,24 @@
-//! The mock dashboard as a program.
+//! The program `nixfleet-mock-dashboard`.
 
-use std::{
-    env, fs,
-    io::{self, IsTerminal},
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::{env, fs};
 
 use clap::{Parser, Subcommand};
-use nixfleet_mock_dashboard::{BindError, Dashboard, Options, Strict, demo};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// A NixFleet dashboard in memory, to try and to test agents against.
+use nixfleet_mock_dashboard::{BindError, Dashboard, Options, Strict, demo};
+
+/// A NixFleet dashboard in memory, to try out and test agents.
 ///
-/// Nothing is stored, and whoever can open the page can run commands on its agents: keep it on
-/// loopback or in a virtual machine.
+/// Nothing is stored, and everybody who can open the page can run commands on its agents. Use it on
+/// loopback or in a virtual machine only.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -32,55 +31,57 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Show all of it on this machine: this dashboard, an agent and a throw-away repository
+    /// Run a dashboard, an agent and a temporary repository on this machine
     Demo(demo::Options),
 }
 
 #[derive(Debug, clap::Args)]
 struct Serve {
-    /// Address and port to listen on; port 0 takes a free one.
+    /// Address and port to listen on; port 0 takes a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
 
-    /// Token that agents must present. Without it: --token-file, then $NIXFLEET_TOKEN.
+    /// Token that agents must present [default: --token-file, then $NIXFLEET_TOKEN]
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
     token: Option<String>,
 
-    /// File with the token; one line end after it is ignored.
+    /// File with the token; a line end after the token is ignored
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// Token that POST requests must carry in X-CSRF-Token [default: a random one].
+    /// Token that POST requests must have in X-CSRF-Token [default: a random one]
     #[arg(long, value_name = "TOKEN")]
     csrf_token: Option<String>,
 
-    /// Behave as NixFleet's existing dashboards do, and report whatever they could not cope with: as
-    /// warnings, on the page, and at /api/violations.
+    /// Behave as existing NixFleet dashboards do, and report what they could not handle: as warnings, on
+    /// the page, and at /api/violations
     #[arg(long)]
     strict: bool,
 
-    /// What to log: error, warn, info, debug or trace. Without it: $NIXFLEET_LOG_LEVEL, then info.
+    /// What to log: error, warn, info, debug or trace [default: $NIXFLEET_LOG_LEVEL, then info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 }
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
+  nixfleet-mock-dashboard demo
+
   nixfleet-mock-dashboard --token secret --csrf-token c &
   NIXFLEET_URL=ws://127.0.0.1:8000/ws NIXFLEET_TOKEN=secret nixfleet-agent &
   curl -s http://127.0.0.1:8000/api/hosts
   curl -s -H 'X-CSRF-Token: c' -d '{\"command\":\"pull\"}' \\
     http://127.0.0.1:8000/api/hosts/$(hostname)/command";
 
-/// Bad usage, as sysexits.h has it.
+/// Exit code for wrong usage, EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    // Help and version are errors to clap, with exit code 0.
+    // For clap, help and version are errors with exit code 0.
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Nothing can be said when the terminal is gone.
+            // There is no way to report that the terminal is closed.
             drop(error.print());
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }

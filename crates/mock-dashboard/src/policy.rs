@@ -1,20 +1,20 @@
-//! What the dashboard wishes of its agents, and how it says that it is.
+//! What the dashboard requests from its agents, and its own state.
 
 use serde::{Deserialize, Serialize};
 
 use nixfleet_protocol::{CAPABILITY_OUTPUT_BATCH, Registered, ServerStatus};
 
-/// Said in `registered` and in each acknowledgement. A change is told to all agents at once.
+/// Sent in `registered` and in each acknowledgement. A change is sent to all agents at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Acknowledge every heartbeat.
     pub ack: bool,
-    /// Seconds between heartbeats; null leaves it to the agents.
+    /// Seconds between heartbeats; null means that agents use their own setting.
     pub heartbeat_interval: Option<u64>,
-    /// Seconds over which agents are to spread their return; null leaves it to them.
+    /// Seconds over which agents spread their return; null means that the dashboard names no window.
     pub reconnect_window_s: Option<u64>,
-    /// How the dashboard is.
+    /// State of the dashboard.
     pub server_status: ServerStatus,
 }
 
@@ -30,7 +30,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The answer to a registration. A legacy dashboard has nothing to say beyond the host's name.
+    /// The answer to a registration. A legacy dashboard sends nothing but the host's name.
     pub(super) fn registered(&self, id: &str, legacy: bool) -> Registered {
         let host_id = id.to_owned();
         if legacy {

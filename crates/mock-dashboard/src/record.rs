@@ -1,21 +1,21 @@
-//! The messages that an agent has sent, newest kept.
+//! The newest messages of an agent.
 
 use std::collections::VecDeque;
 
 use nixfleet_protocol::AgentMessage;
 
-/// Messages kept for each host. Twice the longest output that a test sends line by line.
+/// Most messages kept for each host: twice the longest output of a test.
 pub(super) const MAX_MESSAGES: usize = 50_000;
 
-/// Bytes of text kept for each host, so that 50,000 long lines cannot fill the memory.
+/// Most bytes of text kept for each host, so that 50,000 long lines cannot fill the memory.
 pub(super) const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// One message of an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// Position among all messages of this host, from 0 and without holes.
+    /// Position among all messages of this host, from 0 and without gaps.
     pub index: u64,
-    /// Which connection of this host brought it, from 1.
+    /// Number of the host's connection that it came on, from 1.
     pub connection: u64,
     /// When it arrived, in Unix milliseconds.
     pub at_ms: i64,
@@ -23,17 +23,17 @@ pub struct Recorded {
     pub message: AgentMessage,
 }
 
-/// A bounded list of [`Recorded`]; the oldest go first and are counted.
+/// A bounded list of [`Recorded`]. The oldest ones are dropped and counted.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// Each with the length of its text.
+    /// Each message with the length of its text.
     entries: VecDeque<(Recorded, usize)>,
     bytes: usize,
     next: u64,
 }
 
 impl Record {
-    /// Adds a message that took `size` bytes on the wire.
+    /// Adds a message whose text had `size` bytes.
     pub(super) fn push(&mut self, connection: u64, at_ms: i64, size: usize, message: AgentMessage) {
         self.entries.push_back((Recorded { index: self.next, connection, at_ms, message }, size));
         self.next += 1;
@@ -50,12 +50,12 @@ impl Record {
         self.entries.range(skip.min(self.entries.len())..).map(|(recorded, _)| recorded)
     }
 
-    /// The index that the next message will get.
+    /// The index of the next message.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// How many are gone: also the index of the oldest one left.
+    /// Count of dropped messages, which is also the index of the oldest kept one.
     pub(super) fn dropped(&self) -> u64 {
         self.next - self.entries.len() as u64
     }

@@ -1,28 +1,30 @@
-//! The strict mode: a dashboard that needs what existing NixFleet dashboards need, and says when it
-//! does not get it.
+//! The strict mode: a dashboard with the needs of existing NixFleet dashboards. It reports messages that do
+//! not meet them.
 //!
 //! ```text
-//! hub --- heard(text), sent(text), registered, gone ---> Judge --- breaches ---> Violations
-//!                                                          |
-//!                           shape: one message by itself --+-- conversation: one host, over time
+//! hub --- received(text), sent(text), answered, disconnected ---> Judge --- breaches ---> Violations
+//!                                                                   |
+//!                                       shape: a single message ----+---- conversation: one host over time
 //! ```
 //!
-//! An existing dashboard drops what it cannot read without a word, judges commands by few fields, and
-//! falls over some sequences. None of that shows on the agent's side, so it is checked here, on the text
-//! as it came: `5.0` where an integer belongs is gone once the text has become a message.
+//! An existing dashboard silently drops what it cannot read, evaluates few fields of a status, and crashes on
+//! some sequences. An agent does not see that, so it is checked here. The check uses the text of the message,
+//! because a decoded message does not show whether an integer was written as `5.0`.
 //!
-//! Nothing here waits, does IO or looks at a clock.
+//! Nothing here waits, does I/O or reads a clock.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::hub::{Moment, is_hostname};
-use super::view::rfc3339;
+use crate::hub::{Moment, is_hostname};
+use crate::view::rfc3339;
 
 use conversation::Conversation;
 use violations::Violations;
+
 pub use violations::{Rule, Verdict, Violation};
 
 mod conversation;
@@ -34,29 +36,29 @@ mod violations;
 #[cfg(test)]
 mod tests;
 
-/// The longest message that leaves room for what a proxy adds below the 512 KiB at which existing
-/// dashboards close with 1009.
+/// The longest allowed message, in bytes. Existing dashboards close with code 1009 above 512 KiB; this leaves
+/// room for what a proxy adds.
 const MAX_MESSAGE: usize = nixfleet_protocol::MAX_SENT_BYTES;
 
 /// Characters of a message that a violation shows.
 const SHOWN: usize = 300;
 
-/// Under this name stand connections that have not registered.
+/// Stands for the hostname of a connection that has not registered.
 const NOBODY: &str = "?";
 
-/// The times of a strict dashboard; the defaults are those that existing dashboards were seen to have.
+/// Time limits of the strict mode. The defaults are those of existing dashboards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strict {
-    /// Between two pings.
+    /// Time between two pings.
     pub ping_interval: Duration,
-    /// Silence after which a connection is cut.
+    /// Silence after which a connection is dropped.
     pub silence_limit: Duration,
-    /// From a `register` to its answer. Existing dashboards write to their database first; whoever does
-    /// not wait for `registered` is caught within this time.
+    /// Time from a `register` to its answer. Existing dashboards write to their database first. An agent that
+    /// does not wait for `registered` is detected within this time.
     pub registered_after: Duration,
-    /// From the good status of a switch to the `register` that completes it.
-    pub switch_patience: Duration,
-    /// For how long a host may say that its system is being worked on.
+    /// Longest time from the successful status of a switch to the `register` that completes it.
+    pub switch_limit: Duration,
+    /// How long a host may report the state `working` for its system.
     pub working_limit: Duration,
 }
 
@@ -66,32 +68,32 @@ impl Default for Strict {
             ping_interval: Duration::from_secs(54),
             silence_limit: Duration::from_secs(60),
             registered_after: Duration::from_millis(50),
-            // The agent waits a second for what the new system is; a slow host takes a few.
-            switch_patience: Duration::from_secs(10),
+            // The agent examines the new system for a second; a slow host needs some seconds.
+            switch_limit: Duration::from_secs(10),
             working_limit: Duration::from_secs(4 * 60),
         }
     }
 }
 
-/// What becomes of a message.
+/// Whether a message is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ruling {
-    /// It is taken, whatever else was wrong with it.
+    /// It is handled, even if it violates a rule.
     Take,
-    /// An existing dashboard cannot read it, and drops it without a word.
+    /// An existing dashboard cannot read it, and drops it silently.
     Drop,
 }
 
-/// A message as the judge sees it.
-struct Heard<'a> {
+/// A received message.
+struct Received<'a> {
     kind: &'a str,
     payload: &'a Value,
 }
 
-/// What a rule found.
+/// A violated rule, and the explanation.
 type Breach = (Rule, String);
 
-/// Listens to all agents.
+/// Checks the messages of all agents.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     limits: Strict,
@@ -104,8 +106,14 @@ impl Judge {
         Self { limits, ..Self::default() }
     }
 
-    /// A text frame came on this connection. `host` is who has registered on it, if anybody has.
-    pub(super) fn heard(&mut self, moment: Moment, session: u64, host: Option<&str>, text: &str) -> Ruling {
+    /// A text frame arrived on this connection. `host` is the hostname registered on it, if any.
+    pub(super) fn received(
+        &mut self,
+        moment: Moment,
+        session: u64,
+        host: Option<&str>,
+        text: &str,
+    ) -> Ruling {
         let mut breaches = Vec::new();
         if text.len() > MAX_MESSAGE {
             breaches.push((Rule::Size, format!("{} bytes are above {MAX_MESSAGE}", text.len())));
@@ -116,9 +124,9 @@ impl Judge {
             return Ruling::Drop;
         };
         let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
-        let heard = Heard { kind, payload: value.get("payload").unwrap_or(&Value::Null) };
-        let host = host.or_else(|| hostname(&heard));
-        let ruling = self.judge(moment.now, session, host, &heard, text, &mut breaches);
+        let received = Received { kind, payload: value.get("payload").unwrap_or(&Value::Null) };
+        let host = host.or_else(|| hostname(&received));
+        let ruling = self.judge(moment.now, session, host, &received, text, &mut breaches);
         self.record(moment, host, breaches, text);
         ruling
     }
@@ -128,55 +136,55 @@ impl Judge {
         now: Instant,
         session: u64,
         host: Option<&str>,
-        heard: &Heard<'_>,
+        received: &Received<'_>,
         text: &str,
         breaches: &mut Vec<Breach>,
     ) -> Ruling {
-        if let Some(breach) = shape::integers(heard) {
+        if let Some(breach) = shape::integers(received) {
             breaches.push(breach);
             return Ruling::Drop;
         }
-        let shape = shape::check(heard);
+        let shape = shape::check(received);
         let fine = shape.is_empty();
         breaches.extend(shape);
         if let Some(breach) = shape::unreadable(text) {
-            // One reason is enough, and what the rules say is clearer than what the decoder says.
+            // One explanation is enough, and that of a rule is clearer than that of the decoder.
             breaches.extend(Some(breach).filter(|_| fine));
             return Ruling::Drop;
         }
         let Some(host) = host else {
-            breaches.push((Rule::RegisterFirst, format!("`{}` came before `register`", heard.kind)));
+            breaches.push((Rule::RegisterFirst, format!("`{}` came before `register`", received.kind)));
             return Ruling::Take;
         };
         let conversation = self.hosts.entry(host.to_owned()).or_default();
         breaches.extend(conversation.overdue(now));
-        breaches.extend(conversation.heard(&self.limits, now, session, heard));
+        breaches.extend(conversation.received(&self.limits, now, session, received));
         Ruling::Take
     }
 
-    /// A text frame went out to this host: if it asks for a command, the answer is awaited.
+    /// A text frame was sent to this host. If it requests a command, an answer is expected.
     pub(super) fn sent(&mut self, host: &str, text: &str) {
         self.hosts.entry(host.to_owned()).or_default().sent(text);
     }
 
-    /// `registered` went out on this connection.
+    /// `registered` was sent on this connection.
     pub(super) fn answered(&mut self, host: &str, session: u64) {
         self.hosts.entry(host.to_owned()).or_default().answered(session);
     }
 
-    /// A message above the hard limit, of which nothing is known but that.
+    /// A message was above the hard limit, so it was not read.
     pub(super) fn oversized(&mut self, moment: Moment, host: Option<&str>, why: &str) {
         self.record(moment, host, vec![(Rule::Size, "it was closed with 1009".to_owned())], why);
     }
 
-    /// A connection has ended. What it still owed comes on the next one.
-    pub(super) fn gone(&mut self, host: &str, session: u64) {
+    /// A connection has ended. Missing messages are expected on the next one.
+    pub(super) fn disconnected(&mut self, host: &str, session: u64) {
         if let Some(conversation) = self.hosts.get_mut(host) {
-            conversation.gone(session);
+            conversation.disconnected(session);
         }
     }
 
-    /// What was found so far. What is overdue now is found by this very look.
+    /// The violations found so far, including messages that are overdue now.
     pub(super) fn verdict(&mut self, moment: Moment) -> Verdict {
         let overdue: Vec<(String, Breach)> = self
             .hosts
@@ -189,12 +197,12 @@ impl Judge {
         self.violations.verdict()
     }
 
-    /// How many violations there are.
+    /// Count of violations.
     pub(super) fn count(&self) -> u64 {
         self.violations.count()
     }
 
-    /// How many of this host, and the newest.
+    /// Count of violations of this host, and the newest one.
     pub(super) fn of_host(&self, host: &str) -> (u64, Option<String>) {
         self.violations.of_host(host)
     }
@@ -213,8 +221,8 @@ impl Judge {
     }
 }
 
-/// Who speaks, by its own word: the first message of a connection says so.
-fn hostname<'a>(heard: &Heard<'a>) -> Option<&'a str> {
-    let name = heard.payload.get("hostname")?.as_str()?;
-    (heard.kind == "register" && is_hostname(name)).then_some(name)
+/// The hostname that a `register` contains.
+fn hostname<'a>(received: &Received<'a>) -> Option<&'a str> {
+    let name = received.payload.get("hostname")?.as_str()?;
+    (received.kind == "register" && is_hostname(name)).then_some(name)
 }

@@ -1,4 +1,4 @@
-//! The rules in tables, and the dashboard over real sockets.
+//! Rules, tested by tables, and the dashboard over real sockets.
 
 mod asks;
 pub(super) mod client;

@@ -1,4 +1,4 @@
-//! What people and browsers get to see.
+//! The data for the HTTP API and for browsers.
 
 use serde::Serialize;
 
@@ -6,48 +6,48 @@ use nixfleet_protocol::{
     CommandRejected, DeviceVitals, Metrics, Parts, Prewarm, Status, Stream, TestProgress, UpdateStatus,
 };
 
-/// Whether heartbeats come in time.
+/// Whether heartbeats arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostStatus {
-    /// The newest heartbeat is no older than three intervals.
+    /// The newest heartbeat is at most three intervals old.
     Online,
-    /// It is older, or none has come yet.
+    /// It is older, or there was none.
     Offline,
 }
 
-/// One host, as `GET /api/hosts` shows it.
+/// One host in the response of `GET /api/hosts`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HostView {
-    /// Name under which the host is filed: its hostname.
+    /// Id of the host: its hostname.
     pub id: String,
     /// As registered.
     pub hostname: String,
-    /// By heartbeats alone.
+    /// Whether heartbeats arrive in time.
     pub status: HostStatus,
     /// Arrival of the newest heartbeat, RFC 3339.
     pub last_seen: Option<String>,
-    /// Whether a socket is open right now.
+    /// Whether a socket is open.
     pub connected: bool,
-    /// How many connections have registered under this name so far.
+    /// Count of connections that have registered this hostname.
     pub connections: u64,
     /// Commit of the deployed configuration.
     pub generation: String,
-    /// Such as `24.11.20241201.abc1234`.
+    /// Version of nixpkgs, such as `24.11.20241201.abc1234`.
     pub nixpkgs_version: String,
     /// Command named by the newest heartbeat.
     pub pending_command: Option<String>,
-    /// Its process id.
+    /// Process id of this command.
     pub command_pid: Option<u32>,
     /// Readings of the newest heartbeat, or null.
     pub metrics: Option<Metrics>,
-    /// How the device is, by its newest heartbeat.
+    /// Vitals in the newest heartbeat.
     pub vitals: Option<Box<DeviceVitals>>,
-    /// Its newest pre-warm signal.
+    /// The newest pre-warm signal.
     pub prewarm: Option<Prewarm>,
-    /// Milliseconds that the agent waited for an acknowledgement, by its newest heartbeat.
+    /// Round trip of the newest acknowledged heartbeat, in milliseconds.
     pub ack_rtt_ms: Option<f64>,
-    /// Seconds between heartbeats: what the dashboard asked for, else as registered.
+    /// Seconds between heartbeats, as requested by the dashboard or else as registered.
     pub heartbeat_interval: u64,
     /// As registered.
     pub agent_version: String,
@@ -65,23 +65,23 @@ pub struct HostView {
     pub last_status: Option<LastStatus>,
     /// Newest progress of the `test` command.
     pub test_progress: Option<TestProgress>,
-    /// How far the parts of commands were last seen.
+    /// Newest progress of the parts of commands.
     pub operation: Parts,
-    /// How up to date the host is, by its newest heartbeat.
+    /// How up to date the host is, from the newest heartbeat.
     pub update_status: Option<Box<UpdateStatus>>,
-    /// Breaches of what existing dashboards need; always 0 without the strict mode.
+    /// Count of violations in the strict mode; always 0 without it.
     pub violations: u64,
-    /// The newest of them, as text.
+    /// The newest violation, as text.
     pub newest_violation: Option<String>,
-    /// Lines of output, each counted once.
+    /// Count of different lines of output.
     pub lines: u64,
-    /// Lines and statuses that came again after a reconnect.
+    /// Count of lines and statuses that were repeated after a reconnect.
     pub repeats: u64,
-    /// Frames that were not a known message.
+    /// Count of frames that were no known message.
     pub ignored_frames: u64,
-    /// Recorded messages that had to make room for newer ones.
+    /// Count of recorded messages that were dropped for newer ones.
     pub dropped_records: u64,
-    /// Messages to the agent that found its queue full.
+    /// Count of messages that were not sent because the queue was full.
     pub dropped_outgoing: u64,
 }
 
@@ -90,7 +90,7 @@ pub struct HostView {
 pub struct LastStatus {
     /// RFC 3339.
     pub received_at: String,
-    /// What the agent said.
+    /// The status message.
     #[serde(flatten)]
     pub status: Status,
 }
@@ -98,8 +98,9 @@ pub struct LastStatus {
 /// A message to a browser.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
-pub(super) enum News {
-    /// Everything, first on every connection and again for a browser that fell behind.
+pub(super) enum BrowserMessage {
+    /// A snapshot of everything: the first message on every connection, and again for a browser that is too
+    /// slow.
     Hosts {
         hosts: Vec<HostView>,
         /// The newest lines of each host.
@@ -107,7 +108,7 @@ pub(super) enum News {
     },
     /// One host has changed.
     HostUpdate(Box<HostView>),
-    /// Lines that had not been seen before.
+    /// Lines that are new.
     Output(Lines),
     /// A command was refused.
     CommandRejected {
@@ -121,9 +122,9 @@ pub(super) enum News {
         #[serde(flatten)]
         status: LastStatus,
     },
-    /// A part of a command has moved on.
+    /// Progress of the parts of a command.
     OperationProgress { host_id: String, progress: Parts },
-    /// The `test` command has moved on.
+    /// Progress of the `test` command.
     TestProgress {
         host_id: String,
         #[serde(flatten)]
@@ -148,14 +149,14 @@ pub(super) struct Line {
     pub(super) seq: Option<u64>,
     pub(super) stream: Stream,
     pub(super) line: String,
-    /// True for a piece of a line that goes on in the next one.
+    /// True if the line continues in the next one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) cont: bool,
 }
 
 /// RFC 3339 with milliseconds, in UTC.
 pub(super) fn rfc3339(unix_ms: i64) -> String {
-    // Out of range only for a clock that is thousands of years off.
+    // The time is out of range only if the clock is wrong by thousands of years.
     jiff::Timestamp::from_millisecond(unix_ms)
         .unwrap_or_default()
         .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")

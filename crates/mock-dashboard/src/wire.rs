@@ -1,47 +1,41 @@
-//! The listener, and TCP with two switches that the WebSocket library does not have: keep pongs from
-//! leaving, and throw away what still comes in.
+//! The listener, and TCP connections with two switches that the WebSocket library does not have: hold back
+//! pongs, and discard input.
 //!
-//! The library answers pings by itself, so a dashboard that never does must take its pongs off the
-//! wire. That works on frames: a server's are unmasked, and their headers say where the next begins.
+//! The library answers pings by itself. So a dashboard that never answers must remove the pongs from the
+//! written bytes. This works on frames: frames of a server are not masked, and their headers say where the
+//! next frame begins.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    time::sleep,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
-/// Pause after an `accept` that failed, since its usual cause (no file descriptors) does not go away
-/// at once.
+/// Pause after a failed `accept`. Its usual cause, a lack of file descriptors, does not disappear at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 const OPCODE_PONG: u8 = 0xA;
 
-/// Hands accepted connections to axum.
-pub(super) struct Door {
+/// Passes accepted connections to axum.
+pub(super) struct Listener {
     listener: TcpListener,
 }
 
-impl Door {
+impl Listener {
     pub(super) fn new(listener: TcpListener) -> Self {
         Self { listener }
     }
 }
 
-impl axum::serve::Listener for Door {
+impl axum::serve::Listener for Listener {
     type Io = Wire;
     type Addr = SocketAddr;
 
@@ -67,7 +61,7 @@ impl axum::serve::Listener for Door {
     }
 }
 
-/// The switches of one connection, for whoever handles it.
+/// The switches of one connection, for its handler.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     frames: AtomicBool,
@@ -76,18 +70,17 @@ pub(super) struct Switches {
 }
 
 impl Switches {
-    /// HTTP is over: the next byte that goes out begins a WebSocket frame.
+    /// HTTP has ended: the next written byte begins a WebSocket frame.
     pub(super) fn frames_begin(&self) {
         self.frames.store(true, Relaxed);
     }
 
-    /// Whether pongs are kept from leaving.
+    /// Sets whether pongs are held back.
     pub(super) fn set_drop_pongs(&self, drop_pongs: bool) {
         self.drop_pongs.store(drop_pongs, Relaxed);
     }
 
-    /// From now on nothing is written, and input is read and thrown away until the peer ends the
-    /// connection.
+    /// From now on nothing is written, and input is discarded until the peer ends the connection.
     ///
     /// A socket that is closed with unread input is reset, and the reset can overtake the close frame.
     pub(super) fn discard_input(&self) {
@@ -95,15 +88,15 @@ impl Switches {
     }
 }
 
-/// Who is at the other end, as handlers get it.
+/// The peer of a connection, for handlers.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) switches: Arc<Switches>,
 }
 
-impl Connected<IncomingStream<'_, Door>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+impl Connected<IncomingStream<'_, Listener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
         Self { address: *stream.remote_addr(), switches: Arc::clone(&stream.io().switches) }
     }
 }
@@ -124,7 +117,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if self.switches.discard_input.load(Relaxed) {
-            // Says "that was all" right behind the close frame, which lets the peer end at once.
+            // The end of output follows the close frame directly, so that the peer can end at once.
             ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
         }
         loop {
@@ -147,7 +140,7 @@ impl AsyncWrite for Wire {
         let mut after = self.cursor;
         let (run, keep) = after.run(buf, drop_pongs);
         let written = if keep { ready!(Pin::new(&mut self.tcp).poll_write(cx, &buf[..run]))? } else { run };
-        // TCP may have taken less than the run, and the cursor must stand behind what it took.
+        // TCP may have accepted only a part. The cursor moves over this part.
         self.cursor.skip(&buf[..written], drop_pongs);
         Poll::Ready(Ok(written))
     }
@@ -161,24 +154,24 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Where in the stream of outgoing frames the next byte stands.
+/// The position of the next byte in the stream of written frames.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cursor {
     /// Bytes of the header seen so far: 0 to 9, then the frame's payload begins.
     header: u8,
-    /// Payload length as far as the header has told it.
+    /// Payload length, as far as the header has been read.
     length: u64,
     /// Bytes of the extended length still to come.
     length_bytes: u8,
     /// Bytes of payload still to come.
     payload: u64,
-    /// This frame is kept from leaving. Decided at its first byte: half a frame would be worse.
+    /// Whether this frame is held back. It is decided at the first byte, so that no frame is written partly.
     dropped: bool,
 }
 
 impl Cursor {
-    /// Moves over the longest start of `buf` that shares one fate; returns its length and whether it
-    /// is to be sent.
+    /// Moves over the longest start of `buf` that is either written or held back as a whole. Returns its
+    /// length and whether it is written.
     fn run(&mut self, buf: &[u8], drop_pongs: bool) -> (usize, bool) {
         let mut at = 0;
         let mut keep = None;
@@ -202,7 +195,7 @@ impl Cursor {
         }
     }
 
-    /// Moves over one header byte or over as much payload as there is; `buf` is not empty.
+    /// Moves over one byte of a header, or over as much payload as there is. `buf` is not empty.
     fn advance(&mut self, buf: &[u8], drop_pongs: bool) -> usize {
         if self.payload > 0 {
             let step = usize::try_from(self.payload).unwrap_or(usize::MAX).min(buf.len());
@@ -259,8 +252,8 @@ mod tests {
         frame
     }
 
-    /// What leaves when `bytes` is written in pieces of `piece` bytes.
-    fn leaves(bytes: &[u8], piece: usize, drop_pongs: bool) -> Vec<u8> {
+    /// The bytes that are sent when `bytes` is written in pieces of `piece` bytes.
+    fn sent(bytes: &[u8], piece: usize, drop_pongs: bool) -> Vec<u8> {
         let mut cursor = Cursor::default();
         let mut out = Vec::new();
         for mut rest in bytes.chunks(piece) {
@@ -287,8 +280,8 @@ mod tests {
             all.extend(frame(OPCODE_PONG, 3));
         }
         for piece in [1, 2, 3, 7, 127, 4096, all.len()] {
-            assert_eq!(leaves(&all, piece, true), kept.concat(), "pieces of {piece}");
-            assert_eq!(leaves(&all, piece, false), all, "pieces of {piece}, nothing dropped");
+            assert_eq!(sent(&all, piece, true), kept.concat(), "pieces of {piece}");
+            assert_eq!(sent(&all, piece, false), all, "pieces of {piece}, nothing dropped");
         }
     }
 }

@@ -1,23 +1,39 @@
-//! The wire between an agent and a dashboard: every message, its limits, and how text becomes one.
+//! The messages between nixfleet-agent and a fleet dashboard: their fields, their limits, and how to read and
+//! write them.
 //!
 //! ```text
 //! agent                                   dashboard
 //!   | --- register ----------------------> |   first message of every connection
-//!   | <-------------------- registered --- |   nothing but `register` goes out before this
+//!   | <-------------------- registered --- |   the agent sends nothing else before this
 //!   | --- heartbeat ---------------------> |   at once, then every interval
-//!   | <----------------- heartbeat_ack --- |   to each heartbeat, if it was announced
+//!   | <----------------- heartbeat_ack --- |   to each heartbeat, if `registered` announced it
 //!   | <----------------------- command --- |
-//!   | --- heartbeat (pending_command) ---> |   meanwhile
+//!   | --- heartbeat (pending_command) ---> |   while the command runs
 //!   | --- output, test_progress,
 //!   |     operation_progress ------------> |   behind every control message
-//!   | --- status ------------------------> |   exactly once a command
+//!   | --- status ------------------------> |   exactly one for each command
 //!   | --- command_rejected --------------> |   instead, while another command runs
 //!   | <------------------ kill_command --- |
 //! ```
 //!
-//! Each message is one text frame `{"type": "<name>", "payload": {..}}`. Unknown types and unknown
-//! fields are ignored by both sides; a malformed message is logged and skipped (T01 scenario 6).
-//! Fields marked *additive* are not part of the T01/T02/T03 documents: old dashboards ignore them.
+//! Each message is one text frame `{"type": "<name>", "payload": {..}}`. Both sides ignore unknown types and
+//! unknown fields. A malformed message is logged and skipped; the connection stays open. Fields marked
+//! *additive* are newer than version 1 of the protocol: a peer that does not know them ignores them, and they
+//! may be missing.
+//!
+//! ```
+//! use nixfleet_protocol::{AgentMessage, DashboardMessage, Registered, encode};
+//!
+//! let frame = r#"{"type": "register", "payload": {"hostname": "web-1", "heartbeat_interval": 30}}"#;
+//! let AgentMessage::Register(register) = AgentMessage::decode(frame)? else { panic!("not a register") };
+//!
+//! let answer = Registered { host_id: register.hostname, ..Registered::default() };
+//! assert_eq!(
+//!     encode(&DashboardMessage::Registered(answer)),
+//!     r#"{"type":"registered","payload":{"host_id":"web-1"}}"#
+//! );
+//! # Ok::<(), nixfleet_protocol::DecodeError>(())
+//! ```
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -27,14 +43,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 pub use agent::{
-    BatchLine, CommandRejected, Heartbeat, HostSystem, Metrics, OperationProgress, Output, OutputBatch, Part,
-    PartState, Parts, Register, RunningJob, Status, StatusKind, Stream, TestProgress, TestResult, TestsPart,
-    UpdateState, UpdateStatus, Verdict,
+    BatchLine, CommandRejected, Heartbeat, HostSystem, Metrics, Output, OutputBatch, Register, RunningJob,
+    Status, StatusKind, Stream, UpdateState, UpdateStatus, Verdict,
 };
 pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,
 };
-
+pub use progress::{OperationProgress, Part, PartState, Parts, TestProgress, TestResult, TestsPart};
 pub use vitals::{
     DeviceVitals, DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, Prewarm, TemperatureVitals,
     Throughput,
@@ -42,30 +57,37 @@ pub use vitals::{
 
 mod agent;
 mod dashboard;
+mod progress;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod vitals;
 
 #[cfg(test)]
 mod tests;
 
-/// The longest message the agent sends, in bytes. Existing dashboards close with 1009 above
-/// 512 KiB; half of that leaves room for whatever a proxy adds.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// The longest message that the agent sends, in bytes. Existing dashboards close the connection with code
+/// 1009 above 512 KiB; half of that leaves room for what a proxy adds.
 pub const MAX_SENT_BYTES: usize = 256 * 1024;
 
-/// The longest message the agent accepts, in bytes. Dashboard messages are a few hundred bytes; a
-/// longer frame ends the connection, never the agent.
+/// The longest message that the agent accepts, in bytes. A longer frame ends the connection, never the agent.
+/// Usual messages of a dashboard have a few hundred bytes.
 pub const MAX_RECEIVED_BYTES: usize = 1024 * 1024;
 
-/// The longest piece of a line in one [`Output`], in bytes of UTF-8. JSON escapes can make it six
-/// times longer, which still is below [`MAX_SENT_BYTES`].
+/// The longest piece of a line in one [`Output`], in bytes of UTF-8. JSON escapes can make it six times
+/// longer, which is still below [`MAX_SENT_BYTES`].
 pub const MAX_LINE_BYTES: usize = 32 * 1024;
 
-/// Test scripts whose results go into [`TestsPart::results`]: existing dashboards show that many.
+/// Most entries of [`TestsPart::results`]: existing dashboards show that many.
 pub const MAX_TEST_RESULTS: usize = 8;
 
-/// What [`CommandRejected::reason`] says while another command runs, to the letter (T02 scenario 7).
+/// [`CommandRejected::reason`] while another command runs. The wording is part of the protocol.
 pub const ALREADY_RUNNING: &str = "command already running";
 
-/// Capability of a dashboard that reads [`AgentMessage::OutputBatch`].
+/// Capability of a dashboard that can read [`AgentMessage::OutputBatch`].
 pub const CAPABILITY_OUTPUT_BATCH: &str = "output_batch";
 
 /// Capability of an agent that counts [`DashboardMessage::HeartbeatAck`].
@@ -73,48 +95,51 @@ pub const CAPABILITY_ACK: &str = "ack";
 
 /// A message from the agent to the dashboard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 pub enum AgentMessage {
-    /// First on every connection; answered by [`DashboardMessage::Registered`].
+    /// The first message on every connection. The dashboard answers with `registered`.
     Register(Box<Register>),
-    /// After `registered`, then every interval. Not answered.
+    /// Sent after `registered`, then once in each interval. There is no answer unless `registered` announced
+    /// `heartbeat_ack`.
     Heartbeat(Box<Heartbeat>),
     /// One line of the running command.
     Output(Output),
-    /// Several lines, towards a dashboard that announced [`CAPABILITY_OUTPUT_BATCH`] (additive).
+    /// Several lines of the running command, to a dashboard with the capability `output_batch` (additive).
     OutputBatch(OutputBatch),
-    /// The end of a command, exactly once for each.
+    /// The end of a command, exactly one for each.
     Status(Status),
-    /// The answer to a `command` while another one runs.
+    /// The answer to a `command` that is not started, because another one runs or because of a maintenance.
     CommandRejected(CommandRejected),
-    /// Before and after each script of the `test` command (T03 scenario 4).
+    /// Sent before and after each script of the `test` command.
     TestProgress(TestProgress),
-    /// How far a command's parts are.
+    /// Progress of the parts of a command.
     OperationProgress(OperationProgress),
-    /// A GPU is under stress, or no longer (additive, seed 001).
+    /// The stress of a GPU has begun or ended (additive).
     Prewarm(Prewarm),
 }
 
 /// A message from the dashboard to the agent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 pub enum DashboardMessage {
     /// Accepts a registration.
     Registered(Registered),
-    /// Starts a command; answered by `status` at its end or by `command_rejected` at once.
+    /// Starts a command. The agent answers with `status` at its end, or with `command_rejected` at once.
     Command(CommandRequest),
-    /// Signals the running command.
+    /// Sends a signal to the running command.
     KillCommand(KillCommand),
-    /// A heartbeat has arrived; only if [`Registered::ack`] announced it (additive, seed 001).
+    /// A heartbeat has arrived. Sent only if `ack` in `registered` announced it (additive).
     HeartbeatAck(HeartbeatAck),
 }
 
 /// Why a text frame is not a message.
 #[derive(Debug)]
 pub enum DecodeError {
-    /// A newer peer: count it and carry on.
+    /// The type is not known, because the peer is newer. Count it and continue.
     UnknownType(String),
-    /// Not an envelope, or a known type with a wrong payload.
+    /// The text is not an envelope, or the payload does not fit its type.
     Malformed(serde_json::Error),
 }
 
@@ -142,10 +167,10 @@ impl From<serde_json::Error> for DecodeError {
     }
 }
 
-/// The outer object, with the payload left as text until its type is known.
+/// The outer object. The payload stays text until its type is known.
 ///
-/// Decoding in two steps, because serde's adjacently tagged enums can neither tell an unknown tag
-/// from a bad payload nor do without a payload.
+/// Decoding takes two steps because serde's adjacently tagged enums cannot tell an unknown tag from a wrong
+/// payload, and do not accept a missing payload.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(rename = "type", borrow)]
@@ -164,7 +189,7 @@ impl AgentMessage {
     /// Reads one text frame of an agent.
     ///
     /// # Errors
-    /// [`DecodeError`]; neither kind is a reason to end the connection.
+    /// [`DecodeError`]. No variant of it is a reason to close the connection.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
         let envelope: Envelope<'_> = serde_json::from_str(text)?;
         Ok(match &*envelope.kind {
@@ -186,7 +211,7 @@ impl DashboardMessage {
     /// Reads one text frame of a dashboard.
     ///
     /// # Errors
-    /// [`DecodeError`]; neither kind is a reason to end the connection.
+    /// [`DecodeError`]. No variant of it is a reason to close the connection.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
         let envelope: Envelope<'_> = serde_json::from_str(text)?;
         Ok(match &*envelope.kind {
@@ -201,7 +226,8 @@ impl DashboardMessage {
 
 /// The text frame of a message.
 ///
-/// The wire types hold no maps with odd keys and no fallible `Serialize`, so this cannot fail.
+/// This cannot fail: the message types have no maps with keys that are not strings, and no `Serialize` that
+/// returns an error.
 pub fn encode(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("wire types always serialize")
 }

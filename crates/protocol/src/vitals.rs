@@ -1,184 +1,196 @@
-//! How the device is (seed 001), as heartbeats carry it and as `vitals` prints it.
+//! Measurements of the device, as heartbeats carry them and as `nixfleet-agent vitals` prints them.
 //!
-//! Shares are numbers from 0 to 1, sizes are bytes, rates bytes in a second. What is unknown is null
-//! or missing; no figure stands for something that was not measured.
+//! Shares are numbers from 0 to 1, sizes are bytes, rates are bytes per second. Unknown values are null or
+//! absent; no number stands for something that was not measured.
+
+use std::ops::Not;
 
 use serde::{Deserialize, Serialize};
 
-/// Vitals of the device. The fields of seed 001 are always present; the others only when known.
+/// Measurements of the device. The fields up to `loaded_model` are always present, the others only when
+/// known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DeviceVitals {
-    /// Name of the device; the hostname where nothing else was chosen.
+    /// Name of the device; the hostname unless another name was configured.
     pub device_id: String,
-    /// When this was put together, RFC 3339.
+    /// When the measurements were collected into this object, RFC 3339.
     pub timestamp: String,
-    /// Share of time in which the processors were busy since the look before.
+    /// Share of time in which the processors were busy since the previous measurement.
     pub cpu_usage: Option<f64>,
-    /// Share of the memory that is in use and cannot be had by asking.
+    /// Share of the memory that programs cannot allocate.
     pub memory_usage: Option<f64>,
     /// Busy share of the busiest GPU.
     pub gpu_usage: Option<f64>,
     /// Temperature of the hottest GPU, in degrees Celsius.
     pub gpu_temp_celsius: Option<f64>,
-    /// Memory in use of the fullest GPU: used by total.
+    /// Share of memory in use on the GPU whose memory is fullest.
     pub gpu_vram_usage: Option<f64>,
-    /// How full `/` is, or else the fullest of the file systems that are looked at.
+    /// Share in use of `/`, or of the fullest measured file system if `/` is not measured.
     pub disk_usage: Option<f64>,
-    /// Sessions that a local program serves.
+    /// Count of sessions that a local program serves.
     pub active_sessions: Option<u32>,
-    /// Queries that wait for it.
+    /// Count of queries that wait for that program.
     pub pending_queries: Option<u32>,
-    /// The model that it has loaded.
+    /// Name of the model that the program has loaded.
     pub loaded_model: Option<String>,
 
-    /// Seconds since the boot, sleep included.
+    /// Seconds since the boot, including sleep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime_s: Option<u64>,
     /// Load averages over 1, 5 and 15 minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<[f64; 3]>,
-    /// Share of the swap in use; none without swap.
+    /// Share of the swap in use. Absent without swap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap_usage: Option<f64>,
     /// Bytes of memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_total: Option<u64>,
-    /// Bytes of it that nobody uses, not even as a cache: the kernel's MemFree.
+    /// Bytes of memory that are not used at all, not even as a cache: the kernel's MemFree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_free: Option<u64>,
-    /// Share of the last 10 s in which some program waited.
+    /// Shares of the last 10 s in which at least one program waited for a resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pressure: Option<Pressures>,
-    /// File systems.
+    /// The measured file systems.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DiskVitals>,
-    /// Over all physical interfaces.
+    /// Throughput of all physical network interfaces together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Throughput>,
-    /// Over all physical disks.
+    /// Throughput of all physical disks together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_io: Option<DiskIo>,
-    /// Temperature sensors.
+    /// Temperature sensors of processors and disks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub temperatures: Vec<TemperatureVitals>,
-    /// GPUs.
+    /// The GPUs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuVitals>,
-    /// Units that systemd calls failed.
+    /// Units in systemd's state "failed".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_units: Option<FailedUnits>,
-    /// Whether the system that was switched to runs in full only after a reboot.
+    /// Whether the running system needs a reboot to be complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reboot_required: Option<bool>,
 }
 
-/// Shares of the last 10 s in which some program waited for a resource.
+/// Shares of the last 10 s in which at least one program waited for a resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Pressures {
-    /// For a processor.
+    /// Share of time waiting for a processor.
     pub cpu: Option<f64>,
-    /// For memory.
+    /// Share of time waiting for memory.
     pub memory: Option<f64>,
-    /// For a disk.
+    /// Share of time waiting for a disk.
     pub io: Option<f64>,
 }
 
 /// One file system.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DiskVitals {
-    /// Where it is mounted.
+    /// Mount point.
     pub path: String,
-    /// Share in use, as `df` has it; null for one that does not answer.
+    /// Share in use, computed as `df` does; null while the file system does not answer.
     pub usage: Option<f64>,
     /// Bytes in use.
     pub used: Option<u64>,
-    /// Bytes in all.
+    /// Size in bytes.
     pub total: Option<u64>,
-    /// Share of inodes in use; null where there are none.
+    /// Share of inodes in use; null if there is no fixed number of inodes.
     pub inode_usage: Option<f64>,
 }
 
-/// Bytes in a second, in both directions.
+/// Network throughput.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Throughput {
-    /// In.
+    /// Bytes received per second.
     pub received: f64,
-    /// Out.
+    /// Bytes sent per second.
     pub sent: f64,
 }
 
-/// Bytes in a second, from and to disks.
+/// Disk throughput.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskIo {
-    /// From the disks.
+    /// Bytes read per second.
     pub read: f64,
-    /// To the disks.
+    /// Bytes written per second.
     pub written: f64,
 }
 
-/// One sensor.
+/// One temperature sensor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct TemperatureVitals {
-    /// Chip and, if it has one, the sensor's label.
+    /// Name of the chip, followed by the label of the sensor if it has one.
     pub name: String,
-    /// Degrees Celsius; null for one that gives no reading.
+    /// Degrees Celsius; null while the sensor gives no reading.
     pub celsius: Option<f64>,
 }
 
 /// One GPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct GpuVitals {
     /// `nvidia`, `amd` or `intel`.
     pub vendor: String,
-    /// What its driver calls it.
+    /// Name that the driver gives.
     pub name: Option<String>,
-    /// Such as `0000:01:00.0`.
+    /// Address on the PCI bus, such as `0000:01:00.0`.
     pub pci_address: String,
-    /// `ok`, or why there are no readings: `suspended`, `driver_mismatch`, `lost`, ..
+    /// `ok`, or why there are no readings, such as `suspended`, `driver_mismatch` or `lost`.
     pub status: String,
     /// Busy share.
     pub usage: Option<f64>,
-    /// Whether `usage` was derived rather than measured.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// True if `usage` was derived, not measured.
+    #[serde(skip_serializing_if = "Not::not")]
     pub usage_is_estimate: bool,
-    /// Degrees Celsius.
+    /// Temperature in degrees Celsius.
     pub temp_celsius: Option<f64>,
-    /// Bytes of its memory in use.
+    /// Bytes of GPU memory in use.
     pub vram_used: Option<u64>,
-    /// Bytes of its memory.
+    /// Bytes of GPU memory.
     pub vram_total: Option<u64>,
-    /// Watts.
+    /// Power in watts.
     pub power_watts: Option<f64>,
 }
 
-/// Units that systemd calls failed.
+/// Units in systemd's state "failed".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FailedUnits {
-    /// How many.
+    /// Count of failed units.
     pub count: u32,
-    /// The first of them by name.
+    /// The first names in alphabetical order.
     pub names: Vec<String>,
 }
 
-/// A GPU is under stress, or no longer (seed 001).
+/// The stress of a GPU has begun or ended (additive).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Prewarm {
-    /// As in [`DeviceVitals::device_id`].
+    /// Name of the device; the hostname unless another name was configured.
     pub device_id: String,
-    /// When it was noticed, RFC 3339.
+    /// When the change was noticed, RFC 3339. A repeated message has the same time.
     pub timestamp: String,
-    /// Mean busy share that decided.
+    /// Mean busy share over the window.
     pub gpu_usage: Option<f64>,
-    /// Mean temperature that decided, in degrees Celsius.
+    /// Mean temperature over the window, in degrees Celsius.
     pub gpu_temp: Option<f64>,
-    /// For people.
+    /// Explanation for people.
     pub reason: String,
     /// `start` or `end`.
     pub phase: String,

@@ -1,15 +1,15 @@
-//! What it costs to look at this host.
+//! The cost of reading the vitals of this host.
 //!
 //! ```text
-//! cargo bench --bench vitals                  a few seconds
-//! cargo bench --bench vitals -- --strict      exit code 1 when a "must" is missed
+//! cargo bench -p nixfleet-vitals --bench vitals                  a few seconds
+//! cargo bench -p nixfleet-vitals --bench vitals -- --strict      exit code 1 when a "must" is missed
 //! ```
 //!
-//! # What the figures mean
-//! Each look is made over and over in one thread; a figure is the median of a look's time. The agent
-//! looks at /proc four times in an interval between heartbeats, at the rest once. A host with many
-//! mounts, interfaces, disks or sensors costs more. `systemctl` is a program, so its row is in
-//! milliseconds, and only there where systemd runs.
+//! # Meaning of the numbers
+//! Each source is read many times in one thread; the number is the median time. The agent reads /proc four
+//! times per interval between heartbeats, and the other sources once. A host with many mounts, interfaces,
+//! disks or sensors costs more. The row of failed units needs milliseconds, because it starts `systemctl`,
+//! and has a result only where systemd runs.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,20 +19,20 @@ use nixfleet_vitals::{
     Moment, cpu, disk, disk_io, load, memory, network, pressure, reboot, temperature, units,
 };
 
-/// Looks for each figure.
-const LOOKS: usize = 1000;
+/// Readings for each number.
+const READINGS: usize = 1000;
 
-/// For a program that is started.
-const FEW_LOOKS: usize = 20;
+/// Readings for a source that starts a program.
+const FEW_READINGS: usize = 20;
 
-/// Whole snapshot, units and GPU left out, in microseconds.
+/// Limit and goal for a whole snapshot without units and GPUs, in microseconds.
 const MUST: f64 = 500.0;
 const AIM: f64 = 100.0;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
-        // `cargo test --benches` only wants to know that it starts.
+        // `cargo test --benches` only checks that it starts.
         println!("Nothing measured; run `cargo bench --bench vitals`.");
         return ExitCode::SUCCESS;
     }
@@ -52,16 +52,17 @@ fn measure() -> f64 {
 
     println!("{:<28}{:>12}   found", "look", "median, us");
     let mut whole = 0.0;
-    let mut row = |name: &str, looks: usize, counts: bool, look: &mut dyn FnMut() -> &'static str| {
+    let mut row = |name: &str, readings: usize, counts: bool, read: &mut dyn FnMut() -> &'static str| {
         let mut found = "";
-        let mut times: Vec<Duration> = (0..looks)
+        let mut times: Vec<Duration> = (0..readings)
             .map(|_| {
-                let begun = Instant::now();
-                let answer = look();
-                let took = begun.elapsed();
-                // A share of no time at all is unknown, so of looks in a row not each has one.
+                let started = Instant::now();
+                let answer = read();
+                let duration = started.elapsed();
+                // A share is unknown if no clock tick passed since the previous reading, so not every reading
+                // has one.
                 found = if found == "yes" { found } else { answer };
-                took
+                duration
             })
             .collect();
         times.sort_unstable();
@@ -71,23 +72,25 @@ fn measure() -> f64 {
             whole += median;
         }
     };
-    row("cpu", LOOKS, true, &mut || found(&processors.sample()));
-    row("memory, swap, ZFS", LOOKS, true, &mut || found(&memory::read(proc)));
-    row("load", LOOKS, true, &mut || found(&load::read(proc, sys)));
-    row("uptime", LOOKS, true, &mut || found(&load::read_uptime(proc)));
+    row("cpu", READINGS, true, &mut || found(&processors.sample()));
+    row("memory, swap, ZFS", READINGS, true, &mut || found(&memory::read(proc)));
+    row("load", READINGS, true, &mut || found(&load::read(proc, sys)));
+    row("uptime", READINGS, true, &mut || found(&load::read_uptime(proc)));
     for resource in ["cpu", "memory", "io"] {
         let name = format!("pressure, {resource}");
-        row(&name, LOOKS, true, &mut || found(&pressure::read(proc, resource)));
+        row(&name, READINGS, true, &mut || found(&pressure::read(proc, resource)));
     }
-    row("network", LOOKS, true, &mut || found(&interfaces.sample(Moment::now())));
-    row("disk throughput", LOOKS, true, &mut || found(&whole_disks.sample(Moment::now())));
-    row("list of mounts", LOOKS, true, &mut || found(&disk::mounts(proc, &disks)));
-    row("space of /", LOOKS, true, &mut || found(&disk::usage(Path::new("/")).map(Some)));
-    row("temperatures", LOOKS, true, &mut || found(&temperature::read(sys, &chips)));
+    row("network", READINGS, true, &mut || found(&interfaces.sample(Moment::now())));
+    row("disk throughput", READINGS, true, &mut || found(&whole_disks.sample(Moment::now())));
+    row("list of mounts", READINGS, true, &mut || found(&disk::mounts(proc, &disks)));
+    row("space of /", READINGS, true, &mut || found(&disk::usage(Path::new("/")).map(Some)));
+    row("temperatures", READINGS, true, &mut || found(&temperature::read(sys, &chips)));
     let (booted, current) = (Path::new("/run/booted-system"), Path::new("/run/current-system"));
-    row("reboot required", LOOKS, true, &mut || found(&reboot::required(booted, current)));
+    row("reboot required", READINGS, true, &mut || found(&reboot::required(booted, current)));
     let systemctl = Path::new("systemctl");
-    row("failed units", FEW_LOOKS, false, &mut || found(&units::read(Path::new("/run/systemd"), systemctl)));
+    row("failed units", FEW_READINGS, false, &mut || {
+        found(&units::read(Path::new("/run/systemd"), systemctl))
+    });
     let said = if whole <= AIM {
         "aim reached"
     } else if whole <= MUST {

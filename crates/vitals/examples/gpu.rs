@@ -1,16 +1,19 @@
-//! Prints what the agent reads of this machine's GPUs as JSON and, if there is one, what `nvidia-smi`
-//! says at the same time. For looking at real machines: `cargo run --example gpu`.
+//! Prints three readings of this machine's GPUs as JSON and, if `nvidia-smi` exists, its output for
+//! comparison.
+//!
+//! ```sh
+//! cargo run -p nixfleet-vitals --example gpu [sysfs] [libnvidia-ml.so.1]
+//! ```
 
-use std::{
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use nixfleet_vitals::gpu::{Gpu, Gpus, Sources};
 use serde_json::json;
 
-/// Time between two looks: usage is what happened in between.
+use nixfleet_vitals::gpu::{Gpu, Gpus, Sources};
+
+/// Time between two readings. Usage is measured over this time.
 const BETWEEN: Duration = Duration::from_secs(2);
 
 const SMI: &[&str] = &[
@@ -22,20 +25,20 @@ fn main() {
     let sys = std::env::args_os().nth(1).unwrap_or_else(|| "/sys".into());
     let library = std::env::args_os().nth(2).map(Into::into);
     let mut reader = Gpus::new(&Sources::new(sys.into(), library));
-    for look in 1..=3 {
-        let begun = Instant::now();
-        let gpus = reader.look(begun);
-        let took = begun.elapsed();
+    for number in 1..=3 {
+        let started = Instant::now();
+        let gpus = reader.read(started);
+        let duration = started.elapsed();
         let gpus: Vec<_> = gpus.iter().map(as_json).collect();
-        let seen = json!({
-            "look": look,
-            "milliseconds": took.as_secs_f64() * 1000.0,
+        let output = json!({
+            "reading": number,
+            "milliseconds": duration.as_secs_f64() * 1000.0,
             "unanswered": reader.unanswered(),
             "hints": reader.take_hints().into_iter().map(|hint| hint.text).collect::<Vec<_>>(),
             "gpus": gpus,
         });
-        println!("{seen:#}");
-        if look < 3 {
+        println!("{output:#}");
+        if number < 3 {
             thread::sleep(BETWEEN);
         }
     }

@@ -1,7 +1,7 @@
-//! Heartbeats within a program of one's own, and what to do when a GPU is under stress.
+//! Heartbeats in a program of your own, and a reaction when a GPU is under stress.
 //!
 //! ```sh
-//! cargo run --example heartbeat_service
+//! cargo run -p nixfleet-vitals --example heartbeat_service
 //! ```
 
 use std::thread;
@@ -23,16 +23,16 @@ fn line(vitals: &DeviceVitals) -> String {
 }
 
 fn main() -> std::io::Result<()> {
-    // Once.
+    // Measure once.
     let vitals = collect_device_vitals("my-device");
     println!("{}", line(&vitals));
 
-    // At a fixed pace.
+    // Measure at a fixed interval.
     let config = HeartbeatConfig { interval: Duration::from_secs(1), ..HeartbeatConfig::new("my-device") };
     let mut service = HeartbeatService::new(config);
     service.set_heartbeat_callback(|vitals| println!("{}", line(vitals)));
     service.set_prewarm_callback(|signal| {
-        // Unload a model, call somebody, start a machine elsewhere.
+        // For example: unload a model, notify somebody, or start another machine.
         println!("{}: {}", signal.phase.as_str(), signal.reason);
     });
     let running = service.spawn()?;

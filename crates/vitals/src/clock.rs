@@ -1,45 +1,46 @@
-//! Moments, for ages and for rates.
+//! Moments on two clocks: for ages and for rates.
 
-use std::{ops::Deref, time::Duration};
+use std::ops::Deref;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The clock that goes on while the host sleeps, where there is one.
+/// The clock that also counts while the host sleeps.
 #[cfg(target_os = "linux")]
 const WITH_SLEEP: ClockId = ClockId::Boottime;
-/// macOS's monotonic clock is of that kind.
+/// The monotonic clock of macOS counts sleep.
 #[cfg(not(target_os = "linux"))]
 const WITH_SLEEP: ClockId = ClockId::Monotonic;
 
-/// A moment on two clocks, neither of which is ever set. One goes on while the host sleeps: a sample
-/// from before the lid was closed is hours old. The other stands still meanwhile, as the kernel's own
-/// counters do: a rate over a sleep must not be divided by its hours.
+/// A moment on two clocks, which are never set. One counts sleep, for ages: a sample from before the lid was
+/// closed is hours old. The other does not, as the kernel's counters do not, for rates: they must not be
+/// divided by the hours of sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    passed: Duration,
+    elapsed: Duration,
     awake: Duration,
 }
 
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        Self { passed: read(WITH_SLEEP), awake: read(ClockId::Monotonic) }
+        Self { elapsed: read(WITH_SLEEP), awake: read(ClockId::Monotonic) }
     }
 
-    /// Time since then, sleep included. Zero if it lies ahead.
+    /// Time since `earlier`, including sleep. Zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
-        self.passed.saturating_sub(earlier.passed)
+        self.elapsed.saturating_sub(earlier.elapsed)
     }
 
-    /// Time since then in which the host was awake.
+    /// Time since `earlier` in which the host was awake. Zero if `earlier` is later.
     pub fn awake_since(self, earlier: Self) -> Duration {
         self.awake.saturating_sub(earlier.awake)
     }
 
-    /// A later moment.
+    /// The moment after so much time awake and so much time asleep.
     #[must_use]
     pub fn after(self, awake: Duration, asleep: Duration) -> Self {
-        Self { passed: self.passed + awake + asleep, awake: self.awake + awake }
+        Self { elapsed: self.elapsed + awake + asleep, awake: self.awake + awake }
     }
 }
 
@@ -53,14 +54,14 @@ fn read(clock: ClockId) -> Duration {
 /// A value and when it was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timed<T> {
-    /// The value, which `*` and `.` reach without naming it.
+    /// The value. `*` and `.` on `Timed` reach it directly.
     pub value: T,
     /// When its source was read.
     pub taken_at: Moment,
 }
 
 impl<T> Timed<T> {
-    /// How old it is.
+    /// Age of the value at `now`, including sleep.
     pub fn age(&self, now: Moment) -> Duration {
         now.since(self.taken_at)
     }
@@ -74,7 +75,7 @@ impl<T> Deref for Timed<T> {
     }
 }
 
-/// What is no older than the limit.
+/// The value, unless it is older than the limit.
 pub(super) fn fresh<T>(timed: Option<Timed<T>>, now: Moment, limit: Duration) -> Option<Timed<T>> {
     timed.filter(|timed| timed.age(now) <= limit)
 }

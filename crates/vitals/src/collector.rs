@@ -1,12 +1,14 @@
-//! How each collector fares: what it costs, and how often it failed.
+//! Counters of each collector: its cost and its failures.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::source::Sample;
 use nixfleet_os::error;
 
-/// One collector's counters. Each is exact; together they may be of slightly different moments.
+use crate::source::Sample;
+
+/// The counters of one collector. Each counter is exact, but two counters may be of slightly different
+/// moments.
 #[derive(Debug)]
 pub struct Collector {
     name: &'static str,
@@ -19,20 +21,20 @@ pub struct Collector {
     failing: AtomicBool,
 }
 
-/// What the counters said.
+/// A copy of the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectorStats {
     /// Name, such as `cpu`.
     pub name: &'static str,
-    /// Looks that came to an end, well or not.
+    /// Count of completed runs, successful or not.
     pub runs: u64,
-    /// Those that failed. A source that the host does not have is no failure.
+    /// Count of failed runs. A source that the host does not have is no failure.
     pub errors: u64,
-    /// Looks that took longer than they may, whether they ever ended or not.
+    /// Count of runs that exceeded their time limit, completed or not.
     pub timeouts: u64,
-    /// How long the last one took.
+    /// Duration of the last run.
     pub last: Duration,
-    /// How long all of them took.
+    /// Duration of all runs together.
     pub total: Duration,
 }
 
@@ -50,7 +52,7 @@ impl Collector {
         }
     }
 
-    /// The counters now.
+    /// A copy of the counters.
     pub fn stats(&self) -> CollectorStats {
         CollectorStats {
             name: self.name,
@@ -62,19 +64,19 @@ impl Collector {
         }
     }
 
-    /// Looks, and counts. What failed is unknown.
-    pub(super) fn run<T>(&self, look: impl FnOnce() -> Sample<T>) -> Option<T> {
-        let begun = Instant::now();
+    /// Runs a measurement and counts it. A failed measurement gives None.
+    pub(super) fn run<T>(&self, measure: impl FnOnce() -> Sample<T>) -> Option<T> {
+        let started = Instant::now();
         self.running.store(true, Relaxed);
-        let sample = look();
+        let sample = measure();
         self.running.store(false, Relaxed);
-        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.last.store(nanos, Relaxed);
         self.total.fetch_add(nanos, Relaxed);
         self.runs.fetch_add(1, Relaxed);
         let failed = sample.is_err();
-        // The first of a row only: a disk that is broken tonight is broken four times a minute.
-        let news = self.failing.swap(failed, Relaxed) != failed;
+        // Only the first failure in a row is logged: a broken disk fails several times a minute.
+        let changed = self.failing.swap(failed, Relaxed) != failed;
         match sample {
             Ok(value) => value,
             Err(failure) => {
@@ -83,7 +85,7 @@ impl Collector {
                 } else {
                     self.errors.fetch_add(1, Relaxed);
                 }
-                if news {
+                if changed {
                     tracing::debug!(collector = self.name, "No reading: {}.", error::chain(&failure));
                 }
                 None
@@ -91,13 +93,13 @@ impl Collector {
         }
     }
 
-    /// Counts a look that ended in a panic.
+    /// Counts a run that panicked.
     pub(super) fn panicked(&self) {
         self.running.store(false, Relaxed);
         self.errors.fetch_add(1, Relaxed);
     }
 
-    /// Counts a look that nobody waits for any more.
+    /// Counts a run that exceeded its time limit.
     pub(super) fn timed_out(&self) {
         self.timeouts.fetch_add(1, Relaxed);
         tracing::warn!(
@@ -111,9 +113,9 @@ impl Collector {
     }
 }
 
-/// All collectors.
+/// The collectors of the host.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "named after what they look at")]
+#[expect(missing_docs, reason = "named after what they measure")]
 pub struct Collectors {
     pub cpu: Collector,
     pub memory: Collector,
@@ -151,7 +153,7 @@ impl Default for Collectors {
 }
 
 impl Collectors {
-    /// Those that look at nothing but /proc.
+    /// The collectors that read nothing but /proc.
     pub(super) fn of_proc(&self) -> [&Collector; 8] {
         [
             &self.cpu,
@@ -165,7 +167,7 @@ impl Collectors {
         ]
     }
 
-    /// What each of them counted.
+    /// A copy of the counters of each collector.
     pub fn stats(&self) -> Vec<CollectorStats> {
         let others = [&self.mounts, &self.disks, &self.temperatures, &self.units, &self.reboot];
         self.of_proc().into_iter().chain(others).map(Collector::stats).collect()

@@ -1,16 +1,16 @@
-//! What the processors did since the last look.
+//! How busy the processors were since the previous reading.
 
 use std::path::{Path, PathBuf};
 
-use super::source;
-use super::source::{Sample, SourceError};
+use crate::source::{self, Sample, SourceError};
 
-/// Only the first line counts, and it has some 80 bytes. The lines behind it grow with processors and
-/// interrupts; `procfs::KernelStats` reads and keeps them all, hence a parser of our own.
+/// Bytes read of /proc/stat. Only the first line is needed, about 80 bytes. The other lines grow with the
+/// number of processors and interrupts, and `procfs::KernelStats` reads and keeps all of them. Therefore this
+/// module has a parser of its own.
 const HEAD: u64 = 512;
 
-/// Time since the boot by what it went into, all processors together, in ticks. Guests are not among
-/// them: the kernel has counted them as `user` and `nice` already.
+/// Time since the boot by kind, all processors together, in clock ticks. Time of guests is not listed: the
+/// kernel already counts it as `user` and `nice`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticks {
     user: u64,
@@ -23,27 +23,27 @@ pub struct Ticks {
     steal: u64,
 }
 
-/// Shares of the processors' time between two looks, 0 to 1; all but `busy` and idle add up to `busy`
-/// and `iowait`.
+/// Shares of the processors' time between two readings, 0 to 1. `busy` is the sum of `user`, `system`, `irq`,
+/// `softirq` and `steal`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cpu {
-    /// Not idle, and not waiting for a disk. Stolen time is in it: there was work to do.
+    /// Neither idle nor waiting for a disk. Includes stolen time, in which there was work to do.
     pub busy: f64,
-    /// Programs, nice ones included.
+    /// Programs, including those with a nice value.
     pub user: f64,
-    /// The kernel on their behalf.
+    /// The kernel, on behalf of programs.
     pub system: f64,
     /// Idle, but a program waits for a disk.
     pub iowait: f64,
-    /// Interrupts.
+    /// Interrupt handlers.
     pub irq: f64,
-    /// Their second halves, networking for the most part.
+    /// Deferred parts of interrupt handlers, mostly networking.
     pub softirq: f64,
     /// Taken by the hypervisor for other guests.
     pub steal: f64,
 }
 
-/// The first line of /proc/stat.
+/// Parses the first line of /proc/stat.
 pub fn parse(text: &str) -> Option<Ticks> {
     let (line, _) = text.split_once('\n')?;
     let mut numbers = line.strip_prefix("cpu ")?.split_ascii_whitespace().map(str::parse);
@@ -60,17 +60,17 @@ pub fn parse(text: &str) -> Option<Ticks> {
     })
 }
 
-/// The shares between two looks. None if no tick passed, or if a counter that only grows stepped back:
-/// the two looks then are not at the same counters. Idle, waiting and stolen time do step back a little
-/// on hosts that are fine, and then count as nothing.
+/// The shares between two readings. None if no tick passed, or if a counter that should only grow became
+/// smaller: then the two readings are not of the same counters. The counters of idle, waiting and stolen time
+/// become slightly smaller on healthy hosts; that counts as no change.
 pub fn between(earlier: &Ticks, later: &Ticks) -> Option<Cpu> {
     let grown = |part: fn(&Ticks) -> u64| part(later).checked_sub(part(earlier));
-    let about = |part: fn(&Ticks) -> u64| part(later).saturating_sub(part(earlier));
+    let grown_or_zero = |part: fn(&Ticks) -> u64| part(later).saturating_sub(part(earlier));
     let user = grown(|ticks| ticks.user)?.checked_add(grown(|ticks| ticks.nice)?)?;
     let system = grown(|ticks| ticks.system)?;
     let (irq, softirq) = (grown(|ticks| ticks.irq)?, grown(|ticks| ticks.softirq)?);
-    let (idle, iowait) = (about(|ticks| ticks.idle), about(|ticks| ticks.iowait));
-    let steal = about(|ticks| ticks.steal);
+    let (idle, iowait) = (grown_or_zero(|ticks| ticks.idle), grown_or_zero(|ticks| ticks.iowait));
+    let steal = grown_or_zero(|ticks| ticks.steal);
     let busy: u128 = [user, system, irq, softirq, steal].map(u128::from).iter().sum();
     let total = busy + u128::from(idle) + u128::from(iowait);
     let share = |part: u128| part as f64 / total as f64;
@@ -85,7 +85,7 @@ pub fn between(earlier: &Ticks, later: &Ticks) -> Option<Cpu> {
     })
 }
 
-/// Remembers the last look.
+/// Measures the processors, and remembers the previous reading.
 #[derive(Debug)]
 pub struct CpuMeter {
     path: PathBuf,
@@ -93,15 +93,15 @@ pub struct CpuMeter {
 }
 
 impl CpuMeter {
-    /// Has not looked yet.
+    /// Nothing is read yet.
     pub fn new(proc: &Path) -> Self {
         Self { path: proc.join("stat"), previous: None }
     }
 
-    /// The shares since the last look; none at the first one.
+    /// The shares since the previous reading; None at the first one.
     ///
     /// # Errors
-    /// The file cannot be read, or is not what it should be.
+    /// The file cannot be read or has an unexpected content.
     pub fn sample(&mut self) -> Sample<Cpu> {
         let Some(head) = source::present(&self.path, source::head(&self.path, HEAD))? else {
             return Ok(None);

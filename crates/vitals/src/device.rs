@@ -1,24 +1,37 @@
-//! The device's vitals in one object: what all meters show, no older than it may be.
+//! All vitals of the device in one object, for other programs.
 //!
-//! Once by [`collect_device_vitals`], at a fixed pace by [`HeartbeatService`]; the agent itself holds
-//! [`Meters`] and reads them for each heartbeat.
+//! There are three ways to use it:
+//! * [`collect_device_vitals`] measures once.
+//! * [`HeartbeatService`] measures at a fixed interval and calls back.
+//! * [`Meters`] measures in the background, and the program reads the newest values when it wants. The agent
+//!   does this.
 //!
-//! ```no_run
-//! let vitals = nixfleet_vitals::device::collect_device_vitals("my-device");
+//! ```
+//! use std::time::{Duration, SystemTime};
+//!
+//! use nixfleet_vitals::Settings;
+//! use nixfleet_vitals::device::{Meters, collect_device_vitals};
+//!
+//! let vitals = collect_device_vitals("my-device");
 //! println!("CPU {:?}, GPU {:?}", vitals.cpu_usage, vitals.gpu_usage);
+//!
+//! let meters = Meters::start(&Settings::default(), Duration::from_secs(10));
+//! let vitals = meters.read("my-device", SystemTime::now());
+//! assert_eq!(vitals.device_id, "my-device");
 //! ```
 
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::gpu;
-use super::gpu::{Gpu, GpuHandle};
-use super::prewarm::Load;
-use super::workload;
-use super::workload::{Workload, WorkloadHandle};
-use super::{Disk, Moment, Vitals, VitalsHandle};
-use crate::Settings;
+use crate::clock::Moment;
+use crate::disk::Disk;
+use crate::gpu::{self, Gpu, GpuHandle};
+use crate::handle::VitalsHandle;
+use crate::prewarm::Load;
+use crate::settings::Settings;
+use crate::snapshot::Vitals;
+use crate::workload::{self, Workload, WorkloadHandle};
 
 pub use service::{HeartbeatConfig, HeartbeatService, RunningService};
 
@@ -27,39 +40,39 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-/// The vitals of a device. What is unknown is None; shares are numbers from 0 to 1.
+/// The vitals of a device. None is unknown; shares are numbers from 0 to 1.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeviceVitals {
     /// Name of the device.
     pub device_id: String,
-    /// When this was put together, RFC 3339.
+    /// When the values were collected into this object, RFC 3339.
     pub timestamp: String,
-    /// Share of time in which the processors were busy since the look before.
+    /// Share of time in which the processors were busy since the previous reading.
     pub cpu_usage: Option<f64>,
-    /// Share of the memory that is in use and cannot be had by asking.
+    /// Share of the memory that programs cannot allocate.
     pub memory_usage: Option<f64>,
     /// Busy share of the busiest GPU.
     pub gpu_usage: Option<f64>,
     /// Temperature of the hottest GPU, in degrees Celsius.
     pub gpu_temp_celsius: Option<f64>,
-    /// Share of its memory that is in use, of the GPU where that is highest.
+    /// Share of memory in use on the GPU whose memory is fullest.
     pub gpu_vram_usage: Option<f64>,
-    /// Share of `/` that is in use; where `/` is not looked at, of the fullest file system.
+    /// Share in use of `/`, or of the fullest measured file system if `/` is not measured.
     pub disk_usage: Option<f64>,
-    /// Sessions that a local program serves.
+    /// Count of sessions that a local program serves.
     pub active_sessions: Option<u32>,
-    /// Queries that wait for it.
+    /// Count of queries that wait for that program.
     pub pending_queries: Option<u32>,
-    /// The model that it has loaded.
+    /// Name of the model that the program has loaded.
     pub loaded_model: Option<String>,
-    /// All that is known of the host itself.
+    /// All values of the host.
     pub host: Vitals,
-    /// Its GPUs.
+    /// The GPUs.
     pub gpus: Vec<Gpu>,
 }
 
 impl DeviceVitals {
-    /// Puts together what each meter shows.
+    /// Combines the values of the host, its GPUs and its workload. The time is now.
     pub fn assemble(device_id: &str, host: Vitals, gpus: Vec<Gpu>, workload: Option<Workload>) -> Self {
         let load = gpu_load(&gpus);
         let workload = workload.as_ref();
@@ -81,7 +94,7 @@ impl DeviceVitals {
     }
 }
 
-/// Of `/`, which every host has; where that is not looked at, of the fullest.
+/// Share in use of `/`, or of the fullest file system if `/` is not measured.
 fn disk_usage(disks: &[Disk]) -> Option<f64> {
     let share = |disk: &Disk| disk.usage.and_then(|usage| usage.value.used_share());
     match disks.iter().find(|disk| disk.mount.point == Path::new("/")) {
@@ -90,7 +103,8 @@ fn disk_usage(disks: &[Disk]) -> Option<f64> {
     }
 }
 
-/// Every meter of this host, running. Dropping it ends their threads and waits for none.
+/// Background threads that measure the host, its GPUs and its workload. Dropping it stops the threads without
+/// waiting for them.
 #[derive(Debug)]
 pub struct Meters {
     vitals: VitalsHandle,
@@ -99,7 +113,8 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// Starts the meters of `host`, at a pace that follows the time between heartbeats.
+    /// Starts measuring. `interval` is the time between two calls of [`read`](Self::read); values are
+    /// measured up to four times as often.
     pub fn start(settings: &Settings, interval: Duration) -> Self {
         let sources = if settings.enabled {
             gpu::Sources::new(settings.paths.sys.clone(), settings.paths.nvml.clone())
@@ -113,59 +128,59 @@ impl Meters {
         }
     }
 
-    /// What they show now. Touches no file and waits for nothing.
+    /// The newest values, without those that are too old at `now`. Touches no file and never waits.
     pub fn read(&self, device_id: &str, now: SystemTime) -> DeviceVitals {
         let workload = self.workload.newest().filter(|workload| workload.is_fresh(now));
         let gpus = self.gpus.at(now).unwrap_or_default();
         DeviceVitals::assemble(device_id, self.vitals.at(Moment::now()), gpus, workload)
     }
 
-    /// Whether all of them have had the time to show something.
+    /// Whether all sources have been read once since the start.
     pub fn are_warm(&self, now: SystemTime) -> bool {
-        let seen = self.vitals.at(Moment::now());
-        seen.cpu.is_some() && seen.disks.is_some() && self.gpus.at(now).is_some()
+        let vitals = self.vitals.at(Moment::now());
+        vitals.cpu.is_some() && vitals.disks.is_some() && self.gpus.at(now).is_some()
     }
 
-    /// The meters of the host itself.
+    /// The values of the host.
     pub fn vitals(&self) -> &VitalsHandle {
         &self.vitals
     }
 
-    /// Those of its GPUs.
+    /// The GPUs.
     pub fn gpus(&self) -> &GpuHandle {
         &self.gpus
     }
 }
 
-/// What matters of the GPUs for pre-warm signals: of several, the highest of each figure.
+/// The load of the GPUs for pre-warm signals: the highest value of each kind.
 pub fn gpu_load(gpus: &[Gpu]) -> Load {
-    let highest = |figure: fn(&Gpu) -> Option<f64>| gpus.iter().filter_map(figure).reduce(f64::max);
+    let highest = |value: fn(&Gpu) -> Option<f64>| gpus.iter().filter_map(value).reduce(f64::max);
     Load { usage: highest(|gpu| gpu.usage), temperature: highest(|gpu| gpu.temperature_celsius) }
 }
 
-/// How long [`collect_device_vitals`] waits for what is slow to show.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait of [`collect_device_vitals`] for slow sources.
+pub const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// Between two looks whether all is there.
-pub const LOOK: Duration = Duration::from_millis(10);
+/// Time between two checks whether all values are known.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The vitals of this device, once (seed 001). Takes a third of a second, because a load is the
-/// difference between two looks, and a second at most, whatever hangs: that stays None.
+/// Measures the vitals of this device once. It takes about a third of a second, because usage is the
+/// difference between two readings, and at most a second: values of sources that hang stay None.
 pub fn collect_device_vitals(device_id: impl Into<String>) -> DeviceVitals {
     let device_id = device_id.into();
     collect(&Settings::default(), &device_id)
 }
 
-/// As [`collect_device_vitals`], for a host whose files are elsewhere.
+/// The same as [`collect_device_vitals`], with other settings.
 pub fn collect(settings: &Settings, device_id: &str) -> DeviceVitals {
-    // The fastest pace there is.
+    // An interval of zero gives the fastest pace.
     let meters = Meters::start(settings, Duration::ZERO);
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let now = SystemTime::now();
-        if meters.are_warm(now) || begun.elapsed() >= PATIENCE {
+        if meters.are_warm(now) || started.elapsed() >= MAX_WAIT {
             return meters.read(device_id, now);
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
 }

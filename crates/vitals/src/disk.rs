@@ -1,82 +1,81 @@
-//! How full file systems are.
+//! Space and inodes of file systems.
 //!
-//! What is mounted is looked up in the kernel's list, which touches no file system. Only then is a mount
-//! point itself asked, each in a look of its own: one on a server that is gone does not answer, for
-//! hours.
+//! The kernel's list says what is mounted; reading it touches no file system. Only then each mount point is
+//! queried, in a task of its own: a file system on a server that is gone does not answer for hours.
 
-use std::{
-    ffi::OsString,
-    io,
-    os::unix::ffi::OsStringExt,
-    path::{Path, PathBuf},
-};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
-use super::clock::Timed;
-use super::source;
-use super::source::Sample;
+use crate::clock::Timed;
+use crate::source::{self, Sample};
 
-/// Longest list of mounts read, in bytes: some 5,000 of them.
+/// Longest list of mounts accepted, in bytes: about 5,000 mounts.
 const MAX_MOUNTS: u64 = 1 << 20;
 
-/// Where systemd takes what a unit may not see from, below the file system of /run.
+/// Where systemd keeps the empty replacements for what a unit must not see, relative to the file system of
+/// /run.
 const INACCESSIBLE: &str = "/systemd/inaccessible/";
 
-/// A file system of the list in the configuration that is mounted.
+/// A configured file system that is mounted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disk {
-    /// Where and what.
+    /// The mount.
     pub mount: Mount,
-    /// How full. None if that is unknown, such as while it does not answer.
+    /// Space and inodes; None while they are unknown, for example because the file system does not answer.
     pub usage: Option<Timed<Usage>>,
 }
 
 /// A mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Where, as the configuration has it.
+    /// Mount point, as configured.
     pub point: PathBuf,
-    /// Its kind, such as `ext4`.
+    /// Type of the file system, such as `ext4`.
     pub filesystem: String,
 }
 
-/// How full a file system is, in bytes.
+/// Space of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// All of it.
+    /// Size.
     pub total: u64,
-    /// What is in use.
+    /// Bytes in use.
     pub used: u64,
-    /// What is free to users other than root.
+    /// Bytes available to users other than root.
     pub available: u64,
-    /// None where there is no fixed number of them, as on btrfs and FAT.
+    /// Inodes; None if there is no fixed number of them, as on btrfs and FAT.
     pub inodes: Option<Inodes>,
 }
 
 impl Usage {
-    /// Share in use, 0 to 1, as df(1) counts it: of what users other than root could fill.
+    /// Share in use, 0 to 1, computed as df(1) does: relative to the space that users other than root can
+    /// fill. None if that space is 0.
     pub fn used_share(&self) -> Option<f64> {
         let usable = self.used.saturating_add(self.available);
         (usable > 0).then(|| self.used as f64 / usable as f64)
     }
 }
 
-/// How many files a file system has and can have.
+/// Inodes of a file system: how many files it has and can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inodes {
-    /// All of them.
+    /// Count of inodes.
     pub total: u64,
-    /// Those in use.
+    /// Count of inodes in use.
     pub used: u64,
 }
 
-/// What of the wanted is mounted, in the order in which it is wanted. Of several mounts on one point the
-/// last one counts. Left out is:
-/// * what is no mount point, whose space is that of another one;
-/// * what is mounted on first use and not yet: to ask would mount it;
-/// * what systemd hides from this process, as `ProtectHome=` does: the figures would be those of /run.
+/// The mount on each of the `wanted` points, in the same order. If several mounts are on one point, the last
+/// one counts. None for:
+/// * a folder that is no mount point, because its space is that of another mount point;
+/// * a file system that is mounted on first use and is not mounted yet, because a query would mount it;
+/// * a folder that systemd hides from this process, as `ProtectHome=` does, because the values would be those
+///   of /run.
 ///
-/// A parser of our own: for procfs one line that it does not understand spoils them all, and it leaves
-/// the escapes in.
+/// This does not use procfs: procfs fails for the whole list if it does not understand one line, and it does
+/// not resolve escapes.
 pub fn parse_mounts(list: &[u8], wanted: &[PathBuf]) -> Vec<Option<Mount>> {
     let mut mounts = vec![None; wanted.len()];
     for line in list.split(|byte| *byte == b'\n') {
@@ -90,7 +89,7 @@ pub fn parse_mounts(list: &[u8], wanted: &[PathBuf]) -> Vec<Option<Mount>> {
     mounts
 }
 
-/// Root, mount point and kind of a line of proc_pid_mountinfo(5).
+/// Root, mount point and file system type of a line of proc_pid_mountinfo(5).
 fn mount(line: &[u8]) -> Option<(&str, PathBuf, &str)> {
     let mut words = line.split(|byte| *byte == b' ');
     let (root, point) = (words.nth(3)?, words.next()?);
@@ -99,48 +98,48 @@ fn mount(line: &[u8]) -> Option<(&str, PathBuf, &str)> {
     Some((text(root).unwrap_or_default(), unescape(point), text(filesystem)?))
 }
 
-/// Spaces, tabs, line ends and backslashes are written as three octal digits.
+/// Resolves escapes: the kernel writes spaces, tabs, line ends and backslashes as three octal digits.
 fn unescape(word: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(word.len());
+    let mut unescaped = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((byte, behind)) = rest.split_first() {
         let octal = || std::str::from_utf8(behind.get(..3)?).ok();
         match octal().filter(|_| *byte == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(escaped) => {
-                plain.push(escaped);
+                unescaped.push(escaped);
                 rest = &behind[3..];
             }
             None => {
-                plain.push(*byte);
+                unescaped.push(*byte);
                 rest = behind;
             }
         }
     }
-    PathBuf::from(OsString::from_vec(plain))
+    PathBuf::from(OsString::from_vec(unescaped))
 }
 
-/// Looks at the list of mounts.
+/// Reads the list of mounts; see [`parse_mounts`]. None if there is no such list.
 ///
 /// # Errors
-/// It cannot be read, or is longer than 1 MiB.
+/// The list cannot be read, or is longer than 1 MiB.
 pub fn mounts(proc: &Path, wanted: &[PathBuf]) -> Sample<Vec<Option<Mount>>> {
     let list = source::bytes(&proc.join("self/mountinfo"), MAX_MOUNTS)?;
     Ok(list.map(|list| parse_mounts(&list, wanted)))
 }
 
-/// Asks a file system, which may take for ever. None if it has no size, as those of the kernel.
+/// Queries a file system. This can hang for ever. None if it has no size, such as /proc.
 ///
 /// # Errors
-/// As for statvfs(3).
+/// The errors of statvfs(3).
 pub fn usage(point: &Path) -> io::Result<Option<Usage>> {
-    let told = rustix::fs::statvfs(point)?;
-    let block = if told.f_frsize > 0 { told.f_frsize } else { told.f_bsize };
+    let stat = rustix::fs::statvfs(point)?;
+    let block = if stat.f_frsize > 0 { stat.f_frsize } else { stat.f_bsize };
     let bytes = |blocks: u64| blocks.saturating_mul(block);
-    let inodes = Inodes { total: told.f_files, used: told.f_files.saturating_sub(told.f_ffree) };
-    Ok((told.f_blocks > 0).then(|| Usage {
-        total: bytes(told.f_blocks),
-        used: bytes(told.f_blocks.saturating_sub(told.f_bfree)),
-        available: bytes(told.f_bavail),
+    let inodes = Inodes { total: stat.f_files, used: stat.f_files.saturating_sub(stat.f_ffree) };
+    Ok((stat.f_blocks > 0).then(|| Usage {
+        total: bytes(stat.f_blocks),
+        used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+        available: bytes(stat.f_bavail),
         inodes: (inodes.total > 0).then_some(inodes),
     }))
 }

@@ -1,4 +1,4 @@
-//! The threads that keep the snapshot, and how others get at it.
+//! Starts and stops the threads that measure, and gives access to their snapshot.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,14 +15,14 @@ use crate::scheduler::{self, Scheduler, Statvfs};
 use crate::settings::Settings;
 use crate::snapshot::Vitals;
 
-/// Events that wait for the scheduler. It handles one in a few microseconds.
+/// Most events that wait for the scheduler. It handles one in a few microseconds.
 const EVENTS: usize = 16;
 
-/// The scheduler touches no file: it moves values and boxes.
+/// Stack of the scheduler, in bytes. It touches no file.
 const STACK: usize = 128 * 1024;
 
-/// The newest vitals, kept up to date by threads that end when this is dropped. Dropping does not wait
-/// for them: one may hang in a file system.
+/// The newest vitals, kept up to date by threads that end when this is dropped. Dropping does not wait for
+/// the threads, because one may hang in a file system.
 #[derive(Debug)]
 pub struct VitalsHandle {
     newest: watch::Receiver<Vitals>,
@@ -32,24 +32,24 @@ pub struct VitalsHandle {
 }
 
 impl VitalsHandle {
-    /// What a beat reports: what is no older than it may be. Touches no file and waits for nothing.
+    /// The values for a heartbeat at `now`, without those that are too old. Touches no file and never waits.
     pub fn at(&self, now: Moment) -> Vitals {
         self.newest.borrow().at(now)
     }
 
-    /// The snapshot, to wait for changes; [`Vitals::at`] leaves out what is too old.
+    /// The snapshot, for waiting for changes. It may have old values; [`Vitals::at`] removes them.
     pub fn watch(&self) -> watch::Receiver<Vitals> {
         self.newest.clone()
     }
 
-    /// Asks for a look at what a job may have changed: failed units, and whether a reboot is due. Does
-    /// not wait.
+    /// Requests a new reading of what a job may have changed: failed units, and whether a reboot is required.
+    /// Does not wait.
     pub fn refresh(&self) {
-        // When there is no room, the scheduler is about to look anyway.
+        // If the queue is full, the scheduler is about to read anyway.
         drop(self.events.try_send(scheduler::Event::Refresh));
     }
 
-    /// What each look cost, and how often it failed.
+    /// The counters of each collector.
     pub fn collectors(&self) -> Arc<Collectors> {
         Arc::clone(&self.collectors)
     }
@@ -58,13 +58,13 @@ impl VitalsHandle {
 impl Drop for VitalsHandle {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        // Without room for it, the scheduler wakes up anyway.
+        // If the queue is full, the scheduler wakes up anyway.
         drop(self.events.try_send(scheduler::Event::Stop));
     }
 }
 
-/// Starts looking: at once, and then at a pace that follows the time between heartbeats. On systems
-/// other than Linux, and where the configuration says so, nothing is looked at and all is unknown.
+/// Starts measuring: at once, and then at a pace that follows `interval`, the time between heartbeats. On
+/// systems other than Linux, and if the settings disable it, nothing is measured and all values are unknown.
 pub fn spawn(settings: &Settings, interval: Duration) -> VitalsHandle {
     spawn_with(settings, interval, &(Arc::new(disk::usage) as Statvfs))
 }

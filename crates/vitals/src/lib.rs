@@ -1,25 +1,37 @@
-//! The vitals of a host. Each module publishes its newest reading with its age; a heartbeat takes what is there.
+//! Vitals of a host: processors, memory, disks, network, temperatures, GPUs, and signals when a GPU is under
+//! stress.
 //!
-//! Whatever is unknown is None: no figure is made up, and none is shown that is older than it may be.
-//! Shares are numbers from 0 to 1, never percentages; sizes are bytes; rates are bytes in a second.
+//! Background threads measure and publish a snapshot. A heartbeat reads the snapshot; it never waits for a
+//! file, a driver or a program. Each value has an age limit. An unknown value is `None`; no value is
+//! invented. Shares are numbers from 0 to 1, never percentages. Sizes are bytes, rates are bytes per second.
+//!
+//! Start with [`device`], which combines everything into one object:
+//!
+//! ```
+//! let vitals = nixfleet_vitals::device::collect_device_vitals("my-device");
+//! assert_eq!(vitals.device_id, "my-device");
+//! if let Some(usage) = vitals.cpu_usage {
+//!     println!("processors: {:.0} % busy", usage * 100.0);
+//! }
+//! ```
 //!
 //! ```text
-//! cpu.rs load.rs memory.rs pressure.rs network.rs disk_io.rs rate.rs   /proc, four times an interval
-//! disk.rs temperature.rs units.rs reboot.rs                            what may hang, once an interval
-//! proc.rs         the first row as one look
-//! scheduler.rs    who looks when
-//! worker.rs       threads that may hang
-//! snapshot.rs     what is known, without what is too old
-//! handle.rs       starting and stopping all that
+//! cpu.rs load.rs memory.rs pressure.rs network.rs disk_io.rs rate.rs   /proc, four times per interval
+//! disk.rs temperature.rs units.rs reboot.rs                            sources that may hang, once per interval
+//! proc.rs         reads all of the first row at once
+//! scheduler.rs    decides when each source is read
+//! worker.rs       threads that read, and may hang
+//! snapshot.rs     the newest values, without those that are too old
+//! handle.rs       starts and stops the threads
 //! clock.rs        moments and ages
-//! collector.rs    what each look cost, and how often it failed
-//! source.rs       reading files that may be missing, wrong or endless
-//! gpu.rs          GPUs, which have threads of their own
-//! stasysmo.rs     readings that another program makes
-//! workload.rs     what local programs say of their work
+//! collector.rs    counts cost and failures of each source
+//! source.rs       reads files that may be missing, invalid or endless
+//! gpu.rs          GPUs, with threads of their own
+//! stasysmo.rs     readings that StaSysMo writes
+//! workload.rs     workload that a local program reports
 //! prewarm.rs      signals that a GPU is under stress
-//! device.rs       all of it as one object; a service for other programs
-//! settings.rs     what is measured, and where the system's files are
+//! device.rs       everything in one object; a heartbeat service for other programs
+//! settings.rs     what is measured, and the paths of the system's files
 //! ```
 
 pub use clock::{Moment, Timed};

@@ -1,37 +1,37 @@
-//! How many want to run, how many can, and for how long the host has been up.
+//! Load averages, count of processors, and uptime.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
-use super::source;
-use super::source::Sample;
+use crate::source::{self, Sample};
 
-/// Longest file read, in bytes. The longest of them, the list of processors, has a few hundred on a
-/// host with many that are off.
+/// Longest file accepted, in bytes. The longest is the list of processors, a few hundred bytes on a host
+/// where many processors are offline.
 const MAX_FILE: u64 = 4 * 1024;
 
-/// Most processors believed, 16 times what the kernel can have.
+/// Largest plausible count of processors, 16 times the limit of the kernel.
 const MAX_PROCESSORS: u64 = 1 << 17;
 
-/// Programs that run or wait to run or for a disk, averaged over time.
+/// Load averages: count of programs that run, wait to run, or wait for a disk.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
-    /// Over a minute.
+    /// Over one minute.
     pub one: f64,
-    /// Over five.
+    /// Over five minutes.
     pub five: f64,
-    /// Over fifteen.
+    /// Over fifteen minutes.
     pub fifteen: f64,
-    /// Processors that are on, to compare with.
+    /// Count of online processors, for comparison.
     pub processors: Option<u64>,
 }
 
-/// /proc/loadavg.
+/// Parses /proc/loadavg.
 #[cfg(target_os = "linux")]
 pub fn parse(text: &str) -> Option<Load> {
     use procfs::FromRead;
     let load = procfs::LoadAverage::from_read(text.as_bytes()).ok()?;
     let number = |value: f32| {
-        // As it is written, and not as the nearest f32 looks in an f64.
+        // The value as written, which has two decimals; an f32 becomes inexact in an f64.
         let value = (f64::from(value) * 100.0).round() / 100.0;
         (value.is_finite() && value >= 0.0).then_some(value + 0.0)
     };
@@ -43,13 +43,13 @@ pub fn parse(text: &str) -> Option<Load> {
     })
 }
 
-/// There is no such file elsewhere.
+/// Other systems do not have the file.
 #[cfg(not(target_os = "linux"))]
 pub fn parse(_: &str) -> Option<Load> {
     None
 }
 
-/// /sys/devices/system/cpu/online: how many processors a list such as `0-3,8` has.
+/// Count of processors in a list such as `0-3,8`, as in /sys/devices/system/cpu/online.
 pub fn parse_processors(text: &str) -> Option<u64> {
     let mut count: u64 = 0;
     for range in text.trim().split(',') {
@@ -60,32 +60,32 @@ pub fn parse_processors(text: &str) -> Option<u64> {
     (count <= MAX_PROCESSORS).then_some(count)
 }
 
-/// /proc/uptime: time since the boot, sleep included.
+/// Parses /proc/uptime: time since the boot, including sleep.
 #[cfg(target_os = "linux")]
 pub fn parse_uptime(text: &str) -> Option<Duration> {
     use procfs::FromRead;
     Duration::try_from_secs_f64(procfs::Uptime::from_read(text.as_bytes()).ok()?.uptime).ok()
 }
 
-/// There is no such file elsewhere.
+/// Other systems do not have the file.
 #[cfg(not(target_os = "linux"))]
 pub fn parse_uptime(_: &str) -> Option<Duration> {
     None
 }
 
-/// The load.
+/// Reads the load averages.
 ///
 /// # Errors
-/// The file cannot be read, or is not what it should be.
+/// The file cannot be read or has an unexpected content.
 pub fn read(proc: &Path, sys: &Path) -> Sample<Load> {
     let load = source::parsed(&proc.join("loadavg"), MAX_FILE, parse)?;
     let online = sys.join("devices/system/cpu/online");
-    // A load without the number of processors still is one.
+    // The load is useful without the count of processors.
     let processors = source::parsed(&online, MAX_FILE, parse_processors).ok().flatten();
     Ok(load.map(|load| Load { processors, ..load }))
 }
 
-/// Time since the boot.
+/// Reads the time since the boot, including sleep.
 ///
 /// # Errors
 /// As for [`read`].

@@ -2,32 +2,31 @@
 
 use std::path::Path;
 
-use super::source;
-use super::source::Sample;
+use crate::source::{self, Sample};
 
-/// Longest /proc/meminfo read, in bytes. It has some 1,600.
+/// Longest /proc/meminfo accepted, in bytes. Usual are 1,600.
 const MAX_MEMINFO: u64 = 64 * 1024;
 
-/// Longest arcstats read, in bytes. It has some 9,000.
+/// Longest arcstats accepted, in bytes. Usual are 9,000.
 const MAX_ARCSTATS: u64 = 256 * 1024;
 
 /// Memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// What the kernel manages.
+    /// Memory that the kernel manages.
     pub total: u64,
-    /// What nobody uses, not even as a cache.
+    /// Memory that is not used at all, not even as a cache.
     pub free: u64,
-    /// What programs could get without swapping: the kernel's estimate and what ZFS would give back.
-    /// None before Linux 3.14.
+    /// Memory that programs can allocate without swapping: the kernel's estimate plus `zfs_reclaimable`. None
+    /// before Linux 3.14.
     pub available: Option<u64>,
-    /// What ZFS would give back of its cache, which is in the figure above. The kernel takes it for used
-    /// memory. None without ZFS.
+    /// Cache that ZFS would release, already included in `available`. The kernel counts it as used memory.
+    /// None without ZFS.
     pub zfs_reclaimable: Option<u64>,
 }
 
 impl Memory {
-    /// Share that is not available, 0 to 1.
+    /// Share that is not available, 0 to 1. None if `available` is unknown.
     pub fn used(&self) -> Option<f64> {
         let available = self.available?;
         (self.total > 0).then(|| self.total.saturating_sub(available) as f64 / self.total as f64)
@@ -37,20 +36,20 @@ impl Memory {
 /// Swap, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Swap {
-    /// All of it; 0 without swap.
+    /// Size; 0 without swap.
     pub total: u64,
-    /// What is in use.
+    /// Bytes in use.
     pub used: u64,
 }
 
 impl Swap {
-    /// Share in use, 0 to 1; none without swap.
+    /// Share in use, 0 to 1; None without swap.
     pub fn used_share(&self) -> Option<f64> {
         (self.total > 0).then(|| self.used as f64 / self.total as f64)
     }
 }
 
-/// What /proc/meminfo says.
+/// The values of /proc/meminfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meminfo {
     total: u64,
@@ -59,11 +58,11 @@ pub struct Meminfo {
     swap: Swap,
 }
 
-/// /proc/meminfo.
+/// Parses /proc/meminfo.
 #[cfg(target_os = "linux")]
 pub fn parse(text: &str) -> Option<Meminfo> {
     use procfs::FromRead;
-    // procfs cuts the last byte off each name.
+    // procfs cuts the last byte off each name, which panics inside a character of several bytes.
     let info = procfs::Meminfo::from_read(text.is_ascii().then_some(text)?.as_bytes()).ok()?;
     let used = info.swap_total.checked_sub(info.swap_free)?;
     Some(Meminfo {
@@ -74,14 +73,14 @@ pub fn parse(text: &str) -> Option<Meminfo> {
     })
 }
 
-/// There is no such file elsewhere.
+/// Other systems do not have the file.
 #[cfg(not(target_os = "linux"))]
 pub fn parse(_: &str) -> Option<Meminfo> {
     None
 }
 
-/// What ZFS would give back of its cache: all but the least that it keeps. From ZFS's arcstats, which
-/// procfs does not know.
+/// Parses ZFS's arcstats, which procfs does not know: the cache that ZFS would release, which is its size
+/// without the minimum that it keeps.
 pub fn parse_arcstats(text: &str) -> Option<u64> {
     let value = |name: &str| {
         text.lines().find_map(|line| {
@@ -92,11 +91,11 @@ pub fn parse_arcstats(text: &str) -> Option<u64> {
     Some(value("size")?.saturating_sub(value("c_min")?))
 }
 
-/// Looks at both.
+/// Reads memory and swap.
 ///
 /// # Errors
-/// A file that is there cannot be read, or is not what it should be. Then both are unknown: without
-/// ZFS's part, a host with ZFS looks as if it were full.
+/// An existing file cannot be read or has an unexpected content. Then both values are unknown: without the
+/// cache of ZFS, a host with ZFS would seem to be full.
 pub fn read(proc: &Path) -> Sample<(Memory, Swap)> {
     let Some(info) = source::parsed(&proc.join("meminfo"), MAX_MEMINFO, parse)? else { return Ok(None) };
     let arc = source::parsed(&proc.join("spl/kstat/zfs/arcstats"), MAX_ARCSTATS, parse_arcstats)?;

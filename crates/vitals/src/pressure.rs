@@ -1,36 +1,36 @@
-//! Pressure stall information: for how long programs wait for what they lack.
+//! Pressure stall information: how long programs wait for processors, memory and disks.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
-use super::source;
-use super::source::Sample;
+use crate::source::{self, Sample};
 
-/// Longest file read, in bytes. It has two lines of some 60.
+/// Longest file accepted, in bytes. It has two lines of about 60 bytes.
 const MAX_FILE: u64 = 4 * 1024;
 
-/// How long programs stood still.
+/// How long programs waited.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stall {
     /// Share of the last 10 s, 0 to 1.
     pub avg10: f64,
-    /// Of the last minute.
+    /// Share of the last minute.
     pub avg60: f64,
-    /// Of the last five.
+    /// Share of the last five minutes.
     pub avg300: f64,
-    /// Since the boot.
+    /// Time since the boot.
     pub total: Duration,
 }
 
-/// One resource.
+/// Pressure of one resource.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pressure {
-    /// At least one program stood still.
+    /// At least one program waited.
     pub some: Option<Stall>,
-    /// All of them did at once. None for processors before Linux 5.13.
+    /// All programs waited at the same time. None for processors before Linux 5.13.
     pub full: Option<Stall>,
 }
 
-/// A file below /proc/pressure. Not by procfs, which wants both lines.
+/// Parses a file of /proc/pressure. This does not use procfs, which requires both lines.
 pub fn parse(text: &str) -> Option<Pressure> {
     let line = |kind: &str| text.lines().find_map(|line| stall(line.strip_prefix(kind)?.strip_prefix(' ')?));
     let pressure = Pressure { some: line("some"), full: line("full") };
@@ -53,10 +53,10 @@ fn stall(text: &str) -> Option<Stall> {
     })
 }
 
-/// Looks at `cpu`, `memory` or `io`.
+/// Reads the pressure of `cpu`, `memory` or `io`.
 ///
 /// # Errors
-/// The file cannot be read, or is not what it should be.
+/// The file cannot be read or has an unexpected content.
 pub fn read(proc: &Path, resource: &str) -> Sample<Pressure> {
     source::parsed(&proc.join("pressure").join(resource), MAX_FILE, parse)
 }

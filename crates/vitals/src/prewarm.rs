@@ -1,12 +1,13 @@
-//! Pre-warm signals: a GPU is under stress, so that something else should get ready (seed 001).
+//! Pre-warm signals: a GPU is under stress, so another machine or program should get ready to take over work.
 //!
 //! ```text
 //! calm --mean usage or temperature above the upper limit--> stressed     at most one start a minute
 //!   ^------------both below the lower limits-----------------'
 //! ```
 //!
-//! A mean over a window decides, not one reading: GPUs jump between 0 and 100 % many times a second.
-//! Two limits for each way, or a GPU at the limit would signal without end.
+//! The mean over a window decides, not one reading: the usage of a GPU jumps between 0 and 100 % many times a
+//! second. The upper and lower limits differ, because otherwise a GPU at the limit would send signals without
+//! end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,29 +20,29 @@ pub use watcher::{Notice, Watcher, watch};
 mod hook;
 mod watcher;
 
-/// Time from one start to the next (seed 001: "max one pre-warm signal per minute").
+/// Shortest time from one start of stress to the next: one start per minute at most.
 pub const START_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Readings kept of each figure: those of the longest window, ten minutes, at the fastest pace of the
-/// GPUs' reader, two a second.
+/// Most readings kept of each value: the longest window of ten minutes at the fastest pace, two readings per
+/// second.
 const READINGS: usize = 1200;
 
-/// A pause between readings after which nothing is known of the time before: twice the slowest pace of
-/// the GPUs' reader, 5 s, with 3 s for a slow driver, rounded up.
+/// A pause between readings after which the time before counts as unknown: twice the slowest pace of 5 s,
+/// each with 3 s for a slow driver, rounded up.
 const GAP: Duration = Duration::from_secs(20);
 
-/// When a GPU is under stress, and when it no longer is.
+/// When the stress of a GPU begins, and when it ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Usage above which stress begins, 0 to 1 (seed 001: 0.8).
+    /// Mean usage above which stress begins, 0 to 1. The default is 0.8.
     pub usage: f64,
-    /// Usage below which it ends.
+    /// Mean usage below which stress can end, 0 to 1. The default is 0.65.
     pub usage_low: f64,
-    /// Degrees Celsius above which stress begins.
+    /// Mean temperature above which stress begins, in degrees Celsius. The default is 80.
     pub temperature: f64,
-    /// Degrees Celsius below which it ends.
+    /// Mean temperature below which stress can end, in degrees Celsius. The default is 75.
     pub temperature_low: f64,
-    /// The readings of so long a time are averaged.
+    /// Time over which readings are averaged. The default is 15 s, the longest useful one 10 minutes.
     pub window: Duration,
 }
 
@@ -57,26 +58,26 @@ impl Default for Limits {
     }
 }
 
-/// What a GPU showed. Of several, the highest of each.
+/// The load of a GPU. For several GPUs, the highest value of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Load {
-    /// 0 to 1.
+    /// Busy share, 0 to 1.
     pub usage: Option<f64>,
-    /// Degrees Celsius.
+    /// Temperature in degrees Celsius.
     pub temperature: Option<f64>,
 }
 
-/// Beginning or end.
+/// Whether stress has begun or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Stress has begun.
     Start,
-    /// It is over.
+    /// Stress has ended.
     End,
 }
 
 impl Phase {
-    /// The name on the wire and for hooks.
+    /// The name in messages and for hooks: `start` or `end`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -85,22 +86,22 @@ impl Phase {
     }
 }
 
-/// Stress has begun or is over.
+/// Stress has begun or ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signal {
-    /// Which of the two.
+    /// Whether it has begun or ended.
     pub phase: Phase,
-    /// The means that decided.
+    /// The mean values that decided.
     pub load: Load,
-    /// For people.
+    /// Explanation for people.
     pub reason: String,
 }
 
-/// The readings of one figure within the window.
+/// The readings of one value within the window.
 #[derive(Debug, Default)]
 struct Series {
     readings: VecDeque<(Instant, f64)>,
-    /// Since when it has been known without a gap.
+    /// Begin of the time in which the value is known without a gap.
     since: Option<Instant>,
     last: Option<Instant>,
 }
@@ -133,7 +134,8 @@ impl Series {
     }
 }
 
-/// Decides about signals from one reading after the other. Knows no clock but what it is told.
+/// Decides about signals from a series of readings. It reads no clock: the caller gives the time of each
+/// reading.
 #[derive(Debug)]
 pub struct Prewarm {
     limits: Limits,
@@ -144,7 +146,7 @@ pub struct Prewarm {
 }
 
 impl Prewarm {
-    /// Nothing has been read yet.
+    /// No reading is known yet.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -155,7 +157,7 @@ impl Prewarm {
         }
     }
 
-    /// Takes a reading; returns what changes with it.
+    /// Adds a reading, and returns a signal if stress begins or ends with it.
     pub fn observe(&mut self, load: Load, now: Instant) -> Option<Signal> {
         let window = self.limits.window;
         self.usage.add(load.usage, now, window);
@@ -164,14 +166,14 @@ impl Prewarm {
         let reason = if self.stressed {
             self.calm(mean)?
         } else {
-            let rested = self.started.is_none_or(|at| now >= at + START_INTERVAL);
-            // A mean that is known for less than the window says nothing of stress.
+            let may_start = self.started.is_none_or(|at| now >= at + START_INTERVAL);
+            // A mean over less than the whole window does not prove stress.
             let known = |series: &Series, mean: Option<f64>| mean.filter(|_| series.spans(window, now));
             let proven = Load {
                 usage: known(&self.usage, mean.usage),
                 temperature: known(&self.temperature, mean.temperature),
             };
-            self.stress(proven).filter(|_| rested)?
+            self.stress(proven).filter(|_| may_start)?
         };
         self.stressed = !self.stressed;
         let phase = if self.stressed { Phase::Start } else { Phase::End };
@@ -218,7 +220,7 @@ mod tests {
         Load { usage: Some(usage), temperature: Some(50.0) }
     }
 
-    /// One reading a second from `start` on; returns the seconds at which something changed.
+    /// Adds one reading per second from `start` on; returns the changes and their seconds.
     fn play(
         prewarm: &mut Prewarm,
         start: Instant,

@@ -1,19 +1,19 @@
-//! What costs a few microseconds and comes from the kernel alone, looked at in one go.
+//! All values that come from /proc, read at once. It costs some microseconds, and never hangs.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::clock::Moment;
-use super::collector::Collectors;
-use super::cpu::{Cpu, CpuMeter};
-use super::disk_io::{DiskIo, DiskIoMeter};
-use super::load::Load;
-use super::memory::{Memory, Swap};
-use super::network::{Network, NetworkMeter};
-use super::pressure::Pressure;
-use super::{load, memory, pressure};
+use crate::clock::Moment;
+use crate::collector::Collectors;
+use crate::cpu::{Cpu, CpuMeter};
+use crate::disk_io::{DiskIo, DiskIoMeter};
+use crate::load::{self, Load};
+use crate::memory::{self, Memory, Swap};
+use crate::network::{Network, NetworkMeter};
+use crate::pressure::{self, Pressure};
 use crate::settings::Paths;
 
-/// What one look found; unknown is None.
+/// The values of one reading; None is unknown.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[expect(missing_docs, reason = "named after their types")]
 pub struct ProcSample {
@@ -30,7 +30,7 @@ pub struct ProcSample {
     pub boot_id: Option<String>,
 }
 
-/// Looks at /proc, and remembers the last look for what is a difference of two.
+/// Reads /proc, and remembers the previous reading for values that are a difference of two.
 #[derive(Debug)]
 pub struct ProcMeter {
     proc: PathBuf,
@@ -42,7 +42,7 @@ pub struct ProcMeter {
 }
 
 impl ProcMeter {
-    /// Has not looked yet.
+    /// Nothing is read yet.
     pub fn new(paths: &Paths) -> Self {
         Self {
             cpu: CpuMeter::new(&paths.proc),
@@ -54,12 +54,12 @@ impl ProcMeter {
         }
     }
 
-    /// Looks at all of it. What cannot be read costs its own value and no other.
+    /// Reads all values. A source that cannot be read makes its own value unknown and no other.
     pub fn sample(&mut self, now: Moment, collectors: &Collectors) -> ProcSample {
         let proc = &self.proc;
         let (memory, swap) = collectors.memory.run(|| memory::read(proc)).unzip();
         let pressure = |resource| collectors.pressure.run(|| pressure::read(proc, resource));
-        // It lasts as long as the boot, and so longer than this.
+        // It cannot change while this process runs.
         if self.boot_id.is_none() {
             self.boot_id = collectors.boot_id.run(|| Ok(nixfleet_os::boot_id(proc)));
         }

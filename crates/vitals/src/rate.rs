@@ -1,19 +1,20 @@
-//! From counters to rates, for whatever counts two directions for each of several devices.
+//! Rates from counters, for sources that count two directions for each of several devices.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::clock::Moment;
+use crate::clock::Moment;
 
-/// Time for which it is believed what kind of device a name means. A name can be given to another
-/// device, and a device can get another master.
-const BELIEVED: Duration = Duration::from_secs(60);
+/// Time after which it is checked again which devices are physical. A name can move to another device, and a
+/// device can get another master.
+const RECHECK: Duration = Duration::from_secs(60);
 
-/// Two counters for each device, both since the boot, in one unit.
+/// Two counters for each device, both since the boot and in the same unit.
 pub type Counters = BTreeMap<String, [u64; 2]>;
 
-/// What both counters grew by in a second, all devices together. A device that is new, or whose
-/// counters stepped back (its driver started anew), is skipped once. None if no device is left: that
-/// is no standstill, it is not known.
+/// Growth of both counters per second, all devices together. A device that is new, or whose counters became
+/// smaller (its driver was restarted), is skipped once. None if no device remains: the rate is unknown then,
+/// not 0.
 pub fn per_second(earlier: &Counters, later: &Counters, elapsed: Duration) -> Option<[f64; 2]> {
     let mut sum: Option<[u128; 2]> = None;
     for (name, [first, second]) in later {
@@ -31,35 +32,35 @@ pub fn per_second(earlier: &Counters, later: &Counters, elapsed: Duration) -> Op
     Some(sum.map(|grown| grown as f64 / seconds))
 }
 
-/// Remembers the last counters, and which devices count.
+/// Remembers the previous counters, and which devices are physical.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     previous: Option<(Moment, Counters)>,
     physical: BTreeMap<String, bool>,
-    asked_at: Option<Moment>,
+    checked_at: Option<Moment>,
 }
 
 impl Meter {
-    /// Keeps the devices that count. Who counts is asked for new names, and for all once a minute.
-    pub(super) fn chosen(
+    /// Keeps the physical devices. New names are checked at once, all names once a minute.
+    pub(super) fn select(
         &mut self,
         mut all: Counters,
         now: Moment,
-        physical: impl Fn(&str) -> bool,
+        is_physical: impl Fn(&str) -> bool,
     ) -> Counters {
-        if self.asked_at.is_none_or(|asked| now.since(asked) > BELIEVED) {
-            self.asked_at = Some(now);
+        if self.checked_at.is_none_or(|checked| now.since(checked) > RECHECK) {
+            self.checked_at = Some(now);
             self.physical.clear();
         }
         self.physical.retain(|name, _| all.contains_key(name));
         all.retain(|name, _| match self.physical.get(name) {
             Some(counts) => *counts,
-            None => *self.physical.entry(name.clone()).or_insert(physical(name)),
+            None => *self.physical.entry(name.clone()).or_insert(is_physical(name)),
         });
         all
     }
 
-    /// The rates since the last call; none at the first one.
+    /// The rates since the previous call; None at the first one.
     pub(super) fn rates(&mut self, counters: Counters, now: Moment) -> Option<[f64; 2]> {
         let (then, earlier) = self.previous.replace((now, counters))?;
         let (_, counters) = self.previous.as_ref()?;

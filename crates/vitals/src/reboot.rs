@@ -1,21 +1,21 @@
-//! Whether the system that was switched to needs a reboot to run in full.
+//! Whether the running system needs a reboot to be complete.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::source;
-use super::source::Sample;
+use crate::source::{self, Sample};
 
-/// What only a boot changes. NixOS links each of them into every system.
+/// Parts that only a boot changes. NixOS links each of them into every system.
 const BOOTED: [&str; 3] = ["kernel", "initrd", "kernel-modules"];
 
-/// Whether the booted system has another kernel, initrd or set of modules than the current one. None
-/// where there are not two such systems, and in containers, which have none of the three.
+/// Whether the booted system has another kernel, initrd or set of modules than the current one. None if one
+/// of the two systems does not exist, and in containers, which have none of these parts.
 ///
 /// # Errors
-/// A link is there and cannot be read.
+/// A link exists but cannot be read.
 pub fn required(booted: &Path, current: &Path) -> Sample<bool> {
     for system in [booted, current] {
-        // Through the link: one that leads nowhere tells nothing about what was booted.
+        // This follows the link: a dangling link says nothing about the booted system.
         if source::present(system, fs::metadata(system))?.is_none() {
             return Ok(None);
         }

@@ -1,75 +1,77 @@
-//! The thread that keeps the snapshot: it decides who looks when, and touches no file itself.
+//! The thread that maintains the snapshot. It decides when each source is read, and touches no file itself.
+//!
+//! A probe is one look at one source. The scheduler sends a probe to a worker when it is due; the worker
+//! sends it back with what it found.
 //!
 //! ```text
-//! scheduler --probe--> worker "vitals-proc"  /proc                 --found--> scheduler --> snapshot
-//!        --probe--> worker "vitals-slow"  mounts, each disk, temperatures, units, reboot
+//! scheduler --probe--> worker "vitals-proc"  /proc
+//!           --probe--> worker "vitals-slow"  mounts, each disk, temperatures, units, reboot
+//! worker --found--> scheduler --> snapshot
 //! ```
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
-    },
-    time::{Duration, Instant},
-};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::clock::{Moment, Timed};
-use super::collector::{Collector, Collectors};
-use super::disk::{Disk, Mount, Usage};
-use super::proc::{ProcMeter, ProcSample};
-use super::source::SourceError;
-use super::temperature::Temperature;
-use super::units::FailedUnits;
-use super::worker::{Done, Probe, Worker};
-use super::{Vitals, disk, reboot, temperature, units};
-use crate::Settings;
+use crate::clock::{Moment, Timed};
+use crate::collector::{Collector, Collectors};
+use crate::disk::{self, Disk, Mount, Usage};
+use crate::proc::{ProcMeter, ProcSample};
+use crate::reboot;
+use crate::settings::Settings;
+use crate::snapshot::Vitals;
+use crate::source::SourceError;
+use crate::temperature::{self, Temperature};
+use crate::units::{self, FailedUnits};
+use crate::worker::{Done, Probe, Worker};
 
-/// Bounds of the time between two looks at /proc, of which there are four for each interval: a beat's
-/// figures are a quarter of an interval old at most. More often than four times a second the clock tick
-/// of 10 ms would show in the processor's share; above 5 s a peak would be over before it is seen.
+/// Bounds of the time between two readings of /proc. There are four readings per interval, so the values of a
+/// heartbeat are at most a quarter of an interval old. Below 250 ms the clock tick of 10 ms would distort the
+/// processors' share; above 5 s a peak would be missed.
 const PROC_PERIOD: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// Bounds for disks, temperatures and the reboot, looked at once in each interval. They change slowly,
-/// and to read a temperature wakes the chip that has it.
+/// Bounds for disks, temperatures and the reboot, which are read once per interval. They change slowly, and
+/// reading a temperature wakes its chip.
 const SLOW_PERIOD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Bounds for the failed units. A program is started for them: some 10 ms of processor time.
+/// Bounds for the failed units. Reading them starts a program, which takes about 10 ms of processor time.
 const UNITS_PERIOD: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 
-/// Longest look, after which its values are unknown. All of them take milliseconds on a host that is
-/// well, and some hundred when it is not.
+/// Time limit of a probe, after which its values are unknown. A probe takes milliseconds on a healthy host,
+/// and some hundred milliseconds on a busy one.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The program has a limit of its own, and ends first.
+/// Time limit of the probe that starts a program. The program has a shorter limit of its own.
 const UNITS_LIMIT: Duration = units::LIMIT.saturating_add(LIMIT);
 
-/// Longest sleep, so that a lost wake-up costs little.
+/// Longest sleep of the scheduler, so that a lost wake-up does little harm.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 
-/// How a file system is asked for its figures. An argument, so that tests can have one that hangs.
+/// The query of a file system. It is an argument so that tests can use one that hangs.
 pub(crate) type Statvfs = Arc<dyn Fn(&Path) -> io::Result<Option<Usage>> + Send + Sync>;
 
-/// What wakes the scheduler.
+/// An event that wakes the scheduler.
 pub(super) enum Event {
+    /// A probe has ended.
     Done(Done<Found>),
-    /// Look at what a job may have changed.
+    /// Read what a job may have changed.
     Refresh,
-    /// Somebody set the sign to stop.
+    /// The flag to stop has been set.
     Stop,
 }
 
-/// What a look found, and when it began.
+/// The value that a probe found, and when the probe began.
 pub(super) struct Found {
     taken_at: Moment,
-    what: What,
+    value: Value,
 }
 
-enum What {
+enum Value {
     Proc(Box<ProcSample>),
     Mounts(Option<Vec<Option<Mount>>>),
     Usage(Option<Usage>),
@@ -82,25 +84,26 @@ enum What {
 enum Kind {
     Proc,
     Mounts,
-    /// By its place in the configuration.
+    /// The index of the disk in the settings.
     Disk(usize),
     Temperatures,
     Units,
     Reboot,
 }
 
+/// A source and its schedule.
 struct Task {
     kind: Kind,
     period: Duration,
-    /// Time until the look after the next one.
+    /// Time from the next start to the one after it. It differs from `period` only once.
     next: Duration,
     limit: Duration,
     due: Instant,
-    /// None while it waits for its turn or has it.
+    /// None while a worker has the probe.
     probe: Option<Probe<Found>>,
 }
 
-/// Keeps the snapshot.
+/// Maintains the snapshot.
 pub(super) struct Scheduler {
     tasks: Vec<Task>,
     workers: [Worker<Found, Event>; 2],
@@ -125,7 +128,7 @@ impl Scheduler {
         let now = Instant::now();
         let mut tasks = Vec::new();
         let mut add = |kind, period, limit, probe| {
-            // A quarter of a second after the first look at counters, so that the first beats have rates.
+            // /proc is read again after a quarter of a second, so that the first heartbeats have rates.
             let next = if kind == Kind::Proc { PROC_PERIOD.0 } else { period };
             tasks.push(Task { kind, period, next, limit, due: now, probe: Some(probe) });
         };
@@ -151,10 +154,10 @@ impl Scheduler {
         }
     }
 
-    /// Runs until it is told to stop. What hangs then is left behind.
+    /// Runs until `stop` is set. Probes that hang at that time keep their threads.
     pub(super) fn run(mut self, events: &Receiver<Event>, stop: &AtomicBool) {
         loop {
-            self.hand_out(Instant::now());
+            self.dispatch(Instant::now());
             self.workers.iter_mut().for_each(|worker| worker.retry(Instant::now()));
             let sleep = self.next_wake().saturating_duration_since(Instant::now());
             let mut event = match events.recv_timeout(sleep.min(MAX_SLEEP)) {
@@ -162,9 +165,10 @@ impl Scheduler {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            // All of them before anything is given up: its end may be among them, if this thread was late.
-            while let Some(news) = event {
-                match news {
+            // All events come before the time limits: if this thread was late, the end of a probe may be
+            // among them.
+            while let Some(received) = event {
+                match received {
                     Event::Done(done) => self.done(done),
                     Event::Refresh => self.refresh(),
                     Event::Stop => {}
@@ -174,7 +178,7 @@ impl Scheduler {
             if stop.load(Relaxed) {
                 return;
             }
-            self.give_up();
+            self.expire();
         }
     }
 
@@ -182,18 +186,18 @@ impl Scheduler {
         &mut self.workers[usize::from(kind != Kind::Proc)]
     }
 
-    /// Whether there is anything to look at: a disk must be mounted.
-    fn is_wanted(&self, kind: Kind) -> bool {
+    /// Whether there is something to read. A disk must be mounted; the other sources are always available.
+    fn is_available(&self, kind: Kind) -> bool {
         let Kind::Disk(index) = kind else { return true };
         self.mounts.as_ref().is_some_and(|mounts| mounts[index].is_some())
     }
 
-    fn hand_out(&mut self, now: Instant) {
+    fn dispatch(&mut self, now: Instant) {
         for index in 0..self.tasks.len() {
             let kind = self.tasks[index].kind;
-            let wanted = self.is_wanted(kind);
+            let available = self.is_available(kind);
             let task = &mut self.tasks[index];
-            if task.due > now || !wanted {
+            if task.due > now || !available {
                 continue;
             }
             if let Some(probe) = task.probe.take() {
@@ -205,16 +209,16 @@ impl Scheduler {
     }
 
     fn next_wake(&self) -> Instant {
-        let due = self.tasks.iter().filter(|task| task.probe.is_some() && self.is_wanted(task.kind));
+        let due = self.tasks.iter().filter(|task| task.probe.is_some() && self.is_available(task.kind));
         let due = due.map(|task| task.due);
-        let until = self.workers.iter().filter_map(Worker::until);
-        due.chain(until).min().unwrap_or_else(|| Instant::now() + MAX_SLEEP)
+        let deadlines = self.workers.iter().filter_map(Worker::deadline);
+        due.chain(deadlines).min().unwrap_or_else(|| Instant::now() + MAX_SLEEP)
     }
 
-    fn give_up(&mut self) {
+    fn expire(&mut self) {
         let now = Instant::now();
         for worker in 0..self.workers.len() {
-            let Some(index) = self.workers[worker].give_up(now) else { continue };
+            let Some(index) = self.workers[worker].expire(now) else { continue };
             let kind = self.tasks[index].kind;
             for collector in collectors_of(&self.collectors, kind) {
                 if kind != Kind::Proc || collector.is_running() {
@@ -228,12 +232,12 @@ impl Scheduler {
     fn done(&mut self, done: Done<Found>) {
         let now = Instant::now();
         let kind = self.tasks[done.task].kind;
-        let in_time = self.worker(kind).ended(&done, now);
+        let in_time = self.worker(kind).finish(&done, now);
         let task = &mut self.tasks[done.task];
         task.probe = Some(done.probe);
         match done.found {
-            Some(found) if in_time => self.take(kind, found),
-            // It hung, and does no more.
+            Some(found) if in_time => self.store(kind, found),
+            // It exceeded its time limit, so its value is too old. It works again now.
             Some(_) => task.due = now,
             None => {
                 for collector in collectors_of(&self.collectors, kind) {
@@ -255,34 +259,34 @@ impl Scheduler {
         }
     }
 
-    fn take(&mut self, kind: Kind, found: Found) {
+    fn store(&mut self, kind: Kind, found: Found) {
         let taken_at = found.taken_at;
-        match found.what {
-            What::Proc(sample) => {
+        match found.value {
+            Value::Proc(sample) => {
                 self.publish.send_modify(|vitals| vitals.take_proc(*sample, taken_at));
             }
-            What::Temperatures(found) => {
+            Value::Temperatures(found) => {
                 let found = timed(found, taken_at);
                 self.publish.send_modify(|vitals| vitals.temperatures = found);
             }
-            What::Units(found) => {
+            Value::Units(found) => {
                 let found = timed(found, taken_at);
                 self.publish.send_modify(|vitals| vitals.failed_units = found);
             }
-            What::Reboot(found) => {
+            Value::Reboot(found) => {
                 let found = timed(found, taken_at);
                 self.publish.send_modify(|vitals| vitals.reboot_required = found);
             }
-            What::Mounts(found) => {
+            Value::Mounts(found) => {
                 self.mounts = timed(found, taken_at);
                 for (index, usage) in self.usage.iter_mut().enumerate() {
-                    // What is unmounted, or another one by now, was never as full as that.
+                    // The old value must not be shown for a disk that is not mounted any more.
                     let is_mounted = self.mounts.as_ref().is_some_and(|mounts| mounts[index].is_some());
                     *usage = usage.take().filter(|_| is_mounted);
                 }
                 self.publish_disks();
             }
-            What::Usage(found) => {
+            Value::Usage(found) => {
                 if let Kind::Disk(index) = kind {
                     self.usage[index] = timed(found, taken_at);
                 }
@@ -291,7 +295,7 @@ impl Scheduler {
         }
     }
 
-    /// What is not known any more.
+    /// Makes a value unknown.
     fn forget(&mut self, kind: Kind) {
         let publish = &self.publish;
         match kind {
@@ -301,7 +305,7 @@ impl Scheduler {
             Kind::Temperatures => publish.send_modify(|vitals| vitals.temperatures = None),
             Kind::Units => publish.send_modify(|vitals| vitals.failed_units = None),
             Kind::Reboot => publish.send_modify(|vitals| vitals.reboot_required = None),
-            // The disks themselves may still answer; the list's age counts.
+            // The disks may still answer. The list of mounts has an age limit.
             Kind::Mounts => {}
             Kind::Disk(index) => {
                 self.usage[index] = None;
@@ -338,44 +342,44 @@ fn collectors_of(collectors: &Collectors, kind: Kind) -> Vec<&Collector> {
     }
 }
 
-/// A look with its time, taken before it: a value is no newer than that.
-fn probe(mut look: impl FnMut(Moment) -> What + Send + 'static) -> Probe<Found> {
+/// A probe with its time, which is taken before the measurement: the value is at least as new.
+fn probe(mut measure: impl FnMut(Moment) -> Value + Send + 'static) -> Probe<Found> {
     Box::new(move || {
         let taken_at = Moment::now();
-        Found { taken_at, what: look(taken_at) }
+        Found { taken_at, value: measure(taken_at) }
     })
 }
 
 fn proc_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (mut meter, collectors) = (ProcMeter::new(&settings.paths), Arc::clone(collectors));
-    probe(move |now| What::Proc(Box::new(meter.sample(now, &collectors))))
+    probe(move |now| Value::Proc(Box::new(meter.sample(now, &collectors))))
 }
 
 fn mounts_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (proc, wanted) = (settings.paths.proc.clone(), settings.disks.clone());
     let collectors = Arc::clone(collectors);
-    probe(move |_| What::Mounts(collectors.mounts.run(|| disk::mounts(&proc, &wanted))))
+    probe(move |_| Value::Mounts(collectors.mounts.run(|| disk::mounts(&proc, &wanted))))
 }
 
 fn usage_probe(point: PathBuf, statvfs: &Statvfs, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (statvfs, collectors) = (Arc::clone(statvfs), Arc::clone(collectors));
-    let look = move || statvfs(&point).map_err(|error| SourceError::unreadable(&point, error));
-    probe(move |_| What::Usage(collectors.disks.run(&look)))
+    let measure = move || statvfs(&point).map_err(|error| SourceError::unreadable(&point, error));
+    probe(move |_| Value::Usage(collectors.disks.run(&measure)))
 }
 
 fn temperatures_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (sys, names) = (settings.paths.sys.clone(), settings.temperatures.clone());
     let collectors = Arc::clone(collectors);
-    probe(move |_| What::Temperatures(collectors.temperatures.run(|| temperature::read(&sys, &names))))
+    probe(move |_| Value::Temperatures(collectors.temperatures.run(|| temperature::read(&sys, &names))))
 }
 
 fn units_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (runtime, collectors) = (settings.paths.systemd.clone(), Arc::clone(collectors));
-    probe(move |_| What::Units(collectors.units.run(|| units::read(&runtime, "systemctl".as_ref()))))
+    probe(move |_| Value::Units(collectors.units.run(|| units::read(&runtime, "systemctl".as_ref()))))
 }
 
 fn reboot_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (booted, current) = (settings.paths.booted_system.clone(), settings.paths.current_system.clone());
     let collectors = Arc::clone(collectors);
-    probe(move |_| What::Reboot(collectors.reboot.run(|| reboot::required(&booted, &current))))
+    probe(move |_| Value::Reboot(collectors.reboot.run(|| reboot::required(&booted, &current))))
 }

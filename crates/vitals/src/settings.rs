@@ -1,43 +1,43 @@
-//! What is measured, and where the system's own files are.
+//! What is measured, and the paths of the system's files.
 
 use std::path::PathBuf;
 
-/// What is measured on the host.
+/// What is measured on the host. The default measures everything, in the usual places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether anything is.
+    /// False: nothing is measured, and all values are unknown.
     pub enabled: bool,
-    /// Mount points whose space is measured, absolute.
+    /// Mount points whose space is measured; absolute paths.
     pub disks: Vec<PathBuf>,
     /// Names of the hwmon chips whose temperatures are read.
     pub temperatures: Vec<String>,
-    /// Where the system's own files are.
+    /// Paths of the system's files.
     pub paths: Paths,
 }
 
-/// Where the system's own files are. Tests give other places.
+/// Paths of the system's files. Tests use other paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
-    /// procfs.
+    /// procfs, usually /proc.
     pub proc: PathBuf,
-    /// sysfs.
+    /// sysfs, usually /sys.
     pub sys: PathBuf,
-    /// File or socket of local programs that tell their workload.
+    /// File or socket where a local program reports its workload; see [`crate::workload`].
     pub workload: PathBuf,
-    /// NVIDIA's library; none means the usual places.
+    /// NVIDIA's library; None means the usual places.
     pub nvml: Option<PathBuf>,
-    /// The service manager's runtime folder, which is there when systemd is.
+    /// Runtime folder of systemd, which exists only if systemd runs.
     pub systemd: PathBuf,
-    /// Link to the system that runs.
+    /// Link to the running system.
     pub current_system: PathBuf,
-    /// Link to the system that was booted.
+    /// Link to the booted system.
     pub booted_system: PathBuf,
 }
 
 /// Mount points measured by default.
 pub const DISKS: [&str; 3] = ["/", "/nix", "/boot"];
 
-/// Chips read by default: those of processors and NVMe disks.
+/// hwmon chips read by default: those of processors and NVMe disks.
 pub const TEMPERATURES: [&str; 6] = ["coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz", "nvme"];
 
 impl Default for Settings {

@@ -1,4 +1,4 @@
-//! What is known of the host at one moment.
+//! The known values of the host at one moment.
 
 use std::time::Duration;
 
@@ -14,52 +14,52 @@ use crate::proc::ProcSample;
 use crate::temperature::Temperature;
 use crate::units::FailedUnits;
 
-/// What comes from /proc is not reported when it is older. Six looks are missed then, at the least.
+/// Age limit of values from /proc. At the slowest pace, six readings are missing then.
 pub const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// As [`MAX_AGE`], for disks, temperatures and the reboot: three looks at the slowest pace.
+/// Age limit of disks, temperatures and `reboot_required`: three readings at the slowest pace.
 pub const MAX_AGE_SLOW: Duration = Duration::from_secs(90);
 
-/// As [`MAX_AGE`], for failed units, which are looked at least often.
+/// Age limit of failed units: three readings at the slowest pace.
 pub const MAX_AGE_UNITS: Duration = Duration::from_secs(180);
 
-/// What is known of the host, each value with the moment at which its source was read.
+/// The known values of the host, each with the moment at which its source was read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vitals {
-    /// What the processors did since the look before.
+    /// How busy the processors were since the previous reading.
     pub cpu: Option<Timed<Cpu>>,
     /// Memory.
     pub memory: Option<Timed<Memory>>,
-    /// Swap; there, with a size of 0, on hosts without any.
+    /// Swap; on hosts without swap it is known, with size 0.
     pub swap: Option<Timed<Swap>>,
-    /// Programs that run or want to.
+    /// Load averages.
     pub load: Option<Timed<Load>>,
-    /// Time since the boot, sleep included.
+    /// Time since the boot, including sleep.
     pub uptime: Option<Timed<Duration>>,
     /// How long programs waited for a processor.
     pub cpu_pressure: Option<Timed<Pressure>>,
-    /// For memory.
+    /// How long programs waited for memory.
     pub memory_pressure: Option<Timed<Pressure>>,
-    /// For disks.
+    /// How long programs waited for disks.
     pub io_pressure: Option<Timed<Pressure>>,
-    /// Bytes over the network since the look before.
+    /// Network throughput since the previous reading.
     pub network: Option<Timed<Network>>,
-    /// Bytes to and from the disks since the look before.
+    /// Disk throughput since the previous reading.
     pub disk_io: Option<Timed<DiskIo>>,
-    /// What of the configured mount points is mounted, and how full it is.
+    /// The configured file systems that are mounted.
     pub disks: Option<Timed<Vec<Disk>>>,
-    /// Temperatures of the configured chips; none where there are no such chips.
+    /// Temperatures of the configured chips; None if there are no such chips.
     pub temperatures: Option<Timed<Vec<Temperature>>>,
-    /// Units that systemd calls failed; none where it does not run.
+    /// Units in systemd's state "failed"; None where systemd does not run.
     pub failed_units: Option<Timed<FailedUnits>>,
-    /// Whether the current system needs a reboot to run in full; none where it is not NixOS.
+    /// Whether the running system needs a reboot to be complete; None on other systems than NixOS.
     pub reboot_required: Option<Timed<bool>>,
-    /// Identity of this boot. It does not age.
+    /// Identity of this boot. It has no age limit.
     pub boot_id: Option<String>,
 }
 
 impl Vitals {
-    /// Without what is older than it may be.
+    /// A copy without the values that are too old at `now`.
     #[must_use]
     pub fn at(&self, now: Moment) -> Self {
         let disks = fresh(self.disks.clone(), now, MAX_AGE_SLOW).map(|mut disks| {
@@ -87,7 +87,7 @@ impl Vitals {
         }
     }
 
-    /// The newest look decides: what it does not know is not known.
+    /// Replaces all values from /proc: a value that the newest reading does not have becomes unknown.
     pub(crate) fn take_proc(&mut self, sample: ProcSample, taken_at: Moment) {
         fn timed<T>(value: Option<T>, taken_at: Moment) -> Option<Timed<T>> {
             value.map(|value| Timed { value, taken_at })

@@ -1,46 +1,44 @@
-//! Reading what the kernel shows as files: bounded, never waiting for a writer, and with three
-//! outcomes. A source that is not there is no error: containers lack half of them.
+//! Reads the kernel's files: with a size limit, and without waiting for a writer. There are three outcomes: a
+//! value, an error, or no such source, which is no error because containers lack half of the sources.
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use nixfleet_os::bounded_read;
 use nixfleet_os::subprocess::ProgramError;
 
-/// Room for the files that are usual, so that they are read with one call and from one moment.
+/// Buffer size for usual files, in bytes: they are read by one call, so their content is of one moment.
 const USUAL: usize = 8 * 1024;
 
-/// Longest value in a file of its own, such as a name or a temperature, in bytes.
+/// Longest single value, such as a name or a temperature, in bytes.
 pub(super) const MAX_VALUE: u64 = 256;
 
-/// Why a source that is there says nothing.
+/// Why an existing source gives no value.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// It was read, and is not what it should be.
+    /// The content is not as expected.
     #[error("{} holds something unexpected", path.display())]
     Garbage {
-        /// Which one.
+        /// The file.
         path: PathBuf,
     },
-    /// It is a program, and gave no answer.
+    /// The source is a program, which gave no answer.
     #[error("{} gave no answer", program.display())]
     Program {
-        /// Which one.
+        /// The program.
         program: PathBuf,
-        /// Why not.
+        /// The cause.
         source: ProgramError,
     },
 }
@@ -59,11 +57,11 @@ impl SourceError {
     }
 }
 
-/// What a look at a source yields. None: there is no such source here, or nothing to tell yet.
+/// The result of reading a source. None: the host has no such source, or there is no value yet.
 pub type Sample<T> = Result<Option<T>, SourceError>;
 
-/// Whether an error only says that this host has no such thing. Pressure files are there but do not
-/// open in a kernel that was told `psi=0`.
+/// Whether an error only means that this host has no such source. With the kernel parameter `psi=0`, pressure
+/// files exist but cannot be opened.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.kind() == io::ErrorKind::NotADirectory
@@ -71,7 +69,7 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
             .contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
-/// None for what is not there.
+/// Turns errors that mean "no such source" into None.
 pub(super) fn present<T>(path: &Path, result: io::Result<T>) -> Sample<T> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -99,14 +97,14 @@ pub(super) fn head(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A file through its parser.
+/// Reads and parses a file.
 pub(super) fn parsed<T>(path: &Path, limit: u64, parse: impl Fn(&str) -> Option<T>) -> Sample<T> {
     let Some(bytes) = bytes(path, limit)? else { return Ok(None) };
     let value = std::str::from_utf8(&bytes).ok().and_then(parse);
     value.map(Some).ok_or_else(|| SourceError::garbage(path))
 }
 
-/// One line of plain text from a small file; none for whatever reason.
+/// One line of text from a small file; None for any error.
 pub(super) fn line(path: &Path) -> Option<String> {
     parsed(path, MAX_VALUE, plain).ok().flatten()
 }
@@ -116,7 +114,7 @@ fn plain(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
 }
 
-/// The last part of what a link points to.
+/// The file name of the target of a link.
 pub(super) fn link_name(path: &Path) -> Option<String> {
     plain(fs::read_link(path).ok()?.file_name()?.to_str()?)
 }

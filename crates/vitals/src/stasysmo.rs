@@ -1,15 +1,13 @@
-//! StaSysMo's readings: four small files that another program writes (T02 scenario 3).
+//! Readings of StaSysMo, another program that writes four small files.
 //!
-//! The writer replaces each file by rename and stamps the set with `timestamp` last. It leaves its
-//! files behind when it stops, so their age decides; and the set is all four values or nothing,
-//! because a made-up 0 is worse than no figure (T02 scenario 4).
+//! StaSysMo replaces each file by rename, and writes the file `timestamp` last. It leaves its files behind
+//! when it stops, so old files must be ignored. Either all four values are known or none: an invented 0 is
+//! worse than no value.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
-    time::{Duration, SystemTime},
-};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -18,24 +16,24 @@ use nixfleet_os::bounded_read;
 #[cfg(test)]
 mod tests;
 
-/// Readings older than this are not reported (T02 scenario 3: "fresh (< 30 seconds old)").
+/// Age limit of readings.
 pub const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// How far ahead of the clock a time may lie and still count as now. Clocks are stepped; what lies
-/// further ahead says nothing about its age. The same as [`MAX_AGE`], so that a wrong time is trusted
-/// no longer than a right one.
+/// How far in the future a time may be and still count as now, because clocks are set. A time further in the
+/// future says nothing about the age. The same as [`MAX_AGE`], so that a wrong time is not trusted longer
+/// than a right one.
 pub const MAX_AHEAD: Duration = MAX_AGE;
 
-/// Longest file read, in bytes. A value has about five.
+/// Longest file accepted, in bytes. A value has about five.
 const MAX_FILE: u64 = 64;
 
-/// Bounds of the time between two looks. Four looks for each beat keep a beat's figures at most a
-/// quarter of an interval late; below 250 ms that costs more than StaSysMo's own pace is worth, and
-/// above 5 s a stop of the writer would show late.
+/// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most
+/// a quarter of an interval late. StaSysMo does not write often enough to justify less than 250 ms. Above 5
+/// s, it would be noticed late that StaSysMo has stopped.
 const MIN_PERIOD: Duration = Duration::from_millis(250);
 const MAX_PERIOD: Duration = Duration::from_secs(5);
 
-/// Enough for a few small reads; the default of 2 MiB only costs address space, but says nothing.
+/// Stack of the thread, in bytes. It only reads small files.
 const STACK: usize = 128 * 1024;
 
 /// The four values.
@@ -51,23 +49,23 @@ pub struct Values {
     pub load: f64,
 }
 
-/// The four values and how old they are.
+/// The four values and their age.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
-    /// The values, finite and not negative. Percentages are passed on even above 100.
+    /// The values, finite and not negative. A percentage above 100 is kept.
     pub values: Values,
-    /// When the oldest of the four was measured, as far as can be known.
+    /// When the oldest of the four values was measured, as far as that is known.
     pub measured_at: SystemTime,
 }
 
 impl Reading {
-    /// The values, unless they are older than [`MAX_AGE`] or from further ahead than [`MAX_AHEAD`].
+    /// The values, unless they are older than [`MAX_AGE`] or further in the future than [`MAX_AHEAD`].
     pub fn fresh(&self, now: SystemTime) -> Option<Values> {
         is_fresh(self.measured_at, now).then_some(self.values)
     }
 }
 
-/// Whether a measurement of that time may be reported now.
+/// Whether a measurement of that time may be reported at `now`.
 fn is_fresh(measured_at: SystemTime, now: SystemTime) -> bool {
     match now.duration_since(measured_at) {
         Ok(age) => age <= MAX_AGE,
@@ -75,13 +73,13 @@ fn is_fresh(measured_at: SystemTime, now: SystemTime) -> bool {
     }
 }
 
-/// Reads the folder. None unless all four files hold a usable value and the set is fresh.
+/// Reads the folder. None unless all four files have a valid value and the set is fresh.
 ///
-/// A file's time is the newer of `timestamp` and its own change time; the set is as old as its
-/// oldest file. A `timestamp` that is missing, unusable or far in the future is left out, then the
-/// change times count alone.
+/// The time of a file is the newer one of `timestamp` and the file's own change time. The set is as old as
+/// its oldest file. A `timestamp` that is missing, invalid or far in the future is ignored; then only the
+/// change times count.
 pub fn read(dir: &Path, now: SystemTime) -> Option<Reading> {
-    // Before the values: it is written after them, so they are at least as new as it says.
+    // Read before the values: it is written after them, so they are at least as new.
     let stamp = read_stamp(dir).filter(|stamp| *stamp <= now + MAX_AHEAD);
     let mut measured_at = None;
     let mut value = |name: &str| {
@@ -101,14 +99,14 @@ fn read_stamp(dir: &Path) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
 }
 
-/// A finite number that is not negative, and when its file was changed.
+/// A finite number that is not negative, and the change time of its file.
 fn read_number(path: &Path) -> Option<(f64, SystemTime)> {
-    // Not through a link: the writer makes plain files, and the folder's parent is open to everybody.
+    // Links are not followed: StaSysMo writes plain files, and everybody may write to the parent folder.
     let file = bounded_read::open_no_link(path).ok()?;
     let changed = file.metadata().ok()?.modified().ok()?;
     let bytes = bounded_read::read_open(&file, MAX_FILE).ok()?;
     let number: f64 = std::str::from_utf8(&bytes).ok()?.trim().parse().ok()?;
-    // The sum makes a 0 of -0, which would be shown with its sign.
+    // Adding 0 turns -0 into 0, which would be displayed with its sign.
     (number.is_finite() && number >= 0.0).then_some((number + 0.0, changed))
 }
 
@@ -116,24 +114,24 @@ fn read_number(path: &Path) -> Option<(f64, SystemTime)> {
 #[derive(Debug)]
 pub struct ValuesHandle {
     newest: watch::Receiver<Option<Reading>>,
-    /// Its end is the thread's sign to stop; nothing is ever sent.
+    /// Dropping it stops the thread; nothing is ever sent.
     _stop: mpsc::Sender<()>,
 }
 
 impl ValuesHandle {
-    /// What a beat reports. Looks at the snapshot only: no file is touched.
+    /// The values for a heartbeat at `now`. Reads the snapshot only, no file.
     pub fn at(&self, now: SystemTime) -> Option<Values> {
         self.newest.borrow().as_ref().and_then(|reading| reading.fresh(now))
     }
 
-    /// The snapshot, to wait for changes.
+    /// The snapshot, for waiting for changes.
     pub fn watch(&self) -> watch::Receiver<Option<Reading>> {
         self.newest.clone()
     }
 }
 
-/// Starts looking at `dir`: at once, then four times each `interval`, but not more often than every
-/// 250 ms nor less often than every 5 s. A thread, because a file system may hang and a beat must not.
+/// Starts reading `dir`: at once, then four times per `interval`, but not more often than every 250 ms and
+/// not less often than every 5 s. It uses a thread because a file system may hang, and a heartbeat must not.
 pub fn spawn(dir: PathBuf, interval: Duration) -> ValuesHandle {
     let (publish, newest) = watch::channel(None);
     let (stop, stopped) = mpsc::channel();

@@ -1,35 +1,35 @@
-//! Temperatures from hwmon.
+//! Temperature sensors of hwmon.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
-use super::source;
-use super::source::{Sample, SourceError};
+use crate::source::{self, Sample, SourceError};
 
-/// Most sensors read. A server has some forty, most of them the cores of its processors.
+/// Most sensors read. A server has about forty, mostly the cores of its processors.
 const MAX_SENSORS: usize = 256;
 
-/// Millidegrees outside of which a chip says something else than a temperature: "not connected", or
-/// a register of ones.
-const PLAUSIBLE: std::ops::RangeInclusive<i64> = -100_000..=200_000;
+/// Plausible values in thousandths of a degree Celsius. Other values mean that no sensor is connected, or
+/// that all bits of a register are set.
+const PLAUSIBLE: RangeInclusive<i64> = -100_000..=200_000;
 
-/// One sensor.
+/// One temperature sensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Temperature {
     /// The chip's name, such as `coretemp` or `nvme`.
     pub chip: String,
-    /// The device it is part of, such as `nvme0`, to tell two of a kind apart.
+    /// The device that the chip is part of, such as `nvme0`, to distinguish two chips with the same name.
     pub device: Option<String>,
-    /// What it measures, such as `Package id 0`, if the chip says so; else the sensor, such as `temp1`.
+    /// Label that the chip gives, such as `Package id 0`, or else the name of the sensor, such as `temp1`.
     pub label: String,
-    /// Degrees Celsius. None if the sensor gives no value now: its device sleeps, or nothing is
+    /// Degrees Celsius. None if the sensor gives no value now, because its device sleeps or no sensor is
     /// connected.
     pub celsius: Option<f64>,
 }
 
-/// All sensors of the chips with one of these names, by chip and number. None where there are none.
+/// Reads all sensors of the chips with one of these names, in the order of chip and number. None if there are
+/// none.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -51,7 +51,7 @@ pub fn read(sys: &Path, names: &[String]) -> Sample<Vec<Temperature>> {
 
 fn read_chip(chip: &Path, name: &str, sensors: &mut Vec<Temperature>) -> Result<(), SourceError> {
     let device = source::link_name(&chip.join("device"));
-    // A chip that goes away while it is looked at has no sensors.
+    // A chip that disappears while it is read has no sensors.
     let found = source::present(chip, numbered(chip, "temp", "_input"))?.unwrap_or_default();
     for (number, input) in found {
         if sensors.len() >= MAX_SENSORS {
@@ -68,19 +68,20 @@ fn read_chip(chip: &Path, name: &str, sensors: &mut Vec<Temperature>) -> Result<
     Ok(())
 }
 
-/// A tempN_input: thousandths of a degree Celsius.
+/// Parses a tempN_input, which is in thousandths of a degree Celsius, into degrees.
 pub fn parse(text: &str) -> Option<f64> {
     let millidegrees: i64 = text.parse().ok()?;
     PLAUSIBLE.contains(&millidegrees).then(|| millidegrees as f64 / 1000.0)
 }
 
-/// The entries of a folder that have a number between two words, by that number.
-fn numbered(folder: &Path, before: &str, behind: &str) -> std::io::Result<Vec<(u32, PathBuf)>> {
+/// The entries of a folder whose names have a number between a prefix and a suffix, in the order of the
+/// number.
+fn numbered(folder: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let number =
-            name.to_str().and_then(|name| name.strip_prefix(before)?.strip_suffix(behind)?.parse().ok());
+            name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok());
         if let Some(number) = number {
             found.push((number, folder.join(&name)));
         }

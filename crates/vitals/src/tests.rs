@@ -1,17 +1,12 @@
-//! Whole looks at hosts that are kept as fixtures, at this one, and at broken ones.
+//! Readings of whole hosts: fixtures, this machine, and broken ones.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc,
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::handle::spawn_with;
@@ -23,12 +18,12 @@ mod faults;
 mod hosts;
 mod values;
 
-/// Longest wait for something that should take a second or two.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for something that usually takes a second or two.
+const LIMIT: Duration = Duration::from_secs(30);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A host in a folder.
+/// A fake host in a folder.
 pub(super) struct Fake {
     pub(super) folder: tempfile::TempDir,
 }
@@ -38,7 +33,7 @@ impl Fake {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A host of the fixtures.
+    /// A host from the fixtures.
     pub(super) fn of(name: &str) -> Self {
         let fake = Self::empty();
         let fixtures = fixtures().join(name);
@@ -108,8 +103,8 @@ impl Fake {
         Settings { paths, ..Settings::default() }
     }
 
-    /// A look at /proc, at the second of two moments that are ten seconds apart.
-    pub(super) fn look(&self) -> (ProcSample, Collectors) {
+    /// The second of two readings of /proc that are ten seconds apart.
+    pub(super) fn read_proc(&self) -> (ProcSample, Collectors) {
         let collectors = Collectors::default();
         let mut meter = ProcMeter::new(&self.settings().paths);
         let now = Moment::now();
@@ -131,7 +126,7 @@ fn wait(handle: &VitalsHandle, what: &str, wanted: impl Fn(&Vitals) -> bool) -> 
         if wanted(&vitals) {
             return vitals;
         }
-        assert!(begin.elapsed() < PATIENCE, "no {what}: {vitals:#?}\n{:#?}", handle.collectors().stats());
+        assert!(begin.elapsed() < LIMIT, "no {what}: {vitals:#?}\n{:#?}", handle.collectors().stats());
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -173,14 +168,14 @@ async fn the_threads_end_with_the_handle() {
     let handle = spawn(&Fake::of("cloud-vm").settings(), SECOND);
     let mut watch = handle.watch();
     drop(handle);
-    tokio::time::timeout(PATIENCE, async { while watch.changed().await.is_ok() {} }).await.unwrap();
+    tokio::time::timeout(LIMIT, async { while watch.changed().await.is_ok() {} }).await.unwrap();
 }
 
 #[test]
 fn what_is_too_old_is_unknown_even_if_the_host_slept_meanwhile() {
     let fake = Fake::of("zfs-server");
     let now = Moment::now();
-    let timed = |vitals: &mut Vitals| vitals.take_proc(fake.look().0, now);
+    let timed = |vitals: &mut Vitals| vitals.take_proc(fake.read_proc().0, now);
     let mut vitals = Vitals::default();
     timed(&mut vitals);
     let usage = Usage { total: 2, used: 1, available: 1, inodes: None };
@@ -196,7 +191,7 @@ fn what_is_too_old_is_unknown_even_if_the_host_slept_meanwhile() {
     assert!(at(MAX_AGE + SECOND, Duration::ZERO).load.is_none());
     let after_sleep = at(SECOND, MAX_AGE);
     assert!(after_sleep.memory.is_none() && after_sleep.reboot_required.is_some());
-    // Each by its own age: the list of mounts is newer than what one of them held.
+    // Each has an age of its own: the list of mounts is newer than the usage of the disk.
     let later = at(MAX_AGE_SLOW + SECOND, Duration::ZERO);
     assert_eq!(later.disks.unwrap()[0].usage, None);
     assert!(later.reboot_required.is_none() && later.failed_units.is_some());
@@ -213,7 +208,7 @@ fn a_file_system_that_hangs_costs_its_own_value_and_no_other() {
     let gate = Mutex::new(Some(gate));
     let probe: Statvfs = Arc::new(move |point: &Path| {
         if point == Path::new("/mnt/backup") {
-            // The first look only; the sender's end releases it.
+            // Only the first query hangs, until the sender is dropped.
             if let Some(gate) = gate.lock().unwrap().take() {
                 assert!(gate.recv().is_err());
             }
@@ -225,13 +220,13 @@ fn a_file_system_that_hangs_costs_its_own_value_and_no_other() {
         vitals.disks.iter().flat_map(|disks| disks.iter()).map(|disk| disk.usage.is_some()).collect()
     };
     wait(&handle, "the other three", |vitals| known(vitals) == [false, true, true, true]);
-    // More than one round later it is still looked at once, and counted once.
+    // After more than one round, it has been queried only once and counted only once.
     let begin = Instant::now();
     while begin.elapsed() < SECOND * 3 {
         let vitals = handle.at(Moment::now());
         assert_eq!(known(&vitals), [false, true, true, true]);
         let age = vitals.memory.unwrap().age(Moment::now());
-        assert!(age < SECOND, "the others stand still: {age:?}");
+        assert!(age < SECOND, "the others are not updated: {age:?}");
         thread::sleep(Duration::from_millis(50));
     }
     let disks = handle.collectors().disks.stats();
@@ -239,7 +234,7 @@ fn a_file_system_that_hangs_costs_its_own_value_and_no_other() {
     let released = Moment::now();
     drop(release);
     let vitals = wait(&handle, "all four", |vitals| known(vitals) == [true; 4]);
-    // What the lost look found is as old as its beginning; it was looked at anew.
+    // The value of the stuck query is too old to be used; the disk was queried again.
     let backup = vitals.disks.unwrap()[0].usage.unwrap();
     assert_eq!(released.since(backup.taken_at), Duration::ZERO);
     assert_eq!(handle.collectors().disks.stats().timeouts, 1);
@@ -269,7 +264,7 @@ fn a_job_can_ask_for_a_look_at_once() {
     }
     fake.link("booted-system", fake.path("a").to_str().unwrap());
     fake.link("current-system", fake.path("a").to_str().unwrap());
-    // With the slowest pace: nothing is looked at twice in this test unless asked for.
+    // At the slowest pace, nothing is read twice during this test unless requested.
     let handle = spawn(&fake.settings(), SECOND * 3600);
     let required = |wanted| move |vitals: &Vitals| vitals.reboot_required.map(|timed| *timed) == Some(wanted);
     wait(&handle, "look", required(false));

@@ -1,21 +1,20 @@
-//! Units that systemd calls failed.
+//! Units in systemd's state "failed".
 //!
-//! `systemctl` is asked, once in half a minute and with a limit. The bus itself would save some
-//! milliseconds of processor time then, and cost two hundred lines of its wire format here; and
-//! `systemctl` knows how to reach the service manager as root, as a user, and without a bus.
+//! `systemctl` is started, twice a minute at most and with a time limit. D-Bus would save some milliseconds
+//! of processor time, but would need two hundred lines for its wire format. And `systemctl` can reach the
+//! service manager as root, as a user, and without a bus.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::source::{Sample, SourceError};
 use nixfleet_os::subprocess;
 
-/// Longest wait for the answer. The service manager answers within milliseconds unless it reloads.
+use crate::source::{Sample, SourceError};
+
+/// Longest wait for `systemctl`. It answers within milliseconds unless the service manager reloads.
 pub const LIMIT: Duration = Duration::from_secs(3);
 
-/// Most names kept. Who has more failed units looks at the host anyway.
+/// Most names kept. A host with more failed units needs attention in any case.
 const MAX_NAMES: usize = 32;
 
 /// Longest name of a unit, in bytes (systemd.unit(5)).
@@ -26,13 +25,13 @@ const ARGUMENTS: [&str; 6] = ["list-units", "--failed", "--plain", "--full", "--
 /// The failed units.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FailedUnits {
-    /// How many.
+    /// Count of failed units.
     pub count: usize,
-    /// The first 32 of them, by name.
+    /// The first 32 names in alphabetical order.
     pub names: Vec<String>,
 }
 
-/// The answer of `systemctl list-units --failed`: a unit in each line, and what it is.
+/// Parses the output of `systemctl list-units --failed`, which has one unit per line.
 pub fn parse(text: &str) -> Option<FailedUnits> {
     let mut names = Vec::new();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -49,12 +48,12 @@ pub fn parse(text: &str) -> Option<FailedUnits> {
     Some(FailedUnits { count, names })
 }
 
-/// Asks. None where systemd does not run.
+/// Starts `systemctl` and reads the failed units. None where systemd does not run.
 ///
 /// # Errors
-/// The program cannot be started, fails, is too slow, or says something else.
+/// The program cannot be started, fails, exceeds [`LIMIT`], or has an unexpected output.
 pub fn read(runtime: &Path, systemctl: &Path) -> Sample<FailedUnits> {
-    // As sd_booted(3) does.
+    // This is how sd_booted(3) detects systemd.
     if !runtime.join("system").is_dir() {
         return Ok(None);
     }

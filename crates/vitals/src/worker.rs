@@ -1,28 +1,26 @@
-//! A thread for looks that may never end, and another one when that happens.
+//! A worker: a queue of probes, and a thread that runs them one by one.
 //!
-//! Looks take turns in a worker. One that takes too long keeps its thread, which nobody waits for and
-//! nobody joins, and the worker goes on with a new one. When the lost look comes back after all, its thread
-//! ends and it may take its turn again; what it found is too old to be told.
+//! A probe may hang for ever. One that exceeds its time limit keeps its thread, which is never joined, and
+//! the worker continues with a new thread. If the stuck probe returns later, its thread ends and the probe
+//! can be run again. What it found is too old to be used.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc::{self, SyncSender},
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Most threads of a worker that hang at once. Beyond that the worker stands still until one comes back: its
-/// values are unknown then, and memory is not.
-pub(super) const MAX_LOST: usize = 4;
+/// Most threads of a worker that may be stuck at once. Then the worker pauses until one returns: its values
+/// are unknown, but the memory of threads stays bounded.
+pub(super) const MAX_STUCK: usize = 4;
 
-/// Reads of small files, statvfs, a program started: 128 KiB is ample.
+/// Stack of a thread, in bytes. Probes read small files, call statvfs and start programs.
 const STACK: usize = 128 * 1024;
 
-/// A look: what it needs to remember is in it, so it goes to the thread and comes back.
+/// One look at one source. It owns what it remembers, so it moves to the thread and back.
 pub(super) type Probe<T> = Box<dyn FnMut() -> T + Send>;
 
-/// A look that came to an end.
+/// A probe that has ended.
 pub(super) struct Done<T> {
     pub(super) task: usize,
     run: u64,
@@ -31,111 +29,122 @@ pub(super) struct Done<T> {
     pub(super) found: Option<T>,
 }
 
-struct Order<T> {
+/// A probe on its way to the thread.
+struct Request<T> {
     task: usize,
     run: u64,
     probe: Probe<T>,
 }
 
-/// The look that has its turn.
+/// The probe that runs.
 struct Running {
     task: usize,
     run: u64,
-    until: Instant,
+    deadline: Instant,
 }
 
-/// A queue of looks and the thread that takes them.
+/// A queue of probes and the thread that runs them.
 pub(super) struct Worker<T, E> {
     name: &'static str,
-    worker: Option<mpsc::Sender<Order<T>>>,
-    waiting: VecDeque<(usize, Duration, Probe<T>)>,
+    requests: Option<mpsc::Sender<Request<T>>>,
+    queue: VecDeque<(usize, Duration, Probe<T>)>,
     running: Option<Running>,
-    lost: usize,
-    runs: u64,
+    stuck: usize,
+    last_run: u64,
     events: SyncSender<E>,
     wrap: fn(Done<T>) -> E,
 }
 
 impl<T: Send + 'static, E: Send + 'static> Worker<T, E> {
     pub(super) fn new(name: &'static str, events: SyncSender<E>, wrap: fn(Done<T>) -> E) -> Self {
-        Self { name, worker: None, waiting: VecDeque::new(), running: None, lost: 0, runs: 0, events, wrap }
+        Self {
+            name,
+            requests: None,
+            queue: VecDeque::new(),
+            running: None,
+            stuck: 0,
+            last_run: 0,
+            events,
+            wrap,
+        }
     }
 
-    /// Has a look take its turn; from then on it may take so long.
+    /// Puts a probe into the queue. Its time limit begins when it starts to run.
     pub(super) fn push(&mut self, task: usize, limit: Duration, probe: Probe<T>, now: Instant) {
-        self.waiting.push_back((task, limit, probe));
+        self.queue.push_back((task, limit, probe));
         self.start(now);
     }
 
-    /// Takes note of an end. False: it had been given up, and what it found does not count.
-    pub(super) fn ended(&mut self, done: &Done<T>, now: Instant) -> bool {
+    /// Notes that a probe has ended. False: it had exceeded its time limit, and what it found must not be
+    /// used.
+    pub(super) fn finish(&mut self, done: &Done<T>, now: Instant) -> bool {
         let in_time = self.running.as_ref().is_some_and(|running| running.run == done.run);
         if in_time {
             self.running = None;
         } else {
-            self.lost = self.lost.saturating_sub(1);
+            self.stuck = self.stuck.saturating_sub(1);
         }
         self.start(now);
         in_time
     }
 
-    /// When the look that has its turn has had it for too long.
-    pub(super) fn until(&self) -> Option<Instant> {
-        self.running.as_ref().map(|running| running.until)
+    /// When the running probe exceeds its time limit.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.running.as_ref().map(|running| running.deadline)
     }
 
-    /// Gives up the look that has its turn if it has had it for too long.
-    pub(super) fn give_up(&mut self, now: Instant) -> Option<usize> {
-        let running = self.running.take_if(|running| running.until <= now)?;
-        self.worker = None;
-        self.lost += 1;
+    /// Abandons the running probe if it has exceeded its time limit, and returns its task.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<usize> {
+        let running = self.running.take_if(|running| running.deadline <= now)?;
+        self.requests = None;
+        self.stuck += 1;
         self.start(now);
         Some(running.task)
     }
 
-    /// Begins what waits, if nothing is in its way: for a thread that could not be had before.
+    /// Starts the next probe if possible. Needed after a thread could not be started.
     pub(super) fn retry(&mut self, now: Instant) {
         self.start(now);
     }
 
     fn start(&mut self, now: Instant) {
-        if self.running.is_some() || self.lost >= MAX_LOST {
+        if self.running.is_some() || self.stuck >= MAX_STUCK {
             return;
         }
-        let Some((task, limit, probe)) = self.waiting.pop_front() else { return };
-        self.runs += 1;
-        let run = self.runs;
-        let Some(worker) = self.worker() else {
-            return self.waiting.push_front((task, limit, probe));
+        let Some((task, limit, probe)) = self.queue.pop_front() else { return };
+        self.last_run += 1;
+        let run = self.last_run;
+        let Some(thread) = self.thread() else {
+            return self.queue.push_front((task, limit, probe));
         };
-        match worker.send(Order { task, run, probe }) {
-            Ok(()) => self.running = Some(Running { task, run, until: now + limit }),
-            // No thread ends before its sender does, so this is not reached; nothing is lost by it.
+        match thread.send(Request { task, run, probe }) {
+            Ok(()) => self.running = Some(Running { task, run, deadline: now + limit }),
+            // A thread ends only after its sender, so this is not reached. The probe is kept in any case.
             Err(mpsc::SendError(order)) => {
-                self.worker = None;
-                self.waiting.push_front((task, limit, order.probe));
+                self.requests = None;
+                self.queue.push_front((task, limit, order.probe));
             }
         }
     }
 
-    fn worker(&mut self) -> Option<&mpsc::Sender<Order<T>>> {
-        if self.worker.is_none() {
-            let (orders, taken) = mpsc::channel();
+    fn thread(&mut self) -> Option<&mpsc::Sender<Request<T>>> {
+        if self.requests.is_none() {
+            let (requests, received) = mpsc::channel();
             let (events, wrap) = (self.events.clone(), self.wrap);
-            let run = move || work_off(&taken, &events, wrap);
+            let run = move || run_probes(&received, &events, wrap);
             match thread::Builder::new().name(self.name.to_owned()).stack_size(STACK).spawn(run) {
-                Ok(_never_joined) => self.worker = Some(orders),
+                Ok(_never_joined) => self.requests = Some(requests),
                 Err(error) => tracing::warn!(%error, "No thread to look at the host; trying again."),
             }
         }
-        self.worker.as_ref()
+        self.requests.as_ref()
     }
 }
 
-/// The thread: until nobody has orders for it any more.
-fn work_off<T, E>(orders: &mpsc::Receiver<Order<T>>, events: &SyncSender<E>, wrap: fn(Done<T>) -> E) {
-    for Order { task, run, mut probe } in orders {
-        // A mistake in one look must not stop the others.
+/// The thread. It ends when the sender of requests is dropped.
+fn run_probes<T, E>(requests: &mpsc::Receiver<Request<T>>, events: &SyncSender<E>, wrap: fn(Done<T>) -> E) {
+    for Request { task, run, mut probe } in requests {
+        // A panic in one probe must not stop the others.
         let found = catch_unwind(AssertUnwindSafe(&mut probe)).ok();
         if events.send(wrap(Done { task, run, probe, found })).is_err() {
             return;

@@ -1,14 +1,14 @@
-//! What a local program says about its work: sessions, queries, the model it has loaded (seed 001).
+//! The workload that a local program reports: sessions, queries, and the loaded model.
 //!
-//! Any program can: an inference server, a script. It either replaces a JSON file, or listens on a Unix
-//! socket in the same place and writes the same JSON to whoever connects:
+//! Any program can report it, such as an inference server or a script. It either replaces a JSON file, or
+//! listens on a Unix socket with the same path and writes the same JSON to each connection:
 //!
 //! ```json
 //! {"active_sessions": 2, "pending_queries": 5, "loaded_model": "llama-3.1-8b"}
 //! ```
 //!
-//! Every field may be missing or null. A file counts while it is fresh, so a program that died is not
-//! quoted for ever; a socket is asked anew each time.
+//! Every field may be missing or null. A file has an age limit, so the report of a program that died
+//! disappears. A socket is queried each time.
 
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
@@ -26,57 +26,57 @@ use nixfleet_os::bounded_read;
 #[cfg(test)]
 mod tests;
 
-/// A file older than this is not reported: the same as for StaSysMo's (T02 scenario 3).
+/// Age limit of the file, the same as for StaSysMo.
 pub const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// Longest answer, in bytes. It has three short fields.
+/// Longest report accepted, in bytes. It has three short fields.
 const MAX_ANSWER: u64 = 4096;
 
-/// Longest wait for each piece of a socket's answer. It is a program on the same machine.
-const SOCKET_PATIENCE: Duration = Duration::from_millis(500);
+/// Longest wait for each part of the report from a socket. The program runs on the same machine.
+const SOCKET_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Longest name of a model that is passed on, in characters.
+/// Longest name of a model, in characters. Longer names are cut.
 const MAX_MODEL: usize = 128;
 
-/// Bounds of the time between two looks, as for StaSysMo.
+/// Bounds of the time between two readings, the same as for StaSysMo.
 const MIN_PERIOD: Duration = Duration::from_millis(250);
 const MAX_PERIOD: Duration = Duration::from_secs(5);
 
-/// Stack of the thread, in bytes: small reads.
+/// Stack of the thread, in bytes. It only reads small files.
 const STACK: usize = 128 * 1024;
 
-/// What a program said, and when.
+/// The report of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// Sessions that are being served.
+    /// Count of sessions that are being served.
     pub active_sessions: Option<u32>,
-    /// Queries that wait.
+    /// Count of queries that wait.
     pub pending_queries: Option<u32>,
-    /// Name of the model in memory.
+    /// Name of the loaded model.
     pub loaded_model: Option<String>,
-    /// When it was said.
+    /// When it was reported.
     pub said_at: SystemTime,
 }
 
 impl Workload {
-    /// Whether it may be reported at `now`. A time ahead of the clock is no newer than now.
+    /// Whether it is fresh at `now`. A time in the future counts by its distance, like one in the past.
     pub fn is_fresh(&self, now: SystemTime) -> bool {
         now.duration_since(self.said_at).unwrap_or_else(|ahead| ahead.duration()) <= MAX_AGE
     }
 }
 
-/// Why nothing is known.
+/// Why the workload is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
-    /// It cannot be read, or not in time.
+    /// The file or socket cannot be read, or not in time.
     #[error("cannot be read")]
     Io(#[from] io::Error),
-    /// Not the JSON that is described above.
+    /// The content is not the JSON that the module documentation describes.
     #[error("is not JSON with active_sessions, pending_queries and loaded_model")]
     Malformed(#[from] serde_json::Error),
 }
 
-/// Reads what is at `path`; none when nothing is there, or something old.
+/// Reads the file or socket at `path`. None if it does not exist, or if the file is too old.
 ///
 /// # Errors
 /// [`WorkloadError`].
@@ -87,7 +87,7 @@ pub fn read(path: &Path, now: SystemTime) -> Result<Option<Workload>, WorkloadEr
         Err(err) => return Err(err.into()),
     };
     let (bytes, said_at) = if metadata.file_type().is_socket() {
-        (ask(path)?, now)
+        (query(path)?, now)
     } else {
         let file = bounded_read::open(path)?;
         let said_at = file.metadata()?.modified()?;
@@ -97,9 +97,9 @@ pub fn read(path: &Path, now: SystemTime) -> Result<Option<Workload>, WorkloadEr
     Ok(Some(workload).filter(|workload| workload.is_fresh(now)))
 }
 
-fn ask(path: &Path) -> io::Result<Vec<u8>> {
+fn query(path: &Path) -> io::Result<Vec<u8>> {
     let socket = UnixStream::connect(path)?;
-    socket.set_read_timeout(Some(SOCKET_PATIENCE))?;
+    socket.set_read_timeout(Some(SOCKET_TIMEOUT))?;
     let mut answer = Vec::new();
     socket.take(MAX_ANSWER).read_to_end(&mut answer)?;
     Ok(answer)
@@ -108,49 +108,49 @@ fn ask(path: &Path) -> io::Result<Vec<u8>> {
 fn parse(bytes: &[u8], said_at: SystemTime) -> Result<Workload, serde_json::Error> {
     /// Fields of later versions are ignored.
     #[derive(Deserialize)]
-    struct Said {
+    struct Report {
         active_sessions: Option<u32>,
         pending_queries: Option<u32>,
         loaded_model: Option<String>,
     }
-    let Said { active_sessions, pending_queries, loaded_model } = serde_json::from_slice(bytes)?;
-    let plain = |name: &String| !name.is_empty() && !name.contains(char::is_control);
-    let loaded_model = loaded_model.filter(plain).map(|name| name.chars().take(MAX_MODEL).collect());
+    let Report { active_sessions, pending_queries, loaded_model } = serde_json::from_slice(bytes)?;
+    let is_plain = |name: &String| !name.is_empty() && !name.contains(char::is_control);
+    let loaded_model = loaded_model.filter(is_plain).map(|name| name.chars().take(MAX_MODEL).collect());
     Ok(Workload { active_sessions, pending_queries, loaded_model, said_at })
 }
 
-/// The newest word, kept up to date by a thread that ends when this is dropped.
+/// The newest report, kept up to date by a thread that ends when this is dropped.
 #[derive(Debug)]
 pub struct WorkloadHandle {
     newest: watch::Receiver<Option<Workload>>,
-    /// Its end is the thread's sign to stop; nothing is ever sent.
+    /// Dropping it stops the thread; nothing is ever sent.
     _stop: mpsc::Sender<()>,
 }
 
 impl WorkloadHandle {
-    /// The snapshot; see [`Workload::is_fresh`].
+    /// The newest report. It may be too old; see [`Workload::is_fresh`].
     pub fn newest(&self) -> Option<Workload> {
         self.newest.borrow().clone()
     }
 }
 
-/// Starts looking at `path`, four times each `interval` within bounds. A thread, because whoever
-/// answers may hang.
+/// Starts reading `path`, four times per `interval` but not more often than every 250 ms and not less often
+/// than every 5 s. It uses a thread because the program behind a socket may hang.
 pub fn spawn(path: PathBuf, interval: Duration) -> WorkloadHandle {
     let (publish, newest) = watch::channel(None);
     let (stop, stopped) = mpsc::channel();
     let period = (interval / 4).clamp(MIN_PERIOD, MAX_PERIOD);
     let run = move || {
-        let mut told = false;
+        let mut logged = false;
         loop {
             let read = read(&path, SystemTime::now());
             if let Err(err) = &read
-                && !std::mem::replace(&mut told, true)
+                && !std::mem::replace(&mut logged, true)
             {
                 let err = nixfleet_os::error::chain(err);
                 tracing::warn!("The workload at {} {err}; it is not reported.", path.display());
             }
-            told &= read.is_err();
+            logged &= read.is_err();
             let workload = read.ok().flatten();
             publish.send_if_modified(|old| std::mem::replace(old, workload.clone()) != workload);
             match stopped.recv_timeout(period) {

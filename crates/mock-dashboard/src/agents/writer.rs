@@ -4,21 +4,19 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{SinkExt, stream::SplitSink};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
-};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::Ended;
 use crate::host::Outgoing;
 
-/// Time for one write. A peer that takes nothing for so long has gone.
+/// Longest duration of one write. After it the peer counts as lost.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
-/// The longest reason of a close frame (RFC 6455, 5.5: 125 bytes with the code).
+/// The longest reason of a close frame, in bytes (RFC 6455, section 5.5: 125 bytes including the code).
 const MAX_REASON: usize = 123;
 
-/// Writes what is queued, and pings.
+/// Writes queued messages and pings until the connection ends.
 pub(super) async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     queue: &mut mpsc::Receiver<Outgoing>,
@@ -27,17 +25,17 @@ pub(super) async fn write(
     let mut pings = interval_at(Instant::now() + ping_interval, ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // Both arms keep what they have when dropped.
+        // Both branches are cancel-safe.
         let outgoing = tokio::select! {
             biased;
             _ = pings.tick() => Outgoing::Frames(vec![Message::Ping(axum::body::Bytes::new())]),
-            // The other end is in `Session`, which lives as long as this loop.
+            // The sender is in `Session`, which lives as long as this loop.
             Some(outgoing) = queue.recv() => outgoing,
         };
         let (frames, last) = match outgoing {
             Outgoing::Frames(frames) => (frames, false),
             Outgoing::Close { code, reason } => (vec![close_frame(code, reason)], true),
-            Outgoing::Bye => (vec![Message::Close(None)], true),
+            Outgoing::EmptyClose => (vec![Message::Close(None)], true),
         };
         let written = async {
             for frame in frames {
@@ -54,7 +52,7 @@ pub(super) async fn write(
     }
 }
 
-/// A close frame, with as much of the reason as fits.
+/// A close frame. A long reason is cut.
 pub(super) fn close_frame(code: u16, mut reason: String) -> Message {
     let mut end = reason.len().min(MAX_REASON);
     while !reason.is_char_boundary(end) {

@@ -1,12 +1,12 @@
-//! In the place of StaSysMo: this machine's real readings, in StaSysMo's files.
+//! Replaces StaSysMo: writes real readings of this machine in the format of StaSysMo's files.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// As often as the demo's agent beats.
+/// Time between two readings, the heartbeat interval of the demo.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Writes the readings for ever.
+/// Writes readings until it is aborted.
 #[cfg(target_os = "linux")]
 pub(super) async fn keep_readings(folder: PathBuf) {
     let mut before = None;
@@ -24,7 +24,7 @@ pub(super) async fn keep_readings(folder: PathBuf) {
     }
 }
 
-/// Without /proc there are none, and the dashboard shows that.
+/// Without /proc there are no readings, and the dashboard shows that.
 #[cfg(not(target_os = "linux"))]
 pub(super) async fn keep_readings(_folder: PathBuf) {
     std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! The folder the demo lives in: a git origin with tests, the agent's configuration and state.
+//! The folder of the demo: a git origin with test scripts, and the configuration and state of the agent.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::net::SocketAddr;
@@ -7,10 +7,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{git, write};
 use nixfleet_jobs::JobsDir;
 
-/// The demo's folder; removed when this is dropped.
+use super::{git, write};
+
+/// The folder of the demo. It is removed when this is dropped.
 pub(super) struct Scene {
     folder: PathBuf,
 }
@@ -18,7 +19,7 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn build(dashboard: SocketAddr, token: &str) -> Result<Self, String> {
         let folder = std::env::temp_dir().join(format!("nixfleet-demo-{}", std::process::id()));
-        // Nobody else's, and not there yet: commands are run from it.
+        // The folder must be new and private, because programs are run from it.
         let made = DirBuilder::new().mode(0o700).create(&folder);
         made.map_err(|err| format!("cannot make {}: {err}", folder.display()))?;
         let scene = Self { folder };
@@ -54,9 +55,9 @@ impl Scene {
             "{\n  description = \"A throw-away fleet\";\n  outputs = _: { };\n}\n",
         )?;
         let scripts = [
-            ("T01-uptime.sh", "echo \"up for $(cut -d' ' -f1 /proc/uptime) s\"\n"),
-            ("T02-disk.sh", "sleep 1\ndf -h /\n"),
-            ("T03-load.sh", "sleep 1\ncat /proc/loadavg\n"),
+            ("T1-uptime.sh", "echo \"up for $(cut -d' ' -f1 /proc/uptime) s\"\n"),
+            ("T2-disk.sh", "sleep 1\ndf -h /\n"),
+            ("T3-load.sh", "sleep 1\ncat /proc/loadavg\n"),
         ];
         for (name, body) in scripts {
             let path = origin.join("hosts/demo-host/tests").join(name);
@@ -95,7 +96,7 @@ program = ["{rebuild}"]
 [paths]
 stasysmo = "{stasysmo}"
 
-# 30 s of output, as in the T02 document.
+# 30 s of output.
 [commands.test-long]
 run = ["sh", "-c", "for i in $(seq 1 30); do echo \"line $i of 30\"; sleep 1; done"]
 "##,
@@ -108,11 +109,11 @@ run = ["sh", "-c", "for i in $(seq 1 30); do echo \"line $i of 30\"; sleep 1; do
         write(&self.config(), &config)
     }
 
-    /// The agent, away from the terminal's Ctrl-C, which is the demo's to handle.
+    /// The command that starts the agent, in a process group of its own: Ctrl-C goes to the demo only.
     pub(super) fn agent_command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
-            // A developer's own agent must not find its way in here.
+            // Settings of another agent must not influence the demo.
             if name.to_string_lossy().starts_with("NIXFLEET_") {
                 command.env_remove(name);
             }
@@ -124,7 +125,7 @@ run = ["sh", "-c", "for i in $(seq 1 30); do echo \"line $i of 30\"; sleep 1; do
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // What cannot be removed is in the temporary folder anyway.
+        // Anything that cannot be removed is in the temporary folder.
         drop(fs::remove_dir_all(&self.folder));
     }
 }
@@ -134,7 +135,7 @@ fn executable(path: &Path) -> Result<(), String> {
         .map_err(|err| format!("cannot make {} executable: {err}", path.display()))
 }
 
-/// In the place of `nixos-rebuild`: writes what one writes, at a pace that can be watched.
+/// Replaces `nixos-rebuild`: writes similar output, slowly enough to watch.
 const REBUILD: &str = r#"#!/bin/sh
 echo "This stand-in for nixos-rebuild changes nothing. It was called as: nixos-rebuild $*"
 exec >&2

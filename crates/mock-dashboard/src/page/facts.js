@@ -1,4 +1,4 @@
-// The table of what is known about a host.
+// The table of facts about a host.
 
 import { $, ago, element, setText } from "./text.js";
 

@@ -4,10 +4,10 @@ import { drawFacts } from "./facts.js";
 import { drawLights, drawParts, drawProgress, drawViolations } from "./parts.js";
 import { $, ago, duration, element, noteClock, rejection, setText, withPid } from "./text.js";
 
-// Lines kept for each host, and lines in the DOM for the one that is shown.
+// Most lines kept for each host, and most lines in the DOM for the selected host.
 const KEPT_LINES = 5000;
 const SHOWN_LINES = 1000;
-// Further from the end than this, in pixels, the reader has scrolled up.
+// Distance from the end, in pixels, above which the reader has scrolled up.
 const AT_END = 24;
 const COMMANDS = ["pull", "switch", "pull-switch", "test", "test-long", "rollback", "stop"];
 const RETRY_MS = [500, 1000, 2000, 4000];
@@ -159,7 +159,7 @@ function choose(id) {
   redraw(id);
 }
 
-// Changes are drawn together, once a frame, however many messages came.
+// Changes are drawn once per animation frame, however many messages arrived.
 function redraw(id) {
   dirty.add(id);
   if (!frame) frame = requestAnimationFrame(draw);
@@ -209,7 +209,7 @@ function drawDetail() {
   }
   $("notice").hidden = !host.notice;
   setText($("notice").firstChild, host.notice ?? "");
-  // The result stays until something else runs.
+  // The result stays visible until another command runs.
   const over = view.pending_command && view.pending_command !== "test";
   drawProgress(over ? null : view.test_progress);
   drawParts(view);
@@ -245,7 +245,7 @@ function addStatus(id, status) {
   redraw(id);
 }
 
-// A piece of a long line goes on in the entry it belongs to.
+// A piece of a long line is added to the entry of this line.
 function append(host, entry) {
   const last = host.log.at(-1);
   if (last?.cont && entry.kind === last.kind && last.text.length < 100000) {
@@ -256,7 +256,7 @@ function append(host, entry) {
   }
   host.log.push(entry);
   if (host.view.id === selected) host.pending.push(entry);
-  // Cut in large steps: moving the array for every line would cost more than the lines.
+  // Old lines are removed in large steps: moving the array for every line would be too slow.
   if (host.log.length > KEPT_LINES * 1.2) {
     host.lost += host.log.length - KEPT_LINES;
     host.log.splice(0, host.log.length - KEPT_LINES);
@@ -276,7 +276,7 @@ function drawOutput(host) {
     }
     host.pending = [];
     output.append(fresh);
-    // While somebody reads further up, the lines under their eyes stay, within reason.
+    // While the reader has scrolled up, the visible lines stay, up to a limit.
     const limit = following ? SHOWN_LINES : KEPT_LINES;
     const excess = output.childElementCount - limit;
     if (excess > 0) {
@@ -358,7 +358,7 @@ $("commands").addEventListener("submit", (event) => {
   if (command) run(command, event.submitter ?? $("commands").querySelector('[type="submit"]'));
 });
 
-// ---- always ----
+// ---- start ----
 
 addEventListener("hashchange", () => {
   const wanted = wantedHost();

@@ -1,4 +1,4 @@
-// How up to date a host is, how far its command is, and what the strict mode holds against it.
+// How up to date a host is, the progress of its command, and the violations of the strict mode.
 
 import { $, ago, element, setText } from "./text.js";
 
@@ -31,7 +31,7 @@ export function drawLights({ update_status: status }) {
     const { item, word: shown, more } = light(part);
     const known = word || "no opinion";
     item.dataset.status = word || "none";
-    // Colour alone is no answer; that all is well needs no word for the eye.
+    // Colour alone is not accessible, so there is a word too. The word for "ok" is hidden.
     setText(shown, word === "ok" || !word ? "" : word);
     const rest = [message, checked ? `checked ${ago(checked)}` : ""].filter(Boolean).join(", ");
     setText(more, `${shown.textContent ? "" : ` ${known}`}${rest ? `: ${rest}` : ""}`);
@@ -61,7 +61,7 @@ export function drawParts({ operation, pending_command: pending }) {
   let any = false;
   for (const name of ["pull", "lock", "system", "tests"]) {
     const part = operation?.[name];
-    // Of an operation that is over, only what went wrong is still of interest.
+    // Of an operation that has ended, only failed parts are shown.
     const shown = part && (pending || part.status === "in_progress" || part.status === "error");
     if (!shown && !rows.has(name)) continue;
     const { item, bar, text } = row(name);

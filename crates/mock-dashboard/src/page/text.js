@@ -1,4 +1,4 @@
-// Words for people, and nodes to put them in. Everything from the wire reaches the DOM as text, never as markup.
+// Texts for people, and DOM nodes for them. Data from messages is inserted as text, never as markup.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -15,7 +15,7 @@ export function setText(node, text) {
 
 export const withPid = (command, pid) => (pid ? `${command} · pid ${pid}` : command);
 
-// The newest beat has just arrived or is older: the smallest difference is the clocks'.
+// A heartbeat cannot arrive before it is sent, so the smallest difference seen is that of the two clocks.
 let clockSkew = 0;
 
 export function noteClock(view) {

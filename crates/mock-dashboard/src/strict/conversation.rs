@@ -1,164 +1,172 @@
-//! One host over time: what it owes, what it said before.
+//! The rules about one host over time: the order of messages, and values that must not disappear.
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::requests::Requests;
 use super::shape::text;
-use super::{Breach, Heard, Rule, Strict};
+use super::{Breach, Received, Rule, Strict};
 
-/// Commands after which dashboards wait for another registration.
+/// Commands after which existing dashboards wait for another registration.
 const DEPLOYING: [&str; 3] = ["switch", "pull-switch", "rollback"];
 
-/// A status that no heartbeat has followed yet.
+/// An ended command whose status has not been followed by a heartbeat yet.
 #[derive(Debug)]
-struct Owed {
+struct Ended {
     command: String,
     success: bool,
 }
 
-/// A switch that ended well, and until when the agent has to register.
+/// A successful switch, and the deadline for the `register` after it.
 #[derive(Debug)]
 struct Switch {
     command: String,
-    until: Instant,
+    deadline: Instant,
 }
 
-/// Since when a host says that its system is being worked on.
+/// The time in which a host reports the state `working` for its system.
 #[derive(Debug)]
 struct Working {
     since: Instant,
-    /// Said once is enough.
-    told: bool,
+    /// Whether the violation has been reported.
+    reported: bool,
 }
 
-/// What has been said between a host and the dashboard, as far as a rule needs it.
+/// The messages between a host and the dashboard, as far as rules need them.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     /// The newest connection; 0 before the first.
     session: u64,
-    /// `registered` went out on it.
+    /// Whether `registered` was sent on it.
     answered: bool,
     requests: Requests,
-    owed: Option<Owed>,
+    unconfirmed: Option<Ended>,
     switch: Option<Switch>,
     working: Option<Working>,
-    /// The newest `generation` that says something.
+    /// The newest known `generation`.
     generation: Option<String>,
     /// The newest `lock_hash`.
     lock_hash: Option<String>,
 }
 
 impl Conversation {
-    /// A message that could be read.
-    pub(super) fn heard(
+    /// Handles a message that could be read.
+    pub(super) fn received(
         &mut self,
         limits: &Strict,
         now: Instant,
         session: u64,
-        heard: &Heard<'_>,
+        received: &Received<'_>,
     ) -> Vec<Breach> {
-        let payload = heard.payload;
-        if heard.kind == "register" {
-            return self.registers(session, payload);
+        let payload = received.payload;
+        if received.kind == "register" {
+            return self.register(session, payload);
         }
         if session != self.session {
-            // Of a connection that a newer one has replaced: nobody listens to it.
+            // Messages of a replaced connection are ignored.
             return Vec::new();
         }
         if !self.answered {
-            return vec![(Rule::BeforeRegistered, format!("`{}` came before `registered`", heard.kind))];
+            return vec![(Rule::BeforeRegistered, format!("`{}` came before `registered`", received.kind))];
         }
-        match heard.kind {
-            "heartbeat" => self.beats(limits, now, payload),
-            "output" => {
-                self.owes(heard.kind).into_iter().chain(self.requests.output(payload, session)).collect()
+        match received.kind {
+            "heartbeat" => self.heartbeat(limits, now, payload),
+            "output" => self
+                .missing_heartbeat(received.kind)
+                .into_iter()
+                .chain(self.requests.output(payload, session))
+                .collect(),
+            "test_progress" | "operation_progress" => {
+                self.missing_heartbeat(received.kind).into_iter().collect()
             }
-            "test_progress" | "operation_progress" => self.owes(heard.kind).into_iter().collect(),
-            "status" => self.ends(limits, now, payload),
+            "status" => self.status(limits, now, payload),
             "command_rejected" => self.requests.rejected(payload).into_iter().collect(),
             _ => Vec::new(),
         }
     }
 
-    fn registers(&mut self, session: u64, payload: &Value) -> Vec<Breach> {
+    fn register(&mut self, session: u64, payload: &Value) -> Vec<Breach> {
         if session != self.session {
             self.requests.reconnected(self.session == 0, payload);
             self.session = session;
             self.answered = false;
         }
         self.switch = None;
-        self.forgets(payload).into_iter().collect()
+        self.forgotten_generation(payload).into_iter().collect()
     }
 
-    fn beats(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Vec<Breach> {
-        self.owed = None;
+    fn heartbeat(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Vec<Breach> {
+        self.unconfirmed = None;
         self.requests.pending(text(payload, "pending_command"));
         let lock_hash = text(payload, "lock_hash");
         let forgotten = self.lock_hash.as_ref().filter(|_| lock_hash.is_none());
         let forgotten = forgotten.map(|known| (Rule::Forgotten, format!("`lock_hash` was {known}")));
         self.lock_hash = lock_hash.map(str::to_owned);
-        let forgets = self.forgets(payload);
-        forgets.into_iter().chain(forgotten).chain(self.works(limits, now, payload)).collect()
+        let forgotten_generation = self.forgotten_generation(payload);
+        forgotten_generation
+            .into_iter()
+            .chain(forgotten)
+            .chain(self.check_working(limits, now, payload))
+            .collect()
     }
 
-    fn forgets(&mut self, payload: &Value) -> Option<Breach> {
+    fn forgotten_generation(&mut self, payload: &Value) -> Option<Breach> {
         let known = text(payload, "generation").filter(|generation| *generation != "unknown");
         if let Some(known) = known {
             self.generation = Some(known.to_owned());
             return None;
         }
-        // An empty one has a rule of its own, which says the same.
+        // An empty value violates another rule already.
         text(payload, "generation")?;
         let known = self.generation.take()?;
         Some((Rule::Forgotten, format!("`generation` was {known}")))
     }
 
-    fn works(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Option<Breach> {
+    fn check_working(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Option<Breach> {
         let status = payload.pointer("/update_status/system/status").and_then(Value::as_str);
         if status != Some("working") {
             self.working = None;
             return None;
         }
-        let working = self.working.get_or_insert(Working { since: now, told: false });
+        let working = self.working.get_or_insert(Working { since: now, reported: false });
         let took = now.duration_since(working.since);
-        if took <= limits.working_limit || std::mem::replace(&mut working.told, true) {
+        if took <= limits.working_limit || std::mem::replace(&mut working.reported, true) {
             return None;
         }
         Some((Rule::Working, format!("`system` has been `working` for {} s", took.as_secs())))
     }
 
-    fn ends(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Vec<Breach> {
+    fn status(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Vec<Breach> {
         let command = text(payload, "command").unwrap_or_default();
         let success = payload.get("exit_code").and_then(Value::as_i64) == Some(0);
-        let repeated = |owed: &Owed| success && owed.success && owed.command == command;
-        let early = if self.owed.as_ref().is_some_and(repeated) {
+        let repeated = |unconfirmed: &Ended| success && unconfirmed.success && unconfirmed.command == command;
+        let early = if self.unconfirmed.as_ref().is_some_and(repeated) {
             Some((
                 Rule::RepeatedSuccess,
                 format!("`{command}` succeeded twice without a heartbeat in between"),
             ))
         } else {
-            self.owes("status")
+            self.missing_heartbeat("status")
         };
-        self.owed = Some(Owed { command: command.to_owned(), success });
+        self.unconfirmed = Some(Ended { command: command.to_owned(), success });
         if success && DEPLOYING.contains(&command) {
-            self.switch = Some(Switch { command: command.to_owned(), until: now + limits.switch_patience });
+            self.switch = Some(Switch { command: command.to_owned(), deadline: now + limits.switch_limit });
         }
         early.into_iter().chain(self.requests.ended(payload, self.session)).collect()
     }
 
-    /// A heartbeat must have come before this message.
-    fn owes(&self, kind: &str) -> Option<Breach> {
-        let Owed { command, .. } = self.owed.as_ref()?;
+    /// A violation if a heartbeat should have come before this message.
+    fn missing_heartbeat(&self, kind: &str) -> Option<Breach> {
+        let Ended { command, .. } = self.unconfirmed.as_ref()?;
         Some((
             Rule::HeartbeatAfterStatus,
             format!("`{kind}` came before the heartbeat that belongs to the status of `{command}`"),
         ))
     }
 
-    /// What should have come by now.
+    /// A violation if a message is overdue.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<Breach> {
-        let Switch { command, .. } = self.switch.take_if(|switch| now > switch.until)?;
+        let Switch { command, .. } = self.switch.take_if(|switch| now > switch.deadline)?;
         Some((Rule::UnfinishedSwitch, format!("no `register` completed `{command}`")))
     }
 
@@ -170,7 +178,7 @@ impl Conversation {
         self.answered |= session == self.session;
     }
 
-    pub(super) fn gone(&mut self, session: u64) {
+    pub(super) fn disconnected(&mut self, session: u64) {
         if session == self.session {
             // The next connection begins with a `register`.
             self.switch = None;

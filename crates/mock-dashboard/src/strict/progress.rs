@@ -1,4 +1,4 @@
-//! `operation_progress`: parts, totals, results.
+//! The rules about `operation_progress`: parts, totals, results.
 
 use serde_json::Value;
 
@@ -6,11 +6,11 @@ use nixfleet_protocol::MAX_TEST_RESULTS;
 
 use super::{Breach, Rule};
 
-/// The parts, with the number of their steps where it is fixed.
+/// The known parts, with the count of their steps if it is fixed.
 const PARTS: &[(&str, Option<u64>)] =
     &[("pull", Some(4)), ("lock", None), ("system", Some(3)), ("tests", None)];
 
-/// Every number that must be an integer, with its path.
+/// Every value that must be an integer, with its path.
 pub(super) fn integers(payload: &Value) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
     for (name, part) in parts(payload) {
@@ -28,7 +28,7 @@ pub(super) fn check(payload: &Value) -> Vec<Breach> {
         .collect()
 }
 
-/// What is wrong with a part. The types and words are checked: the message could be read.
+/// What is wrong with a part. Types and words are correct already, because the message could be decoded.
 fn check_part(name: &str, part: &Value) -> Option<String> {
     let Some((_, steps)) = PARTS.iter().find(|(known, _)| *known == name) else {
         return Some(format!("`{name}` is not a known part"));

@@ -1,4 +1,4 @@
-//! Which commands were asked for, and which have ended.
+//! Which commands have been requested, and which have ended.
 
 use std::collections::VecDeque;
 
@@ -9,24 +9,23 @@ use nixfleet_protocol::{CommandRequest, DashboardMessage};
 use super::shape::text;
 use super::{Breach, Rule};
 
-/// Requests that may be open for one host: as many as fit into its queue.
+/// Most open requests of one host: as many as fit into its queue.
 const OPEN: usize = 1024;
 
-/// Ended jobs that are remembered for one host. A repeat comes within one reconnect, and an agent
-/// keeps 16 without proof.
+/// Ended jobs remembered for one host. Repeats come with the next reconnect, and an agent repeats 16 at most.
 const ENDED: usize = 64;
 
-/// The name under which a `kill_command` is answered.
+/// The name of the command in the answer to a `kill_command`.
 const KILL_COMMAND: &str = "kill_command";
 
-/// A command that an agent runs by itself, as often as it takes: it clones a repository that is missing.
+/// A command that an agent also starts by itself, to clone a missing repository.
 const OWN: &str = "clone";
 
 #[derive(Debug)]
 struct Request {
     command: String,
     id: Option<String>,
-    /// How often it was sent under its id.
+    /// How often it was sent with this id.
     times: u32,
 }
 
@@ -35,7 +34,7 @@ struct Job {
     id: String,
     /// Highest `seq` of its lines.
     seq: u64,
-    /// The connection on which its status came, once it has.
+    /// The connection on which its status came, if it has ended.
     ended: Option<u64>,
 }
 
@@ -44,10 +43,10 @@ struct Job {
 pub(super) struct Requests {
     open: VecDeque<Request>,
     jobs: VecDeque<Job>,
-    /// The dashboard is new to this host, which may have jobs of an earlier one to tell of. Over with the
-    /// first request or the second connection.
+    /// The dashboard is new to this host, so the host may report jobs that an earlier dashboard requested. It
+    /// ends with the first request or the second connection.
     inherits: bool,
-    /// Whose status came last.
+    /// The command of the newest status.
     last_ended: Option<String>,
 }
 
@@ -59,7 +58,7 @@ impl Requests {
         }
     }
 
-    /// A heartbeat names what runs.
+    /// A heartbeat names the running command.
     pub(super) fn pending(&mut self, command: Option<&str>) {
         if self.inherits {
             self.inherit(command);
@@ -79,7 +78,7 @@ impl Requests {
         self.open.push_back(Request { command, id, times: 1 });
     }
 
-    /// Something went out to the host.
+    /// A message was sent to the host.
     pub(super) fn sent(&mut self, message: &str) {
         let request = match DashboardMessage::decode(message) {
             Ok(DashboardMessage::Command(request)) => request,
@@ -97,7 +96,7 @@ impl Requests {
     }
 
     pub(super) fn output(&mut self, payload: &Value, session: u64) -> Option<Breach> {
-        // Said by another rule.
+        // A missing command violates another rule.
         let command = text(payload, "command")?;
         let seq = payload.get("seq").and_then(Value::as_u64).unwrap_or_default();
         let job = text(payload, "job_id").map(|id| self.job(id));
@@ -118,7 +117,7 @@ impl Requests {
     }
 
     pub(super) fn ended(&mut self, payload: &Value, session: u64) -> Option<Breach> {
-        // Said by another rule.
+        // A missing command violates another rule.
         let command = text(payload, "command")?;
         self.last_ended = Some(command.to_owned());
         let repeat = text(payload, "job_id").is_some_and(|id| {
@@ -151,13 +150,13 @@ impl Requests {
             return Some((Rule::Rejection, "it answers a repeat of the running command's own id".to_owned()));
         }
         let request = self.open.remove(at?)?;
-        // After a restart of the dashboard, this is how it hears of what runs.
+        // After a restart, the dashboard learns the running command this way.
         self.inherit(current);
         matches!(request.command.as_str(), "stop" | "kill")
             .then(|| (Rule::Rejection, format!("it answers `{}`", request.command)))
     }
 
-    /// Whether the command was asked for, or may run without.
+    /// Whether the command was requested, or may run without a request.
     fn is_expected(&self, command: &str) -> bool {
         self.position(command).is_some() || self.inherits || command == OWN
     }
@@ -166,7 +165,7 @@ impl Requests {
         self.open.iter().position(|open| open.command == command)
     }
 
-    /// The job, known from now on.
+    /// The job, which is added if it is not known.
     fn job(&mut self, id: &str) -> &mut Job {
         let at = match self.jobs.iter().position(|job| job.id == id) {
             Some(at) => at,

@@ -1,14 +1,14 @@
-//! One message by itself: fields, types and words.
+//! The rules about a single message: fields, types and words.
 
 use serde_json::Value;
 
-use crate::hub::is_hostname;
 use nixfleet_protocol::{AgentMessage, DecodeError};
 
-use super::{Breach, Heard, Rule, progress};
+use super::{Breach, Received, Rule, progress};
+use crate::hub::is_hostname;
 
-/// Integer fields of each message, as paths. Existing dashboards read the first of each line; the
-/// others are additive, and whoever reads them will read integers.
+/// Integer fields of each message. Existing dashboards read the first field of each line. The others are
+/// additive; newer dashboards read them as integers.
 const INTEGERS: &[(&str, &[&str])] = &[
     ("register", &["heartbeat_interval"]),
     ("heartbeat", &["command_pid", "seq"]),
@@ -18,27 +18,27 @@ const INTEGERS: &[(&str, &[&str])] = &[
     ("test_progress", &["current", "total", "passed"]),
 ];
 
-/// Fields of T01 that are texts, with whether they may be empty.
+/// Required text fields of `register`, and whether they may be empty.
 const REGISTER: &[(&str, bool)] = &[
     ("hostname", false),
     ("host_type", false),
     ("agent_version", false),
-    // A system without VERSION_ID has none.
+    // A system may have no VERSION_ID.
     ("os_version", true),
     ("nixpkgs_version", true),
     ("generation", true),
 ];
 
-/// Words that are known; empty or absent stands for none.
+/// Known words of fields. An empty or absent field is valid.
 const WORDS: &[(&str, &[&str])] = &[
     ("host_type", &["nixos", "macos"]),
     ("location", &["home", "work", "cloud"]),
     ("device_type", &["server", "desktop", "laptop", "gaming"]),
 ];
 
-/// An integer field that holds something else, for which an existing dashboard drops the message.
-pub(super) fn integers(heard: &Heard<'_>) -> Option<Breach> {
-    let (field, value) = not_an_integer(heard)?;
+/// A violation if an integer field has another value, because existing dashboards drop such a message.
+pub(super) fn integers(received: &Received<'_>) -> Option<Breach> {
+    let (field, value) = not_an_integer(received)?;
     Some((Rule::Integer, format!("`{field}` is {value}, not an integer")))
 }
 
@@ -49,33 +49,33 @@ pub(super) fn unreadable(text: &str) -> Option<Breach> {
         Err(DecodeError::UnknownType(kind)) if kind.is_empty() => {
             Some((Rule::Malformed, "it has no type".to_owned()))
         }
-        // A newer agent's: dropped as well, and meant to be.
+        // A message of a newer agent is ignored on purpose.
         Err(DecodeError::UnknownType(_)) => None,
         Err(DecodeError::Malformed(error)) => Some((Rule::Malformed, error.to_string())),
     }
 }
 
-fn not_an_integer<'a>(heard: &Heard<'a>) -> Option<(String, &'a Value)> {
-    let named = INTEGERS.iter().filter(|(kind, _)| *kind == heard.kind).flat_map(|(_, fields)| *fields);
-    let mut own = named.filter_map(|field| Some(((*field).to_owned(), heard.payload.get(field)?)));
+fn not_an_integer<'a>(received: &Received<'a>) -> Option<(String, &'a Value)> {
+    let named = INTEGERS.iter().filter(|(kind, _)| *kind == received.kind).flat_map(|(_, fields)| *fields);
+    let mut own = named.filter_map(|field| Some(((*field).to_owned(), received.payload.get(field)?)));
     let broken = |value: &Value| !(value.is_i64() || value.is_u64() || value.is_null());
     own.find(|(_, value)| broken(value)).or_else(|| {
-        let of_parts = (heard.kind == "operation_progress").then(|| progress::integers(heard.payload));
+        let of_parts = (received.kind == "operation_progress").then(|| progress::integers(received.payload));
         of_parts.into_iter().flatten().find(|(_, value)| broken(value))
     })
 }
 
-/// Everything else that can be said of one message alone.
-pub(super) fn check(heard: &Heard<'_>) -> Vec<Breach> {
-    match heard.kind {
-        "register" => register(heard.payload),
-        "heartbeat" => heartbeat(heard.payload),
-        "output" => output(heard.payload).into_iter().collect(),
+/// All other rules about a single message.
+pub(super) fn check(received: &Received<'_>) -> Vec<Breach> {
+    match received.kind {
+        "register" => register(received.payload),
+        "heartbeat" => heartbeat(received.payload),
+        "output" => output(received.payload).into_iter().collect(),
         "output_batch" => {
             vec![(Rule::Unannounced, "no batches of output were announced".to_owned())]
         }
-        "status" => status(heard.payload).into_iter().collect(),
-        "operation_progress" => progress::check(heard.payload),
+        "status" => status(received.payload).into_iter().collect(),
+        "operation_progress" => progress::check(received.payload),
         _ => Vec::new(),
     }
 }
@@ -114,7 +114,7 @@ fn heartbeat(payload: &Value) -> Vec<Breach> {
     breaches
 }
 
-/// Absent is as bad as empty, but said by another rule where the field must be there.
+/// Fields that must not be empty. An absent field violates another rule.
 fn never_empty(payload: &Value) -> Vec<Breach> {
     let fields = ["generation", "nixpkgs_version"].into_iter();
     let empty = fields.filter(|field| payload.get(field).and_then(Value::as_str) == Some(""));
@@ -145,7 +145,7 @@ fn status(payload: &Value) -> Option<Breach> {
         .then(|| (Rule::Status, format!("`{word}` does not go with exit code {exit_code}")))
 }
 
-/// A field that is a text and not empty.
+/// The text of a field, unless it is empty.
 pub(super) fn text<'a>(payload: &'a Value, field: &str) -> Option<&'a str> {
     payload.get(field).and_then(Value::as_str).filter(|text| !text.is_empty())
 }

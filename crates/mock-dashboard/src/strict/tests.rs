@@ -1,15 +1,16 @@
-//! Each rule by two conversations: one that keeps all rules, one that breaks exactly this one.
+//! Each rule is tested by two conversations: one keeps all rules, one breaks exactly this rule.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::hub::Moment;
 use nixfleet_protocol::KillCommand;
 
 use super::violations::KEPT;
 use super::{Judge, Rule, Strict};
+use crate::hub::Moment;
 
 use say::{beat, job_line, job_status, line, message, register, rejection, status, without};
 
@@ -17,31 +18,31 @@ mod rows;
 mod say;
 mod socket;
 
-/// What happens next.
+/// One step of a conversation.
 enum Step {
-    /// The dashboard asks for this command.
+    /// The dashboard requests this command.
     Ask(&'static str),
-    /// The same with this id.
+    /// The dashboard requests this command with this id.
     AskId(&'static str, &'static str),
     /// The dashboard sends a `kill_command`.
     Kill,
-    /// The agent says this.
+    /// The agent sends this text.
     Say(String),
-    /// So many seconds pass.
+    /// This many seconds pass.
     Wait(u64),
-    /// A new connection, on which nothing has been said.
+    /// A new connection begins.
     Connect,
-    /// `registered` goes out.
+    /// The dashboard sends `registered`.
     Answer,
     /// The connection ends.
     Lost,
-    /// A message that was too long to be read.
+    /// A message is too long to be read.
     Oversized,
 }
 
 use Step::{Answer, Ask, AskId, Connect, Kill, Lost, Oversized, Say, Wait};
 
-/// An agent that has registered and beaten, and then what happens; the rules that were broken.
+/// Lets an agent register and send a heartbeat, then runs the steps. Returns the broken rules.
 fn judge(steps: impl IntoIterator<Item = Step>) -> Vec<Rule> {
     let mut all = vec![Connect, Say(register()), Answer, Say(beat())];
     all.extend(steps);
@@ -75,7 +76,7 @@ impl World {
             Kill => self.judge.sent("h", &message("kill_command", json!(KillCommand::default()))),
             Say(text) => {
                 let host = Some("h").filter(|_| self.registered);
-                self.judge.heard(self.moment(), self.session, host, &text);
+                self.judge.received(self.moment(), self.session, host, &text);
                 self.registered |= text.contains("\"register\"");
             }
             Wait(seconds) => self.now += Duration::from_secs(seconds),
@@ -84,7 +85,7 @@ impl World {
                 self.registered = false;
             }
             Answer => self.judge.answered("h", self.session),
-            Lost => self.judge.gone("h", self.session),
+            Lost => self.judge.disconnected("h", self.session),
             Oversized => self.judge.oversized(self.moment(), Some("h"), "too long"),
         }
     }
@@ -165,11 +166,11 @@ fn hosts_are_judged_apart() {
         .into_iter()
         .for_each(|step| world.step(step));
     let other = register().replace("\"h\"", "\"other\"");
-    world.judge.heard(world.moment(), 2, None, &other);
+    world.judge.received(world.moment(), 2, None, &other);
     world.judge.answered("other", 2);
-    world.judge.heard(world.moment(), 2, Some("other"), &beat());
+    world.judge.received(world.moment(), 2, Some("other"), &beat());
     world.judge.sent("other", &message("command", json!({"command": "test"})));
-    world.judge.heard(world.moment(), 2, Some("other"), &status("switch", 0));
+    world.judge.received(world.moment(), 2, Some("other"), &status("switch", 0));
     let violations = world.judge.verdict(world.moment()).violations;
     let found: Vec<_> = violations.iter().map(|one| (one.host.as_str(), one.rule)).collect();
     assert_eq!(found, [("other", Rule::Unasked)]);

@@ -1,69 +1,68 @@
-//! What was found: a bounded list, and counts of all.
+//! The violations found: a bounded list, and counts of all.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use serde::Serialize;
 use tracing::warn;
 
-/// Violations kept with their text. The first ones: what comes later often follows from them.
+/// Most violations kept with their text. The first ones are kept, because later ones often follow from them.
 pub(super) const KEPT: usize = 200;
 
-/// Hosts of which the newest violation is kept. More than a test or a demo has, and a bound.
+/// Most hosts of which the newest violation is kept. Tests and demos have fewer.
 const HOSTS: usize = 1000;
 
-/// What an existing dashboard needs.
+/// A need of existing dashboards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// Integers are integers: `5.0` costs the whole message.
+    /// Integers have no fraction: `5.0` makes the whole message unreadable.
     Integer,
-    /// JSON, and types as documented: anything else costs the whole message.
+    /// A message is JSON with the documented types. Otherwise it is unreadable.
     Malformed,
-    /// At most 256 KiB; above 512 KiB the connection is closed with 1009.
+    /// A message has at most 256 KiB. Above 512 KiB the connection is closed with code 1009.
     Size,
     /// `register` is the first message of a connection.
     RegisterFirst,
-    /// Nothing but `register` before `registered`.
+    /// Nothing but `register` is sent before `registered`.
     BeforeRegistered,
-    /// The hostname becomes the name of a folder.
+    /// The hostname is valid, because it becomes the name of a folder.
     Hostname,
-    /// Every field of T01, and words within their sets.
+    /// `register` has every required field, and known words.
     Register,
-    /// The five fields of T02, always.
+    /// A heartbeat always has its five required fields.
     Heartbeat,
-    /// `generation` and `nixpkgs_version` are never empty: an empty one overwrites what was stored.
+    /// `generation` and `nixpkgs_version` are never empty, because an empty value overwrites the stored one.
     Empty,
-    /// What was known once is sent for ever after.
+    /// A value that was known once is always sent.
     Forgotten,
     /// `output` has its `command` and its `is_error`.
     Output,
-    /// Batches were not announced: they are dropped, and their lines with them.
+    /// Batches are not sent without the capability, because they are dropped with all their lines.
     Unannounced,
-    /// Output and statuses belong to a command that was asked for.
+    /// Output and statuses belong to a requested command.
     Unasked,
     /// Output comes before the status of its command.
     OutputAfterStatus,
-    /// A status has its command, and its word agrees with its exit code, the only thing that counts.
+    /// A status has its command, and its word agrees with its exit code, which alone is evaluated.
     Status,
-    /// A heartbeat directly after each status completes the operation.
+    /// A heartbeat follows directly after each status, and completes the operation.
     HeartbeatAfterStatus,
-    /// A second exit code 0 for the same command before a heartbeat crashes the hub.
+    /// A second exit code 0 for the same command before a heartbeat crashes existing dashboards.
     RepeatedSuccess,
-    /// A rejection marks the tracked command as failed, so `stop`, `kill` and repeats never get one.
+    /// `stop`, `kill` and repeats are never rejected, because a rejection marks the tracked command as
+    /// failed.
     Rejection,
-    /// A switch is complete when the agent registers again.
+    /// The agent registers again after a switch, which completes it.
     UnfinishedSwitch,
-    /// `working` must end some time.
+    /// The state `working` ends after some time.
     Working,
-    /// Progress has known parts, their totals, and no more results than are shown.
+    /// Progress has known parts, the correct totals, and no more results than are shown.
     Progress,
 }
 
 impl Rule {
-    /// The name, as the HTTP API has it.
+    /// The name in the HTTP API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -92,16 +91,16 @@ impl Rule {
     }
 }
 
-/// One breach of one rule.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// Hostname, or `?` on a connection that has not registered.
     pub host: String,
-    /// Which rule.
+    /// The violated rule.
     pub rule: Rule,
-    /// What is wrong.
+    /// What is wrong, for people.
     pub why: String,
-    /// The beginning of the message in question.
+    /// The beginning of the message.
     pub message: String,
     /// When it was found, RFC 3339.
     pub at: String,
@@ -113,29 +112,29 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that was found.
+/// All violations found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// The first ones, in order.
+    /// The first violations, in order.
     pub violations: Vec<Violation>,
-    /// How often each rule was broken.
+    /// Count of violations of each rule.
     pub counts: BTreeMap<&'static str, u64>,
-    /// How many are not in the list, which is bounded.
+    /// Count of violations that are not in the list.
     pub dropped: u64,
 }
 
-/// The list.
+/// The list of violations.
 #[derive(Debug, Default)]
 pub(super) struct Violations {
     verdict: Verdict,
-    /// By host: how many, and the newest as text.
+    /// For each host, the count and the text of the newest one.
     hosts: HashMap<String, (u64, String)>,
 }
 
 impl Violations {
     pub(super) fn push(&mut self, violation: Violation) {
-        let Violation { host, why, message: said, .. } = &violation;
-        warn!(host, rule = violation.rule.name(), said, "violation: {why}");
+        let Violation { host, why, message, .. } = &violation;
+        warn!(host, rule = violation.rule.name(), said = message, "violation: {why}");
         *self.verdict.counts.entry(violation.rule.name()).or_default() += 1;
         if self.hosts.len() < HOSTS || self.hosts.contains_key(&violation.host) {
             let (count, newest) = self.hosts.entry(violation.host.clone()).or_default();

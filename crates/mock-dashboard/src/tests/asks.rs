@@ -1,10 +1,11 @@
-//! Which message answers which command.
+//! Which message gives the verdict on which command.
 
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
+use nixfleet_protocol::{ALREADY_RUNNING, CommandRejected};
+
 use crate::asks::{Asks, Evidence, Verdict};
 use crate::jobs::Jobs;
-use nixfleet_protocol::{ALREADY_RUNNING, CommandRejected};
 
 fn rejection(current: &str, command: Option<&str>, id: Option<&str>) -> CommandRejected {
     CommandRejected {
@@ -28,7 +29,7 @@ fn shown(mut receivers: Vec<Receiver<Verdict>>) -> String {
     receivers.iter_mut().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// Opens `commands` (ids a, b, c) on host `h`, lets `then` happen and says what each learned.
+/// Adds `commands` (ids a, b, c) on host `h`, calls `then`, and returns the verdict on each.
 #[track_caller]
 fn check(
     busy_with: Option<&str>,

@@ -1,4 +1,4 @@
-//! A dashboard on a free port, and fake agents and browsers towards it.
+//! A dashboard on a free port, and fake agents and browsers that connect to it.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -26,7 +26,7 @@ use nixfleet_protocol::{
     AgentMessage, CommandRejected, CommandRequest, DashboardMessage, Heartbeat, Register, encode,
 };
 
-/// Bound of every wait: far above what a loaded machine needs, so that it only ends hung tests.
+/// Limit of every wait, long enough for a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) const TOKEN: &str = "test-token";
@@ -73,7 +73,7 @@ impl Running {
         request
     }
 
-    /// An agent that has registered and beaten once.
+    /// An agent that has registered and sent one heartbeat.
     pub(crate) async fn agent(&self, hostname: &str) -> Agent {
         let mut agent = self.silent_agent().await;
         agent.register(hostname).await;
@@ -83,13 +83,13 @@ impl Running {
         agent
     }
 
-    /// An agent that has said nothing yet.
+    /// An agent that has sent nothing yet.
     pub(crate) async fn silent_agent(&self) -> Agent {
         let (socket, _) = connect_async(self.agent_request()).await.unwrap();
         Agent { socket }
     }
 
-    /// The status that an upgrade is refused with, and its `Retry-After`.
+    /// The HTTP status of a refused upgrade, and its `Retry-After`.
     pub(crate) async fn refused(&self, request: Request<()>) -> (u16, Option<String>) {
         match connect_async(request).await {
             Err(tungstenite::Error::Http(response)) => {
@@ -114,7 +114,7 @@ impl Running {
         self.http("POST", path, Some(CSRF), body).await
     }
 
-    /// One request, by hand.
+    /// Sends one HTTP request.
     pub(crate) async fn http(
         &self,
         method: &str,
@@ -187,7 +187,7 @@ impl Agent {
         }
     }
 
-    /// The close frame that the connection ends with; `None` for an end without one.
+    /// The close frame at the end of the connection; `None` if there is none.
     pub(crate) async fn closed(&mut self) -> Option<CloseFrame> {
         let mut close = None;
         while let Some(frame) = self.frame().await {

@@ -1,4 +1,4 @@
-//! Each way to misbehave.
+//! Each fault.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde_json::json;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{Faults, Handle, SendError};
 use nixfleet_protocol::DashboardMessage;
 
 use super::client::{LIMIT, Running, beat};
+use crate::{Faults, Handle, SendError};
 
-/// How long something must *not* happen. Passing by luck is possible, failing by luck is not.
+/// How long something must not happen. The test may pass by chance, but it cannot fail by chance.
 const QUIET: Duration = Duration::from_millis(200);
 
 #[tokio::test]
@@ -104,11 +104,11 @@ async fn pings_are_answered_with_their_payload_unless_pongs_are_off() {
     agent.socket.send(ping).await.unwrap();
     assert_eq!(agent.frame().await, Some(Message::Pong(b"one".to_vec().into())));
     dashboard.handle.set_faults(Faults { never_pong: true, ..Faults::default() });
-    // The switch reaches the socket's task before the ping does: it is woken first.
+    // The task of the socket sees the switch before the ping, because it is woken first.
     agent.send(&beat(None)).await;
     dashboard.handle.wait_until("beat", LIMIT, |handle| (handle.next_index("web") == 3).then_some(())).await;
     agent.socket.send(Message::Ping(b"two".to_vec().into())).await.unwrap();
-    // A command sent after the ping arrives; the pong that would have come before it does not.
+    // The command sent after the ping arrives, but the pong does not.
     agent.send(&beat(None)).await;
     dashboard.handle.wait_until("beat", LIMIT, |handle| (handle.next_index("web") == 4).then_some(())).await;
     dashboard.handle.send_command("web", "pull", None).unwrap();

@@ -1,17 +1,16 @@
-//! The hub's rules, without sockets.
+//! The rules of the hub, without sockets.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{
-    sync::{Notify, mpsc},
-    time::{Instant, advance},
-};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, advance};
 
 use crate::host::{Link, Outgoing};
 use crate::hub::{Hub, Moment, Registration};
 use crate::jobs::Jobs;
 use crate::record::{MAX_BYTES, MAX_MESSAGES, Record};
-use crate::view::News;
+use crate::view::BrowserMessage;
 use crate::{HostStatus, Options};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Output, Register, Status, StatusKind, Stream};
 
@@ -25,7 +24,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut hub = Hub::default();
-        hub.set_audience(true);
+        hub.set_has_browsers(true);
         Self { hub, start: Instant::now() }
     }
 
@@ -171,19 +170,19 @@ fn repeats_are_recorded_but_told_and_counted_once() {
     let mut world = World::new();
     let (link, _queue) = link(1);
     world.register(0, &link, "h", 1);
-    world.hub.take_news();
+    world.hub.take_updates();
     for message in [line(1), line(2), line(1), line(2), line(3), status(), status()] {
         world.message(1, &link, message);
     }
     let view = world.hub.view("h").expect("known");
     assert_eq!((view.lines, view.repeats), (3, 3));
-    let news = world.hub.take_news();
-    let told = |wanted: fn(&News) -> bool| news.iter().filter(|news| wanted(news)).count();
-    assert_eq!(told(|news| matches!(news, News::Output(_))), 3);
-    assert_eq!(told(|news| matches!(news, News::Status { .. })), 1);
+    let news = world.hub.take_updates();
+    let told = |wanted: fn(&BrowserMessage) -> bool| news.iter().filter(|news| wanted(news)).count();
+    assert_eq!(told(|news| matches!(news, BrowserMessage::Output(_))), 3);
+    assert_eq!(told(|news| matches!(news, BrowserMessage::Status { .. })), 1);
     let (recorded, next) = world.hub.messages("h", 0).expect("known");
     assert_eq!((recorded.count(), next), (8, 8));
-    let News::Hosts { output, .. } = world.hub.snapshot() else { panic!("a snapshot") };
+    let BrowserMessage::Hosts { output, .. } = world.hub.snapshot() else { panic!("a snapshot") };
     let lines: Vec<_> = output.iter().flat_map(|o| &o.lines).map(|line| line.line.as_str()).collect();
     assert_eq!(lines, ["line 1", "line 2", "line 3"]);
 }
@@ -191,13 +190,13 @@ fn repeats_are_recorded_but_told_and_counted_once() {
 #[test]
 fn nothing_is_put_together_for_browsers_that_are_not_there() {
     let mut world = World::new();
-    world.hub.set_audience(false);
+    world.hub.set_has_browsers(false);
     let (link, _queue) = link(1);
     world.register(0, &link, "h", 1);
     for message in [beat(None), line(1), status()] {
         world.message(1, &link, message);
     }
-    assert_eq!(world.hub.take_news(), []);
+    assert_eq!(world.hub.take_updates(), []);
 }
 
 #[test]
@@ -262,7 +261,7 @@ async fn the_status_flips_on_time_without_anybody_asking() {
     let start = Instant::now();
     advance(Duration::from_secs(4)).await;
     shared.apply(|hub, moment| hub.receive(moment, "h", 1, 1, beat(None)));
-    // Subscribed behind the beats, so that all it hears of is the flip.
+    // Subscribed after the heartbeats, so it only gets the change of the status.
     let mut browser = shared.browsers.subscribe();
     let update = browser.recv().await.expect("the dashboard lives");
     assert!(update.contains(r#""status":"offline""#), "{update}");

@@ -1,12 +1,12 @@
-//! The dashboard as agents, browsers and curl see it.
+//! The dashboard over real sockets, for agents, browsers and curl.
 
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{BindError, Dashboard, HostStatus, Options};
 use nixfleet_protocol::{AgentMessage, DashboardMessage, Output, Stream, encode};
 
 use super::client::{LIMIT, Running, beat, rejection};
+use crate::{BindError, Dashboard, HostStatus, Options};
 
 #[tokio::test]
 async fn only_the_right_token_and_no_foreign_origin_get_in() {
@@ -145,7 +145,7 @@ async fn commands_need_the_csrf_token_a_known_host_and_good_json() {
 async fn the_agent_decides_whether_it_is_busy() {
     let dashboard = Running::start().await;
     let mut agent = dashboard.agent("web").await;
-    // The dashboard's own record says "busy"; the agent is asked all the same.
+    // According to the record the agent is busy, but the command is sent anyway.
     agent.send(&beat(Some("switch"))).await;
     let busy = |handle: &crate::Handle| handle.host("web")?.pending_command;
     dashboard.handle.wait_until("busy host", LIMIT, busy).await;

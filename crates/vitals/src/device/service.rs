@@ -1,5 +1,5 @@
-//! Heartbeats for a program of one's own (seed 001): vitals at a fixed pace, and a callback when a GPU
-//! is under stress. No dashboard, no runtime: a thread.
+//! A heartbeat service for other programs: vitals at a fixed interval, and a callback when a GPU is under
+//! stress. It needs no dashboard and no tokio runtime.
 
 use std::fmt;
 use std::io;
@@ -14,28 +14,28 @@ use super::{DeviceVitals, Meters, gpu_load};
 use crate::Settings;
 use crate::prewarm::{Hook, Limits, Prewarm, Signal};
 
-/// The shortest time between two beats. The meters look four times a second at most.
+/// The shortest interval. Values are measured four times a second at most.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The longest: whoever wants none has no need of the service.
+/// The longest interval.
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
-/// Between two looks at the GPUs, for signals do not wait for the next beat.
-const GPU_LOOK: Duration = Duration::from_secs(1);
+/// Time between two checks of the GPUs. Signals do not wait for the next heartbeat.
+const GPU_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a service needs to know.
+/// Configuration of a [`HeartbeatService`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeartbeatConfig {
     /// Name of the device, for [`DeviceVitals::device_id`].
     pub device_id: String,
-    /// Time between heartbeats, 250 ms to a day.
+    /// Time between heartbeats. Values outside of 250 ms to one day are replaced by the nearest of the two.
     pub interval: Duration,
     /// When a GPU counts as stressed.
     pub prewarm: Limits,
 }
 
 impl HeartbeatConfig {
-    /// The defaults of seed 001: every 30 s, stress above 80 %.
+    /// The defaults: a heartbeat every 30 s, stress above 80 % usage or 80 °C.
     pub fn new(device_id: impl Into<String>) -> Self {
         let interval = Duration::from_secs(30);
         Self { device_id: device_id.into(), interval, prewarm: Limits::default() }
@@ -45,7 +45,21 @@ impl HeartbeatConfig {
 type OnHeartbeat = Box<dyn FnMut(&DeviceVitals) + Send>;
 type OnPrewarm = Box<dyn FnMut(&Signal) + Send>;
 
-/// Heartbeats that have not begun.
+/// A heartbeat service that has not been started.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use nixfleet_vitals::device::{HeartbeatConfig, HeartbeatService};
+///
+/// let config = HeartbeatConfig { interval: Duration::from_secs(1), ..HeartbeatConfig::new("my-device") };
+/// let mut service = HeartbeatService::new(config);
+/// service.set_heartbeat_callback(|vitals| println!("{}: CPU {:?}", vitals.timestamp, vitals.cpu_usage));
+/// service.set_prewarm_callback(|signal| println!("{}: {}", signal.phase.as_str(), signal.reason));
+/// let running = service.spawn()?;
+/// running.shutdown();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct HeartbeatService {
     config: HeartbeatConfig,
     on_heartbeat: Option<OnHeartbeat>,
@@ -59,33 +73,33 @@ impl fmt::Debug for HeartbeatService {
 }
 
 impl HeartbeatService {
-    /// A service that nobody listens to yet.
+    /// A service without callbacks.
     pub fn new(config: HeartbeatConfig) -> Self {
         Self { config, on_heartbeat: None, on_prewarm: None }
     }
 
-    /// Calls this with each heartbeat, on the service's own thread: while it runs no other beat is made,
-    /// and those that are missed are skipped.
+    /// Sets the callback for heartbeats. It is called on the service's own thread: heartbeats that become due
+    /// while it runs are skipped.
     pub fn set_heartbeat_callback(&mut self, callback: impl FnMut(&DeviceVitals) + Send + 'static) {
         self.on_heartbeat = Some(Box::new(callback));
     }
 
-    /// Calls this at the beginning and at the end of stress, on a thread of its own: a slow one delays no
-    /// beat, and of signals that it cannot keep up with the newest are dropped.
+    /// Sets the callback for the begin and the end of stress. It is called on a thread of its own, so it
+    /// delays no heartbeat. If it is too slow, new signals are dropped.
     pub fn set_prewarm_callback(&mut self, callback: impl FnMut(&Signal) + Send + 'static) {
         self.on_prewarm = Some(Box::new(callback));
     }
 
-    /// Begins: one heartbeat as soon as there is anything to tell, then one each interval.
+    /// Starts the service: the first heartbeat after 250 ms, when rates are known, then one per interval.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// A thread cannot be started.
     pub fn spawn(self) -> io::Result<RunningService> {
         let hook = self.on_prewarm.map(Hook::callback).transpose()?;
         let (publish, newest) = watch::channel(None);
         let (stop, stopped) = mpsc::channel();
         let interval = self.config.interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
-        let beater = Beater {
+        let runner = Runner {
             meters: Meters::start(&Settings::default(), interval),
             device_id: self.config.device_id,
             interval,
@@ -95,35 +109,35 @@ impl HeartbeatService {
             publish,
             stopped,
         };
-        let thread = thread::Builder::new().name("heartbeat".to_owned()).spawn(move || beater.run())?;
+        let thread = thread::Builder::new().name("heartbeat".to_owned()).spawn(move || runner.run())?;
         Ok(RunningService { newest, stop, thread })
     }
 }
 
-/// Heartbeats that are being made. Dropping it ends them without waiting.
+/// A running heartbeat service. Dropping it stops the service without waiting.
 #[derive(Debug)]
 pub struct RunningService {
     newest: watch::Receiver<Option<DeviceVitals>>,
-    /// Its end is the thread's sign to stop; nothing is ever sent.
+    /// Dropping it stops the thread; nothing is ever sent.
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl RunningService {
-    /// The newest heartbeat.
+    /// The newest heartbeat; None before the first one.
     pub fn latest(&self) -> Option<DeviceVitals> {
         self.newest.borrow().clone()
     }
 
-    /// Ends it and waits until no callback for heartbeats runs any more.
+    /// Stops the service and waits until no heartbeat callback runs any more.
     pub fn shutdown(self) {
         drop(self.stop);
-        // A callback that panicked has said so on standard error.
+        // The panic of a callback has been printed to standard error.
         drop(self.thread.join());
     }
 }
 
-struct Beater {
+struct Runner {
     meters: Meters,
     device_id: String,
     interval: Duration,
@@ -134,41 +148,42 @@ struct Beater {
     stopped: mpsc::Receiver<()>,
 }
 
-impl Beater {
+impl Runner {
     fn run(mut self) {
-        // The meters' second look comes then, and rates with it.
-        let mut next_beat = Instant::now() + MIN_INTERVAL;
-        let mut next_look = Instant::now();
+        // The second reading of the counters is available then, and with it the rates.
+        let mut next_heartbeat = Instant::now() + MIN_INTERVAL;
+        let mut next_check = Instant::now();
         loop {
-            let wake = next_beat.min(next_look).saturating_duration_since(Instant::now());
+            let wake = next_heartbeat.min(next_check).saturating_duration_since(Instant::now());
             if let Err(RecvTimeoutError::Disconnected) = self.stopped.recv_timeout(wake) {
                 return;
             }
             let now = Instant::now();
-            if now >= next_look {
-                next_look = now + GPU_LOOK;
-                self.look_at_gpus(now);
+            if now >= next_check {
+                next_check = now + GPU_INTERVAL;
+                self.check_gpus(now);
             }
-            if now >= next_beat {
-                self.beat();
-                // At start + n x interval; what a slow callback or a suspension took is skipped.
-                while next_beat <= Instant::now() {
-                    next_beat += self.interval;
+            if now >= next_heartbeat {
+                self.heartbeat();
+                // Heartbeats are due at start + n x interval. Those missed because of a slow callback or
+                // sleep are skipped.
+                while next_heartbeat <= Instant::now() {
+                    next_heartbeat += self.interval;
                 }
             }
         }
     }
 
-    fn look_at_gpus(&mut self, now: Instant) {
+    fn check_gpus(&mut self, now: Instant) {
         let gpus = self.meters.gpus().at(SystemTime::now()).unwrap_or_default();
         if let Some(signal) = self.prewarm.observe(gpu_load(&gpus), now)
             && let Some(hook) = &self.hook
         {
-            hook.tell(signal);
+            hook.send(signal);
         }
     }
 
-    fn beat(&mut self) {
+    fn heartbeat(&mut self) {
         let vitals = self.meters.read(&self.device_id, SystemTime::now());
         if let Some(callback) = &mut self.on_heartbeat {
             callback(&vitals);
@@ -183,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than anything here takes on a busy machine.
+    /// Longer than any step takes on a busy machine.
     const LIMIT: Duration = Duration::from_secs(20);
 
     #[test]
@@ -200,7 +215,7 @@ mod tests {
         assert!(span >= Duration::from_millis(850), "{span:?}");
         assert_eq!(running.latest().unwrap().device_id, "mine");
         running.shutdown();
-        // The callback is gone with its thread: nothing comes any more.
+        // The callback has been dropped with its thread, so no heartbeat can follow.
         while beats.try_recv().is_ok() {}
         assert!(beats.recv().is_err());
     }

@@ -19,9 +19,9 @@ fn without_a_root_the_fullest_disk_counts() {
     assert_eq!(disk_usage(&[]), None);
 }
 
-/// What `program` prints, as words of its last line.
+/// The numbers in the last line that `program` prints.
 #[cfg(target_os = "linux")]
-fn said(program: &str, arguments: &[&str]) -> Vec<f64> {
+fn numbers(program: &str, arguments: &[&str]) -> Vec<f64> {
     let output = std::process::Command::new(program).args(arguments).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines()
@@ -44,7 +44,7 @@ fn the_figures_of_this_machine_are_those_of_other_programs() {
     if let Some(usage) =
         disks.iter().find(|disk| disk.mount.point == Path::new("/")).and_then(|disk| disk.usage)
     {
-        let df = said("df", &["--output=size,used", "--block-size=1", "/"]);
+        let df = numbers("df", &["--output=size,used", "--block-size=1", "/"]);
         assert_eq!(usage.value.total as f64, df[0]);
         let off = (usage.value.used as f64 - df[1]).abs();
         assert!(off < 0.02 * df[0], "{off} bytes off");

@@ -1,23 +1,23 @@
-//! AMD's GPUs, as amdgpu shows them.
+//! AMD GPUs, read from the files of amdgpu.
 
 use super::card::Card;
 use super::sysfs::Sysfs;
 use super::{Reading, hwmon};
 
-/// The edge's is what other tools call the GPU's temperature. Those for datacenters have the hottest
-/// point's only.
+/// Labels of temperatures, in the order of preference. Other tools show `edge` as the GPU's temperature. GPUs
+/// for datacenters have only `junction`, the hottest point.
 const TEMPERATURES: &[&str] = &["edge", "junction"];
 
-/// The whole package, on GPUs within a processor.
+/// Labels of the power of the whole package, on GPUs inside a processor.
 const POWERS: &[&str] = &["PPT", "slowPPT"];
 
-/// Asks a GPU that is awake.
+/// Reads a GPU that is awake.
 pub(super) fn read(card: &Card, sysfs: &Sysfs) -> Reading {
     let file = |name: &str| card.device.join(name);
     let hwmon = hwmon::find(&card.device, sysfs);
     let hwmon = hwmon.as_deref();
     Reading {
-        // Only those for servers have it.
+        // Only GPUs for servers have this file.
         name: sysfs.text(&file("product_name")).filter(|name| !name.is_empty()),
         usage: sysfs.number::<u8>(&file("gpu_busy_percent")).map(|percent| f64::from(percent) / 100.0),
         temperature_celsius: hwmon.and_then(|hwmon| hwmon::temperature(hwmon, TEMPERATURES, sysfs)),

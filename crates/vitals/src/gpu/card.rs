@@ -1,44 +1,42 @@
-//! Which GPUs there are, what drives them, whether they sleep. All of it without waking one: these files
-//! are the PCI bus's own, not the driver's.
+//! Which GPUs exist, their drivers, and whether they sleep. Reading this wakes no GPU: the files belong to
+//! the PCI bus, not to the driver.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::Vendor;
 use super::sysfs::{Sysfs, entries, numbered};
 
-/// PCI's class for displays (VGA, 3D, others), in the upper byte.
+/// PCI class of displays (VGA, 3D and others), the upper byte of the class.
 const DISPLAY: u32 = 0x03;
-/// PCI's class for accelerators. AMD's for datacenters are such. So are NPUs of Intel's, which are no GPUs.
+/// PCI class of accelerators. AMD's GPUs for datacenters have it. So have Intel's NPUs, which are no GPUs.
 const ACCELERATOR: u32 = 0x12;
 
-/// A driver that keeps a device for virtual machines. It shows nothing, and NVML must not look for it.
-const PASSES_THROUGH: &str = "vfio-pci";
+/// A driver that passes a device to virtual machines. It has no readings, and NVML must not query the device.
+const PASS_THROUGH_DRIVER: &str = "vfio-pci";
 
 /// A GPU on the PCI bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Card {
     pub(super) vendor: Vendor,
-    /// Such as `0000:01:00.0`.
+    /// PCI address, such as `0000:01:00.0`.
     pub(super) address: String,
     pub(super) device_id: Option<u16>,
-    /// Its folder on the bus.
+    /// Folder of the device in sysfs.
     pub(super) device: PathBuf,
-    /// Its folder as a card for programs that draw; i915 has files there.
+    /// Folder of the DRM card in sysfs, where i915 has files.
     pub(super) drm: Option<PathBuf>,
 }
 
-/// Whether a GPU may be asked.
+/// Power state of a GPU, which decides whether it may be queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Power {
-    /// It does not sleep, whatever it has to do.
+    /// It never sleeps.
     On,
-    /// Awake now, but it would go to sleep with nothing to do and nobody asking.
+    /// Awake now, but it goes to sleep when it is idle and not queried.
     MaySleep,
-    /// Asleep, or about to be.
+    /// Asleep, or going to sleep.
     Asleep,
 }
 
@@ -65,7 +63,7 @@ pub(super) fn find(sys: &Path, sysfs: &Sysfs) -> Vec<Card> {
                 ACCELERATOR if vendor == Vendor::Amd => {}
                 _ => return None,
             }
-            // A share of a GPU, made for a virtual machine. The whole is in the list.
+            // A virtual function: a part of a GPU for a virtual machine. The whole GPU is in the list too.
             if device.join("physfn").exists() {
                 return None;
             }
@@ -77,7 +75,7 @@ pub(super) fn find(sys: &Path, sysfs: &Sysfs) -> Vec<Card> {
         .collect()
 }
 
-/// `domain:bus:device.function`, all hexadecimal.
+/// Whether a name is a PCI address: `domain:bus:device.function`, all hexadecimal.
 fn is_address(name: &str) -> bool {
     let parts: Vec<&str> = name.split([':', '.']).collect();
     parts.len() == 4
@@ -85,36 +83,36 @@ fn is_address(name: &str) -> bool {
 }
 
 impl Card {
-    /// Whether there is a driver that can tell something. NVML knows the GPUs of NVIDIA's driver alone.
+    /// Whether the GPU has a driver with readings. NVML only knows GPUs with NVIDIA's own driver.
     pub(super) fn has_driver(&self) -> bool {
         let Ok(driver) = fs::read_link(self.device.join("driver")) else { return false };
         match driver.file_name().and_then(|name| name.to_str()) {
             Some(name) if self.vendor == Vendor::Nvidia => name == "nvidia",
-            Some(name) => name != PASSES_THROUGH,
+            Some(name) => name != PASS_THROUGH_DRIVER,
             None => false,
         }
     }
 
-    /// Read anew before each question: asking a GPU that sleeps wakes it.
+    /// The current power state. Read it before each query, because a query wakes a sleeping GPU.
     pub(super) fn power(&self, sysfs: &Sysfs) -> Power {
         let file = |name: &str| sysfs.text(&self.device.join("power").join(name));
         match file("runtime_status").as_deref() {
             Some("suspended" | "suspending") => Power::Asleep,
-            // `unsupported`, or no file: a kernel without power management, so it does not sleep.
+            // `unsupported`, or no file: the kernel has no power management, so the GPU does not sleep.
             _ if file("control").as_deref() == Some("auto") => Power::MaySleep,
             _ => Power::On,
         }
     }
 }
 
-/// An address as sysfs writes it. NVML has eight digits for the domain, and capital letters.
+/// Converts an address to the form of sysfs. NVML writes eight digits for the domain, and capital letters.
 #[cfg(any(test, all(feature = "nvml", target_os = "linux")))]
 pub(super) fn normal_address(given: &str) -> String {
     let lower = given.to_ascii_lowercase();
     match lower.split_once(':') {
         Some((domain, rest)) if domain.len() > 4 => {
             let (leading, kept) = domain.split_at(domain.len() - 4);
-            // Domains above ffff exist, behind Intel's VMD: sysfs writes them without leading zeros.
+            // Domains above ffff exist behind Intel's VMD. sysfs writes them without leading zeros.
             let leading = leading.trim_start_matches('0');
             format!("{leading}{kept}:{rest}")
         }

@@ -1,14 +1,14 @@
-//! A GPU's sensors in hwmon: temperature, power, energy.
+//! Sensors of a GPU in hwmon: temperature, power, energy.
 
 use std::path::{Path, PathBuf};
 
 use super::sysfs::{Sysfs, entries, numbered};
 
-/// Sensors of one kind that a GPU may have. Those seen have three, for the edge of the chip, its hottest
-/// point, its memory; newer ones add one for each stack of memory.
-const MOST: u32 = 16;
+/// Most sensors of one kind that are tried. Common GPUs have three: the edge of the chip, its hottest point,
+/// and its memory. Newer ones have one more for each stack of memory.
+const MAX_SENSORS: u32 = 16;
 
-/// The folder of the whole device's sensors. i915 has others for each part.
+/// The folder with the sensors of the whole device. i915 has further folders for parts of the device.
 pub(super) fn find(device: &Path, sysfs: &Sysfs) -> Option<PathBuf> {
     entries(&device.join("hwmon"), |name| numbered(name, "hwmon")).into_iter().find(|folder| {
         let name = sysfs.text(&folder.join("name"));
@@ -16,10 +16,10 @@ pub(super) fn find(device: &Path, sysfs: &Sysfs) -> Option<PathBuf> {
     })
 }
 
-/// The file of the sensor with the first of these labels that there is, else of the first that has no
-/// label. Never of one with another label: the memory's temperature is not the chip's.
+/// The file of the sensor with the first of these labels that exists, or else of the first sensor without a
+/// label. A sensor with another label is never used: the temperature of the memory is not that of the chip.
 fn sensor(folder: &Path, kind: &str, value: &str, labels: &[&str], sysfs: &Sysfs) -> Option<PathBuf> {
-    let sensors: Vec<(PathBuf, Option<String>)> = (1..=MOST)
+    let sensors: Vec<(PathBuf, Option<String>)> = (1..=MAX_SENSORS)
         .map(|number| (folder.join(format!("{kind}{number}_{value}")), number))
         .filter(|(file, _)| file.exists())
         .map(|(file, number)| (file, sysfs.text(&folder.join(format!("{kind}{number}_label")))))
@@ -31,13 +31,13 @@ fn sensor(folder: &Path, kind: &str, value: &str, labels: &[&str], sysfs: &Sysfs
     labels.iter().find_map(labelled).or_else(unlabelled).map(|(file, _)| file.clone())
 }
 
-/// In degrees Celsius.
+/// Temperature in degrees Celsius.
 pub(super) fn temperature(folder: &Path, labels: &[&str], sysfs: &Sysfs) -> Option<f64> {
     let millidegrees: i32 = sysfs.number(&sensor(folder, "temp", "input", labels, sysfs)?)?;
     Some(f64::from(millidegrees) / 1000.0)
 }
 
-/// In watts. A GPU has the mean over a moment or the newest value; some have both.
+/// Power in watts. A GPU has a short mean, or the newest value, or both; the mean is preferred.
 pub(super) fn power(folder: &Path, labels: &[&str], sysfs: &Sysfs) -> Option<f64> {
     let microwatts = |value| -> Option<f64> {
         let number: u32 = sysfs.number(&sensor(folder, "power", value, labels, sysfs)?)?;
@@ -46,12 +46,12 @@ pub(super) fn power(folder: &Path, labels: &[&str], sysfs: &Sysfs) -> Option<f64
     microwatts("average").or_else(|| microwatts("input"))
 }
 
-/// Energy since some time in the past, in microjoules.
+/// Energy counter in microjoules. It starts at an unknown time.
 pub(super) fn energy(folder: &Path, labels: &[&str], sysfs: &Sysfs) -> Option<u64> {
     sysfs.number(&sensor(folder, "energy", "input", labels, sysfs)?)
 }
 
-/// What was used between two readings. None if the counter has begun anew.
+/// Energy in joules between two readings of the counter. None if the counter was reset.
 pub(super) fn joules(old: u64, new: u64) -> Option<f64> {
     Some(new.checked_sub(old)? as f64 / 1e6)
 }

@@ -1,38 +1,41 @@
-//! Intel's GPUs, as i915 and xe show them.
+//! Intel GPUs, read from the files of i915 and xe.
 //!
-//! Neither tells how busy a GPU is without special rights. Both count the time in which each of its parts
-//! was switched off for want of work. What is left of the time is an upper bound of being busy, so it is
-//! marked as an estimate: a part that is awake need not be working.
+//! Neither driver shows the usage without special permissions. Both count the time in which each part of the
+//! GPU was switched off because it was idle. The remaining time is an upper bound of the usage, because a
+//! part that is switched on is not necessarily busy. So the usage is marked as an estimate.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
 
 use super::card::Card;
 use super::sysfs::{Sysfs, entries, numbered};
 use super::{Reading, hwmon};
 
-/// Below this the counters' unit of a millisecond and the time of reading them make nonsense of the
-/// difference.
-const SHORTEST: f64 = 0.1;
+/// Shortest time between two readings, in seconds. Below it, the counters' resolution of a millisecond and
+/// the time needed for reading make the difference meaningless.
+const MIN_SECONDS: f64 = 0.1;
 
-/// How much longer than the time between two looks a part may have been off. The clocks are not the same,
-/// and the counter moves on while it is read. Beyond it the figure is not about this time.
+/// How much longer than the time between two readings a part may have been off, as a factor. The clocks
+/// differ, and the counter runs while it is read. Beyond this factor the counter is not about this time.
 const TOLERANCE: f64 = 1.1;
 
-/// xe has the chip's and the memory's temperature, the card's and the chip's energy.
+/// Labels of sensors, in the order of preference. xe has temperatures of chip and memory, and energy of card
+/// and chip.
 const TEMPERATURES: &[&str] = &["pkg"];
 const ENERGIES: &[&str] = &["card", "pkg"];
 
-/// What was counted at the last look.
+/// The counters at the previous reading.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     at: Option<Instant>,
-    /// Milliseconds for which a part was off, by file.
+    /// Milliseconds for which each part was off, by file.
     off: BTreeMap<PathBuf, u64>,
-    /// Microjoules.
+    /// Energy counter in microjoules.
     energy: Option<u64>,
 }
 
-/// Asks a GPU that is awake.
+/// Reads a GPU that is awake.
 pub(super) fn read(card: &Card, counters: &mut Counters, sysfs: &Sysfs, now: Instant) -> Reading {
     let hwmon = hwmon::find(&card.device, sysfs);
     let hwmon = hwmon.as_deref();
@@ -46,7 +49,7 @@ pub(super) fn read(card: &Card, counters: &mut Counters, sysfs: &Sysfs, now: Ins
     };
     let old = std::mem::replace(counters, new);
     let seconds = old.at.map(|then| now.saturating_duration_since(then).as_secs_f64());
-    let seconds = seconds.filter(|seconds| *seconds >= SHORTEST);
+    let seconds = seconds.filter(|seconds| *seconds >= MIN_SECONDS);
     let watts = || {
         let joules = hwmon::joules(old.energy?, counters.energy?)?;
         Some(joules / seconds?)
@@ -55,7 +58,7 @@ pub(super) fn read(card: &Card, counters: &mut Counters, sysfs: &Sysfs, now: Ins
         name: None,
         usage: seconds.and_then(|seconds| busiest(&old.off, &counters.off, seconds)),
         temperature_celsius: hwmon.and_then(|hwmon| hwmon::temperature(hwmon, TEMPERATURES, sysfs)),
-        // Both tell it to programs that draw, not in files.
+        // Both drivers show GPU memory to graphics programs only, not in files.
         vram_used_bytes: None,
         vram_total_bytes: None,
         power_watts: watts().or_else(|| hwmon::power(hwmon?, &["card", "pkg"], sysfs)),
@@ -63,7 +66,7 @@ pub(super) fn read(card: &Card, counters: &mut Counters, sysfs: &Sysfs, now: Ins
     .plausible()
 }
 
-/// The counters of all parts: xe's, else i915's, else those of an older i915, which had one.
+/// The counter files of all parts: those of xe, or of i915, or the single one of an older i915.
 fn off_files(card: &Card) -> Vec<PathBuf> {
     let part = |name: &str| numbered(name, "gt");
     let mut files: Vec<PathBuf> = entries(&card.device, |name| numbered(name, "tile"))
@@ -80,13 +83,13 @@ fn off_files(card: &Card) -> Vec<PathBuf> {
     files
 }
 
-/// The share of the time in which the busiest part was on. Parts are switched off one by one, so the
-/// mean of a busy one and an idle one would say that a GPU which can do no more is half idle.
+/// The share of time in which the busiest part was switched on. Parts are switched off independently: a mean
+/// of a busy part and an idle part would show a fully busy GPU as half idle.
 fn busiest(old: &BTreeMap<PathBuf, u64>, new: &BTreeMap<PathBuf, u64>, seconds: f64) -> Option<f64> {
     let shares = new.iter().filter_map(|(file, new)| {
-        // A part that was never off since the start is one which is not switched off at all.
+        // A counter of 0 belongs to a part that is never switched off.
         let old = old.get(file).filter(|_| *new > 0)?;
-        // Counters begin anew when the host has slept.
+        // Counters are reset when the host has slept.
         let off = new.checked_sub(*old)? as f64 / 1000.0;
         (off <= seconds * TOLERANCE).then(|| (1.0 - off / seconds).max(0.0))
     });

@@ -1,21 +1,19 @@
-//! NVIDIA's GPUs, by way of NVML on a thread of its own.
+//! NVIDIA GPUs, read by NVML on a thread of its own.
 //!
-//! A call of NVML's can wait in the kernel for ever, where no signal reaches it. So a question is sent to
-//! a thread that is never joined, and what has not come back in time is not known. No second question is
-//! asked before the first is answered: it could only hang too.
+//! A call of NVML can wait in the kernel for ever, where no signal reaches it. So a query is sent to a thread
+//! that is never joined. If the answer does not arrive in time, the values are unknown. There is no second
+//! query before the first one is answered, because it would hang too.
 //!
 //! ```text
-//! idle --ask--> asked --answer within PATIENCE--> idle
-//!                 '-- late --> silent (counted once) --answer, taken if it is not old--> idle
+//! idle --query--> waiting --answer within TIMEOUT--> idle
+//!                    '-- late (counted once) --answer, used if it is not too old--> idle
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{MAX_AGE, Reading, Sources, Status};
 
@@ -25,70 +23,72 @@ mod nvml;
 #[path = "nvidia/absent.rs"]
 mod nvml;
 
-/// Time for an answer. A GPU answers within milliseconds, some need a second to wake up their driver;
-/// the figures of other GPUs wait for it in the meantime.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest wait for an answer. A GPU answers within milliseconds; some need a second to wake up their driver.
+/// The values of all other GPUs wait during this time.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Which GPUs are asked.
+/// Which GPUs are queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Whom {
-    /// Those at these PCI addresses.
-    These {
+pub(super) enum Selection {
+    /// The GPUs with these PCI addresses.
+    Only {
         addresses: Vec<String>,
-        /// Whether there are others, which must not be woken.
-        spare_others: bool,
+        /// Whether there are other GPUs, which must not be woken.
+        let_others_sleep: bool,
     },
-    /// All that NVML knows of.
-    Everyone,
+    /// All GPUs that NVML knows.
+    All,
 }
 
-/// One GPU's answer.
+/// The answer for one GPU.
 #[derive(Debug, PartialEq)]
 struct Found {
     address: String,
-    reading: Result<Reading, Trouble>,
+    reading: Result<Reading, Failure>,
 }
 
-/// Why nothing is told about a GPU.
+/// Why there is no reading of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(super) struct Failure {
     pub(super) status: Status,
-    /// What the library said; empty if it was not the one who said it.
+    /// Error message of the library; empty if the library did not report the error.
     pub(super) detail: String,
 }
 
-impl From<Status> for Trouble {
+impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         Self { status, detail: String::new() }
     }
 }
 
-type Answer = Result<Vec<Found>, Trouble>;
+type Answer = Result<Vec<Found>, Failure>;
 
-enum Order {
-    Look(Whom),
-    /// Nobody needs an answer soon: close the library, which keeps GPUs awake by being open.
-    LetGo,
+/// A request to the thread.
+enum Request {
+    /// Read these GPUs.
+    Read(Selection),
+    /// Close the library, because an open library keeps GPUs awake.
+    Close,
 }
 
-/// The thread, as long as it lives.
+/// Connection to the thread.
 #[derive(Debug)]
 struct Worker {
-    orders: mpsc::Sender<Order>,
+    requests: mpsc::Sender<Request>,
     answers: mpsc::Receiver<Answer>,
 }
 
-/// What is known of NVML's GPUs.
+/// NVML and its thread.
 #[derive(Debug)]
 pub(super) struct Nvidia {
     libraries: Vec<PathBuf>,
-    patience: Duration,
-    /// Age at which a question's answer is of no use any more.
-    too_old: Duration,
+    timeout: Duration,
+    /// Age of a query at which its answer is not used any more.
+    max_age: Duration,
     worker: Option<Worker>,
-    /// When the question was asked that has no answer yet.
-    asked: Option<Instant>,
-    /// Whether that question has been counted as late.
+    /// When the query was sent that has no answer yet.
+    asked_at: Option<Instant>,
+    /// Whether that query has been counted as late.
     late: bool,
     /// Whether the library may be open.
     open: bool,
@@ -99,10 +99,10 @@ impl Nvidia {
     pub(super) fn new(sources: &Sources) -> Self {
         Self {
             libraries: sources.nvml.clone(),
-            patience: PATIENCE,
-            too_old: MAX_AGE,
+            timeout: TIMEOUT,
+            max_age: MAX_AGE,
             worker: None,
-            asked: None,
+            asked_at: None,
             late: false,
             open: false,
             unanswered: 0,
@@ -110,24 +110,24 @@ impl Nvidia {
     }
 
     #[cfg(test)]
-    pub(super) fn set_patience(&mut self, patience: Duration, too_old: Duration) {
-        (self.patience, self.too_old) = (patience, too_old);
+    pub(super) fn set_timeout(&mut self, timeout: Duration, max_age: Duration) {
+        (self.timeout, self.max_age) = (timeout, max_age);
     }
 
-    /// Questions that were not answered in time.
+    /// Count of queries that were not answered in time.
     pub(super) fn unanswered(&self) -> u64 {
         self.unanswered
     }
 
-    /// Asks, unless an earlier question is still open. Does not wait.
-    pub(super) fn ask(&mut self, whom: Whom) {
-        if let Some(asked) = self.asked {
-            // An answer that nobody wants any more makes room for a new question.
-            if asked.elapsed() > self.too_old
+    /// Sends a query, unless an earlier one has no answer yet. Does not wait.
+    pub(super) fn ask(&mut self, selection: Selection) {
+        if let Some(asked_at) = self.asked_at {
+            // An answer that is too old makes room for a new query.
+            if asked_at.elapsed() > self.max_age
                 && let Some(worker) = &self.worker
                 && let Ok(_outdated) = worker.answers.try_recv()
             {
-                self.asked = None;
+                self.asked_at = None;
             } else {
                 return;
             }
@@ -136,31 +136,32 @@ impl Nvidia {
             self.worker = start(self.libraries.clone());
         }
         let Some(worker) = &self.worker else { return };
-        if worker.orders.send(Order::Look(whom)).is_err() {
+        if worker.requests.send(Request::Read(selection)).is_err() {
             self.worker = None;
             return;
         }
         self.open = true;
         self.late = false;
-        self.asked = Some(Instant::now());
+        self.asked_at = Some(Instant::now());
     }
 
-    /// Closes the library as soon as it comes back, so that GPUs may sleep.
-    pub(super) fn let_go(&mut self) {
+    /// Closes the library after the current query, so that GPUs can sleep.
+    pub(super) fn close(&mut self) {
         if let Some(worker) = self.worker.as_ref().filter(|_| self.open) {
-            // Nobody is there any more: then nothing is open.
-            drop(worker.orders.send(Order::LetGo));
+            // If the thread has ended, the library is closed already.
+            drop(worker.requests.send(Request::Close));
             self.open = false;
         }
     }
 
-    /// Waits for the answer, but not longer than it may take: for one that is late already, not at all.
+    /// Waits for the answer, until the time limit of the query. For a query that is late already, it does not
+    /// wait.
     pub(super) fn answer(&mut self) -> Answers {
-        // Else there is no thread.
-        let (Some(worker), Some(asked)) = (&self.worker, self.asked) else {
-            return Answers::All(Status::Failed.into());
+        // Without them there is no thread.
+        let (Some(worker), Some(asked_at)) = (&self.worker, self.asked_at) else {
+            return Answers::Same(Status::Failed.into());
         };
-        let left = self.patience.saturating_sub(asked.elapsed());
+        let left = self.timeout.saturating_sub(asked_at.elapsed());
         let answer = match worker.answers.recv_timeout(left) {
             Ok(answer) => answer,
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -168,64 +169,64 @@ impl Nvidia {
                     self.late = true;
                     self.unanswered += 1;
                 }
-                return Answers::All(Status::NoAnswer.into());
+                return Answers::Same(Status::NoAnswer.into());
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                // It panicked. The next question starts another.
+                // The thread panicked. The next query starts a new one.
                 self.worker = None;
-                self.asked = None;
-                return Answers::All(Status::Failed.into());
+                self.asked_at = None;
+                return Answers::Same(Status::Failed.into());
             }
         };
-        self.asked = None;
+        self.asked_at = None;
         match answer {
             Ok(found) => {
                 Answers::Each(found.into_iter().map(|found| (found.address, found.reading)).collect())
             }
-            Err(trouble) => Answers::All(trouble),
+            Err(failure) => Answers::Same(failure),
         }
     }
 }
 
-/// What came of a question.
+/// The result of a query.
 #[derive(Debug, PartialEq)]
 pub(super) enum Answers {
-    /// By PCI address.
-    Each(BTreeMap<String, Result<Reading, Trouble>>),
-    /// The same for all.
-    All(Trouble),
+    /// One result for each GPU, by PCI address.
+    Each(BTreeMap<String, Result<Reading, Failure>>),
+    /// The same failure for all GPUs.
+    Same(Failure),
 }
 
 impl Answers {
-    pub(super) fn of(&mut self, address: &str) -> Result<Reading, Trouble> {
+    pub(super) fn of(&mut self, address: &str) -> Result<Reading, Failure> {
         match self {
-            // One that was not asked yet when the question was sent that is still being answered.
+            // This GPU was not part of the query that is being answered.
             Self::Each(found) => found.remove(address).unwrap_or(Err(Status::NoAnswer.into())),
-            Self::All(trouble) => Err(trouble.clone()),
+            Self::Same(failure) => Err(failure.clone()),
         }
     }
 }
 
 fn start(libraries: Vec<PathBuf>) -> Option<Worker> {
-    let (orders, ordered) = mpsc::channel();
+    let (requests, received) = mpsc::channel();
     let (reply, answers) = mpsc::channel();
     let run = move || {
         let mut library = nvml::Library::new(libraries);
-        // Ends when the asker is gone.
-        for order in ordered {
-            match order {
-                Order::Look(whom) => {
-                    if reply.send(library.look(&whom)).is_err() {
+        // The loop ends when the sender is dropped.
+        for request in received {
+            match request {
+                Request::Read(selection) => {
+                    if reply.send(library.read(&selection)).is_err() {
                         return;
                     }
                 }
-                Order::LetGo => library.close(),
+                Request::Close => library.close(),
             }
         }
     };
-    // The default stack: how much NVIDIA's library needs is its own business.
+    // The default stack size, because it is unknown how much NVIDIA's library needs.
     match thread::Builder::new().name("nvml".to_owned()).spawn(run) {
-        Ok(_never_joined) => Some(Worker { orders, answers }),
+        Ok(_never_joined) => Some(Worker { requests, answers }),
         Err(error) => {
             tracing::warn!(%error, "No thread for NVML: NVIDIA's GPUs are not read.");
             None

@@ -1,18 +1,16 @@
-//! All GPUs of the host, and what must be known from the look before.
+//! Reads all GPUs of the host, and remembers what is needed from the previous reading.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::card::{Card, Power};
-use super::nvidia::{Answers, Nvidia, Trouble, Whom};
+use super::nvidia::{Answers, Failure, Nvidia, Selection};
 use super::rest::Rest;
 use super::sysfs::Sysfs;
 use super::{Gpu, Reading, Sources, Status, Vendor, amd, card, intel};
 
-/// Time between two searches for GPUs. They come and go with a cable, or with a virtual machine.
+/// Time between two searches for GPUs. A GPU can appear and disappear with a cable or a virtual machine.
 const SEARCH: Duration = Duration::from_secs(30);
 
 /// The GPUs of the host.
@@ -24,29 +22,29 @@ pub struct Gpus {
     nvidia: Nvidia,
     cards: Vec<Card>,
     searched: Option<Instant>,
-    /// By PCI address.
-    kept: BTreeMap<String, Kept>,
-    /// What has been said in the log: once for each GPU and state, however often it comes back.
-    told: BTreeSet<(String, Status)>,
+    /// What is remembered of each GPU, by PCI address.
+    states: BTreeMap<String, State>,
+    /// The hints that have been given: one for each GPU and status, however often the status returns.
+    logged: BTreeSet<(String, Status)>,
     hints: Vec<Hint>,
 }
 
-/// What is known of a GPU from earlier looks.
+/// What is remembered of a GPU from earlier readings.
 #[derive(Debug, Default)]
-struct Kept {
+struct State {
     name: Option<String>,
     rest: Rest,
     counters: intel::Counters,
 }
 
-/// A line for the log about a GPU that cannot be read.
+/// A log line about a GPU that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
-    /// Which.
+    /// PCI address of the GPU.
     pub pci_address: String,
-    /// In which state.
+    /// Status of the GPU.
     pub status: Status,
-    /// What to do about it; what the driver said.
+    /// What to do about it, and the message of the driver.
     pub text: String,
 }
 
@@ -54,7 +52,7 @@ impl Hint {
     pub(super) fn log(&self) {
         let Self { pci_address, status, text } = self;
         match status {
-            // Chosen by whoever set up the host.
+            // The operator may have chosen this deliberately.
             Status::NoDriver | Status::NoLibrary => {
                 tracing::info!(gpu = pci_address, status = status.as_str(), "{text}");
             }
@@ -63,15 +61,15 @@ impl Hint {
     }
 }
 
-/// A GPU at this look, before it is asked.
-struct Turn {
+/// A GPU in this reading, before it is queried.
+struct Candidate {
     card: Card,
-    /// Why it is not asked.
-    passed_over: Option<Status>,
+    /// Why it is not queried; None if it is.
+    skipped: Option<Status>,
 }
 
 impl Gpus {
-    /// Reads from these places. Touches nothing yet.
+    /// A reader of these sources. Nothing is read yet.
     pub fn new(sources: &Sources) -> Self {
         Self::with(sources, Sysfs::new())
     }
@@ -84,47 +82,51 @@ impl Gpus {
             nvidia: Nvidia::new(sources),
             cards: Vec::new(),
             searched: None,
-            kept: BTreeMap::new(),
-            told: BTreeSet::new(),
+            states: BTreeMap::new(),
+            logged: BTreeSet::new(),
             hints: Vec::new(),
         }
     }
 
     #[cfg(test)]
-    pub(super) fn set_patience(&mut self, patience: Duration, too_old: Duration) {
-        self.nvidia.set_patience(patience, too_old);
+    pub(super) fn set_timeout(&mut self, timeout: Duration, max_age: Duration) {
+        self.nvidia.set_timeout(timeout, max_age);
     }
 
-    /// Questions to NVML that were not answered in time.
+    /// Count of queries to NVML that were not answered in time.
     pub fn unanswered(&self) -> u64 {
         self.nvidia.unanswered()
     }
 
-    /// What is new and worth a line in the log.
+    /// Takes the hints that are new since the last call.
     pub fn take_hints(&mut self) -> Vec<Hint> {
         std::mem::take(&mut self.hints)
     }
 
-    /// Reads all GPUs that may be asked. Takes milliseconds, but seconds where NVML does not answer, and
-    /// for ever where a file of sysfs does not.
-    pub fn look(&mut self, now: Instant) -> Vec<Gpu> {
+    /// Reads all GPUs, except those that must not be queried now. It takes milliseconds, but up to 3 s if
+    /// NVML does not answer, and it never returns if a file of sysfs hangs.
+    pub fn read(&mut self, now: Instant) -> Vec<Gpu> {
         self.search(now);
-        let turns: Vec<Turn> = self.cards.clone().into_iter().map(|card| self.turn(card, now)).collect();
-        let nvidia = |turn: &&Turn| turn.card.vendor == Vendor::Nvidia;
-        let asks_nvml = self.ask_nvml(&turns.iter().filter(nvidia).collect::<Vec<_>>());
-        // While NVML thinks about it.
-        let mut gpus: Vec<Gpu> =
-            turns.iter().filter(|turn| !nvidia(turn)).map(|turn| self.read_sysfs(turn, now)).collect();
+        let candidates: Vec<Candidate> =
+            self.cards.clone().into_iter().map(|card| self.candidate(card, now)).collect();
+        let nvidia = |candidate: &&Candidate| candidate.card.vendor == Vendor::Nvidia;
+        let asks_nvml = self.ask_nvml(&candidates.iter().filter(nvidia).collect::<Vec<_>>());
+        // These are read while NVML works.
+        let mut gpus: Vec<Gpu> = candidates
+            .iter()
+            .filter(|candidate| !nvidia(candidate))
+            .map(|candidate| self.read_sysfs(candidate, now))
+            .collect();
         let mut answers = asks_nvml.then(|| self.nvidia.answer());
-        for turn in turns.iter().filter(nvidia) {
-            let reading = match (turn.passed_over, &mut answers) {
+        for candidate in candidates.iter().filter(nvidia) {
+            let reading = match (candidate.skipped, &mut answers) {
                 (Some(status), _) => Err(status.into()),
-                (None, Some(answers)) => answers.of(&turn.card.address),
+                (None, Some(answers)) => answers.of(&candidate.card.address),
                 (None, None) => Err(Status::NoAnswer.into()),
             };
-            gpus.push(self.gpu(turn, reading, now));
+            gpus.push(self.gpu(candidate, reading, now));
         }
-        gpus.extend(self.off_the_bus(&turns, answers));
+        gpus.extend(self.off_the_bus(&candidates, answers));
         gpus.sort_by(|a, b| a.pci_address.cmp(&b.pci_address));
         gpus
     }
@@ -134,78 +136,78 @@ impl Gpus {
         if due || self.cards.iter().any(|card| !card.device.exists()) {
             self.searched = Some(now);
             self.cards = card::find(&self.sys, &self.sysfs);
-            let there: BTreeSet<&str> = self.cards.iter().map(|card| card.address.as_str()).collect();
-            self.kept.retain(|address, _| there.contains(address.as_str()));
+            let present: BTreeSet<&str> = self.cards.iter().map(|card| card.address.as_str()).collect();
+            self.states.retain(|address, _| present.contains(address.as_str()));
         }
     }
 
-    fn turn(&mut self, card: Card, now: Instant) -> Turn {
-        let rest = &mut self.kept.entry(card.address.clone()).or_default().rest;
+    fn candidate(&mut self, card: Card, now: Instant) -> Candidate {
+        let rest = &mut self.states.entry(card.address.clone()).or_default().rest;
         let power = card.power(&self.sysfs);
-        let passed_over = if !card.has_driver() {
+        let skipped = if !card.has_driver() {
             Some(Status::NoDriver)
         } else if power == Power::Asleep {
             rest.slept();
             Some(Status::Suspended)
-        } else if rest.leaves_alone(power, now) {
+        } else if rest.is_resting(power, now) {
             Some(Status::Resting)
         } else {
             None
         };
-        Turn { card, passed_over }
+        Candidate { card, skipped }
     }
 
-    /// Whether there is an answer to wait for.
-    fn ask_nvml(&mut self, turns: &[&Turn]) -> bool {
-        let asked = turns.iter().filter(|turn| turn.passed_over.is_none());
-        let addresses: Vec<String> = asked.map(|turn| turn.card.address.clone()).collect();
-        let whom = if turns.is_empty() && self.wsl.exists() {
-            Whom::Everyone
+    /// Sends a query to NVML if one is needed. Whether there is an answer to wait for.
+    fn ask_nvml(&mut self, candidates: &[&Candidate]) -> bool {
+        let asked = candidates.iter().filter(|candidate| candidate.skipped.is_none());
+        let addresses: Vec<String> = asked.map(|candidate| candidate.card.address.clone()).collect();
+        let selection = if candidates.is_empty() && self.wsl.exists() {
+            Selection::All
         } else if addresses.is_empty() {
-            self.nvidia.let_go();
+            self.nvidia.close();
             return false;
         } else {
-            let spare_others = addresses.len() < turns.len();
-            Whom::These { addresses, spare_others }
+            let let_others_sleep = addresses.len() < candidates.len();
+            Selection::Only { addresses, let_others_sleep }
         };
-        self.nvidia.ask(whom);
+        self.nvidia.ask(selection);
         true
     }
 
-    fn read_sysfs(&mut self, turn: &Turn, now: Instant) -> Gpu {
-        let reading = match turn.passed_over {
+    fn read_sysfs(&mut self, candidate: &Candidate, now: Instant) -> Gpu {
+        let reading = match candidate.skipped {
             Some(status) => Err(status.into()),
             None => {
                 self.sysfs.take_gone();
-                let reading = if turn.card.vendor == Vendor::Amd {
-                    amd::read(&turn.card, &self.sysfs)
+                let reading = if candidate.card.vendor == Vendor::Amd {
+                    amd::read(&candidate.card, &self.sysfs)
                 } else {
-                    let kept = self.kept.entry(turn.card.address.clone()).or_default();
-                    intel::read(&turn.card, &mut kept.counters, &self.sysfs, now)
+                    let state = self.states.entry(candidate.card.address.clone()).or_default();
+                    intel::read(&candidate.card, &mut state.counters, &self.sysfs, now)
                 };
                 if self.sysfs.take_gone() { Err(Status::Lost.into()) } else { Ok(reading) }
             }
         };
-        self.gpu(turn, reading, now)
+        self.gpu(candidate, reading, now)
     }
 
-    fn gpu(&mut self, turn: &Turn, reading: Result<Reading, Trouble>, now: Instant) -> Gpu {
-        let kept = self.kept.entry(turn.card.address.clone()).or_default();
+    fn gpu(&mut self, candidate: &Candidate, reading: Result<Reading, Failure>, now: Instant) -> Gpu {
+        let state = self.states.entry(candidate.card.address.clone()).or_default();
         if let Ok(reading) = &reading {
-            kept.rest.asked(reading.usage, now);
+            state.rest.asked(reading.usage, now);
             if reading.name.is_some() {
-                kept.name.clone_from(&reading.name);
+                state.name.clone_from(&reading.name);
             }
         }
-        let name = kept.name.clone();
-        let Card { vendor, address, device_id, .. } = &turn.card;
+        let name = state.name.clone();
+        let Card { vendor, address, device_id, .. } = &candidate.card;
         self.make((*vendor, address, *device_id), name, reading)
     }
 
-    /// GPUs that NVML knows and the PCI bus does not.
-    fn off_the_bus(&mut self, turns: &[Turn], answers: Option<Answers>) -> Vec<Gpu> {
+    /// GPUs that NVML knows but that are not on the PCI bus, as on WSL.
+    fn off_the_bus(&mut self, candidates: &[Candidate], answers: Option<Answers>) -> Vec<Gpu> {
         let Some(Answers::Each(found)) = answers else { return Vec::new() };
-        let known = |address: &str| turns.iter().any(|turn| turn.card.address == address);
+        let known = |address: &str| candidates.iter().any(|candidate| candidate.card.address == address);
         found
             .into_iter()
             .filter(|(address, _)| !known(address))
@@ -220,13 +222,13 @@ impl Gpus {
         &mut self,
         (vendor, address, device_id): (Vendor, &str, Option<u16>),
         name: Option<String>,
-        reading: Result<Reading, Trouble>,
+        reading: Result<Reading, Failure>,
     ) -> Gpu {
         let (status, reading) = match reading {
             Ok(reading) => (Status::Ok, reading),
-            Err(trouble) => {
-                self.hint(address, &trouble);
-                (trouble.status, Reading::default())
+            Err(failure) => {
+                self.hint(address, &failure);
+                (failure.status, Reading::default())
             }
         };
         Gpu {
@@ -244,8 +246,8 @@ impl Gpus {
         }
     }
 
-    fn hint(&mut self, address: &str, trouble: &Trouble) {
-        let advice = match trouble.status {
+    fn hint(&mut self, address: &str, failure: &Failure) {
+        let advice = match failure.status {
             Status::Ok | Status::Suspended | Status::Resting => return,
             Status::Lost => "The GPU does not answer on the bus any more, or needs a reset: reboot the host.",
             Status::Mismatch => {
@@ -258,12 +260,12 @@ impl Gpus {
             Status::NoAnswer => "The GPU's driver has not answered in time; its readings are left out.",
             Status::Failed => "The GPU's driver cannot read it.",
         };
-        if self.told.insert((address.to_owned(), trouble.status)) {
-            let text = match trouble.detail.as_str() {
+        if self.logged.insert((address.to_owned(), failure.status)) {
+            let text = match failure.detail.as_str() {
                 "" => advice.to_owned(),
                 detail => format!("{advice} It says: {detail}."),
             };
-            self.hints.push(Hint { pci_address: address.to_owned(), status: trouble.status, text });
+            self.hints.push(Hint { pci_address: address.to_owned(), status: failure.status, text });
         }
     }
 }

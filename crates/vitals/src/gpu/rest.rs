@@ -1,27 +1,28 @@
-//! When to leave a GPU alone.
+//! When an idle GPU is not queried.
 //!
-//! A GPU that may sleep does so after some seconds in which nobody asked it anything, so a meter that
-//! asks every few seconds is what keeps it awake: some 10 W on a laptop for the sake of a 0.
+//! A GPU that may sleep does so after some seconds without a query. A reader that queries it every few
+//! seconds would keep it awake, which costs about 10 W on a laptop only to read a usage of 0.
 //!
 //! ```text
-//! watched --- idle for IDLE_FOR ---> resting --- REST over, or it slept and was woken ---> watched
+//! queried --- idle for IDLE_FOR ---> resting --- after REST, or after it slept and was woken ---> queried
 //! ```
 
 use std::time::{Duration, Instant};
 
 use super::card::Power;
 
-/// Below this share of time a GPU has nothing to do. Not 0: the kernel's own bookkeeping shows.
+/// A usage below this share counts as idle. It is not 0 because the kernel's own work is part of the usage.
 const IDLE: f64 = 0.01;
 
-/// A pause between two batches of work is no idleness.
+/// How long a GPU must be idle before it rests. A pause between two batches of work is shorter.
 const IDLE_FOR: Duration = Duration::from_secs(10);
 
-/// Longer than drivers wait before they let a GPU sleep: amdgpu 5 s, i915 10 s, NVIDIA's some 6 s after
-/// the last program let go. Short enough that work which begins meanwhile shows in the next beat but one.
+/// How long a GPU is not queried. It is longer than drivers wait before a GPU sleeps: amdgpu 5 s, i915 10 s,
+/// NVIDIA about 6 s after the last program has closed it. It is short enough that work which begins meanwhile
+/// is visible two heartbeats later at most.
 const REST: Duration = Duration::from_secs(30);
 
-/// One GPU's.
+/// The rest of one GPU.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     idle_since: Option<Instant>,
@@ -29,19 +30,19 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Whether not to ask it now. One that never sleeps gains nothing by it.
-    pub(super) fn leaves_alone(&self, power: Power, now: Instant) -> bool {
+    /// Whether the GPU must not be queried now. A GPU that never sleeps is always queried.
+    pub(super) fn is_resting(&self, power: Power, now: Instant) -> bool {
         let rests = self.resting_since.is_some_and(|since| now.saturating_duration_since(since) < REST);
         rests && power == Power::MaySleep
     }
 
-    /// It was found asleep. Whoever wakes it has work for it, so it is asked at once then.
+    /// The GPU was found asleep. A program that wakes it has work for it, so it is queried at once then.
     pub(super) fn slept(&mut self) {
         *self = Self::default();
     }
 
-    /// It was asked. Where its usage is not known it counts as idle: what can be read of such a GPU is
-    /// not worth keeping it awake.
+    /// The GPU was queried. An unknown usage counts as idle: the other values are not worth keeping the GPU
+    /// awake.
     pub(super) fn asked(&mut self, usage: Option<f64>, now: Instant) {
         if usage.is_some_and(|usage| usage >= IDLE) {
             *self = Self::default();

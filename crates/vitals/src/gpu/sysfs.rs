@@ -1,25 +1,23 @@
-//! Values in sysfs: one small file each, and an error for whatever the driver does not want to say.
+//! Values in sysfs: one small file for each, and an error if the driver does not give the value.
 
-use std::{
-    cell::Cell,
-    fmt, fs, io,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{fmt, fs, io};
 
 use rustix::io::Errno;
 
 use nixfleet_os::bounded_read;
 
-/// Longest file read, in bytes: a page, which is the most that sysfs shows.
+/// Longest file accepted, in bytes: a page, which is the limit of sysfs.
 const MAX_FILE: u64 = 4096;
 
 type Read = Box<dyn Fn(&Path) -> io::Result<Vec<u8>> + Send>;
 
-/// How files are read, so that tests can have errors which no plain file gives.
+/// Reads files. Tests replace the function to get errors that a plain file cannot give.
 pub(super) struct Sysfs {
     read: Read,
-    /// Whether a driver has said that its device is not there any more.
+    /// Whether a driver has reported that its device is gone.
     gone: Cell<bool>,
 }
 
@@ -38,9 +36,9 @@ impl Sysfs {
         Self { read, gone: Cell::new(false) }
     }
 
-    /// The file's text without the space around it. Every error means that the value is not known:
-    /// EBUSY and EPERM from a GPU that has just gone to sleep, EOPNOTSUPP and EINVAL from one that
-    /// has a file but no such sensor.
+    /// The text of a file without surrounding white space. Every error means that the value is unknown: EBUSY
+    /// and EPERM come from a GPU that has just gone to sleep, EOPNOTSUPP and EINVAL from one that has the
+    /// file but no such sensor.
     pub(super) fn text(&self, path: &Path) -> Option<String> {
         match (self.read)(path) {
             Ok(bytes) => Some(std::str::from_utf8(&bytes).ok()?.trim().to_owned()),
@@ -53,23 +51,23 @@ impl Sysfs {
         }
     }
 
-    /// A whole number, and nothing but that.
+    /// A file with one whole number.
     pub(super) fn number<N: FromStr>(&self, path: &Path) -> Option<N> {
         self.text(path)?.parse().ok()
     }
 
-    /// A number as sysfs writes those of PCI: `0x10de`.
+    /// A file with one hexadecimal number, such as `0x10de`.
     pub(super) fn hex(&self, path: &Path) -> Option<u32> {
         u32::from_str_radix(self.text(path)?.strip_prefix("0x")?, 16).ok()
     }
 
-    /// Whether a device was found missing since the last call.
+    /// Whether a driver has reported since the last call that its device is gone.
     pub(super) fn take_gone(&self) -> bool {
         self.gone.take()
     }
 }
 
-/// The entries of a folder with such names, in order. Listing a folder asks no driver.
+/// The entries of a folder with wanted names, in order. Listing a folder does not query a driver.
 pub(super) fn entries(dir: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let Ok(listing) = fs::read_dir(dir) else { return Vec::new() };
     let mut found: Vec<_> = listing
@@ -81,7 +79,7 @@ pub(super) fn entries(dir: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf>
     found
 }
 
-/// Whether a name is a word and a number, such as `card0`. Not `card0-DP-1`, which is a plug.
+/// Whether a name is a word and a number, such as `card0`. `card0-DP-1` is a connector.
 pub(super) fn numbered(name: &str, word: &str) -> bool {
     name.strip_prefix(word)
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))

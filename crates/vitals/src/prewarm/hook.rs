@@ -1,7 +1,7 @@
-//! What somebody else does about pre-warm signals: the operator's own program, or a callback.
+//! Reactions to pre-warm signals: a program of the operator, or a callback.
 //!
-//! It runs on a thread of its own, one signal after the other: never twice at once, and nobody waits
-//! for it.
+//! The hook runs on a thread of its own and handles one signal after the other. The sender never waits for
+//! it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use super::Signal;
-use nixfleet_os::error;
-use nixfleet_os::subprocess;
+use nixfleet_os::{error, subprocess};
 
-/// Signals that may wait for the program. They come half a minute apart at the soonest.
+use super::Signal;
+
+/// Most signals that wait for the hook. A start and its end come at most once a minute.
 const QUEUE: usize = 4;
 
-/// Longest run: it is there to unload a model or to call somebody, not to do the work itself.
+/// Longest run of the program. It should unload a model or notify somebody, not do long work itself.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Stack of the thread, in bytes.
 const STACK: usize = 256 * 1024;
 
-/// Where signals are handed over to whoever acts on them.
+/// Sends signals to a program or a callback. Clones share one queue and one thread.
 #[derive(Debug, Clone)]
 pub struct Hook {
     queue: SyncSender<Signal>,
@@ -31,20 +31,21 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// A program that is told of each signal by its environment: `PREWARM_PHASE` (`start` or
-    /// `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and `PREWARM_GPU_TEMPERATURE` (degrees Celsius), the last
-    /// two empty when unknown. `argv` is not empty.
+    /// Starts a program for each signal. `argv` is the program and its arguments. The environment of the
+    /// program has `PREWARM_PHASE` (`start` or `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and
+    /// `PREWARM_GPU_TEMPERATURE` (degrees Celsius); the last two are empty when unknown. The program may run
+    /// for a minute. An empty `argv` does nothing.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// The thread cannot be started.
     pub fn program(argv: Vec<String>) -> std::io::Result<Self> {
         Self::callback(move |signal| run(&argv, signal))
     }
 
-    /// A callback. Its thread ends with the last clone of this.
+    /// Calls a function for each signal. Its thread ends after the last clone of this hook is dropped.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// The thread cannot be started.
     pub fn callback(mut act: impl FnMut(&Signal) + Send + 'static) -> std::io::Result<Self> {
         let (queue, signals) = sync_channel::<Signal>(QUEUE);
         let run = move || signals.iter().for_each(|signal| act(&signal));
@@ -52,8 +53,8 @@ impl Hook {
         Ok(Self { queue, dropped: Arc::default() })
     }
 
-    /// Hands a signal over. Does not wait: one too many is dropped, counted and logged.
-    pub fn tell(&self, signal: Signal) {
+    /// Sends a signal. Does not wait: if the queue is full, the signal is dropped, counted and logged.
+    pub fn send(&self, signal: Signal) {
         if let Err(TrySendError::Full(signal)) = self.queue.try_send(signal) {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             let phase = signal.phase.as_str();
@@ -61,7 +62,7 @@ impl Hook {
         }
     }
 
-    /// Signals dropped so far.
+    /// Count of dropped signals.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -70,8 +71,8 @@ impl Hook {
 fn run(argv: &[String], signal: &Signal) {
     let Some((name, arguments)) = argv.split_first() else { return };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let figure = |value: Option<f64>| value.map(|value| format!("{value:.3}")).unwrap_or_default();
-    let (usage, temperature) = (figure(signal.load.usage), figure(signal.load.temperature));
+    let text = |value: Option<f64>| value.map(|value| format!("{value:.3}")).unwrap_or_default();
+    let (usage, temperature) = (text(signal.load.usage), text(signal.load.temperature));
     let environment = [
         ("PREWARM_PHASE", signal.phase.as_str()),
         ("PREWARM_REASON", &signal.reason),
@@ -80,8 +81,8 @@ fn run(argv: &[String], signal: &Signal) {
     ];
     match subprocess::outcome(Path::new(name), &arguments, &environment, TIME_LIMIT) {
         Ok((status, _)) if status.success() => tracing::debug!("The pre-warm hook ended well."),
-        Ok((status, said)) => {
-            let said = said.lines().next_back().unwrap_or_default();
+        Ok((status, output)) => {
+            let said = output.lines().next_back().unwrap_or_default();
             tracing::warn!(%status, said, "The pre-warm hook {name} failed.");
         }
         Err(err) => tracing::warn!("The pre-warm hook {name} {}.", error::chain(&err)),
@@ -104,10 +105,10 @@ mod tests {
         Hook::program(vec!["sh".to_owned(), "-c".to_owned(), script]).unwrap()
     }
 
-    fn wait_for(look: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !look() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it did not come to that");
+    fn wait_for(condition: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < Duration::from_secs(20), "it did not come to that");
             thread::yield_now();
         }
     }
@@ -124,8 +125,8 @@ mod tests {
             log = log.display()
         );
         let hook = shell(script);
-        hook.tell(signal(Phase::Start));
-        hook.tell(signal(Phase::End));
+        hook.send(signal(Phase::Start));
+        hook.send(signal(Phase::End));
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
         wait_for(|| read().lines().count() == 2);
         assert_eq!(read(), "start|0.900||busy; rm -rf \"$HOME\"\nend|0.900||busy; rm -rf \"$HOME\"\n");
@@ -134,13 +135,13 @@ mod tests {
     #[test]
     fn a_slow_program_costs_signals_and_nobody_any_time() {
         let folder = tempfile::tempdir().unwrap();
-        // Until the test is over, however it ends.
+        // It runs until the test ends, successful or not.
         let hook = shell(format!("while [ -d {} ]; do sleep 0.01; done", folder.path().display()));
-        let begun = Instant::now();
+        let started = Instant::now();
         for _ in 0..100 {
-            hook.tell(signal(Phase::Start));
+            hook.send(signal(Phase::Start));
         }
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_secs(10));
         // One may run while four wait.
         assert!((95..=96).contains(&hook.dropped()), "{}", hook.dropped());
     }

@@ -1,4 +1,4 @@
-//! Feeds the decision with each reading, and lets everybody know who wants to.
+//! Observes readings, and publishes the newest signal.
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -6,12 +6,12 @@ use tokio::time::Instant;
 
 use super::{Hook, Limits, Load, Prewarm, Signal};
 
-/// A signal and when it was given.
+/// A signal and its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
-    /// What.
+    /// The signal.
     pub signal: Signal,
-    /// RFC 3339.
+    /// When it was published, RFC 3339.
     pub at: String,
 }
 
@@ -23,7 +23,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// The newest signal, to wait for the next one.
+    /// The newest signal, for waiting for the next one. None until the first signal.
     pub fn watch(&self) -> watch::Receiver<Option<Notice>> {
         self.newest.clone()
     }
@@ -35,8 +35,11 @@ impl Drop for Watcher {
     }
 }
 
-/// Observes `readings`, each of which `load` turns into what matters of it, and tells `hook` of signals.
-/// Must be called within a runtime.
+/// Starts a task that observes `readings` and sends signals to `hook`. `load` extracts the load from a
+/// reading.
+///
+/// # Panics
+/// When it is called outside of a tokio runtime.
 pub fn watch<T, F>(limits: Limits, mut readings: watch::Receiver<T>, load: F, hook: Option<Hook>) -> Watcher
 where
     T: Send + Sync + 'static,
@@ -50,11 +53,11 @@ where
             let Some(signal) = prewarm.observe(load, Instant::now()) else { continue };
             tracing::info!(phase = signal.phase.as_str(), "Pre-warm: {}.", signal.reason);
             if let Some(hook) = &hook {
-                hook.tell(signal.clone());
+                hook.send(signal.clone());
             }
             publish.send_replace(Some(Notice { signal, at: nixfleet_os::timestamp() }));
         }
-        // Nothing is read any more; the last word stands.
+        // There are no more readings. The newest signal stays available.
         std::future::pending::<()>().await;
     });
     Watcher { newest, task }

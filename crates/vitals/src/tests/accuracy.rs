@@ -1,4 +1,4 @@
-//! Figures against what other ways of asking the same kernel say.
+//! Comparison of values with other sources of the same kernel.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ fn real() -> (&'static Path, &'static Path) {
     (Path::new("/proc"), Path::new("/sys"))
 }
 
-/// Whether something is missing here, as sysfs is in build sandboxes; says so past the capture of the
-/// test's output.
+/// Whether a folder or program is missing, as sysfs is in build sandboxes. If so, it prints a line that the
+/// test runner does not capture.
 fn lacks(what: &str) -> bool {
     let missing = if what.starts_with('/') {
         fs::read_dir(what).map_or(true, |mut entries| entries.next().is_none())
@@ -23,7 +23,7 @@ fn lacks(what: &str) -> bool {
     missing
 }
 
-/// Time that all processors were idle, and the uptime, by /proc/uptime.
+/// Idle time of all processors, and the uptime, from /proc/uptime.
 fn idle() -> (f64, f64) {
     let text = fs::read_to_string("/proc/uptime").unwrap();
     let mut numbers = text.split_whitespace().map(|number| number.parse::<f64>().unwrap());
@@ -61,7 +61,7 @@ fn the_processors_share_agrees_with_idle_time_and_with_a_load_of_our_own() {
     stop.store(true, Relaxed);
     spinner.join().unwrap();
     let passed = spinning.elapsed().as_secs_f64().max(0.1);
-    // One processor at least was ours, as far as the others let us.
+    // This process used at least this share.
     let own = (after - before) / (passed * processors);
     assert!(cpu.busy >= own - 0.05, "{cpu:?}, own {own}");
     let idle = (idle_after.0 - idle_before.0) / ((idle_after.1 - idle_before.1) * processors);
@@ -95,13 +95,13 @@ fn load_and_uptime_agree_with_the_system_call() {
     if lacks("/sys/devices/system/cpu") {
         return;
     }
-    let told = rustix::system::sysinfo();
+    let info = rustix::system::sysinfo();
     let load = load::read(real().0, real().1).unwrap().unwrap();
     let uptime = load::read_uptime(real().0).unwrap().unwrap();
-    for (value, told) in [load.one, load.five, load.fifteen].into_iter().zip(told.loads) {
-        about(value, told as f64 / 65536.0, 0.3);
+    for (value, expected) in [load.one, load.five, load.fifteen].into_iter().zip(info.loads) {
+        about(value, expected as f64 / 65536.0, 0.3);
     }
-    about(uptime.as_secs_f64(), told.uptime as f64, 2.0);
+    about(uptime.as_secs_f64(), info.uptime as f64, 2.0);
     let online = Command::new("nproc").arg("--all").output().unwrap();
     let online: u64 = String::from_utf8(online.stdout).unwrap().trim().parse().unwrap();
     assert!(load.processors.unwrap() <= online);
@@ -122,7 +122,7 @@ fn a_file_systems_usage_agrees_with_df() {
         let text = String::from_utf8(output.stdout).unwrap();
         let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         let number = |index: usize| row[index].parse::<f64>().unwrap();
-        // Others write meanwhile.
+        // Other programs write at the same time.
         let slack = 256.0 * 1024.0 * 1024.0;
         assert_eq!(usage.total as f64, number(0));
         about(usage.used as f64, number(1), slack);
@@ -139,8 +139,8 @@ fn a_file_systems_usage_agrees_with_df() {
     assert!(compared >= 1);
 }
 
-/// The counters of one device are between what its own files say before and after.
-fn between_looks(
+/// Checks that the counters of each device are between the values of its own files before and after.
+fn counters_are_between(
     parse: impl Fn() -> rate::Counters,
     own: impl Fn(&str) -> Option<[u64; 2]>,
     names: impl Iterator<Item = String>,
@@ -166,7 +166,7 @@ fn interfaces_counters_agree_with_sysfs() {
         return;
     }
     let number = |path: String| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    between_looks(
+    counters_are_between(
         || network::parse(&fs::read_to_string("/proc/net/dev").unwrap()).unwrap(),
         |name| {
             let of = |file| number(format!("/sys/class/net/{name}/statistics/{file}"));
@@ -181,7 +181,7 @@ fn disks_counters_agree_with_sysfs() {
     if lacks("/sys/block") {
         return;
     }
-    between_looks(
+    counters_are_between(
         || disk_io::parse(&fs::read_to_string("/proc/diskstats").unwrap()).unwrap(),
         |name| {
             let text = fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
@@ -204,7 +204,7 @@ fn what_is_written_shows_as_bytes_written() {
     file.sync_all().unwrap();
     let end = Moment::now();
     let rates = meter.sample(end).unwrap();
-    // Only where the folder is on a disk with hardware behind it.
+    // The check needs a folder on a physical disk.
     let device = fs::metadata(folder.path()).map(|data| std::os::unix::fs::MetadataExt::dev(&data)).unwrap();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let name = fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok();

@@ -1,4 +1,4 @@
-//! What is read off whole hosts.
+//! Readings of the hosts in the fixtures.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn read(host: &str, file: &str) -> String {
 
 #[test]
 fn a_virtual_machine() {
-    let (sample, collectors) = Fake::of("cloud-vm").look();
+    let (sample, collectors) = Fake::of("cloud-vm").read_proc();
     let memory = sample.memory.unwrap();
     assert_eq!(memory.total, 24_684_096 * 1024);
     assert!(memory.available.is_some() && memory.zfs_reclaimable.is_none());
@@ -25,7 +25,8 @@ fn a_virtual_machine() {
         let pressure = pressure.unwrap();
         assert!(pressure.some.is_some() && pressure.full.is_some());
     }
-    // Nothing moved between the two looks, which is known, except for the processors: no tick passed.
+    // Nothing changed between the two readings, so rates are 0. The processors' share is unknown: no tick
+    // passed.
     assert_eq!(sample.network, Some(Network { received: 0.0, sent: 0.0 }));
     assert_eq!(sample.disk_io, Some(DiskIo { read: 0.0, written: 0.0 }));
     assert_eq!(sample.cpu, None);
@@ -35,12 +36,12 @@ fn a_virtual_machine() {
 #[test]
 fn a_server_with_zfs() {
     let fake = Fake::of("zfs-server");
-    let (sample, _) = fake.look();
+    let (sample, _) = fake.read_proc();
     let memory = sample.memory.unwrap();
     let arc = 33_502_740_480 - 2_104_707_328;
     assert_eq!(memory.zfs_reclaimable, Some(arc));
     assert_eq!(memory.available, Some(4_987_236 * 1024 + arc));
-    // Without ZFS's part it would look as if 92 % were used.
+    // Without the cache of ZFS, 92 % would seem to be used.
     about(memory.used().unwrap(), 0.458, 0.001);
     assert_eq!(sample.swap.unwrap().used, (8_388_604 - 7_340_028) * 1024);
     about(sample.swap.unwrap().used_share().unwrap(), 0.125, 1e-4);
@@ -65,13 +66,13 @@ fn mounts_that_hold_no_answer_are_left_out() {
     let some = |name: &str| Some(name.to_owned());
     assert_eq!(
         found("zfs-server"),
-        // Hidden from the unit, and no mount point, are None.
+        // /home is hidden from the unit and /var is no mount point: both are None.
         [some("vfat"), some("zfs"), some("zfs"), None, None, some("zfs"), some("zfs")]
     );
-    // /boot is mounted on first use: to look would mount it, and keep it mounted.
+    // /boot is mounted on first use: a query would mount it and keep it mounted.
     assert_eq!(found("laptop"), [None, some("btrfs"), some("btrfs"), None, None, None, None]);
     assert_eq!(found("container"), [None, some("overlay"), None, None, None, None, None]);
-    // Once it is mounted, there are two lines for it.
+    // Once it is mounted, it has two lines.
     let both = read("laptop", "mountinfo") + "41 39 259:1 / /boot rw - vfat /dev/nvme0n1p1 rw\n";
     assert!(disk::parse_mounts(both.as_bytes(), &wanted)[0].is_some());
 }
@@ -98,11 +99,11 @@ fn a_laptops_chips() {
         [
             ("acpitz", Some("thermal_zone0"), "temp1", Some(53.0)),
             ("nvme", Some("nvme0"), "Composite", Some(38.85)),
-            // A register of ones is no temperature.
+            // All bits of a register set is no temperature.
             ("nvme", Some("nvme0"), "Sensor 1", None),
             ("coretemp", Some("coretemp.0"), "Package id 0", Some(55.0)),
             ("coretemp", Some("coretemp.0"), "Core 0", None),
-            // By number: ten comes after nine.
+            // Sorted by number: 10 comes after 9.
             ("nvme", Some("nvme1"), "Composite", Some(41.85)),
         ]
     );
@@ -122,10 +123,10 @@ fn a_laptops_chips() {
 #[test]
 fn a_raspberry_pi() {
     let fake = Fake::of("raspberry-pi");
-    let (sample, collectors) = fake.look();
+    let (sample, collectors) = fake.read_proc();
     about(sample.memory.unwrap().used().unwrap(), 0.145, 0.001);
     assert_eq!(sample.load.unwrap().processors, Some(4));
-    // A kernel before 5.13, with one line for the processor.
+    // A kernel before 5.13 has one line for processors.
     let pressure = sample.cpu_pressure.unwrap();
     about(pressure.some.unwrap().avg10, 0.045, 1e-12);
     assert_eq!(pressure.some.unwrap().total, Duration::from_micros(681_245));
@@ -138,11 +139,11 @@ fn a_raspberry_pi() {
 
 #[test]
 fn a_container_lacks_half_of_it_without_an_error() {
-    let (sample, collectors) = Fake::of("container").look();
+    let (sample, collectors) = Fake::of("container").read_proc();
     assert!(sample.memory.is_some() && sample.load.is_some());
     assert_eq!(sample.uptime, Some(Duration::from_millis(86_461_250)));
     assert_eq!((sample.cpu_pressure, sample.memory_pressure, sample.io_pressure), (None, None, None));
-    // Its interface has no hardware behind it: unknown, not 0.
+    // Its interface is not physical, so the rate is unknown, not 0.
     assert_eq!((sample.network, sample.disk_io), (None, None));
     assert!(collectors.stats().iter().all(|stats| stats.errors == 0), "{:?}", collectors.stats());
 }

@@ -1,4 +1,4 @@
-//! Parsers and differences, by table.
+//! Parsers and differences, tested by tables.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn the_processors_share_is_that_of_the_time_between_two_looks() {
     let earlier = [1000, 100, 500, 90_000, 1000, 10, 20, 30];
     let later = [1030, 110, 520, 90_010, 1005, 13, 32, 40];
     let cpu = cpu::between(&ticks(earlier), &ticks(later)).unwrap();
-    // 100 ticks passed; guests' 99 are in user's already.
+    // 100 ticks passed. The 99 of guests are part of user already.
     let shown = [cpu.busy, cpu.user, cpu.system, cpu.iowait, cpu.irq, cpu.softirq, cpu.steal];
     for (value, wanted) in shown.into_iter().zip([0.85, 0.40, 0.20, 0.05, 0.03, 0.12, 0.10]) {
         about(value, wanted, 1e-12);
@@ -24,11 +24,11 @@ fn the_processors_share_is_that_of_the_time_between_two_looks() {
 fn counters_of_the_processor_that_step_back_are_skipped() {
     let earlier = [1000, 100, 500, 90_000, 1000, 10, 20, 30];
     let between = |later: [u64; 8]| cpu::between(&ticks(earlier), &ticks(later));
-    // Waiting, idle and stolen time do so on hosts that are well: they count as nothing.
+    // The counters of waiting, idle and stolen time become smaller on healthy hosts: that counts as 0.
     let cpu = between([1050, 100, 500, 90_050, 990, 10, 20, 29]).unwrap();
     assert_eq!((cpu.busy, cpu.user, cpu.iowait, cpu.steal), (0.5, 0.5, 0.0, 0.0));
     assert_eq!(between([1050, 100, 500, 89_990, 1000, 10, 20, 30]).unwrap().busy, 1.0);
-    // The others do not: these are not the same counters any more.
+    // The other counters do not: these are other counters.
     for index in [0, 1, 2, 5, 6] {
         let mut later = earlier.map(|ticks| ticks + 100);
         later[index] = earlier[index] - 1;
@@ -43,14 +43,14 @@ fn counters_of_the_processor_that_step_back_are_skipped() {
 fn the_first_look_and_one_after_a_step_back_know_no_share() {
     let fake = Fake::empty();
     let mut meter = cpu::CpuMeter::new(&fake.proc());
-    let mut look = |numbers: &str| {
+    let mut sample = |numbers: &str| {
         fake.write("proc/stat", format!("cpu  {numbers}\n"));
         meter.sample().unwrap().map(|cpu| cpu.busy)
     };
-    assert_eq!(look("100 0 0 100 0 0 0 0 0 0"), None);
-    assert_eq!(look("150 0 0 150 0 0 0 0 0 0"), Some(0.5));
-    assert_eq!(look("10 0 0 10 0 0 0 0 0 0"), None);
-    assert_eq!(look("20 0 0 40 0 0 0 0 0 0"), Some(0.25));
+    assert_eq!(sample("100 0 0 100 0 0 0 0 0 0"), None);
+    assert_eq!(sample("150 0 0 150 0 0 0 0 0 0"), Some(0.5));
+    assert_eq!(sample("10 0 0 10 0 0 0 0 0 0"), None);
+    assert_eq!(sample("20 0 0 40 0 0 0 0 0 0"), Some(0.25));
 }
 
 #[test]
@@ -81,15 +81,15 @@ fn a_rate_is_what_was_added_while_the_host_was_awake() {
     };
     check(&[("a", 100, 200)], &[("a", 1100, 200)], Some([100.0, 0.0]));
     check(&[("a", 0, 0), ("b", 0, 50)], &[("a", 10, 20), ("b", 30, 60)], Some([4.0, 3.0]));
-    // New, gone, and started anew: no part of the sum, once.
+    // A device that is new, gone or restarted is not part of the sum once.
     check(&[("a", 0, 0)], &[("a", 10, 10), ("usb", 1 << 40, 1 << 40)], Some([1.0, 1.0]));
     check(&[("a", 0, 0), ("usb", 1 << 40, 0)], &[("a", 10, 10)], Some([1.0, 1.0]));
     check(&[("a", 0, 0), ("b", 500, 9)], &[("a", 10, 10), ("b", 499, 9999)], Some([1.0, 1.0]));
-    // Nothing left is not "no traffic".
+    // No remaining device does not mean "no traffic".
     check(&[("b", 500, 500)], &[("b", 499, 9999)], None);
     check(&[("b", 500, 500)], &[("c", 501, 501)], None);
     check(&[], &[], None);
-    // 64 bits, and more than that in a sum.
+    // Counters use all 64 bits, and their sum more.
     check(
         &[("a", 0, 0), ("b", 0, 0)],
         &[("a", u64::MAX, 1 << 33), ("b", u64::MAX, 1 << 33)],
@@ -119,21 +119,21 @@ fn a_device_that_appears_is_looked_up_and_one_that_changes_is_noticed_within_a_m
     let class = fake.sys().join("class/net");
     let mut meter = rate::Meter::default();
     let begin = Moment::now();
-    let mut chosen = |names: &[&str], seconds: u32| -> Vec<String> {
+    let mut selected = |names: &[&str], seconds: u32| -> Vec<String> {
         let all = names.iter().map(|name| ((*name).to_owned(), [0, 0])).collect();
         let now = begin.after(SECOND * seconds, Duration::ZERO);
-        meter.chosen(all, now, |name| network::is_physical(&class, name)).into_keys().collect()
+        meter.select(all, now, |name| network::is_physical(&class, name)).into_keys().collect()
     };
-    assert_eq!(chosen(&["eth0", "lo"], 0), ["eth0"]);
+    assert_eq!(selected(&["eth0", "lo"], 0), ["eth0"]);
     fake.link("sys/class/net/eth1/device", "../../../x");
-    assert_eq!(chosen(&["eth0", "eth1", "lo"], 5), ["eth0", "eth1"]);
-    // One that left and came back as something else is looked up at once.
-    assert_eq!(chosen(&["eth0"], 10), ["eth0"]);
+    assert_eq!(selected(&["eth0", "eth1", "lo"], 5), ["eth0", "eth1"]);
+    // A device that left and returned as another one is checked at once.
+    assert_eq!(selected(&["eth0"], 10), ["eth0"]);
     fs::remove_file(class.join("eth1/device")).unwrap();
-    assert_eq!(chosen(&["eth0", "eth1"], 15), ["eth0"]);
+    assert_eq!(selected(&["eth0", "eth1"], 15), ["eth0"]);
     fs::remove_file(class.join("eth0/device")).unwrap();
-    assert_eq!(chosen(&["eth0"], 20), ["eth0"]);
-    assert!(chosen(&["eth0"], 61).is_empty());
+    assert_eq!(selected(&["eth0"], 20), ["eth0"]);
+    assert!(selected(&["eth0"], 61).is_empty());
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn what_zfs_would_give_back_is_its_cache_but_for_the_least_it_keeps() {
     ] {
         assert_eq!(memory::parse_arcstats(text), wanted, "{text:?}");
     }
-    // More than there is, it cannot be.
+    // The sum is limited to the total.
     let fake = Fake::of("raspberry-pi");
     fake.write("proc/spl/kstat/zfs/arcstats", "c_min 4 0\nsize 4 18446744073709551615\n");
     let (memory, _) = memory::read(&fake.proc()).unwrap().unwrap();
@@ -301,5 +301,5 @@ fn moments_tell_sleep_from_waking() {
     assert_eq!((begin.since(later), begin.awake_since(later)), (Duration::ZERO, Duration::ZERO));
     thread::sleep(Duration::from_millis(20));
     let slept = Moment::now().since(begin);
-    assert!(slept >= Duration::from_millis(20) && slept < PATIENCE, "{slept:?}");
+    assert!(slept >= Duration::from_millis(20) && slept < LIMIT, "{slept:?}");
 }

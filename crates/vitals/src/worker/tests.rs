@@ -14,7 +14,7 @@ fn value(value: u32) -> Probe<u32> {
     Box::new(move || value)
 }
 
-/// A look that ends when the sender does.
+/// A probe that hangs until the sender is dropped.
 fn hanging() -> (mpsc::Sender<()>, Probe<u32>) {
     let (release, gate) = mpsc::channel::<()>();
     let probe = move || {
@@ -39,10 +39,10 @@ fn looks_take_turns() {
     for task in 0..3 {
         let done = next(&events);
         assert_eq!((done.task, done.found), (task, Some(10 + task as u32)));
-        assert!(worker.ended(&done, now));
+        assert!(worker.finish(&done, now));
     }
-    assert!(worker.until().is_none());
-    assert_eq!(worker.give_up(now + LONG * 2), None);
+    assert!(worker.deadline().is_none());
+    assert_eq!(worker.expire(now + LONG * 2), None);
 }
 
 #[test]
@@ -52,18 +52,18 @@ fn one_that_hangs_is_given_up_and_the_next_one_has_its_turn() {
     let begin = Instant::now();
     worker.push(0, SHORT, probe, begin);
     worker.push(1, SHORT, value(1), begin);
-    assert_eq!(worker.give_up(begin), None, "too early");
-    assert_eq!(worker.give_up(worker.until().unwrap()), Some(0));
+    assert_eq!(worker.expire(begin), None, "too early");
+    assert_eq!(worker.expire(worker.deadline().unwrap()), Some(0));
     let done = next(&events);
     assert_eq!(done.task, 1);
-    assert!(worker.ended(&done, begin));
-    // It comes back, and does not count.
+    assert!(worker.finish(&done, begin));
+    // It returns, and its value is not used.
     drop(release);
     let mut late = next(&events);
     assert_eq!((late.task, late.found), (0, Some(7)));
-    assert!(!worker.ended(&late, begin));
-    assert_eq!(worker.lost, 0);
-    // Its probe is whole.
+    assert!(!worker.finish(&late, begin));
+    assert_eq!(worker.stuck, 0);
+    // The probe can be run again.
     assert_eq!((late.probe)(), 7);
 }
 
@@ -72,20 +72,20 @@ fn threads_that_hang_are_few() {
     let (mut worker, events) = worker();
     let begin = Instant::now();
     let mut releases = Vec::new();
-    for task in 0..MAX_LOST {
+    for task in 0..MAX_STUCK {
         let (release, probe) = hanging();
         releases.push(release);
         worker.push(task, SHORT, probe, begin);
-        assert_eq!(worker.give_up(worker.until().unwrap()), Some(task));
+        assert_eq!(worker.expire(worker.deadline().unwrap()), Some(task));
     }
-    worker.push(MAX_LOST, SHORT, value(1), begin);
-    assert!(worker.until().is_none(), "it has no turn");
+    worker.push(MAX_STUCK, SHORT, value(1), begin);
+    assert!(worker.deadline().is_none(), "it does not run");
     assert!(events.recv_timeout(SHORT).is_err());
-    // One comes back, and the worker goes on.
+    // One returns, and the worker continues.
     releases.pop();
     let late = next(&events);
-    assert!(!worker.ended(&late, begin));
-    assert_eq!(next(&events).task, MAX_LOST);
+    assert!(!worker.finish(&late, begin));
+    assert_eq!(next(&events).task, MAX_STUCK);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_panic_ends_a_look_and_no_thread() {
     worker.push(1, LONG, value(1), now);
     let done = next(&events);
     assert_eq!((done.task, done.found), (0, None));
-    assert!(worker.ended(&done, now));
+    assert!(worker.finish(&done, now));
     assert_eq!(next(&events).found, Some(1));
 }
 

@@ -23,7 +23,7 @@ impl Place {
         read(&self.path(), SystemTime::now())
     }
 
-    /// What a program writes to whoever connects; then it closes, unless it hangs.
+    /// A program that writes this to each connection, and then closes it unless it hangs.
     fn listen(&self, answer: &'static str, hang: bool) {
         let listener = UnixListener::bind(self.path()).unwrap();
         thread::spawn(move || {

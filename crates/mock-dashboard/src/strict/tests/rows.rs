@@ -1,4 +1,4 @@
-//! The table.
+//! The table of rules and conversations.
 
 use serde_json::json;
 
@@ -10,8 +10,8 @@ use super::{
     message, register, rejection, status, without,
 };
 
-/// The rule, a conversation that keeps all of them, and one that breaks this one. Each begins behind the
-/// first heartbeat.
+/// A rule, a conversation that keeps all rules, and one that breaks this rule. Each begins after the first
+/// heartbeat.
 type Row = (Rule, Vec<Step>, Vec<Step>);
 
 pub(super) fn rows() -> Vec<Row> {
@@ -28,7 +28,7 @@ fn said(text: String) -> Vec<Step> {
     vec![Say(text)]
 }
 
-/// One message is enough to keep or to break these.
+/// Rules about a single message.
 fn single() -> Vec<Row> {
     let registers = |changes| said(changed(&register(), changes));
     let asked = |text| vec![Ask("pull"), Say(text)];
@@ -161,7 +161,7 @@ fn commands() -> Vec<Row> {
             vec![Ask("pull"), Ask("test"), Say(status("test", 0))],
             vec![Ask("pull"), Say(status("test", 0))],
         ),
-        // A clone is made without being asked for, and tried again.
+        // An agent starts a clone without a request, and tries it again.
         (
             Rule::Unasked,
             fresh(vec![
@@ -178,7 +178,7 @@ fn commands() -> Vec<Row> {
             fresh(vec![Ask("test"), Say(line("test"))]),
             fresh(vec![Ask("pull"), Say(line("test"))]),
         ),
-        // An answered id that is sent again is a new question.
+        // An answered id that is sent again is a new request.
         (
             Rule::Unasked,
             vec![
@@ -195,13 +195,13 @@ fn commands() -> Vec<Row> {
             vec![Ask("test"), Say(line("test")), Say(status("test", 0)), Say(beat())],
             vec![Ask("test"), Say(status("test", 0)), Say(beat()), Say(line("test"))],
         ),
-        // After a reconnect the same lines may come again, and no others.
+        // After a reconnect only the same lines may be repeated.
         (
             Rule::OutputAfterStatus,
             told_again(vec![Say(job_line("test", "j", 1)), Say(job_status("test", "j"))]),
             told_again(vec![Say(job_line("test", "j", 2)), Say(job_status("test", "j"))]),
         ),
-        // On the same connection, nothing may.
+        // On the same connection nothing may be repeated.
         (
             Rule::OutputAfterStatus,
             vec![Ask("test"), Say(job_line("test", "j", 1)), Say(job_status("test", "j")), Say(beat())],
@@ -216,7 +216,7 @@ fn commands() -> Vec<Row> {
     ]
 }
 
-/// A job that was told, a new connection, and what comes on it.
+/// A reported job, a new connection, and the messages on it.
 fn told_again(steps: Vec<Step>) -> Vec<Step> {
     let told = [Ask("test"), Say(job_line("test", "j", 1)), Say(job_status("test", "j"))];
     told.into_iter().chain([Connect, Say(register()), Answer, Say(beat())]).chain(steps).collect()
@@ -238,7 +238,7 @@ fn rejections() -> Vec<Row> {
                 Say(rejection(json!({"command": "kill", "command_id": "2"}))),
             ],
         ),
-        // An older agent says neither name nor id: it is the newest that does not run.
+        // An older agent sends neither name nor id: the newest request that does not run is meant.
         (
             Rule::Rejection,
             vec![Ask("switch"), Ask("test"), Say(rejection(json!({})))],
@@ -261,13 +261,13 @@ fn over_time() -> Vec<Row> {
             switched().chain([Wait(9), Say(register()), Wait(60), Say(beat())]).collect(),
             switched().chain([Wait(11), Say(beat()), Wait(60), Say(beat())]).collect(),
         ),
-        // Found by looking, too, when nothing is said any more.
+        // It is also found without a further message.
         (
             Rule::UnfinishedSwitch,
             vec![Ask("switch"), Say(status("switch", 1)), Say(beat()), Wait(11)],
             switched().chain([Wait(11)]).collect(),
         ),
-        // Whoever comes back has registered.
+        // A new connection begins with a registration.
         (
             Rule::UnfinishedSwitch,
             switched().chain([Lost, Wait(60), Connect, Say(register())]).collect(),
@@ -289,12 +289,12 @@ fn over_time() -> Vec<Row> {
     ]
 }
 
-/// Conversations that look wrong and are not.
+/// Conversations that look wrong but are correct.
 pub(super) fn fine() -> Vec<Vec<Step>> {
     vec![
-        // A new dashboard is told of jobs that an earlier one asked for.
+        // A new dashboard gets reports about jobs that an earlier one requested.
         vec![Say(line("switch")), Say(status("switch", 1)), Say(beat()), Say(status("test", 0))],
-        // So it is of one that still runs, even if somebody asks for another command first.
+        // The same for a job that still runs, even if another command is requested first.
         vec![
             Say(beat_with(json!({"pending_command": "test", "command_pid": 7}))),
             Ask("pull"),
@@ -314,7 +314,7 @@ pub(super) fn fine() -> Vec<Vec<Step>> {
             Say(line("test")),
             Say(status("test", 0)),
         ],
-        // A stop that comes too late is answered after the job it was meant for.
+        // A late stop is answered after the job that it was meant for.
         vec![
             Ask("test"),
             Ask("stop"),
@@ -323,9 +323,9 @@ pub(super) fn fine() -> Vec<Vec<Step>> {
             Say(changed(&status("stop", 1), json!({"message": "nothing is running"}))),
         ],
         vec![super::Kill, Say(status("kill_command", 1))],
-        // Two agents of one name: the older connection is not listened to.
+        // Two agents with the same name: the older connection is ignored.
         vec![Ask("test"), Connect, Say(register()), Answer, Say(beat())],
-        // A rejected command can be asked for again.
+        // A rejected command can be requested again.
         vec![
             AskId("switch", "1"),
             AskId("test", "2"),

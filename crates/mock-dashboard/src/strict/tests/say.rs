@@ -1,4 +1,4 @@
-//! What agents say, as text.
+//! Messages of agents as text.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ pub(super) fn message(kind: &str, payload: Value) -> String {
     json!({ "type": kind, "payload": payload }).to_string()
 }
 
-/// A message with other fields, and some taken out: null does that.
+/// A message with changed fields. Null removes a field.
 pub(super) fn changed(text: &str, changes: Value) -> String {
     let mut message: Value = serde_json::from_str(text).unwrap();
     let payload = message["payload"].as_object_mut().unwrap();

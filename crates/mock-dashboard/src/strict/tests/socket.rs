@@ -1,15 +1,16 @@
-//! The strict mode over real sockets: what an existing dashboard does, and where violations show.
+//! The strict mode over real sockets: the behaviour of an existing dashboard, and the places that show
+//! violations.
 
 use std::time::Duration;
 
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::tests::client::{LIMIT, Running, beat};
-use crate::{Rule, Strict};
 use nixfleet_protocol::DashboardMessage;
 
 use super::say;
+use crate::tests::client::{LIMIT, Running, beat};
+use crate::{Rule, Strict};
 
 async fn strict() -> Running {
     Running::start_as(Some(Strict::default())).await
@@ -64,7 +65,7 @@ async fn without_the_strict_mode_nothing_is_judged() {
 
 #[tokio::test]
 async fn who_speaks_before_registered_goes_out_is_caught() {
-    // So long that the answer cannot overtake the heartbeat on a slow machine.
+    // Long enough that the answer cannot overtake the heartbeat on a slow machine.
     let times = Strict { registered_after: LIMIT * 10, ..Strict::default() };
     let dashboard = Running::start_as(Some(times)).await;
     let mut agent = dashboard.silent_agent().await;
@@ -90,7 +91,7 @@ async fn a_message_with_a_float_for_an_integer_is_dropped_and_the_connection_sta
 async fn a_message_above_512_kib_closes_with_1009() {
     let dashboard = strict().await;
     let mut agent = agent(&dashboard).await;
-    // The other side may close while this is still being written.
+    // The peer may close the connection while this is being written.
     agent.socket.send(Message::text("x".repeat(600 * 1024))).await.ok();
     assert_eq!(agent.close_code().await, Some(1009));
     broken(&dashboard, Rule::Size).await;
@@ -116,14 +117,14 @@ async fn a_second_agent_replaces_the_first_with_an_empty_close_frame() {
 async fn it_pings_and_cuts_who_stays_silent() {
     let times = Strict {
         ping_interval: Duration::from_millis(20),
-        // Within it the register and the first ping have to come through, on a crowded machine as well.
+        // The register and the first ping must arrive within this time, even on a busy machine.
         silence_limit: Duration::from_secs(2),
         ..Strict::default()
     };
     let dashboard = Running::start_as(Some(times)).await;
     let mut agent = agent(&dashboard).await;
     assert!(matches!(agent.frame().await, Some(Message::Ping(_))));
-    // From here on the agent reads nothing, so that it answers no ping.
+    // From now on the agent reads nothing, so it answers no ping.
     dashboard
         .handle
         .wait_until("the cut", LIMIT, |handle| handle.host("h").filter(|host| !host.connected))

@@ -1,8 +1,8 @@
-//! Stands for NVML in builds without it.
+//! Replaces NVML in builds without it.
 
 use std::path::PathBuf;
 
-use super::{Answer, Status, Trouble, Whom};
+use super::{Answer, Failure, Selection, Status};
 
 pub(super) struct Library;
 
@@ -12,9 +12,9 @@ impl Library {
     }
 
     #[expect(clippy::unused_self)]
-    pub(super) fn look(&mut self, _whom: &Whom) -> Answer {
+    pub(super) fn read(&mut self, _whom: &Selection) -> Answer {
         let detail = "this agent was built without it".to_owned();
-        Err(Trouble { status: Status::NoLibrary, detail })
+        Err(Failure { status: Status::NoLibrary, detail })
     }
 
     pub(super) fn close(&mut self) {}

@@ -1,10 +1,8 @@
-//! NVML itself: opening it, asking it, and what its errors mean.
+//! NVML itself: opens it, queries it, and interprets its errors.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nvml_wrapper::{
     Device, Nvml,
@@ -14,14 +12,14 @@ use nvml_wrapper::{
     error::NvmlError,
 };
 
-use super::{Answer, Found, Reading, Status, Trouble, Whom};
+use super::{Answer, Failure, Found, Reading, Selection, Status};
 use crate::gpu::card::normal_address;
 
-/// Time until a library that could not be opened is tried again.
+/// Time until opening the library is tried again.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// The same after a mismatch. Only a reboot or a reload of the driver ends one, and the kernel logs
-/// every attempt.
+/// The same after a version mismatch. Only a reboot or a reload of the driver resolves it, and the kernel
+/// logs every attempt.
 const RETRY_MISMATCH: Duration = Duration::from_secs(600);
 
 /// The library, open or not.
@@ -30,16 +28,16 @@ pub(super) struct Library {
     paths: Vec<PathBuf>,
     open: Option<Open>,
     /// Why it could not be opened, and when to try again.
-    failed: Option<(Instant, Trouble)>,
-    /// Time of the newest sample that was used, by PCI address. Outlives the open library, so that
-    /// nothing from before a pause is counted twice.
+    failed: Option<(Instant, Failure)>,
+    /// Time of the newest sample that was used, by PCI address. It is kept while the library is closed, so
+    /// that no sample is counted twice.
     used: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
 struct Open {
     nvml: Nvml,
-    /// GPUs that this handle keeps awake.
+    /// PCI addresses of the GPUs that this handle keeps awake.
     attached: BTreeSet<String>,
 }
 
@@ -48,30 +46,30 @@ impl Library {
         Self { paths, open: None, failed: None, used: BTreeMap::new() }
     }
 
-    /// Closes it.
+    /// Closes the library.
     pub(super) fn close(&mut self) {
         self.open = None;
     }
 
-    /// Asks GPUs for all they can tell.
-    pub(super) fn look(&mut self, whom: &Whom) -> Answer {
-        let spare_others = matches!(whom, Whom::These { spare_others: true, .. });
-        if let (Whom::These { addresses, .. }, Some(open)) = (whom, &self.open)
-            && spare_others
+    /// Reads all values of the selected GPUs.
+    pub(super) fn read(&mut self, selection: &Selection) -> Answer {
+        let let_others_sleep = matches!(selection, Selection::Only { let_others_sleep: true, .. });
+        if let (Selection::Only { addresses, .. }, Some(open)) = (selection, &self.open)
+            && let_others_sleep
             && open.attached.iter().any(|attached| !addresses.contains(attached))
         {
-            // A GPU that is to rest can be let go only with all others.
+            // A single GPU cannot be released, so that it can sleep; only all at once can.
             self.open = None;
         }
         let open = match self.open.take() {
             Some(open) => open,
-            None => self.try_open(spare_others)?,
+            None => self.try_open(let_others_sleep)?,
         };
         let open = self.open.insert(open);
-        let found = ask(open, whom, &mut self.used);
-        let closed = |trouble: &Trouble| {
-            // The driver was unloaded or replaced below the open library.
-            matches!(trouble.status, Status::NoDriver | Status::Mismatch)
+        let found = ask(open, selection, &mut self.used);
+        let closed = |failure: &Failure| {
+            // The driver was unloaded or replaced while the library was open.
+            matches!(failure.status, Status::NoDriver | Status::Mismatch)
         };
         let unusable = match &found {
             Ok(found) => found.iter().any(|found| found.reading.as_ref().is_err_and(closed)),
@@ -83,34 +81,34 @@ impl Library {
         found
     }
 
-    fn try_open(&mut self, spare_others: bool) -> Result<Open, Trouble> {
-        if let Some((again, trouble)) = &self.failed
+    fn try_open(&mut self, let_others_sleep: bool) -> Result<Open, Failure> {
+        if let Some((again, failure)) = &self.failed
             && Instant::now() < *again
         {
-            return Err(trouble.clone());
+            return Err(failure.clone());
         }
-        match open(&self.paths, spare_others) {
+        match open(&self.paths, let_others_sleep) {
             Ok(nvml) => {
                 self.failed = None;
                 Ok(Open { nvml, attached: BTreeSet::new() })
             }
-            Err(trouble) => {
-                let pause = if trouble.status == Status::Mismatch { RETRY_MISMATCH } else { RETRY };
-                self.failed = Some((Instant::now() + pause, trouble.clone()));
-                Err(trouble)
+            Err(failure) => {
+                let pause = if failure.status == Status::Mismatch { RETRY_MISMATCH } else { RETRY };
+                self.failed = Some((Instant::now() + pause, failure.clone()));
+                Err(failure)
             }
         }
     }
 }
 
-/// Opens the first library that can be opened. What it says then counts, even if it is an error.
-fn open(paths: &[PathBuf], spare_others: bool) -> Result<Nvml, Trouble> {
+/// Loads the first library that can be loaded. Its error is the result even if later paths exist.
+fn open(paths: &[PathBuf], let_others_sleep: bool) -> Result<Nvml, Failure> {
     let mut missing = Vec::new();
     for path in paths {
         let mut builder = Nvml::builder();
         builder.lib_path(path.as_os_str());
-        if spare_others {
-            // Otherwise opening it wakes every GPU of the host.
+        if let_others_sleep {
+            // Otherwise opening the library wakes every GPU of the host.
             builder.flags(InitFlags::NO_ATTACH);
         }
         match builder.init() {
@@ -118,31 +116,31 @@ fn open(paths: &[PathBuf], spare_others: bool) -> Result<Nvml, Trouble> {
             Err(error @ (NvmlError::LibloadingError(_) | NvmlError::FailedToLoadSymbol(_))) => {
                 missing.push(error.to_string());
             }
-            Err(error) => return Err(trouble(error)),
+            Err(error) => return Err(failure(error)),
         }
     }
-    Err(Trouble { status: Status::NoLibrary, detail: missing.join("; ") })
+    Err(Failure { status: Status::NoLibrary, detail: missing.join("; ") })
 }
 
-fn ask(open: &mut Open, whom: &Whom, used: &mut BTreeMap<String, u64>) -> Answer {
+fn ask(open: &mut Open, selection: &Selection, used: &mut BTreeMap<String, u64>) -> Answer {
     let Open { nvml, attached } = open;
     let mut answer = |address: String, device: Result<Device<'_>, NvmlError>| {
-        let reading = device.map_err(trouble).and_then(|device| {
+        let reading = device.map_err(failure).and_then(|device| {
             attached.insert(address.clone());
             read(&device, used.entry(address.clone()).or_default())
         });
         Found { address, reading }
     };
-    match whom {
-        Whom::These { addresses, .. } => Ok(addresses
+    match selection {
+        Selection::Only { addresses, .. } => Ok(addresses
             .iter()
             .map(|address| answer(address.clone(), nvml.device_by_pci_bus_id(address.as_str())))
             .collect()),
-        Whom::Everyone => {
+        Selection::All => {
             let mut found = Vec::new();
-            for index in 0..nvml.device_count().map_err(trouble)? {
-                let device = nvml.device_by_index(index).map_err(trouble)?;
-                let address = normal_address(&device.pci_info().map_err(trouble)?.bus_id);
+            for index in 0..nvml.device_count().map_err(failure)? {
+                let device = nvml.device_by_index(index).map_err(failure)?;
+                let address = normal_address(&device.pci_info().map_err(failure)?.bus_id);
                 found.push(answer(address, Ok(device)));
             }
             Ok(found)
@@ -150,8 +148,8 @@ fn ask(open: &mut Open, whom: &Whom, used: &mut BTreeMap<String, u64>) -> Answer
     }
 }
 
-/// What an error means for a whole GPU.
-fn trouble(error: NvmlError) -> Trouble {
+/// The meaning of an error for the whole GPU.
+fn failure(error: NvmlError) -> Failure {
     let status = match error {
         NvmlError::GpuLost | NvmlError::ResetRequired => Status::Lost,
         NvmlError::LibRmVersionMismatch => Status::Mismatch,
@@ -159,41 +157,41 @@ fn trouble(error: NvmlError) -> Trouble {
         NvmlError::NoPermission => Status::NoPermission,
         _ => Status::Failed,
     };
-    Trouble { status, detail: error.to_string() }
+    Failure { status, detail: error.to_string() }
 }
 
-/// Collects single values. Most errors say that this GPU does not have this one; some say that there is
-/// no such GPU any more, and then nothing of what it said counts.
+/// Collects single values. Most errors mean that this GPU does not have the value. Some mean that the GPU is
+/// gone, and then no value is used.
 #[derive(Default)]
 struct Values {
-    fatal: Option<Trouble>,
-    other: Option<Trouble>,
+    fatal: Option<Failure>,
+    other: Option<Failure>,
     any: bool,
 }
 
 impl Values {
     fn take<T>(&mut self, value: Result<T, NvmlError>) -> Option<T> {
-        match value.map_err(trouble) {
+        match value.map_err(failure) {
             Ok(value) => {
                 self.any = true;
                 Some(value)
             }
-            Err(trouble) => {
-                let all_of_it = matches!(trouble.status, Status::Lost | Status::Mismatch | Status::NoDriver);
-                let noted = if all_of_it { &mut self.fatal } else { &mut self.other };
-                noted.get_or_insert(trouble);
+            Err(failure) => {
+                let is_fatal = matches!(failure.status, Status::Lost | Status::Mismatch | Status::NoDriver);
+                let noted = if is_fatal { &mut self.fatal } else { &mut self.other };
+                noted.get_or_insert(failure);
                 None
             }
         }
     }
 
-    /// Why there is no reading, if there is none.
-    fn trouble(self) -> Option<Trouble> {
+    /// Why there is no reading; None if there is one.
+    fn failure(self) -> Option<Failure> {
         self.fatal.or(self.other.filter(|_| !self.any))
     }
 }
 
-fn read(device: &Device<'_>, used: &mut u64) -> Result<Reading, Trouble> {
+fn read(device: &Device<'_>, used: &mut u64) -> Result<Reading, Failure> {
     let mut values = Values::default();
     let memory = values.take(device.memory_info());
     let reading = Reading {
@@ -204,14 +202,14 @@ fn read(device: &Device<'_>, used: &mut u64) -> Result<Reading, Trouble> {
         vram_total_bytes: memory.as_ref().map(|memory| memory.total),
         power_watts: values.take(device.power_usage()).map(|milliwatts| f64::from(milliwatts) / 1000.0),
     };
-    values.trouble().map_or_else(|| Ok(reading.plausible()), Err)
+    values.failure().map_or_else(|| Ok(reading.plausible()), Err)
 }
 
-/// The mean of the samples since the last look. A single figure of NVML's covers between a sixth of a
-/// second and one, and says little about the seconds between two looks.
+/// The mean of the samples since the previous reading. A single sample covers a sixth of a second to one
+/// second, which says little about the time between two readings.
 fn usage(device: &Device<'_>, values: &mut Values, used: &mut u64) -> Option<f64> {
-    // All there are, and not from a time on: if the clock was set back, NVML would have none to give
-    // until it has caught up.
+    // All samples are requested, not those after a time: if the clock was set back, NVML would return none
+    // until the clock reaches the old time.
     let samples = values.take(device.samples(Sampling::GpuUtilization, None)).unwrap_or_default();
     let percents = samples.iter().map(|sample| {
         let percent = match sample.value {
@@ -227,8 +225,8 @@ fn usage(device: &Device<'_>, values: &mut Values, used: &mut u64) -> Option<f64
     Some(percent / 100.0)
 }
 
-/// The mean of what is newer than `used`, which becomes the time of the newest. Places of the buffer that
-/// were never filled have the time 0.
+/// The mean of the samples that are newer than `used`, which becomes the time of the newest sample. Unused
+/// places of the buffer have time 0.
 pub(super) fn mean_since(samples: impl Iterator<Item = (u64, f64)>, used: &mut u64) -> Option<f64> {
     let (mut newest, mut sum, mut count) = (0, 0.0, 0_u32);
     for (time, percent) in samples {

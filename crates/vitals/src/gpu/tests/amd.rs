@@ -177,15 +177,15 @@ fn a_gpu_that_fell_off_the_bus_is_lost_and_said_so_once() {
     full(&tree, "0000:03:00.0");
     tree.fail("gpu_busy_percent", Errno::NODEV);
     let mut reader = tree.reader();
-    for look in 0..3 {
-        let gpus = reader.look(Instant::now());
+    for round in 0..3 {
+        let gpus = reader.read(Instant::now());
         assert_eq!(gpus[0].status, Status::Lost);
         assert_no_reading(&gpus[0]);
         let hints = reader.take_hints();
-        assert_eq!(hints.len(), usize::from(look == 0), "{hints:?}");
+        assert_eq!(hints.len(), usize::from(round == 0), "{hints:?}");
     }
     tree.heal();
-    assert_eq!(reader.look(Instant::now())[0].status, Status::Ok);
+    assert_eq!(reader.read(Instant::now())[0].status, Status::Ok);
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn two_cards_are_kept_apart() {
         .remove("hwmon/hwmon7/temp1_input")
         .remove("hwmon/hwmon7/temp2_input");
     tree.fail("0000:03:00.0/hwmon/hwmon7/power1_average", Errno::BUSY);
-    let gpus = tree.look();
+    let gpus = tree.gpus();
     assert_eq!([gpus[0].usage, gpus[1].usage], [Some(0.42), Some(0.07)]);
     assert_eq!([gpus[0].temperature_celsius, gpus[1].temperature_celsius], [Some(61.0), None]);
     assert_eq!([gpus[0].power_watts, gpus[1].power_watts], [None, Some(123.456_789)]);

@@ -7,9 +7,9 @@ use crate::gpu::*;
 
 #[test]
 fn a_host_without_gpus_has_an_empty_list() {
-    assert_eq!(Tree::new().look(), []);
+    assert_eq!(Tree::new().gpus(), []);
     let nowhere = Sources { sys: "/nonexistent".into(), ..Tree::new().sources() };
-    assert_eq!(Gpus::new(&nowhere).look(Instant::now()), []);
+    assert_eq!(Gpus::new(&nowhere).read(Instant::now()), []);
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn gpus_are_listed_by_address_with_vendor_and_model() {
     tree.gpu("10000:01:00.0", INTEL);
     tree.gpu("0000:01:00.0", NVIDIA);
     let found: Vec<_> =
-        tree.look().into_iter().map(|gpu| (gpu.pci_address, gpu.vendor, gpu.device_id)).collect();
+        tree.gpus().into_iter().map(|gpu| (gpu.pci_address, gpu.vendor, gpu.device_id)).collect();
     let wanted = [
         ("0000:00:02.0".to_owned(), Vendor::Intel, None),
         ("0000:01:00.0".to_owned(), Vendor::Nvidia, Some(0x2684)),
@@ -40,7 +40,7 @@ fn what_is_no_gpu_is_not_listed() {
     tree.device("0000:00:0b.0", INTEL, "0x120000\n");
     tree.device("0000:02:00.0", "0x102b\n", "0x030000\n");
     tree.gpu("0000:03:00.0", NVIDIA).write("physfn/vendor", NVIDIA);
-    let found = tree.look();
+    let found = tree.gpus();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(gpu.0.ends_with(&found[0].pci_address));
 }
@@ -70,7 +70,7 @@ fn garbage_on_the_bus_is_no_gpu() {
     let pipe = tree.device("0000:11:00.0", AMD, "0x030000");
     pipe.remove("vendor");
     assert!(Command::new("mkfifo").arg(pipe.0.join("vendor")).status().unwrap().success());
-    assert_eq!(tree.look(), []);
+    assert_eq!(tree.gpus(), []);
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn gpus_may_come_and_go() {
     let second = tree.gpu("0000:02:00.0", AMD);
     let mut reader = tree.reader();
     let start = Instant::now();
-    assert_eq!(reader.look(start).len(), 2);
+    assert_eq!(reader.read(start).len(), 2);
     fs::remove_file(tree.path().join("bus/pci/devices/0000:02:00.0")).unwrap();
     fs::remove_dir_all(&second.0).unwrap();
-    assert_eq!(reader.look(start + Duration::from_secs(1)).len(), 1, "gone at once");
+    assert_eq!(reader.read(start + Duration::from_secs(1)).len(), 1, "gone at once");
     tree.gpu("0000:03:00.0", AMD);
-    assert_eq!(reader.look(start + Duration::from_secs(40)).len(), 2, "found at the next search");
+    assert_eq!(reader.read(start + Duration::from_secs(40)).len(), 2, "found at the next search");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn without_nvml_a_gpu_of_nvidias_is_listed_but_not_read() {
     let tree = Tree::new();
     tree.gpu("0000:01:00.0", NVIDIA);
     let mut reader = tree.reader();
-    let gpus = reader.look(Instant::now());
+    let gpus = reader.read(Instant::now());
     assert_eq!((gpus[0].status, gpus[0].device_id), (Status::NoLibrary, Some(0x2684)));
     assert_no_reading(&gpus[0]);
     assert_eq!(reader.take_hints().len(), 1);

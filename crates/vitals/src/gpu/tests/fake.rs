@@ -71,8 +71,8 @@ impl Fake {
         self.tree.reader_with(&self.sources())
     }
 
-    pub(super) fn look(&self) -> Vec<Gpu> {
-        self.reader().look(Instant::now())
+    pub(super) fn gpus(&self) -> Vec<Gpu> {
+        self.reader().read(Instant::now())
     }
 
     /// What the library says from now on. By rename, because it may be reading.

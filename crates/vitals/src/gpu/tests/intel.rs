@@ -24,7 +24,7 @@ impl Meter {
         let reader = tree.reader();
         let mut meter = Self { tree, device, reader, now: Instant::now() };
         meter.set(files);
-        let first = meter.look(0);
+        let first = meter.read(0);
         assert_eq!((first.usage, first.usage_is_estimate), (None, false), "nothing to compare with yet");
         meter
     }
@@ -35,9 +35,9 @@ impl Meter {
         }
     }
 
-    fn look(&mut self, milliseconds: u64) -> Gpu {
+    fn read(&mut self, milliseconds: u64) -> Gpu {
         self.now += Duration::from_millis(milliseconds);
-        self.reader.look(self.now).remove(0)
+        self.reader.read(self.now).remove(0)
     }
 }
 
@@ -46,11 +46,11 @@ fn usage_is_estimated_from_the_time_not_spent_switched_off() {
     for file in [XE, I915, I915_OLD] {
         let mut meter = Meter::new(&[(file, 50_000)]);
         meter.set(&[(file, 53_000)]);
-        let gpu = meter.look(4_000);
+        let gpu = meter.read(4_000);
         assert_eq!((gpu.usage, gpu.usage_is_estimate), (Some(0.25), true), "{file}");
-        assert_eq!(meter.look(4_000).usage, Some(1.0), "{file}: not off at all");
+        assert_eq!(meter.read(4_000).usage, Some(1.0), "{file}: not off at all");
         meter.set(&[(file, 57_000)]);
-        assert_eq!(meter.look(4_000).usage, Some(0.0), "{file}: off all the time");
+        assert_eq!(meter.read(4_000).usage, Some(0.0), "{file}: off all the time");
     }
 }
 
@@ -58,19 +58,19 @@ fn usage_is_estimated_from_the_time_not_spent_switched_off() {
 fn a_gpu_is_as_busy_as_its_busiest_part() {
     let mut meter = Meter::new(&[(XE, 50_000), (XE_MEDIA, 70_000)]);
     meter.set(&[(XE, 51_000), (XE_MEDIA, 72_000)]);
-    assert_eq!(meter.look(2_000).usage, Some(0.5));
+    assert_eq!(meter.read(2_000).usage, Some(0.5));
     meter.tree.fail(XE, Errno::OPNOTSUPP);
     meter.set(&[(XE_MEDIA, 73_500)]);
-    assert_eq!(meter.look(2_000).usage, Some(0.25), "of those that can be read");
+    assert_eq!(meter.read(2_000).usage, Some(0.25), "of those that can be read");
 }
 
 #[test]
 fn counters_that_make_no_sense_make_no_usage() {
-    // In order: they began anew; more time off than there was; garbage.
+    // In order: the counters were reset; more time off than has passed; garbage.
     for after in ["10\n", "60000\n", "-1\n", "x\n", ""] {
         let mut meter = Meter::new(&[(XE, 50_000)]);
         meter.device.write(XE, after);
-        let gpu = meter.look(1_000);
+        let gpu = meter.read(1_000);
         assert_eq!((gpu.usage, gpu.usage_is_estimate, gpu.status), (None, false, Status::Ok), "{after:?}");
     }
 }
@@ -78,21 +78,21 @@ fn counters_that_make_no_sense_make_no_usage() {
 #[test]
 fn a_gpu_that_is_never_switched_off_is_not_called_busy() {
     let mut meter = Meter::new(&[(XE, 0)]);
-    assert_eq!(meter.look(5_000).usage, None);
+    assert_eq!(meter.read(5_000).usage, None);
 }
 
 #[test]
 fn two_looks_at_once_make_no_usage() {
     let mut meter = Meter::new(&[(XE, 50_000)]);
-    assert_eq!(meter.look(0).usage, None);
-    assert_eq!(meter.look(50).usage, None);
+    assert_eq!(meter.read(0).usage, None);
+    assert_eq!(meter.read(50).usage, None);
 }
 
 #[test]
 fn a_clock_that_is_a_little_off_is_no_error() {
     let mut meter = Meter::new(&[(XE, 50_000)]);
     meter.set(&[(XE, 51_020)]);
-    assert_eq!(meter.look(1_000).usage, Some(0.0));
+    assert_eq!(meter.read(1_000).usage, Some(0.0));
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn power_is_what_was_used_between_two_looks() {
         .write("hwmon/hwmon3/temp3_input", "60000\n")
         .write("hwmon/hwmon3/temp3_label", "vram\n");
     meter.set(&[(CARD, 1_150_000_000)]);
-    let gpu = meter.look(5_000);
+    let gpu = meter.read(5_000);
     assert_eq!((gpu.power_watts, gpu.temperature_celsius), (Some(30.0), Some(48.0)));
     meter.set(&[(CARD, 10)]);
-    assert_eq!(meter.look(5_000).power_watts, None, "the counter began anew");
+    assert_eq!(meter.read(5_000).power_watts, None, "the counter began anew");
 }
 
 #[test]
@@ -120,13 +120,13 @@ fn one_parts_sensors_are_not_the_gpus() {
     let mut meter = Meter::new(&[("hwmon/hwmon2/energy1_input", 1_000_000)]);
     meter.device.write("hwmon/hwmon2/name", "i915_gt0\n");
     meter.set(&[("hwmon/hwmon2/energy1_input", 9_000_000)]);
-    assert_eq!(meter.look(1_000).power_watts, None);
+    assert_eq!(meter.read(1_000).power_watts, None);
 }
 
 #[test]
 fn a_gpu_within_a_processor_has_no_memory_of_its_own() {
     let mut meter = Meter::new(&[(XE, 50_000)]);
-    let gpu = meter.look(1_000);
+    let gpu = meter.read(1_000);
     assert_eq!((gpu.vram_used_bytes, gpu.vram_total_bytes, gpu.vram_usage()), (None, None, None));
 }
 
@@ -134,10 +134,10 @@ fn a_gpu_within_a_processor_has_no_memory_of_its_own() {
 fn sleep_between_two_looks_is_no_usage() {
     let mut meter = Meter::new(&[(XE, 50_000)]);
     meter.device.suspended();
-    let gpu = meter.look(1_000);
+    let gpu = meter.read(1_000);
     assert_eq!(gpu.status, Status::Suspended);
     assert_no_reading(&gpu);
     meter.device.awake();
     meter.set(&[(XE, 50_900)]);
-    assert_eq!(meter.look(1_000).usage, Some(0.55), "over both seconds");
+    assert_eq!(meter.read(1_000).usage, Some(0.55), "over both seconds");
 }

@@ -13,7 +13,7 @@ fn an_idle_gpu_that_may_sleep_is_left_alone_for_half_a_minute() {
     let start = Instant::now();
     let mut seen = Vec::new();
     for at in (0..=80).step_by(5) {
-        let gpu = reader.look(second(start, at)).remove(0);
+        let gpu = reader.read(second(start, at)).remove(0);
         if gpu.status == Status::Resting {
             assert_no_reading(&gpu);
         } else {
@@ -30,10 +30,10 @@ fn a_gpu_that_rests_is_not_asked_anything() {
     tree.gpu("0000:03:00.0", AMD).awake().write("gpu_busy_percent", "0");
     let mut reader = tree.reader();
     let start = Instant::now();
-    reader.look(start);
-    reader.look(second(start, 10));
+    reader.read(start);
+    reader.read(second(start, 10));
     tree.take_read();
-    assert_eq!(reader.look(second(start, 15))[0].status, Status::Resting);
+    assert_eq!(reader.read(second(start, 15))[0].status, Status::Resting);
     assert_eq!(tree.take_read(), ["runtime_status", "control"]);
 }
 
@@ -45,7 +45,7 @@ fn a_gpu_that_never_sleeps_or_has_work_is_always_asked() {
         let mut reader = tree.reader();
         let start = Instant::now();
         for at in (0..100).step_by(5) {
-            assert_eq!(reader.look(second(start, at))[0].status, Status::Ok, "{control} {usage}");
+            assert_eq!(reader.read(second(start, at))[0].status, Status::Ok, "{control} {usage}");
         }
     }
 }
@@ -59,7 +59,7 @@ fn work_between_two_idle_looks_begins_the_count_anew() {
     let start = Instant::now();
     for (at, usage) in [(0, "0"), (5, "0"), (8, "50"), (12, "0"), (20, "0")] {
         device.write("gpu_busy_percent", usage);
-        assert_eq!(reader.look(second(start, at))[0].status, Status::Ok, "{at} s");
+        assert_eq!(reader.read(second(start, at))[0].status, Status::Ok, "{at} s");
     }
 }
 
@@ -70,7 +70,7 @@ fn a_gpu_that_somebody_woke_is_asked_at_once() {
     device.awake().write("gpu_busy_percent", "0");
     let mut reader = tree.reader();
     let start = Instant::now();
-    let mut status = |at| reader.look(second(start, at))[0].status;
+    let mut status = |at| reader.read(second(start, at))[0].status;
     assert_eq!([status(0), status(10), status(15)], [Status::Ok, Status::Ok, Status::Resting]);
     device.suspended();
     assert_eq!(status(20), Status::Suspended);

@@ -102,14 +102,14 @@ impl Tree {
         Gpus::with(sources, sysfs)
     }
 
-    /// One look of a new reader.
-    pub(super) fn look(&self) -> Vec<Gpu> {
-        self.reader().look(Instant::now())
+    /// One reading by a new reader.
+    pub(super) fn gpus(&self) -> Vec<Gpu> {
+        self.reader().read(Instant::now())
     }
 
     #[track_caller]
     pub(super) fn only(&self) -> Gpu {
-        let gpus = self.look();
+        let gpus = self.gpus();
         assert_eq!(gpus.len(), 1, "{gpus:?}");
         gpus.into_iter().next().unwrap()
     }
