@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Facts, UNKNOWN};
 use nixfleet_jobs::atomic_file::store;
+use nixfleet_jobs::format::{self, Format};
 use nixfleet_os::bounded_read;
 use nixfleet_protocol::UpdateStatus;
 
@@ -26,7 +27,12 @@ struct Known {
     generation: String,
     nixpkgs_version: String,
     lock_hash: String,
+    #[serde(deserialize_with = "format::or_default")]
     update_status: UpdateStatus,
+}
+
+impl Format for Known {
+    const VERSION: u32 = 1;
 }
 
 /// The file, and what is in it.
@@ -41,8 +47,9 @@ pub(super) struct Memory {
 impl Memory {
     /// What an earlier agent left in the folder. A file that cannot be read is as good as none.
     pub(super) fn at(folder: PathBuf) -> Self {
-        let read = bounded_read::read(&folder.join(FILE), MAX_FILE);
-        let kept = read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let path = folder.join(FILE);
+        let read = bounded_read::read(&path, MAX_FILE);
+        let kept = read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default();
         Self { folder, kept, broken: false }
     }
 
@@ -114,6 +121,56 @@ mod tests {
             fs::write(own.join(FILE), broken).unwrap();
             assert_eq!(Memory::at(own.clone()).facts(), Facts::default(), "{broken:?}");
         }
+    }
+
+    /// A file that an agent really wrote; see `crates/jobs/tests/formats/record.sh`.
+    const V0: &str = include_str!("../../crates/jobs/tests/formats/v0/facts.json");
+    const V1: &str = include_str!("../../crates/jobs/tests/formats/v1/facts.json");
+
+    #[test]
+    fn the_file_of_version_0_is_read_with_every_field() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), V0).unwrap();
+        let verdict = |status, message: &str| Verdict {
+            status,
+            message: message.to_owned(),
+            checked_at: "2026-11-26T14:56:26.467Z".to_owned(),
+        };
+        let known = Known {
+            generation: "d0e5ec6".to_owned(),
+            nixpkgs_version: UNKNOWN.to_owned(),
+            lock_hash: "c2fb18707c2473f0863837b0a1fc5760f08f4f5d8fe3ce23337842f0b866e210".to_owned(),
+            update_status: UpdateStatus {
+                git: Verdict::default(),
+                lock: verdict(UpdateState::Ok, "flake.lock is as pulled with d0e5ec6"),
+                system: verdict(UpdateState::Ok, "d0e5ec6 is deployed"),
+                tests: verdict(UpdateState::Outdated, "not run since the last switch"),
+            },
+        };
+        assert_eq!(Memory::at(folder.path().to_owned()).kept, known);
+    }
+
+    #[test]
+    fn what_is_written_is_version_1_to_the_letter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        for (golden, expected) in [(V0, V0.replacen('{', "{\"version\":1,", 1)), (V1, V1.to_owned())] {
+            fs::write(&path, golden).unwrap();
+            store(&path, &Memory::at(folder.path().to_owned()).kept).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_verdict_of_a_newer_version_costs_only_the_verdicts() {
+        let folder = tempfile::tempdir().unwrap();
+        let newer =
+            V1.replace("\"version\":1", "\"version\":2,\"news\":[]").replace("\"outdated\"", "\"stale\"");
+        assert_ne!(newer, V1);
+        fs::write(folder.path().join(FILE), newer).unwrap();
+        let kept = Memory::at(folder.path().to_owned()).kept;
+        assert!(!kept.generation.is_empty() && !kept.lock_hash.is_empty());
+        assert_eq!(kept.update_status, UpdateStatus::default());
     }
 
     #[test]

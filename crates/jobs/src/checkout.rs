@@ -7,6 +7,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::JobsDir;
+use super::format::{self, Format};
 use super::git::head_commit;
 use nixfleet_os::bounded_read;
 use nixfleet_os::sha256::hash_file;
@@ -28,6 +29,10 @@ pub struct Checkout {
     pub lock_hash: Option<String>,
 }
 
+impl Format for Checkout {
+    const VERSION: u32 = 1;
+}
+
 impl Checkout {
     /// Looks at the checkout in `dir`.
     pub fn look(dir: &Path) -> Self {
@@ -41,8 +46,8 @@ impl Checkout {
         if fs::symlink_metadata(dir).is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
             return None;
         }
-        let bytes = bounded_read::read(&jobs.checkout(), MAX_NOTE).ok()?;
-        let noted: Self = serde_json::from_slice(&bytes).ok()?;
+        let path = jobs.checkout();
+        let noted: Self = format::parse(&path, &bounded_read::read(&path, MAX_NOTE).ok()?).ok()?;
         (noted.dir == dir).then_some(noted)
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::atomic_file::store;
+use super::format::{self, Format};
 use super::spec::{JobResult, Outcome};
 use super::{JobId, JobsDir};
 use nixfleet_os::bounded_read;
@@ -40,6 +41,10 @@ pub struct History {
     pub deployed: Option<Last>,
     /// The last run of the host's tests.
     pub test: Option<Last>,
+}
+
+impl Format for History {
+    const VERSION: u32 = 1;
 }
 
 /// How a command ended, and what the machine looked like then.
@@ -108,8 +113,9 @@ impl Reached {
 impl History {
     /// What is known of the jobs in that folder. A file that cannot be read is as good as none.
     pub fn load(jobs: &JobsDir) -> Self {
-        let read = bounded_read::read(&jobs.history(), MAX_FILE);
-        read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        let path = jobs.history();
+        let read = bounded_read::read(&path, MAX_FILE);
+        read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default()
     }
 
     /// Keeps it.

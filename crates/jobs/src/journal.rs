@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::JobDir;
+use crate::format;
 use crate::progress::{OperationProgress, TestProgress};
 pub use reader::Reader;
 pub use writer::Writer;
@@ -29,7 +30,8 @@ pub enum Source {
     Stdout,
     /// The command's standard error.
     Stderr,
-    /// The supervisor.
+    /// The supervisor. Also the fallback for a source that this version does not know.
+    #[serde(other)]
     System,
 }
 
@@ -48,10 +50,10 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cont: bool,
     /// Instead of text: how far the `test` command is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
     pub test: Option<TestProgress>,
     /// Instead of text: how far the command's parts are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
     pub operation: Option<Box<OperationProgress>>,
 }
 

@@ -14,6 +14,7 @@
 
 pub mod atomic_file;
 pub mod checkout;
+pub mod format;
 pub mod git;
 pub mod history;
 mod id;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::spec::Spec;
 use super::{Instance, JobId, JobsDir};
 use crate::atomic_file;
+use crate::format::Format;
 
 /// An accepted command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub struct Record {
     /// Its good end was told before it began: the machine goes down with it (protocol.md 5.5).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub announced: bool,
+}
+
+impl Format for Record {
+    const VERSION: u32 = 1;
 }
 
 impl Record {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use nixfleet_os::timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::JobId;
+use crate::JobId;
+use crate::format::Format;
 
 /// One program of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub struct User {
 }
 
 /// What was asked for; written once, before anything runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The job.
     pub id: JobId,
@@ -81,8 +82,12 @@ pub struct Spec {
     pub started_at: String,
 }
 
+impl Format for Spec {
+    const VERSION: u32 = 1;
+}
+
 /// What runs now; replaced at every step.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The process to signal for a stop.
     pub supervisor_pid: u32,
@@ -94,14 +99,16 @@ pub struct State {
     pub step_name: String,
 }
 
+impl Format for State {
+    const VERSION: u32 = 1;
+}
+
 /// How a job ended, as finely as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every step ended with 0.
     Ok,
-    /// A step ended with another code or by a signal nobody asked for.
-    Failed,
     /// The system is active, but not all of it came up: `switch-to-configuration` exit codes 2 and 4.
     ActivatedWithFailures,
     /// Ended on request.
@@ -114,6 +121,10 @@ pub enum Outcome {
     Lost,
     /// The machine went down meanwhile.
     InterruptedByReboot,
+    /// A step ended with another code or by a signal nobody asked for. Also the fallback for an outcome that
+    /// this version does not know: the exit code and the message then say what happened.
+    #[serde(other)]
+    Failed,
 }
 
 impl Outcome {
@@ -167,6 +178,10 @@ pub struct JobResult {
     /// `/run/current-system` afterwards.
     #[serde(default)]
     pub system_after: Option<PathBuf>,
+}
+
+impl Format for JobResult {
+    const VERSION: u32 = 1;
 }
 
 impl JobResult {
