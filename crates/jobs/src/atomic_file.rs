@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::format::{self, Format};
 
-/// Replaces a file as a whole: temporary file, fsync, rename, fsync of the folder. The file gets the `version`
-/// of its [`Format`].
+/// Replaces a file as a whole: temporary file, fsync, rename, fsync of the folder. The file gets the
+/// `version` of its [`Format`].
 ///
 /// A reader sees the old content or the new content, also after a power cut.
 ///

@@ -1,5 +1,5 @@
-//! The files of the state folder, as agents really wrote them: `formats/v0` by the last agent without a version
-//! field, `formats/v1` by this one. `formats/record.sh` records such a folder.
+//! The files of the state folder, as agents really wrote them: `formats/v0` by the last agent without a
+//! version field, `formats/v1` by this one. `formats/record.sh` records such a folder.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its file has failed")]
 
 use std::fmt::Debug;

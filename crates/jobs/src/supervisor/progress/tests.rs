@@ -22,7 +22,7 @@ impl Rig {
         Self { folder, id, log }
     }
 
-    /// All that was told, in the notation of [`show`].
+    /// All reports, in the notation of [`show`].
     fn told(&mut self) -> Vec<String> {
         self.log.flush();
         let dir = JobsDir::new(self.folder.path()).job(&self.id);
@@ -206,7 +206,7 @@ fn a_rebuild_tells_its_phases_between_its_lines_and_the_last_count_of_each() {
         let piece = Piece { text: line.into(), cont: false };
         progress
             .read(Source::Stderr, &piece, &mut |shown| rig.log.line(Source::Stderr, &shown.text, shown.cont));
-        progress.heed(&mut rig.log);
+        progress.report_changes(&mut rig.log);
     };
     read("these 3 derivations will be built:");
     for _ in 0..3 {
@@ -250,12 +250,12 @@ fn a_count_that_had_to_wait_is_told_even_if_nothing_more_is_written() {
     progress.step(0, &steps[0], &mut rig.log);
     let mut read = |line: &'static str| {
         progress.read(Source::Stderr, &Piece { text: line.into(), cont: false }, &mut |_| {});
-        progress.heed(&mut rig.log);
+        progress.report_changes(&mut rig.log);
     };
     read("these 2 derivations will be built:");
     read("building '/nix/store/x.drv'...");
     let wanted = "system 1/3 in_progress build 1/2 derivations";
-    // A machine that took a nap has told it already.
+    // On a slow machine the throttle may have reported it already.
     if rig.told().last().unwrap() != wanted {
         let due = progress.wake_at().unwrap();
         assert!(due <= Instant::now() + throttle::GAP);
