@@ -1,26 +1,26 @@
-//! What is known across restarts of the agent.
+//! The facts that are kept across restarts of the agent.
 //!
-//! A dashboard overwrites what it has even with nothing, and an agent that has just started may not be
-//! able to find out at once what the one before it knew.
+//! A dashboard overwrites known facts with empty ones, and an agent that has just started may need some time
+//! to find out what the previous agent knew.
 
 use std::fs;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Facts, UNKNOWN};
 use nixfleet_jobs::atomic_file::store;
 use nixfleet_jobs::format::{self, Format};
 use nixfleet_os::bounded_read;
 use nixfleet_protocol::UpdateStatus;
+use serde::{Deserialize, Serialize};
 
-/// File in the agent's own folder.
+use super::{Facts, UNKNOWN};
+
+/// Name of the file in the agent's own folder.
 const FILE: &str = "facts.json";
 
 /// Longest [`FILE`] read, in bytes. It holds a few short texts.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// What [`FILE`] holds.
+/// Content of [`FILE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Known {
@@ -35,17 +35,17 @@ impl Format for Known {
     const VERSION: u32 = 1;
 }
 
-/// The file, and what is in it.
+/// The file and its content.
 #[derive(Debug)]
 pub(super) struct Memory {
     folder: PathBuf,
     kept: Known,
-    /// The last write failed, which was told.
+    /// The last write failed, and a warning was logged.
     broken: bool,
 }
 
 impl Memory {
-    /// What an earlier agent left in the folder. A file that cannot be read is as good as none.
+    /// Reads the file of an earlier agent. An unreadable file counts as missing.
     pub(super) fn at(folder: PathBuf) -> Self {
         let path = folder.join(FILE);
         let read = bounded_read::read(&path, MAX_FILE);
@@ -53,7 +53,7 @@ impl Memory {
         Self { folder, kept, broken: false }
     }
 
-    /// The facts to begin with.
+    /// The facts from the file.
     pub(super) fn facts(&self) -> Facts {
         let Known { generation, nixpkgs_version, lock_hash, update_status } = self.kept.clone();
         let known = |text: String| if text.is_empty() { UNKNOWN.to_owned() } else { text };
@@ -66,7 +66,7 @@ impl Memory {
         }
     }
 
-    /// Keeps the facts, if they are others than before. A disk that takes nothing costs only the memory.
+    /// Writes the facts if they have changed. If the write fails, the next agent starts without them.
     pub(super) fn keep(&mut self, facts: &Facts) {
         let known = Known {
             generation: facts.generation.clone(),
@@ -90,8 +90,9 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use nixfleet_protocol::{UpdateState, Verdict};
+
+    use super::*;
 
     fn facts() -> Facts {
         Facts {
@@ -123,7 +124,7 @@ mod tests {
         }
     }
 
-    /// A file that an agent really wrote; see `crates/jobs/tests/formats/record.sh`.
+    /// Files that agents really wrote; see `crates/jobs/tests/formats/record.sh`.
     const V0: &str = include_str!("../../crates/jobs/tests/formats/v0/facts.json");
     const V1: &str = include_str!("../../crates/jobs/tests/formats/v1/facts.json");
 
