@@ -219,7 +219,7 @@ fn a_value_that_cannot_be_stored_leaves_the_old_one_and_no_rubbish() {
     let path = folder.path().join("state.json");
     store(&path, "old".to_owned()).unwrap();
 
-    // Whatever the reason, and also for root: the temporary file cannot be made.
+    // The temporary file cannot be created, not even by root.
     fs::create_dir(folder.path().join("state.tmp")).unwrap();
     assert!(store(&path, "new".to_owned()).is_err());
     assert_eq!(load::<String>(&path).unwrap().as_deref(), Some("old"));
@@ -245,7 +245,7 @@ fn a_read_only_folder_keeps_the_old_content() {
     store(&path, "old".to_owned()).unwrap();
     let mode = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
     mode(0o555);
-    // Root writes everywhere; there this says nothing, and the test above has the same question.
+    // Root can write to every folder, so for root the test has no meaning; the test above covers that case.
     let means_something = fs::write(folder.path().join("probe"), "").is_err();
     let stored = store(&path, "new".to_owned());
     mode(0o755);

@@ -98,7 +98,7 @@ fn a_clone_that_git_denies_is_moved_away_and_made_anew() {
         assert_eq!(plan.private_dir, plan.set_aside, "{name}");
         assert_eq!(names_of(&plan)[0], "clone", "{name}");
     }
-    // Of somebody else's folder git itself says what is wrong.
+    // In the folder of another user, git itself reports the problem.
     let plan = plan(&self::host(&[PLAIN]), "pull", &preflight(RepoState::Corrupt)).unwrap();
     assert_eq!((names_of(&plan), plan.set_aside.as_ref()), (vec!["pull"], None));
 }
