@@ -1,52 +1,59 @@
-//! What is known across restarts of the agent.
+//! The facts that are kept across restarts of the agent.
 //!
-//! A dashboard overwrites what it has even with nothing, and an agent that has just started may not be
-//! able to find out at once what the one before it knew.
+//! A dashboard overwrites known facts with empty ones, and an agent that has just started may need some time
+//! to find out what the previous agent knew.
 
 use std::fs;
 use std::path::PathBuf;
 
+use nixfleet_jobs::atomic_file::store;
+use nixfleet_jobs::format::{self, Format};
+use nixfleet_os::bounded_read;
+use nixfleet_protocol::UpdateStatus;
 use serde::{Deserialize, Serialize};
 
 use super::{Facts, UNKNOWN};
-use nixfleet_jobs::atomic_file::store;
-use nixfleet_os::bounded_read;
-use nixfleet_protocol::UpdateStatus;
 
-/// File in the agent's own folder.
+/// Name of the file in the agent's own folder.
 const FILE: &str = "facts.json";
 
 /// Longest [`FILE`] read, in bytes. It holds a few short texts.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// What [`FILE`] holds.
+/// Content of [`FILE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Known {
     generation: String,
     nixpkgs_version: String,
     lock_hash: String,
+    #[serde(deserialize_with = "format::or_default")]
     update_status: UpdateStatus,
 }
 
-/// The file, and what is in it.
+impl Format for Known {
+    const VERSION: u32 = 1;
+}
+
+/// The file and its content.
 #[derive(Debug)]
 pub(super) struct Memory {
     folder: PathBuf,
     kept: Known,
-    /// The last write failed, which was told.
+    /// The last write failed, and a warning was logged.
     broken: bool,
 }
 
 impl Memory {
-    /// What an earlier agent left in the folder. A file that cannot be read is as good as none.
+    /// Reads the file of an earlier agent. An unreadable file counts as missing.
     pub(super) fn at(folder: PathBuf) -> Self {
-        let read = bounded_read::read(&folder.join(FILE), MAX_FILE);
-        let kept = read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let path = folder.join(FILE);
+        let read = bounded_read::read(&path, MAX_FILE);
+        let kept = read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default();
         Self { folder, kept, broken: false }
     }
 
-    /// The facts to begin with.
+    /// The facts from the file.
     pub(super) fn facts(&self) -> Facts {
         let Known { generation, nixpkgs_version, lock_hash, update_status } = self.kept.clone();
         let known = |text: String| if text.is_empty() { UNKNOWN.to_owned() } else { text };
@@ -59,7 +66,7 @@ impl Memory {
         }
     }
 
-    /// Keeps the facts, if they are others than before. A disk that takes nothing costs only the memory.
+    /// Writes the facts if they have changed. If the write fails, the next agent starts without them.
     pub(super) fn keep(&mut self, facts: &Facts) {
         let known = Known {
             generation: facts.generation.clone(),
@@ -83,8 +90,9 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use nixfleet_protocol::{UpdateState, Verdict};
+
+    use super::*;
 
     fn facts() -> Facts {
         Facts {
@@ -114,6 +122,56 @@ mod tests {
             fs::write(own.join(FILE), broken).unwrap();
             assert_eq!(Memory::at(own.clone()).facts(), Facts::default(), "{broken:?}");
         }
+    }
+
+    /// Files that agents really wrote; see `crates/jobs/tests/formats/record.sh`.
+    const V0: &str = include_str!("../../crates/jobs/tests/formats/v0/facts.json");
+    const V1: &str = include_str!("../../crates/jobs/tests/formats/v1/facts.json");
+
+    #[test]
+    fn the_file_of_version_0_is_read_with_every_field() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), V0).unwrap();
+        let verdict = |status, message: &str| Verdict {
+            status,
+            message: message.to_owned(),
+            checked_at: "2026-11-26T14:56:26.467Z".to_owned(),
+        };
+        let known = Known {
+            generation: "d0e5ec6".to_owned(),
+            nixpkgs_version: UNKNOWN.to_owned(),
+            lock_hash: "c2fb18707c2473f0863837b0a1fc5760f08f4f5d8fe3ce23337842f0b866e210".to_owned(),
+            update_status: UpdateStatus {
+                git: Verdict::default(),
+                lock: verdict(UpdateState::Ok, "flake.lock is as pulled with d0e5ec6"),
+                system: verdict(UpdateState::Ok, "d0e5ec6 is deployed"),
+                tests: verdict(UpdateState::Outdated, "not run since the last switch"),
+            },
+        };
+        assert_eq!(Memory::at(folder.path().to_owned()).kept, known);
+    }
+
+    #[test]
+    fn what_is_written_is_version_1_to_the_letter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        for (golden, expected) in [(V0, V0.replacen('{', "{\"version\":1,", 1)), (V1, V1.to_owned())] {
+            fs::write(&path, golden).unwrap();
+            store(&path, &Memory::at(folder.path().to_owned()).kept).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_verdict_of_a_newer_version_costs_only_the_verdicts() {
+        let folder = tempfile::tempdir().unwrap();
+        let newer =
+            V1.replace("\"version\":1", "\"version\":2,\"news\":[]").replace("\"outdated\"", "\"stale\"");
+        assert_ne!(newer, V1);
+        fs::write(folder.path().join(FILE), newer).unwrap();
+        let kept = Memory::at(folder.path().to_owned()).kept;
+        assert!(!kept.generation.is_empty() && !kept.lock_hash.is_empty());
+        assert_eq!(kept.update_status, UpdateStatus::default());
     }
 
     #[test]

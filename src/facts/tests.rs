@@ -142,7 +142,7 @@ fn a_note_of_a_checkout_that_is_gone_is_not_believed() {
     let mut looker = Looker::new(&host(folder.path()));
     let repo = folder.path().join("repo");
     fs::create_dir_all(looker.jobs.path()).unwrap();
-    let note = serde_json::to_vec(&checkout::Checkout::look(&repo)).unwrap();
+    let note = serde_json::to_vec(&checkout::Checkout::read(&repo)).unwrap();
     fs::write(looker.jobs.checkout(), note).unwrap();
     looker.look(false, |_| {});
     assert!(looker.facts.system.repo_commit.is_some());
@@ -161,7 +161,7 @@ fn a_removed_lock_is_told_and_its_hash_still_reported() {
     let mut history = History::default();
     let commit = head_commit(&folder.path().join("repo"));
     let result = JobResult { commit, ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0) };
-    let lock = checkout::Checkout::look(&folder.path().join("repo")).lock_hash;
+    let lock = checkout::Checkout::read(&folder.path().join("repo")).lock_hash;
     let reached = Reached::by("pull", 0, 1, Outcome::Ok);
     history.note(reached, &JobId::generate(), "pull", &result, lock.clone());
     fs::create_dir_all(looker.jobs.path()).unwrap();

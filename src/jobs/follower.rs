@@ -236,7 +236,7 @@ impl Thread {
                     seq: entry.seq - 1,
                     at: entry.at.clone(),
                     stream: Source::System,
-                    line: journal::cut(entry.seq - next),
+                    line: journal::gap_remark(entry.seq - next),
                     cont: false,
                     test: None,
                     operation: None,

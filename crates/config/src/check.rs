@@ -1,11 +1,14 @@
-//! Checks that many keys share, and the list of what they found.
+//! Checks that many keys share, and the list of problems.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::layers::{Layers, quoted};
-use super::{Problem, Source, file, layers};
+use crate::keys::find;
+use crate::layers::{self, Layers, quoted};
+use crate::{Problem, Source};
 
-/// Notes problems and finds out who is to blame.
+/// Collects problems, each with the origin of the value.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
     pub(super) layers: &'a Layers,
@@ -18,7 +21,7 @@ impl<'a> Checker<'a> {
         Self { layers, source, problems }
     }
 
-    /// Notes a problem, unless the key has one already: what follows from it would only confuse.
+    /// Adds a problem. Only the first problem of each key is kept, because later ones may follow from it.
     pub(super) fn refuse(&mut self, key: &str, what: impl Into<String>, fix: impl Into<String>) {
         if self.problems.iter().all(|problem| problem.key != key) {
             let origin = self.layers.origin(key);
@@ -26,21 +29,21 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a key of this section has a problem already.
+    /// Whether a key of this section has a problem.
     pub(super) fn has_problem_below(&self, section: &str) -> bool {
         self.problems
             .iter()
             .any(|problem| problem.key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    /// As [`Self::refuse`], with the fix of the key's kind.
+    /// Like [`Self::refuse`], with the fix for the kind of the key.
     pub(super) fn refuse_value(&mut self, key: &str, what: String) {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        let fix = file::find(&path).map_or_else(String::new, layers::fix);
+        let fix = find(&path).map_or_else(String::new, layers::fix);
         self.refuse(key, what, fix);
     }
 
-    /// A number within bounds.
+    /// Checks that a number is within bounds.
     pub(super) fn number(&mut self, key: &str, value: i64, bounds: RangeInclusive<i64>, unit: &str) -> u64 {
         if !bounds.contains(&value) {
             let (least, most) = (bounds.start(), bounds.end());
@@ -53,7 +56,7 @@ impl<'a> Checker<'a> {
         Duration::from_secs(self.number(key, value, bounds, " seconds"))
     }
 
-    /// Text for people, on one line.
+    /// Checks text for people: one line, at most `longest` bytes.
     pub(super) fn label(&mut self, key: &str, text: &str, longest: usize) -> String {
         if let Some(bad) = text.chars().find(|letter| letter.is_control()) {
             self.refuse_value(key, format!("holds the control character {bad:?}"));
@@ -63,8 +66,9 @@ impl<'a> Checker<'a> {
         text.to_owned()
     }
 
-    /// An absolute path. What a variable says may be relative to where the agent was started, as
-    /// with any program; in a file that would mean another place with every start.
+    /// Checks that a path is absolute. A path in a variable may be relative to the working directory, as
+    /// usual. In the file a relative path is refused, because its meaning would depend on where the agent is
+    /// started.
     pub(super) fn path(&mut self, key: &str, text: &str) -> PathBuf {
         if text.contains('\0') {
             self.refuse_value(key, "holds a NUL".to_owned());
@@ -84,7 +88,7 @@ impl<'a> Checker<'a> {
         text.filter(|text| !text.is_empty()).map(|text| self.path(key, text))
     }
 
-    /// Arguments of a program that is started as they are.
+    /// Checks the arguments of a program.
     pub(super) fn arguments(&mut self, key: &str, words: &[String]) -> Vec<String> {
         if words.iter().any(|word| word.contains('\0')) {
             self.refuse_value(key, "holds a NUL, which no argument can".to_owned());
@@ -92,7 +96,7 @@ impl<'a> Checker<'a> {
         words.to_vec()
     }
 
-    /// Program and arguments.
+    /// Checks a program and its arguments.
     pub(super) fn program(&mut self, key: &str, words: &[String]) -> Vec<String> {
         if words.first().is_none_or(|program| program.is_empty()) {
             self.refuse_value(key, "names no program".to_owned());

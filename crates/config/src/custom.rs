@@ -1,12 +1,13 @@
-//! The operator's own commands.
+//! Validates the custom commands of the operator.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use super::check::Checker;
-use super::file::{Command, Step};
-use super::{CustomCommand, CustomStep};
+use crate::check::Checker;
+use crate::file::{Command, Step};
+use crate::{CustomCommand, CustomStep};
 
-/// Names that the agent itself answers to (T03, T09).
+/// Names of built-in commands. Custom commands cannot have them.
 pub(super) const BUILT_IN: &[&str] = &[
     "clone",
     "pull",
@@ -26,17 +27,17 @@ pub(super) const BUILT_IN: &[&str] = &[
     "refresh-all",
 ];
 
-/// Longest name, in bytes: it becomes a part of a unit's name beside a job's id.
+/// Longest name, in bytes. It becomes part of the name of a systemd unit, together with a job id.
 const MAX_NAME: usize = 32;
 
-/// Seconds a command may be allowed. A week is longer than any build, and catches a figure in
+/// Time limit of a command in seconds. No build takes longer than a week; a larger number is probably in
 /// milliseconds.
 const TIMEOUT: RangeInclusive<i64> = 1..=7 * 24 * 3600;
 
-/// Longest description, in bytes: one line on a page.
+/// Longest description, in bytes. It is one line on a page.
 const MAX_DESCRIPTION: usize = 256;
 
-/// Checks all of them.
+/// Validates all custom commands.
 pub(super) fn commands(
     check: &mut Checker<'_>,
     given: &BTreeMap<String, Command>,
@@ -71,7 +72,7 @@ fn command(check: &mut Checker<'_>, name: &str, given: &Command) -> CustomComman
             Vec::new()
         }
         (None, _) => {
-            // A value of a wrong type was left out of the settings and has its own line.
+            // A value of a wrong type was removed from the settings and is reported on its own.
             if !check.has_problem_below(&section) {
                 check.refuse(&section, "has no steps", "write run = [\"PROGRAM\", \"ARGUMENT\"]");
             }

@@ -1,28 +1,25 @@
-//! The file's keys as variables of the environment.
+//! The keys of the file as environment variables.
 //!
-//! A key at the top of the file is `NIXFLEET_<KEY>`, one in a section `NIXFLEET_<SECTION>__<KEY>`, one
-//! of a command `NIXFLEET_COMMANDS__<NAME>__<KEY>` with `_` for each `-` of the name. Some keys in
-//! sections have the shorter names that agents of this kind have always had. An empty variable
-//! counts as unset.
+//! A key at the top of the file is `NIXFLEET_<KEY>`, a key in a section is `NIXFLEET_<SECTION>__<KEY>`, and a
+//! key of a command is `NIXFLEET_COMMANDS__<NAME>__<KEY>` with `_` for each `-` of the name. Some keys also
+//! have a short name, for compatibility. An empty variable counts as unset.
 //!
-//! Not figment's own `Env`: that one reads `12345` as a number even where text is wanted, and takes
-//! a stray variable for an unknown key.
+//! figment's own `Env` is not used: it reads `12345` as a number even where text is needed, and treats every
+//! other variable as an unknown key.
 
 use std::collections::BTreeMap;
 
-use figment::{
-    providers::{Format, Toml},
-    value::{Dict, Value},
-};
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Value};
 
-use super::file::{KEYS, Kind};
-use super::{Problem, Source, file, names};
+use crate::keys::{KEYS, Kind, find};
+use crate::{Problem, Source, names};
 
-/// What all names begin with.
+/// Prefix of all names.
 const PREFIX: &str = "NIXFLEET_";
 
-/// Names that do not follow from a key, weakest first: a later one wins over an earlier one, and
-/// `NIXFLEET_<SECTION>__<KEY>` over both.
+/// Short names of keys, with increasing precedence. `NIXFLEET_<SECTION>__<KEY>` takes precedence over all of
+/// them.
 pub(super) const SHORT_NAMES: &[(&str, &str)] = &[
     ("NIXFLEET_NIXCFG", "repo.dir"),
     ("NIXFLEET_REPO_DIR", "repo.dir"),
@@ -32,11 +29,10 @@ pub(super) const SHORT_NAMES: &[(&str, &str)] = &[
     ("NIXFLEET_STASYSMO_DIR", "paths.stasysmo"),
 ];
 
-/// Names that are read elsewhere and are no key of the file: the token must not be in it, and the
-/// file cannot name itself.
+/// Variables without a key in the file: the token must not be in the file, and the file cannot name itself.
 pub(super) const NO_KEYS: &[&str] = &["NIXFLEET_TOKEN", "NIXFLEET_CONFIG"];
 
-/// Variables of others that settings depend on.
+/// Variables of other programs that the settings depend on.
 const OTHERS: &[&str] = &[
     "STATE_DIRECTORY",
     "RUNTIME_DIRECTORY",
@@ -50,34 +46,34 @@ const OTHERS: &[&str] = &[
 /// A path into the file, such as `["repo", "branch"]`.
 pub(super) type Path = Vec<String>;
 
-/// The layer that the environment makes.
+/// The layer of the environment.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub(super) values: Dict,
-    /// Which variable set which key.
+    /// The variable that set each key.
     pub(super) names: BTreeMap<Path, String>,
     pub(super) problems: Vec<Problem>,
 }
 
-/// Whether a variable can change the configuration at all.
+/// Whether a variable can change the configuration.
 pub(super) fn matters(name: &str) -> bool {
     name.starts_with(PREFIX) || OTHERS.contains(&name)
 }
 
-/// Whether a variable is one of the agent's.
+/// Whether a variable belongs to the agent.
 pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// How errors name a variable.
+/// The name of a variable in errors.
 pub(super) fn origin_of(name: &str) -> String {
     format!("environment variable {name}")
 }
 
-/// What a variable's name means.
+/// The meaning of a variable's name.
 enum Meaning {
     Key(Path, Kind),
-    /// Has the form of a key in a section, but there is no such key.
+    /// The name has the form of a key in a section, but the key does not exist.
     NoSuchKey,
     Ignored,
 }
@@ -97,14 +93,14 @@ fn meaning(name: &str) -> Meaning {
         }
         _ => path,
     };
-    match file::find(&path) {
+    match find(&path) {
         Some(key) => Meaning::Key(path, key.kind),
         None if path.len() > 1 => Meaning::NoSuchKey,
         None => Meaning::Ignored,
     }
 }
 
-/// How strong a name is among those of the same key.
+/// Precedence of a name among the names of the same key.
 fn rank(name: &str) -> usize {
     SHORT_NAMES.iter().position(|(short, _)| *short == name).unwrap_or(SHORT_NAMES.len())
 }
@@ -136,7 +132,7 @@ pub(super) fn read(source: &Source) -> Environment {
     read
 }
 
-/// One line for each variable that is odd but harmless.
+/// One line for each variable that is unknown or has an old name.
 pub(super) fn warnings(source: &Source) -> Vec<String> {
     let set = |name: &str| source.variable(name).is_some();
     let mut lines = Vec::new();
@@ -147,7 +143,7 @@ pub(super) fn warnings(source: &Source) -> Vec<String> {
         if NO_KEYS.contains(&name.as_str()) || !matches!(meaning(name), Meaning::Ignored) {
             continue;
         }
-        // A value may be a secret in the wrong variable, so only names are shown.
+        // Only the name is shown, because the value may be a secret in the wrong variable.
         let shown = name.escape_debug();
         lines.push(match names::nearest(name, known_names().iter().map(String::as_str)) {
             Some(near) => format!("{shown} is not a setting and is ignored; did you mean {near}?"),
@@ -157,8 +153,8 @@ pub(super) fn warnings(source: &Source) -> Vec<String> {
     lines
 }
 
-/// One line for each setting of jobs that a variable makes, if they do not share the environment.
-/// Where the state is and how jobs are started both sides are told by their units.
+/// One line for each setting of jobs that is set by a variable. Jobs in units of their own do not see the
+/// variable. The state folder and the launcher are excluded, because the units of agent and jobs set them.
 pub(super) fn unseen_by_units(source: &Source) -> Vec<String> {
     const JOBS: &[&str] = &["repo", "rebuild", "jobs", "commands", "hostname", "user"];
     let concerns =
@@ -168,8 +164,8 @@ pub(super) fn unseen_by_units(source: &Source) -> Vec<String> {
     unseen.map(|(path, name)| format!("jobs do not see {name}; set {} in the file", path.join("."))).collect()
 }
 
-/// Every name there is, but for those of commands, which have the operator's words in them. Where a
-/// key has a short name, only that one: nobody mistypes the long one for something else.
+/// All known names for hints: the short names and the names of all keys, except the keys of commands, which
+/// contain names that the operator chose.
 fn known_names() -> Vec<String> {
     let long = |path: &str| format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"));
     NO_KEYS
@@ -180,8 +176,8 @@ fn known_names() -> Vec<String> {
         .collect()
 }
 
-/// A variable's text as the value of a key. Text that does not fit is left as it is: the type error
-/// that follows then shows it.
+/// Parses the text of a variable as the value of a key. Text of the wrong type is returned as text; the type
+/// error that follows shows it.
 fn value(kind: Kind, text: &str) -> Value {
     let trimmed = text.trim();
     let value = match kind {
@@ -202,7 +198,7 @@ fn value(kind: Kind, text: &str) -> Value {
     value.unwrap_or_else(|| Value::from(text))
 }
 
-/// A list or a table as the file would have it. JSON lists of strings are TOML too.
+/// Parses a list or a table as TOML. JSON lists of strings are valid TOML.
 fn toml(text: &str) -> Option<Value> {
     let mut document: Dict = Toml::from_str(&format!("value = {text}")).ok()?;
     document.remove("value")
@@ -215,7 +211,7 @@ fn insert(dict: &mut Dict, path: &[String], value: Value) {
         let entry = dict.entry(name.clone()).or_insert_with(|| Value::from(Dict::new()));
         match entry {
             Value::Dict(_, inner) => dict = inner,
-            // No key is a section too, so this is not reached.
+            // Not reached, because no key is also a section.
             _ => return,
         }
     }

@@ -1,32 +1,33 @@
-//! Defaults, file and environment as figment layers, and what is wrong with them as lines.
+//! Merges defaults, file and environment as figment layers, and reports errors of names and types.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
-use figment::{
-    Figment, Metadata, Profile, Provider,
-    error::{Actual, Kind as ErrorKind},
-    providers::{Format, Toml},
-    value::{Dict, Map, Value},
-};
-
-use super::file::{File, KEYS, Key, Kind};
-use super::{Problem, Source, environment, file, names};
+use figment::error::{Actual, Kind as ErrorKind};
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use nixfleet_os::bounded_read;
 
-/// Longest configuration file read, in bytes. A long one has a few thousand.
+use crate::file::File;
+use crate::keys::{KEYS, Key, Kind, find};
+use crate::{Problem, Source, environment, names};
+
+/// Longest configuration file read, in bytes. Usual files have at most a few thousand.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Longest piece of a value that an error shows, in characters.
+/// Longest part of a value that an error shows, in characters.
 const MAX_SHOWN: usize = 60;
 
-/// The merged settings and who set them.
+/// The merged settings, and the origin of each value.
 #[derive(Debug)]
 pub(super) struct Layers {
     pub(super) settings: File,
     figment: Figment,
 }
 
-/// One layer: values and how to name where they are from.
+/// One layer: values, and how their origin is named.
 #[derive(Debug, Clone)]
 struct Layer {
     metadata: Metadata,
@@ -44,11 +45,11 @@ impl Provider for Layer {
 }
 
 impl Layers {
-    /// Reads file and environment. The problems are those of names and types; values that have one
-    /// are left out of the settings.
+    /// Reads file and environment. Returns also the problems of names and types; values with a problem are
+    /// removed from the settings.
     ///
     /// # Errors
-    /// The file cannot be used at all, which leaves nothing to say about what it sets.
+    /// The file cannot be read or parsed, so there are no settings to check.
     pub(super) fn read(source: &Source) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let environment = environment::read(source);
         let mut problems = environment.problems;
@@ -64,8 +65,8 @@ impl Layers {
             problems.push(unknown_key(&path, &below.metadata));
             remove(&mut below.values, &path);
         }
-        // serde stops at the first value of a wrong type: note it, leave it out, try again. Each turn
-        // removes a value, so there are no more turns than values.
+        // serde stops at the first value of a wrong type. So the value is reported and removed, and the
+        // settings are read again. Each round removes a value, so the loop ends.
         loop {
             let figment = Figment::from(below.clone()).merge(above.clone());
             let error = match figment.extract::<File>() {
@@ -80,7 +81,7 @@ impl Layers {
         }
     }
 
-    /// Who set a key such as `repo.branch`: a file or a variable; empty for a default.
+    /// Origin of the value of a key such as `repo.branch`: a file or a variable; empty for a default.
     pub(super) fn origin(&self, key: &str) -> String {
         let path: Vec<&str> = key.split('.').collect();
         self.figment.find_metadata(key).map_or_else(String::new, |metadata| origin(metadata, &path))
@@ -92,7 +93,7 @@ impl Layers {
     }
 }
 
-/// Metadata that names the variable of each key.
+/// Metadata that give the variable of each key.
 fn metadata_of(variables: BTreeMap<environment::Path, String>) -> Metadata {
     Metadata::named("environment").interpolater(move |_: &Profile, keys: &[&str]| {
         let path: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
@@ -153,15 +154,15 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Dict, Problem> {
     })
 }
 
-/// Keys that there are not, and sections that are no tables.
+/// Unknown keys.
 fn unknown_keys(values: &Dict) -> Vec<environment::Path> {
     fn walk(values: &Dict, path: &mut environment::Path, unknown: &mut Vec<environment::Path>) {
         for (name, value) in values {
             path.push(name.clone());
-            if file::find(path).is_none() {
+            if find(path).is_none() {
                 match value {
                     Value::Dict(_, inner) if begins_a_key(path) => walk(inner, path, unknown),
-                    // A section that is something else: serde tells its type.
+                    // A section that is not a table: serde reports its type.
                     _ if begins_a_key(path) => {}
                     _ => unknown.push(path.clone()),
                 }
@@ -186,7 +187,7 @@ fn unknown_key(path: &[String], metadata: &Metadata) -> Problem {
     let fix = if path == ["token"] {
         "put the token into a file of its own and name that in token_file".to_owned()
     } else {
-        // What may stand where this stands.
+        // The known keys of the same section.
         let beside = KEYS.iter().filter_map(|key| {
             let parts: Vec<&str> = key.path.split('.').collect();
             let fits = parts.len() > section.len()
@@ -203,13 +204,13 @@ fn unknown_key(path: &[String], metadata: &Metadata) -> Problem {
     Problem { key: path.join("."), what: "unknown key".to_owned(), origin: origin(metadata, &[]), fix }
 }
 
-/// The part of an error's path that names a key; behind it may come an index or a name in a table.
+/// The part of an error's path that is a key. An index or a name in a table may follow it.
 fn known_part(path: &[String]) -> &[String] {
-    (1..=path.len()).rev().map(|end| &path[..end]).find(|part| file::find(part).is_some()).unwrap_or(path)
+    (1..=path.len()).rev().map(|end| &path[..end]).find(|part| find(part).is_some()).unwrap_or(path)
 }
 
 fn wrong_type(path: &[String], error: &figment::Error) -> Problem {
-    let key = file::find(path);
+    let key = find(path);
     let inside = error.path.len() > path.len();
     let noun = match key {
         Some(_) if inside => "text",
@@ -232,7 +233,7 @@ fn wrong_type(path: &[String], error: &figment::Error) -> Problem {
     }
 }
 
-/// What to do about a key's value.
+/// How to fix the value of a key.
 pub(super) fn fix(key: &Key) -> String {
     let noun = match key.kind {
         Kind::Seconds => "a number of seconds",
@@ -261,7 +262,7 @@ fn shown(found: &Actual) -> String {
     }
 }
 
-/// Text in quotes, on one line and not too long.
+/// Quotes text on one line, shortened if it is long.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{:?} and more", &text[..end]),
@@ -269,7 +270,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// Removes a value; false if there is none.
+/// Removes a value; returns whether it existed.
 fn remove(values: &mut Dict, path: &[String]) -> bool {
     match path {
         [] => false,

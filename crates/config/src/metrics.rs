@@ -1,10 +1,10 @@
-//! Where the agent shows its metrics.
+//! Validates the address of the metrics page.
 
 use std::net::SocketAddr;
 
-use super::Metrics;
-use super::check::Checker;
-use super::layers::quoted;
+use crate::Metrics;
+use crate::check::Checker;
+use crate::layers::quoted;
 
 pub(super) fn metrics(check: &mut Checker<'_>) -> Metrics {
     let given = &check.layers.settings.metrics;

@@ -1,10 +1,9 @@
-//! "Did you mean ..?"
+//! Finds the nearest known name, for the hint "did you mean ..?".
 
-/// Longest name that is compared. Keys have some twenty characters; the effort grows with the square.
+/// Longest name that is compared, in characters. Keys have about twenty; the effort grows with the square.
 const MAX_COMPARED: usize = 64;
 
-/// The candidate closest to `given`, if it is close enough to be what was meant: a third of its
-/// letters may differ.
+/// The candidate nearest to `given`, if at most a third of its letters differ.
 pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if given.chars().count() > MAX_COMPARED {
         return None;
@@ -17,7 +16,7 @@ pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a 
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters to insert, remove or replace to get from one to the other.
+/// Number of letters to insert, remove or replace to change one text into the other (Levenshtein distance).
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -1,19 +1,20 @@
 //! The token: where it is, and a type that does not show it.
 
-use std::{fmt, io, path::PathBuf};
+use std::path::PathBuf;
+use std::{fmt, io};
 
 use nixfleet_os::bounded_read;
 
-/// Longest token file read, in bytes. Tokens have tens of bytes, the longest JSON web tokens a few
-/// thousand; a larger file is the wrong file.
+/// Longest token file read, in bytes. Tokens have tens of bytes, the longest JSON web tokens a few thousand.
+/// A larger file is not a token file.
 const MAX_TOKEN_FILE: u64 = 16 * 1024;
 
-/// Text that must not reach a log, an error or the wire by accident.
+/// Secret text. `Debug` and `Display` do not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text as it is.
+    /// Makes a secret of a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -39,13 +40,13 @@ impl fmt::Display for Secret {
 /// Where the token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSource {
-    /// In a file, which may be replaced while the agent runs.
+    /// In a file. The file may be replaced while the agent runs.
     File(PathBuf),
-    /// It was in `NIXFLEET_TOKEN`.
+    /// In the variable `NIXFLEET_TOKEN`.
     Environment(Secret),
 }
 
-/// Why there is no token. The text of a token is never part of it.
+/// The token cannot be used. The error never contains the token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file cannot be read.
@@ -53,29 +54,29 @@ pub enum TokenError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Nothing in it.
+    /// File or variable is empty.
     #[error("{origin} holds no token")]
     Empty {
         /// The file or the variable.
         origin: String,
     },
-    /// Spaces, control characters or letters beyond ASCII, which a header cannot carry.
+    /// It has spaces, control characters or non-ASCII characters, which an HTTP header cannot hold.
     #[error("{origin} holds something else than a token: character {position} cannot be in a token")]
     Malformed {
         /// The file or the variable.
         origin: String,
-        /// From 1.
+        /// Position of the first such character, from 1.
         position: usize,
     },
 }
 
 impl TokenSource {
-    /// The token as it is now. Called for every attempt to connect, so that a rotated token needs no
-    /// restart. One line end after the token is left out.
+    /// Reads the current token. It is called for every connection attempt, so a rotated token needs no
+    /// restart. One line end after the token is removed.
     ///
     /// # Errors
     /// [`TokenError`], which names the file or the variable.
@@ -101,7 +102,8 @@ fn checked(text: &str, origin: &str) -> Result<Secret, TokenError> {
     if text.is_empty() {
         return Err(TokenError::Empty { origin: origin.to_owned() });
     }
-    // RFC 9110, 11.2 and 5.5: what a bearer token and a header value may hold, without the space.
+    // The characters of a bearer token and of a header value (RFC 9110, sections 11.2 and 5.5), without the
+    // space.
     match text.chars().position(|character| !character.is_ascii_graphic()) {
         Some(index) => Err(TokenError::Malformed { origin: origin.to_owned(), position: index + 1 }),
         None => Ok(Secret::new(text)),

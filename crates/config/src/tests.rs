@@ -8,7 +8,7 @@ use super::*;
 mod messages;
 mod readme;
 
-/// An environment that is complete and has no connection with this machine's.
+/// A complete environment that does not depend on this machine.
 fn minimal() -> Vec<(&'static str, &'static str)> {
     vec![
         ("NIXFLEET_URL", "wss://fleet.example.org/ws"),
@@ -44,7 +44,7 @@ impl Given {
         Config::load(&self.source).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The errors, with FILE for the file's path.
+    /// The errors, with FILE in place of the path of the file.
     #[track_caller]
     fn fails(&self) -> String {
         let file = self.folder.path().join("agent.toml");
@@ -122,7 +122,7 @@ fn text_that_looks_like_a_number_stays_text() {
 
 #[test]
 fn every_key_can_be_set_in_the_file_and_by_a_variable() {
-    for key in file::KEYS {
+    for key in keys::KEYS {
         let (section, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         let section = section.replace('*', "my-backup");
         let head = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
@@ -146,7 +146,7 @@ fn every_key_can_be_set_in_the_file_and_by_a_variable() {
 
 #[test]
 fn the_table_of_keys_has_every_field_of_the_file() {
-    // serde lists the fields it knows when it meets one that it does not.
+    // The error for an unknown field lists all known fields.
     for section in
         ["", "repo", "rebuild", "jobs", "vitals", "prewarm", "reboot", "metrics", "paths", "commands.x"]
     {
@@ -163,7 +163,7 @@ fn the_table_of_keys_has_every_field_of_the_file() {
             let is_section =
                 ["repo", "rebuild", "jobs", "vitals", "prewarm", "reboot", "metrics", "paths", "commands"]
                     .contains(&path.as_str());
-            assert!(is_section || file::find(&parts).is_some(), "{path} is not in KEYS");
+            assert!(is_section || keys::find(&parts).is_some(), "{path} is not in KEYS");
         }
     }
 }
@@ -309,7 +309,7 @@ proptest! {
 }
 
 fn every_name() -> Vec<String> {
-    let long = file::KEYS.iter().map(|key| key.path.replace('*', "x").to_uppercase().replace('.', "__"));
+    let long = keys::KEYS.iter().map(|key| key.path.replace('*', "x").to_uppercase().replace('.', "__"));
     let short = ["TOKEN", "CONFIG", "NIXCFG", "REPO_URL", "BRANCH"].map(str::to_owned);
     long.chain(short)
         .map(|name| format!("NIXFLEET_{name}"))

@@ -1,65 +1,50 @@
-//! From strings and numbers to typed values, with every problem noted on the way.
+//! Turns strings and numbers into validated values and collects all problems.
 
-use std::{
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-};
-
-use url::{Host as UrlHost, Url};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use nixfleet_vitals::prewarm::Limits;
 
-use super::check::Checker;
-use super::layers::quoted;
-use super::{
-    Connection, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Secret, TokenSource, Vitals, custom,
-    metrics,
-};
+use crate::check::Checker;
+use crate::layers::quoted;
+use crate::{Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom, metrics};
 
-/// Keys that only [`connection`] looks at.
-pub(super) const CONNECTION_KEYS: &[&str] =
-    &["url", "token", "token_file", "ca_file", "interval", "allow_insecure"];
-
-/// Seconds between heartbeats. Above an hour a host would count as offline for a morning.
-const INTERVAL: RangeInclusive<i64> = 1..=3600;
-
-/// Bytes of log. Below 64 KiB not even head and tail of a failure fit; 16 GiB is a slip of the pen.
+/// Size limit of a log in bytes. Less than 64 KiB does not hold the beginning and end of a failure; more than
+/// 16 GiB is a mistake.
 const LOG_LIMIT: RangeInclusive<i64> = 64 * 1024..=16 << 30;
 
-/// Seconds of grace. 0 means SIGKILL at once.
+/// Seconds between SIGTERM and SIGKILL. 0 means SIGKILL at once.
 const STOP_GRACE: RangeInclusive<i64> = 0..=3600;
 
-/// Seconds of readings that are averaged. Readings may be 5 s apart; after ten minutes a signal comes too late.
+/// Seconds over which readings are averaged. Readings may be 5 s apart; with more than ten minutes a signal
+/// comes too late.
 const WINDOW: RangeInclusive<i64> = 5..=600;
 
-/// Folders kept. At least one, so that the last job can be looked at.
+/// Number of job folders kept. At least one, so that the last job can be inspected.
 const KEEP: RangeInclusive<i64> = 1..=10_000;
 
-/// Mount points that are measured, and chips. Beyond that somebody pasted the wrong list.
+/// Most mount points, and most chips. A longer list is a mistake.
 const MAX_MEASURED: usize = 32;
 
-/// Longest host name, in bytes (T01; also the limit of a DNS label).
+/// Longest host name, in bytes: the limit of dashboards and of a DNS label.
 const MAX_HOSTNAME: usize = 63;
 
-/// Longest label such as `location`, in bytes: they are words for a table.
+/// Longest label such as `location`, in bytes. Labels are words in a table.
 const MAX_LABEL: usize = 64;
 
-/// Where dashboards listen, for URLs without a path.
-const DEFAULT_PATH: &str = "/ws";
-
-/// Levels of the log.
+/// Log levels.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
-/// Formats of nix's log, those of its fork Lix among them.
+/// Values of `--log-format` of nix and of its fork Lix.
 const LOG_FORMATS: &[&str] =
     &["raw", "raw-with-logs", "internal-json", "bar", "bar-with-logs", "multiline", "multiline-with-logs"];
 
-/// Text that is set to something.
-fn set(text: Option<&String>) -> Option<&str> {
+/// Text that is set and not empty.
+pub(super) fn set(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
-/// The host's part. What it returns is of use only if no problem was noted.
+/// Validates the settings of the host. The result is valid only if no problem was found.
 pub(super) fn host(check: &mut Checker<'_>) -> Host {
     let settings = &check.layers.settings;
     let state_dir = state_dir(check);
@@ -105,114 +90,6 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
     }
 }
 
-/// The connection's part; none if a problem leaves nothing to return.
-pub(super) fn connection(check: &mut Checker<'_>) -> Option<Connection> {
-    let settings = &check.layers.settings;
-    let url = url(check);
-    let token = token(check);
-    let ca_file = check.optional_path("ca_file", settings.ca_file.as_ref());
-    let interval = check.seconds("interval", settings.interval, INTERVAL);
-    Some(Connection { url: url?, token: token?, ca_file, interval })
-}
-
-fn url(check: &mut Checker<'_>) -> Option<Url> {
-    let Some(given) = set(check.layers.settings.url.as_ref()) else {
-        check.refuse(
-            "url",
-            "missing",
-            "set NIXFLEET_URL to the dashboard's address such as wss://fleet.example.org/ws",
-        );
-        return None;
-    };
-    let as_example = "write it as wss://HOST/ws";
-    let mut url = match Url::parse(given) {
-        Ok(url) => url,
-        // What cannot be parsed may still hold a password, so an `@` keeps it from being shown.
-        Err(error) if given.contains('@') => {
-            check.refuse("url", format!("is not a URL: {error}"), as_example);
-            return None;
-        }
-        Err(error) => {
-            check.refuse("url", format!("{} is not a URL: {error}", quoted(given)), as_example);
-            return None;
-        }
-    };
-    if url.path() == "/" {
-        url.set_path(DEFAULT_PATH);
-    }
-    let secure = match url.scheme() {
-        "wss" => true,
-        "ws" => false,
-        web @ ("http" | "https") => {
-            let local =
-                url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
-            let scheme = if web == "http" && local { "ws" } else { "wss" };
-            let place = &url[url::Position::BeforeHost..url::Position::AfterPath];
-            check.refuse("url", format!("{web}:// is for web pages"), format!("write {scheme}://{place}"));
-            return None;
-        }
-        other => {
-            let what = format!("{} is neither ws:// nor wss://", quoted(&format!("{other}:")));
-            check.refuse("url", what, as_example);
-            return None;
-        }
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        check.refuse(
-            "url",
-            "holds a user name or a password",
-            "leave it out; the token goes into NIXFLEET_TOKEN_FILE",
-        );
-        return None;
-    }
-    if url.fragment().is_some() {
-        check.refuse("url", "holds a #, which no server gets to see", "leave it out");
-        return None;
-    }
-    if !secure && !is_loopback(&url) && !check.layers.settings.allow_insecure {
-        let host = url.host_str().unwrap_or_default();
-        let what = format!("ws://{host} would send the token unencrypted to another machine");
-        check.refuse("url", what, "write wss://, or set NIXFLEET_ALLOW_INSECURE=1 on a network you trust");
-        return None;
-    }
-    Some(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(UrlHost::Domain(name)) => name == "localhost",
-        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
-        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-fn token(check: &mut Checker<'_>) -> Option<TokenSource> {
-    if let Some(token) = check.variable("NIXFLEET_TOKEN") {
-        let token = TokenSource::Environment(Secret::new(token));
-        if let Err(error) = token.read() {
-            check.refuse("token", error.to_string(), "set NIXFLEET_TOKEN to the token alone");
-        }
-        return Some(token);
-    }
-    if let Some(file) = set(check.layers.settings.token_file.as_ref()) {
-        return Some(TokenSource::File(check.path("token_file", file)));
-    }
-    let credential = check.variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("token"));
-    if let Some(file) = credential.filter(|file| file.exists()) {
-        return Some(TokenSource::File(file));
-    }
-    // A token_file of a wrong type was left out of the settings and has its own line.
-    if check.problems.iter().all(|problem| problem.key != "token_file") {
-        check.refuse(
-            "token",
-            "missing",
-            "set NIXFLEET_TOKEN_FILE to a file that holds it, or NIXFLEET_TOKEN",
-        );
-    }
-    None
-}
-
 fn hostname(check: &mut Checker<'_>) -> String {
     let allowed = |name: &str| {
         (1..=MAX_HOSTNAME).contains(&name.len())
@@ -225,7 +102,7 @@ fn hostname(check: &mut Checker<'_>) -> String {
             (system.nodename().to_string_lossy().into_owned(), "the system's name ")
         }
     };
-    // A name with its domain stands for the host as well (T01).
+    // A name with a domain stands for the same host.
     let short = name.split('.').next().unwrap_or_default();
     if !allowed(short) {
         check.refuse(
@@ -261,7 +138,7 @@ fn state_dir(check: &mut Checker<'_>) -> PathBuf {
     PathBuf::new()
 }
 
-/// systemd lists several folders with colons between them.
+/// First folder in a variable of systemd, which separates several folders by colons.
 fn first_folder(check: &Checker<'_>, name: &str) -> Option<PathBuf> {
     check.variable(name)?.split(':').next().filter(|folder| folder.starts_with('/')).map(PathBuf::from)
 }
@@ -271,7 +148,7 @@ fn repo(check: &mut Checker<'_>, state_dir: &Path) -> Repo {
     let url = set(given.url.as_ref());
     if let Some(url) = url {
         check.label("repo.url", url, 4096);
-        // git takes the one for an option and runs a program for the other.
+        // git takes text with a leading hyphen for an option, and runs a program for `helper::address`.
         let helper =
             url.split_once("::").is_some_and(|(helper, _)| helper.bytes().all(|b| b.is_ascii_alphanumeric()));
         if url.starts_with('-') || helper {
@@ -292,7 +169,7 @@ fn repo(check: &mut Checker<'_>, state_dir: &Path) -> Repo {
     }
 }
 
-/// The rules of git-check-ref-format(1) that matter: nothing that git or a URL reads as something else.
+/// The relevant rules of git-check-ref-format(1): no text with another meaning for git or in a URL.
 fn is_branch(name: &str) -> bool {
     let bad = |letter: char| letter.is_control() || letter.is_whitespace() || "~^:?*[\\".contains(letter);
     !name.is_empty()
@@ -393,7 +270,7 @@ fn prewarm(check: &mut Checker<'_>) -> Prewarm {
     }
 }
 
-/// A level, or `target=level`, several with commas; `warning` is what other loggers call `warn`.
+/// A level or `target=level`, or several of them separated by commas. `warning` is accepted for `warn`.
 fn log_level(check: &mut Checker<'_>) -> String {
     let given = check.layers.settings.log_level.to_ascii_lowercase();
     let mut parts = Vec::new();

@@ -1,42 +1,43 @@
-//! Small files of JSON that are replaced as a whole.
+//! Small JSON files that are replaced as a whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde::{Serialize, de::DeserializeOwned};
+use crate::format::{self, Format};
 
-/// Replaces a file as a whole: temporary file, fsync, rename, fsync of the folder.
+/// Replaces a file as a whole: temporary file, fsync, rename, fsync of the folder. The file gets the
+/// `version` of its [`Format`].
 ///
-/// A reader sees the old content or the new, also after a power cut.
+/// A reader sees the old content or the new content, also after a power cut.
 ///
 /// # Errors
-/// Of the file system; the old content then still stands.
-pub fn store<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+/// An error of the file system or of the serializer. The old content is then unchanged.
+pub fn store<T: Format>(path: &Path, value: &T) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let temporary = path.with_extension("tmp");
     let written = write_synced(&temporary, value).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // A half-written temporary file is of no use and may hold the disk's last block.
+        // A half-written temporary file is useless and may occupy the last block of the disk.
         drop(fs::remove_file(&temporary));
         return written;
     }
     File::open(folder)?.sync_all()
 }
 
-fn write_synced<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+fn write_synced<T: Format>(path: &Path, value: &T) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
+    file.write_all(&format::to_vec(value)?)?;
     file.sync_all()
 }
 
-/// Reads a file written by [`store`]; `None` when it is not there.
+/// Reads a file written by [`store`], of any version; `None` when it does not exist.
 ///
 /// # Errors
-/// Of the file system, or `InvalidData` for text that is not such a value.
-pub fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+/// An error of the file system, or `InvalidData` for text that is not such a value.
+pub fn load<T: Format>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Ok(bytes) => Ok(Some(format::parse(path, &bytes)?)),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err),
     }

@@ -1,42 +1,41 @@
 //! HEAD of a checkout, read from git's files (gitrepository-layout(5)).
 //!
-//! Not by running git: that takes milliseconds, needs git on PATH, and refuses folders of other users.
+//! The files are read instead of running git, because git takes milliseconds, must be on PATH, and refuses
+//! folders of other users.
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
-};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 use nixfleet_os::bounded_read;
 
 /// Longest HEAD, `.git` file or ref read, in bytes. They hold one line with a path or a hash.
 const MAX_SMALL: u64 = 8 * 1024;
 
-/// How much of packed-refs is read, in bytes. The largest repositories have some hundred thousand
-/// refs of a hundred bytes each.
+/// Longest part of packed-refs read, in bytes. The largest repositories have some hundred thousand refs of a
+/// hundred bytes each.
 const MAX_PACKED: u64 = 64 * 1024 * 1024;
 
-/// Longest line of packed-refs, in bytes. No file system takes a ref's name of that length.
+/// Longest line of packed-refs, in bytes. No file system allows the name of a ref to be that long.
 const MAX_LINE: u64 = 8 * 1024;
 
-/// How many refs may name another ref in turn; git itself stops at five.
+/// Longest chain of refs that name another ref. git itself stops at five.
 const MAX_HOPS: usize = 5;
 
-/// Digits of a commit as it is shown: seven, as git does by default.
+/// Number of digits of a commit that are shown: seven, as git does by default.
 pub const SHORT_LENGTH: usize = 7;
 
-/// The first [`SHORT_LENGTH`] digits of a hash; none if it is no hash.
+/// The first [`SHORT_LENGTH`] digits of a hash; `None` if the text is not a hash.
 pub fn short(commit: &str) -> Option<String> {
     let digits = commit.get(..SHORT_LENGTH)?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| digits.to_ascii_lowercase())
 }
 
-/// The commit that is checked out in `repo`, as 40 (SHA-1) or 64 (SHA-256) hex digits. Knows linked
-/// worktrees, detached HEADs, loose and packed refs. None for anything else: no repository, no
-/// commit yet, files that cannot be read, or the `reftable` format.
+/// The commit that is checked out in `repo`, as 40 (SHA-1) or 64 (SHA-256) hex digits. Linked worktrees,
+/// detached HEADs, loose refs and packed refs are supported. `None` for anything else: no repository, no
+/// commit yet, unreadable files, or the `reftable` format.
 pub fn head_commit(repo: &Path) -> Option<String> {
     let folder = git_folder(repo)?;
-    // A linked worktree has its own HEAD and shares the rest.
+    // A linked worktree has a HEAD of its own and shares everything else.
     let common = match small(&folder.join("commondir")) {
         Some(path) => folder.join(path),
         None => folder.clone(),
@@ -55,7 +54,7 @@ pub fn head_commit(repo: &Path) -> Option<String> {
     None
 }
 
-/// Where the repository itself is: `.git`, or where a file of that name points to.
+/// Folder of the repository itself: `.git`, or the folder that a file of that name points to.
 fn git_folder(repo: &Path) -> Option<PathBuf> {
     let dot_git = repo.join(".git");
     if dot_git.is_dir() {
@@ -64,13 +63,13 @@ fn git_folder(repo: &Path) -> Option<PathBuf> {
     Some(repo.join(small(&dot_git)?.strip_prefix("gitdir:")?.trim_start()))
 }
 
-/// A file of one line, without its end.
+/// Content of a file of one line, without the line end.
 fn small(path: &Path) -> Option<String> {
     let text = String::from_utf8(bounded_read::read(path, MAX_SMALL).ok()?).ok()?;
     Some(text.trim_end().to_owned())
 }
 
-/// Whether a name stays inside the repository.
+/// Whether the name of a ref stays inside the repository.
 fn is_ref(name: &str) -> bool {
     name.starts_with("refs/")
         && !name.contains('\0')
@@ -82,7 +81,7 @@ fn hash(text: &str) -> Option<String> {
     is_hash.then(|| text.to_ascii_lowercase())
 }
 
-/// Looks a ref up in packed-refs: lines of a hash, a space and a name; others are remarks.
+/// Looks up a ref in packed-refs. Its lines have a hash, a space and a name; other lines are comments.
 fn packed(path: &Path, name: &str) -> Option<String> {
     let mut file = BufReader::new(bounded_read::open(path).ok()?.take(MAX_PACKED));
     let mut line = Vec::new();

@@ -1,18 +1,19 @@
 //! How the last pull, switch and test of this machine ended, and what is deployed.
 //!
-//! One file in the jobs' folder, replaced by each supervisor at its end. Only one supervisor runs at a
-//! time, so nobody writes it meanwhile. It tells an agent that was not there what happened, and goes
-//! on telling when the jobs' own folders have been cleared away.
+//! The history is one file in the jobs' folder. Each supervisor replaces it at its end. Only one supervisor
+//! runs at a time, so there are no concurrent writers. The file tells an agent what happened while no agent
+//! ran, and it remains when the folders of the jobs have been removed.
 
 use std::io;
 use std::path::PathBuf;
 
+use nixfleet_os::bounded_read;
 use serde::{Deserialize, Serialize};
 
-use super::atomic_file::store;
-use super::spec::{JobResult, Outcome};
-use super::{JobId, JobsDir};
-use nixfleet_os::bounded_read;
+use crate::atomic_file::store;
+use crate::format::{self, Format};
+use crate::spec::{JobResult, Outcome};
+use crate::{JobId, JobsDir};
 
 #[cfg(test)]
 mod tests;
@@ -20,15 +21,15 @@ mod tests;
 /// Longest file read, in bytes. It holds four short entries.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// Longest message kept, in characters: it goes into every heartbeat.
+/// Longest message kept, in characters. It is repeated in every heartbeat.
 const MAX_MESSAGE: usize = 200;
 
-/// Whether a command of this name replaces the running system when it succeeds.
+/// Whether the command `name` replaces the running system when it succeeds.
 pub fn deploys(name: &str) -> bool {
     matches!(name, "switch" | "pull-switch" | "rollback")
 }
 
-/// What is remembered.
+/// `history.json`: the last commands of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct History {
@@ -36,65 +37,70 @@ pub struct History {
     pub pull: Option<Last>,
     /// The last attempt to replace the running system.
     pub switch: Option<Last>,
-    /// The last one that made its system the running one.
+    /// The last command that activated a new system.
     pub deployed: Option<Last>,
     /// The last run of the host's tests.
     pub test: Option<Last>,
 }
 
-/// How a command ended, and what the machine looked like then.
+impl Format for History {
+    const VERSION: u32 = 1;
+}
+
+/// How a command ended, and the state of the machine afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
     /// The job.
     pub job: JobId,
-    /// Its command.
+    /// Name of the command.
     pub command: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// With which code.
+    /// Exit code; 128 + n if signal n ended the command.
     pub exit_code: i32,
-    /// For people.
+    /// Summary for people, at most 200 characters.
     pub message: String,
-    /// Commit that the command was about, in full: the checkout's afterwards; none after a rollback.
+    /// Commit that the command pulled, deployed or tested, in full: HEAD of the checkout afterwards. `None`
+    /// after a rollback.
     #[serde(default)]
     pub commit: Option<String>,
-    /// Commit of the checkout afterwards, whatever the command was about.
+    /// HEAD of the checkout afterwards, in full, for every command.
     #[serde(default)]
     pub head: Option<String>,
-    /// SHA-256 of its flake.lock in hex.
+    /// SHA-256 of the checkout's flake.lock in hex. `None` after a rollback.
     #[serde(default)]
     pub lock_hash: Option<String>,
-    /// The system that ran afterwards.
+    /// The running system afterwards: target of `/run/current-system`.
     #[serde(default)]
     pub system: Option<PathBuf>,
 }
 
 impl Last {
-    /// The commit that the checkout was at then, in full. An older agent noted only [`Self::commit`].
+    /// HEAD of the checkout afterwards, in full. Older agents wrote only [`Self::commit`].
     pub fn checked_out(&self) -> Option<&str> {
         self.head.as_deref().or(self.commit.as_deref())
     }
 }
 
-/// Which parts of the machine a command came to.
+/// The parts of the machine that a command reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// It moved the checkout, or tried to.
+    /// The command moved the checkout, or tried to.
     pub pull: bool,
-    /// It replaced the system, or tried to.
+    /// The command replaced the system, or tried to.
     pub switch: bool,
-    /// It ran the tests.
+    /// The command ran the tests.
     pub test: bool,
 }
 
 impl Reached {
-    /// By a command whose step number `step` of `steps` was the last that was begun; no steps if it never
-    /// came so far, or had nothing to do.
+    /// The parts that `command` reached. `step` is the index of the last step that was started, `steps` their
+    /// number. `steps` is 0 if there was no plan or nothing to do.
     pub fn by(command: &str, step: usize, steps: usize, outcome: Outcome) -> Self {
-        // Its last step is the switch; those before it are the pull.
+        // The last step of `pull-switch` is the switch; the steps before it are the pull.
         let switching = step + 1 == steps;
         match command {
-            // It found a checkout and left it alone: what the last pull brought still is what it was.
+            // The checkout existed and was not changed, so the entry of the last pull stays valid.
             "clone" if steps == 0 && outcome == Outcome::Ok => Self::default(),
             "pull" | "clone" => Self { pull: true, ..Self::default() },
             "pull-switch" => Self { pull: true, switch: switching, ..Self::default() },
@@ -106,21 +112,22 @@ impl Reached {
 }
 
 impl History {
-    /// What is known of the jobs in that folder. A file that cannot be read is as good as none.
+    /// Reads the history of the jobs in that folder. An unreadable or missing file gives an empty history.
     pub fn load(jobs: &JobsDir) -> Self {
-        let read = bounded_read::read(&jobs.history(), MAX_FILE);
-        read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        let path = jobs.history();
+        let read = bounded_read::read(&path, MAX_FILE);
+        read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default()
     }
 
-    /// Keeps it.
+    /// Writes the history.
     ///
     /// # Errors
-    /// Of the file system.
+    /// An error of the file system.
     pub fn store(&self, jobs: &JobsDir) -> io::Result<()> {
         store(&jobs.history(), self)
     }
 
-    /// Takes note of a command's end.
+    /// Adds the end of a command.
     pub fn note(
         &mut self,
         reached: Reached,
@@ -135,7 +142,7 @@ impl History {
             outcome: result.outcome,
             exit_code: result.exit_code,
             message: result.message.chars().take(MAX_MESSAGE).collect(),
-            // A rollback goes to a system that was made from something else.
+            // A rollback activates a system that was built from another commit.
             commit: result.commit.clone().filter(|_| command != "rollback"),
             head: result.commit.clone(),
             lock_hash: lock_hash.filter(|_| command != "rollback"),
@@ -145,7 +152,7 @@ impl History {
             self.test = Some(last.clone());
         }
         if reached.pull {
-            // A pull is done when its command goes on to switch, however that ends.
+            // When `pull-switch` reaches its switch, its pull has succeeded, however the switch ends.
             let pulled = Last { outcome: Outcome::Ok, exit_code: 0, ..last.clone() };
             self.pull = Some(if reached.switch { pulled } else { last.clone() });
         }

@@ -1,4 +1,4 @@
-//! Names of jobs.
+//! Identifiers of jobs and of supervisor instances.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,12 +16,12 @@ pub struct JobId(String);
 pub struct BadJobId;
 
 impl JobId {
-    /// Makes a new one.
+    /// Makes a new id.
     pub fn generate() -> Self {
         Self(uuid::Uuid::now_v7().simple().to_string())
     }
 
-    /// The digits.
+    /// The 32 digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -56,22 +56,22 @@ impl From<JobId> for String {
     }
 }
 
-/// What a supervisor is told on its command line: `<command>-<job id>`.
+/// The argument of a supervisor: `<command>-<job id>`.
 ///
-/// It is the instance name of a systemd unit as well, so it holds nothing but the name of a
-/// command of the table and an id; all else comes from the configuration of the machine.
+/// It is also the instance name of a systemd unit. It holds only the name of a command and an id; everything
+/// else comes from the configuration of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    /// Name of the command; whether the table has it is for the supervisor to say.
+    /// Name of the command. The supervisor checks whether it exists.
     pub command: String,
     /// The job.
     pub id: JobId,
 }
 
-/// The longest name of a command.
+/// Longest name of a command, in bytes.
 pub const MAX_COMMAND_NAME: usize = 32;
 
-/// An instance name that no supervisor accepts.
+/// Text that is not an [`Instance`].
 #[derive(Debug, thiserror::Error)]
 #[error("not a job instance: expected <command>-<32 hex digits>, with a command of [a-z0-9-]")]
 pub struct BadInstance;

@@ -1,4 +1,4 @@
-//! Commands as jobs: each has a folder, a supervisor process and a life of its own.
+//! Commands as jobs: each job has a folder and a supervisor process of its own.
 //!
 //! ```text
 //! agent --launcher--> supervisor (exec-job) --spawns--> the command's steps
@@ -6,14 +6,16 @@
 //!   '----- follower ------'
 //! ```
 //!
-//! The agent is never the parent of a command. It has a supervisor started, which owns the pipes and
-//! writes everything to the job's folder, and follows that folder. A restart, crash or upgrade of the agent, or the loss of the network, touches none of
-//! it: the command runs on, its log has no hole, its result is there to be read.
+//! The agent is never the parent of a command. It starts a supervisor and then follows the job's folder. The
+//! supervisor owns the command's pipes and writes everything to that folder. A restart, crash or upgrade of
+//! the agent, or a loss of the network, does not affect the job: the command continues, its log is complete,
+//! and its result can be read afterwards.
 //!
-//! This is the side that root runs. It knows no dashboard, no message and no runtime.
+//! This crate runs as root. It knows no dashboard, no messages and no async runtime.
 
 pub mod atomic_file;
 pub mod checkout;
+pub mod format;
 pub mod git;
 pub mod history;
 mod id;

@@ -1,22 +1,22 @@
-//! Bytes from a pipe, cut into lines that fit the wire.
+//! Splits the bytes of a pipe into lines of limited length.
 
 use std::borrow::Cow;
 use std::mem;
 
-/// The longest piece of a line in one entry of the log, in bytes of UTF-8. A message to a dashboard takes no more.
+/// Longest piece of a line in one log entry, in bytes of input.
 pub const MAX_LINE_BYTES: usize = 32 * 1024;
 
-/// Cuts one stream into lines.
+/// Splits one stream into lines.
 ///
-/// Invalid UTF-8 is replaced, a line over [`MAX_LINE_BYTES`] comes in pieces, and progress that
-/// rewrites itself with `\r` is collapsed to what a terminal would show last.
+/// Invalid UTF-8 is replaced. A line longer than [`MAX_LINE_BYTES`] is given out in pieces. Of a line that is
+/// rewritten with `\r`, only the last state is given out, as a terminal would show it in the end.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// The line that has no end yet.
+    /// Bytes of the line that has no end yet.
     open: Vec<u8>,
-    /// The open line is the rest of one whose pieces have been given out.
+    /// Pieces of the open line have been given out already.
     continued: bool,
-    /// A `\r` was the last byte: the next one decides between a line end and a rewrite.
+    /// The last byte was `\r`: the next byte decides whether it is a line end or a rewrite.
     returned: bool,
 }
 
@@ -30,11 +30,11 @@ pub struct Piece<'a> {
 }
 
 impl Lines {
-    /// Takes bytes as they were read and gives out each line they complete.
+    /// Takes bytes as they were read and gives out each line that they complete.
     pub fn push(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(Piece<'_>)) {
         while let Some(&first) = bytes.first() {
             if mem::take(&mut self.returned) && first != b'\n' && first != b'\r' {
-                // `\r` without `\n`: the terminal would overwrite what stands there.
+                // `\r` without `\n`: a terminal would overwrite the line.
                 self.open.clear();
             }
             let stop = bytes.iter().position(|&b| b == b'\n' || b == b'\r').unwrap_or(bytes.len());
@@ -48,7 +48,7 @@ impl Lines {
         }
     }
 
-    /// Gives out what has no line end: at end of file.
+    /// At the end of the stream: gives out a last line without a line end.
     pub fn finish(&mut self, emit: &mut impl FnMut(Piece<'_>)) {
         if !self.open.is_empty() || self.continued {
             self.end_line(emit);
@@ -58,7 +58,7 @@ impl Lines {
 
     fn extend(&mut self, mut text: &[u8], emit: &mut impl FnMut(Piece<'_>)) {
         while self.open.len() + text.len() > MAX_LINE_BYTES {
-            // The open line may already be too long for its room after a cut before a character.
+            // The open line may already be full, because the last cut was before an incomplete character.
             let room = MAX_LINE_BYTES.saturating_sub(self.open.len());
             self.open.extend_from_slice(&text[..room]);
             text = &text[room..];
@@ -77,13 +77,12 @@ impl Lines {
     }
 }
 
-/// Replacing makes text longer: three bytes for a bad one. What the wire promises holds all the
-/// same, because its limit leaves room for six.
+/// Replaces invalid UTF-8. The text can become three times as long: three bytes for each invalid byte.
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// Where to cut so that no character is split: before an unfinished one at the end.
+/// Where to cut so that no character is split: before an incomplete character at the end.
 fn character_boundary(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);
     for (at, &byte) in bytes.iter().enumerate().skip(tail).rev() {
@@ -174,7 +173,7 @@ mod tests {
     }
 
     proptest! {
-        // Long inputs, of which a few dozen will do.
+        // The inputs are long; a few dozen are enough.
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]

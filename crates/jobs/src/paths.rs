@@ -1,4 +1,4 @@
-//! Where the files of jobs are.
+//! Paths of the files of jobs.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,12 @@ impl JobsDir {
         Self(path.into())
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The lock that the running job's supervisor holds: one job at a time for each host.
+    /// The lock that the supervisor of the running job holds: at most one job runs on a host.
     pub fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
@@ -30,7 +30,7 @@ impl JobsDir {
         self.0.join("history.json")
     }
 
-    /// What the last job saw of the checkout.
+    /// The checkout as the last job saw it: [`crate::checkout::Checkout`].
     pub fn checkout(&self) -> PathBuf {
         self.0.join(CHECKOUT_FILE)
     }
@@ -46,17 +46,17 @@ impl JobsDir {
 pub struct JobDir(PathBuf);
 
 impl JobDir {
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// What was asked for: [`crate::spec::Spec`].
+    /// What was requested: [`crate::spec::Spec`].
     pub fn spec(&self) -> PathBuf {
         self.0.join("spec.json")
     }
 
-    /// What runs now: [`crate::spec::State`].
+    /// What is running: [`crate::spec::State`].
     pub fn state(&self) -> PathBuf {
         self.0.join("state.json")
     }
@@ -66,7 +66,7 @@ impl JobDir {
         self.0.join("result.json")
     }
 
-    /// A segment of the log; 0 is the head, which is never cut.
+    /// A segment of the log. Segment 0 is the head, which is never removed.
     pub fn log(&self, segment: u32) -> PathBuf {
         match segment {
             0 => self.0.join("log.jsonl"),

@@ -1,31 +1,30 @@
-//! How far a command is, as its log has it. These types are a format on disk; the agent turns them into
-//! messages.
+//! The progress of a command, as it is written to the job's log. These types define a format on disk.
 
 use serde::{Deserialize, Serialize};
 
-/// Test scripts whose results go into [`TestsPart::results`].
+/// Most test scripts whose results go into [`TestsPart::results`].
 pub const MAX_TEST_RESULTS: usize = 8;
 
-/// How far the `test` command is.
+/// Progress of the `test` command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestProgress {
-    /// Number of the script that runs, from 1; that of the last one at the end.
+    /// Number of the running script, from 1; at the end that of the last script.
     pub current: u32,
-    /// Scripts in all.
+    /// Number of scripts.
     pub total: u32,
     /// Scripts that have passed so far.
     pub passed: u32,
     /// False once the last script has ended.
     pub running: bool,
-    /// At the end, such as `4/5 passed`.
+    /// Summary, only at the end, such as `4/5 passed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
 }
 
-/// How far the parts of a command are. A part that is absent is as it was.
+/// Progress of the parts of a command. An absent part has not changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationProgress {
-    /// By part.
+    /// The parts that changed.
     pub progress: Parts,
 }
 
@@ -33,13 +32,13 @@ pub struct OperationProgress {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Parts {
-    /// The checkout: four steps.
+    /// Pull of the checkout: four steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull: Option<Part>,
-    /// flake.lock: one step.
+    /// Update of flake.lock: one step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<Part>,
-    /// The system: evaluate, build, activate.
+    /// Rebuild of the system, three steps: evaluate, build, activate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<Part>,
     /// The test scripts.
@@ -47,59 +46,59 @@ pub struct Parts {
     pub tests: Option<TestsPart>,
 }
 
-/// How far one part is.
+/// Progress of one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Steps that are done.
+    /// Number of steps that are complete.
     pub current: u32,
-    /// Steps in all.
+    /// Number of steps.
     pub total: u32,
-    /// In one word.
+    /// State of the part.
     pub status: PartState,
-    /// What is being done, such as `build`.
+    /// Current phase, such as `build`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phase: String,
-    /// More about it, such as `3/41 derivations`.
+    /// Detail of the phase, such as `3/41 derivations`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
-/// How far a part is, in one word.
+/// State of a part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartState {
-    /// Not begun.
+    /// Not started.
     #[default]
     Pending,
-    /// At it.
+    /// Running.
     InProgress,
-    /// Done.
+    /// Completed.
     Complete,
     /// Failed, or stopped.
     Error,
 }
 
-/// How far the test scripts are.
+/// Progress of the test scripts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestsPart {
-    /// Scripts that have ended.
+    /// Number of scripts that have ended.
     pub current: u32,
-    /// Scripts in all.
+    /// Number of scripts.
     pub total: u32,
-    /// Of each script, the first [`MAX_TEST_RESULTS`] of them.
+    /// Results of the first [`MAX_TEST_RESULTS`] scripts, in order.
     pub results: Vec<TestResult>,
-    /// In one word.
+    /// State of the part.
     pub status: PartState,
 }
 
-/// How a test script ended.
+/// Result of a test script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestResult {
-    /// With exit code 0.
+    /// It ended with exit code 0.
     Pass,
-    /// With another one, or by a signal.
+    /// It ended with another exit code or by a signal.
     Fail,
-    /// Not yet.
+    /// It has not ended.
     Pending,
 }

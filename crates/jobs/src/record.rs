@@ -1,7 +1,7 @@
-//! What the agent remembers of the jobs it accepted until the dashboard has seen their end.
+//! The agent's records of accepted jobs. A record exists until the dashboard has received the job's end.
 //!
-//! One small file for each job, in a folder of the agent's own: the job's folder belongs to its
-//! supervisor. A record that is still there when an agent starts names a job to pick up again.
+//! Each record is a small file in a folder that the agent owns; the job's folder belongs to its supervisor.
+//! When an agent starts, each existing record names a job to resume.
 
 use std::fs;
 use std::io;
@@ -9,30 +9,34 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::Spec;
-use super::{Instance, JobId, JobsDir};
-use crate::atomic_file;
+use crate::format::Format;
+use crate::spec::Spec;
+use crate::{Instance, JobId, JobsDir, atomic_file};
 
 /// An accepted command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its job.
+    /// The job that runs it.
     pub id: JobId,
-    /// Its name.
+    /// Name of the command.
     pub command: String,
-    /// The dashboard's own id of it.
+    /// The dashboard's id of the request.
     pub command_id: Option<String>,
-    /// RFC 3339.
+    /// Time of acceptance, RFC 3339.
     pub accepted_at: String,
-    /// Entries up to here have been read by a dashboard, by its own proof.
+    /// The dashboard has confirmed the log entries up to this `seq`.
     pub delivered_seq: u64,
-    /// Its good end was told before it began: the machine goes down with it (protocol.md 5.5).
+    /// Success was reported before the command began, because the machine goes down with it: a reboot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub announced: bool,
 }
 
+impl Format for Record {
+    const VERSION: u32 = 1;
+}
+
 impl Record {
-    /// A command that is accepted now.
+    /// Makes the record of a command that is accepted now.
     pub fn accept(command: String, command_id: Option<String>) -> Self {
         Self {
             id: JobId::generate(),
@@ -44,13 +48,13 @@ impl Record {
         }
     }
 
-    /// What its supervisor is told.
+    /// The instance name for its supervisor.
     pub fn instance(&self) -> Instance {
         Instance { command: self.command.clone(), id: self.id.clone() }
     }
 }
 
-/// The folder of records.
+/// The folder with the records.
 #[derive(Debug, Clone)]
 pub struct Records(PathBuf);
 
@@ -60,7 +64,7 @@ impl Records {
         Self(path.into())
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -72,16 +76,16 @@ impl Records {
     /// Writes a record.
     ///
     /// # Errors
-    /// Of the file system.
+    /// An error of the file system.
     pub fn save(&self, record: &Record) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
         atomic_file::store(&self.file(&record.id), record)
     }
 
-    /// Removes a record; none is fine.
+    /// Removes a record. A record that does not exist is no error.
     ///
     /// # Errors
-    /// Of the file system.
+    /// An error of the file system.
     pub fn forget(&self, id: &JobId) -> io::Result<()> {
         match fs::remove_file(self.file(id)) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
@@ -89,8 +93,9 @@ impl Records {
         }
     }
 
-    /// The records of jobs that a dashboard is still to hear of, oldest first. A reboot that was announced
-    /// in an earlier boot has happened: its record is forgotten, and returned apart.
+    /// Returns the records of jobs to resume, oldest first, and those of announced reboots that have
+    /// happened. An announced reboot has happened if its job was started in another boot than `boot_id`; its
+    /// record is removed.
     pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> (Vec<Record>, Vec<Record>) {
         let happened = |record: &Record| {
             let spec: Option<Spec> = atomic_file::load(&jobs.job(&record.id).spec()).ok().flatten();
@@ -99,14 +104,14 @@ impl Records {
         let (happened, open): (Vec<_>, Vec<_>) = self.load().into_iter().partition(happened);
         for record in &happened {
             tracing::info!(command = record.command, job = %record.id, "The announced command was carried out.");
-            // If it stays, it is found again and forgotten again.
+            // If the file cannot be removed, the next start tries again.
             drop(self.forget(&record.id));
         }
         (open, happened)
     }
 
-    /// All records, oldest job first. Only `<job id>.json` counts: an agent that was killed in the
-    /// middle of a write leaves a second file of the same content behind.
+    /// All records, oldest job first. Only files named `<job id>.json` are read: an agent that is killed
+    /// during a write leaves a temporary file behind.
     pub fn load(&self) -> Vec<Record> {
         let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let mut ids: Vec<JobId> =

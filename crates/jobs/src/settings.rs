@@ -1,5 +1,5 @@
-//! What a supervisor has to know of the host's configuration. Whoever starts one fills it in; everything
-//! in here has been checked.
+//! The part of the host's configuration that a supervisor needs. The caller fills it in with validated
+//! values.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,42 +10,42 @@ use url::Url;
 /// How commands run on this host, and what they do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Name of the host: in the flake and in the repository's folder of tests.
+    /// Name of the host, as in the flake and in `hosts/<name>/tests` of the repository.
     pub hostname: String,
-    /// `macos` on macOS, else `nixos`.
+    /// `macos` on macOS, otherwise `nixos`.
     pub host_type: &'static str,
-    /// Whose home `home-manager` switches; empty when neither set nor known.
+    /// User whose home `home-manager` switches; empty if it is neither set nor known.
     pub user: String,
     /// The checkout of the fleet's configuration.
     pub repo: Repo,
     /// How `switch`, `pull-switch` and `rollback` rebuild.
     pub rebuild: Rebuild,
-    /// The operator's own commands by name; none shadows a built-in.
+    /// Custom commands by name. None has the name of a built-in command.
     pub commands: BTreeMap<String, CustomCommand>,
     /// Whether the dashboard may reboot this host.
     pub reboot: bool,
-    /// Folder for everything the agent keeps, absolute.
+    /// State folder of the agent, absolute.
     pub state_dir: PathBuf,
-    /// A folder for each job, absolute.
+    /// Folder with the job folders, absolute.
     pub dir: PathBuf,
-    /// Size limit of one job's log in bytes; its head and its tail are kept.
+    /// Size limit of the log of one job, in bytes. The beginning and the end of the log are kept.
     pub log_limit: u64,
     /// Time between SIGTERM and SIGKILL.
     pub stop_grace: Duration,
-    /// Folders of finished jobs that are kept.
+    /// Number of job folders that are kept.
     pub keep: usize,
-    /// procfs.
+    /// Mount point of procfs.
     pub proc: PathBuf,
-    /// Link to the system that runs.
+    /// Symbolic link to the running system.
     pub current_system: PathBuf,
 }
 
 /// The checkout of the fleet's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
-    /// Where it is cloned from. Set: the checkout is the agent's own ("isolated mode", T03).
+    /// URL that it is cloned from. If set, the agent owns the checkout ("isolated mode").
     pub url: Option<String>,
-    /// The checkout, absolute. With `url` set there always is one.
+    /// Folder of the checkout, absolute. Always set if `url` is set.
     pub dir: Option<PathBuf>,
     /// Branch that is pulled.
     pub branch: String,
@@ -54,13 +54,12 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// [`Repo::url`] without user name and password, either of which may be a secret, and which a
-    /// dashboard has no need to know.
+    /// [`Repo::url`] without user name and password. Either may be a secret.
     pub fn public_url(&self) -> Option<String> {
         let given = self.url.as_deref()?;
         Some(match Url::parse(given) {
             Ok(mut url) if url.password().is_some() || !url.username().is_empty() => {
-                // Both fail only for URLs that cannot have user info, and this one has it.
+                // Both calls fail only for URLs that cannot have user info, but this URL has it.
                 let _ = url.set_password(None).is_ok() && url.set_username("").is_ok();
                 url.to_string()
             }
@@ -72,38 +71,38 @@ impl Repo {
 /// How a system is rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuild {
-    /// Program and first arguments instead of `nixos-rebuild` (macOS: `home-manager`); not empty.
+    /// Program and first arguments, not empty. Default: `nixos-rebuild` (macOS: `home-manager`).
     pub program: Option<Vec<String>>,
-    /// Attribute behind `#` of the flake; the host name by default (macOS: `user@host`).
+    /// Attribute of the flake, after `#`. Default: the host name (macOS: `user@host`).
     pub flake_attr: Option<String>,
-    /// Added at the end of every rebuild.
+    /// Arguments that are appended to every rebuild.
     pub extra_args: Vec<String>,
-    /// Value of `--log-format` for every rebuild; without it the option is not given.
+    /// Value of `--log-format` for every rebuild. Default: the option is not passed.
     pub log_format: Option<String>,
 }
 
-/// A command of the operator's own.
+/// A custom command of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomCommand {
-    /// Run in order until one fails; at least one.
+    /// Programs that run in order until one fails; not empty.
     pub steps: Vec<CustomStep>,
-    /// Time for all steps together; none means no limit.
+    /// Time limit for all steps together. Default: no limit.
     pub timeout: Option<Duration>,
-    /// Whether `stop` may end it.
+    /// Whether `stop` may end the command.
     pub killable: bool,
-    /// Folder it runs in, absolute.
+    /// Working directory, absolute.
     pub cwd: Option<PathBuf>,
-    /// Added to its environment.
+    /// Variables that are added to the environment.
     pub env: BTreeMap<String, String>,
-    /// For people; may be empty.
+    /// Description for people; may be empty.
     pub description: String,
 }
 
 /// One program of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomStep {
-    /// Program and arguments, as they are: no shell reads them. Neither list nor program is empty.
+    /// Program and arguments, passed without a shell. Neither the list nor the program is empty.
     pub argv: Vec<String>,
-    /// True if stopping it half-way leaves the system worse than letting it end.
+    /// True if stopping the program half-way does more harm than letting it finish.
     pub activation: bool,
 }

@@ -1,4 +1,4 @@
-//! Signals for a job's supervisor.
+//! Signals to the supervisor of a job.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use crate::{JobDir, Urgency, atomic_file, journal};
 /// Why a supervisor was not signalled.
 #[derive(Debug, thiserror::Error)]
 pub enum SignalError {
-    /// There is nobody to signal.
+    /// There is no supervisor to signal.
     #[error("the job has already ended")]
     Ended,
-    /// The signal was refused.
+    /// The operating system refused the signal.
     #[error("cannot signal the job supervisor {0}")]
     Refused(u32, #[source] io::Error),
 }
@@ -21,10 +21,10 @@ pub enum SignalError {
 /// Signals the supervisor of the job in `dir`.
 ///
 /// # Errors
-/// [`SignalError`]; the job then goes on, or has ended by itself.
+/// [`SignalError`]; the job then continues, or has ended already.
 pub fn signal_supervisor(dir: &JobDir, urgency: Urgency) -> Result<(), SignalError> {
     let state: Option<State> = atomic_file::load(&dir.state()).unwrap_or_default();
-    // Only while the supervisor holds its lock is the process id certainly its own.
+    // The process id belongs to the supervisor only while the supervisor holds its lock.
     let (Some(state), Ok(true)) = (state, journal::supervisor_lives(dir)) else {
         return Err(SignalError::Ended);
     };

@@ -1,4 +1,4 @@
-//! The files of a job that are written whole: what was asked, what runs, how it ended.
+//! The JSON files of a job: what was requested, what is running, how it ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,36 +7,38 @@ use std::path::PathBuf;
 use nixfleet_os::timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::JobId;
+use crate::JobId;
+use crate::format::Format;
 
 /// One program of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// For people: `fetch`, `switch`, the name of a test script.
+    /// Name for people: `fetch`, `switch`, the file name of a test script.
     pub name: String,
     /// Program and arguments. Never a shell string.
     pub argv: Vec<String>,
-    /// Where it runs; the supervisor's own folder when absent.
+    /// Working directory. Default: that of the supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
-    /// Variables added to the supervisor's.
+    /// Environment variables that are added to those of the supervisor.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// More variables, which are written to no file: the group of the agent may read them all.
+    /// More environment variables. They are never written to a file, because the agent's group can read the
+    /// files.
     #[serde(skip)]
     pub secrets: Secrets,
-    /// Whom it runs as, when not as the supervisor.
+    /// User that it runs as. Default: that of the supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
-    /// Changes the running system: not stopped half-way unless forced.
+    /// The step changes the running system. It is not stopped half-way unless that is forced.
     #[serde(default)]
     pub activation: bool,
-    /// Script of the `test` command: a failure is noted and the next one runs.
+    /// The step is a script of the `test` command: after a failure the next script runs nevertheless.
     #[serde(default)]
     pub test: bool,
 }
 
-/// Variables whose values are nobody's business.
+/// Environment variables with secret values. `Debug` shows only their names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(pub BTreeMap<String, String>);
 
@@ -46,7 +48,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Somebody of the system.
+/// A user account of the system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// User id.
@@ -56,68 +58,78 @@ pub struct User {
     /// Supplementary groups.
     #[serde(default)]
     pub groups: Vec<u32>,
-    /// Login name; none when the system does not know the id.
+    /// Login name; `None` if the system does not know the id.
     #[serde(default)]
     pub name: Option<String>,
-    /// Home folder; none when the system does not know the id.
+    /// Home directory; `None` if the system does not know the id.
     #[serde(default)]
     pub home: Option<PathBuf>,
 }
 
-/// What was asked for; written once, before anything runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// `spec.json`: what was requested. Written once, before the first program runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The job.
     pub id: JobId,
     /// Name of the command.
     pub command: String,
-    /// What it does, in order.
+    /// Programs to run, in order.
     pub steps: Vec<Step>,
     /// Seconds after which the command is stopped.
     pub timeout_s: Option<u64>,
     /// Boot in which the job was started.
     pub boot_id: Option<String>,
-    /// RFC 3339.
+    /// Start of the job, RFC 3339.
     pub started_at: String,
 }
 
-/// What runs now; replaced at every step.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+impl Format for Spec {
+    const VERSION: u32 = 1;
+}
+
+/// `state.json`: what is running. Replaced at each step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The process to signal for a stop.
     pub supervisor_pid: u32,
     /// The command's own process, while there is one.
     pub child_pid: Option<u32>,
-    /// Index of the step that runs.
+    /// Index of the running step, from 0.
     pub step: usize,
-    /// Its name.
+    /// Name of the running step.
     pub step_name: String,
 }
 
-/// How a job ended, as finely as it is known.
+impl Format for State {
+    const VERSION: u32 = 1;
+}
+
+/// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every step ended with 0.
+    /// Every step ended with exit code 0.
     Ok,
-    /// A step ended with another code or by a signal nobody asked for.
-    Failed,
-    /// The system is active, but not all of it came up: `switch-to-configuration` exit codes 2 and 4.
+    /// The new system is active, but some units failed: exit codes 2 and 4 of `switch-to-configuration`.
     ActivatedWithFailures,
-    /// Ended on request.
+    /// Stopped on request.
     Stopped,
-    /// Ran longer than its `timeout`.
+    /// Stopped because it ran longer than its timeout.
     TimedOut,
-    /// Nothing could be run at all.
+    /// No program could be run.
     NotStarted,
     /// The supervisor vanished without a result.
     Lost,
-    /// The machine went down meanwhile.
+    /// The machine went down while the command ran.
     InterruptedByReboot,
+    /// A step ended with another exit code or by a signal that was not requested. Also the fallback for an
+    /// outcome that this version does not know; exit code and message are then those of the newer version.
+    #[serde(other)]
+    Failed,
 }
 
 impl Outcome {
-    /// The name on the wire.
+    /// The name in files, messages and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -132,45 +144,49 @@ impl Outcome {
     }
 }
 
-/// How a job ended; written once, as the supervisor's last act.
+/// `result.json`: how a job ended. Written once; it is the last thing a supervisor writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobResult {
     /// How it ended.
     pub outcome: Outcome,
-    /// Exit code; 128 + n when signal n ended the command.
+    /// Exit code; 128 + n if signal n ended the command.
     pub exit_code: i32,
-    /// The signal that ended it.
+    /// Number of the signal that ended the command.
     #[serde(default)]
     pub signal: Option<i32>,
-    /// For people.
+    /// Summary for people.
     pub message: String,
-    /// RFC 3339.
+    /// Start of the job, RFC 3339.
     pub started_at: String,
-    /// RFC 3339.
+    /// End of the job, RFC 3339.
     pub ended_at: String,
     /// Run time in milliseconds.
     pub duration_ms: u64,
-    /// Entries in the log; the follower has all of them when it has seen this one.
+    /// `seq` of the last log entry. A follower that has read it has read the whole log.
     pub last_seq: u64,
-    /// Entries that the size limit or a full disk cut out.
+    /// Log entries that were lost to the size limit or a full disk.
     #[serde(default)]
     pub dropped: u64,
-    /// Index of the last step that was begun.
+    /// Index of the last step that was started, from 0.
     #[serde(default)]
     pub step: usize,
-    /// HEAD of the repository afterwards.
+    /// HEAD of the repository afterwards, in full.
     #[serde(default)]
     pub commit: Option<String>,
-    /// `/run/current-system` before.
+    /// Target of `/run/current-system` before the command.
     #[serde(default)]
     pub system_before: Option<PathBuf>,
-    /// `/run/current-system` afterwards.
+    /// Target of `/run/current-system` afterwards.
     #[serde(default)]
     pub system_after: Option<PathBuf>,
 }
 
+impl Format for JobResult {
+    const VERSION: u32 = 1;
+}
+
 impl JobResult {
-    /// A result for a job that left none.
+    /// Makes a result for a job whose supervisor wrote none.
     pub fn without_supervisor(outcome: Outcome, message: String, last_seq: u64) -> Self {
         let now = timestamp();
         Self {

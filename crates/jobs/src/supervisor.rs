@@ -1,30 +1,24 @@
 //! The supervisor of one job: a process that outlives the agent.
 //!
-//! It is the parent of the command, owns its pipes, and writes all there is to know to the job's
-//! folder. Nobody needs to listen. It takes the command's name and the job's id from its caller
-//! and everything else from the machine's configuration.
+//! It is the parent of the command, owns its pipes, and writes everything about the job to the job's folder.
+//! It needs no reader. The caller passes the command's name and the job's id; everything else comes from the
+//! machine's configuration.
 //!
-//! Signals: `SIGTERM` asks the command to stop and kills it after the grace period, unless it is
-//! activating a system; [`Urgency::Kill`](crate::Urgency) kills it at once, whatever it does.
+//! Signals: `SIGTERM` stops the command and kills it after the grace period, unless it is activating a
+//! system. The signal of [`Urgency::Kill`](crate::Urgency::Kill) kills it at once, even during an activation.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::atomic_file::store;
-use super::checkout::Checkout;
-use super::git::SHORT_LENGTH;
-use super::git::head_commit;
-use super::history::{History, Reached, deploys};
-use super::journal::Writer;
-use super::spec::{JobResult, Outcome, Spec, State, Step};
-use super::{Instance, JobDir, JobsDir};
-use crate::Settings;
-use child::{Child, End};
-use plan::{Plan, PlanError};
-use progress::Progress;
-use stop::{Reason, Stop};
+use crate::atomic_file::store;
+use crate::checkout::Checkout;
+use crate::git::{SHORT_LENGTH, head_commit};
+use crate::history::{History, Reached, deploys};
+use crate::journal::Writer;
+use crate::spec::{JobResult, Outcome, Spec, State, Step};
+use crate::{Instance, JobDir, JobsDir, Settings};
 
 mod child;
 mod failure_reason;
@@ -38,41 +32,51 @@ mod progress;
 mod scripts;
 mod stop;
 
-/// Exit code of a program that cannot be started, as shells have it.
+use child::{Child, End};
+use plan::{Plan, PlanError};
+use progress::Progress;
+use stop::{Reason, Stop};
+
+/// Environment variables of the agent's own process: its token and its service manager. Supervisors and
+/// commands do not get them.
+pub const AGENT_VARIABLES: &[&str] =
+    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// Exit code for a program that cannot be started, as in shells.
 const CANNOT_START: i32 = 127;
 
-/// Exit code of a command that ran too long, as `timeout(1)` has it.
+/// Exit code for a command that exceeded its timeout, as in `timeout(1)`.
 const TIMED_OUT: i32 = 124;
 
-/// Why there is no job: nothing was run, and nothing is on disk.
+/// Why no job was created. Nothing was run, and nothing is on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// Another job runs on this machine.
+    /// Another job is running on this machine.
     #[error("another job is running on this machine (lock {} is held)", .0.display())]
     Busy(PathBuf),
-    /// The job's folder cannot be made.
+    /// The job's folder cannot be created.
     #[error("cannot {what} {}", path.display())]
     Folder {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// On which file.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The process cannot be set up.
+    /// The supervisor process cannot be set up.
     #[error("cannot set up the supervisor process")]
     Process(#[source] io::Error),
 }
 
-/// Runs a job to its end. `ready` is called once the job exists on disk and its first program runs,
-/// or it is known that none will.
+/// Runs a job to its end. `ready` is called once: when the job exists on disk and its first program runs, or
+/// when it is certain that none will run.
 ///
 /// # Errors
-/// [`SupervisorError`] when there is no job. A command that fails is not an error.
+/// [`SupervisorError`] if no job was created. A command that fails is not an error.
 pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Result<(), SupervisorError> {
-    // Away from the caller's terminal and process group: a Ctrl-C there is not meant for the job.
-    // Fails only for a group leader, which systemd's services are, and they are on their own already.
+    // Leaves the terminal and the process group of the caller: a Ctrl-C there is not meant for the job. The
+    // call fails only for a group leader. The services of systemd are group leaders, and need no new session.
     rustix::process::setsid().ok();
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -100,11 +104,11 @@ struct Job<'a, R> {
     stop: Stop,
     begun: Instant,
     ready: Option<R>,
-    /// Programs that the command has, once that is known.
+    /// Number of steps of the command; 0 until there is a plan.
     steps: usize,
 }
 
-/// What the steps came to.
+/// Result of the steps.
 struct Done {
     outcome: Outcome,
     exit_code: i32,
@@ -139,7 +143,7 @@ impl<R: FnOnce()> Job<'_, R> {
             }
         };
         let system_after = fs::read_link(system).ok();
-        let checkout = repo.as_deref().map(Checkout::look);
+        let checkout = repo.as_deref().map(Checkout::read);
         if let Some(checkout) = &checkout
             && let Err(err) = store(&jobs.checkout(), checkout)
         {
@@ -166,7 +170,7 @@ impl<R: FnOnce()> Job<'_, R> {
         result
     }
 
-    /// Adds this job to what is told when its folder is long gone.
+    /// Adds this job to the history, which outlives the job's folder.
     fn remember(&mut self, jobs: &JobsDir, result: &JobResult, lock_hash: Option<String>) {
         let Instance { command, id } = self.instance;
         let reached = Reached::by(command, result.step, self.steps, result.outcome);
@@ -180,17 +184,17 @@ impl<R: FnOnce()> Job<'_, R> {
         }
     }
 
-    /// Surveys the machine and writes down what will be done.
+    /// Inspects the machine, makes the plan and writes the spec.
     fn plan(&mut self, started_at: &str) -> Result<Plan, String> {
         let begun = SystemTime::now() - self.begun.elapsed();
-        let survey = preflight::survey(self.settings, &self.instance.command, begun);
-        let plan = plan::plan(self.settings, &self.instance.command, &survey)
+        let preflight = preflight::inspect(self.settings, &self.instance.command, begun);
+        let plan = plan::plan(self.settings, &self.instance.command, &preflight)
             .map_err(|err: PlanError| format!("{}: {err}", self.instance.command));
         let planned = plan.as_ref().ok();
         let spec = Spec {
             id: self.instance.id.clone(),
             command: self.instance.command.clone(),
-            // None without a plan: whoever reads the log still wants to know what was asked for.
+            // Without a plan there are no steps, but a reader of the log still needs the command.
             steps: planned.map(|plan| plan.steps.clone()).unwrap_or_default(),
             timeout_s: planned.and_then(|plan| plan.timeout).map(|timeout| timeout.as_secs()),
             boot_id: nixfleet_os::boot_id(&self.settings.proc),
@@ -226,14 +230,14 @@ impl<R: FnOnce()> Job<'_, R> {
                 self.log.progress(&tests.after(index));
             }
             if end.code == Ok(0) && end.stopped.is_none() {
-                if self.stop.is_over() && index + 1 < plan.steps.len() {
+                if self.stop.is_final() && index + 1 < plan.steps.len() {
                     let end = End { code: Ok(0), stopped: Some(Reason::Shutdown), why: String::new() };
                     return Done { step: index, ..end.into_done(command, step, self.settings.stop_grace) };
                 }
                 continue;
             }
             let ended = end.stopped.is_some() || !step.test;
-            // Of several scripts that fail the first is reported, but a stop is a stop.
+            // Of several scripts that fail, the first is reported. A stop is always reported.
             if ended || done.outcome == Outcome::Ok {
                 done = Done { step: index, ..end.into_done(command, step, self.settings.stop_grace) };
             }
@@ -274,7 +278,7 @@ impl<R: FnOnce()> Job<'_, R> {
         child.run(step.activation, &mut self.stop, &mut self.log, progress)
     }
 
-    /// Fills in what depends on more than the exit code: message and finer outcome.
+    /// Refines outcome and message by facts other than the exit code.
     fn judge(&self, result: &mut JobResult, before: Option<&str>) {
         let command = &self.instance.command;
         let system_changed = result.system_before != result.system_after;
@@ -289,7 +293,7 @@ impl<R: FnOnce()> Job<'_, R> {
         }
         let home_manager = self.settings.host_type == "macos" && self.settings.rebuild.program.is_none();
         if command == "rollback" && result.outcome == Outcome::Failed && home_manager {
-            // Before, it fails with advice on how to use it.
+            // Older releases fail with a usage message.
             result.message += "; home-manager can roll back from release 25.11 on";
         }
         if result.outcome == Outcome::Ok && result.message.is_empty() {
@@ -308,14 +312,14 @@ impl<R: FnOnce()> Job<'_, R> {
         }
     }
 
-    /// Writes the result, the last act.
+    /// Writes the result. This is the last write of a supervisor.
     fn finish(&mut self, result: &JobResult) {
         self.log.flush();
         let result =
             JobResult { last_seq: self.log.last_seq(), dropped: self.log.dropped(), ..result.clone() };
         let path = self.dir.result();
         let stored = store(&path, &result);
-        // Gone in any case, and before the second try: it holds the room for that one.
+        // The reserve is always removed. If the disk was full, that makes room for the second attempt.
         drop(fs::remove_file(folder::reserve(&self.dir)));
         if stored.is_err()
             && let Err(err) = store(&path, &result)
@@ -335,7 +339,7 @@ impl End {
         let (outcome, exit_code, message) = match self.stopped {
             Some(Reason::Request) => (
                 Outcome::Stopped,
-                // A command that ends by itself when asked to still was stopped (T03).
+                // A command that exits with 0 after SIGTERM was stopped all the same.
                 if exit_code == 0 { 143 } else { exit_code },
                 format!("{name}: stopped"),
             ),

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use crate::JobDir;
 use crate::journal::supervisor_lives;
 
-/// Waits until the lock of a writer that was dropped is free. A program that another test is just starting
-/// holds a copy of it until it has begun.
+/// Waits until the lock of a dropped writer is free. A process that another test is forking holds a copy of
+/// the lock until it has called `exec`.
 ///
 /// # Panics
-/// When the lock is still held after 20 s, or there is no such log.
+/// When the lock is still held after 20 s, or when the log does not exist.
 pub fn wait_until_dead(dir: &JobDir) {
     let begun = Instant::now();
     while supervisor_lives(dir).expect("the job has a log") {

@@ -1,15 +1,18 @@
 //! Names that come from outside, and files that must be whole.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::*;
-use std::path::Path;
-
-use crate::atomic_file::{load, store};
+use crate::atomic_file;
+use crate::format::Format;
 
 const ID: &str = "0197f9c0a1b27c3d8e4f5a6b7c8d9e0f";
 
@@ -145,13 +148,31 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A file with one field.
+#[derive(Serialize, Deserialize)]
+struct Content<T> {
+    content: T,
+}
+
+impl<T: Serialize + DeserializeOwned> Format for Content<T> {
+    const VERSION: u32 = 1;
+}
+
+fn store<T: Serialize + DeserializeOwned>(path: &Path, content: T) -> io::Result<()> {
+    atomic_file::store(path, &Content { content })
+}
+
+fn load<T: Serialize + DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    Ok(atomic_file::load(path)?.map(|Content { content }| content))
+}
+
 #[test]
 fn what_is_stored_is_what_is_loaded_and_nothing_is_left_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
     assert_eq!(load::<Vec<u32>>(&path).unwrap(), None, "nothing there yet");
     for value in [vec![1, 2, 3], vec![], (0..10_000).collect()] {
-        store(&path, &value).unwrap();
+        store(&path, value.clone()).unwrap();
         assert_eq!(load::<Vec<u32>>(&path).unwrap(), Some(value));
     }
     assert_eq!(names_in(folder.path()), ["state.json"]);
@@ -162,7 +183,7 @@ fn a_reader_sees_the_old_content_or_the_new_and_never_a_part() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
     let values = [vec![1_u32; 20_000], vec![2; 10]];
-    store(&path, &values[0]).unwrap();
+    store(&path, values[0].clone()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -174,7 +195,7 @@ fn a_reader_sees_the_old_content_or_the_new_and_never_a_part() {
             }
         });
         for n in 1..=100 {
-            store(&path, &values[n % 2]).unwrap();
+            store(&path, values[n % 2].clone()).unwrap();
         }
         done.store(true, Relaxed);
         reader.join().unwrap();
@@ -185,7 +206,7 @@ fn a_reader_sees_the_old_content_or_the_new_and_never_a_part() {
 fn a_file_that_is_no_such_value_is_an_error_and_not_an_absence() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
-    for text in ["", "{", "null", "[1,2", "\0\0\0\0"] {
+    for text in ["", "{", "null", "{}", r#"{"version":1}"#, "[1,2", "\0\0\0\0"] {
         fs::write(&path, text).unwrap();
         assert!(load::<Vec<u32>>(&path).is_err(), "{text:?}");
     }
@@ -196,24 +217,24 @@ fn a_file_that_is_no_such_value_is_an_error_and_not_an_absence() {
 fn a_value_that_cannot_be_stored_leaves_the_old_one_and_no_rubbish() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
-    store(&path, &"old").unwrap();
+    store(&path, "old".to_owned()).unwrap();
 
-    // Whatever the reason, and also for root: the temporary file cannot be made.
+    // The temporary file cannot be created, not even by root.
     fs::create_dir(folder.path().join("state.tmp")).unwrap();
-    assert!(store(&path, &"new").is_err());
+    assert!(store(&path, "new".to_owned()).is_err());
     assert_eq!(load::<String>(&path).unwrap().as_deref(), Some("old"));
     fs::remove_dir(folder.path().join("state.tmp")).unwrap();
 
     // A value that does not serialize to the end.
-    let unserializable = std::collections::BTreeMap::from([(vec![1], 1)]);
-    assert!(store(&path, &unserializable).is_err());
+    let unserializable = std::collections::BTreeMap::from([(vec![1_u8], 1_u8)]);
+    assert!(store(&path, unserializable).is_err());
     assert_eq!(load::<String>(&path).unwrap().as_deref(), Some("old"));
     assert_eq!(names_in(folder.path()), ["state.json"]);
 
     // The rename does not go through.
     let taken = folder.path().join("taken.json");
     fs::create_dir_all(taken.join("full")).unwrap();
-    assert!(store(&taken, &"new").is_err());
+    assert!(store(&taken, "new".to_owned()).is_err());
     assert_eq!(names_in(folder.path()), ["state.json", "taken.json"]);
 }
 
@@ -221,15 +242,15 @@ fn a_value_that_cannot_be_stored_leaves_the_old_one_and_no_rubbish() {
 fn a_read_only_folder_keeps_the_old_content() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
-    store(&path, &"old").unwrap();
+    store(&path, "old".to_owned()).unwrap();
     let mode = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
     mode(0o555);
-    // Root writes everywhere; there this says nothing, and the test above has the same question.
+    // Root can write to every folder, so for root the test has no meaning; the test above covers that case.
     let means_something = fs::write(folder.path().join("probe"), "").is_err();
-    let stored = store(&path, &"new");
+    let stored = store(&path, "new".to_owned());
     mode(0o755);
     if means_something {
-        assert_eq!(stored.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        assert_eq!(stored.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(load::<String>(&path).unwrap().as_deref(), Some("old"));
         assert_eq!(names_in(folder.path()), ["state.json"]);
     }
@@ -239,6 +260,6 @@ fn a_read_only_folder_keeps_the_old_content() {
 fn a_folder_that_is_gone_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gone/state.json");
-    assert_eq!(store(&path, &"new").unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(store(&path, "new".to_owned()).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert_eq!(load::<String>(&path).unwrap(), None);
 }

@@ -1,13 +1,13 @@
-//! How firmly a job is ended.
+//! The ways to end a job.
 
 use rustix::process::Signal;
 
-/// How firmly to end a job.
+/// How to end a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// Ask, and kill after the grace period; not in the middle of an activation.
+    /// Send SIGTERM, and SIGKILL after the grace period. Refused during an activation.
     Stop,
-    /// Kill at once, whatever it does.
+    /// Send SIGKILL at once, even during an activation.
     Kill,
 }
 
@@ -16,7 +16,7 @@ impl Urgency {
     pub const fn signal(self) -> Signal {
         match self {
             Self::Stop => Signal::TERM,
-            // Not SIGKILL: it would end the supervisor, and leave its command without one.
+            // SIGKILL would end the supervisor and leave its command running without one.
             Self::Kill => Signal::USR1,
         }
     }

@@ -1,4 +1,4 @@
-//! Which boot this is.
+//! The identity of the current boot.
 
 use std::path::Path;
 
@@ -7,10 +7,11 @@ use crate::bounded_read;
 /// Longest file read, in bytes. It holds a UUID and a line end.
 const MAX_FILE: u64 = 4096;
 
-/// Longest identity passed on, in bytes: what is longer is none.
+/// Longest valid identity, in bytes.
 const MAX_ID: usize = 256;
 
-/// The identity of this boot, a UUID that the kernel makes; `proc` is where procfs is mounted.
+/// The identity of the current boot: a UUID that the kernel generates. `proc` is the mount point of procfs.
+/// `None` if it cannot be read or is malformed.
 pub fn boot_id(proc: &Path) -> Option<String> {
     let bytes = bounded_read::read(&proc.join("sys/kernel/random/boot_id"), MAX_FILE).ok()?;
     let text = String::from_utf8(bytes).ok()?;

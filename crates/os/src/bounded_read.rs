@@ -1,23 +1,21 @@
-//! Reading small files that somebody else writes, without being held up or filled up by them.
+//! Reads small files of other programs without blocking and with a size limit.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Opens a regular file. Anything else (a FIFO, a device, a folder) is an error at once: opening a
-/// FIFO without a writer would wait for ever.
+/// Opens a regular file. Anything else (a FIFO, a device, a folder) is an error without waiting: a usual open
+/// of a FIFO without a writer would block for ever.
 ///
 /// # Errors
-/// As for opening a file; [`io::ErrorKind::InvalidInput`] if it is not a regular one.
+/// An error of the file system; [`io::ErrorKind::InvalidInput`] if it is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     open_with(path, OFlags::empty())
 }
 
-/// As [`open`], but a link in the last place is an error too.
+/// Like [`open`], but a symbolic link as last component of the path is an error too.
 ///
 /// # Errors
 /// As for [`open`].
@@ -37,12 +35,12 @@ fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As for [`open`]; [`io::ErrorKind::FileTooLarge`] beyond the limit.
+/// As for [`open`]; [`io::ErrorKind::FileTooLarge`] if the file is longer than `limit`.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_open(&open(path)?, limit)
 }
 
-/// Reads what is left of an open file, at most `limit` bytes.
+/// Reads the rest of an open file of at most `limit` bytes.
 ///
 /// # Errors
 /// As for [`read`].

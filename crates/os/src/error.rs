@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::fmt::Write;
 
-/// An error with all its causes in one line, each said once.
+/// An error with all its causes on one line. A repeated cause is left out.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let detail = error.to_string();
-        // Some libraries repeat their source in their own text.
+        // Some libraries repeat the text of the source in their own text.
         if !text.ends_with(&detail) {
             // Writing to a string cannot fail.
             write!(text, ": {detail}").ok();

@@ -1,5 +1,5 @@
-//! What the other crates need of the operating system: reading small files of others, running small
-//! programs, hashing, time stamps, errors as text. Nothing here knows of fleets, jobs or settings.
+//! Functions of the operating system that the other crates share: reading small files, running small
+//! programs, hashing, time stamps, errors as text. Nothing here depends on fleets, jobs or settings.
 
 mod boot;
 pub mod bounded_read;

@@ -1,21 +1,21 @@
-//! What the service manager has to do with this process.
+//! The relation of this process to the service manager.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::subprocess;
 
-/// Longest wait for the service manager's answer. It takes milliseconds, and a command waits for it.
+/// Timeout of a query to the service manager. An answer takes milliseconds, and a command waits for it.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Whether the machine is shutting down. The service manager stops a unit with the same signal
-/// then as at any other time.
+/// Whether the machine is shutting down. The signal to a unit is the same as for any other stop, so the
+/// service manager has to be queried. False without a service manager.
 pub fn machine_is_stopping() -> bool {
-    let ask = || subprocess::outcome(Path::new("systemctl"), &["is-system-running"], &[], ANSWER);
-    is_supervised() && ask().is_ok_and(|(_, said)| said.trim() == "stopping")
+    let query = || subprocess::outcome(Path::new("systemctl"), &["is-system-running"], &[], ANSWER);
+    is_supervised() && query().is_ok_and(|(_, state)| state.trim() == "stopping")
 }
 
-/// Whether a service manager will start this process again when it ends.
+/// Whether a service manager runs this process, and so restarts it when it ends.
 pub fn is_supervised() -> bool {
     std::env::var_os("INVOCATION_ID").is_some() && std::env::var_os("NOTIFY_SOCKET").is_some()
 }

@@ -8,21 +8,21 @@ use sha2::{Digest, Sha256};
 
 use crate::bounded_read;
 
-/// Longest file hashed, in bytes. An agent with all its debug information has some 200 MB.
+/// Longest file that is hashed, in bytes. An agent with full debug information has about 200 MB.
 const MAX_HASHED: u64 = 1024 * 1024 * 1024;
 
-/// Bytes hashed at a time.
+/// Bytes read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// SHA-256 of a regular file in hex, read in pieces.
+/// SHA-256 of a regular file, in hex.
 ///
 /// # Errors
-/// The file cannot be read, is not a regular one, or is longer than 1 GiB.
+/// The file cannot be read, is not a regular file, or is longer than 1 GiB.
 pub fn hash_file(path: &Path) -> io::Result<String> {
     hash(bounded_read::open(path)?)
 }
 
-/// SHA-256 of the rest of an open file in hex, read in pieces.
+/// SHA-256 of the rest of an open file, in hex.
 ///
 /// # Errors
 /// The file cannot be read, or is longer than 1 GiB.

@@ -1,63 +1,62 @@
-//! Running a small program whose answer is wanted soon or not at all.
+//! Runs a small program with a timeout and a limit of its output.
 
-use std::{
-    io::{self, Read},
-    os::{fd::AsFd, unix::process::CommandExt},
-    path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec},
-    process::{Pid, Signal},
-};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, Signal};
 
-/// Longest answer, in bytes. The answers that are wanted have a line or two.
+/// Longest output, in bytes. The expected output has a line or two.
 const MAX_OUTPUT: usize = 64 * 1024;
 
-/// Pause between looks whether a program that has closed its output has ended too. It usually has.
+/// Polling interval while waiting for the end of a program that has closed its output. Usually it has ended
+/// already.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Why there is no answer.
+/// The program failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// It did not start, or its output could not be read.
+    /// It could not be started, or its output could not be read.
     #[error("cannot be started or heard")]
     Io(#[from] io::Error),
-    /// It was killed after the time it had.
+    /// It was killed after its timeout.
     #[error("took longer than {0:?}")]
     TooSlow(Duration),
-    /// It was killed after the most that it may write.
+    /// It was killed because it wrote too much.
     #[error("wrote more than {MAX_OUTPUT} bytes")]
     TooMuch,
-    /// It ended badly.
+    /// It ended with an exit code other than 0, or by a signal.
     #[error("ended with {0}")]
     Failed(ExitStatus),
 }
 
 impl ProgramError {
-    /// Whether the same program might answer another time.
+    /// Whether it was a timeout, so that another attempt may succeed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TooSlow(_))
     }
 }
 
-/// What a program that ended well wrote to its standard output.
+/// Runs a program and returns its standard output. `limit` is the timeout.
 ///
 /// # Errors
-/// [`ProgramError`].
+/// [`ProgramError`]; also if the program does not end with exit code 0.
 pub fn output(program: &Path, arguments: &[&str], limit: Duration) -> Result<Vec<u8>, ProgramError> {
     let (status, answer) = run(program, arguments, &[], limit, false)?;
     if status.success() { Ok(answer) } else { Err(ProgramError::Failed(status)) }
 }
 
-/// How a program ended, and all it wrote, errors included. It sees `environment` besides the little
-/// that every program gets; a `PATH` in there is also where it is looked for.
+/// Runs a program and returns its exit status, and its standard output and standard error as one text.
+/// `limit` is the timeout. `environment` is added to the minimal environment of the program; a `PATH` in it
+/// is also used to find the program.
 ///
 /// # Errors
-/// [`ProgramError`], never [`ProgramError::Failed`].
+/// [`ProgramError`], but never [`ProgramError::Failed`].
 pub fn outcome(
     program: &Path,
     arguments: &[&str],
@@ -68,8 +67,8 @@ pub fn outcome(
     Ok((status, String::from_utf8_lossy(&answer).into_owned()))
 }
 
-/// The program sees nothing of this process's environment but `PATH`: the token may be in there. One
-/// that is too slow is killed with all its children.
+/// The program gets only `PATH` of this process's environment, because the token may be in the environment.
+/// After the timeout it is killed with its process group.
 fn run(
     program: &Path,
     arguments: &[&str],
@@ -80,33 +79,33 @@ fn run(
     let limit = Limit { span: limit, at: Instant::now() + limit };
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
-    // Messages are compared and shown: they come in one language.
+    // Messages are compared and shown, so they must be in English.
     command.args(arguments).env_clear().env("LC_ALL", "C");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
     command.envs(environment.iter().copied());
     let errors = if with_errors { Stdio::from(writer.try_clone()?) } else { Stdio::null() };
-    // A group of its own, to be killed as one.
+    // A process group of its own, so that its children can be killed with it.
     command.process_group(0).stdin(Stdio::null()).stdout(writer).stderr(errors);
     let mut child = command.spawn()?;
-    // It holds the pipe's writing ends.
+    // `command` holds write ends of the pipe. While they are open, the output does not end.
     drop(command);
-    let ended = listen(&mut child, reader, limit);
-    if ended.is_err() {
+    let result = read_output(&mut child, reader, limit);
+    if result.is_err() {
         kill(&mut child);
     }
-    ended
+    result
 }
 
-/// How long, and so until when.
+/// A timeout, and the deadline that follows from it.
 #[derive(Clone, Copy)]
 struct Limit {
     span: Duration,
     at: Instant,
 }
 
-fn listen(
+fn read_output(
     child: &mut Child,
     mut output: io::PipeReader,
     limit: Limit,
@@ -132,7 +131,7 @@ fn listen(
     }
 }
 
-/// Returns when a read would not wait.
+/// Waits until a read would not block.
 fn wait_for_input(input: &impl AsFd, limit: Limit) -> Result<(), ProgramError> {
     loop {
         let left = limit.at.saturating_duration_since(Instant::now());
@@ -149,8 +148,8 @@ fn wait_for_input(input: &impl AsFd, limit: Limit) -> Result<(), ProgramError> {
 }
 
 fn kill(child: &mut Child) {
-    // Not yet waited for, so the number still is this program's; after a failure it was, and its
-    // group is gone or holds children that nobody waits for.
+    // Until the child has been waited for, its process id cannot be reused. If it has been waited for, the
+    // group is not signalled.
     if matches!(child.try_wait(), Ok(None))
         && let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
     {

@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Writes a program that the test will start. By a process of its own: what this one has open for writing,
-/// a program that another test is just starting has too, for a moment in which nobody may run it (ETXTBSY).
+/// Writes a program that the test will start. A separate process writes it: if this process had the file open
+/// for writing, a process that another test forks at that moment would have it open too, and the program
+/// could not be started (ETXTBSY).
 ///
 /// # Panics
-/// When the program cannot be written.
+/// If the program cannot be written.
 pub fn write_script(path: &Path, text: &str) {
     let write = r#"printf %s "$2" > "$1" && chmod 755 "$1""#;
     let path = path.to_str().unwrap();

@@ -1,6 +1,6 @@
 //! Time stamps.
 
-/// Now, as RFC 3339 with milliseconds, the form of every time in files and on the wire.
+/// The current time as RFC 3339 in UTC with milliseconds: the form of all times in files and messages.
 pub fn timestamp() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }

@@ -46,7 +46,7 @@ impl Lines {
         self.last = entry.seq;
         let mut text = String::new();
         if missing > 0 {
-            self.put_remark(&mut text, &journal::cut(missing));
+            self.put_remark(&mut text, &journal::gap_remark(missing));
         }
         match (&entry.test, entry.stream) {
             // The programs say the same in their own words.

@@ -36,10 +36,6 @@ impl Direct {
     }
 }
 
-/// Variables that concern the agent's own unit, and the token, which the supervisor must not know.
-const AGENT_VARIABLES: &[&str] =
-    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
-
 impl Launcher for Direct {
     fn start(&self, job: &Instance) -> Result<(), LaunchError> {
         let mut command = Command::new(&self.program);
@@ -48,7 +44,7 @@ impl Launcher for Direct {
             command.arg("--config").arg(config);
         }
         command.arg("exec-job").arg(job.to_string());
-        for name in AGENT_VARIABLES {
+        for name in nixfleet_jobs::supervisor::AGENT_VARIABLES {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

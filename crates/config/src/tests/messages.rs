@@ -1,5 +1,6 @@
-//! What is said about settings that are wrong.
+//! The messages about wrong settings.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
@@ -11,7 +12,7 @@ fn variable_fails(name: &str, value: &str, wanted: &str) {
 
 #[track_caller]
 fn file_fails(toml: &str, wanted: &str) {
-    // The file counts only where no variable does.
+    // The file is used only for keys that no variable sets.
     let given = Given::new(toml, &[]).without("NIXFLEET_URL");
     let given = if toml.contains("url") { given } else { Given::new(toml, &[]) };
     assert_eq!(given.fails(), wanted, "{toml}");
@@ -241,7 +242,7 @@ fn bad_files_are_told_with_their_path_and_the_fix() {
 
 #[test]
 fn bad_syntax_is_told_with_file_line_and_column() {
-    // What follows is the parser's own wording.
+    // The rest is the wording of the parser.
     for (toml, wanted) in
         [("interval = [", "FILE:1:13: "), ("a = 1\na = 2", "FILE:2:1: "), ("x = 1\n\n[", "FILE:3:1: ")]
     {

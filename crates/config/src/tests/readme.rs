@@ -1,13 +1,13 @@
 //! The README's table of settings is complete, and names nothing that does not exist.
 
 use super::*;
-use crate::{environment, file};
+use crate::{environment, keys};
 
 const README: &str = include_str!("../../../../README.md");
 
 #[test]
 fn the_readme_names_every_setting() {
-    for key in file::KEYS {
+    for key in keys::KEYS {
         match key.path.strip_prefix("commands.*.") {
             Some(name) => assert!(README.contains(&format!("`{name}`")), "[commands.NAME] {name}"),
             None => {
@@ -27,7 +27,7 @@ fn the_readme_names_every_setting() {
 fn the_readme_names_no_variable_that_is_no_setting() {
     let is_part = |letter: char| letter.is_ascii_uppercase() || letter == '_';
     let names = README.split(|letter| !is_part(letter)).filter(|word| word.starts_with("NIXFLEET_"));
-    // Those with a placeholder behind them end in an underscore.
+    // Names before a placeholder end in an underscore.
     for name in names.filter(|name| !name.ends_with('_')) {
         let given = Given::new("", &[(name, "x")]);
         assert_eq!(warnings(&given.source).iter().find(|line| line.contains("is not a setting")), None);

@@ -1,4 +1,4 @@
-//! The agent's end of the log.
+//! Reading the log of a job.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -6,38 +6,40 @@ use std::io::{self, Read};
 use super::Entry;
 use crate::JobDir;
 
-/// The longest entry a reader accepts, in bytes: a full line of escapes, and some room.
+/// Longest entry that is read, in bytes: a line of maximum length in which every byte is escaped, with a
+/// margin.
 const MAX_ENTRY: usize = 512 * 1024;
 
-/// The agent's end of the log: reads what is there, and later what has come since.
+/// Reads a log, also while it is being written.
 #[derive(Debug)]
 pub struct Reader {
     dir: JobDir,
     segment: u32,
     file: Option<File>,
-    /// Bytes read that are not yet entries.
+    /// Bytes that were read but not yet parsed.
     pending: Vec<u8>,
-    /// Where in `pending` the next entry begins.
+    /// Start of the next entry in `pending`.
     start: usize,
-    /// Entries up to here are not given out.
+    /// Entries up to this `seq` are skipped.
     after: u64,
 }
 
 impl Reader {
-    /// Reads the entries behind `after`.
+    /// Makes a reader of the entries after `after`.
     pub fn new(dir: JobDir, after: u64) -> Self {
         Self { dir, segment: 0, file: None, pending: Vec::new(), start: 0, after }
     }
 
-    /// Position of the newest entry that was given out.
+    /// `seq` of the newest entry that was returned.
     pub fn after(&self) -> u64 {
         self.after
     }
 
-    /// The next entries, at most about `max_bytes` of log, none if there are no more yet.
+    /// Returns the next entries, about `max_bytes` of log at most. An empty result means that there are no
+    /// more entries at present. A line that is not an entry is skipped.
     ///
     /// # Errors
-    /// Of the file system; reading can go on afterwards. A line that is no entry is skipped.
+    /// An error of the file system. Reading can continue afterwards.
     pub fn read(&mut self, max_bytes: usize) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut budget = max_bytes;
@@ -47,13 +49,12 @@ impl Reader {
                 if let Ok(entry) = serde_json::from_slice::<Entry>(line)
                     && entry.seq > self.after
                 {
-                    // What is skipped costs nothing: an empty answer means that there is no more.
+                    // Skipped entries do not count: an empty result must mean that there are no more entries.
                     budget = budget.saturating_sub(line.len() + 1);
                     self.after = entry.seq;
                     entries.push(entry);
                 }
                 self.start += end + 1;
-                // Skipped entries use up the budget as well, but an empty answer means "no more".
                 if budget == 0 && !entries.is_empty() {
                     return Ok(entries);
                 }
@@ -64,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// Reads more bytes, from the next segment if this one is at its end. False: none, anywhere.
+    /// Reads more bytes, from the next segment if the current one is at its end. False if there are none.
     fn fill(&mut self, max_bytes: usize) -> io::Result<bool> {
         self.pending.drain(..self.start);
         self.start = 0;
@@ -75,7 +76,7 @@ impl Reader {
             return Ok(true);
         }
         let Some(next) = self.next_segment()? else { return Ok(false) };
-        // The writer may have added to this one between the read and the look at the folder.
+        // The writer may have appended to this segment after the read and before the folder was listed.
         if self.read_file(max_bytes)? {
             return Ok(true);
         }
@@ -97,7 +98,7 @@ impl Reader {
         Ok(file.take(max_bytes as u64).read_to_end(&mut self.pending)? > 0)
     }
 
-    /// The oldest segment behind the current one that exists: between them there may be a cut.
+    /// The oldest existing segment after the current one. Segments between them may have been removed.
     fn next_segment(&self) -> io::Result<Option<u32>> {
         let mut next: Option<u32> = None;
         for item in fs::read_dir(self.dir.path())? {

@@ -1,57 +1,60 @@
-//! The supervisor's end of the log.
+//! Writing the log of a job.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 
+use nixfleet_os::timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use super::Source;
 use crate::JobDir;
 use crate::progress::{OperationProgress, TestProgress};
-use nixfleet_os::timestamp;
 
-/// The newest segments that are kept beside the head.
+/// Number of segments that are kept besides the head.
 const TAIL_SEGMENTS: u32 = 4;
 
-/// Entries gathered before they go to the file, in bytes: one write for a burst, and little lost
-/// to a crash of the supervisor.
+/// Size of the buffer in bytes. A burst of entries needs one write, and a crash of the supervisor loses
+/// little.
 const BUFFER: usize = 64 * 1024;
 
-/// The supervisor's end of the log.
+/// Writes a log. The supervisor of the job owns it.
 #[derive(Debug)]
 pub struct Writer {
     dir: JobDir,
-    /// Bytes that the head may grow to.
+    /// Size limit of the head in bytes.
     head_limit: u64,
-    /// Bytes that each later segment may grow to.
+    /// Size limit of each later segment in bytes.
     segment_limit: u64,
     file: File,
-    /// Number of the segment that `file` is.
+    /// Number of the segment in `file`.
     segment: u32,
-    /// Good bytes in `file`; a failed write is cut back to here.
+    /// Bytes of complete entries in `file`. After a failed write the file is truncated to this length.
     length: u64,
-    /// Entries in each tail segment that still exists, oldest first.
+    /// Number of entries in each existing segment after the head, oldest first.
     tail: Vec<u64>,
-    /// Encoded entries that are not in the file yet, and how many they are.
+    /// Encoded entries that are not in the file yet.
     buffer: Vec<u8>,
+    /// Number of entries in `buffer`.
     buffered: u64,
     seq: u64,
     dropped: u64,
-    /// Time of the current burst: formatting it for every line would cost more than the line.
+    /// Time stamp of the current burst. Formatting the time for each line would cost more than writing the
+    /// line.
     at: String,
-    /// Held for as long as the supervisor lives; see [`super::supervisor_lives`].
+    /// The lock of a live supervisor; see [`super::supervisor_lives`].
     _alive: File,
 }
 
 impl Writer {
-    /// Starts the log in an existing folder and marks the job as alive.
+    /// Creates the log in an existing folder and takes the lock of a live supervisor. `limit` is the size
+    /// limit of the whole log in bytes.
     ///
     /// # Errors
-    /// Of the file system.
+    /// An error of the file system.
     pub fn create(dir: JobDir, limit: u64) -> io::Result<Self> {
         let file = open_segment(&dir, 0)?;
-        // A reader that probes holds the lock for microseconds: wait for it.
+        // A reader that tests the lock holds it for microseconds, so waiting is short.
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(Self {
             head_limit: limit / 2,
@@ -70,17 +73,17 @@ impl Writer {
         })
     }
 
-    /// Position of the newest entry.
+    /// `seq` of the newest entry.
     pub fn last_seq(&self) -> u64 {
         self.seq
     }
 
-    /// Entries that no longer are in the log, or never came to be.
+    /// Number of entries that were removed from the log or could not be written.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Takes the time for the entries up to the next call.
+    /// Sets the time stamp of the entries up to the next call to now.
     pub fn tick(&mut self) {
         self.at = timestamp();
     }
@@ -140,8 +143,8 @@ impl Writer {
         }
     }
 
-    /// Hands everything to the file. A disk that takes no more costs the buffered entries, which
-    /// are counted, and never the command.
+    /// Writes the buffer to the file. If the disk is full, the buffered entries are lost and counted; the
+    /// command is not affected.
     pub fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
@@ -150,7 +153,7 @@ impl Writer {
             Ok(()) => self.length += self.buffer.len() as u64,
             Err(_) => {
                 self.dropped += self.buffered;
-                // A torn entry would make the next one unreadable as well.
+                // An incomplete entry would make the next one unreadable too.
                 drop(self.file.set_len(self.length));
             }
         }
@@ -183,7 +186,7 @@ impl Writer {
     }
 }
 
-/// What an entry has in the place of text.
+/// Progress in an entry without text.
 enum Progress<'a> {
     None,
     Test(&'a TestProgress),

@@ -1,4 +1,4 @@
-//! One program of a job: its pipes, its end, and how it is stopped.
+//! One program of a job: starting it, reading its pipes, and waiting for its end.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 
+use super::AGENT_VARIABLES;
 use super::failure_reason::FailureReason;
 use super::progress::Progress;
 use super::stop::{Reason, Stop};
@@ -16,12 +17,8 @@ use crate::journal::{Source, Writer};
 use crate::lines::{Lines, Piece};
 use crate::spec::{Step, User};
 
-/// Variables that belong to the agent or its supervisor and are no business of a command.
-const PRIVATE_VARIABLES: &[&str] =
-    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
-
-/// Variables that point git to another repository than the one it is called for:
-/// `git rev-parse --local-env-vars`, and two that change where it looks.
+/// Variables that would make git use another repository than the one it is called for: the list of
+/// `git rev-parse --local-env-vars`, and two that change where git searches.
 const GIT_VARIABLES: &[&str] = &[
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CONFIG",
@@ -42,7 +39,7 @@ const GIT_VARIABLES: &[&str] = &[
     "GIT_CEILING_DIRECTORIES",
 ];
 
-/// Variables that lead to what belongs to this process's user, for programs that run as another.
+/// Variables that point to files of this process's user. Programs that run as another user do not get them.
 const OWN_VARIABLES: &[&str] = &[
     "HOME",
     "USER",
@@ -57,20 +54,20 @@ const OWN_VARIABLES: &[&str] = &[
     "XDG_STATE_HOME",
 ];
 
-/// Bytes taken from a pipe at once: what a pipe holds by default.
+/// Bytes that are read from a pipe at once: the default capacity of a pipe.
 const READ: usize = 64 * 1024;
 
-/// How long to read on after the program has ended: a process it left behind may hold the pipe
-/// open for ever.
-const EOF_PATIENCE: Duration = Duration::from_millis(500);
+/// How long to read after the program has ended. A process that it left behind may hold the pipe open for
+/// ever.
+const EOF_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How a program ended.
 pub(super) struct End {
     /// Its exit code, or the signal that ended it.
     pub(super) code: Result<i32, i32>,
-    /// Whether that was our doing.
+    /// Why the supervisor stopped it; `None` if it ended by itself.
     pub(super) stopped: Option<Reason>,
-    /// The line that says best why it failed, as far as that can be told; may be empty.
+    /// The output line that best explains a failure; may be empty.
     pub(super) why: String,
 }
 
@@ -79,19 +76,19 @@ struct Pipe<R> {
     read: Option<R>,
     source: Source,
     lines: Lines,
-    notable: FailureReason,
+    reason: FailureReason,
 }
 
 impl<R: Read + AsFd> Pipe<R> {
     fn new(read: Option<R>, source: Source) -> Self {
-        Self { read, source, lines: Lines::default(), notable: FailureReason::default() }
+        Self { read, source, lines: Lines::default(), reason: FailureReason::default() }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.read.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads once; call when the pipe is readable.
+    /// Reads once. The pipe must be readable.
     fn take(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
         let Some(read) = &mut self.read else { return };
         let count = match read.read(buffer) {
@@ -102,13 +99,13 @@ impl<R: Read + AsFd> Pipe<R> {
         if count == 0 {
             return self.close(log, progress);
         }
-        let (source, notable) = (self.source, &mut self.notable);
-        self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, notable, log, progress));
+        let (source, reason) = (self.source, &mut self.reason);
+        self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, reason, log, progress));
     }
 
     fn close(&mut self, log: &mut Writer, progress: &mut Progress) {
-        let (source, notable) = (self.source, &mut self.notable);
-        self.lines.finish(&mut |piece| record(&piece, source, notable, log, progress));
+        let (source, reason) = (self.source, &mut self.reason);
+        self.lines.finish(&mut |piece| record(&piece, source, reason, log, progress));
         self.read = None;
     }
 }
@@ -116,21 +113,22 @@ impl<R: Read + AsFd> Pipe<R> {
 fn record(
     piece: &Piece<'_>,
     source: Source,
-    notable: &mut FailureReason,
+    reason: &mut FailureReason,
     log: &mut Writer,
     progress: &mut Progress,
 ) {
     progress.read(source, piece, &mut |shown| {
         log.line(source, &shown.text, shown.cont);
-        notable.look_at(&shown.text);
+        reason.add_line(&shown.text);
     });
-    progress.heed(log);
+    progress.report_changes(log);
 }
 
-/// Starts a program as somebody else, which takes root.
+/// Starts a program as another user. This needs root.
 ///
-/// The kernel knows a user for each thread, and a program gets that of the thread which starts it: one
-/// of its own takes on the other's ids, groups included, which [`CommandExt`] cannot set.
+/// On Linux each thread has its own user and groups, and a program inherits those of the thread that starts
+/// it. So a new thread takes the ids of the user and starts the program. [`CommandExt`] cannot set the
+/// groups.
 #[cfg(target_os = "linux")]
 fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child> {
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -141,7 +139,7 @@ fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         set_thread_groups(&groups)?;
         set_thread_res_gid(gid, gid, gid)?;
-        // The last one: after it nothing else may be changed, and nothing may be changed back.
+        // This call comes last: after it the thread may change nothing else, nor change anything back.
         set_thread_res_uid(uid, uid, uid)
     };
     std::thread::scope(|scope| {
@@ -153,7 +151,7 @@ fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child
     })
 }
 
-/// Starts a program as somebody else, without the groups they have besides their own.
+/// Starts a program as another user, without the supplementary groups of that user.
 #[cfg(not(target_os = "linux"))]
 fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child> {
     command.uid(user.uid).gid(user.gid).spawn()
@@ -164,15 +162,15 @@ pub(super) struct Child {
     pid: Pid,
     out: Pipe<ChildStdout>,
     err: Pipe<ChildStderr>,
-    /// How it ended, and when that was seen.
+    /// Exit code or signal, and when the end was noticed.
     ended: Option<(Result<i32, i32>, Instant)>,
 }
 
 impl Child {
-    /// Starts a step's program in a process group of its own.
+    /// Starts the program of a step in a process group of its own.
     ///
     /// # Errors
-    /// Of the operating system.
+    /// An error of the operating system.
     pub(super) fn spawn(step: &Step) -> io::Result<Self> {
         let [program, args @ ..] = &step.argv[..] else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the step names no program"));
@@ -184,7 +182,7 @@ impl Child {
         }
         command.args(args).envs(&step.env).envs(&step.secrets.0).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in PRIVATE_VARIABLES {
+        for name in AGENT_VARIABLES {
             command.env_remove(name);
         }
         if let Some(cwd) = &step.cwd {
@@ -206,7 +204,7 @@ impl Child {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Reads until the program has ended, logging all it writes.
+    /// Writes the output of the program to the log until it has ended.
     pub(super) fn run(
         mut self,
         activation: bool,
@@ -231,7 +229,7 @@ impl Child {
                 self.reap();
             }
             stop.step(activation, log);
-            if self.ended.is_none() && stop.gave_up() {
+            if self.ended.is_none() && stop.timed_out() {
                 log.remark(&format!(
                     "process {} could not be killed and goes on; the job ends without it",
                     self.pid()
@@ -239,13 +237,13 @@ impl Child {
                 self.ended = Some((Err(Signal::KILL.as_raw()), Instant::now()));
             }
             if let Some((code, at)) = self.ended
-                && (self.read_all() || at.elapsed() >= EOF_PATIENCE)
+                && (self.read_all() || at.elapsed() >= EOF_TIMEOUT)
                 && stop.settled()
             {
                 self.out.close(log, progress);
                 self.err.close(log, progress);
                 log.flush();
-                let why = FailureReason::best(self.err.notable, self.out.notable);
+                let why = FailureReason::best(self.err.reason, self.out.reason);
                 return End { code, stopped: stop.reason(), why };
             }
         }
@@ -255,7 +253,7 @@ impl Child {
         self.out.read.is_none() && self.err.read.is_none()
     }
 
-    /// Waits for anything to do; tells which pipes can be read.
+    /// Waits for an event; returns whether standard output and standard error can be read.
     fn wait(&self, stop: &Stop, progress: &Progress) -> (bool, bool) {
         let mut fds = Vec::with_capacity(5);
         fds.extend(stop.pipes().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
@@ -263,18 +261,18 @@ impl Child {
             self.out.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
         let err =
             self.err.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
-        // Once it has passed it is no reason to wake: only a stop is waited for then.
-        let eof = self.ended.map(|(_, at)| at + EOF_PATIENCE).filter(|at| *at > Instant::now());
+        // A time in the past is no reason to wake up: then only the end of a stop is awaited.
+        let eof = self.ended.map(|(_, at)| at + EOF_TIMEOUT).filter(|at| *at > Instant::now());
         let wake = [eof, stop.wake_at(), progress.wake_at()].into_iter().flatten().min();
         let timeout = wake.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
-        // An interruption is a signal, and signals are looked at in any case.
+        // An error is an interruption by a signal. Signals are handled after every wake-up.
         poll(&mut fds, timeout.as_ref()).ok();
         let ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
         (ready(out), ready(err))
     }
 
-    /// Collects every process that has ended: the program, and orphans it left to the subreaper.
+    /// Reaps every process that has ended: the program, and orphans that the subreaper inherited.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == self.pid {

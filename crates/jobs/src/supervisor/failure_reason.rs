@@ -1,9 +1,9 @@
-//! The line of a program's output that says best why it failed.
+//! Finds the line of a program's output that best explains why the program failed.
 
-/// The part of a line that goes into a message for people, in characters.
+/// Longest quotation of a line in a message, in characters.
 const QUOTED: usize = 300;
 
-/// With these git ends every transfer that failed; the reason is in the line before.
+/// Texts with which git ends every failed transfer. The reason is in the line before.
 const GENERAL: &[&str] = &[
     "Could not read from remote repository",
     "remote end hung up",
@@ -11,18 +11,18 @@ const GENERAL: &[&str] = &[
     "invalid index-pack output",
 ];
 
-/// With these nix goes on after the failure that matters: they name what could not be built for want
-/// of it.
+/// Texts that nix writes after the actual failure. They name derivations that could not be built because of
+/// it.
 const CONSEQUENCES: &[&str] =
     &["dependencies of derivation", "Cannot build '", "Build failed due to failed dependency"];
 
-/// ssh's own words for what makes its last line true.
+/// Beginnings of lines in which ssh names the cause of its last line.
 const CAUSES: &[&str] = &["Host key for ", "Load key ", "Warning: Identity file "];
 
-/// The last lines of ssh that need such a cause beside them.
+/// Last lines of ssh that are incomplete without such a cause.
 const REFUSALS: &[&str] = &["Host key verification failed", "Permission denied ("];
 
-/// With these `git pull` says what is wrong without a `fatal: `, and goes on with advice.
+/// Beginnings of lines in which `git pull` names the failure without `fatal: `. Advice follows them.
 const STATEMENTS: &[&str] = &[
     "CONFLICT (",
     "There is no tracking information",
@@ -33,20 +33,20 @@ const STATEMENTS: &[&str] = &[
 /// The lines of a stream that may explain a failure.
 #[derive(Default)]
 pub(super) struct FailureReason {
-    /// The first `fatal: ..` that is more than [`GENERAL`], or of the [`STATEMENTS`]: what git adds to it
-    /// is advice.
+    /// The first `fatal: ..` line that is not [`GENERAL`], or the first of the [`STATEMENTS`]. Later lines of
+    /// git are advice.
     fatal: String,
-    /// The first `fatal: ..` of the [`GENERAL`] kind.
+    /// The first `fatal: ..` line that is [`GENERAL`].
     general: String,
-    /// The last line before that one.
+    /// The last line before `general`.
     before: String,
-    /// What ssh said of a key.
+    /// The last line of ssh that is one of the [`CAUSES`].
     cause: String,
-    /// The last `error: ..`: the deeper ones in a trace of nix come last.
+    /// The last `error: ..` line: in a trace of nix the deepest error comes last.
     error: String,
-    /// The last line that says anything.
+    /// The last line with any text.
     last: String,
-    /// Where the sentence goes on that a line left open with a colon.
+    /// The sentence that the next line continues, because the last line ended with a colon.
     open: Option<Open>,
 }
 
@@ -57,15 +57,15 @@ enum Open {
 }
 
 impl FailureReason {
-    /// Takes notice of a line.
-    pub(super) fn look_at(&mut self, line: &str) {
+    /// Adds a line of the output.
+    pub(super) fn add_line(&mut self, line: &str) {
         let text = line.trim();
-        // `remote: =====` is how some servers frame their message.
+        // Some servers frame their message with `remote: =====`.
         let empty = !text.strip_prefix("remote:").unwrap_or(text).contains(char::is_alphanumeric);
         if empty || text.starts_with("Cloning into ") {
             return;
         }
-        self.go_on(text);
+        self.continue_sentence(text);
         let says = |prefix: &str| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
         let among = |list: &[&str]| list.iter().any(|part| text.contains(part));
         let states = STATEMENTS.iter().any(|statement| text.starts_with(statement));
@@ -88,8 +88,8 @@ impl FailureReason {
         quote(&mut self.last, text);
     }
 
-    /// Appends the line to the sentence that the line before it left open.
-    fn go_on(&mut self, text: &str) {
+    /// Appends the line to the open sentence.
+    fn continue_sentence(&mut self, text: &str) {
         let slot = match self.open.take() {
             Some(Open::Fatal) => &mut self.fatal,
             Some(Open::Error) => &mut self.error,
@@ -99,15 +99,15 @@ impl FailureReason {
         slot.extend([" ", text].concat().chars().take(room));
     }
 
-    /// The best line of a program, which may be empty: errors are looked for in both streams, and what
-    /// was said last counts for less.
+    /// The best line of a program; may be empty. An explanation in either stream takes precedence over the
+    /// last line.
     pub(super) fn best(mut errors: Self, mut output: Self) -> String {
         let of_errors = errors.explanation();
         let said = of_errors.or_else(|| output.explanation());
         said.unwrap_or(if errors.last.is_empty() { output.last } else { errors.last })
     }
 
-    /// The line that looks most like an explanation.
+    /// The line that is most likely an explanation.
     fn explanation(&mut self) -> Option<String> {
         if !self.cause.is_empty() && REFUSALS.iter().any(|refusal| self.before.contains(refusal)) {
             self.before = format!("{} {}", self.cause, self.before);
@@ -128,18 +128,18 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, best: &str) {
-        let mut notable = FailureReason::default();
-        text.lines().for_each(|line| notable.look_at(line));
-        assert_eq!(FailureReason::best(notable, FailureReason::default()), best, "of\n{text}");
+        let mut reason = FailureReason::default();
+        text.lines().for_each(|line| reason.add_line(line));
+        assert_eq!(FailureReason::best(reason, FailureReason::default()), best, "of\n{text}");
     }
 
     #[test]
     fn an_explanation_on_standard_output_is_better_than_the_last_error_line() {
         let best = |errors: &str, output: &str| {
             let of = |text: &str| {
-                let mut notable = FailureReason::default();
-                text.lines().for_each(|line| notable.look_at(line));
-                notable
+                let mut reason = FailureReason::default();
+                text.lines().for_each(|line| reason.add_line(line));
+                reason
             };
             FailureReason::best(of(errors), of(output))
         };

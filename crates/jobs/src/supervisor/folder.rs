@@ -1,4 +1,4 @@
-//! The folder of a job, and the host's lock.
+//! The folder of a job, and the lock of the host.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::SupervisorError;
-use crate::Settings;
 use crate::journal::Writer;
-use crate::{JobDir, JobId, JobsDir};
+use crate::{JobDir, JobId, JobsDir, Settings};
 
-/// How long to wait for the supervisor before this one, which may have written its result but not
-/// ended yet.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for the lock. The previous supervisor may have written its result but not ended yet.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes set aside at the start, so that a disk that is full at the end can take the result.
+/// Bytes that are reserved at the start, so that the result can be written when the disk is full at the end.
 const RESULT_RESERVE: usize = 4096;
 
 fn folder_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SupervisorError {
@@ -32,7 +30,7 @@ pub(super) fn lock(jobs: &JobsDir) -> Result<File, SupervisorError> {
     let path = jobs.lock();
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(folder_error("open", &path))?;
-    let deadline = Instant::now() + LOCK_PATIENCE;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
@@ -54,7 +52,7 @@ pub(super) fn create(dir: &JobDir, settings: &Settings) -> Result<Writer, Superv
         Writer::create(dir.clone(), settings.log_limit).map_err(folder_error("write", &dir.log(0)))
     });
     if log.is_err() {
-        // An empty folder would look like a job that was lost.
+        // A folder without a log would look like a lost job.
         drop(fs::remove_dir_all(dir.path()));
     }
     log
@@ -64,7 +62,7 @@ pub(super) fn reserve(dir: &JobDir) -> PathBuf {
     dir.path().join("result.reserve")
 }
 
-/// Removes the oldest job folders. Under the lock, so none of them runs.
+/// Removes the oldest job folders. The caller holds the lock of the host, so none of these jobs is running.
 pub(super) fn prune(jobs: &JobsDir, keep: usize, current: &JobId) {
     let Ok(items) = fs::read_dir(jobs.path()) else { return };
     let mut ids: Vec<JobId> = items
@@ -75,7 +73,7 @@ pub(super) fn prune(jobs: &JobsDir, keep: usize, current: &JobId) {
     ids.sort();
     let surplus = (ids.len() + 1).saturating_sub(keep.max(1));
     for id in ids.drain(..surplus) {
-        // A folder that stays is in nobody's way; the next job tries again.
+        // A folder that cannot be removed does no harm; the next job tries again.
         drop(fs::remove_dir_all(jobs.job(&id).path()));
     }
 }

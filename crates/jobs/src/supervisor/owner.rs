@@ -1,44 +1,45 @@
-//! Whose folder a checkout is, and what the system knows of them.
+//! The owner of a checkout, and the owner's account.
 //!
-//! `getent` and `id` are asked rather than a file read: accounts of a directory service or of systemd
-//! are in no file.
+//! The account comes from `getent` and `id` and not from a file, because accounts of a directory service or
+//! of systemd are in no file.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::spec::User;
 use nixfleet_os::subprocess;
 
-/// Time for each answer. A directory service may be far away.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::spec::User;
 
-/// The owner of `dir`, if this is root and they are not. All that is not known of them is left out:
-/// the ids alone are enough to leave their files theirs.
+/// Timeout of each query. A directory service may be slow.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The owner of `dir`, if this process is root and the owner is not. Unknown parts of the account are left
+/// out: the ids alone are enough to keep the ownership of the files.
 pub(super) fn of(dir: &Path) -> Option<User> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
     let meta = fs::metadata(dir).ok().filter(|meta| meta.uid() != 0)?;
     let uid = meta.uid();
-    let found = asked("getent", &["passwd", &uid.to_string()]);
+    let found = query("getent", &["passwd", &uid.to_string()]);
     let Some(mut user) = found.as_deref().and_then(|text| account(text, uid)) else {
         return Some(User { uid, gid: meta.gid(), groups: Vec::new(), name: None, home: None });
     };
-    // A name that looks like an option is none that a system gives.
+    // A name that looks like an option is not passed to a program. No system has such names.
     if let Some(name) = user.name.as_deref().filter(|name| !name.starts_with('-')) {
-        user.groups = asked("id", &["-G", name]).and_then(|text| ids(&text)).unwrap_or_default();
+        user.groups = query("id", &["-G", name]).and_then(|text| ids(&text)).unwrap_or_default();
     }
     Some(user)
 }
 
-fn asked(program: &str, arguments: &[&str]) -> Option<String> {
-    let answer = subprocess::output(Path::new(program), arguments, PATIENCE).ok()?;
+fn query(program: &str, arguments: &[&str]) -> Option<String> {
+    let answer = subprocess::output(Path::new(program), arguments, TIMEOUT).ok()?;
     String::from_utf8(answer).ok()
 }
 
-/// The line of passwd(5) with this id.
+/// Parses the line of passwd(5) with this id.
 fn account(text: &str, uid: u32) -> Option<User> {
     text.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -50,7 +51,7 @@ fn account(text: &str, uid: u32) -> Option<User> {
     })
 }
 
-/// Group ids on one line.
+/// Parses group ids on one line.
 fn ids(text: &str) -> Option<Vec<u32>> {
     text.split_whitespace().map(|id| id.parse().ok()).collect()
 }
@@ -96,7 +97,7 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let daemon = asked("getent", &["passwd", "daemon"]).and_then(|line| {
+        let daemon = query("getent", &["passwd", "daemon"]).and_then(|line| {
             let id = line.split(':').nth(2)?.parse().ok()?;
             account(&line, id)
         });

@@ -1,7 +1,7 @@
 //! The table of commands: what each name does.
 //!
-//! The table is closed. A dashboard chooses a name; what runs is decided here from the
-//! configuration and from what the machine looks like. Nothing in here does any IO.
+//! The table is closed. The caller chooses a name; the configuration and the state of the machine determine
+//! what runs. Nothing in this module does any IO.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,6 @@ use std::time::Duration;
 
 use crate::Settings;
 use crate::spec::{Secrets, Step, User};
-use repository::{as_owner, as_root, checkout, pull, repo_dir};
-
-pub use repository::RepoState;
-pub use repository::access;
 
 mod login;
 mod repository;
@@ -20,7 +16,10 @@ mod repository;
 #[cfg(test)]
 mod tests;
 
-/// Built-in commands that run as jobs (T03, T09).
+pub use repository::{RepoState, access};
+use repository::{as_owner, as_root, checkout, pull, repo_dir};
+
+/// Built-in commands that run as jobs and that every host has.
 pub const JOBS: &[&str] = &["clone", "pull", "switch", "pull-switch", "test", "rollback", "update"];
 
 /// What a command does on this machine.
@@ -28,63 +27,63 @@ pub const JOBS: &[&str] = &["clone", "pull", "switch", "pull-switch", "test", "r
 pub struct Plan {
     /// Programs, in order.
     pub steps: Vec<Step>,
-    /// Folder to move out of the way first.
+    /// Folder to move away before the first program runs.
     pub set_aside: Option<PathBuf>,
-    /// Files to remove first.
+    /// Files to remove before the first program runs.
     pub leftovers: Vec<PathBuf>,
-    /// Folder to make then, readable by its owner alone.
+    /// Folder to create then, with mode 0700.
     pub private_dir: Option<PathBuf>,
-    /// Time after which the command is stopped.
+    /// Time limit of the command. Default: no limit.
     pub timeout: Option<Duration>,
-    /// Whether `stop` may end it.
+    /// True if `stop` is refused.
     pub unstoppable: bool,
 }
 
-/// What a plan depends on besides the configuration.
+/// The state of the machine that a plan depends on.
 #[derive(Debug, Default)]
 pub struct Preflight {
-    /// The repository's folder.
+    /// State of the repository's folder.
     pub repo: RepoState,
-    /// Something is checked out there: a clone that was cut short has no commit yet.
+    /// A commit is checked out. An interrupted clone has none.
     pub checked_out: bool,
-    /// The folder it lies in, without symbolic links.
+    /// Parent folder of the repository, with symbolic links resolved.
     pub above: Option<PathBuf>,
-    /// What a git that was killed left in the agent's own clone and no later one gets past.
+    /// Files of a killed git in the agent's own clone that block every later git.
     pub leftovers: Vec<PathBuf>,
-    /// In plain mode, whose folder it is, if that is neither root nor whoever runs the job.
+    /// Owner of the repository in plain mode, if the job runs as root and the owner is another user.
     pub owner: Option<User>,
-    /// Executable `hosts/<host>/tests/T*.sh` in order.
+    /// Executable files `hosts/<host>/tests/T*.sh`, in order.
     pub test_scripts: Vec<PathBuf>,
 }
 
 /// Why a command cannot be run on this machine.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// Not in the table.
+    /// There is no command of this name.
     #[error("unknown command `{0}`")]
     Unknown(String),
-    /// Needs a repository.
+    /// The command needs a repository.
     #[error("no repository is configured; set repo.url or repo.dir in the configuration")]
     NoRepo,
-    /// Needs a repository of the agent's own.
+    /// The command needs a repository that the agent may clone.
     #[error("no repository to clone is configured; set repo.url in the configuration")]
     NoUrl,
-    /// The operator did not allow it.
+    /// The configuration does not allow reboots.
     #[error("this host is not rebooted from afar; set reboot.enable in its configuration to allow it")]
     RebootOff,
-    /// Something else lives in the repository's place.
+    /// The repository's folder holds other files.
     #[error("{} holds files but is not a git checkout; move them away or choose another repo.dir", .0.display())]
     Foreign(PathBuf),
-    /// Needs a checkout that is not there.
+    /// The command needs a checkout, but the folder does not exist.
     #[error("the repository {} is gone; run `pull` first, or check repo.dir", .0.display())]
     NoCheckout(PathBuf),
 }
 
-/// Says what `name` does, given what the machine looks like.
+/// Makes the plan of the command `name`.
 ///
 /// # Errors
-/// [`PlanError`], for people.
-pub fn plan(settings: &Settings, name: &str, survey: &Preflight) -> Result<Plan, PlanError> {
+/// [`PlanError`], with a message for people.
+pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Plan, PlanError> {
     if let Some(custom) = settings.commands.get(name) {
         let steps = custom.steps.iter().map(|step| Step {
             name: step.argv[0].rsplit('/').next().unwrap_or(name).to_owned(),
@@ -100,26 +99,26 @@ pub fn plan(settings: &Settings, name: &str, survey: &Preflight) -> Result<Plan,
         return Ok(Plan { steps, timeout, unstoppable: !custom.killable, ..Plan::default() });
     }
     match name {
-        "pull" => pull(settings, survey),
-        // What the agent starts by itself must not move a checkout that is there.
+        "pull" => pull(settings, preflight),
+        // The agent starts `clone` without a request, so it must not move an existing checkout.
         "clone" if settings.repo.url.is_none() => Err(PlanError::NoUrl),
-        "clone" if survey.repo == RepoState::Git && survey.checked_out => Ok(Plan::default()),
-        "clone" => pull(settings, survey),
+        "clone" if preflight.repo == RepoState::Git && preflight.checked_out => Ok(Plan::default()),
+        "clone" => pull(settings, preflight),
         "reboot" if !settings.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
         "switch" => {
-            let step = as_root(switch(settings, checkout(settings, survey)?), survey);
+            let step = as_root(switch(settings, checkout(settings, preflight)?), preflight);
             Ok(Plan { steps: vec![step], ..Plan::default() })
         }
         "pull-switch" => {
-            let mut plan = pull(settings, survey)?;
-            plan.steps.push(as_root(switch(settings, repo_dir(&settings.repo)?), survey));
+            let mut plan = pull(settings, preflight)?;
+            plan.steps.push(as_root(switch(settings, repo_dir(&settings.repo)?), preflight));
             Ok(plan)
         }
         "test" => {
-            let dir = checkout(settings, survey)?;
+            let dir = checkout(settings, preflight)?;
             Ok(Plan {
-                steps: survey.test_scripts.iter().map(|s| as_root(script(s, dir), survey)).collect(),
+                steps: preflight.test_scripts.iter().map(|s| as_root(script(s, dir), preflight)).collect(),
                 ..Plan::default()
             })
         }
@@ -127,15 +126,15 @@ pub fn plan(settings: &Settings, name: &str, survey: &Preflight) -> Result<Plan,
             Ok(Plan { steps: vec![rebuild(settings, &["switch", "--rollback"])], ..Plan::default() })
         }
         "update" => {
-            let dir = checkout(settings, survey)?;
+            let dir = checkout(settings, preflight)?;
             let step = Step { cwd: Some(dir.to_owned()), ..step("update", &["nix", "flake", "update"]) };
-            Ok(Plan { steps: vec![as_owner(step, dir, survey)], ..Plan::default() })
+            Ok(Plan { steps: vec![as_owner(step, dir, preflight)], ..Plan::default() })
         }
         _ => Err(PlanError::Unknown(name.to_owned())),
     }
 }
 
-/// How a machine is rebooted: on Linux through logind, which asks those who hold it up.
+/// The program that reboots the machine. On Linux logind does it and respects inhibitors.
 const REBOOT: &[&str] = if cfg!(target_os = "macos") {
     &["/sbin/shutdown", "-r", "now"]
 } else {
@@ -165,7 +164,7 @@ fn switch(settings: &Settings, dir: &Path) -> Step {
     rebuild(settings, &["switch", "--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
 }
 
-/// Every way to rebuild: the configured program and arguments hold for all of them.
+/// Makes the step of a rebuild. The configured program and arguments apply to all kinds of rebuilds.
 fn rebuild(settings: &Settings, args: &[&str]) -> Step {
     let default = if settings.host_type == "macos" { "home-manager" } else { "nixos-rebuild" };
     let mut argv = settings.rebuild.program.clone().unwrap_or_else(|| vec![default.to_owned()]);

@@ -1,4 +1,4 @@
-//! What a plan depends on: the repository as it is now.
+//! The state of the repository before a command, on which its plan depends.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -6,51 +6,54 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nixfleet_os::subprocess;
+
 use super::owner;
 use super::plan::{JOBS, Preflight, RepoState};
 use crate::Settings;
 use crate::git::head_commit;
-use nixfleet_os::subprocess;
 
-/// Time for git to say whether a folder is a repository: it reads three small files. One that takes
-/// longer leaves the question open.
-const GIT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long git may take to say whether a folder is a repository: it reads three small files. After a timeout
+/// the folder counts as a repository.
+const GIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Exit code of git when it cannot go on at all.
+/// Exit code of git after a fatal error.
 const FATAL: i32 = 128;
 
-/// Looks at the repository, for a command of a job that began at `begun`.
-pub(super) fn survey(settings: &Settings, command: &str, begun: SystemTime) -> Preflight {
+/// Inspects the repository for a command of a job that started at `begun`.
+pub(super) fn inspect(settings: &Settings, command: &str, begun: SystemTime) -> Preflight {
     let Some(dir) = &settings.repo.dir else { return Preflight::default() };
     let above = fs::canonicalize(dir).ok().and_then(|dir| dir.parent().map(Path::to_owned));
     let git = dir.join(".git");
-    let mut survey = Preflight { above, test_scripts: test_scripts(settings, dir), ..Preflight::default() };
-    survey.repo = if git.exists() {
+    let mut preflight =
+        Preflight { above, test_scripts: test_scripts(settings, dir), ..Preflight::default() };
+    preflight.repo = if git.exists() {
         RepoState::Git
     } else if fs::read_dir(dir).is_ok_and(|mut items| items.next().is_some()) {
         RepoState::Foreign
     } else {
         RepoState::Missing
     };
-    survey.checked_out = head_commit(dir).is_some();
+    preflight.checked_out = head_commit(dir).is_some();
     if settings.repo.url.is_none() {
-        // The operator's own commands need nobody's name, and a directory service may take its time.
-        survey.owner = JOBS.contains(&command).then(|| owner::of(dir)).flatten();
-    } else if survey.repo == RepoState::Git && matches!(command, "clone" | "pull" | "pull-switch") {
-        if git_denies(dir, &git, survey.above.as_deref()) {
-            survey.repo = RepoState::Corrupt;
+        // Custom commands do not need the owner, and a query to a directory service may be slow.
+        preflight.owner = JOBS.contains(&command).then(|| owner::of(dir)).flatten();
+    } else if preflight.repo == RepoState::Git && matches!(command, "clone" | "pull" | "pull-switch") {
+        if git_denies(dir, &git, preflight.above.as_deref()) {
+            preflight.repo = RepoState::Corrupt;
         } else {
-            survey.leftovers = leftovers(&git, begun);
+            preflight.leftovers = leftovers(&git, begun);
         }
     }
-    survey
+    preflight
 }
 
-/// Whether git itself says that this is no repository. A git that is missing, hangs, may not read or
-/// does not like the owner has not said so.
+/// Whether git itself says that this is not a repository. If git is missing, hangs, may not read the folder
+/// or refuses its owner, the answer is no.
 fn git_denies(dir: &Path, git: &Path, above: Option<&Path>) -> bool {
-    // git says the same of a folder that it cannot read. It is asked about this one alone, so it must
-    // not come by another one above; a colon would end the name of the last to look at.
+    // git gives the same answer for a folder that it cannot read, so readability is checked first. git must
+    // not find another repository in a parent folder, so the search ends at `above`. A colon would separate
+    // two paths in that variable.
     let (Ok(true), Some(dir), Some(above)) = (is_readable(git), dir.to_str(), above.and_then(Path::to_str))
     else {
         return false;
@@ -60,13 +63,13 @@ fn git_denies(dir: &Path, git: &Path, above: Option<&Path>) -> bool {
     }
     let question = ["-C", dir, "rev-parse", "--git-dir"];
     let environment = [("GIT_CEILING_DIRECTORIES", above)];
-    subprocess::outcome(Path::new("git"), &question, &environment, GIT_PATIENCE).is_ok_and(
-        |(status, said)| status.code() == Some(FATAL) && said.starts_with("fatal: not a git repository"),
-    )
+    subprocess::outcome(Path::new("git"), &question, &environment, GIT_TIMEOUT).is_ok_and(|(status, said)| {
+        status.code() == Some(FATAL) && said.starts_with("fatal: not a git repository")
+    })
 }
 
-/// Whether what git judges a repository by can be read, as far as it is there. A link or a file in
-/// place of the folder leads elsewhere, to what may be back later.
+/// Whether all existing files by which git recognizes a repository can be read. False for a link or a file in
+/// place of the folder: it points to another folder, which may only be temporarily absent.
 fn is_readable(git: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(git)?.is_dir() {
         return Ok(false);
@@ -88,9 +91,9 @@ fn is_readable(git: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Files of a git that was killed, or whose machine lost power: locks, which keep every later git out,
-/// and references without content, of which git would say that they are broken. The job's lock keeps
-/// other jobs away, and what is as young as this job is left alone.
+/// Files that a killed git or a power failure left behind: locks, which block every later git, and empty
+/// references, which git reports as broken. The lock of the host excludes other jobs. Files that are not
+/// older than this job are left alone.
 fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
     let old = |meta: &Metadata| meta.is_file() && meta.modified().is_ok_and(|time| time < begun);
     let is_lock = |path: &Path| path.extension().is_some_and(|extension| extension == "lock");
@@ -101,7 +104,7 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
         let mut folders = vec![git.join(folder)];
         while let Some(folder) = folders.pop() {
             for item in fs::read_dir(folder).into_iter().flatten().flatten() {
-                // Of the link, not of what it leads to.
+                // The metadata are those of a link itself, not of its target.
                 let (path, Ok(meta)) = (item.path(), item.metadata()) else { continue };
                 let useless = is_lock(&path) || (references && meta.len() == 0);
                 if deep && meta.is_dir() {
@@ -112,7 +115,7 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
             }
         }
     }
-    // Made anew from the branch. git refuses one that ends before it begins.
+    // git refuses an empty index, and makes a new one from the branch if there is none.
     let index = git.join("index");
     if fs::symlink_metadata(&index).is_ok_and(|meta| meta.len() == 0 && old(&meta)) {
         found.push(index);

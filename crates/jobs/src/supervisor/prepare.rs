@@ -1,4 +1,4 @@
-//! What a plan wants done before its first program runs.
+//! Preparing files and folders before the first program of a plan runs.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -6,14 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::plan::Plan;
-use crate::JobId;
-use crate::Settings;
 use crate::journal::Writer;
+use crate::{JobId, Settings};
 
-/// Makes room for the plan's programs; what it does to files that were there, it says in the log.
+/// Prepares the folders for the programs of the plan. Every change to existing files is written to the log.
 ///
 /// # Errors
-/// What cannot be done, for people. What was done until then stays: the next job needs it too.
+/// A message for people. Earlier changes are kept, because the next job needs them too.
 pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Writer) -> Result<(), String> {
     if let Some(dir) = &plan.set_aside {
         set_aside(dir, id, log)?;
@@ -21,13 +20,13 @@ pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Wr
     for file in &plan.leftovers {
         let text = match fs::remove_file(file) {
             Ok(()) => format!("removed {}, which a git that was cut short left behind", file.display()),
-            // git says what it means for it.
+            // git will report the consequence.
             Err(err) => format!("cannot remove {}: {err}", file.display()),
         };
         log.remark(&text);
     }
     if settings.repo.ssh_key.is_some() {
-        // ssh trusts every host anew when it cannot write down which one it saw.
+        // Without this folder ssh cannot save host keys, and would accept any key each time.
         let made = DirBuilder::new().recursive(true).mode(0o755).create(&settings.state_dir);
         made.map_err(|err| format!("cannot make the folder {}: {err}", settings.state_dir.display()))?;
     }
@@ -37,7 +36,7 @@ pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Wr
         .map_err(|err| format!("cannot make the private folder {}: {err}", dir.display()))
 }
 
-/// Renames a folder, so that nothing in it is lost.
+/// Renames a folder instead of removing it, so that nothing in it is lost.
 fn set_aside(dir: &Path, id: &JobId, log: &mut Writer) -> Result<(), String> {
     let mut aside = dir.as_os_str().to_owned();
     aside.push(format!(".corrupt-{id}"));

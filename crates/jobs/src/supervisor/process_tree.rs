@@ -1,7 +1,7 @@
 //! The processes below a supervisor.
 //!
-//! The supervisor is a subreaper: whatever its commands leave behind becomes its own child, so that
-//! all of it can be found here, whether or not it has left the process group or the session.
+//! The supervisor is a subreaper: orphaned processes of its commands become its own children. So all of them
+//! can be found here, even if they have left the process group or the session.
 
 use rustix::process::{Pid, Signal};
 
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 #[derive(Debug)]
 struct Descendant {
     pid: Pid,
-    /// It runs NixOS's activation program.
+    /// It runs the activation program of NixOS.
     activates: bool,
 }
 
@@ -26,7 +26,7 @@ fn descendants() -> Vec<Descendant> {
     let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
     for process in all.flatten() {
-        // A process may end while its files are read: then it needs no signal.
+        // A process may end while its files are read. It then needs no signal.
         if let Ok(stat) = process.stat()
             && stat.state != 'Z'
         {
@@ -54,7 +54,7 @@ fn is_activation(argument: &str) -> bool {
 #[cfg(target_os = "linux")]
 pub(super) fn signal_all(_group: Pid, signal: Signal) {
     for process in descendants() {
-        // Gone meanwhile is what was wanted; a setuid program that refuses cannot be helped.
+        // An error means that the process has ended, or is a setuid program that may not be signalled.
         rustix::process::kill_process(process.pid, signal).ok();
     }
 }
@@ -71,19 +71,19 @@ pub(super) fn activates() -> bool {
     descendants().iter().any(|process| process.activates)
 }
 
-/// Without /proc there is only the command's process group.
+/// Without /proc only the process group of the command can be signalled.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn signal_all(group: Pid, signal: Signal) {
     rustix::process::kill_process_group(group, signal).ok();
 }
 
-/// Whether the command's process group is empty.
+/// Whether the process group of the command is empty.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_gone(group: Pid) -> bool {
     rustix::process::test_kill_process_group(group).is_err()
 }
 
-/// Not known without /proc.
+/// Unknown without /proc.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn activates() -> bool {
     false

@@ -1,4 +1,4 @@
-//! How far the parts of a command are, told as the command goes on.
+//! The progress of a command's parts, reported while the command runs.
 //!
 //! ```text
 //! pull         pull                    update     lock
@@ -6,8 +6,8 @@
 //! pull-switch  pull, then system       test       tests
 //! ```
 //!
-//! All parts are told at the start as pending, and at the end, whatever it was, as complete or as
-//! failed; one that failed stays where it was. A command of somebody's own has no parts.
+//! All parts are reported as pending at the start, and as complete or failed at the end. A failed part keeps
+//! its last progress. A custom command has no parts.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -17,127 +17,129 @@ use crate::journal::{Source, Writer};
 use crate::lines::Piece;
 use crate::progress::{MAX_TEST_RESULTS, OperationProgress, Part, PartState, Parts, TestResult, TestsPart};
 use crate::spec::Step;
-use phases::{Phase, Phases};
-use throttle::Throttle;
 
 mod nix_log;
 mod phases;
 mod throttle;
 
+use phases::{Phase, Phases};
+use throttle::Throttle;
+
 #[cfg(test)]
 mod tests;
 
-/// Steps of the part `pull` on the wire: origin, fetch, reset, clean.
+/// Reported steps of the part `pull`: fetch, origin, reset, clean.
 const PULL_STEPS: u32 = 4;
 
-/// Steps of the part `lock` on the wire.
+/// Reported steps of the part `lock`.
 const LOCK_STEPS: u32 = 1;
 
-/// Steps of the part `system` on the wire: its phases.
+/// Reported steps of the part `system`: its phases.
 const SYSTEM_STEPS: u32 = Phase::ALL.len() as u32;
 
-/// How often to look for an activation that writes nothing. A look reads some hundred files of
-/// /proc, and what activates nearly always says so first.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often to check for an activation that writes nothing. A check reads some hundred files of /proc, and
+/// an activation nearly always writes something first.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Options that show build logs as they grow.
+/// Options of nix that show build logs live.
 const LIVE_LOGS: &[&str] = &["-L", "--print-build-logs"];
 
-/// A part of a command.
+/// The kinds of parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
+enum PartKind {
     Pull,
     Lock,
     System,
     Tests,
 }
 
-/// A part, and the steps of the plan that do it.
+/// A part of the command, and the steps of the plan that belong to it.
 struct Section {
-    work: Work,
+    kind: PartKind,
     steps: Range<usize>,
 }
 
-/// How far a command is.
+/// Progress of a command.
 pub(super) struct Progress {
-    /// In order; none for a command without parts.
+    /// The parts in order; empty for a command without parts.
     sections: Vec<Section>,
-    /// The part that is being done.
+    /// Index of the running part.
     at: Option<usize>,
-    /// All parts as they are, whether told or not.
+    /// Current progress of all parts, reported or not.
     parts: Parts,
-    /// The rebuild that runs.
+    /// The running rebuild.
     rebuild: Option<Rebuild>,
 }
 
-/// What is known of a running rebuild, and how it is told.
+/// Progress of a running rebuild.
 struct Rebuild {
     phases: Phases,
     throttle: Throttle,
-    look_at: Instant,
+    poll_at: Instant,
 }
 
 impl Progress {
-    /// Tells the parts of `command`. `steps` are those of its plan, none if there is no plan.
+    /// Reports the parts of `command` as pending. `steps` are the steps of its plan, empty if there is no
+    /// plan.
     pub(super) fn begin(command: &str, steps: &[Step], log: &mut Writer) -> Self {
         let count = steps.len();
-        let section = |work, steps| Section { work, steps };
+        let section = |kind, steps| Section { kind, steps };
         let sections = match command {
-            "clone" | "pull" => vec![section(Work::Pull, 0..count)],
-            "update" => vec![section(Work::Lock, 0..count)],
-            "switch" | "rollback" => vec![section(Work::System, 0..count)],
+            "clone" | "pull" => vec![section(PartKind::Pull, 0..count)],
+            "update" => vec![section(PartKind::Lock, 0..count)],
+            "switch" | "rollback" => vec![section(PartKind::System, 0..count)],
             "pull-switch" => {
                 let switch = count.saturating_sub(1);
-                vec![section(Work::Pull, 0..switch), section(Work::System, switch..count)]
+                vec![section(PartKind::Pull, 0..switch), section(PartKind::System, switch..count)]
             }
-            "test" => vec![section(Work::Tests, 0..count)],
+            "test" => vec![section(PartKind::Tests, 0..count)],
             _ => Vec::new(),
         };
         let mut progress = Self { sections, at: None, parts: Parts::default(), rebuild: None };
         for section in &progress.sections {
             let all = &mut progress.parts;
-            match section.work {
-                Work::Pull => all.pull = Some(pending(PULL_STEPS)),
-                Work::Lock => all.lock = Some(pending(LOCK_STEPS)),
-                Work::System => all.system = Some(pending(SYSTEM_STEPS)),
-                Work::Tests => all.tests = Some(untested(section.steps.len())),
+            match section.kind {
+                PartKind::Pull => all.pull = Some(pending(PULL_STEPS)),
+                PartKind::Lock => all.lock = Some(pending(LOCK_STEPS)),
+                PartKind::System => all.system = Some(pending(SYSTEM_STEPS)),
+                PartKind::Tests => all.tests = Some(untested(section.steps.len())),
             }
         }
         if !progress.sections.is_empty() {
-            tell(progress.parts.clone(), log);
+            report(progress.parts.clone(), log);
         }
         progress
     }
 
-    /// A step begins.
+    /// Reports that a step begins.
     pub(super) fn step(&mut self, index: usize, step: &Step, log: &mut Writer) {
         let Some(at) = self.sections.iter().position(|section| section.steps.contains(&index)) else {
             return;
         };
         let begins = self.at != Some(at);
-        let mut news = Parts::default();
+        let mut changes = Parts::default();
         if begins && let Some(before) = self.at.replace(at) {
-            self.close(before, true, &mut news);
+            self.close(before, true, &mut changes);
         }
         let section = &self.sections[at];
-        let work = section.work;
-        match work {
-            Work::Pull | Work::Lock => {
+        let kind = section.kind;
+        match kind {
+            PartKind::Pull | PartKind::Lock => {
                 let share = (index - section.steps.start, section.steps.len());
-                *slot(&mut news, work) = self.simple_step(work, share, step);
+                *slot(&mut changes, kind) = self.simple_step(kind, share, step);
             }
-            Work::System => news.system = Some(self.rebuild_begins(step)),
-            // Later scripts are told when the one before them has ended.
-            Work::Tests if begins => news.tests = self.tests_begin(),
-            Work::Tests => return,
+            PartKind::System => changes.system = Some(self.rebuild_begins(step)),
+            // A later script is reported when the script before it has ended.
+            PartKind::Tests if begins => changes.tests = self.tests_begin(),
+            PartKind::Tests => return,
         }
-        tell(news, log);
+        report(changes, log);
     }
 
-    /// A step of a part that has nothing finer than steps; `done` of `all` are behind it. The wire
-    /// has four for a pull, whether git needs four of them or one.
-    fn simple_step(&mut self, work: Work, (done, all): (usize, usize), step: &Step) -> Option<Part> {
-        let part = slot(&mut self.parts, work).as_mut()?;
+    /// Progress of a part that is counted in steps of the plan: `done` of `all` are complete. They are scaled
+    /// to the reported steps, because a pull is reported with four steps even if the plan has only one.
+    fn simple_step(&mut self, kind: PartKind, (done, all): (usize, usize), step: &Step) -> Option<Part> {
+        let part = slot(&mut self.parts, kind).as_mut()?;
         part.current = u32::try_from(done * part.total as usize / all).unwrap_or(part.total);
         part.status = PartState::InProgress;
         part.phase.clone_from(&step.name);
@@ -147,8 +149,11 @@ impl Progress {
     fn rebuild_begins(&mut self, step: &Step) -> Part {
         let live = step.argv.iter().any(|arg| LIVE_LOGS.contains(&arg.as_str()));
         let now = Instant::now();
-        let mut rebuild =
-            Rebuild { phases: Phases::new(live), throttle: Throttle::default(), look_at: now + LOOK };
+        let mut rebuild = Rebuild {
+            phases: Phases::new(live),
+            throttle: Throttle::default(),
+            poll_at: now + POLL_INTERVAL,
+        };
         let part = rebuild.part();
         rebuild.throttle.update(part.clone(), now);
         self.rebuild = Some(rebuild);
@@ -161,17 +166,17 @@ impl Progress {
         Some(tests.clone())
     }
 
-    /// A test script has ended.
+    /// Reports that a test script has ended.
     pub(super) fn tested(&mut self, index: usize, passed: bool, log: &mut Writer) {
         let Some(tests) = &mut self.parts.tests else { return };
         if let Some(result) = tests.results.get_mut(index) {
             *result = if passed { TestResult::Pass } else { TestResult::Fail };
         }
         tests.current = tests.current.saturating_add(1);
-        tell(Parts { tests: Some(tests.clone()), ..Parts::default() }, log);
+        report(Parts { tests: Some(tests.clone()), ..Parts::default() }, log);
     }
 
-    /// Takes a piece of a line of the step that runs and gives out what is to be shown of it.
+    /// Reads a piece of a line of the running step and gives out the text to show.
     pub(super) fn read(&mut self, source: Source, piece: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
         match &mut self.rebuild {
             Some(rebuild) => rebuild.phases.read(source, piece, emit),
@@ -179,8 +184,8 @@ impl Progress {
         }
     }
 
-    /// Tells what the last piece has changed, unless it has to wait.
-    pub(super) fn heed(&mut self, log: &mut Writer) {
+    /// Reports what the last piece changed, unless the throttle delays it.
+    pub(super) fn report_changes(&mut self, log: &mut Writer) {
         let Some(rebuild) = &mut self.rebuild else { return };
         if !rebuild.phases.changed() {
             return;
@@ -188,59 +193,59 @@ impl Progress {
         let part = rebuild.part();
         self.parts.system = Some(part.clone());
         for part in rebuild.throttle.update(part, Instant::now()).into_iter().flatten() {
-            tell(Parts { system: Some(part), ..Parts::default() }, log);
+            report(Parts { system: Some(part), ..Parts::default() }, log);
         }
     }
 
-    /// Tells what had to wait, and looks for a silent activation.
+    /// Reports delayed progress, and checks for an activation that writes nothing.
     pub(super) fn tick(&mut self, log: &mut Writer) {
         let Some(rebuild) = &mut self.rebuild else { return };
         let now = Instant::now();
-        if rebuild.looks() && rebuild.look_at <= now {
+        if rebuild.polls() && rebuild.poll_at <= now {
             if process_tree::activates() {
                 rebuild.phases.activates();
             }
-            rebuild.look_at = now + LOOK;
+            rebuild.poll_at = now + POLL_INTERVAL;
         }
         if let Some(part) = rebuild.throttle.due(now) {
-            tell(Parts { system: Some(part), ..Parts::default() }, log);
+            report(Parts { system: Some(part), ..Parts::default() }, log);
         }
-        self.heed(log);
+        self.report_changes(log);
     }
 
-    /// When to call [`Self::tick`] even if nothing is written.
+    /// When to call [`Self::tick`] even if the program writes nothing.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let rebuild = self.rebuild.as_ref()?;
-        let look = rebuild.looks().then_some(rebuild.look_at);
-        [look, rebuild.throttle.wake_at()].into_iter().flatten().min()
+        let poll = rebuild.polls().then_some(rebuild.poll_at);
+        [poll, rebuild.throttle.wake_at()].into_iter().flatten().min()
     }
 
-    /// The command has ended; `ok`: all of it went well.
+    /// Reports the end of the command. `ok`: every step succeeded.
     pub(super) fn end(&mut self, ok: bool, log: &mut Writer) {
         if self.sections.is_empty() {
             return;
         }
         if let Some(rest) = self.rebuild.take().and_then(|mut rebuild| rebuild.throttle.rest()) {
-            tell(Parts { system: Some(rest), ..Parts::default() }, log);
+            report(Parts { system: Some(rest), ..Parts::default() }, log);
         }
-        let mut news = Parts::default();
+        let mut changes = Parts::default();
         let first = self.at.unwrap_or(0);
         for section in first..self.sections.len() {
-            self.close(section, ok, &mut news);
+            self.close(section, ok, &mut changes);
         }
-        tell(news, log);
+        report(changes, log);
     }
 
-    /// A part is over. What follows one that failed will not be done, and has failed with it.
-    fn close(&mut self, section: usize, ok: bool, news: &mut Parts) {
+    /// Sets the final state of a part. The parts after a failed part count as failed too.
+    fn close(&mut self, section: usize, ok: bool, changes: &mut Parts) {
         let status = if ok { PartState::Complete } else { PartState::Error };
-        let work = self.sections[section].work;
-        if work == Work::Tests {
+        let kind = self.sections[section].kind;
+        if kind == PartKind::Tests {
             self.parts.tests.iter_mut().for_each(|tests| tests.status = status);
-            news.tests.clone_from(&self.parts.tests);
+            changes.tests.clone_from(&self.parts.tests);
             return;
         }
-        let part = slot(&mut self.parts, work);
+        let part = slot(&mut self.parts, kind);
         if let Some(part) = part {
             part.status = status;
             if ok {
@@ -249,21 +254,21 @@ impl Progress {
                 part.detail.clear();
             }
         }
-        slot(news, work).clone_from(part);
+        slot(changes, kind).clone_from(part);
     }
 }
 
-/// The place of a part that is counted in steps.
-fn slot(parts: &mut Parts, work: Work) -> &mut Option<Part> {
-    match work {
-        Work::Pull => &mut parts.pull,
-        Work::Lock => &mut parts.lock,
-        Work::System | Work::Tests => &mut parts.system,
+/// The field of a part that is counted in steps.
+fn slot(parts: &mut Parts, kind: PartKind) -> &mut Option<Part> {
+    match kind {
+        PartKind::Pull => &mut parts.pull,
+        PartKind::Lock => &mut parts.lock,
+        PartKind::System | PartKind::Tests => &mut parts.system,
     }
 }
 
 impl Rebuild {
-    /// What is known, for the wire.
+    /// The progress to report.
     fn part(&self) -> Part {
         let phase = self.phases.phase();
         Part {
@@ -275,7 +280,7 @@ impl Rebuild {
         }
     }
 
-    fn looks(&self) -> bool {
+    fn polls(&self) -> bool {
         self.phases.phase() < Phase::Activate
     }
 }
@@ -293,6 +298,6 @@ fn untested(scripts: usize) -> TestsPart {
     }
 }
 
-fn tell(news: Parts, log: &mut Writer) {
-    log.operation(&OperationProgress { progress: news });
+fn report(changes: Parts, log: &mut Writer) {
+    log.operation(&OperationProgress { progress: changes });
 }

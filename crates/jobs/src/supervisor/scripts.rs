@@ -1,8 +1,8 @@
-//! How far the `test` command is (T03 scenario 4).
+//! Progress of the `test` command.
 
 use crate::progress::TestProgress;
 
-/// Counts the scripts of the `test` command.
+/// Counts the scripts of the `test` command that passed.
 pub(super) struct Tests {
     pub(super) passed: u32,
     pub(super) total: u32,

@@ -1,4 +1,4 @@
-//! Ending a command before it ends by itself.
+//! Stopping a command: on request, at a shutdown of the machine, or after a timeout.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -11,34 +11,34 @@ use super::process_tree;
 use crate::Urgency;
 use crate::journal::Writer;
 
-/// How often to look for processes that are left while a command is being stopped.
+/// How often to check for remaining processes while a command is being stopped.
 const STOP_TICK: Duration = Duration::from_millis(50);
 
-/// How long killed processes get to disappear before the job ends without them: one in an
-/// uninterruptible sleep may never do so.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for killed processes before the job ends without them. A process in an uninterruptible
+/// sleep may never disappear.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a command that should end is looked at again while it activates a system.
+/// How often to check again whether a command that must end is still activating a system.
 const ACTIVATION_TICK: Duration = Duration::from_secs(1);
 
 /// Why a command was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Somebody asked.
+    /// A request to stop.
     Request,
-    /// The machine goes down.
+    /// The machine is shutting down.
     Shutdown,
-    /// It ran too long.
+    /// The timeout of the command.
     Timeout,
 }
 
-/// The ladder from "please" to SIGKILL.
+/// How far a stop has got.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Running,
-    /// SIGTERM has been sent; SIGKILL follows at the time.
+    /// SIGTERM has been sent; SIGKILL follows at this time.
     Asked(Reason, Instant),
-    /// SIGKILL has been sent; nobody is waited for after the time.
+    /// SIGKILL has been sent; the job ends at this time, even if processes remain.
     Killed(Reason, Instant),
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Stop {
     grace: Duration,
     deadline: Option<Instant>,
     unstoppable: bool,
-    /// The machine goes down: the command ends as soon as it may.
+    /// The machine is shutting down: the command is stopped as soon as no activation is running.
     going_down: bool,
     /// The process group of the program that runs.
     group: Option<Pid>,
@@ -80,18 +80,18 @@ impl Stop {
         })
     }
 
-    /// Starts the clock of a command.
+    /// Starts the timeout of a command.
     pub(super) fn begin(&mut self, timeout: Option<Duration>, unstoppable: bool) {
         self.deadline = timeout.map(|timeout| Instant::now() + timeout);
         self.unstoppable = unstoppable;
     }
 
-    /// Names the program that runs.
+    /// Sets the process group of the running program.
     pub(super) fn watch(&mut self, group: Pid) {
         self.group = Some(group);
     }
 
-    /// What becomes readable when there is something to do.
+    /// The pipes of the signals. One becomes readable when a signal has arrived.
     pub(super) fn pipes(&self) -> [&UnixStream; 3] {
         [&self.term, &self.kill, &self.child]
     }
@@ -108,10 +108,10 @@ impl Stop {
         }
     }
 
-    /// Takes note of the signals and of the time, and acts on the processes.
+    /// Handles signals and deadlines, and signals the processes.
     pub(super) fn step(&mut self, activation: bool, log: &mut Writer) {
         if drained(&mut self.term) && matches!(self.phase, Phase::Running) {
-            // Said once: whoever waits for the end of an activation has to remember it.
+            // The service manager sends the signal only once, so it is remembered until the activation ends.
             self.going_down = nixfleet_os::service_manager::machine_is_stopping();
             if self.going_down {
                 log.remark("the machine goes down");
@@ -143,7 +143,7 @@ impl Stop {
         }
         match self.phase {
             Phase::Asked(reason, at) if at <= now => self.kill(reason),
-            // Whatever was forked between the look and the signal.
+            // Again, for processes that were forked between the listing and the signal.
             Phase::Killed(..) => self.signal(Signal::KILL),
             _ => {}
         }
@@ -151,7 +151,7 @@ impl Stop {
 
     fn ask(&mut self, reason: Reason) {
         self.signal(Signal::TERM);
-        // A stopped process could not act on it.
+        // A process that is suspended could not handle SIGTERM.
         self.signal(Signal::CONT);
         self.phase = Phase::Asked(reason, Instant::now() + self.grace);
     }
@@ -159,7 +159,7 @@ impl Stop {
     fn kill(&mut self, reason: Reason) {
         let reason = self.reason().unwrap_or(reason);
         self.signal(Signal::KILL);
-        self.phase = Phase::Killed(reason, Instant::now() + KILL_PATIENCE);
+        self.phase = Phase::Killed(reason, Instant::now() + KILL_TIMEOUT);
     }
 
     fn signal(&self, signal: Signal) {
@@ -168,12 +168,12 @@ impl Stop {
         }
     }
 
-    /// Whether no further program should be started.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether no further program may be started.
+    pub(super) fn is_final(&self) -> bool {
         self.going_down
     }
 
-    /// While stopping: whether there is nobody left to stop.
+    /// Whether the job can end: no stop is in progress, or no process is left to stop.
     pub(super) fn settled(&self) -> bool {
         let gone = || self.group.is_none_or(process_tree::is_gone);
         match self.phase {
@@ -183,8 +183,8 @@ impl Stop {
         }
     }
 
-    /// Whether killing has been tried for long enough.
-    pub(super) fn gave_up(&self) -> bool {
+    /// Whether the wait for killed processes has timed out.
+    pub(super) fn timed_out(&self) -> bool {
         matches!(self.phase, Phase::Killed(_, give_up) if give_up <= Instant::now())
     }
 
@@ -197,7 +197,7 @@ impl Stop {
     }
 }
 
-/// Empties a signal's pipe; true if there was anything in it.
+/// Empties the pipe of a signal; returns whether it held anything.
 fn drained(pipe: &mut UnixStream) -> bool {
     let mut buffer = [0; 64];
     let mut any = false;

@@ -16,7 +16,7 @@ fn an_answer_arrives_whole() {
 #[test]
 fn only_path_is_passed_on() {
     let shown = String::from_utf8(sh("env", LONG).unwrap()).unwrap();
-    // What a shell sets by itself.
+    // Variables that a shell sets by itself.
     let own = ["PATH=", "LC_ALL=C", "PWD=", "SHLVL=", "_=", "OLDPWD="];
     assert!(shown.lines().all(|line| own.iter().any(|name| line.starts_with(name))), "{shown}");
 }
@@ -48,7 +48,7 @@ fn a_slow_program_is_killed_with_its_children() {
     let script = format!("sleep 60 & echo $! > {}; wait", file.display());
     assert!(sh(&script, Duration::from_secs(1)).is_err());
     let pid: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
-    // Dead, though perhaps not yet waited for by whoever inherited it.
+    // It is dead, but its new parent may not have waited for it yet.
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match std::fs::read_to_string(format!("/proc/{pid}/stat")) {

@@ -1,9 +1,9 @@
-//! A login in the address of a repository, kept out of sight. A name without a password is one as well:
-//! many servers take a token for a name.
+//! The login in the URL of a repository, which must stay secret. A name without a password is a login too,
+//! because many servers accept a token as name.
 //!
-//! Everybody may read the arguments of a process, and the group of the agent what a job was asked to
-//! do; the address is in both, and in git's own configuration. The environment of a process is its
-//! user's alone, so the login travels there, and git asks for it where it needs it.
+//! Every user can read the arguments of a process, and the agent's group can read the spec of a job. Both
+//! contain the URL, and so does git's configuration. The environment of a process is readable only by its
+//! user. So the login is passed in environment variables, and git gets it from a credential helper.
 
 use url::Url;
 
@@ -11,25 +11,26 @@ use url::Url;
 const NAME: &str = "NIXFLEET_GIT_USERNAME";
 const PASSWORD: &str = "NIXFLEET_GIT_PASSWORD";
 
-/// What git runs to be told the login. The shell reads this text, which holds nothing of the login;
-/// its `printf` is its own, so that no argument list does either.
+/// The credential helper that git runs to get the login. A shell reads this text, which does not contain the
+/// login. `printf` is built into the shell, so no argument list contains the login either.
 const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \
                       \"$NIXFLEET_GIT_USERNAME\" \"$NIXFLEET_GIT_PASSWORD\"; }; f";
 
-/// The login that was in an address.
+/// The login of a URL.
 #[derive(Debug)]
 pub(super) struct Login {
-    /// The address without it.
+    /// The URL without the login.
     pub(super) url: String,
-    /// git's settings that make it ask: key and value.
+    /// git settings that make git use the helper: key and value.
     pub(super) config: Vec<(String, String)>,
-    /// Name and value of the variables that answer.
+    /// The environment variables for the helper: name and value.
     pub(super) variables: Vec<(String, String)>,
 }
 
 impl Login {
-    /// Takes the login out of an address; none when there is none in it. Without a password it is sent
-    /// with an empty one. ssh has to have its name where it is, and with other schemes git has no use for one.
+    /// Splits a URL into login and rest; `None` without a login. A missing password becomes an empty one.
+    /// Only HTTP URLs are split: ssh needs the name in the URL, and git does not use a login with other
+    /// schemes.
     pub(super) fn of(address: &str) -> Option<Self> {
         let mut url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
         if url.username().is_empty() && url.password().is_none() {
@@ -37,18 +38,18 @@ impl Login {
         }
         let (name, password) = (decoded(url.username())?, decoded(url.password().unwrap_or_default())?);
         url.set_password(None).and_then(|()| url.set_username("")).ok()?;
-        // For this server only: it may send git on to another one.
+        // The login is for this server only; the server may redirect git to another one.
         let key = format!("credential.{}.helper", url.origin().ascii_serialization());
         Some(Self {
             url: url.to_string(),
-            // The empty one takes away those that would write the password to a file of theirs.
+            // The empty entry disables other helpers, which could save the password in a file.
             config: vec![(key.clone(), String::new()), (key, HELPER.to_owned())],
             variables: vec![(NAME.to_owned(), name), (PASSWORD.to_owned(), password)],
         })
     }
 }
 
-/// Text from its form in a URL; none when it is no line of text.
+/// Decodes percent-encoded text; `None` if the result is not one line of UTF-8.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut plain = Vec::with_capacity(text.len());

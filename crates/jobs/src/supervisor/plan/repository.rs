@@ -1,4 +1,4 @@
-//! What becomes of the repository, and how git is called.
+//! The steps that change the repository, and how git is called.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,74 +11,74 @@ use crate::spec::{Secrets, Step};
 #[cfg(test)]
 mod tests;
 
-/// What the repository's folder looks like.
+/// State of the repository's folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RepoState {
-    /// Nothing there, or an empty folder.
+    /// It does not exist, or is empty.
     #[default]
     Missing,
-    /// A git checkout.
+    /// It is a git checkout.
     Git,
-    /// Was a git checkout; now git itself says that it is none.
+    /// It has a `.git` folder, but git says that it is not a repository.
     Corrupt,
-    /// Files that are no checkout.
+    /// It holds other files.
     Foreign,
 }
 
-/// Settings for a clone of the agent's own, which the operator's do not change.
+/// git settings for the agent's own clone. They take precedence over the settings of the host.
 const OWN_CLONE: &[(&str, &str)] = &[
-    // A power cut leaves no file empty that git takes for written.
+    // After a power failure no file is empty that git considers written.
     ("core.fsync", "all"),
-    // Nothing of git goes on behind the job's back.
+    // No process of git continues after the job.
     ("gc.autoDetach", "false"),
     ("maintenance.autoDetach", "false"),
-    // A server that says nothing for five minutes says nothing more.
+    // A transfer ends when the server sends nothing for five minutes.
     ("http.lowSpeedLimit", "1"),
     ("http.lowSpeedTime", "300"),
 ];
 
-/// A connection that is not there after half a minute, or says nothing for as long, is given up; by
-/// itself, ssh waits for hours.
-const SSH_PATIENCE: &str = "-o ConnectTimeout=30 -o ServerAliveInterval=10 -o ServerAliveCountMax=3";
+/// ssh gives up when a connection takes longer than 30 s, or is silent for 30 s. By default it waits for
+/// hours.
+const SSH_TIMEOUTS: &str = "-o ConnectTimeout=30 -o ServerAliveInterval=10 -o ServerAliveCountMax=3";
 
 pub(super) fn repo_dir(repo: &Repo) -> Result<&Path, PlanError> {
     repo.dir.as_deref().ok_or(PlanError::NoRepo)
 }
 
-/// The folder for a command that needs one.
-pub(super) fn checkout<'a>(settings: &'a Settings, survey: &Preflight) -> Result<&'a Path, PlanError> {
+/// The folder of the checkout, for a command that needs one.
+pub(super) fn checkout<'a>(settings: &'a Settings, preflight: &Preflight) -> Result<&'a Path, PlanError> {
     let dir = repo_dir(&settings.repo)?;
-    match survey.repo {
-        // A flake needs no git: a plain folder of files will do.
+    match preflight.repo {
+        // A flake does not need git: a folder of files is enough.
         RepoState::Git | RepoState::Corrupt | RepoState::Foreign => Ok(dir),
         RepoState::Missing => Err(PlanError::NoCheckout(dir.to_owned())),
     }
 }
 
-/// Isolated mode (a repository URL is set, T09) owns its clone and makes it equal to the branch;
-/// plain mode pulls in a folder that belongs to somebody else.
-pub(super) fn pull(settings: &Settings, survey: &Preflight) -> Result<Plan, PlanError> {
+/// Makes the plan of a pull. In isolated mode (`repo.url` is set) the agent owns its clone and makes it equal
+/// to the branch. In plain mode it runs `git pull` in a folder that belongs to another user.
+pub(super) fn pull(settings: &Settings, preflight: &Preflight) -> Result<Plan, PlanError> {
     let dir = repo_dir(&settings.repo)?;
-    match (&settings.repo.url, survey.repo) {
+    match (&settings.repo.url, preflight.repo) {
         (_, RepoState::Foreign) => Err(PlanError::Foreign(dir.to_owned())),
-        (Some(url), _) => Ok(isolated(settings, survey, dir, url)),
+        (Some(url), _) => Ok(isolated(settings, preflight, dir, url)),
         (None, RepoState::Missing) => Err(PlanError::NoCheckout(dir.to_owned())),
         (None, RepoState::Git | RepoState::Corrupt) => {
-            let env = environment(settings, survey);
+            let env = environment(settings, preflight);
             let step = Step { env, ..git(dir, "pull", &["pull"]) };
-            Ok(Plan { steps: vec![as_owner(step, dir, survey)], ..Plan::default() })
+            Ok(Plan { steps: vec![as_owner(step, dir, preflight)], ..Plan::default() })
         }
     }
 }
 
-fn isolated(settings: &Settings, survey: &Preflight, dir: &Path, url: &str) -> Plan {
+fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -> Plan {
     let login = Login::of(url);
     let url = login.as_ref().map_or(url, |login| &login.url);
     let branch = settings.repo.branch.as_str();
     let tracking = format!("refs/remotes/origin/{branch}");
-    let mut steps = match survey.repo {
-        // None of them needs what a clone writes last: one that was cut short is completed. What git has
-        // against the folder, `fetch` says better than `config`.
+    let mut steps = match preflight.repo {
+        // None of these steps needs what a clone writes last, so they complete an interrupted clone. `fetch`
+        // comes first, because its messages about a bad folder are better than those of `config`.
         RepoState::Git => vec![
             git(dir, "fetch", &["fetch", "--", url, &format!("+refs/heads/{branch}:{tracking}")]),
             git(dir, "origin", &["config", "--replace-all", "remote.origin.url", url]),
@@ -89,7 +89,7 @@ fn isolated(settings: &Settings, survey: &Preflight, dir: &Path, url: &str) -> P
     };
     let given = OWN_CLONE.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
     let asked = login.iter().flat_map(|login| login.config.iter().cloned());
-    let mut env = environment(settings, survey);
+    let mut env = environment(settings, preflight);
     env.extend(configuration(given.chain(asked)));
     let secrets = Secrets(login.map(|login| login.variables.into_iter().collect()).unwrap_or_default());
     for step in &mut steps {
@@ -97,15 +97,15 @@ fn isolated(settings: &Settings, survey: &Preflight, dir: &Path, url: &str) -> P
     }
     Plan {
         steps,
-        set_aside: (survey.repo == RepoState::Corrupt).then(|| dir.to_owned()),
-        leftovers: survey.leftovers.clone(),
+        set_aside: (preflight.repo == RepoState::Corrupt).then(|| dir.to_owned()),
+        leftovers: preflight.leftovers.clone(),
         private_dir: Some(dir.to_owned()),
         ..Plan::default()
     }
 }
 
-/// How git reaches the repository from outside a job: the address in `repo.url` without a login, and
-/// the environment, which has it.
+/// How git reaches the repository outside a job: the URL of `repo.url` without a login, and the environment
+/// variables with the login.
 pub fn access(settings: &Settings) -> (Option<String>, BTreeMap<String, String>) {
     let mut env = environment(settings, &Preflight::default());
     let Some(login) = settings.repo.url.as_deref().and_then(Login::of) else {
@@ -120,51 +120,51 @@ fn git(dir: &Path, name: &str, args: &[&str]) -> Step {
     step(name, &[&["git", "-C", &dir.to_string_lossy()], args].concat())
 }
 
-/// A step that works in the folder of somebody else, as whom it is: the files stay theirs, and git
-/// uses their keys and settings. A step of the agent's own user stays what it is.
-pub(super) fn as_owner(mut step: Step, dir: &Path, survey: &Preflight) -> Step {
-    let Some(owner) = &survey.owner else { return step };
+/// Lets a step run as the owner of the folder: the files stay theirs, and git uses their keys and settings.
+/// Without another owner the step is not changed.
+pub(super) fn as_owner(mut step: Step, dir: &Path, preflight: &Preflight) -> Step {
+    let Some(owner) = &preflight.owner else { return step };
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
     let mut set = |name: &str, value: String| step.env.insert(name.to_owned(), value);
-    // Somebody without a home must not look for settings in the agent's.
+    // A user without a home must not use the settings in the home of the agent.
     set("HOME", owner.home.as_ref().map_or_else(|| "/".to_owned(), text));
     if let Some(name) = &owner.name {
         set("USER", name.clone());
         set("LOGNAME", name.clone());
     }
-    // The supervisor's own folder may be closed to them.
+    // The owner may have no access to the supervisor's working directory.
     step.cwd = Some(dir.to_owned());
     step.user = Some(owner.clone());
     step
 }
 
-/// A step that reads the folder of somebody else as root. git and libgit2, which nix uses, refuse
-/// that unless sudo's variable names the owner.
-pub(super) fn as_root(mut step: Step, survey: &Preflight) -> Step {
-    if let Some(owner) = &survey.owner {
+/// Lets a step read the folder of another user as root. git and libgit2 (used by nix) refuse that unless the
+/// variable of sudo names the owner.
+pub(super) fn as_root(mut step: Step, preflight: &Preflight) -> Step {
+    if let Some(owner) = &preflight.owner {
         step.env.insert("SUDO_UID".to_owned(), owner.uid.to_string());
     }
     step
 }
 
-fn environment(settings: &Settings, survey: &Preflight) -> BTreeMap<String, String> {
+fn environment(settings: &Settings, preflight: &Preflight) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
-    // Nobody is there to answer a question, neither at a terminal nor in a window.
+    // git and ssh must not ask questions, neither at a terminal nor in a window.
     set("GIT_TERMINAL_PROMPT", "0".to_owned());
     set("GIT_ASKPASS", String::new());
     set("SSH_ASKPASS_REQUIRE", "never".to_owned());
-    // The line that says most is picked by its words.
+    // The reason of a failure is found by English texts.
     set("LC_ALL", "C".to_owned());
-    // When this is no repository any more, one that it lies in is not meant.
-    if let Some(above) = &survey.above {
+    // If the folder is not a repository any more, git must not use one in a parent folder.
+    if let Some(above) = &preflight.above {
         set("GIT_CEILING_DIRECTORIES", above.to_string_lossy().into_owned());
     }
-    // Without a key here the settings of the user hold, `core.sshCommand` among them, which this
-    // variable would override. ssh has no terminal, and without one it asks nothing.
+    // The variable would override the settings of the user, such as `core.sshCommand`, so it is set only with
+    // a key. ssh has no terminal here, and without one it asks no questions.
     if let Some(key) = &settings.repo.ssh_key {
-        // Somebody else has known hosts of their own, and could not write the agent's.
-        let known_hosts = match survey.owner {
+        // Another user has a known_hosts file of their own, and could not write the agent's.
+        let known_hosts = match preflight.owner {
             None => {
                 let file = settings.state_dir.join(KNOWN_HOSTS);
                 format!(" -o UserKnownHostsFile={}", shell_quoted(&file))
@@ -172,7 +172,7 @@ fn environment(settings: &Settings, survey: &Preflight) -> BTreeMap<String, Stri
             Some(_) => String::new(),
         };
         let ssh = format!(
-            "ssh -i {}{known_hosts} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=accept-new {SSH_PATIENCE}",
+            "ssh -i {}{known_hosts} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=accept-new {SSH_TIMEOUTS}",
             shell_quoted(key),
         );
         set("GIT_SSH_COMMAND", ssh);
@@ -180,10 +180,10 @@ fn environment(settings: &Settings, survey: &Preflight) -> BTreeMap<String, Stri
     env
 }
 
-/// File in the state folder with the keys of the hosts that git went to.
+/// File in the state folder with the keys of known SSH hosts.
 const KNOWN_HOSTS: &str = "known_hosts";
 
-/// Settings of git as variables, which count for more than any file.
+/// git settings as environment variables, which take precedence over all configuration files.
 fn configuration(settings: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     let mut count = 0;
@@ -196,7 +196,7 @@ fn configuration(settings: impl Iterator<Item = (String, String)>) -> BTreeMap<S
     env
 }
 
-/// git gives `GIT_SSH_COMMAND` to a shell; the paths come from the configuration and may hold spaces.
+/// Quotes a path for a shell. git passes `GIT_SSH_COMMAND` to a shell, and a configured path may hold spaces.
 pub(super) fn shell_quoted(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }

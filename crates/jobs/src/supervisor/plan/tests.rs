@@ -62,7 +62,7 @@ pub(super) fn isolated(settings: &mut Settings, url: &str) {
     settings.repo.dir = Some("/state/repo".into());
 }
 
-pub(super) fn survey(repo: RepoState) -> Preflight {
+pub(super) fn preflight(repo: RepoState) -> Preflight {
     Preflight { repo, ..GIT }
 }
 
@@ -97,9 +97,9 @@ fn a_clone_moves_no_checkout_that_is_there() {
     let isolated = host(&[ISOLATED]);
     assert_eq!(plan(&isolated, "clone", &GIT).unwrap(), Plan::default());
     let cut_short = Preflight { checked_out: false, ..GIT };
-    for survey in [Preflight::default(), survey(RepoState::Corrupt), cut_short] {
-        let cloned = plan(&isolated, "clone", &survey).unwrap();
-        assert_eq!(cloned, plan(&isolated, "pull", &survey).unwrap(), "{survey:?}");
+    for preflight in [Preflight::default(), preflight(RepoState::Corrupt), cut_short] {
+        let cloned = plan(&isolated, "clone", &preflight).unwrap();
+        assert_eq!(cloned, plan(&isolated, "pull", &preflight).unwrap(), "{preflight:?}");
     }
     assert_eq!(plan(&host(&[PLAIN]), "clone", &Preflight::default()), Err(PlanError::NoUrl));
 }
@@ -116,7 +116,7 @@ fn a_switch_rebuilds_this_host_from_the_checkout() {
 
 #[test]
 fn a_plain_folder_of_files_is_flake_enough_for_a_switch() {
-    let plan = plan(&host(&[PLAIN]), "switch", &survey(RepoState::Foreign)).unwrap();
+    let plan = plan(&host(&[PLAIN]), "switch", &preflight(RepoState::Foreign)).unwrap();
     assert_eq!(argvs(&plan), [["nixos-rebuild", "switch", "--flake", "/repo#web-1"]]);
 }
 
@@ -148,9 +148,9 @@ fn the_operator_chooses_the_attribute_the_program_and_more_arguments() {
 #[test]
 fn a_rollback_needs_no_repository() {
     for repo in [RepoState::Missing, RepoState::Foreign, RepoState::Git] {
-        let nixos = plan(&host(&[]), "rollback", &survey(repo)).unwrap();
+        let nixos = plan(&host(&[]), "rollback", &preflight(repo)).unwrap();
         assert_eq!(argvs(&nixos), [["nixos-rebuild", "switch", "--rollback"]]);
-        let mac = plan(&mac(&[]), "rollback", &survey(repo)).unwrap();
+        let mac = plan(&mac(&[]), "rollback", &preflight(repo)).unwrap();
         assert_eq!(argvs(&mac), [["home-manager", "switch", "--rollback"]]);
     }
 }
@@ -189,8 +189,8 @@ fn a_pull_switch_is_a_pull_and_then_a_switch() {
         (host(&[ISOLATED]), RepoState::Missing),
         (mac(&[ISOLATED]), RepoState::Git),
     ] {
-        let both = plan(&host, "pull-switch", &survey(repo)).unwrap();
-        let pull = plan(&host, "pull", &survey(repo)).unwrap();
+        let both = plan(&host, "pull-switch", &preflight(repo)).unwrap();
+        let pull = plan(&host, "pull", &preflight(repo)).unwrap();
         let switch = plan(&host, "switch", &GIT).unwrap();
         assert_eq!(both.private_dir, pull.private_dir);
         assert_eq!(both.steps, [pull.steps, switch.steps].concat());
@@ -200,12 +200,12 @@ fn a_pull_switch_is_a_pull_and_then_a_switch() {
 #[test]
 fn a_test_runs_each_script_in_the_checkout_and_no_script_is_no_error() {
     let host = host(&[PLAIN]);
-    let scripts = ["/repo/hosts/web-1/tests/T01 a.sh", "/repo/hosts/web-1/tests/T02.sh"];
-    let survey = Preflight { test_scripts: scripts.map(PathBuf::from).into(), ..GIT };
-    let plan_of = |survey: &Preflight| plan(&host, "test", survey).unwrap();
-    let tests = plan_of(&survey);
+    let scripts = ["/repo/hosts/web-1/tests/T1 a.sh", "/repo/hosts/web-1/tests/T2.sh"];
+    let preflight = Preflight { test_scripts: scripts.map(PathBuf::from).into(), ..GIT };
+    let plan_of = |preflight: &Preflight| plan(&host, "test", preflight).unwrap();
+    let tests = plan_of(&preflight);
     assert_eq!(argvs(&tests), scripts.map(|script| [script]));
-    assert_eq!(names_of(&tests), ["T01 a.sh", "T02.sh"]);
+    assert_eq!(names_of(&tests), ["T1 a.sh", "T2.sh"]);
     for step in &tests.steps {
         assert!(step.test && !step.activation);
         assert_eq!(step.cwd.as_deref(), Some(Path::new("/repo")));
@@ -228,13 +228,13 @@ fn what_needs_a_repository_says_what_is_missing() {
         assert_eq!(none, PlanError::NoRepo, "{name}");
         assert!(none.to_string().contains("repo.url"), "{none}");
 
-        let gone = plan(&host(&[PLAIN]), name, &survey(RepoState::Missing)).unwrap_err();
+        let gone = plan(&host(&[PLAIN]), name, &preflight(RepoState::Missing)).unwrap_err();
         assert_eq!(gone, PlanError::NoCheckout("/repo".into()), "{name}");
         assert!(gone.to_string().contains("/repo is gone"), "{gone}");
     }
     // An isolated checkout that is not there yet is for `pull` to make.
     for (name, makes_it) in [("pull", true), ("pull-switch", true), ("switch", false), ("test", false)] {
-        let planned = plan(&host(&[ISOLATED]), name, &survey(RepoState::Missing));
+        let planned = plan(&host(&[ISOLATED]), name, &preflight(RepoState::Missing));
         assert_eq!(planned.is_ok(), makes_it, "{name}");
     }
 }
@@ -242,7 +242,7 @@ fn what_needs_a_repository_says_what_is_missing() {
 #[test]
 fn a_command_of_the_operators_own_runs_as_written() {
     let host = host(&[]);
-    let backup = plan(&host, "backup", &survey(RepoState::Missing)).unwrap();
+    let backup = plan(&host, "backup", &preflight(RepoState::Missing)).unwrap();
     assert_eq!(argvs(&backup), [["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"]], "no shell");
     assert_eq!(names_of(&backup), ["restic"]);
     assert_eq!(backup.timeout, Some(Duration::from_secs(600)));
@@ -252,7 +252,7 @@ fn a_command_of_the_operators_own_runs_as_written() {
     assert_eq!(step.env, BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]));
     assert!(!step.activation && !step.test);
 
-    let deploy = plan(&host, "deploy-all", &survey(RepoState::Missing)).unwrap();
+    let deploy = plan(&host, "deploy-all", &preflight(RepoState::Missing)).unwrap();
     assert_eq!(argvs(&deploy), [&["nix", "flake", "update"][..], &["./activate", "now"]]);
     assert_eq!(deploy.steps.iter().map(|step| step.activation).collect::<Vec<_>>(), [false, true]);
     assert_eq!((deploy.timeout, deploy.unstoppable, deploy.private_dir), (None, true, None));

@@ -1,9 +1,9 @@
-//! nix's log for machines (`--log-format internal-json`) as the text that people would have seen.
+//! Translates nix's machine-readable log (`--log-format internal-json`) into the text that people would see.
 //!
-//! Each line is `@nix ` and a JSON object: activities that start and stop, their results, and
-//! messages. Shown is what nix itself shows in a log that is no terminal: messages, the text of
-//! activities that are no mere details, and of build logs the end of one that failed. Live build
-//! logs are shown if the rebuild was asked for them (`-L`).
+//! Each line is `@nix ` and a JSON object: the start or stop of an activity, a result of an activity, or a
+//! message. The text is what nix itself shows when its output is not a terminal: messages, the text of
+//! important activities, and the end of the log of a failed build. Live build logs are shown if the rebuild
+//! has the option `-L`.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -14,55 +14,55 @@ use serde_json::value::RawValue;
 #[cfg(test)]
 mod tests;
 
-/// What such a line begins with.
+/// Prefix of a line of the machine-readable log.
 pub(super) const MARK: &str = "@nix ";
 
-/// The level up to which nix shows the text of an activity in a log that is no terminal: "info".
+/// Highest level at which nix shows the text of an activity when its output is not a terminal: "info".
 const SHOWN_LEVEL: u64 = 3;
 
-/// Activities by nix's numbers: copies of paths, builds of derivations, one build.
+/// nix's numbers of activities: copying paths, building derivations, one build.
 const COPY_PATHS: u64 = 103;
 const BUILDS: u64 = 104;
 const BUILD: u64 = 105;
 
-/// Results by nix's numbers: a line of a build's log, how far an activity is.
+/// nix's numbers of results: a line of a build log, the progress of an activity.
 const BUILD_LOG_LINE: u64 = 101;
 const PROGRESS: u64 = 105;
 
-/// Builds whose logs' ends are remembered: as many as a big machine runs at once.
+/// Number of builds whose last log lines are kept: as many as a large machine runs at once.
 const MAX_BUILDS: usize = 64;
 
-/// Lines remembered of each build's log: as many as nix shows when it fails.
+/// Number of lines kept of each build log: as many as nix shows when a build fails.
 const TAIL_LINES: usize = 25;
 
-/// Bytes remembered of each of them, so that all of it together stays below 2 MiB.
+/// Bytes kept of each of these lines, so that all of them together stay below 2 MiB.
 const TAIL_LINE_BYTES: usize = 1024;
 
-/// What a line came to.
+/// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// Not what nix writes.
+pub(super) enum Parsed {
+    /// The line does not come from nix.
     Malformed,
-    /// Nothing that people see.
+    /// The line has nothing to show.
     Nothing,
-    /// Text, maybe of several lines.
+    /// Text to show; may have several lines.
     Text(String),
-    /// How far something is.
-    Counted(What, Counts),
-    /// Whatever was counted last has ended.
-    Over(What),
+    /// New counts.
+    Counted(Unit, Counts),
+    /// The activity that was counted has ended.
+    Ended(Unit),
 }
 
-/// What nix counts.
+/// The units that nix counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Unit {
     /// Derivations that are built.
     Derivations,
-    /// Store paths that are copied from elsewhere.
+    /// Store paths that are copied from another store.
     Paths,
 }
 
-/// nix's own counts of one kind.
+/// nix's counts of one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) done: u64,
@@ -70,7 +70,7 @@ pub(super) struct Counts {
     pub(super) running: u64,
 }
 
-/// A build that has been started.
+/// A running build.
 struct Build {
     activity: u64,
     derivation: String,
@@ -82,14 +82,15 @@ struct Build {
 pub(super) struct NixLog {
     /// Whether live build logs are shown.
     live: bool,
-    /// The activities that count, newest ones.
+    /// Id of the newest activity that counts builds.
     builds: Option<u64>,
+    /// Id of the newest activity that counts copied paths.
     copies: Option<u64>,
     /// The newest builds.
     running: VecDeque<Build>,
 }
 
-/// A line of the log; which fields count depends on the action.
+/// A line of the log. The action determines which fields are used.
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow)]
@@ -109,27 +110,27 @@ struct Event<'a> {
 }
 
 impl NixLog {
-    /// `live`: build logs are shown as they grow.
+    /// `live`: build logs are shown while the builds run.
     pub(super) fn new(live: bool) -> Self {
         Self { live, ..Self::default() }
     }
 
-    /// Reads what stands behind [`MARK`].
-    pub(super) fn read(&mut self, json: &str) -> Said {
-        let Ok(event) = serde_json::from_str::<Event<'_>>(json) else { return Said::Malformed };
+    /// Reads the part of a line after [`MARK`].
+    pub(super) fn read(&mut self, json: &str) -> Parsed {
+        let Ok(event) = serde_json::from_str::<Event<'_>>(json) else { return Parsed::Malformed };
         match &*event.action {
             "msg" => self.message(&event),
             "start" => self.start(&event),
-            "result" => self.result(&event).unwrap_or(Said::Malformed),
+            "result" => self.result(&event).unwrap_or(Parsed::Malformed),
             "stop" => self.stop(event.id),
-            // A newer nix; not for people in any case.
-            _ => Said::Nothing,
+            // An action of a newer nix. Unknown actions have no text for people.
+            _ => Parsed::Nothing,
         }
     }
 
-    fn message(&mut self, event: &Event<'_>) -> Said {
+    fn message(&mut self, event: &Event<'_>) -> Parsed {
         let mut text = without_escapes(&event.msg);
-        // In this format nix leaves the log's end out of its error.
+        // In this format the error message of nix does not include the last lines of the build log.
         if event.level == 0
             && let Some(build) = self.running.iter_mut().find(|build| text.contains(&build.derivation))
             && !build.tail.is_empty()
@@ -140,10 +141,10 @@ impl NixLog {
                 text += &line;
             }
         }
-        Said::Text(text)
+        Parsed::Text(text)
     }
 
-    fn start(&mut self, event: &Event<'_>) -> Said {
+    fn start(&mut self, event: &Event<'_>) -> Parsed {
         match event.kind {
             BUILDS => self.builds = Some(event.id),
             COPY_PATHS => self.copies = Some(event.id),
@@ -151,13 +152,13 @@ impl NixLog {
             _ => {}
         }
         if event.level > SHOWN_LEVEL || event.text.is_empty() {
-            return Said::Nothing;
+            return Parsed::Nothing;
         }
-        Said::Text(without_escapes(&event.text) + "...")
+        Parsed::Text(without_escapes(&event.text) + "...")
     }
 
     fn remember(&mut self, event: &Event<'_>) {
-        // The first field; one that is missing costs the end of a log and nothing else.
+        // The first field is the derivation. If it is missing, only the last lines of the build log are lost.
         let fields = event.fields.and_then(|fields| serde_json::from_str(fields.get()).ok());
         let derivation =
             fields.and_then(|fields: Vec<serde_json::Value>| Some(fields.first()?.as_str()?.to_owned()));
@@ -168,34 +169,34 @@ impl NixLog {
         self.running.push_back(Build { activity: event.id, derivation, tail: VecDeque::new() });
     }
 
-    fn result(&mut self, event: &Event<'_>) -> Option<Said> {
+    fn result(&mut self, event: &Event<'_>) -> Option<Parsed> {
         let fields = event.fields.map_or("[]", RawValue::get);
         match event.kind {
             PROGRESS => {
-                let what = match Some(event.id) {
-                    id if id == self.builds => What::Derivations,
-                    id if id == self.copies => What::Paths,
-                    _ => return Some(Said::Nothing),
+                let unit = match Some(event.id) {
+                    id if id == self.builds => Unit::Derivations,
+                    id if id == self.copies => Unit::Paths,
+                    _ => return Some(Parsed::Nothing),
                 };
                 let (done, expected, running, _failed): (u64, u64, u64, u64) =
                     serde_json::from_str(fields).ok()?;
-                Some(Said::Counted(what, Counts { done, expected, running }))
+                Some(Parsed::Counted(unit, Counts { done, expected, running }))
             }
             BUILD_LOG_LINE => {
                 let (line,): (Cow<'_, str>,) = serde_json::from_str(fields).ok()?;
                 Some(self.log_line(event.id, &line))
             }
-            _ => Some(Said::Nothing),
+            _ => Some(Parsed::Nothing),
         }
     }
 
-    fn log_line(&mut self, activity: u64, line: &str) -> Said {
+    fn log_line(&mut self, activity: u64, line: &str) -> Parsed {
         let Some(build) = self.running.iter_mut().find(|build| build.activity == activity) else {
-            return Said::Nothing;
+            return Parsed::Nothing;
         };
         let mut line = without_escapes(line);
         if self.live {
-            return Said::Text(format!("{}> {line}", short_name(&build.derivation)));
+            return Parsed::Text(format!("{}> {line}", short_name(&build.derivation)));
         }
         if build.tail.len() == TAIL_LINES {
             build.tail.pop_front();
@@ -205,23 +206,23 @@ impl NixLog {
             line.truncate(cut.unwrap_or_default());
         }
         build.tail.push_back(line);
-        Said::Nothing
+        Parsed::Nothing
     }
 
-    fn stop(&mut self, id: u64) -> Said {
+    fn stop(&mut self, id: u64) -> Parsed {
         if self.builds == Some(id) {
             self.builds = None;
-            return Said::Over(What::Derivations);
+            return Parsed::Ended(Unit::Derivations);
         }
         if self.copies == Some(id) {
             self.copies = None;
-            return Said::Over(What::Paths);
+            return Parsed::Ended(Unit::Paths);
         }
-        Said::Nothing
+        Parsed::Nothing
     }
 }
 
-/// The name in a derivation's path, without hash and version, as nix names lines of build logs.
+/// The name in the path of a derivation, without hash and version. nix uses it as prefix of build log lines.
 fn short_name(derivation: &str) -> &str {
     let file = derivation.rsplit('/').next().unwrap_or(derivation);
     let name = file.split_once('-').map_or(file, |(_hash, name)| name);
@@ -233,7 +234,7 @@ fn short_name(derivation: &str) -> &str {
     &name[..version.unwrap_or(name.len())]
 }
 
-/// Text without the escape sequences of terminals, which nix leaves out of a log as well.
+/// Removes the escape sequences of terminals, as nix does when its output is not a terminal.
 fn without_escapes(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -241,7 +242,7 @@ fn without_escapes(text: &str) -> String {
         plain += &rest[..at];
         rest = &rest[at + 1..];
         if let Some(sequence) = rest.strip_prefix('[') {
-            // Parameters, and one letter or sign at the end.
+            // A sequence has parameters and one final letter or sign.
             let end = sequence.find(|letter: char| ('@'..='~').contains(&letter));
             rest = end.map_or("", |end| &sequence[end + 1..]);
         }

@@ -1,40 +1,40 @@
-//! What a rebuild is at, read from what it writes: evaluate, build, activate.
+//! The phase of a rebuild (evaluate, build, activate), derived from its output.
 //!
-//! Pure: pieces of lines go in, pieces for people come out, and [`Phases::phase`] and
-//! [`Phases::detail`] say what is known. Both the plain log of nix and its log for machines are read
-//! ([`NixLog`]), line by line, as they come. A phase never goes back: what nix builds for the
-//! evaluation itself, or for a newer `nixos-rebuild`, begins the build phase early. A line that says
-//! nothing of phases costs a few comparisons of its beginning.
+//! Pure code: it takes pieces of lines and gives out pieces for people; [`Phases::phase`] and
+//! [`Phases::detail`] return what is known. Both the plain log of nix and its machine-readable log
+//! ([`NixLog`]) are read line by line. The phase never goes back. So if nix builds something for the
+//! evaluation itself, or a newer `nixos-rebuild`, the build phase begins early. A line without information
+//! costs a few comparisons of its beginning.
 
 use std::borrow::Cow;
 
-use super::nix_log::{Counts, MARK, NixLog, Said, What};
+use super::nix_log::{Counts, MARK, NixLog, Parsed, Unit};
 use crate::journal::Source;
 use crate::lines::{Lines, Piece};
 
 #[cfg(test)]
 mod tests;
 
-/// Bytes of one line of nix's log for machines that are put together from pieces: the longest trace
-/// of an evaluation, and some room. A longer one is shown as it is.
+/// Longest line of the machine-readable log that is assembled from pieces, in bytes: the longest trace of an
+/// evaluation, with a margin. A longer line is shown unchanged.
 const MAX_EVENT: usize = 1024 * 1024;
 
-/// What a rebuild is at.
+/// A phase of a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// Reads the configuration.
+    /// The configuration is evaluated.
     Evaluate,
-    /// Builds derivations and fetches paths.
+    /// Derivations are built and paths are fetched.
     Build,
-    /// Makes the new system the running one.
+    /// The new system is activated.
     Activate,
 }
 
 impl Phase {
-    /// All of them, in order.
+    /// All phases, in order.
     pub(super) const ALL: [Self; 3] = [Self::Evaluate, Self::Build, Self::Activate];
 
-    /// Its name on the wire.
+    /// The name that is reported.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Evaluate => "evaluate",
@@ -43,7 +43,7 @@ impl Phase {
         }
     }
 
-    /// How many phases come before it.
+    /// Number of phases before this one.
     pub(super) fn before(self) -> u32 {
         match self {
             Self::Evaluate => 0,
@@ -53,16 +53,16 @@ impl Phase {
     }
 }
 
-/// How many of one kind.
+/// Counts of one unit.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Announced before the work began; 0 if it was not.
+    /// Number that was announced before the work began; 0 without an announcement.
     announced: u64,
-    /// In all, as far as that is known.
+    /// Total number, as far as it is known.
     total: u64,
-    /// That are done; from a plain log, that were begun.
+    /// Number completed; in a plain log, number started.
     done: u64,
-    /// One of them has begun.
+    /// At least one has started.
     begun: bool,
 }
 
@@ -71,14 +71,14 @@ impl Tally {
         *self = Self { announced: number, total: number, done: 0, begun: false };
     }
 
-    /// One line of a plain log.
+    /// Counts one line of a plain log.
     fn begin_one(&mut self) {
         self.begun = true;
         self.done = self.done.saturating_add(1);
     }
 
-    /// nix's own figures. While it finds out what there is to do, it expects too little and then too
-    /// much; an announcement is better.
+    /// Takes the counts of nix. While nix determines what to do, it expects too few and then too many, so an
+    /// announced total takes precedence.
     fn set(&mut self, counts: Counts) {
         if counts.expected > 0 {
             self.total = if self.announced > 0 { self.announced } else { counts.expected };
@@ -92,16 +92,16 @@ impl Tally {
     }
 }
 
-/// One stream of the rebuild.
+/// One output stream of the rebuild.
 #[derive(Debug, Default)]
 struct Stream {
-    /// The next piece goes on with a line.
+    /// The next piece continues a line.
     inside: bool,
-    /// A line of nix's log for machines of which the end is missing.
+    /// The beginning of a line of the machine-readable log.
     held: Option<String>,
 }
 
-/// What is known of a rebuild.
+/// The state of a rebuild.
 pub(super) struct Phases {
     phase: Phase,
     derivations: Tally,
@@ -109,27 +109,27 @@ pub(super) struct Phases {
     nix: NixLog,
     out: Stream,
     err: Stream,
-    /// Something of it changed since it was last asked.
+    /// Something changed since the last call of [`Self::changed`].
     changed: bool,
 }
 
-/// What a line says of phases.
+/// The meaning of a line for the phases.
 #[derive(Debug, PartialEq, Eq)]
 enum Sign {
-    /// So many derivations will be built.
+    /// This number of derivations will be built.
     Derivations(u64),
-    /// So many paths will be fetched.
+    /// This number of paths will be fetched.
     Paths(u64),
-    /// A derivation is built.
+    /// The build of a derivation begins.
     Building,
-    /// A path is fetched.
+    /// The fetch of a path begins.
     Fetching,
-    /// The activation has begun.
+    /// The activation begins.
     Activating,
 }
 
 impl Phases {
-    /// At the start of a rebuild. `live`: it shows build logs as they grow.
+    /// The state at the start of a rebuild. `live`: build logs are shown while the builds run.
     pub(super) fn new(live: bool) -> Self {
         Self {
             phase: Phase::Evaluate,
@@ -142,17 +142,17 @@ impl Phases {
         }
     }
 
-    /// What it is at.
+    /// The current phase.
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// How far it is with that, such as `3/41 derivations`; may be empty.
+    /// Progress within the phase, such as `3/41 derivations`; may be empty.
     pub(super) fn detail(&self) -> String {
         if self.phase != Phase::Build {
             return String::new();
         }
-        // While nothing is built yet, what is fetched for it says more.
+        // Until a build starts, the fetched paths are the better measure.
         let fetches = self.paths.announced > 0 || self.paths.done > 0;
         if self.derivations.total > 0 && (self.derivations.begun || !fetches) {
             self.derivations.text("derivations")
@@ -168,17 +168,17 @@ impl Phases {
         std::mem::take(&mut self.changed)
     }
 
-    /// The activation was seen otherwise.
+    /// An activation was detected by other means.
     pub(super) fn activates(&mut self) {
         self.enter(Phase::Activate);
     }
 
-    /// Takes a piece of a line and gives out what is to be shown of it.
+    /// Reads a piece of a line and gives out the text to show.
     pub(super) fn read(&mut self, source: Source, piece: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
         let begins = !self.stream(source).inside;
         self.stream(source).inside = piece.cont;
         if self.stream(source).held.is_some() {
-            self.go_on(source, piece, emit);
+            self.continue_event(source, piece, emit);
         } else if begins && piece.text.starts_with(MARK) {
             if piece.cont {
                 self.stream(source).held = Some(piece.text.clone().into_owned());
@@ -187,7 +187,7 @@ impl Phases {
             }
         } else {
             if begins && self.phase < Phase::Activate {
-                self.heed(&piece.text, true);
+                self.apply_line(&piece.text, true);
             }
             emit(piece);
         }
@@ -197,47 +197,47 @@ impl Phases {
         if source == Source::Stderr { &mut self.err } else { &mut self.out }
     }
 
-    /// Adds to a line of nix's log for machines.
-    fn go_on(&mut self, source: Source, piece: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
+    /// Continues a line of the machine-readable log.
+    fn continue_event(&mut self, source: Source, piece: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
         let mut text = self.stream(source).held.take().unwrap_or_default();
         text += &piece.text;
         if piece.cont && text.len() <= MAX_EVENT {
             self.stream(source).held = Some(text);
         } else if piece.cont {
-            cut(&text, true, emit);
+            emit_lines(&text, true, emit);
         } else {
             self.event(&Piece { text: Cow::Owned(text), cont: false }, emit);
         }
     }
 
-    /// A whole line of nix's log for machines.
+    /// Handles a complete line of the machine-readable log.
     fn event(&mut self, line: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
         match self.nix.read(&line.text[MARK.len()..]) {
-            Said::Malformed => cut(&line.text, false, emit),
-            Said::Nothing => {}
-            Said::Text(text) => {
+            Parsed::Malformed => emit_lines(&line.text, false, emit),
+            Parsed::Nothing => {}
+            Parsed::Text(text) => {
                 if self.phase < Phase::Activate {
-                    self.heed(&text, false);
+                    self.apply_line(&text, false);
                 }
-                cut(&text, false, emit);
+                emit_lines(&text, false, emit);
             }
-            Said::Counted(what, counts) => {
-                self.tally(what).set(counts);
+            Parsed::Counted(unit, counts) => {
+                self.tally(unit).set(counts);
                 self.changed |= self.phase == Phase::Build;
             }
-            Said::Over(what) => self.tally(what).announced = 0,
+            Parsed::Ended(unit) => self.tally(unit).announced = 0,
         }
     }
 
-    fn tally(&mut self, what: What) -> &mut Tally {
-        match what {
-            What::Derivations => &mut self.derivations,
-            What::Paths => &mut self.paths,
+    fn tally(&mut self, unit: Unit) -> &mut Tally {
+        match unit {
+            Unit::Derivations => &mut self.derivations,
+            Unit::Paths => &mut self.paths,
         }
     }
 
-    /// Takes note of what a line says. `plain`: people's log, in which lines are what is counted.
-    fn heed(&mut self, line: &str, plain: bool) {
+    /// Applies a line to the state. `plain`: the line is of the plain log, in which lines are counted.
+    fn apply_line(&mut self, line: &str, plain: bool) {
         match sign(line) {
             Some(Sign::Derivations(number)) => {
                 self.forget_begun();
@@ -251,18 +251,19 @@ impl Phases {
             }
             Some(sign @ (Sign::Building | Sign::Fetching)) => {
                 if plain {
-                    let what = if sign == Sign::Building { What::Derivations } else { What::Paths };
-                    self.tally(what).begin_one();
+                    let unit = if sign == Sign::Building { Unit::Derivations } else { Unit::Paths };
+                    self.tally(unit).begin_one();
                 }
                 self.enter(Phase::Build);
             }
-            // Activations do not write nix's log; a build's output that looks like one might be in it.
+            // An activation does not write to the machine-readable log, but output of a build may look like
+            // one.
             Some(Sign::Activating) if plain => self.enter(Phase::Activate),
             Some(Sign::Activating) | None => {}
         }
     }
 
-    /// An announcement behind work that has begun is one of another run of nix.
+    /// An announcement after work has begun belongs to another run of nix.
     fn forget_begun(&mut self) {
         if self.derivations.begun || self.paths.begun {
             self.derivations = Tally::default();
@@ -276,11 +277,11 @@ impl Phases {
     }
 }
 
-/// Text of any length as lines that fit the log.
-fn cut(text: &str, cont: bool, emit: &mut impl FnMut(&Piece<'_>)) {
+/// Gives out text of any length as lines that fit the log.
+fn emit_lines(text: &str, cont: bool, emit: &mut impl FnMut(&Piece<'_>)) {
     let mut lines = Lines::default();
     let mut last: Option<Piece<'static>> = None;
-    // The last piece is held back: whether the line goes on is for the caller to say.
+    // The last piece is held back, because `cont` of the caller applies to it.
     let mut hold = |piece: Piece<'_>| {
         let piece = Piece { text: Cow::Owned(piece.text.into_owned()), cont: piece.cont };
         if let Some(before) = last.replace(piece) {
@@ -292,7 +293,7 @@ fn cut(text: &str, cont: bool, emit: &mut impl FnMut(&Piece<'_>)) {
     emit(&Piece { cont, ..last.unwrap_or(Piece { text: Cow::Borrowed(""), cont }) });
 }
 
-/// What a line says of phases. Most lines are done with after their first letter.
+/// The meaning of a line. Most lines are ruled out by their first letter.
 fn sign(line: &str) -> Option<Sign> {
     match line.as_bytes().first()? {
         b't' => announcement(line),
@@ -304,7 +305,7 @@ fn sign(line: &str) -> Option<Sign> {
             let path = line.strip_prefix("copying path '")?;
             path.contains("' from '").then_some(Sign::Fetching)
         }
-        // switch-to-configuration, and the boot loaders' installers that it runs first.
+        // switch-to-configuration, and the boot loader installers that it runs first.
         b'a' => begins(line, &["activating the configuration..."]),
         b's' => begins(line, &["stopping the following units: ", "stopping swap device: "]),
         b'u' => begins(line, &["updating GRUB "]),

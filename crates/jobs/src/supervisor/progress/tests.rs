@@ -22,8 +22,8 @@ impl Rig {
         Self { folder, id, log }
     }
 
-    /// All that was told, in the notation of [`show`].
-    fn told(&mut self) -> Vec<String> {
+    /// All reports, in the notation of [`show`].
+    fn reports(&mut self) -> Vec<String> {
         self.log.flush();
         let dir = JobsDir::new(self.folder.path()).job(&self.id);
         let entries = Reader::new(dir, 0).read(usize::MAX).unwrap();
@@ -98,7 +98,7 @@ fn run(command: &str, names: &[&str], fails: Option<usize>) -> Vec<String> {
         }
     }
     progress.end(fails.is_none(), &mut rig.log);
-    rig.told()
+    rig.reports()
 }
 
 const PULL: [&str; 4] = ["origin", "fetch", "reset", "clean"];
@@ -161,7 +161,7 @@ fn every_command_has_its_part() {
 
 #[test]
 fn a_command_that_was_not_started_has_failed_in_all_parts() {
-    for (command, told) in [
+    for (command, reports) in [
         ("pull", ["pull 0/4 pending", "pull 0/4 error"]),
         ("update", ["lock 0/1 pending", "lock 0/1 error"]),
         ("pull-switch", ["pull 0/4 pending | system 0/3 pending", "pull 0/4 error | system 0/3 error"]),
@@ -169,7 +169,7 @@ fn a_command_that_was_not_started_has_failed_in_all_parts() {
     ] {
         let mut rig = Rig::new();
         Progress::begin(command, &[], &mut rig.log).end(false, &mut rig.log);
-        assert_eq!(rig.told(), told);
+        assert_eq!(rig.reports(), reports);
     }
 }
 
@@ -183,9 +183,9 @@ fn test_scripts_are_told_one_by_one_the_first_eight_of_them() {
         progress.tested(index, index != 1, &mut rig.log);
     }
     progress.end(false, &mut rig.log);
-    let told = rig.told();
+    let reports = rig.reports();
     assert_eq!(
-        told[..4],
+        reports[..4],
         [
             "tests 0/10 pending ........",
             "tests 0/10 in_progress ........",
@@ -193,7 +193,10 @@ fn test_scripts_are_told_one_by_one_the_first_eight_of_them() {
             "tests 2/10 in_progress +-......",
         ]
     );
-    assert_eq!(told[told.len() - 2..], ["tests 9/10 in_progress +-++++++", "tests 9/10 error +-++++++"]);
+    assert_eq!(
+        reports[reports.len() - 2..],
+        ["tests 9/10 in_progress +-++++++", "tests 9/10 error +-++++++"]
+    );
 }
 
 #[test]
@@ -206,7 +209,7 @@ fn a_rebuild_tells_its_phases_between_its_lines_and_the_last_count_of_each() {
         let piece = Piece { text: line.into(), cont: false };
         progress
             .read(Source::Stderr, &piece, &mut |shown| rig.log.line(Source::Stderr, &shown.text, shown.cont));
-        progress.heed(&mut rig.log);
+        progress.report_changes(&mut rig.log);
     };
     read("these 3 derivations will be built:");
     for _ in 0..3 {
@@ -215,10 +218,10 @@ fn a_rebuild_tells_its_phases_between_its_lines_and_the_last_count_of_each() {
     read("activating the configuration...");
     read("starting the following units: a.service");
     progress.end(true, &mut rig.log);
-    let told = rig.told();
+    let reports = rig.reports();
     // How many counts lie between the first and the last depends on the time this takes.
     assert_eq!(
-        told[..3],
+        reports[..3],
         [
             "system 0/3 pending",
             "system 0/3 in_progress evaluate",
@@ -226,7 +229,7 @@ fn a_rebuild_tells_its_phases_between_its_lines_and_the_last_count_of_each() {
         ]
     );
     assert_eq!(
-        told[told.len() - 3..],
+        reports[reports.len() - 3..],
         [
             "system 1/3 in_progress build 3/3 derivations",
             "system 2/3 in_progress activate",
@@ -237,7 +240,10 @@ fn a_rebuild_tells_its_phases_between_its_lines_and_the_last_count_of_each() {
     let entries = Reader::new(dir, 0).read(usize::MAX).unwrap();
     let at = |wanted: &str| entries.iter().position(|entry| entry.line.starts_with(wanted)).unwrap();
     let build = entries.iter().position(|entry| {
-        entry.operation.as_ref().is_some_and(|told| told.progress.system.as_ref().unwrap().phase == "build")
+        entry
+            .operation
+            .as_ref()
+            .is_some_and(|reports| reports.progress.system.as_ref().unwrap().phase == "build")
     });
     assert!(build > Some(at("these 3")) && build < Some(at("building")), "{entries:?}");
 }
@@ -250,13 +256,13 @@ fn a_count_that_had_to_wait_is_told_even_if_nothing_more_is_written() {
     progress.step(0, &steps[0], &mut rig.log);
     let mut read = |line: &'static str| {
         progress.read(Source::Stderr, &Piece { text: line.into(), cont: false }, &mut |_| {});
-        progress.heed(&mut rig.log);
+        progress.report_changes(&mut rig.log);
     };
     read("these 2 derivations will be built:");
     read("building '/nix/store/x.drv'...");
     let wanted = "system 1/3 in_progress build 1/2 derivations";
-    // A machine that took a nap has told it already.
-    if rig.told().last().unwrap() != wanted {
+    // On a slow machine the throttle may have reported it already.
+    if rig.reports().last().unwrap() != wanted {
         let due = progress.wake_at().unwrap();
         assert!(due <= Instant::now() + throttle::GAP);
         while Instant::now() < due {
@@ -264,5 +270,5 @@ fn a_count_that_had_to_wait_is_told_even_if_nothing_more_is_written() {
         }
         progress.tick(&mut rig.log);
     }
-    assert_eq!(rig.told().last().unwrap(), wanted);
+    assert_eq!(rig.reports().last().unwrap(), wanted);
 }

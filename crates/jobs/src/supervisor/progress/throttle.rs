@@ -1,61 +1,61 @@
-//! When the progress of a rebuild is told: a new phase at once, its details now and then.
+//! Limits how often the progress of a rebuild is reported: a new phase at once, details at intervals.
 
 use std::time::{Duration, Instant};
 
 use crate::progress::Part;
 
-/// The least time between two details of one phase: four a second are as many as people can read.
+/// Shortest time between two details of one phase. People cannot read more than four a second.
 pub(super) const GAP: Duration = Duration::from_millis(250);
 
-/// What was told of one part, and what is still to be told.
+/// The last report of one part, and the delayed one.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    told: Option<Part>,
-    told_at: Option<Instant>,
-    untold: Option<Part>,
+    sent: Option<Part>,
+    sent_at: Option<Instant>,
+    pending: Option<Part>,
 }
 
 impl Throttle {
-    /// Takes the newest state; gives what is to be told now, in order. The last state of a phase
-    /// is told before the next phase is.
+    /// Takes the newest state; returns what to report now, in order. The last state of a phase is reported
+    /// before the next phase.
     pub(super) fn update(&mut self, part: Part, now: Instant) -> [Option<Part>; 2] {
-        let Some(newest) = self.untold.as_ref().or(self.told.as_ref()) else {
-            return [None, Some(self.tell(part, now))];
+        let Some(newest) = self.pending.as_ref().or(self.sent.as_ref()) else {
+            return [None, Some(self.send(part, now))];
         };
         if *newest == part {
             return [None, None];
         }
         if newest.phase != part.phase || newest.status != part.status {
-            let before = self.untold.take();
-            return [before, Some(self.tell(part, now))];
+            let before = self.pending.take();
+            return [before, Some(self.send(part, now))];
         }
-        self.untold = (self.told.as_ref() != Some(&part)).then_some(part);
+        self.pending = (self.sent.as_ref() != Some(&part)).then_some(part);
         [None, self.due(now)]
     }
 
-    /// What is to be told because its time has come.
+    /// Returns the delayed report if it is due.
     pub(super) fn due(&mut self, now: Instant) -> Option<Part> {
         if self.wake_at()? > now {
             return None;
         }
-        let part = self.untold.take()?;
-        Some(self.tell(part, now))
+        let part = self.pending.take()?;
+        Some(self.send(part, now))
     }
 
-    /// What is still to be told when nothing more will come.
+    /// Returns the delayed report, because no more states will follow.
     pub(super) fn rest(&mut self) -> Option<Part> {
-        self.untold.take()
+        self.pending.take()
     }
 
-    /// When something has to be told that could not be told at once.
+    /// When the delayed report is due.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.untold.as_ref().and(self.told_at).map(|at| at + GAP)
+        self.pending.as_ref().and(self.sent_at).map(|at| at + GAP)
     }
 
-    fn tell(&mut self, part: Part, now: Instant) -> Part {
-        self.untold = None;
-        self.told_at = Some(now);
-        self.told.insert(part).clone()
+    fn send(&mut self, part: Part, now: Instant) -> Part {
+        self.pending = None;
+        self.sent_at = Some(now);
+        self.sent.insert(part).clone()
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
             steps in prop::collection::vec((0u64..200, 0usize..3, 0u32..5), 1..200)
         ) {
             let start = Instant::now();
-            let (mut throttle, mut now, mut told) = (Throttle::default(), start, Vec::new());
+            let (mut throttle, mut now, mut sent) = (Throttle::default(), start, Vec::new());
             let mut phase = 0;
             let mut changes = 1;
             for (wait, grow, detail) in &steps {
@@ -122,15 +122,15 @@ mod tests {
                     phase += 1;
                     changes += 2;
                 }
-                told.extend(throttle.due(now));
-                told.extend(throttle.update(part(&phase.to_string(), &detail.to_string()), now).into_iter().flatten());
+                sent.extend(throttle.due(now));
+                sent.extend(throttle.update(part(&phase.to_string(), &detail.to_string()), now).into_iter().flatten());
             }
             let most = (now - start).as_millis() / GAP.as_millis() + changes;
-            prop_assert!(told.len() as u128 <= most, "{} of {most}", told.len());
-            told.extend(throttle.due(now + GAP));
+            prop_assert!(sent.len() as u128 <= most, "{} of {most}", sent.len());
+            sent.extend(throttle.due(now + GAP));
             let last = steps.last().map(|(_, _, detail)| part(&phase.to_string(), &detail.to_string()));
-            prop_assert_eq!(told.last(), last.as_ref());
-            prop_assert!(told.windows(2).all(|pair| pair[0].phase <= pair[1].phase && pair[0] != pair[1]));
+            prop_assert_eq!(sent.last(), last.as_ref());
+            prop_assert!(sent.windows(2).all(|pair| pair[0].phase <= pair[1].phase && pair[0] != pair[1]));
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::spec::User;
 use crate::supervisor::plan::plan;
-use crate::supervisor::plan::tests::{GIT, ISOLATED, PLAIN, URL, argvs, host, isolated, names_of, survey};
+use crate::supervisor::plan::tests::{GIT, ISOLATED, PLAIN, URL, argvs, host, isolated, names_of, preflight};
 
 #[test]
 fn a_plain_pull_pulls_in_the_folder_and_touches_nothing_else() {
@@ -33,7 +33,7 @@ fn an_isolated_pull_makes_the_clone_equal_to_the_branch() {
 #[test]
 fn an_isolated_pull_clones_what_is_missing_into_a_private_folder() {
     let host = host(&[ISOLATED, PLAIN]);
-    let plan = plan(&host, "pull", &survey(RepoState::Missing)).unwrap();
+    let plan = plan(&host, "pull", &preflight(RepoState::Missing)).unwrap();
     assert_eq!(argvs(&plan), [["git", "-C", "/repo", "clone", "--branch", "main", "--", URL, "."]]);
     assert_eq!(plan.private_dir.as_deref(), Some(Path::new("/repo")), "0700 before a secret is in it");
 }
@@ -45,7 +45,7 @@ fn git_never_waits_for_a_password_and_nothing_asks_to_trust_any_host() {
         (host(&[ISOLATED]), RepoState::Git),
         (host(&[ISOLATED]), RepoState::Missing),
     ] {
-        for step in plan(&host, "pull", &survey(repo)).unwrap().steps {
+        for step in plan(&host, "pull", &preflight(repo)).unwrap().steps {
             assert_eq!(step.env.get("GIT_TERMINAL_PROMPT").map(String::as_str), Some("0"), "{step:?}");
             assert!(
                 !step.env.contains_key("GIT_SSH_COMMAND"),
@@ -60,7 +60,7 @@ fn git_never_waits_for_a_password_and_nothing_asks_to_trust_any_host() {
 fn a_key_file_is_quoted_for_the_shell_that_git_gives_it_to() {
     let host = host(&[ISOLATED, |settings| settings.repo.ssh_key = Some("/keys/it's a $(key)".into())]);
     for repo in [RepoState::Git, RepoState::Missing] {
-        for step in plan(&host, "pull", &survey(repo)).unwrap().steps {
+        for step in plan(&host, "pull", &preflight(repo)).unwrap().steps {
             let ssh = &step.env["GIT_SSH_COMMAND"];
             assert!(ssh.starts_with(r"ssh -i '/keys/it'\''s a $(key)' "), "{ssh}");
             assert!(ssh.contains("UserKnownHostsFile='/state/known_hosts'"), "{ssh}");
@@ -83,7 +83,7 @@ fn a_shell_reads_a_quoted_path_as_the_path() {
 fn a_pull_never_touches_files_that_are_no_checkout() {
     for setting in [PLAIN, ISOLATED] {
         for name in ["pull", "pull-switch"] {
-            let error = plan(&host(&[setting]), name, &survey(RepoState::Foreign)).unwrap_err();
+            let error = plan(&host(&[setting]), name, &preflight(RepoState::Foreign)).unwrap_err();
             assert!(matches!(error, PlanError::Foreign(_)), "{name}: {error:?}");
         }
     }
@@ -93,22 +93,22 @@ fn a_pull_never_touches_files_that_are_no_checkout() {
 fn a_clone_that_git_denies_is_moved_away_and_made_anew() {
     let host = host(&[ISOLATED]);
     for name in ["pull", "pull-switch"] {
-        let plan = plan(&host, name, &survey(RepoState::Corrupt)).unwrap();
+        let plan = plan(&host, name, &preflight(RepoState::Corrupt)).unwrap();
         assert_eq!(plan.set_aside.as_deref(), Some(Path::new("/state/repo")), "{name}");
         assert_eq!(plan.private_dir, plan.set_aside, "{name}");
         assert_eq!(names_of(&plan)[0], "clone", "{name}");
     }
-    // Of somebody else's folder git itself says what is wrong.
-    let plan = plan(&self::host(&[PLAIN]), "pull", &survey(RepoState::Corrupt)).unwrap();
+    // In the folder of another user, git itself reports the problem.
+    let plan = plan(&self::host(&[PLAIN]), "pull", &preflight(RepoState::Corrupt)).unwrap();
     assert_eq!((names_of(&plan), plan.set_aside.as_ref()), (vec!["pull"], None));
 }
 
 #[test]
 fn leftovers_are_removed_from_a_clone_of_the_agents_own_alone() {
     let leftovers = vec![PathBuf::from("/x/.git/index.lock")];
-    let survey = || Preflight { leftovers: leftovers.clone(), ..GIT };
-    assert_eq!(plan(&host(&[ISOLATED]), "pull", &survey()).unwrap().leftovers, leftovers);
-    assert_eq!(plan(&host(&[PLAIN]), "pull", &survey()).unwrap().leftovers, Vec::<PathBuf>::new());
+    let preflight = || Preflight { leftovers: leftovers.clone(), ..GIT };
+    assert_eq!(plan(&host(&[ISOLATED]), "pull", &preflight()).unwrap().leftovers, leftovers);
+    assert_eq!(plan(&host(&[PLAIN]), "pull", &preflight()).unwrap().leftovers, Vec::<PathBuf>::new());
 }
 
 fn alices() -> Preflight {
@@ -119,12 +119,12 @@ fn alices() -> Preflight {
         name: Some("alice".to_owned()),
         home: Some("/home/alice".into()),
     };
-    Preflight { owner: Some(alice), test_scripts: vec!["/repo/hosts/web-1/tests/T01.sh".into()], ..GIT }
+    Preflight { owner: Some(alice), test_scripts: vec!["/repo/hosts/web-1/tests/T1.sh".into()], ..GIT }
 }
 
 #[test]
 fn what_writes_into_somebodys_folder_runs_as_they_and_what_changes_the_system_as_root() {
-    let (host, survey) = (host(&[PLAIN]), alices());
+    let (host, preflight) = (host(&[PLAIN]), alices());
     for (command, step, theirs) in [
         ("pull", 0, true),
         ("update", 0, true),
@@ -133,10 +133,10 @@ fn what_writes_into_somebodys_folder_runs_as_they_and_what_changes_the_system_as
         ("pull-switch", 1, false),
         ("test", 0, false),
     ] {
-        let step = plan(&host, command, &survey).unwrap().steps.remove(step);
+        let step = plan(&host, command, &preflight).unwrap().steps.remove(step);
         let env = |name: &str| step.env.get(name).map(String::as_str);
         if theirs {
-            assert_eq!(step.user, survey.owner, "{command}");
+            assert_eq!(step.user, preflight.owner, "{command}");
             assert_eq!(
                 [env("HOME"), env("USER"), env("LOGNAME")],
                 [Some("/home/alice"), Some("alice"), Some("alice")]
@@ -150,7 +150,7 @@ fn what_writes_into_somebodys_folder_runs_as_they_and_what_changes_the_system_as
             );
         }
     }
-    let rollback = plan(&host, "rollback", &survey).unwrap().steps.remove(0);
+    let rollback = plan(&host, "rollback", &preflight).unwrap().steps.remove(0);
     assert_eq!((rollback.user, rollback.env.len()), (None, 0), "reads no folder");
 }
 
@@ -166,16 +166,16 @@ fn a_folder_of_the_agents_own_user_changes_nothing() {
 #[test]
 fn an_owner_that_the_system_does_not_know_gets_nobodys_home() {
     let unknown = User { uid: 4242, gid: 4242, groups: Vec::new(), name: None, home: None };
-    let survey = Preflight { owner: Some(unknown), ..GIT };
-    let step = plan(&host(&[PLAIN]), "pull", &survey).unwrap().steps.remove(0);
+    let preflight = Preflight { owner: Some(unknown), ..GIT };
+    let step = plan(&host(&[PLAIN]), "pull", &preflight).unwrap().steps.remove(0);
     assert_eq!((step.env["HOME"].as_str(), step.env.get("USER")), ("/", None));
 }
 
 #[test]
 fn an_owner_has_known_hosts_of_their_own() {
     let host = host(&[PLAIN, |settings| settings.repo.ssh_key = Some("/keys/deploy".into())]);
-    let ssh = |survey: &Preflight| {
-        plan(&host, "pull", survey).unwrap().steps.remove(0).env.remove("GIT_SSH_COMMAND")
+    let ssh = |preflight: &Preflight| {
+        plan(&host, "pull", preflight).unwrap().steps.remove(0).env.remove("GIT_SSH_COMMAND")
     };
     assert!(ssh(&GIT).unwrap().contains("UserKnownHostsFile='/state/known_hosts'"));
     let theirs = ssh(&alices()).unwrap();
@@ -184,13 +184,13 @@ fn an_owner_has_known_hosts_of_their_own() {
 
 #[test]
 fn git_looks_at_no_repository_above_and_asks_nobody() {
-    let survey = |repo| Preflight { repo, above: Some("/state".into()), ..GIT };
+    let preflight = |repo| Preflight { repo, above: Some("/state".into()), ..GIT };
     for (host, repo) in [
         (host(&[PLAIN]), RepoState::Git),
         (host(&[ISOLATED]), RepoState::Git),
         (host(&[ISOLATED]), RepoState::Missing),
     ] {
-        for step in plan(&host, "pull", &survey(repo)).unwrap().steps {
+        for step in plan(&host, "pull", &preflight(repo)).unwrap().steps {
             let env = |name: &str| step.env.get(name).map(String::as_str);
             assert_eq!(env("GIT_CEILING_DIRECTORIES"), Some("/state"));
             let asking = ["GIT_TERMINAL_PROMPT", "GIT_ASKPASS", "SSH_ASKPASS_REQUIRE"].map(env);
@@ -208,7 +208,7 @@ fn git_looks_at_no_repository_above_and_asks_nobody() {
 fn a_password_in_the_address_is_in_no_argument_and_in_no_file_of_the_job() {
     let host = host(&[|settings| isolated(settings, "https://me:s%2Fcret@git.example.org/fleet.git")]);
     for repo in [RepoState::Missing, RepoState::Git] {
-        let plan = plan(&host, "pull", &survey(repo)).unwrap();
+        let plan = plan(&host, "pull", &preflight(repo)).unwrap();
         for step in &plan.steps {
             let written = serde_json::to_string(step).unwrap() + &format!("{step:?}");
             assert!(!written.contains("s/cret") && !written.contains("s%2Fcret"), "{written}");

@@ -12,9 +12,9 @@ fn shown(log: &str, live: bool) -> Vec<String> {
             continue;
         };
         match nix.read(json) {
-            Said::Text(text) => shown.extend(text.lines().map(str::to_owned)),
-            Said::Malformed => panic!("malformed: {line}"),
-            Said::Nothing | Said::Counted(..) | Said::Over(_) => {}
+            Parsed::Text(text) => shown.extend(text.lines().map(str::to_owned)),
+            Parsed::Malformed => panic!("malformed: {line}"),
+            Parsed::Nothing | Parsed::Counted(..) | Parsed::Ended(_) => {}
         }
     }
     shown
@@ -68,10 +68,10 @@ fn only_the_end_of_a_long_log_is_remembered_and_told_once() {
     let long = "é".repeat(TAIL_LINE_BYTES);
     nix.read(&format!(r#"{{"action":"result","id":7,"type":101,"fields":["x{long}"]}}"#));
     let error = r#"{"action":"msg","level":0,"msg":"error: builder for '/nix/store/h-x.drv' failed"}"#;
-    let Said::Text(text) = nix.read(error) else { panic!("no text") };
+    let Parsed::Text(text) = nix.read(error) else { panic!("no text") };
     assert!(text.contains("last 25 log lines:\n       > line 76\n"), "{text}");
     assert!(text.lines().all(|line| line.len() <= TAIL_LINE_BYTES + 9), "{text}");
-    assert_eq!(nix.read(error), Said::Text("error: builder for '/nix/store/h-x.drv' failed".to_owned()));
+    assert_eq!(nix.read(error), Parsed::Text("error: builder for '/nix/store/h-x.drv' failed".to_owned()));
 }
 
 #[test]
@@ -89,16 +89,16 @@ fn nix_counts_for_its_newest_activities_alone() {
     let mut nix = NixLog::default();
     let progress = |id: u64| format!(r#"{{"action":"result","id":{id},"type":105,"fields":[1,4,2,0]}}"#);
     let counts = Counts { done: 1, expected: 4, running: 2 };
-    assert_eq!(nix.read(&progress(1)), Said::Nothing, "of whatever it is");
+    assert_eq!(nix.read(&progress(1)), Parsed::Nothing, "of whatever it is");
     nix.read(r#"{"action":"start","id":1,"level":0,"text":"","type":104}"#);
     nix.read(r#"{"action":"start","id":2,"level":0,"text":"","type":103}"#);
-    assert_eq!(nix.read(&progress(1)), Said::Counted(What::Derivations, counts));
-    assert_eq!(nix.read(&progress(2)), Said::Counted(What::Paths, counts));
-    assert_eq!(nix.read(r#"{"action":"stop","id":3}"#), Said::Nothing);
-    assert_eq!(nix.read(r#"{"action":"stop","id":1}"#), Said::Over(What::Derivations));
-    assert_eq!(nix.read(&progress(1)), Said::Nothing);
+    assert_eq!(nix.read(&progress(1)), Parsed::Counted(Unit::Derivations, counts));
+    assert_eq!(nix.read(&progress(2)), Parsed::Counted(Unit::Paths, counts));
+    assert_eq!(nix.read(r#"{"action":"stop","id":3}"#), Parsed::Nothing);
+    assert_eq!(nix.read(r#"{"action":"stop","id":1}"#), Parsed::Ended(Unit::Derivations));
+    assert_eq!(nix.read(&progress(1)), Parsed::Nothing);
     nix.read(r#"{"action":"start","id":5,"level":0,"text":"","type":104}"#);
-    assert_eq!(nix.read(&progress(5)), Said::Counted(What::Derivations, counts), "of another run of nix");
+    assert_eq!(nix.read(&progress(5)), Parsed::Counted(Unit::Derivations, counts), "of another run of nix");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn what_is_no_event_is_malformed_and_what_is_unknown_is_no_text() {
         r#"{"action":"result","id":1,"type":101}"#,
         r#"{"action":"msg","level":0,"msg":"two"} {"action":"msg"}"#,
     ] {
-        assert_eq!(nix.read(malformed), Said::Malformed, "{malformed}");
+        assert_eq!(nix.read(malformed), Parsed::Malformed, "{malformed}");
     }
     for silent in [
         r#"{"action":"dance","steps":3}"#,
@@ -130,7 +130,7 @@ fn what_is_no_event_is_malformed_and_what_is_unknown_is_no_text() {
         r#"{"action":"result","id":9,"type":999,"fields":{"a":1}}"#,
         r#"{"action":"result","id":9,"type":101,"fields":["of no build"]}"#,
     ] {
-        assert_eq!(nix.read(silent), Said::Nothing, "{silent}");
+        assert_eq!(nix.read(silent), Parsed::Nothing, "{silent}");
     }
 }
 
@@ -175,7 +175,7 @@ proptest! {
     {
         let mut nix = NixLog::new(live);
         for line in lines {
-            if let Said::Text(text) = nix.read(&line) {
+            if let Parsed::Text(text) = nix.read(&line) {
                 prop_assert_eq!(text.find('\u{1b}'), None);
             }
         }

@@ -1,0 +1,128 @@
+//! Validates the settings of the connection: URL, token, certificates, interval.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use url::{Host as UrlHost, Url};
+
+use crate::check::Checker;
+use crate::layers::quoted;
+use crate::validate::set;
+use crate::{Connection, Secret, TokenSource};
+
+/// Keys that only [`connection`] reads.
+pub(super) const KEYS: &[&str] = &["url", "token", "token_file", "ca_file", "interval", "allow_insecure"];
+
+/// Seconds between heartbeats. With more than an hour a host would count as offline for hours.
+const INTERVAL: RangeInclusive<i64> = 1..=3600;
+
+/// Path where dashboards listen, for URLs without a path.
+const DEFAULT_PATH: &str = "/ws";
+
+/// Validates the connection. `None` if URL or token are unusable.
+pub(super) fn connection(check: &mut Checker<'_>) -> Option<Connection> {
+    let settings = &check.layers.settings;
+    let url = url(check);
+    let token = token(check);
+    let ca_file = check.optional_path("ca_file", settings.ca_file.as_ref());
+    let interval = check.seconds("interval", settings.interval, INTERVAL);
+    Some(Connection { url: url?, token: token?, ca_file, interval })
+}
+
+fn url(check: &mut Checker<'_>) -> Option<Url> {
+    let Some(given) = set(check.layers.settings.url.as_ref()) else {
+        check.refuse(
+            "url",
+            "missing",
+            "set NIXFLEET_URL to the dashboard's address such as wss://fleet.example.org/ws",
+        );
+        return None;
+    };
+    let as_example = "write it as wss://HOST/ws";
+    let mut url = match Url::parse(given) {
+        Ok(url) => url,
+        // Text that is not a URL may still hold a password. Text with an `@` is not shown.
+        Err(error) if given.contains('@') => {
+            check.refuse("url", format!("is not a URL: {error}"), as_example);
+            return None;
+        }
+        Err(error) => {
+            check.refuse("url", format!("{} is not a URL: {error}", quoted(given)), as_example);
+            return None;
+        }
+    };
+    if url.path() == "/" {
+        url.set_path(DEFAULT_PATH);
+    }
+    let secure = match url.scheme() {
+        "wss" => true,
+        "ws" => false,
+        web @ ("http" | "https") => {
+            let local =
+                url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+            let scheme = if web == "http" && local { "ws" } else { "wss" };
+            let place = &url[url::Position::BeforeHost..url::Position::AfterPath];
+            check.refuse("url", format!("{web}:// is for web pages"), format!("write {scheme}://{place}"));
+            return None;
+        }
+        other => {
+            let what = format!("{} is neither ws:// nor wss://", quoted(&format!("{other}:")));
+            check.refuse("url", what, as_example);
+            return None;
+        }
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        check.refuse(
+            "url",
+            "holds a user name or a password",
+            "leave it out; the token goes into NIXFLEET_TOKEN_FILE",
+        );
+        return None;
+    }
+    if url.fragment().is_some() {
+        check.refuse("url", "holds a #, which no server gets to see", "leave it out");
+        return None;
+    }
+    if !secure && !is_loopback(&url) && !check.layers.settings.allow_insecure {
+        let host = url.host_str().unwrap_or_default();
+        let what = format!("ws://{host} would send the token unencrypted to another machine");
+        check.refuse("url", what, "write wss://, or set NIXFLEET_ALLOW_INSECURE=1 on a network you trust");
+        return None;
+    }
+    Some(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(UrlHost::Domain(name)) => name == "localhost",
+        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
+        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn token(check: &mut Checker<'_>) -> Option<TokenSource> {
+    if let Some(token) = check.variable("NIXFLEET_TOKEN") {
+        let token = TokenSource::Environment(Secret::new(token));
+        if let Err(error) = token.read() {
+            check.refuse("token", error.to_string(), "set NIXFLEET_TOKEN to the token alone");
+        }
+        return Some(token);
+    }
+    if let Some(file) = set(check.layers.settings.token_file.as_ref()) {
+        return Some(TokenSource::File(check.path("token_file", file)));
+    }
+    let credential = check.variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("token"));
+    if let Some(file) = credential.filter(|file| file.exists()) {
+        return Some(TokenSource::File(file));
+    }
+    // A token_file of a wrong type was removed from the settings and is reported on its own.
+    if check.problems.iter().all(|problem| problem.key != "token_file") {
+        check.refuse(
+            "token",
+            "missing",
+            "set NIXFLEET_TOKEN_FILE to a file that holds it, or NIXFLEET_TOKEN",
+        );
+    }
+    None
+}

@@ -1,0 +1,443 @@
+//! The files of the state folder, as agents really wrote them: `formats/v0` by the last agent without a
+//! version field, `formats/v1` by this one. `formats/record.sh` records such a folder.
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its file has failed")]
+
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nixfleet_jobs::atomic_file::{load, store};
+use nixfleet_jobs::checkout::Checkout;
+use nixfleet_jobs::format::Format;
+use nixfleet_jobs::history::{History, Last};
+use nixfleet_jobs::journal::{Reader, Source};
+use nixfleet_jobs::progress::{OperationProgress, PartState, Parts, TestProgress, TestResult, TestsPart};
+use nixfleet_jobs::record::{Record, Records};
+use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State, Step, User};
+use nixfleet_jobs::{JobId, JobsDir};
+
+const COMMIT: &str = "d0e5ec6031191c213a3b229b810b3324a56985f8";
+const LOCK_HASH: &str = "c2fb18707c2473f0863837b0a1fc5760f08f4f5d8fe3ce23337842f0b866e210";
+const OLD_SYSTEM: &str = "/nix/store/old-nixos-system-golden-25.11";
+const NEW_SYSTEM: &str = "/nix/store/new-nixos-system-golden-26.05";
+const BOOT: &str = "61681ea4-feab-4deb-941d-987b20e255f9";
+
+fn file(version: &str, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats").join(version).join(name)
+}
+
+#[track_caller]
+fn check<T: Format + PartialEq + Debug>(name: &str, expected: &T) {
+    assert_eq!(load::<T>(&file("v0", name)).unwrap().as_ref(), Some(expected), "{name}");
+}
+
+fn job(id: &str) -> JobId {
+    id.parse().unwrap()
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+/// A step without anything optional.
+fn step(name: &str, argv: &[&str]) -> Step {
+    Step {
+        name: name.to_owned(),
+        argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        cwd: None,
+        env: [].into(),
+        secrets: Default::default(),
+        user: None,
+        activation: false,
+        test: false,
+    }
+}
+
+#[test]
+fn the_specs_of_version_0_are_read_with_every_field() {
+    check(
+        "reload.spec.json",
+        &Spec {
+            id: job("01a2185b930173f7bd335271afd16fd9"),
+            command: "reload".to_owned(),
+            steps: vec![Step {
+                cwd: Some("/host".into()),
+                env: [("LANG".to_owned(), "C".to_owned())].into(),
+                activation: true,
+                ..step("reload", &["/host/bin/reload", "all"])
+            }],
+            timeout_s: Some(60),
+            boot_id: some(BOOT),
+            started_at: "2026-11-26T14:56:24.326Z".to_owned(),
+        },
+    );
+    check(
+        "switch.spec.json",
+        &Spec {
+            id: job("01a2185b8e8172b6aee8c07c3e7783ec"),
+            command: "switch".to_owned(),
+            steps: vec![step(
+                "switch",
+                &["/host/bin/rebuild", "switch", "--flake", "/host/state/repo#golden"],
+            )],
+            timeout_s: None,
+            boot_id: some(BOOT),
+            started_at: "2026-11-26T14:56:23.175Z".to_owned(),
+        },
+    );
+    let script = |name: &str| Step {
+        cwd: Some("/host/state/repo".into()),
+        test: true,
+        ..step(name, &[&format!("/host/state/repo/hosts/golden/tests/{name}")])
+    };
+    check(
+        "test.spec.json",
+        &Spec {
+            id: job("01a2185b90be77dda9c04072e3a0cc1d"),
+            command: "test".to_owned(),
+            steps: vec![script("T1-good.sh"), script("T2-bad.sh")],
+            timeout_s: None,
+            boot_id: some(BOOT),
+            started_at: "2026-11-26T14:56:23.748Z".to_owned(),
+        },
+    );
+    let nobody = [("HOME", "/nonexistent"), ("LOGNAME", "nobody"), ("USER", "nobody")];
+    check(
+        "update.spec.json",
+        &Spec {
+            id: job("01a2185791ea745f8bafdf9c354e0002"),
+            command: "update".to_owned(),
+            steps: vec![Step {
+                cwd: Some("/host/origin".into()),
+                env: nobody.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                user: Some(User {
+                    uid: 65534,
+                    gid: 65534,
+                    groups: vec![65534],
+                    name: some("nobody"),
+                    home: Some("/nonexistent".into()),
+                }),
+                ..step("update", &["nix", "flake", "update"])
+            }],
+            timeout_s: None,
+            boot_id: some(BOOT),
+            started_at: "2026-11-26T14:56:35.194Z".to_owned(),
+        },
+    );
+    let pull: Spec = load(&file("v0", "pull.spec.json")).unwrap().unwrap();
+    let names: Vec<&str> = pull.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["fetch", "origin", "reset", "clean"]);
+    assert_eq!(pull.steps[3].argv, ["git", "-C", "/host/state/repo", "clean", "-fd"]);
+    assert_eq!((pull.steps[0].env.len(), pull.steps[0].env["GIT_CONFIG_KEY_0"].as_str()), (16, "core.fsync"));
+}
+
+#[test]
+fn the_states_of_version_0_are_read_with_every_field() {
+    let state = |supervisor_pid, child_pid, step, step_name: &str| State {
+        supervisor_pid,
+        child_pid: Some(child_pid),
+        step,
+        step_name: step_name.to_owned(),
+    };
+    check("pull.state.json", &state(31795, 31811, 3, "clean"));
+    check("switch.state.json", &state(31868, 31869, 0, "switch"));
+    check("test.state.json", &state(31933, 31937, 1, "T2-bad.sh"));
+    check("reload.state.json", &state(32024, 32025, 0, "reload"));
+}
+
+#[test]
+fn the_results_of_version_0_are_read_with_every_field() {
+    let failed = JobResult {
+        outcome: Outcome::Failed,
+        exit_code: 1,
+        signal: None,
+        message: "Switch: switch failed with exit code 1: error: builder failed".to_owned(),
+        started_at: "2026-11-26T14:56:23.175Z".to_owned(),
+        ended_at: "2026-11-26T14:56:23.178Z".to_owned(),
+        duration_ms: 3,
+        last_seq: 4,
+        dropped: 0,
+        step: 0,
+        commit: some(COMMIT),
+        system_before: Some(OLD_SYSTEM.into()),
+        system_after: Some(OLD_SYSTEM.into()),
+    };
+    check("switch.result.json", &failed);
+    let ok = JobResult { outcome: Outcome::Ok, exit_code: 0, ..failed.clone() };
+    check(
+        "switched.result.json",
+        &JobResult {
+            message: "Switch: Deployed d0e5ec6".to_owned(),
+            started_at: "2026-11-26T14:56:26.459Z".to_owned(),
+            ended_at: "2026-11-26T14:56:26.464Z".to_owned(),
+            duration_ms: 4,
+            last_seq: 3,
+            system_after: Some(NEW_SYSTEM.into()),
+            ..ok.clone()
+        },
+    );
+    check(
+        "pull.result.json",
+        &JobResult {
+            message: "Pull: Already at d0e5ec6".to_owned(),
+            started_at: "2026-11-26T14:56:22.573Z".to_owned(),
+            ended_at: "2026-11-26T14:56:22.607Z".to_owned(),
+            duration_ms: 33,
+            last_seq: 7,
+            step: 3,
+            ..ok.clone()
+        },
+    );
+    check(
+        "reload.result.json",
+        &JobResult {
+            message: "Reload: ok".to_owned(),
+            started_at: "2026-11-26T14:56:24.326Z".to_owned(),
+            ended_at: "2026-11-26T14:56:26.331Z".to_owned(),
+            duration_ms: 2004,
+            last_seq: 1,
+            ..ok
+        },
+    );
+    check(
+        "test.result.json",
+        &JobResult {
+            exit_code: 3,
+            message: "Test: 1/2 passed".to_owned(),
+            started_at: "2026-11-26T14:56:23.748Z".to_owned(),
+            ended_at: "2026-11-26T14:56:23.756Z".to_owned(),
+            duration_ms: 7,
+            last_seq: 11,
+            step: 1,
+            ..failed.clone()
+        },
+    );
+    check(
+        "hang.result.json",
+        &JobResult {
+            outcome: Outcome::Stopped,
+            exit_code: 143,
+            signal: Some(15),
+            message: "Hang: stopped".to_owned(),
+            started_at: "2026-11-26T14:56:35.065Z".to_owned(),
+            ended_at: "2026-11-26T14:56:35.181Z".to_owned(),
+            duration_ms: 115,
+            last_seq: 0,
+            system_before: None,
+            system_after: None,
+            ..failed
+        },
+    );
+}
+
+#[test]
+fn the_histories_of_version_0_are_read_with_every_field() {
+    let last = |id: &str, command: &str, outcome, exit_code, message: &str, system: &str| {
+        Some(Last {
+            job: job(id),
+            command: command.to_owned(),
+            outcome,
+            exit_code,
+            message: message.to_owned(),
+            commit: some(COMMIT),
+            head: some(COMMIT),
+            lock_hash: some(LOCK_HASH),
+            system: Some(system.into()),
+        })
+    };
+    let failed = "Switch: switch failed with exit code 1: error: builder failed";
+    let before = History {
+        pull: last(
+            "01a2185b8c2676d6ac391730095dcd2d",
+            "pull",
+            Outcome::Ok,
+            0,
+            "Pull: Already at d0e5ec6",
+            OLD_SYSTEM,
+        ),
+        switch: last("01a2185b8e8172b6aee8c07c3e7783ec", "switch", Outcome::Failed, 1, failed, OLD_SYSTEM),
+        deployed: None,
+        test: last(
+            "01a2185b90be77dda9c04072e3a0cc1d",
+            "test",
+            Outcome::Failed,
+            3,
+            "Test: 1/2 passed",
+            OLD_SYSTEM,
+        ),
+    };
+    check("failed.history.json", &before);
+    let deployed = "Switch: Deployed d0e5ec6";
+    let switch = last("01a2185b9b567658837067da3ffdd967", "switch", Outcome::Ok, 0, deployed, NEW_SYSTEM);
+    let after = History { switch: switch.clone(), deployed: switch, ..before };
+    check("history.json", &after);
+
+    // As supervisors and agents read it.
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = JobsDir::new(folder.path());
+    fs::copy(file("v0", "history.json"), jobs.history()).unwrap();
+    assert_eq!(History::load(&jobs), after);
+}
+
+#[test]
+fn the_note_of_the_checkout_of_version_0_is_read_with_every_field() {
+    let dir = Path::new("/host/state/repo");
+    check(
+        "checkout.json",
+        &Checkout { dir: dir.to_owned(), commit: some(COMMIT), lock_hash: some(LOCK_HASH) },
+    );
+}
+
+#[test]
+fn the_records_of_version_0_are_read_with_every_field() {
+    let reload = Record {
+        id: job("01a2185b930173f7bd335271afd16fd9"),
+        command: "reload".to_owned(),
+        command_id: some("01a2185b-9301-70f3-bcbe-97373085500f"),
+        accepted_at: "2026-11-26T14:56:24.321Z".to_owned(),
+        delivered_seq: 1,
+        announced: false,
+    };
+    let reboot = Record {
+        id: job("01a2185ba94e7087b66002dd22e355a3"),
+        command: "reboot".to_owned(),
+        command_id: some("01a2185b-a94d-73e8-9a11-f29e4d1bcb62"),
+        accepted_at: "2026-11-26T14:56:30.030Z".to_owned(),
+        delivered_seq: 0,
+        announced: true,
+    };
+    check("reload.delivery.json", &reload);
+    check("reboot.delivery.json", &reboot);
+
+    // As an agent finds them when it starts.
+    let folder = tempfile::tempdir().unwrap();
+    for (name, record) in [("reload.delivery.json", &reload), ("reboot.delivery.json", &reboot)] {
+        fs::copy(file("v0", name), folder.path().join(format!("{}.json", record.id))).unwrap();
+    }
+    assert_eq!(Records::new(folder.path()).load(), [reload, reboot]);
+}
+
+#[test]
+fn the_log_of_version_0_is_read_with_every_field() {
+    for version in ["v0", "v1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+        fs::create_dir(dir.path()).unwrap();
+        fs::copy(file(version, "test.log.jsonl"), dir.log(0)).unwrap();
+        let entries = Reader::new(dir, 0).read(1 << 20).unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), (1..=11).collect::<Vec<_>>());
+        let said = &entries[3];
+        assert_eq!((said.stream, said.line.as_str(), said.cont), (Source::Stdout, "good", false));
+        assert!(said.at.starts_with("2026-11-26T14:5") && said.test.is_none() && said.operation.is_none());
+        let operation = &entries[8];
+        let results = vec![TestResult::Pass, TestResult::Fail];
+        let tests = TestsPart { current: 2, total: 2, results, status: PartState::InProgress };
+        let parts = Parts { tests: Some(tests), ..Parts::default() };
+        assert_eq!((operation.stream, operation.line.as_str()), (Source::System, ""));
+        assert_eq!(operation.operation.as_deref(), Some(&OperationProgress { progress: parts }));
+        assert_eq!(
+            entries[9].test,
+            Some(TestProgress {
+                current: 2,
+                total: 2,
+                passed: 1,
+                running: false,
+                result: some("1/2 passed")
+            })
+        );
+    }
+}
+
+/// Reads both versions of a file and writes them again.
+fn rewrite<T: Format + PartialEq + Debug>(name: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("written.json");
+    for version in ["v0", "v1"] {
+        let value: T = load(&file(version, name)).unwrap().unwrap();
+        store(&path, &value).unwrap();
+        let written = fs::read_to_string(&path).unwrap();
+        let golden = fs::read_to_string(file(version, name)).unwrap();
+        let expected = match version {
+            // All that was added since.
+            "v0" => golden.replacen('{', "{\"version\":1,", 1),
+            _ => golden,
+        };
+        assert_eq!(
+            written, expected,
+            "{version}/{name}: see the rule in src/format.rs before you change this"
+        );
+        assert_eq!(load::<T>(&path).unwrap(), Some(value));
+    }
+}
+
+#[test]
+fn what_is_written_is_version_1_to_the_letter() {
+    let mut seen = 0;
+    for item in fs::read_dir(file("v1", "")).unwrap() {
+        let name = item.unwrap().file_name().into_string().unwrap();
+        match name.trim_end_matches(".json").rsplit('.').next().unwrap() {
+            "spec" => rewrite::<Spec>(&name),
+            "state" => rewrite::<State>(&name),
+            "result" => rewrite::<JobResult>(&name),
+            "history" => rewrite::<History>(&name),
+            "checkout" => rewrite::<Checkout>(&name),
+            "delivery" => rewrite::<Record>(&name),
+            // The agent's own file has its test there.
+            "facts" | "jsonl" => {}
+            _ => panic!("{name} is no known file"),
+        }
+        assert!(file("v0", &name).exists(), "{name} is recorded of both");
+        seen += 1;
+    }
+    assert_eq!(seen, 22);
+}
+
+/// A golden file with some text replaced, as a newer version might write it.
+fn newer<T: Format>(name: &str, replaced: &[(&str, &str)]) -> T {
+    let mut text = fs::read_to_string(file("v1", name)).unwrap();
+    for (from, to) in replaced {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(name), text).unwrap();
+    load(&folder.path().join(name)).unwrap().unwrap()
+}
+
+#[test]
+fn a_newer_file_is_read_like_one_of_today() {
+    let future = [("{\"version\":1,", "{\"version\":7,\"news\":{\"a\":[1]},")];
+    let known: JobResult = load(&file("v1", "switch.result.json")).unwrap().unwrap();
+    assert_eq!(newer::<JobResult>("switch.result.json", &future), known);
+    let known: Record = load(&file("v1", "reload.delivery.json")).unwrap().unwrap();
+    assert_eq!(newer::<Record>("reload.delivery.json", &future), known);
+    // Nobody writes these, and nobody is stopped by them.
+    for version in ["-1", "null", "\"two\"", "99999999999999999999"] {
+        let odd = [("\"version\":1", &*format!("\"version\":{version}"))];
+        assert_eq!(newer::<Record>("reload.delivery.json", &odd), known, "{version}");
+    }
+}
+
+#[test]
+fn an_outcome_that_is_not_known_counts_as_failed_and_the_rest_is_read() {
+    let future = [("\"outcome\":\"failed\"", "\"outcome\":\"skipped\"")];
+    let known: JobResult = load(&file("v1", "switch.result.json")).unwrap().unwrap();
+    assert_eq!(known.outcome, Outcome::Failed);
+    assert_eq!(newer::<JobResult>("switch.result.json", &future), known);
+    let known: History = load(&file("v1", "history.json")).unwrap().unwrap();
+    assert_eq!(newer::<History>("history.json", &future), known);
+}
+
+#[test]
+fn a_log_of_a_newer_version_is_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+    fs::create_dir(dir.path()).unwrap();
+    let text = fs::read_to_string(file("v1", "test.log.jsonl")).unwrap();
+    let text = text.replace("\"stdout\"", "\"journal\"").replace("\"in_progress\"", "\"paused\"");
+    fs::write(dir.log(0), text).unwrap();
+    let entries = Reader::new(dir, 0).read(1 << 20).unwrap();
+    assert_eq!(entries.len(), 11, "the follower waits for the last one");
+    assert_eq!((entries[3].stream, entries[3].line.as_str()), (Source::System, "good"));
+    assert!(entries[2].operation.is_none() && entries[10].operation.is_some());
+}
