@@ -22,6 +22,7 @@ use super::jobs::launcher::{Direct, Launcher, PREFIX, Systemd};
 use super::jobs::table::JobTable;
 use super::link::agent::Agent;
 use super::link::run::Exit;
+use super::observe::journald::{self, Priority};
 use super::observe::status::ASKS;
 use super::observe::systemd;
 use super::observe::telemetry;
@@ -102,7 +103,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|err| {
         // `--help` and `--version` arrive here as well, and are no mistakes.
         let code = if err.use_stderr() { i32::from(USAGE) } else { 0 };
-        drop(err.print());
+        if err.use_stderr() && journald::is_stderr() {
+            let text = Priority::Error.mark(&err.render().to_string());
+            drop(io::stderr().write_all(text.as_bytes()));
+        } else {
+            drop(err.print());
+        }
         std::process::exit(code)
     });
     let source = Source::new(cli.config, std::env::vars_os()).map_err(|err| usage(&err));
@@ -120,9 +126,7 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             // `systemctl status` shows it, and the launcher asks for it.
             systemd::status(&failure.to_string().lines().collect::<Vec<_>>().join("; "));
-            for line in failure.to_string().lines() {
-                drop(writeln!(io::stderr(), "{PREFIX}{line}"));
-            }
+            complain(Priority::Error, &failure.to_string());
             ExitCode::from(match failure {
                 Failure::Usage(_) => USAGE,
                 Failure::Start(_) => FAILURE,
@@ -130,6 +134,13 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// Writes to standard error, with the name of the program before each line, and its priority in the journal.
+fn complain(priority: Priority, text: &str) {
+    let text: String = text.lines().map(|line| format!("{PREFIX}{line}\n")).collect();
+    let text = if journald::is_stderr() { priority.mark(&text) } else { text };
+    drop(io::stderr().write_all(text.as_bytes()));
 }
 
 /// Why the program ends early.
@@ -151,7 +162,7 @@ fn usage(err: &impl ToString) -> Failure {
 fn check_config(source: &Source) -> Result<(), Failure> {
     let config = Config::load(source).map_err(|err| usage(&err))?;
     for warning in warnings(source, &config).into_iter().chain(missing_files(&config.connection)) {
-        drop(writeln!(io::stderr(), "{PREFIX}warning: {warning}"));
+        complain(Priority::Warning, &format!("warning: {warning}"));
     }
     let Config { connection, host } = config;
     drop(writeln!(

@@ -7,9 +7,11 @@
 //! http.rs         where Prometheus finds it
 //! systemd.rs      readiness, watchdog
 //! telemetry.rs    its log
+//! journald.rs     priorities of log lines and errors in the systemd journal
 //! ```
 
 pub mod http;
+pub mod journald;
 pub mod prometheus;
 pub mod stats;
 pub mod status;

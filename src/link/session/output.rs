@@ -52,10 +52,15 @@ impl Session<'_> {
 
     fn ended(&mut self, id: &JobId, command: &str, result: &JobResult, now: Instant) {
         let status = status(id, command, result);
-        tracing::info!(
-            command, job = %id, exit_code = status.exit_code, outcome = result.outcome.as_str(),
-            "The command ended: {}", status.message
-        );
+        let (exit_code, outcome) = (status.exit_code, result.outcome.as_str());
+        match status.status {
+            StatusKind::Error => {
+                tracing::warn!(command, job = %id, exit_code, outcome, "The command ended: {}", status.message);
+            }
+            _ => {
+                tracing::info!(command, job = %id, exit_code, outcome, "The command ended: {}", status.message)
+            }
+        }
         // While the job still occupies the slot: they were refused because of it.
         self.release_held(true);
         self.send_queue.vital(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
