@@ -80,7 +80,7 @@ impl About {
             report.gpu_timeouts = meters.gpus().timeouts();
             report.prewarm_dropped = hook.as_ref().map_or(0, Hook::dropped);
         };
-        let source = Arc::new(serve::Source::new(asker, add));
+        let source = Arc::new(status::Source::new(asker, add));
         if let Err(err) = serve::spawn(&path, mode, Arc::clone(&source)) {
             tracing::warn!("No answer to `status` at {}: {err}.", path.display());
         }

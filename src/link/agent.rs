@@ -12,7 +12,7 @@ use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::JobTable;
 use crate::observe::stats::Stats;
-use crate::observe::status::history::History;
+use crate::observe::status::recent::Recent;
 use crate::observe::status::{Ask, Queue, Report, Running};
 use crate::observe::systemd;
 use crate::observe::systemd::Watchdog;
@@ -42,7 +42,7 @@ pub struct Agent {
     /// What it counted.
     pub stats: Stats,
     /// What it remembers for those who ask.
-    pub history: History,
+    pub history: Recent,
     /// The service manager's watchdog.
     pub watchdog: Watchdog,
     /// What the dashboard has said about itself.
@@ -73,7 +73,7 @@ impl Agent {
             snapshots,
             asks,
             stats: Stats::default(),
-            history: History::default(),
+            history: Recent::default(),
             watchdog: Watchdog::from_environment(),
             peer: PeerState::default(),
             reconnect: Reconnect::default(),
