@@ -25,14 +25,16 @@ use std::net::SocketAddr;
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use nixfleet_mock_dashboard::{Dashboard, Handle, LastStatus, Options};
 use nixfleet_protocol::AgentMessage;
-use rustix::process::{Pid, Signal, kill_process};
 
 const HOST: &str = "bench-host";
 const AGENT: &str = env!("CARGO_BIN_EXE_nixfleet-agent");

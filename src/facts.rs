@@ -14,26 +14,24 @@
 //! memory.rs       what is known across restarts of the agent
 //! ```
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+
+use nixfleet_config::{Host, Paths};
+use nixfleet_jobs::JobsDir;
+use nixfleet_jobs::checkout::{self, Checkout};
+use nixfleet_jobs::history::History;
+use nixfleet_os::timestamp;
+use nixfleet_protocol::{HostSystem, UpdateStatus};
 
 use freshness::WatchedHash;
 use generation::{Generation, Look};
 use memory::Memory;
-use nixfleet_config::{Host, Paths};
-use nixfleet_jobs::JobsDir;
-pub use nixfleet_jobs::checkout;
-use nixfleet_jobs::checkout::Checkout;
-use nixfleet_jobs::history::History;
-use nixfleet_os::timestamp;
-use nixfleet_protocol::{HostSystem, UpdateStatus};
 
 pub mod freshness;
 pub mod generation;

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use nixfleet_config::Source;
+
 use super::terminal::{Color, Look, Paint, safe};
 use super::{FAILURE, Failure, USAGE};
-use crate::doctor;
-use crate::doctor::{Diagnosis, Finding, Verdict};
-use nixfleet_config::Source;
+use crate::doctor::{self, Diagnosis, Finding, Verdict};
 
 /// Width of a terminal that everybody has, in characters.
 const WIDTH: usize = 80;
@@ -39,7 +39,7 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     drop(io::stdout().write_all(text.as_bytes()));
     match exit_code(&diagnosis) {
         0 => Ok(()),
-        code => Err(Failure::Told(code)),
+        code => Err(Failure::Reported(code)),
     }
 }
 

@@ -16,14 +16,14 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::timeout;
 
-use super::terminal::Color;
-use super::{Failure, usage};
-use crate::jobs::follower;
-use crate::jobs::follower::{Followed, Live};
-use folder::{Folder, Job};
-use lines::Lines;
 use nixfleet_config::{Host, Source};
 use nixfleet_jobs::journal::{Entry, Reader};
+
+use super::terminal::Color;
+use super::{Failure, usage};
+use crate::jobs::follower::{self, Followed, Live};
+use folder::{Folder, Job};
+use lines::Lines;
 
 mod folder;
 mod lines;

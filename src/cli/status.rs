@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Failure, usage};
-use crate::observe::http::Endpoint;
-use crate::observe::status;
-use crate::observe::status::{Asker, Collector, Report, client, page, serve};
 use nixfleet_config::{Connection, Host, Source};
 use nixfleet_vitals::device::Meters;
 use nixfleet_vitals::prewarm::Hook;
+
+use super::{Failure, usage};
+use crate::observe::http::Endpoint;
+use crate::observe::status::{self, Asker, Collector, Report, client, page, serve};
 
 /// Asks the agent of this host and shows its answer.
 pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {

@@ -16,14 +16,14 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use nixfleet_config::{Host, Source};
+use nixfleet_vitals::device::{self, Meters};
+
 use super::{Failure, listen_for_signals, usage};
 use crate::observe::{systemd, telemetry};
 use crate::wire;
 use conf::Conf;
 use format::Format;
-use nixfleet_config::{Host, Source};
-use nixfleet_vitals::device;
-use nixfleet_vitals::device::Meters;
 use outlet::{JOURNAL, Journal, Lines};
 use pace::Pace;
 

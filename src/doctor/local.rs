@@ -8,14 +8,14 @@ use std::time::SystemTime;
 
 use rustix::fs::{Access, StatVfs, access, statvfs};
 
-use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
-use crate::wire;
 use nixfleet_config::{Host, TokenError, TokenSource};
 use nixfleet_os::bounded_read;
 use nixfleet_os::error::chain;
 use nixfleet_protocol::{DeviceVitals, GpuVitals};
-use nixfleet_vitals::device;
-use nixfleet_vitals::stasysmo;
+use nixfleet_vitals::{device, stasysmo};
+
+use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
+use crate::wire;
 
 /// Space below which somebody should look: a build of NixOS takes more.
 const LITTLE: u64 = 1 << 30;

@@ -10,11 +10,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::http::header;
 
+use nixfleet_config::Connection;
+use nixfleet_os::error::chain;
+
 use super::certificate::not_after;
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
 use crate::link::dial::{ConnectError, Probe, probe};
-use nixfleet_config::Connection;
-use nixfleet_os::error::chain;
 
 /// For the name. Resolvers try again after five seconds: who needs that once is slow, not broken.
 const LOOKUP: Duration = Duration::from_secs(8);

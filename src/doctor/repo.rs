@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use rustix::process::geteuid;
 
+use nixfleet_config::Repo;
+use nixfleet_jobs::git::{SHORT_LENGTH, head_commit};
+use nixfleet_jobs::supervisor::plan::access;
+use nixfleet_os::subprocess::{self, ProgramError};
+
 use super::local::name_of;
 use super::{Finding, Subject, Verdict, fail, finding, ok, root_only, skipped, warning};
-use nixfleet_config::Repo;
-use nixfleet_jobs::git::SHORT_LENGTH;
-use nixfleet_jobs::git::head_commit;
-use nixfleet_jobs::supervisor::plan::access;
-use nixfleet_os::subprocess;
-use nixfleet_os::subprocess::ProgramError;
 
 /// For git to ask the other side. Most answer within two seconds; `pull` itself waits longer.
 const REMOTE: Duration = Duration::from_secs(15);

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use nixfleet_config::Host;
+
 use super::subject::{AGENT_UNIT, JOB_UNIT};
 use super::{Finding, Subject, fail, local, ok, skipped, unit, warning};
 use crate::observe::status::page::length;
 use crate::observe::status::{Report, State, client};
-use nixfleet_config::Host;
 
 /// How long a small program may take to answer. It takes milliseconds.
 pub(super) const ANSWER: Duration = Duration::from_secs(3);

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::unit;
-use super::unit::Unit;
-use super::{Finding, ok, warning};
-use nixfleet_config;
 use nixfleet_config::{Config, ConfigError, Connection, Host, LauncherKind, Source};
+
+use super::unit::{self, Unit};
+use super::{Finding, ok, warning};
 
 /// The agent's unit.
 pub(super) const AGENT_UNIT: &str = "nixfleet-agent.service";

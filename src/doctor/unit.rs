@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nixfleet_os::subprocess;
-use nixfleet_os::subprocess::ProgramError;
+use nixfleet_os::subprocess::{self, ProgramError};
 
 /// How long systemctl may take. It takes milliseconds, unless the service manager is very busy.
 const ANSWER: Duration = Duration::from_secs(3);

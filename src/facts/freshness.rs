@@ -1,10 +1,8 @@
 //! Which build of the agent runs, and which flake.lock the checkout has.
 
-use std::{
-    io,
-    path::{Component, Path, PathBuf},
-    time::SystemTime,
-};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use nixfleet_os::{bounded_read, sha256};
 

@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use nixfleet_jobs::JobsDir;
-use nixfleet_jobs::checkout;
-pub use nixfleet_jobs::git::head_commit;
 use nixfleet_jobs::git::short;
 use nixfleet_jobs::history::History;
+use nixfleet_jobs::{JobsDir, checkout};
 use nixfleet_os::subprocess;
 
 /// What flakes put behind the commit of a checkout with changes in it (`self.dirtyRev`).

@@ -6,9 +6,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::freshness::{running_binary, store_path};
 use nixfleet_os::bounded_read;
 use nixfleet_os::sha256::hash_file;
+
+use super::freshness::{running_binary, store_path};
 
 /// The agent's unit, below the link to the running system.
 const UNIT: &str = "etc/systemd/system/nixfleet-agent.service";

@@ -1,15 +1,18 @@
-use std::{cell::RefCell, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use nixfleet_jobs::git::head_commit;
-
-use super::*;
-use nixfleet_config;
 use nixfleet_config::{Config, Source};
 use nixfleet_jobs::JobId;
+use nixfleet_jobs::git::head_commit;
 use nixfleet_jobs::history::Reached;
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_os::test_util::write_script;
 use nixfleet_protocol::UpdateState;
+
+use super::*;
 
 /// Longest wait for something that should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);

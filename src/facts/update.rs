@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::generation::{DIRTY, deployed};
 use nixfleet_jobs::git::short;
 use nixfleet_jobs::history::{History, Last, deploys};
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{UpdateState, UpdateStatus, Verdict};
+
+use super::generation::{DIRTY, deployed};
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nixfleet_jobs::spec::Outcome;
 use serde::{Deserialize, Serialize};
+
+use nixfleet_jobs::spec::Outcome;
 
 /// Upper bounds of the buckets in milliseconds. 1 is the resolution of a timer, 50 is a delay that people
 /// begin to notice, 5,000 is half of the time limit for an acknowledgement.

@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
+
 use nixfleet_mock_dashboard::HostStatus;
 use nixfleet_protocol::{AgentMessage, Metrics};
-use rustix::process::Signal;
 
 use crate::rig::{Fleet, HOST, LIMIT, lives};
 

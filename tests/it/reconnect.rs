@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use rustix::process::Signal;
+
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::AgentMessage;
-use rustix::process::Signal;
 
 use crate::rig::{Fleet, HOST, LIMIT, lives};
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nixfleet_mock_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
-use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinHandle;
+
+use nixfleet_mock_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
+use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 
 pub(crate) const HOST: &str = "test-host";
 pub(crate) const TOKEN: &str = "test-token";

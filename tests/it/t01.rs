@@ -18,14 +18,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use nixfleet_mock_dashboard::{Faults, Refusal};
-use nixfleet_protocol::{AgentMessage, Register};
 use rustix::process::Signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_protocol::{AgentMessage, Register};
 
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, TOKEN, eventually};
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::sync::Arc;
 
-use nixfleet_protocol::AgentMessage;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+
+use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{AgentProcess, Fleet, eventually};
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::jobs::follower;
 use nixfleet_config::{Host, Source};
-use nixfleet_jobs::atomic_file;
 use nixfleet_jobs::journal::supervisor_lives;
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
-use nixfleet_jobs::{JobDir, JobId, JobsDir};
+use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
+
+use crate::jobs::follower;
 
 /// Where the shipped units keep jobs.
 const UNIT_JOBS: &str = "/var/lib/nixfleet-agent/jobs";

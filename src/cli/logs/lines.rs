@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use nixfleet_jobs::journal::{self, Entry, Source};
+
 use super::folder::{End, Job, SHORT};
 use crate::cli::terminal::{Look, Paint, safe};
 use crate::observe::status::page::length;
-use nixfleet_jobs::journal;
-use nixfleet_jobs::journal::{Entry, Source};
 
 /// What stands before a remark of the supervisor.
 const REMARK: &str = "nixfleet: ";

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::format::Format;
 use nixfleet_os::bounded_read;
+
+use super::format::Format;
 
 /// The file that is read when none is named. It may be absent.
 pub(super) const DEFAULT_FILE: &str = "/etc/heartbeat.conf";

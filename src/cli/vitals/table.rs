@@ -1,7 +1,8 @@
 //! The vitals as a table for people.
 
-use super::format::{loads, percent, short, span};
 use nixfleet_protocol::{DeviceVitals, DiskVitals, GpuVitals};
+
+use super::format::{loads, percent, short, span};
 
 /// A line for each figure that is known; processor and memory always have one.
 pub(super) fn table(vitals: &DeviceVitals) -> String {

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
+use nixfleet_config::Secret;
+
 use super::*;
 use crate::doctor::Verdict;
 use crate::doctor::tests::subject;
 use crate::doctor::unit::Unit;
-use nixfleet_config::Secret;
 
 #[track_caller]
 fn check(found: &Finding, verdict: Verdict, words: &[&str]) {

@@ -1,4 +1,5 @@
-use std::{fs, time::Duration};
+use std::fs;
+use std::time::Duration;
 
 use nixfleet_os::sha256::hash_file;
 

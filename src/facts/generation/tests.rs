@@ -1,10 +1,11 @@
 use std::fs;
 
-use super::*;
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::history::Reached;
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_os::test_util::write_script;
+
+use super::*;
 
 const HEAD: &str = "aaaaaaa0000000000000000000000000000000aa";
 

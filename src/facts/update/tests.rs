@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
-use super::*;
 use nixfleet_jobs::JobId;
+
+use super::*;
 
 const OLD: &str = "aaaaaaa0000000000000000000000000000000aa";
 const NEW: &str = "bbbbbbb0000000000000000000000000000000bb";

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::spec::JobResult;
 

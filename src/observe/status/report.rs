@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use nixfleet_protocol::{ServerState, ServerStatus};
 use serde::{Deserialize, Serialize};
+
+use nixfleet_protocol::{ServerState, ServerStatus};
 
 use super::process::ProcessUsage;
 use crate::observe::stats::Stats;

@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::cli::vitals::table::table;
 use nixfleet_protocol::{
     DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, TemperatureVitals, Throughput,
 };
+
+use super::*;
+use crate::cli::vitals::table::table;
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
