@@ -109,7 +109,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let shutdown = listen_for_signals()?;
     let facts = facts::spawn(&host);
     let metrics = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
-    drop(tokio::time::timeout(FIRST_RESULTS, facts.looked()).await);
+    drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
 
     let folder = JobsDir::new(&host.jobs.dir);
     let records = Records::new(host.own_dir().join("delivery"));
@@ -144,7 +144,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         prewarm: prewarm.watch(),
         look: Box::new(move || {
             meters.vitals().refresh();
-            facts.looked()
+            facts.refresh()
         }),
     };
     tracing::info!(
