@@ -1,22 +1,21 @@
-//! How late heartbeats come, how fast output goes, and what the agent costs.
+//! Benchmark of the agent: lateness of heartbeats, throughput of output, memory and processor time.
 //!
-//! The real binary runs against a dashboard in this process, over loopback without TLS, with one
-//! beat a second. `cargo bench` prints each figure beside what it must be and what it should be.
+//! The real binary runs against a mock dashboard in this process, over loopback without TLS, with one heartbeat a
+//! second. `cargo bench` prints each value beside its limit ("must") and its goal ("aim").
 //!
 //! ```text
-//! cargo bench                           about two minutes
+//! cargo bench                           takes about two minutes
 //! cargo bench -- --seconds 5            shorter phases; also NIXFLEET_BENCH_SECONDS=5
-//! cargo bench -- --strict               exit code 1 when a "must" is missed
+//! cargo bench -- --strict               exit code 1 if a limit is missed
 //! ```
 //!
-//! # What the figures mean
-//! A beat's lateness is its arrival at the dashboard minus its place on the grid `t0 + n x 1 s`; `t0`
-//! is fitted to the earliest beat of the idle phase and holds for all phases, so none can hide a
-//! constant delay. Arrivals are known to a millisecond. The dashboard, the command and
-//! the spinning processes share this machine's cores with the agent: the dashboard's own delay is
-//! counted against the agent. A phase has some twenty beats, so its p99 is its maximum. On a noisy or
-//! virtual machine the figures vary by a factor of two or more between runs: run it again before
-//! believing a change.
+//! # How to read the values
+//! The lateness of a heartbeat is its arrival at the dashboard minus its due time `t0 + n x 1 s`. `t0` is the
+//! earliest heartbeat of the idle phase and is used for all phases, so that no phase can hide a constant delay.
+//! Arrival times have a resolution of one millisecond. The dashboard, the command and the spinning processes share
+//! the processor cores with the agent, so delays of the dashboard count as delays of the agent. A phase has about
+//! twenty heartbeats, so its p99 is its maximum. On a noisy or virtual machine the values of two runs differ by a
+//! factor of two or more: repeat the run before you draw conclusions.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,26 +38,26 @@ use nixfleet_protocol::AgentMessage;
 const HOST: &str = "bench-host";
 const AGENT: &str = env!("CARGO_BIN_EXE_nixfleet-agent");
 
-/// Time between beats.
+/// Interval between heartbeats, in milliseconds.
 const INTERVAL_MS: i64 = 1000;
 
-/// Lines of the throughput run.
+/// Number of lines in the throughput phase.
 const LINES: u64 = 500_000;
 
-/// Starts of the agent, for the time to the first beat.
+/// Number of starts that measure the time to the first heartbeat.
 const STARTS: usize = 10;
 
-/// Time between lines of the latency run.
+/// Time between two lines in the latency phase.
 const LINE_EVERY: Duration = Duration::from_millis(20);
 
-/// Spinning processes for each core.
+/// Number of spinning processes for each core.
 const SPINNERS: usize = 4;
 
-/// Between two looks at the dashboard.
-const LOOK: Duration = Duration::from_millis(5);
+/// Time between two polls of the dashboard.
+const POLL: Duration = Duration::from_millis(5);
 
-/// For whatever should take no time; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for a state. Only a hang takes this long.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -66,7 +65,7 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)?.parse::<u64>().ok()
     };
-    // The parts that run as the agent's commands, and beside it.
+    // Helper processes: the commands of the agent, and the load.
     match arguments.first().map(String::as_str) {
         Some("print-forever") => return print_lines(u64::MAX),
         Some("print-lines") => return print_lines(value("print-lines").unwrap_or(LINES)),
@@ -75,7 +74,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
-        // `cargo test --benches` only wants to know that it starts.
+        // `cargo test --benches` only checks that the program starts.
         println!("Nothing measured; run `cargo bench`.");
         return ExitCode::SUCCESS;
     }
@@ -122,7 +121,7 @@ fn measure(phase: Duration) -> Report {
     let spinners = thread::available_parallelism().map_or(2, usize::from) * SPINNERS;
     eprintln!("{spinners} spinning processes for {phase:?} ..");
     let load = {
-        let _spinners: Vec<Process> = (0..spinners).map(|_| Process::own_part("spin")).collect();
+        let _spinners: Vec<Process> = (0..spinners).map(|_| Process::helper("spin")).collect();
         timed(|| sleep(phase)).0
     };
 
@@ -211,11 +210,11 @@ fn measure(phase: Duration) -> Report {
         report.row(name, bytes as f64 / 1e6, "MB", must, aim, Best::Low);
     }
     let binary = fs::metadata(AGENT).map_or(0, |meta| meta.len());
-    report.row("binary with the mock dashboard in it", binary as f64 / 1e6, "MB", 6.0, 4.0, Best::Low);
+    report.row("binary of the agent", binary as f64 / 1e6, "MB", 6.0, 4.0, Best::Low);
     report
 }
 
-/// The dashboard, on a thread of its own.
+/// The mock dashboard, on a thread of its own.
 struct BenchDashboard {
     address: SocketAddr,
     handle: Handle,
@@ -239,7 +238,7 @@ impl BenchDashboard {
     }
 }
 
-/// The agent's configuration and state.
+/// The folder with the agent's configuration and state.
 struct Stage {
     folder: tempfile::TempDir,
 }
@@ -281,9 +280,9 @@ run = ["{own}", "print-times", "{seconds}"]
 
     fn agent(&self) -> Process {
         let mut command = Command::new(AGENT);
-        // A developer's own settings must not find their way in here.
+        // Without the settings of the developer who runs this.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        // Warnings are worth seeing: a bench whose agent cannot start would only wait.
+        // Show errors: without them, an agent that cannot start would look like a hang.
         command.env("NIXFLEET_LOG_LEVEL", "error");
         command.arg("--config").arg(self.folder.path().join("agent.toml")).arg("run");
         Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()))
@@ -300,16 +299,16 @@ impl Process {
         Self { child: command.spawn().expect("a process") }
     }
 
-    /// This program, in another part.
-    fn own_part(part: &str) -> Self {
-        Self::start(Command::new(std::env::current_exe().expect("the path of this program")).arg(part))
+    /// This program as a helper process.
+    fn helper(role: &str) -> Self {
+        Self::start(Command::new(std::env::current_exe().expect("the path of this program")).arg(role))
     }
 
     fn proc(&self, file: &str) -> PathBuf {
         Path::new("/proc").join(self.child.id().to_string()).join(file)
     }
 
-    /// CPU time of all threads that live; None where the kernel does not tell.
+    /// Processor time of all living threads; none if the kernel does not provide it.
     fn cpu(&self) -> Option<Duration> {
         let threads = fs::read_dir(self.proc("task")).ok()?;
         let on_cpu = |path: PathBuf| -> Option<u64> {
@@ -319,7 +318,7 @@ impl Process {
         Some(Duration::from_nanos(nanoseconds))
     }
 
-    /// Resident, proportional and highest memory in bytes, each with its must and aim in MB.
+    /// Resident, proportional and highest memory in bytes, each with its limit and goal in MB.
     fn memory(&self) -> Vec<(&'static str, u64, f64, f64)> {
         let field = |file: &str, name: &str| -> Option<u64> {
             let text = fs::read_to_string(self.proc(file)).ok()?;
@@ -334,7 +333,7 @@ impl Process {
         figures.into_iter().filter_map(|(name, bytes, must, aim)| Some((name, bytes?, must, aim))).collect()
     }
 
-    /// Ends an agent the polite way.
+    /// Ends the agent with SIGTERM.
     fn terminate(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).ok();
         self.child.wait().ok();
@@ -348,7 +347,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts an agent and returns the milliseconds until its first beat had arrived.
+/// Starts an agent and returns the milliseconds until its first heartbeat arrives.
 fn first_beat(handle: &Handle, stage: &Stage) -> f64 {
     let from = handle.next_index(HOST);
     let begun = unix_ms();
@@ -386,12 +385,12 @@ fn wait<T>(handle: &Handle, what: &str, mut look: impl FnMut(&Handle) -> Option<
         if let Some(found) = look(handle) {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "no {what} within {PATIENCE:?}: {:#?}", handle.host(HOST));
-        sleep(LOOK);
+        assert!(begun.elapsed() < LIMIT, "no {what} within {LIMIT:?}: {:#?}", handle.host(HOST));
+        sleep(POLL);
     }
 }
 
-/// Each line of the command is the time at which it was written.
+/// Latencies of lines in milliseconds. The text of each line is the time at which it was written.
 fn line_latencies(handle: &Handle) -> Vec<f64> {
     let from = handle.next_index(HOST);
     start(handle, "times");
@@ -415,12 +414,12 @@ fn unix_ms() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
 }
 
-/// An arrival's most likely time: the dashboard cuts its fraction off.
+/// The most likely time of an arrival: the dashboard cuts off the fraction of the millisecond.
 fn middle(at_ms: i64) -> f64 {
     at_ms as f64 + 0.5
 }
 
-/// A part of the run, in Unix milliseconds.
+/// A phase of the run, in Unix milliseconds.
 struct Window {
     from: f64,
     to: f64,
@@ -431,7 +430,7 @@ impl Window {
         (self.from..self.to).contains(&(at_ms as f64))
     }
 
-    /// Beats that must fall into it.
+    /// The number of heartbeats that are due in it.
     fn beats(&self) -> usize {
         ((self.to - self.from) / INTERVAL_MS as f64).floor() as usize
     }
@@ -443,7 +442,8 @@ fn timed<T>(run: impl FnOnce() -> T) -> (Window, T) {
     (Window { from, to: unix_ms() }, result)
 }
 
-/// Notes when beats arrive. It looks at the host's view, since a flood drives beats out of the record.
+/// Records the arrival times of heartbeats. It polls the state of the host, because a flood of output removes
+/// heartbeats from the dashboard's record.
 struct Beats {
     seen: Arc<Mutex<Vec<i64>>>,
     stop: Arc<AtomicBool>,
@@ -464,7 +464,7 @@ impl Beats {
                     sink.lock().expect("no panic").extend(at.map(jiff::Timestamp::as_millisecond));
                     newest = last_seen;
                 }
-                sleep(LOOK);
+                sleep(POLL);
             }
         });
         Self { seen, stop, thread }
@@ -477,17 +477,17 @@ impl Beats {
     }
 }
 
-/// How much earlier than the earliest beat of the idle phase a beat may be and still have its place
-/// there.
+/// How much earlier than its due time a heartbeat may arrive, in milliseconds. The due times come from the
+/// earliest heartbeat of the idle phase only.
 const EARLY_MS: i64 = 5;
 
-/// Where beats belong: `t0 + n x interval`.
+/// The due times of heartbeats: `t0 + n x interval`.
 struct Grid {
     t0: i64,
 }
 
 impl Grid {
-    /// Fitted to beats that all are of the schedule: no command ran, so none came out of turn.
+    /// Fits `t0` to heartbeats of a phase without commands, so that all of them are scheduled ones.
     fn fit(beats: &[i64]) -> Self {
         let first = beats.first().copied().unwrap_or(0);
         let offset = |&beat: &i64| {
@@ -497,15 +497,15 @@ impl Grid {
         Self { t0: beats.iter().map(offset).min().unwrap_or(first) }
     }
 
-    /// Milliseconds behind its place, of the beat at each place in the window. Of two at one place, the
-    /// other is the one that follows a status.
+    /// Lateness in milliseconds of the heartbeat for each due time in the window. If there are two for one due time,
+    /// the later one follows a status and is ignored.
     fn lateness(&self, beats: &[i64], window: &Window) -> Vec<f64> {
         let mut at: BTreeMap<i64, i64> = BTreeMap::new();
         for beat in beats {
             let number = (beat - self.t0 + EARLY_MS).div_euclid(INTERVAL_MS);
             let late = beat - self.t0 - number * INTERVAL_MS;
-            let place = at.entry(number).or_insert(late);
-            *place = (*place).min(late);
+            let least = at.entry(number).or_insert(late);
+            *least = (*least).min(late);
         }
         let inside = |number: &i64| window.contains(self.t0 + number * INTERVAL_MS);
         at.into_iter().filter(|(number, _)| inside(number)).map(|(_, late)| late as f64).collect()
@@ -535,7 +535,7 @@ struct Row {
 
 impl Row {
     fn verdict(&self) -> &'static str {
-        // NaN, for want of samples, is as good as none of them.
+        // NaN, which means no samples, reaches no bound.
         let reaches = |bound: f64| match self.best {
             Best::Low => self.figure <= bound,
             Best::High => self.figure >= bound,
@@ -585,7 +585,7 @@ impl Report {
     }
 }
 
-/// Prints lines as fast as they are taken.
+/// Prints lines as fast as they are read.
 fn print_lines(count: u64) -> ExitCode {
     let mut out = BufWriter::with_capacity(8 * 1024, io::stdout().lock());
     for n in 1..=count {
@@ -597,18 +597,18 @@ fn print_lines(count: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints the time, again and again.
+/// Prints the current time at a fixed pace.
 fn print_times(seconds: u64) -> ExitCode {
     let begun = Instant::now();
     while begun.elapsed().as_secs() < seconds {
-        // One write for each: standard output is flushed at the end of a line.
+        // One write for each line: standard output is flushed at its end.
         println!("{:.3}", unix_ms());
         sleep(LINE_EVERY);
     }
     ExitCode::SUCCESS
 }
 
-/// Uses a core until it is killed, or its parent is.
+/// Uses one core until it or its parent is killed.
 fn spin() -> ExitCode {
     let parent = parent_id();
     let mut value = 1_u64;
