@@ -46,7 +46,7 @@
           # Behind what is on PATH: whoever has a git of his own keeps it.
           demo = pkgs.writeShellScript "nixfleet-demo" ''
             export PATH="$PATH:${lib.makeBinPath [ pkgs.gitMinimal ]}"
-            exec ${own.nixfleet-mock-dashboard}/libexec/nixfleet-agent demo "$@"
+            exec ${lib.getExe own.nixfleet-mock-dashboard} demo --agent ${lib.getExe own.nixfleet-agent} "$@"
           '';
         in
         {

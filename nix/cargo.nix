@@ -11,7 +11,17 @@
 let
   manifest = lib.importTOML ../Cargo.toml;
 
-  # Only what cargo reads, so that a new sentence in a document compiles nothing.
+  # Only what cargo reads, so that a new sentence in a document compiles nothing. The tests of the
+  # crates and what they read are left to `tests`.
+  testFiles = lib.fileset.unions (
+    map lib.fileset.maybeMissing [
+      ../crates/jobs/tests
+      ../crates/mock-dashboard/tests
+      ../crates/protocol/schema
+      ../crates/protocol/tests
+      ../crates/vitals/tests
+    ]
+  );
   source =
     paths:
     lib.fileset.toSource {
@@ -21,13 +31,15 @@ let
           ../Cargo.lock
           ../Cargo.toml
           ../src
+          ../xtask
+          (lib.fileset.difference ../crates testFiles)
         ]
         ++ paths
       );
     };
 
   common = {
-    inherit (manifest.package) version;
+    inherit (manifest.workspace.package) version;
     cargoLock.lockFile = ../Cargo.lock;
     strictDeps = true;
     meta = {
@@ -40,11 +52,15 @@ let
   };
 
   program =
-    arguments:
+    package: arguments:
     rustPlatform.buildRustPackage (
       lib.recursiveUpdate common (
         {
           src = source [ ];
+          cargoBuildFlags = [
+            "--package"
+            package
+          ];
           # Cargo wants the file of every benchmark to exist, whatever it builds. An empty one never
           # changes.
           postPatch = ''
@@ -68,8 +84,9 @@ let
           ../README.md
           ../benches
           ../clippy.toml
+          ../crates
           ../dist
-          ../examples
+          ../docs
           ../rustfmt.toml
           ../tests
         ];
@@ -82,21 +99,14 @@ let
 in
 {
   # The agent as hosts get it; ./package.nix adds what belongs around it.
-  agent = program {
+  agent = program "nixfleet-agent" {
     pname = "nixfleet-agent-unwrapped";
-    buildNoDefaultFeatures = true;
-    buildFeatures = [ "nvml" ];
     meta.mainProgram = "nixfleet-agent";
   };
 
-  # The dashboard for tests. Its agent, the one with the demo, is not on anybody's PATH.
-  mock-dashboard = program {
+  # The dashboard for tests and for the demo.
+  mock-dashboard = program "nixfleet-mock-dashboard" {
     pname = "nixfleet-mock-dashboard";
-    buildFeatures = [ "mock-dashboard" ];
-    postInstall = ''
-      mkdir $out/libexec
-      mv $out/bin/nixfleet-agent $out/libexec
-    '';
     meta = {
       description = "Dashboard in memory, to test nixfleet-agent against";
       mainProgram = "nixfleet-mock-dashboard";
@@ -126,7 +136,7 @@ in
       runHook preCheck
       cargo fmt --check
       cargo clippy --offline --all-targets -- -D warnings
-      cargo clippy --offline --lib --bins --no-default-features --features nvml -- -D warnings
+      cargo clippy --offline --package nixfleet-agent --lib --bins -- -D warnings
       runHook postCheck
     '';
   };

@@ -227,10 +227,12 @@ let
     };
 
     testNoFormatForAProgramThatKnowsNone = {
-      expr = settingsOf (with' {
-        rebuild.logFormat = null;
-        settings.rebuild.program = [ "own-rebuild" ];
-      }) ? rebuild.log_format;
+      expr =
+        settingsOf (with' {
+          rebuild.logFormat = null;
+          settings.rebuild.program = [ "own-rebuild" ];
+        })
+        ? rebuild.log_format;
       expected = false;
     };
 
@@ -704,7 +706,7 @@ let
     testBuiltInNames = {
       expr =
         let
-          source = lib.readFile ../src/config/custom.rs;
+          source = lib.readFile ../crates/config/src/custom.rs;
           list = lib.head (builtins.match ".*BUILT_IN: &\\[&str] = &\\[([^]]*)].*" source);
           names = lib.concatLists (lib.filter lib.isList (builtins.split "\"([a-z-]+)\"" list));
         in

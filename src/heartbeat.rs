@@ -1,4 +1,4 @@
-//! What a heartbeat says. It looks at snapshots that others keep fresh, and never samples.
+//! Builds heartbeats from snapshots that other threads keep up to date. Nothing is sampled here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,28 +6,29 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{oneshot, watch};
 
-use super::facts::{Facts, update};
-use super::jobs::admission::Current;
-use crate::wire::vitals::rounded;
 use nixfleet_os::timestamp;
 use nixfleet_protocol::{DeviceVitals, Heartbeat, HostSystem, Metrics};
 use nixfleet_vitals::prewarm::Notice;
 use nixfleet_vitals::stasysmo::{self, Reading};
 
-/// Digits of a round trip in milliseconds behind the point: 10 µs, less than what a busy loop adds to it.
+use crate::facts::{Facts, update};
+use crate::jobs::admission::Current;
+use crate::wire::vitals::rounded;
+
+/// Decimal places of a round trip in milliseconds: 10 µs, less than a busy event loop adds to it.
 const RTT_DIGITS: i32 = 2;
 
 /// The newest snapshots of the machine.
 pub struct Snapshots {
-    /// What is deployed and which agent runs.
+    /// The deployed system, its checkout, and the version of the agent.
     pub facts: watch::Receiver<Arc<Facts>>,
-    /// StaSysMo's readings.
+    /// The newest reading of StaSysMo, if there is one.
     pub metrics: watch::Receiver<Option<Reading>>,
-    /// How the device is, as its meters know at that time; none if it is not measured.
+    /// Returns the vitals of the device at a given time; none if they are turned off.
     pub vitals: Box<dyn Fn(SystemTime) -> Option<Box<DeviceVitals>> + Send>,
     /// The newest pre-warm signal.
     pub prewarm: watch::Receiver<Option<Notice>>,
-    /// Asks for a look at the machine. Does not wait; the receiver does, for whoever wants to.
+    /// Requests new facts and vitals. It does not wait; the receiver resolves when the facts are new.
     pub look: Box<dyn Fn() -> oneshot::Receiver<()> + Send>,
 }
 
@@ -43,9 +44,9 @@ impl Snapshots {
         Arc::clone(&self.facts.borrow())
     }
 
-    /// Makes beat number `seq`; `rtt` is how long an earlier one took to be acknowledged. The next one is
-    /// made an `interval` later.
-    pub fn beat(
+    /// Builds the heartbeat with sequence number `seq`. `rtt` is the round trip of the newest acknowledged
+    /// one, `interval` the time until the next one.
+    pub fn heartbeat(
         &self,
         current: Option<Current<'_>>,
         seq: u64,
@@ -66,7 +67,7 @@ impl Snapshots {
             nixpkgs_version: facts.nixpkgs_version.clone(),
             pending_command: current.map(|current| current.command.to_owned()),
             command_pid: current.and_then(|current| current.pid),
-            // Its age counts at the time of the beat, not at that of the reading.
+            // A reading can be recent when it is taken and too old when it is sent.
             metrics: self.metrics.borrow().as_ref().and_then(|reading| reading.fresh(now)).map(readings),
             source_commit: facts.source_commit.clone(),
             store_path: facts.store_path.clone(),
@@ -87,7 +88,7 @@ fn readings(values: stasysmo::Values) -> Metrics {
     Metrics { cpu, ram, swap, load }
 }
 
-/// Time since `at`, RFC 3339; none if that is to come, as after the clock was set.
+/// Time since `at`, RFC 3339. Zero if `at` is in the future, for example after the clock was set.
 fn age(at: &str, now: SystemTime) -> Duration {
     let at = at.parse::<jiff::Timestamp>().map(SystemTime::from);
     at.ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default()

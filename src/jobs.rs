@@ -1,12 +1,12 @@
-//! Commands on the agent's side: the jobs themselves belong to their supervisors (`nixfleet_jobs`).
+//! The agent's side of jobs. The processes belong to their supervisors (`nixfleet_jobs`).
 //!
 //! ```text
-//! admission.rs     what a name stands for, and whether it may start now
-//! table.rs         accepted commands, the slot, what is still to be told
-//! executor.rs      orders to the disk and to the launcher, on threads
-//! launcher.rs      how a supervisor is started and signalled
-//! follower.rs      what a job wrote, as it grows
-//! first_clone.rs   the clone that nobody asks for
+//! admission.rs     what a command's name stands for, and whether it may start now
+//! table.rs         the accepted jobs, which of them is running, and what the dashboard still has to get
+//! executor.rs      launches jobs, ends them and saves their records, on threads
+//! launcher.rs      starts and signals a supervisor
+//! follower.rs      reads the folder of a job as it grows
+//! first_clone.rs   when to clone a missing checkout without a request
 //! ```
 
 pub mod admission;
@@ -15,3 +15,6 @@ pub mod first_clone;
 pub mod follower;
 pub mod launcher;
 pub mod table;
+
+#[cfg(test)]
+pub(crate) mod captured_log;

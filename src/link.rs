@@ -1,14 +1,17 @@
 //! The connection to the dashboard.
 //!
 //! ```text
-//! run.rs       connect, session, wait, and again
+//! run.rs       the main loop: connect, session, wait, and again
+//! dial.rs      one attempt to connect: TCP, TLS, the token, refusals
 //! session.rs   one connection: events in, decisions, messages out
-//! agent.rs     what is kept from one connection to the next
-//! dial.rs      TCP, TLS, the token, refusals
-//! backoff.rs   how long to wait
-//! ended.rs     how a connection ended
-//! peer.rs      what the dashboard has said of itself
+//! agent.rs     the state that is kept from one connection to the next
+//! backoff.rs   how long to wait before the next attempt
+//! peer.rs      the dashboard's description of itself
+//! ended.rs     why a session ended
 //! ```
+//!
+//! `run` uses `dial` and `session`; `session` uses `agent`; `agent` uses `peer` and `backoff`. No
+//! dependency goes the other way.
 
 pub mod agent;
 pub mod backoff;

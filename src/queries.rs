@@ -1,37 +1,36 @@
-//! Requests that the agent answers itself, as soon as it has looked. They run beside a command and are
-//! no jobs: nothing on the machine changes.
+//! Questions of the dashboard, which the agent answers itself. They change nothing on the machine, so they
+//! are no jobs and may be asked while a command runs.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{fmt, thread};
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::facts::Facts;
-use super::facts::installed;
-use super::facts::installed::Installed;
-use super::jobs::admission::Question;
 use nixfleet_protocol::{UpdateState, Verdict};
+
+use crate::facts::Facts;
+use crate::facts::installed::{self, Installed};
+use crate::jobs::admission::Question;
 
 #[cfg(test)]
 mod tests;
 
-/// Queries that may wait. Each takes milliseconds, and a dashboard has five kinds of them.
+/// Queries that may wait. Each takes milliseconds, and there are five kinds.
 const WAITING: usize = 16;
 
-/// How long an errand may take. A look reads small files and asks one program, which has five seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a query may take. It reads small files and runs one program, which has five seconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads of a unit and of two programs, which lie on the heap, and their hashes: 256 KiB is ample.
+/// Stack of the thread that reads and hashes programs, in bytes. Its buffers are on the heap.
 const STACK: usize = 256 * 1024;
 
-/// What comes of an errand, for people.
+/// The answer to a query, or why there is none, for people.
 pub type Answer = Result<String, String>;
 
 struct Query {
@@ -39,7 +38,7 @@ struct Query {
     answer: Pin<Box<dyn Future<Output = Answer> + Send>>,
 }
 
-/// Queries in the order in which they were asked.
+/// The queries that are not answered yet, oldest first.
 #[derive(Default)]
 pub struct Queries {
     waiting: VecDeque<Query>,
@@ -47,59 +46,61 @@ pub struct Queries {
 
 impl fmt::Debug for Queries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.waiting.iter().map(|errand| &errand.command)).finish()
+        f.debug_list().entries(self.waiting.iter().map(|query| &query.command)).finish()
     }
 }
 
 impl Queries {
-    /// Takes one up. False: too many wait already.
+    /// Adds a query, with the future that answers it. False: too many queries wait.
     pub fn add(&mut self, command: &str, answer: impl Future<Output = Answer> + Send + 'static) -> bool {
         if self.waiting.len() >= WAITING {
             return false;
         }
-        let bounded = async { timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(late())) };
+        let bounded = async { timeout(TIMEOUT, answer).await.unwrap_or_else(|_| Err(timed_out())) };
         self.waiting.push_back(Query { command: command.to_owned(), answer: Box::pin(bounded) });
         true
     }
 
-    /// Waits for the next answer; returns the command with it.
+    /// Waits for the answer to the oldest query; returns its command and the answer.
     ///
-    /// Cancel-safe: an errand leaves the queue in the step that returns its answer.
+    /// Cancel-safe: a query leaves the queue in the step that returns its answer.
     pub async fn next(&mut self) -> (String, Answer) {
         let Some(first) = self.waiting.front_mut() else { return std::future::pending().await };
         let answer = (&mut first.answer).await;
-        let command = self.waiting.pop_front().map(|errand| errand.command).unwrap_or_default();
+        let command = self.waiting.pop_front().map(|query| query.command).unwrap_or_default();
         (command, answer)
     }
 }
 
-fn late() -> String {
-    format!("no answer within {PATIENCE:?}; is the disk or the repository's file system slow?")
+fn timed_out() -> String {
+    format!("no answer within {TIMEOUT:?}; is the disk or the repository's file system slow?")
 }
 
-/// What is known after the look that answers `looked`.
+/// Answers a question from the facts, after the update of the facts that `looked` waits for.
+///
+/// # Errors
+/// When the facts cannot be updated.
 pub async fn refreshed(
     question: Question,
     looked: oneshot::Receiver<()>,
     facts: watch::Receiver<Arc<Facts>>,
 ) -> Answer {
-    let unseen = "the agent did not get to look at this host; ask again, or restart it";
-    looked.await.map_err(|_| unseen.to_owned())?;
+    let no_update = "the agent did not get to look at this host; ask again, or restart it";
+    looked.await.map_err(|_| no_update.to_owned())?;
     let facts = Arc::clone(&facts.borrow());
-    Ok(told(question, &facts))
+    Ok(text(question, &facts))
 }
 
-fn told(question: Question, facts: &Facts) -> String {
+fn text(question: Question, facts: &Facts) -> String {
     let status = &facts.update_status;
     match question {
-        Question::Lock => light(&status.lock),
-        Question::System => light(&status.system),
+        Question::Lock => verdict(&status.lock),
+        Question::System => verdict(&status.system),
         Question::All => {
             let parts = [("lock", &status.lock), ("system", &status.system), ("tests", &status.tests)];
-            let lights = parts.map(|(name, verdict)| format!("{name} {}", light(verdict)));
-            lights.join("; ")
+            parts.map(|(name, part)| format!("{name} {}", verdict(part))).join("; ")
         }
-        // Judged by the dashboard, which knows the remote.
+        // The dashboard knows the remote and decides whether this commit is up to date.
         Question::Git | Question::Version => match &facts.system.repo_commit {
             Some(commit) => format!("{commit} is checked out"),
             None => "there is no checkout".to_owned(),
@@ -107,7 +108,7 @@ fn told(question: Question, facts: &Facts) -> String {
     }
 }
 
-fn light(verdict: &Verdict) -> String {
+fn verdict(verdict: &Verdict) -> String {
     let word = match verdict.status {
         UpdateState::None | UpdateState::Unknown => "unknown",
         UpdateState::Ok => "ok",
@@ -118,45 +119,48 @@ fn light(verdict: &Verdict) -> String {
     format!("{word}: {}", verdict.message)
 }
 
-/// Whether the running agent is the installed one. It reads programs, on a thread of its own.
+/// Answers whether the running agent is the installed one. Reads and hashes programs on a thread of its own.
+///
+/// # Errors
+/// When the installed agent cannot be read.
 pub async fn version(current_system: PathBuf, store_path: String) -> Answer {
-    /// One for the process, as the disk is.
-    static LOOKING: AtomicBool = AtomicBool::new(false);
-    let found = alone(&LOOKING, move || installed::look(&current_system)).await?;
+    /// For the whole process: the thread of a cancelled query may still hang in the disk.
+    static BUSY: AtomicBool = AtomicBool::new(false);
+    let found = exclusively(&BUSY, move || installed::look(&current_system)).await?;
     let found = found.map_err(|err| format!("the installed agent cannot be read: {err}"))?;
     Ok(versions(env!("CARGO_PKG_VERSION"), &store_path, &found))
 }
 
-/// Looks on a thread of its own, of which there is one at most for each `looking`: a disk that hangs
-/// holds it for as long as it likes, and the runtime's threads are few and wanted by others.
+/// Runs `read` on a thread of its own, with at most one such thread for each `busy`. A disk that hangs can
+/// block the thread for any time, and the runtime's own blocking threads are needed for other things.
 ///
 /// # Errors
-/// The last look is not over, there is no thread, or the look panicked.
-async fn alone<T: Send + 'static>(
-    looking: &'static AtomicBool,
-    look: impl FnOnce() -> T + Send + 'static,
+/// When the previous thread still runs, no thread can be started, or `read` panicked.
+async fn exclusively<T: Send + 'static>(
+    busy: &'static AtomicBool,
+    read: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
-    if looking.swap(true, Ordering::AcqRel) {
+    if busy.swap(true, Ordering::AcqRel) {
         return Err("the last look at the programs still hangs; is the disk or a network file system slow?"
             .to_owned());
     }
-    let turn = Turn(looking);
-    let (answer, answered) = oneshot::channel();
+    let guard = BusyGuard(busy);
+    let (sender, receiver) = oneshot::channel();
     let run = move || {
-        let found = look();
-        // First, so that who has the answer may ask again.
-        drop(turn);
-        let _may_have_stopped_waiting = answer.send(found);
+        let found = read();
+        // Before the answer is sent, so that the next query can start at once.
+        drop(guard);
+        let _receiver_may_be_gone = sender.send(found);
     };
     let started = thread::Builder::new().name("version".to_owned()).stack_size(STACK).spawn(run);
     started.map_err(|err| format!("no thread for a look: {err}; the process has too many, restart it"))?;
-    answered.await.map_err(|_| "the look at the programs failed; the agent's log says why".to_owned())
+    receiver.await.map_err(|_| "the look at the programs failed; the agent's log says why".to_owned())
 }
 
-/// The right to look; given back when dropped, and so after a panic.
-struct Turn(&'static AtomicBool);
+/// Clears the flag when it is dropped, also after a panic.
+struct BusyGuard(&'static AtomicBool);
 
-impl Drop for Turn {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }

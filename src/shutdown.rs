@@ -1,8 +1,8 @@
-//! The wish that this process ends.
+//! The request that this process stops.
 
 use tokio::sync::watch;
 
-/// Resolves once the flag is up. A sender that is gone counts as a request.
+/// Resolves once the flag is true. A dropped sender counts as a request too.
 pub async fn stop_requested(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|stop| *stop).await);
 }

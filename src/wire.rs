@@ -1,4 +1,5 @@
-//! Where the types of jobs and vitals become messages. Neither of the two knows the wire.
+//! Converts the types of `nixfleet_jobs` and `nixfleet_vitals` into messages. Neither crate knows the
+//! protocol.
 
 pub mod progress;
 pub mod vitals;

@@ -1,4 +1,4 @@
-# T02 scenarios 2 and 7: heartbeats while a command runs, and a second command meanwhile.
+# Heartbeats while a command runs, and a second command meanwhile.
 {
   self,
   pkgs,
@@ -12,85 +12,83 @@
     services.nixfleet-agent.commands.long.run = import ./lib/numbered.nix { inherit pkgs lib; };
   };
 
-  testScript =
-    builtins.readFile ./lib/fleet.py
-    + ''
+  testScript = builtins.readFile ./lib/fleet.py + ''
 
-      start_fleet()
+    start_fleet()
 
-      with subtest("T02 scenario 2: heartbeat during command execution"):
-          since = mark()
-          send("long")
-          pid = running("long", since)
+    with subtest("T02 scenario 2: heartbeat during command execution"):
+        since = mark()
+        send("long")
+        pid = running("long", since)
 
-          # T02 has a command of five seconds and counts four beats. This one lasts until eight have come.
-          during = wait_for(
-              "eight beats with command and process id",
-              lambda: [beat for beat in beats(since) if beat["payload"]["command_pid"]],
-              lambda seen: len(seen) >= 8,
-          )
-          assert all(pending(beat) == "long" for beat in during), during
-          assert {beat["payload"]["command_pid"] for beat in during} == {pid}, during
-          in_time(during)
-          shown = view()
-          print("the dashboard shows", shown)
-          assert is_online(shown), shown
-          assert (shown["pending_command"], shown["command_pid"]) == ("long", pid), shown
+        # The command lasts until eight heartbeats have come.
+        during = wait_for(
+            "eight beats with command and process id",
+            lambda: [beat for beat in beats(since) if beat["payload"]["command_pid"]],
+            lambda seen: len(seen) >= 8,
+        )
+        assert all(pending(beat) == "long" for beat in during), during
+        assert {beat["payload"]["command_pid"] for beat in during} == {pid}, during
+        in_time(during)
+        shown = view()
+        print("the dashboard shows", shown)
+        assert is_online(shown), shown
+        assert (shown["pending_command"], shown["command_pid"]) == ("long", pid), shown
 
-          # The process is the command's own: root's, in a unit of its own, and no child of the agent.
-          process = host.succeed(f"tr '\\0' ' ' < /proc/{pid}/cmdline; cat /proc/{pid}/cgroup; stat -c %U /proc/{pid}")
-          print(process)
-          assert "numbered" in process and "/nixfleet-job@long-" in process, process
-          assert process.splitlines()[-1] == "root", process
-          agent = host.succeed("systemctl show -P MainPID nixfleet-agent.service").strip()
-          owner = host.succeed(f"stat -c %U /proc/{agent}").strip()
-          assert owner == "nixfleet-agent", f"the agent runs as {owner}"
+        # The process is the command's own: root's, in a unit of its own, and no child of the agent.
+        process = host.succeed(f"tr '\\0' ' ' < /proc/{pid}/cmdline; cat /proc/{pid}/cgroup; stat -c %U /proc/{pid}")
+        print(process)
+        assert "numbered" in process and "/nixfleet-job@long-" in process, process
+        assert process.splitlines()[-1] == "root", process
+        agent = host.succeed("systemctl show -P MainPID nixfleet-agent.service").strip()
+        owner = host.succeed(f"stat -c %U /proc/{agent}").strip()
+        assert owner == "nixfleet-agent", f"the agent runs as {owner}"
 
-          host.succeed("touch /run/gate")
-          status = ended("long", since)
-          assert (status["status"], status["exit_code"]) == ("ok", 0), status
-          numbered(whole_log(status))
-          idle(since)
-          told_once(since)
-          never_offline(beats(since))
-          assert is_online(view()), view()
+        host.succeed("touch /run/gate")
+        status = ended("long", since)
+        assert (status["status"], status["exit_code"]) == ("ok", 0), status
+        numbered(whole_log(status))
+        idle(since)
+        told_once(since)
+        never_offline(beats(since))
+        assert is_online(view()), view()
 
-      with subtest("T02 scenario 7: concurrent command rejection"):
-          host.succeed("rm /run/gate")
-          since = mark()
-          send("long")
-          pid = running("long", since)
+    with subtest("T02 scenario 7: concurrent command rejection"):
+        host.succeed("rm /run/gate")
+        since = mark()
+        send("long")
+        pid = running("long", since)
 
-          # Another command, and the same one once more.
-          for count, command in enumerate(["test", "long"], start=1):
-              code, answer = post(f"/hosts/{HOST}/command", {"command": command})
-              print(f"{command}: {code} {answer}")
-              # The dashboard waits two seconds for the agent's word, which a slow machine may exceed.
-              # Then it answers 202 without a confirmation, and the word comes later.
-              assert code == 409 or answer["confirmed_by"] is None, answer
-              if code == 409:
-                  assert answer["error"] == "command already running", answer
-                  assert (answer["current_command"], answer["current_pid"]) == ("long", pid), answer
-              rejections = wait_for(
-                  f"the rejection of {command}",
-                  lambda: messages("command_rejected", since),
-                  lambda seen: len(seen) >= count,
-              )
-              rejection = rejections[-1]["payload"]
-              print(rejection)
-              assert rejection["reason"] == "command already running", rejection
-              assert (rejection["current_command"], rejection["current_pid"]) == ("long", pid), rejection
+        # Another command, and the same one once more.
+        for count, command in enumerate(["test", "long"], start=1):
+            code, answer = post(f"/hosts/{HOST}/command", {"command": command})
+            print(f"{command}: {code} {answer}")
+            # The dashboard waits two seconds for the agent's word, which a slow machine may exceed.
+            # Then it answers 202 without a confirmation, and the word comes later.
+            assert code == 409 or answer["confirmed_by"] is None, answer
+            if code == 409:
+                assert answer["error"] == "command already running", answer
+                assert (answer["current_command"], answer["current_pid"]) == ("long", pid), answer
+            rejections = wait_for(
+                f"the rejection of {command}",
+                lambda: messages("command_rejected", since),
+                lambda seen: len(seen) >= count,
+            )
+            rejection = rejections[-1]["payload"]
+            print(rejection)
+            assert rejection["reason"] == "command already running", rejection
+            assert (rejection["current_command"], rejection["current_pid"]) == ("long", pid), rejection
 
-          # The current command goes on.
-          count = len(beats(since))
-          more = wait_for("three more beats", lambda: beats(since), lambda seen: len(seen) >= count + 3)
-          assert all(pending(beat) == "long" and beat["payload"]["command_pid"] == pid for beat in more[count:]), more
-          host.succeed("touch /run/gate")
-          status = ended("long", since)
-          assert (status["status"], status["exit_code"]) == ("ok", 0), status
-          numbered(whole_log(status))
-          idle(since)
-          told_once(since)
-          never_offline(beats(since))
-    '';
+        # The current command goes on.
+        count = len(beats(since))
+        more = wait_for("three more beats", lambda: beats(since), lambda seen: len(seen) >= count + 3)
+        assert all(pending(beat) == "long" and beat["payload"]["command_pid"] == pid for beat in more[count:]), more
+        host.succeed("touch /run/gate")
+        status = ended("long", since)
+        assert (status["status"], status["exit_code"]) == ("ok", 0), status
+        numbered(whole_log(status))
+        idle(since)
+        told_once(since)
+        never_offline(beats(since))
+  '';
 }

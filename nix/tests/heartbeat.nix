@@ -1,4 +1,4 @@
-# T02 scenarios 1, 3 and 4: regular heartbeats, with StaSysMo's readings and without.
+# Regular heartbeats, with StaSysMo's readings and without.
 {
   self,
   pkgs,
@@ -28,98 +28,96 @@ in
   name = "nixfleet-heartbeat";
   imports = [ (import ./lib/fleet.nix { inherit self; }) ];
 
-  testScript =
-    builtins.readFile ./lib/fleet.py
-    + ''
+  testScript = builtins.readFile ./lib/fleet.py + ''
 
-      # As in host.nix, cut to what T02 shows.
-      GENERATION = "0123456"
+    # As in host.nix, cut to the seven digits that are shown.
+    GENERATION = "0123456"
 
 
-      def measure(unit: str, cpu: str, ram: str, swap: str, load: str) -> None:
-          """StaSysMo runs and finds these."""
-          host.succeed(f"systemd-run --unit={unit} ${stasysmo} {cpu} {ram} {swap} {load}")
+    def measure(unit: str, cpu: str, ram: str, swap: str, load: str) -> None:
+        """StaSysMo runs and finds these."""
+        host.succeed(f"systemd-run --unit={unit} ${stasysmo} {cpu} {ram} {swap} {load}")
 
 
-      def metrics(beat: Message) -> Any:
-          # T02: null if unavailable, but never missing.
-          return beat["payload"]["metrics"]
+    def metrics(beat: Message) -> Any:
+        # Null if unavailable, but never missing.
+        return beat["payload"]["metrics"]
 
 
-      start_fleet()
+    start_fleet()
 
-      with subtest("T02 scenario 1: regular heartbeat"):
-          readings = {"cpu": 15.5, "ram": 42.0, "swap": 0.0, "load": 0.5}
-          measure("stasysmo-quiet", "15.5", "42.0", "0.0", "0.5")
-          wait_for("readings in a beat", lambda: beats()[-1], lambda beat: metrics(beat) == readings)
-          connection = view()["connections"] + 1
-          # A new agent, for its first beat is to be seen.
-          host.succeed("systemctl restart nixfleet-agent.service")
+    with subtest("T02 scenario 1: regular heartbeat"):
+        readings = {"cpu": 15.5, "ram": 42.0, "swap": 0.0, "load": 0.5}
+        measure("stasysmo-quiet", "15.5", "42.0", "0.0", "0.5")
+        wait_for("readings in a beat", lambda: beats()[-1], lambda beat: metrics(beat) == readings)
+        connection = view()["connections"] + 1
+        # A new agent, for its first beat is to be seen.
+        host.succeed("systemctl restart nixfleet-agent.service")
 
-          def of_new_agent() -> list[Message]:
-              return [message for message in messages() if message["connection"] == connection]
+        def of_new_agent() -> list[Message]:
+            return [message for message in messages() if message["connection"] == connection]
 
-          def known(beat: Message) -> bool:
-              return bool(beat["payload"]["generation"] == GENERATION and metrics(beat) == readings)
+        def known(beat: Message) -> bool:
+            return bool(beat["payload"]["generation"] == GENERATION and metrics(beat) == readings)
 
-          # The agent waits a quarter of a second for what programs and files tell, and then goes without.
-          # Under emulation that can be too short for the first beats; what is known once, stays.
-          seen = wait_for(
-              "eight beats with generation and metrics",
-              of_new_agent,
-              lambda seen: sum(message["type"] == "heartbeat" and known(message) for message in seen) >= 8,
-          )
-          print("registered:", seen[0])
-          assert [message["type"] for message in seen[:2]] == ["register", "heartbeat"], seen[:2]
-          assert seen[0]["payload"]["heartbeat_interval"] == INTERVAL, seen[0]
-          assert gaps(seen[:2])[0] <= STALL, "the first beat is immediate"
-          regular = [message for message in seen if message["type"] == "heartbeat"]
-          assert regular[0]["payload"]["seq"] == 1, regular[0]
-          in_time(regular)
-          since = next(number for number, beat in enumerate(regular) if known(beat))
-          assert all(known(beat) for beat in regular[since:]), regular[since:]
-          assert gaps([regular[0], regular[since]])[0] <= 30, f"first beat with all of it: {since}"
-          for beat in regular:
-              assert pending(beat) is None and beat["payload"]["command_pid"] is None, beat
-              assert beat["payload"]["nixpkgs_version"], beat
+        # The agent waits a quarter of a second for what programs and files tell, and then goes without.
+        # Under emulation that can be too short for the first beats; what is known once, stays.
+        seen = wait_for(
+            "eight beats with generation and metrics",
+            of_new_agent,
+            lambda seen: sum(message["type"] == "heartbeat" and known(message) for message in seen) >= 8,
+        )
+        print("registered:", seen[0])
+        assert [message["type"] for message in seen[:2]] == ["register", "heartbeat"], seen[:2]
+        assert seen[0]["payload"]["heartbeat_interval"] == INTERVAL, seen[0]
+        assert gaps(seen[:2])[0] <= STALL, "the first beat is immediate"
+        regular = [message for message in seen if message["type"] == "heartbeat"]
+        assert regular[0]["payload"]["seq"] == 1, regular[0]
+        in_time(regular)
+        since = next(number for number, beat in enumerate(regular) if known(beat))
+        assert all(known(beat) for beat in regular[since:]), regular[since:]
+        assert gaps([regular[0], regular[since]])[0] <= 30, f"first beat with all of it: {since}"
+        for beat in regular:
+            assert pending(beat) is None and beat["payload"]["command_pid"] is None, beat
+            assert beat["payload"]["nixpkgs_version"], beat
 
-      with subtest("T02 scenario 3: heartbeat with StaSysMo metrics"):
-          host.succeed("systemctl stop stasysmo-quiet.service")
-          measure("stasysmo-busy", "85", "60", "1", "2.5")
-          wait_for(
-              "the new readings in a beat",
-              lambda: metrics(beats()[-1]),
-              lambda seen: seen == {"cpu": 85.0, "ram": 60.0, "swap": 1.0, "load": 2.5},
-          )
-          print("the dashboard shows", view()["metrics"])
+    with subtest("T02 scenario 3: heartbeat with StaSysMo metrics"):
+        host.succeed("systemctl stop stasysmo-quiet.service")
+        measure("stasysmo-busy", "85", "60", "1", "2.5")
+        wait_for(
+            "the new readings in a beat",
+            lambda: metrics(beats()[-1]),
+            lambda seen: seen == {"cpu": 85.0, "ram": 60.0, "swap": 1.0, "load": 2.5},
+        )
+        print("the dashboard shows", view()["metrics"])
 
-          # StaSysMo leaves its files behind when it stops: they are reported while they are fresh.
-          index = mark()
-          host.succeed("systemctl stop stasysmo-busy.service")
-          measured = float(host.succeed("cat /dev/shm/stasysmo/timestamp"))
-          seen = wait_for(
-              "a beat that leaves the old readings out",
-              lambda: beats(index),
-              lambda seen: bool(seen) and metrics(seen[-1]) is None,
-          )
-          reported = [sent_at(beat) - measured for beat in seen if metrics(beat) is not None]
-          print("age of the readings in beats, by the host's clock:", reported)
-          # Reported for a while and not longer. The stamp is in whole seconds; the file's own time counts
-          # as well, and is newer by less than one.
-          assert reported and reported[-1] <= 31, reported
+        # StaSysMo leaves its files behind when it stops: they are reported while they are fresh.
+        index = mark()
+        host.succeed("systemctl stop stasysmo-busy.service")
+        measured = float(host.succeed("cat /dev/shm/stasysmo/timestamp"))
+        seen = wait_for(
+            "a beat that leaves the old readings out",
+            lambda: beats(index),
+            lambda seen: bool(seen) and metrics(seen[-1]) is None,
+        )
+        reported = [sent_at(beat) - measured for beat in seen if metrics(beat) is not None]
+        print("age of the readings in beats, by the host's clock:", reported)
+        # Reported for a while and not longer. The stamp is in whole seconds; the file's own time counts
+        # as well, and is newer by less than one.
+        assert reported and reported[-1] <= 31, reported
 
-      with subtest("T02 scenario 4: heartbeat without StaSysMo"):
-          host.succeed("rm -r /dev/shm/stasysmo")
-          connection = view()["connections"] + 1
-          host.succeed("systemctl restart nixfleet-agent.service")
-          seen = wait_for(
-              "five beats of a new agent",
-              lambda: [beat for beat in beats() if beat["connection"] == connection],
-              lambda seen: len(seen) >= 5,
-          )
-          assert all(metrics(beat) is None for beat in seen), seen
-          shown = view()
-          print("the dashboard shows", shown)
-          assert shown["metrics"] is None and is_online(shown), shown
-    '';
+    with subtest("T02 scenario 4: heartbeat without StaSysMo"):
+        host.succeed("rm -r /dev/shm/stasysmo")
+        connection = view()["connections"] + 1
+        host.succeed("systemctl restart nixfleet-agent.service")
+        seen = wait_for(
+            "five beats of a new agent",
+            lambda: [beat for beat in beats() if beat["connection"] == connection],
+            lambda seen: len(seen) >= 5,
+        )
+        assert all(metrics(beat) is None for beat in seen), seen
+        shown = view()
+        print("the dashboard shows", shown)
+        assert shown["metrics"] is None and is_online(shown), shown
+  '';
 }

@@ -1,4 +1,4 @@
-# T02 scenario 5: a host is online by its heartbeats and by nothing else.
+# A host is online by its heartbeats and by nothing else.
 {
   self,
   pkgs,
@@ -8,60 +8,58 @@
   name = "nixfleet-host-status";
   imports = [ (import ./lib/fleet.nix { inherit self; }) ];
 
-  testScript =
-    builtins.readFile ./lib/fleet.py
-    + ''
+  testScript = builtins.readFile ./lib/fleet.py + ''
 
-      def dashboard_time() -> float:
-          return float(dashboard.succeed("date +%s.%N"))
+    def dashboard_time() -> float:
+        return float(dashboard.succeed("date +%s.%N"))
 
 
-      def goes_offline() -> None:
-          """The beats have ended: the host is online for three intervals from the last one, and no longer."""
+    def goes_offline() -> None:
+        """The beats have ended: the host is online for three intervals from the last one, and no longer."""
 
-          def look() -> tuple[Message, float]:
-              # The time is taken after the look: the silence it gives is no shorter than the real one.
-              seen = view()
-              return seen, dashboard_time()
+        def look() -> tuple[Message, float]:
+            # The time is taken after the look: the silence it gives is no shorter than the real one.
+            seen = view()
+            return seen, dashboard_time()
 
-          def judge(looked: tuple[Message, float]) -> bool:
-              seen, now = looked
-              silence = now - beats()[-1]["at_ms"] / 1000
-              print(f"{seen['status']} after {silence:.1f} s without a beat")
-              if is_online(seen):
-                  # A look takes its time as well.
-                  assert silence <= 3 * INTERVAL + 30, f"online {silence} s after the last beat"
-                  return False
-              assert silence > 3 * INTERVAL, f"offline {silence} s after the last beat"
-              return True
+        def judge(looked: tuple[Message, float]) -> bool:
+            seen, now = looked
+            silence = now - beats()[-1]["at_ms"] / 1000
+            print(f"{seen['status']} after {silence:.1f} s without a beat")
+            if is_online(seen):
+                # A look takes its time as well.
+                assert silence <= 3 * INTERVAL + 30, f"online {silence} s after the last beat"
+                return False
+            assert silence > 3 * INTERVAL, f"offline {silence} s after the last beat"
+            return True
 
-          wait_for("the host to be offline", look, judge)
+        wait_for("the host to be offline", look, judge)
 
 
-      start_fleet()
+    start_fleet()
 
-      with subtest("T02 scenario 5: online while heartbeats come"):
-          count = len(beats())
-          seen = wait_for("five more beats", beats, lambda seen: len(seen) >= count + 5)
-          never_offline(seen[count:])
-          assert is_online(view()), view()
+    with subtest("T02 scenario 5: online while heartbeats come"):
+        count = len(beats())
+        seen = wait_for("five more beats", beats, lambda seen: len(seen) >= count + 5)
+        never_offline(seen[count:])
+        assert is_online(view()), view()
 
-      with subtest("T02 scenario 5: offline when the agent has stopped, online when it is back"):
-          host.succeed("systemctl stop nixfleet-agent.service")
-          goes_offline()
-          since = mark()
-          host.succeed("systemctl start nixfleet-agent.service")
-          wait_for("the host to be online", view, is_online)
-          assert beats(since), "online without a beat"
+    with subtest("T02 scenario 5: offline when the agent has stopped, online when it is back"):
+        host.succeed("systemctl stop nixfleet-agent.service")
+        goes_offline()
+        since = mark()
+        host.succeed("systemctl start nixfleet-agent.service")
+        wait_for("the host to be online", view, is_online)
+        assert beats(since), "online without a beat"
 
-      with subtest("an agent that hangs goes offline, and its watchdog brings it back"):
-          connections = view()["connections"]
-          # Its connection stays open, there just is nobody any more.
-          host.succeed("systemctl kill --signal=STOP nixfleet-agent.service")
-          goes_offline()
-          # systemd gives it half a minute to feed the watchdog and ten seconds to abort.
-          shown = wait_for("the host to be online", view, is_online)
-          assert shown["connections"] > connections, f"the same agent went on: {shown}"
-          print(host.succeed("systemctl show -P NRestarts nixfleet-agent.service"))
-    '';
+    with subtest("an agent that hangs goes offline, and its watchdog brings it back"):
+        connections = view()["connections"]
+        # Its connection stays open, there just is nobody any more.
+        host.succeed("systemctl kill --signal=STOP nixfleet-agent.service")
+        goes_offline()
+        # systemd gives it half a minute to feed the watchdog and ten seconds to abort.
+        shown = wait_for("the host to be online", view, is_online)
+        assert shown["connections"] > connections, f"the same agent went on: {shown}"
+        print(host.succeed("systemctl show -P NRestarts nixfleet-agent.service"))
+  '';
 }

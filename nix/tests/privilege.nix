@@ -58,213 +58,211 @@
       };
     };
 
-  testScript =
-    builtins.readFile ./lib/fleet.py
-    + ''
+  testScript = builtins.readFile ./lib/fleet.py + ''
 
-      STATE = "/var/lib/nixfleet-agent"
+    STATE = "/var/lib/nixfleet-agent"
 
 
-      def as_agent(command: str) -> tuple[int, str]:
-          code, said = host.execute(f"runuser -u nixfleet-agent -- {command} 2>&1")
-          print(f"{command[:200]}: exit code {code}: {said.strip()[:400]}")
-          return code, said
+    def as_agent(command: str) -> tuple[int, str]:
+        code, said = host.execute(f"runuser -u nixfleet-agent -- {command} 2>&1")
+        print(f"{command[:200]}: exit code {code}: {said.strip()[:400]}")
+        return code, said
 
 
-      def refused(command: str) -> None:
-          code, said = as_agent(command)
-          assert code != 0, f"the agent's user may: {command}: {said}"
+    def refused(command: str) -> None:
+        code, said = as_agent(command)
+        assert code != 0, f"the agent's user may: {command}: {said}"
 
 
-      def forbidden(verb: str) -> None:
-          """Refused by polkit, and not because of some mistake in the command."""
-          code, said = as_agent(f"systemctl --no-ask-password {verb}")
-          reasons = ["denied", "authentication required", "authentication is required", "not permitted"]
-          assert code != 0 and any(reason in said.lower() for reason in reasons), f"{verb}: {code}: {said}"
+    def forbidden(verb: str) -> None:
+        """Refused by polkit, and not because of some mistake in the command."""
+        code, said = as_agent(f"systemctl --no-ask-password {verb}")
+        reasons = ["denied", "authentication required", "authentication is required", "not permitted"]
+        assert code != 0 and any(reason in said.lower() for reason in reasons), f"{verb}: {code}: {said}"
 
 
-      def job(name: str, number: int) -> str:
-          return f"nixfleet-job@{name}-{number:032x}.service"
+    def job(name: str, number: int) -> str:
+        return f"nixfleet-job@{name}-{number:032x}.service"
 
 
-      def folder(number: int) -> str:
-          return f"{STATE}/jobs/{number:032x}"
+    def folder(number: int) -> str:
+        return f"{STATE}/jobs/{number:032x}"
 
 
-      def marks() -> list[str]:
-          return host.succeed("cat /run/marks 2> /dev/null || true").split()
+    def marks() -> list[str]:
+        return host.succeed("cat /run/marks 2> /dev/null || true").split()
 
 
-      def job_folders() -> list[str]:
-          return sorted(host.succeed(f"ls {STATE}/jobs").split())
+    def job_folders() -> list[str]:
+        return sorted(host.succeed(f"ls {STATE}/jobs").split())
 
 
-      def result(number: int) -> Message:
-          host.wait_until_succeeds(f"test -e {folder(number)}/result.json", timeout=PATIENCE)
-          return json.loads(host.succeed(f"cat {folder(number)}/result.json"))
+    def result(number: int) -> Message:
+        host.wait_until_succeeds(f"test -e {folder(number)}/result.json", timeout=PATIENCE)
+        return json.loads(host.succeed(f"cat {folder(number)}/result.json"))
 
 
-      def bystander() -> str:
-          # A new one with every start.
-          return host.succeed("systemctl show -P ActiveState -P InvocationID bystander.service")
+    def bystander() -> str:
+        # A new one with every start.
+        return host.succeed("systemctl show -P ActiveState -P InvocationID bystander.service")
 
 
-      def carriers() -> list[str]:
-          """Processes with the token in their environment or command line. grep has it from the file, and
-          complains about processes that have ended meanwhile."""
-          found = host.succeed(
-              "grep -slF -f /run/nixfleet-token /proc/[0-9]*/environ /proc/[0-9]*/cmdline || true"
-          )
-          return found.split()
+    def carriers() -> list[str]:
+        """Processes with the token in their environment or command line. grep has it from the file, and
+        complains about processes that have ended meanwhile."""
+        found = host.succeed(
+            "grep -slF -f /run/nixfleet-token /proc/[0-9]*/environ /proc/[0-9]*/cmdline || true"
+        )
+        return found.split()
 
 
-      start_fleet()
+    start_fleet()
 
-      with subtest("the repository is cloned unasked, by root"):
-          status = ended("clone", 0)
-          assert status["status"] == "ok", status
+    with subtest("the repository is cloned unasked, by root"):
+        status = ended("clone", 0)
+        assert status["status"] == "ok", status
 
-      with subtest("the agent's user starts a configured command, which runs as root"):
-          code, said = as_agent(f"systemctl --no-ask-password start '{job('mark', 1)}'")
-          assert code == 0, said
-          ended_as = result(1)
-          assert (ended_as["outcome"], ended_as["exit_code"]) == ("ok", 0), ended_as
-          assert marks() == ["root"], marks()
+    with subtest("the agent's user starts a configured command, which runs as root"):
+        code, said = as_agent(f"systemctl --no-ask-password start '{job('mark', 1)}'")
+        assert code == 0, said
+        ended_as = result(1)
+        assert (ended_as["outcome"], ended_as["exit_code"]) == ("ok", 0), ended_as
+        assert marks() == ["root"], marks()
 
-      with subtest("it starts, stops and changes no other unit"):
-          before = bystander()
-          for verb in [
-              "start victim.service",
-              "restart victim.service",
-              "stop bystander.service",
-              "restart bystander.service",
-              "kill --signal=KILL bystander.service",
-              "set-property bystander.service CPUWeight=1",
-              "stop nixfleet-agent.service",
-              "isolate rescue.target",
-              "enable --runtime victim.service",
-              "mask --runtime bystander.service",
-              "set-environment LD_PRELOAD=/tmp/evil.so",
-              "daemon-reload",
-              "reboot",
-              "poweroff",
-          ]:
-              forbidden(verb)
-          # A unit of one's own making, under any name and under that of a job.
-          for name in ["made-up.service", job("mark", 2)]:
-              refused(f"systemd-run --no-ask-password --unit={name} sh -c 'echo made-up >> /run/marks'")
-          assert bystander() == before, f"{bystander()}, not {before}"
-          assert marks() == ["root"], marks()
+    with subtest("it starts, stops and changes no other unit"):
+        before = bystander()
+        for verb in [
+            "start victim.service",
+            "restart victim.service",
+            "stop bystander.service",
+            "restart bystander.service",
+            "kill --signal=KILL bystander.service",
+            "set-property bystander.service CPUWeight=1",
+            "stop nixfleet-agent.service",
+            "isolate rescue.target",
+            "enable --runtime victim.service",
+            "mask --runtime bystander.service",
+            "set-environment LD_PRELOAD=/tmp/evil.so",
+            "daemon-reload",
+            "reboot",
+            "poweroff",
+        ]:
+            forbidden(verb)
+        # A unit of one's own making, under any name and under that of a job.
+        for name in ["made-up.service", job("mark", 2)]:
+            refused(f"systemd-run --no-ask-password --unit={name} sh -c 'echo made-up >> /run/marks'")
+        assert bystander() == before, f"{bystander()}, not {before}"
+        assert marks() == ["root"], marks()
 
-      with subtest("of a running command it can do nothing but send a signal"):
-          since = mark()
-          send("long")
-          running("long", since)
-          unit = host.succeed("systemctl list-units --plain --no-legend 'nixfleet-job@long-*'").split()[0]
-          forbidden(f"stop {unit}")
-          forbidden(f"restart {unit}")
-          forbidden(f"set-property {unit} CPUWeight=1")
-          refused(f"systemctl --no-ask-password --job-mode=isolate start {job('mark', 3)}")
-          # The agent itself does it, inside its sandbox.
-          code, answer = post(f"/hosts/{HOST}/command", {"command": "stop"})
-          assert code == 202, answer
-          status = ended("long", since)
-          assert status["status"] == "stopped" and status["exit_code"] in [137, 143], status
-          idle(since)
-          assert marks() == ["root"], marks()
+    with subtest("of a running command it can do nothing but send a signal"):
+        since = mark()
+        send("long")
+        running("long", since)
+        unit = host.succeed("systemctl list-units --plain --no-legend 'nixfleet-job@long-*'").split()[0]
+        forbidden(f"stop {unit}")
+        forbidden(f"restart {unit}")
+        forbidden(f"set-property {unit} CPUWeight=1")
+        refused(f"systemctl --no-ask-password --job-mode=isolate start {job('mark', 3)}")
+        # The agent itself does it, inside its sandbox.
+        code, answer = post(f"/hosts/{HOST}/command", {"command": "stop"})
+        assert code == 202, answer
+        status = ended("long", since)
+        assert status["status"] == "stopped" and status["exit_code"] in [137, 143], status
+        idle(since)
+        assert marks() == ["root"], marks()
 
-      with subtest("a hostile name runs nothing"):
-          before_folders = job_folders()
-          digits = f"{10:032x}"
-          for name in [
-              f"../x-{digits}",
-              f"../../../tmp/x-{digits}",
-              f"mark x-{digits}",
-              f"%i-{digits}",
-              f"--config=/tmp/evil.toml-{digits}",
-              f"-mark-{digits}",
-              f"mark-{digits.upper()}",
-              f"mark-{digits}0",
-              f"mark.-{digits}",
-              "mark",
-              "",
-              "a" * 4096 + f"-{digits}",
-          ]:
-              hostile = shlex.quote(f"nixfleet-job@{name}.service")
-              # systemctl makes a valid name of it first, the bus gets it as it is.
-              refused(f"systemctl --no-ask-password start -- {hostile}")
-              refused(
-                  "busctl --allow-interactive-authorization=no call org.freedesktop.systemd1 "
-                  "/org/freedesktop/systemd1 org.freedesktop.systemd1.Manager "
-                  f"StartUnit ss {hostile} replace"
-              )
-          assert job_folders() == before_folders, job_folders()
-          # A well-formed name of an unknown command is a job that says so.
-          as_agent(f"systemctl --no-ask-password start '{job('no-such', 11)}'")
-          unknown = result(11)
-          assert unknown["outcome"] == "not_started" and "unknown command" in unknown["message"], unknown
-          assert marks() == ["root"], marks()
+    with subtest("a hostile name runs nothing"):
+        before_folders = job_folders()
+        digits = f"{10:032x}"
+        for name in [
+            f"../x-{digits}",
+            f"../../../tmp/x-{digits}",
+            f"mark x-{digits}",
+            f"%i-{digits}",
+            f"--config=/tmp/evil.toml-{digits}",
+            f"-mark-{digits}",
+            f"mark-{digits.upper()}",
+            f"mark-{digits}0",
+            f"mark.-{digits}",
+            "mark",
+            "",
+            "a" * 4096 + f"-{digits}",
+        ]:
+            hostile = shlex.quote(f"nixfleet-job@{name}.service")
+            # systemctl makes a valid name of it first, the bus gets it as it is.
+            refused(f"systemctl --no-ask-password start -- {hostile}")
+            refused(
+                "busctl --allow-interactive-authorization=no call org.freedesktop.systemd1 "
+                "/org/freedesktop/systemd1 org.freedesktop.systemd1.Manager "
+                f"StartUnit ss {hostile} replace"
+            )
+        assert job_folders() == before_folders, job_folders()
+        # A well-formed name of an unknown command is a job that says so.
+        as_agent(f"systemctl --no-ask-password start '{job('no-such', 11)}'")
+        unknown = result(11)
+        assert unknown["outcome"] == "not_started" and "unknown command" in unknown["message"], unknown
+        assert marks() == ["root"], marks()
 
-      with subtest("it reads no key and writes neither jobs nor checkout"):
-          host.succeed("mkdir -p /var/keys && echo key > /var/keys/deploy && chmod 0400 /var/keys/deploy")
-          refused("cat /var/keys/deploy")
-          refused("cat /run/nixfleet-token")
+    with subtest("it reads no key and writes neither jobs nor checkout"):
+        host.succeed("mkdir -p /var/keys && echo key > /var/keys/deploy && chmod 0400 /var/keys/deploy")
+        refused("cat /var/keys/deploy")
+        refused("cat /run/nixfleet-token")
 
-          code, said = as_agent(f"cat {folder(1)}/spec.json")
-          assert code == 0 and '"mark"' in said, said
-          refused(f"touch {STATE}/jobs/new")
-          refused(f"touch {folder(1)}/new")
-          refused(f"sh -c 'echo >> {folder(1)}/log.jsonl'")
-          refused(f"rm -r {folder(1)}")
-          refused(f"mv {STATE}/jobs {STATE}/agent/")
-          refused(f"touch {STATE}/new")
+        code, said = as_agent(f"cat {folder(1)}/spec.json")
+        assert code == 0 and '"mark"' in said, said
+        refused(f"touch {STATE}/jobs/new")
+        refused(f"touch {folder(1)}/new")
+        refused(f"sh -c 'echo >> {folder(1)}/log.jsonl'")
+        refused(f"rm -r {folder(1)}")
+        refused(f"mv {STATE}/jobs {STATE}/agent/")
+        refused(f"touch {STATE}/new")
 
-          checkout = host.succeed(f"stat -c '%U %a' {STATE}/repo").strip()
-          assert checkout == "root 700", f"the checkout is {checkout}"
-          host.succeed(f"test -e {STATE}/repo/flake.nix")
-          refused(f"ls {STATE}/repo")
-          refused(f"cat {STATE}/repo/flake.nix")
-          refused(f"touch {STATE}/repo/new")
-          refused(f"mv {STATE}/repo {STATE}/agent/")
-          refused("sh -c 'echo >> /etc/nixfleet/agent.toml'")
+        checkout = host.succeed(f"stat -c '%U %a' {STATE}/repo").strip()
+        assert checkout == "root 700", f"the checkout is {checkout}"
+        host.succeed(f"test -e {STATE}/repo/flake.nix")
+        refused(f"ls {STATE}/repo")
+        refused(f"cat {STATE}/repo/flake.nix")
+        refused(f"touch {STATE}/repo/new")
+        refused(f"mv {STATE}/repo {STATE}/agent/")
+        refused("sh -c 'echo >> /etc/nixfleet/agent.toml'")
 
-      with subtest("the token is where it belongs and nowhere else"):
-          # It is the real one: the agent came in with it.
-          assert is_online(view()), view()
-          token = host.succeed("cat /run/nixfleet-token").strip()
-          assert len(token) == 64, "not what token.nix makes"
+    with subtest("the token is where it belongs and nowhere else"):
+        # It is the real one: the agent came in with it.
+        assert is_online(view()), view()
+        token = host.succeed("cat /run/nixfleet-token").strip()
+        assert len(token) == 64, "not what token.nix makes"
 
-          # Everything that was made of the configuration, and a look whether grep looks there.
-          known = host.succeed("grep -RslF /run/nixfleet-token /run/current-system/etc || true")
-          print(known)
-          assert "nixfleet-agent.service" in known, known
-          found = host.succeed("grep -RslF -f /run/nixfleet-token /run/current-system/etc || true")
-          assert not found, f"the token is in {found}"
+        # Everything that was made of the configuration, and a look whether grep looks there.
+        known = host.succeed("grep -RslF /run/nixfleet-token /run/current-system/etc || true")
+        print(known)
+        assert "nixfleet-agent.service" in known, known
+        found = host.succeed("grep -RslF -f /run/nixfleet-token /run/current-system/etc || true")
+        assert not found, f"the token is in {found}"
 
-          host.succeed("rm -f /run/gate")
-          since = mark()
-          send("long")
-          running("long", since)
-          shown = host.succeed("systemctl show --all nixfleet-agent.service 'nixfleet-job@*'")
-          assert "nixfleet-job@long-" in shown and token not in shown, "the token is among the units' properties"
-          found = host.succeed("journalctl --no-pager | grep -F -f /run/nixfleet-token || true")
-          assert not found, f"the token is in the journal: {found}"
-          assert carriers() == [], carriers()
+        host.succeed("rm -f /run/gate")
+        since = mark()
+        send("long")
+        running("long", since)
+        shown = host.succeed("systemctl show --all nixfleet-agent.service 'nixfleet-job@*'")
+        assert "nixfleet-job@long-" in shown and token not in shown, "the token is among the units' properties"
+        found = host.succeed("journalctl --no-pager | grep -F -f /run/nixfleet-token || true")
+        assert not found, f"the token is in the journal: {found}"
+        assert carriers() == [], carriers()
 
-          # The same look finds a process that does carry it.
-          host.succeed(
-              'systemd-run --unit=carrier --setenv=TOKEN="$(cat /run/nixfleet-token)" sleep infinity'
-          )
-          pid = host.succeed("systemctl show -P MainPID carrier.service").strip()
-          wait_for("a carrier", carriers, lambda found: f"/proc/{pid}/environ" in found)
-          host.succeed("systemctl stop carrier.service")
-          host.succeed("touch /run/gate")
-          assert ended("long", since)["exit_code"] == 0
+        # The same look finds a process that does carry it.
+        host.succeed(
+            'systemd-run --unit=carrier --setenv=TOKEN="$(cat /run/nixfleet-token)" sleep infinity'
+        )
+        pid = host.succeed("systemctl show -P MainPID carrier.service").strip()
+        wait_for("a carrier", carriers, lambda found: f"/proc/{pid}/environ" in found)
+        host.succeed("systemctl stop carrier.service")
+        host.succeed("touch /run/gate")
+        assert ended("long", since)["exit_code"] == 0
 
-      with subtest("the agent's sandbox is tight"):
-          # 2.0 of 10, in tenths. The table says what each point is for.
-          code, table = host.execute("systemd-analyze security --no-pager --threshold=20 nixfleet-agent.service")
-          print(table)
-          assert code == 0, table.splitlines()[-1]
-    '';
+    with subtest("the agent's sandbox is tight"):
+        # 2.0 of 10, in tenths. The table says what each point is for.
+        code, table = host.execute("systemd-analyze security --no-pager --threshold=20 nixfleet-agent.service")
+        print(table)
+        assert code == 0, table.splitlines()[-1]
+  '';
 }

@@ -33,96 +33,94 @@ in
       };
     };
 
-  testScript =
-    builtins.readFile ./lib/fleet.py
-    + ''
+  testScript = builtins.readFile ./lib/fleet.py + ''
 
-      OLD, NEW, COMMIT = "${old}", "${new}", "${commit}"
+    OLD, NEW, COMMIT = "${old}", "${new}", "${commit}"
 
 
-      def agent_pid() -> str:
-          return host.succeed("systemctl show -P MainPID nixfleet-agent.service").strip()
+    def agent_pid() -> str:
+        return host.succeed("systemctl show -P MainPID nixfleet-agent.service").strip()
 
 
-      start_fleet()
-      since = mark()
-      connection = view()["connections"]
+    start_fleet()
+    since = mark()
+    connection = view()["connections"]
 
-      with subtest("the old agent is at work"):
-          old_agent = agent_pid()
-          seen = wait_for("three beats", lambda: beats(since), lambda seen: len(seen) >= 3)
-          beat = seen[-1]["payload"]
-          print(beat)
-          assert beat["store_path"] == OLD and beat["source_commit"] != COMMIT, beat
+    with subtest("the old agent is at work"):
+        old_agent = agent_pid()
+        seen = wait_for("three beats", lambda: beats(since), lambda seen: len(seen) >= 3)
+        beat = seen[-1]["payload"]
+        print(beat)
+        assert beat["store_path"] == OLD and beat["source_commit"] != COMMIT, beat
 
-      with subtest("beats go on while the switch replaces the agent"):
-          send("switch")
-          pid = running("switch", since)
-          # The switch is held open until the new agent has been seen at work.
-          seen = wait_for(
-              "five beats of a new agent during the switch",
-              lambda: [message for message in messages(since=since) if message["connection"] > connection],
-              lambda seen: sum(message["type"] == "heartbeat" for message in seen) >= 5,
-          )
-          register, first = seen[:2]
-          assert [register["type"], first["type"]] == ["register", "heartbeat"], seen[:2]
-          after = [message for message in seen if message["type"] == "heartbeat"]
-          assert {beat["connection"] for beat in after} == {connection + 1}, after
-          assert agent_pid() != old_agent
-          # The command is the same process as before.
-          assert all(pending(beat) == "switch" for beat in after), after
-          assert after[-1]["payload"]["command_pid"] == pid, after
-          assert {beat["payload"]["command_pid"] for beat in after} <= {pid, None}, after
-          assert register["payload"]["running_job"]["command"] == "switch", register
-          in_time(after)
-          before = [beat for beat in beats(since) if beat["connection"] == connection]
-          in_time(before)
-          gap = gaps([before[-1], after[0]])[0]
-          print(f"{gap} s without a beat while the agent was replaced")
-          assert gap <= RESTART, gap
-          host.succeed(f"kill -0 {pid}")
+    with subtest("beats go on while the switch replaces the agent"):
+        send("switch")
+        pid = running("switch", since)
+        # The switch is held open until the new agent has been seen at work.
+        seen = wait_for(
+            "five beats of a new agent during the switch",
+            lambda: [message for message in messages(since=since) if message["connection"] > connection],
+            lambda seen: sum(message["type"] == "heartbeat" for message in seen) >= 5,
+        )
+        register, first = seen[:2]
+        assert [register["type"], first["type"]] == ["register", "heartbeat"], seen[:2]
+        after = [message for message in seen if message["type"] == "heartbeat"]
+        assert {beat["connection"] for beat in after} == {connection + 1}, after
+        assert agent_pid() != old_agent
+        # The command is the same process as before.
+        assert all(pending(beat) == "switch" for beat in after), after
+        assert after[-1]["payload"]["command_pid"] == pid, after
+        assert {beat["payload"]["command_pid"] for beat in after} <= {pid, None}, after
+        assert register["payload"]["running_job"]["command"] == "switch", register
+        in_time(after)
+        before = [beat for beat in beats(since) if beat["connection"] == connection]
+        in_time(before)
+        gap = gaps([before[-1], after[0]])[0]
+        print(f"{gap} s without a beat while the agent was replaced")
+        assert gap <= RESTART, gap
+        host.succeed(f"kill -0 {pid}")
 
-      with subtest("the new unit and the new program run"):
-          beat = after[-1]["payload"]
-          print(beat)
-          assert (beat["store_path"], beat["source_commit"]) == (NEW, COMMIT), beat
-          environment = host.succeed("systemctl show -P Environment nixfleet-agent.service")
-          assert "FLEET_TEST=new" in environment, environment
+    with subtest("the new unit and the new program run"):
+        beat = after[-1]["payload"]
+        print(beat)
+        assert (beat["store_path"], beat["source_commit"]) == (NEW, COMMIT), beat
+        environment = host.succeed("systemctl show -P Environment nixfleet-agent.service")
+        assert "FLEET_TEST=new" in environment, environment
 
-      with subtest("one status with exit code 0"):
-          assert not messages("status", since), "the switch is still being held"
-          host.succeed("touch /run/gate")
-          status = ended("switch", since)
-          assert (status["status"], status["exit_code"], status["outcome"]) == ("ok", 0, "ok"), status
-          idle(since)
-          told_once(since)
-          system = host.succeed("readlink -f /run/current-system")
-          wanted = host.succeed("readlink -f /run/booted-system/specialisation/new")
-          assert system == wanted, f"{system} runs, not {wanted}"
+    with subtest("one status with exit code 0"):
+        assert not messages("status", since), "the switch is still being held"
+        host.succeed("touch /run/gate")
+        status = ended("switch", since)
+        assert (status["status"], status["exit_code"], status["outcome"]) == ("ok", 0, "ok"), status
+        idle(since)
+        told_once(since)
+        system = host.succeed("readlink -f /run/current-system")
+        wanted = host.succeed("readlink -f /run/booted-system/specialisation/new")
+        assert system == wanted, f"{system} runs, not {wanted}"
 
-      with subtest("the log has no hole"):
-          lines = whole_log(status)
-          numbered(lines)
-          shown = [f"{line['connection']} {line['stream']}: {line['line']}" for line in lines]
-          print("\n".join(shown))
-          assert {line["connection"] for line in lines} == {connection, connection + 1}, shown
-          assert any("nixfleet-agent.service" in line["line"] for line in lines if line["stream"] == "stderr"), shown
+    with subtest("the log has no hole"):
+        lines = whole_log(status)
+        numbered(lines)
+        shown = [f"{line['connection']} {line['stream']}: {line['line']}" for line in lines]
+        print("\n".join(shown))
+        assert {line["connection"] for line in lines} == {connection, connection + 1}, shown
+        assert any("nixfleet-agent.service" in line["line"] for line in lines if line["stream"] == "stderr"), shown
 
-      with subtest("the new store path and commit are registered"):
-          # Dashboards complete a switch when the agent registers once more behind its status.
-          registers = wait_for(
-              "a second registration of the new agent",
-              lambda: [message for message in messages("register", since) if message["connection"] > connection],
-              lambda seen: len(seen) >= 2,
-          )
-          assert {message["connection"] for message in registers} == {connection + 1}, registers
-          register = registers[-1]["payload"]
-          print(register)
-          assert (register["store_path"], register["source_commit"]) == (NEW, COMMIT), register
-          wait_for(
-              "the new generation in a beat",
-              lambda: beats(since)[-1]["payload"]["generation"],
-              lambda seen: seen == "${generation}"[:7],
-          )
-    '';
+    with subtest("the new store path and commit are registered"):
+        # Dashboards complete a switch when the agent registers once more behind its status.
+        registers = wait_for(
+            "a second registration of the new agent",
+            lambda: [message for message in messages("register", since) if message["connection"] > connection],
+            lambda seen: len(seen) >= 2,
+        )
+        assert {message["connection"] for message in registers} == {connection + 1}, registers
+        register = registers[-1]["payload"]
+        print(register)
+        assert (register["store_path"], register["source_commit"]) == (NEW, COMMIT), register
+        wait_for(
+            "the new generation in a beat",
+            lambda: beats(since)[-1]["payload"]["generation"],
+            lambda seen: seen == "${generation}"[:7],
+        )
+  '';
 }

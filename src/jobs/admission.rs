@@ -1,38 +1,38 @@
-//! What each name that a dashboard sends stands for, and whether it may start now. Does no IO.
+//! What each command of a dashboard stands for, and whether it may start now. Pure: no I/O.
 
 use nixfleet_config::Host;
 use nixfleet_jobs::supervisor::plan::JOBS;
 use nixfleet_protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest};
 
-/// What the agent itself does on request.
+/// A command that the agent carries out itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// `stop`, and `kill`, which existing dashboards send for it: end the running command.
+    /// `stop`, or `kill`, which existing dashboards send instead: ends the running command.
     Stop,
-    /// `restart`: a new agent process.
+    /// `restart`: replaces the agent process.
     Restart,
-    /// `reboot`: the machine, after the answer.
+    /// `reboot`: reboots the machine, after the answer has been read.
     Reboot,
-    /// Something that the agent looks at and tells.
+    /// A question.
     Ask(Question),
 }
 
-/// What the agent can be asked. Nothing on the machine changes, so it may be asked beside a command.
+/// A question to the agent. It changes nothing on the machine, so it may be asked while a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// `check-version`: whether the running agent is the installed one.
     Version,
-    /// `refresh-git`: which commit is checked out. The dashboard judges it.
+    /// `refresh-git`: which commit is checked out. The dashboard decides whether it is up to date.
     Git,
-    /// `refresh-lock`: flake.lock against what was pulled.
+    /// `refresh-lock`: whether flake.lock is as it was pulled.
     Lock,
-    /// `refresh-system`: the running system against the checkout.
+    /// `refresh-system`: whether the running system is that of the checkout.
     System,
-    /// `refresh-all`.
+    /// `refresh-all`: lock, system and tests.
     All,
 }
 
-/// Commands that the agent itself answers.
+/// The commands that the agent carries out itself.
 const CONTROLS: &[(&str, Control)] = &[
     ("stop", Control::Stop),
     ("kill", Control::Stop),
@@ -45,16 +45,16 @@ const CONTROLS: &[(&str, Control)] = &[
     ("refresh-all", Control::Ask(Question::All)),
 ];
 
-/// What a name stands for.
+/// What a command's name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Runs as a job.
+    /// It runs as a job.
     Job,
-    /// Done by the agent.
+    /// The agent carries it out itself.
     Control(Control),
 }
 
-/// Looks a name up.
+/// Looks a command up by its name; none if it is unknown.
 pub fn kind(host: &Host, name: &str) -> Option<Kind> {
     if let Some((_, control)) = CONTROLS.iter().find(|(known, _)| *known == name) {
         return Some(Kind::Control(*control));
@@ -67,35 +67,35 @@ pub fn kind(host: &Host, name: &str) -> Option<Kind> {
 pub struct Current<'a> {
     /// Its name.
     pub command: &'a str,
-    /// The dashboard's id of it.
+    /// The id of the dashboard's request, if it had one.
     pub command_id: Option<&'a str>,
-    /// Its process, once there is one.
+    /// Its process id, once it is known.
     pub pid: Option<u32>,
     /// When it was accepted, RFC 3339.
     pub accepted_at: &'a str,
 }
 
-/// What is to be done with a request.
+/// What to do with a request.
 #[derive(Debug, PartialEq)]
 pub enum Decision {
     /// Start a job.
     Start,
-    /// Tell the dashboard that another command runs.
+    /// Reject it: another command runs.
     Reject(CommandRejected),
-    /// The running command's own id again: a resend, to be ignored.
+    /// Ignore it: it repeats the request of the running command.
     Duplicate,
-    /// Do it in the agent.
+    /// Carry it out in the agent.
     Control(Control),
-    /// Not in the table.
+    /// Refuse it: there is no such command.
     Unknown,
 }
 
-/// Decides about a request. The only place where "busy" is judged (T02 scenario 7).
+/// Decides about a request. This is the only place that decides whether the host is busy.
 pub fn admit(host: &Host, request: &CommandRequest, current: Option<Current<'_>>) -> Decision {
     let Some(kind) = kind(host, &request.command) else { return Decision::Unknown };
     match (kind, current) {
-        // Stopping is what one does with a running command, and a question does not touch it; a
-        // rejection would make a dashboard mark that command as failed.
+        // Both are allowed while a command runs. A rejection would make existing dashboards mark the
+        // running command as failed.
         (Kind::Control(control @ (Control::Stop | Control::Ask(_))), _) => Decision::Control(control),
         (_, Some(current)) if request.id.is_some() && request.id.as_deref() == current.command_id => {
             Decision::Duplicate
@@ -117,7 +117,7 @@ pub fn rejection(request: &CommandRequest, current: Current<'_>) -> CommandRejec
     }
 }
 
-/// The answer to a request that may not run now, for another reason than a running command.
+/// The answer to a request that is rejected for another reason than a running command.
 pub fn refusal(request: &CommandRequest, reason: String) -> CommandRejected {
     CommandRejected {
         reason,
@@ -128,7 +128,7 @@ pub fn refusal(request: &CommandRequest, reason: String) -> CommandRejected {
     }
 }
 
-/// Every name this agent answers to, for people.
+/// The names of all commands that this agent knows, for people.
 pub fn names(host: &Host) -> Vec<&str> {
     let built_in = JOBS.iter().copied().chain(CONTROLS.iter().map(|(name, _)| *name));
     built_in.chain(host.commands.keys().map(String::as_str)).collect()

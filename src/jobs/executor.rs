@@ -1,73 +1,76 @@
-//! The agent's side of jobs: it hands orders in and gets news back, and never waits for a disk.
+//! Carries out the agent's orders for jobs on threads, so that the agent never waits for a disk or a
+//! program. The outcomes come back as [`ExecutorEvent`]s.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
 
 use tokio::sync::{mpsc, watch};
+use tracing::Span;
 
-use super::follower;
-use super::follower::{Followed, Follower, Live};
-use super::launcher::{LaunchError, Launcher};
-use nixfleet_jobs::Urgency;
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::spec::{JobResult, Outcome};
-use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, journal};
+use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
 use nixfleet_os::error;
 
-/// ExecutorEvent that may wait for the agent: one for each order, and there are few orders.
-pub const NEWS: usize = 64;
+use super::follower::{self, Followed, Follower, Live};
+use super::launcher::{LaunchError, Launcher};
 
-/// How long an agent that ends waits for its records: within its second for a polite end.
-const LAST_WRITES: Duration = Duration::from_millis(800);
+/// Events that may wait for the agent. There is at most one for each order, and there are few orders.
+const EVENTS: usize = 64;
+
+/// How long an agent that ends waits for its records and launches, at most: it should be gone within a
+/// second.
+const DROP_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Stack of the threads for orders, in bytes.
 const STACK: usize = 256 * 1024;
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecutorEvent {
     /// The job exists and runs.
     Launched(JobId),
-    /// There is no job; why, for people.
+    /// The job was not started, for this reason.
     NotLaunched(JobId, String),
-    /// The job goes on; why, for people.
+    /// The job could not be ended and goes on, for this reason.
     NotEnded(JobId, String),
 }
 
-/// Takes the agent's orders. No call waits.
+/// Takes orders for jobs. No method waits. Log lines about an order are in the span of the caller.
 pub trait Executor: fmt::Debug + Send {
-    /// Starts a job and keeps its record; [`ExecutorEvent`] follows.
+    /// Saves the record of a job and starts it. [`ExecutorEvent::Launched`] or
+    /// [`ExecutorEvent::NotLaunched`] follows.
     fn launch(&self, record: Record);
-    /// Ends a running job; [`ExecutorEvent`] follows if that cannot be done.
+    /// Ends a running job. [`ExecutorEvent::NotEnded`] follows if that fails.
     fn end(&self, job: &Instance, urgency: Urgency);
-    /// Follows a job behind entry `after`; `known` is what is known of it until the first look.
+    /// Follows a job from behind log entry `after`. `known` is reported as its state until it has been read
+    /// for the first time.
     fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower;
-    /// Keeps a newer record.
+    /// Saves a newer record of a job.
     fn save(&self, record: Record);
-    /// Forgets a job: the dashboard has seen its end.
+    /// Removes the record of a job: the dashboard has read its status.
     fn forget(&self, id: &JobId);
 }
 
-/// The desk of a real machine.
+/// The executor of a real machine.
 pub struct HostExecutor {
     launcher: Arc<dyn Launcher>,
     jobs: JobsDir,
-    records: Arc<RecordKeeper>,
-    news: mpsc::Sender<ExecutorEvent>,
+    records: Arc<RecordWriter>,
+    events: mpsc::Sender<ExecutorEvent>,
     boot_id: Option<String>,
-    /// An order of each [`Urgency`] is on its way: a flood of them needs no flood of threads.
+    /// For each [`Urgency`], whether an order to end the job is being carried out. Further ones are then
+    /// ignored, so that many requests do not make many threads.
     ending: [Arc<AtomicBool>; 2],
     launches: Arc<Launches>,
 }
 
 impl fmt::Debug for HostExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostDesk")
+        f.debug_struct("HostExecutor")
             .field("launcher", &self.launcher)
             .field("jobs", &self.jobs)
             .finish_non_exhaustive()
@@ -75,26 +78,29 @@ impl fmt::Debug for HostExecutor {
 }
 
 impl HostExecutor {
-    /// A desk, and where its news arrives.
+    /// Starts an executor; returns it and the receiver of its events.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// When no thread can be started.
     pub fn open(
         launcher: Arc<dyn Launcher>,
         jobs: JobsDir,
         records: Records,
         boot_id: Option<String>,
     ) -> io::Result<(Self, mpsc::Receiver<ExecutorEvent>)> {
-        let (news, receiver) = mpsc::channel(NEWS);
-        let records = Arc::new(RecordKeeper { records, queue: Mutex::default(), wake: Condvar::new() });
-        let keeper = Arc::clone(&records);
-        spawn("records", move || keeper.run())?;
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let records = Arc::new(RecordWriter { records, queue: Mutex::default(), wake: Condvar::new() });
+        let writer = Arc::clone(&records);
+        spawn("records", move || writer.run())?;
         let (ending, launches) = Default::default();
-        Ok((Self { launcher, jobs, records, news, boot_id, ending, launches }, receiver))
+        Ok((Self { launcher, jobs, records, events, boot_id, ending, launches }, receiver))
     }
 }
 
+/// Starts a thread, which enters the current span.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let span = Span::current();
+    let run = move || span.in_scope(run);
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
 }
 
@@ -102,58 +108,54 @@ impl Executor for HostExecutor {
     fn launch(&self, record: Record) {
         let (launcher, records) = (Arc::clone(&self.launcher), Arc::clone(&self.records));
         let jobs = self.jobs.clone();
-        let (id, news) = (record.id.clone(), self.news.clone());
+        let (id, events) = (record.id.clone(), self.events.clone());
         let launches = Arc::clone(&self.launches);
         launches.begun();
         let done = Arc::clone(&launches);
         let order = move || {
-            let item = match launch(&*launcher, &records.records, &jobs.job(&record.id), &record) {
+            let event = match launch(&*launcher, &records.records, &jobs.job(&record.id), &record) {
                 Ok(()) => ExecutorEvent::Launched(record.id),
                 Err(message) => ExecutorEvent::NotLaunched(record.id, message),
             };
             done.ended();
-            drop(news.blocking_send(item));
+            drop(events.blocking_send(event));
         };
         if let Err(err) = spawn("launch", order) {
             launches.ended();
             let message = format!("cannot start a thread for the job: {err}");
-            drop(self.news.try_send(ExecutorEvent::NotLaunched(id, message)));
+            drop(self.events.try_send(ExecutorEvent::NotLaunched(id, message)));
         }
     }
 
     fn end(&self, job: &Instance, urgency: Urgency) {
         let (launcher, dir) = (Arc::clone(&self.launcher), self.jobs.job(&job.id));
-        let (for_order, news) = (job.clone(), self.news.clone());
+        let (instance, events) = (job.clone(), self.events.clone());
         let ending = Arc::clone(&self.ending[usize::from(urgency == Urgency::Kill)]);
         if ending.swap(true, Ordering::Relaxed) {
             return;
         }
         let done = Arc::clone(&ending);
         let order = move || {
-            let ended = launcher.end(&for_order, &dir, urgency);
+            let ended = launcher.end(&instance, &dir, urgency);
             done.store(false, Ordering::Relaxed);
             match ended {
-                // It ended by itself just now: its own status says so.
+                // A job that has just ended by itself sends its own status.
                 Ok(()) | Err(LaunchError::Ended) => {}
                 Err(err) => {
-                    drop(news.blocking_send(ExecutorEvent::NotEnded(for_order.id, error::chain(&err))))
+                    drop(events.blocking_send(ExecutorEvent::NotEnded(instance.id, error::chain(&err))))
                 }
             }
         };
         if let Err(err) = spawn("end", order) {
             ending.store(false, Ordering::Relaxed);
-            drop(
-                self.news.try_send(ExecutorEvent::NotEnded(
-                    job.id.clone(),
-                    format!("cannot start a thread: {err}"),
-                )),
-            );
+            let message = format!("cannot start a thread: {err}");
+            drop(self.events.try_send(ExecutorEvent::NotEnded(job.id.clone(), message)));
         }
     }
 
     fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower {
         follower::follow(&self.jobs, id, after, known, self.boot_id.clone()).unwrap_or_else(|err| {
-            // Out of threads: the job runs on unseen, and its end is told as unknown.
+            // No thread can be started. The job runs on, but its end will be reported as unknown.
             let message = format!("cannot follow the job: no thread: {err}");
             ended(JobResult::without_supervisor(Outcome::Lost, message, after))
         })
@@ -168,7 +170,7 @@ impl Executor for HostExecutor {
     }
 }
 
-/// A follower with nothing but an end.
+/// A follower that reports only this end.
 fn ended(result: JobResult) -> Follower {
     let (_, live) = watch::channel(Live { pid: None, ended: true });
     let (sender, items) = mpsc::channel(1);
@@ -176,28 +178,30 @@ fn ended(result: JobResult) -> Follower {
     Follower { live, items }
 }
 
-/// The record is on disk before anything runs: an agent that dies in between finds it again.
+/// Saves the record and starts the job. In this order: if the agent is killed in between, the next one
+/// finds the record.
 fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Record) -> Result<(), String> {
     records.save(record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
     let job = record.instance();
-    // The record stays after a failure, until a dashboard has read the status that tells of it.
+    // After a failure the record stays until the dashboard has read the status.
     let Err(err) = launcher.start(&job) else { return Ok(()) };
-    // Whoever started it may have lost sight of it: a job that exists is followed, whatever was said.
+    // The launcher may fail although the supervisor runs, for example when systemctl loses its connection.
+    // A job that exists is followed.
     let exists = dir.result().exists() || matches!(journal::supervisor_lives(dir), Ok(true));
     if exists { Ok(()) } else { Err(error::chain(&err)) }
 }
 
 impl Drop for HostExecutor {
-    /// Lets what is on its way get there: the records to the disk, and the jobs into life. The next agent
-    /// would find the record of a job that never came to be.
+    /// Waits for the records to be written and for the launches to finish. Otherwise the next agent would
+    /// find the record of a job that was never started.
     fn drop(&mut self) {
         let begun = Instant::now();
-        self.records.wait_until_idle(LAST_WRITES);
-        self.launches.wait_until_none(LAST_WRITES.saturating_sub(begun.elapsed()));
+        self.records.wait_until_idle(DROP_TIMEOUT);
+        self.launches.wait_until_none(DROP_TIMEOUT.saturating_sub(begun.elapsed()));
     }
 }
 
-/// Launches that are under way.
+/// The number of launches that have not finished.
 #[derive(Debug, Default)]
 struct Launches {
     count: Mutex<usize>,
@@ -221,47 +225,56 @@ impl Launches {
     }
 }
 
-/// Writes records on a thread of its own; only the newest of each job counts.
-struct RecordKeeper {
+/// Writes records to disk on its own thread. Of several records of one job only the newest is written.
+struct RecordWriter {
     records: Records,
     queue: Mutex<Queue>,
-    /// There is something to write, or nothing left to write.
+    /// Notified when there is a record to write, and when all are written.
     wake: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
-    orders: HashMap<JobId, Option<Record>>,
+    /// The newest record of each job, with the job's span; none: remove it.
+    records: HashMap<JobId, (Option<Record>, Span)>,
     writing: bool,
 }
 
-impl RecordKeeper {
+impl RecordWriter {
     fn put(&self, id: JobId, record: Option<Record>) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).orders.insert(id, record);
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .records
+            .insert(id, (record, Span::current()));
         self.wake.notify_all();
     }
 
     fn wait_until_idle(&self, limit: Duration) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy = |queue: &mut Queue| queue.writing || !queue.orders.is_empty();
+        let busy = |queue: &mut Queue| queue.writing || !queue.records.is_empty();
         drop(self.wake.wait_timeout_while(queue, limit, busy));
     }
 
     fn run(&self) {
         loop {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            let idle = |queue: &mut Queue| queue.orders.is_empty();
+            let idle = |queue: &mut Queue| queue.records.is_empty();
             let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
-            let orders: Vec<_> = queue.orders.drain().collect();
+            let records: Vec<_> = queue.records.drain().collect();
             queue.writing = true;
             drop(queue);
-            for (id, record) in orders {
+            for (id, (record, span)) in records {
                 let done = match &record {
                     Some(record) => self.records.save(record),
                     None => self.records.forget(&id),
                 };
                 if let Err(err) = done {
-                    tracing::warn!(job = %id, "Cannot keep the job's record up to date, it may be told twice: {err}");
+                    span.in_scope(|| {
+                        tracing::warn!(
+                            "Cannot keep the job's record up to date, it may be told twice: {err}"
+                        );
+                    });
                 }
             }
             self.queue.lock().unwrap_or_else(PoisonError::into_inner).writing = false;
@@ -272,14 +285,15 @@ impl RecordKeeper {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use nixfleet_jobs::journal::Writer;
 
-    /// Says that every start failed.
-    #[derive(Debug)]
-    struct Pessimist;
+    use super::*;
 
-    impl Launcher for Pessimist {
+    /// Reports every start as failed.
+    #[derive(Debug)]
+    struct FailingLauncher;
+
+    impl Launcher for FailingLauncher {
         fn start(&self, _: &Instance) -> Result<(), LaunchError> {
             Err(LaunchError::Refused("the bus is away".to_owned()))
         }
@@ -296,7 +310,7 @@ mod tests {
         let records = Records::new(folder.path().join("delivery"));
         let record = Record::accept("pull".to_owned(), None);
         let dir = jobs.job(&record.id);
-        let launched = || launch(&Pessimist, &records, &dir, &record);
+        let launched = || launch(&FailingLauncher, &records, &dir, &record);
         assert_eq!(launched(), Err("the bus is away".to_owned()));
         std::fs::create_dir(dir.path()).unwrap();
         let supervisor = Writer::create(dir.clone(), 1 << 20).unwrap();

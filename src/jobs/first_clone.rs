@@ -1,95 +1,98 @@
-//! The first clone of the repository, which nobody has to ask for (T09). The agent reports all the
-//! while: a clone that fails is a status that people see, not a host that they do not.
+//! The automatic clone of the repository, where the agent keeps a checkout of its own. Heartbeats go on
+//! meanwhile: a clone that fails is reported as a status and does not make the host look offline.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::facts::Facts;
 use nixfleet_jobs::spec::Outcome;
 
-/// When to try again after the first failure; each further one doubles it.
+use crate::facts::Facts;
+
+/// The pause after the first failure. Each further failure doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 
-/// The longest pause. A repository that is put right is there within the hour.
+/// The longest pause: a repository that works again is cloned within the hour.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
-/// When to look again while something else runs, or nothing may, or nobody has looked yet.
-const BUSY: Duration = Duration::from_secs(10);
+/// The pause while another command runs, during maintenance, and before the checkout has been looked for.
+const RECHECK: Duration = Duration::from_secs(10);
 
-/// When to look again at a checkout that is there: somebody may move it away to have a new one. They do
-/// not wait for it with a watch, and whatever looks at files does so far more often.
+/// How often to check whether an existing checkout is still there: somebody may move it away to get a new
+/// one. Facts are updated far more often than this.
 const WATCH: Duration = Duration::from_secs(60);
 
-/// What is known of the checkout.
+/// What is known about the checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checkout {
-    /// Nobody has looked yet.
+    /// It has not been looked for yet.
     Unknown,
-    /// There is none, or none that can be seen.
+    /// It is not there, or it cannot be read.
     Missing,
     /// It is there.
-    There,
+    Present,
 }
 
 impl Checkout {
-    /// As the facts tell.
+    /// The state of the checkout according to `facts`.
     pub(crate) fn of(facts: &Facts) -> Self {
         match facts.system.repo_commit {
-            Some(_) => Self::There,
+            Some(_) => Self::Present,
             None if facts.complete => Self::Missing,
             None => Self::Unknown,
         }
     }
 }
 
-/// When to clone.
+/// Decides when to clone.
 #[derive(Debug, Default)]
 pub(crate) struct FirstClone {
-    /// The agent keeps a clone of its own.
+    /// The agent keeps a checkout of its own.
     wanted: bool,
+    /// When to decide next; none while a clone runs.
     due: Option<Instant>,
+    /// Failures in a row.
     failures: u32,
-    /// A command that makes a clone has ended well, and the checkout was not to be seen since.
+    /// A command that makes a clone succeeded, and the checkout has not been seen since.
     unseen: bool,
 }
 
 impl FirstClone {
-    /// At once, where the agent keeps a clone of its own.
+    /// `wanted`: the agent keeps a checkout of its own. The first decision is due at once.
     pub(crate) fn new(wanted: bool, now: Instant) -> Self {
         Self { wanted, due: wanted.then_some(now), failures: 0, unseen: false }
     }
 
-    /// When [`Self::take`] has something to decide.
+    /// When to call [`Self::take`] next; none if no clone is wanted or one is running.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether to start a clone now. The agent's clone is watched as long as the agent runs.
+    /// Whether to start a clone now. `idle`: a command may start now.
     pub(crate) fn take(&mut self, checkout: Checkout, idle: bool, now: Instant) -> bool {
         if self.due.is_none_or(|due| now < due) {
             return false;
         }
         let pause = match checkout {
-            Checkout::There => {
+            Checkout::Present => {
                 self.unseen = false;
                 WATCH
             }
-            // A clone that went well and does not show (git knows more ways to keep HEAD than are read
-            // here) would not show the next time either, and there would be one every minute.
+            // A clone succeeded, but its checkout cannot be seen: git has more ways to store HEAD than the
+            // agent reads. Another clone would not change that, and there would be one every minute.
             Checkout::Missing if self.unseen => WATCH,
             Checkout::Missing if idle => {
                 self.due = None;
                 return true;
             }
-            Checkout::Missing | Checkout::Unknown => BUSY,
+            Checkout::Missing | Checkout::Unknown => RECHECK,
         };
         self.due = Some(now + pause);
         false
     }
 
-    /// A command ended that makes a clone where there is none. `random` is in 0..1: hosts that were
-    /// started together do not come back together.
+    /// A command that clones a missing checkout has ended. `random` is in `0.0..1.0` and spreads the retries
+    /// of hosts that were started at the same time.
     pub(crate) fn ended(&mut self, outcome: Outcome, random: f64, now: Instant) {
         if !self.wanted {
             return;
@@ -122,7 +125,7 @@ mod tests {
         assert!(clone.take(Checkout::Missing, true, now));
         assert_eq!(clone.due(), None, "it runs");
         let mut clone = FirstClone::new(true, now);
-        assert!(!clone.take(Checkout::There, true, now));
+        assert!(!clone.take(Checkout::Present, true, now));
     }
 
     #[test]
@@ -132,7 +135,7 @@ mod tests {
         facts.complete = true;
         assert_eq!(Checkout::of(&facts), Checkout::Missing);
         facts.system.repo_commit = Some("1d91f2b".to_owned());
-        assert_eq!(Checkout::of(&facts), Checkout::There);
+        assert_eq!(Checkout::of(&facts), Checkout::Present);
         let now = Instant::now();
         let mut clone = FirstClone::new(true, now);
         assert!(!clone.take(Checkout::Unknown, true, now));
@@ -147,12 +150,12 @@ mod tests {
         for minute in 0..3 {
             let then = after(now, minute * 60);
             assert_eq!(clone.due(), Some(then));
-            assert!(!clone.take(Checkout::There, true, then));
+            assert!(!clone.take(Checkout::Present, true, then));
         }
         assert!(!clone.take(Checkout::Missing, true, after(now, 179)));
         assert!(clone.take(Checkout::Missing, true, after(now, 180)));
         clone.ended(Outcome::Ok, 1.0, after(now, 200));
-        assert!(!clone.take(Checkout::There, true, after(now, 260)));
+        assert!(!clone.take(Checkout::Present, true, after(now, 260)));
         assert!(clone.take(Checkout::Missing, true, after(now, 320)), "and again");
     }
 

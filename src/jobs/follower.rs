@@ -1,75 +1,78 @@
-//! Follows a job's folder: its output as it grows, what runs now, and its end.
+//! Follows the folder of a job: its output as it grows, its process, and its end.
 //!
-//! A thread of its own, so that a disk that hangs costs output and never a heartbeat. What it reads
-//! goes through a short channel; when nobody takes it, it waits, and the log keeps.
+//! Each follower has a thread of its own, so that a disk that hangs delays output but no heartbeat. What it
+//! reads goes into a short channel. When the channel is full it waits; the output stays in the log.
 
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
+use tracing::Span;
+
+use nixfleet_jobs::journal::{self, Entry, Reader, Source, supervisor_lives};
+use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
+use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
 
 use change::Changes;
-use nixfleet_jobs::atomic_file;
-use nixfleet_jobs::journal;
-use nixfleet_jobs::journal::{Entry, Reader, Source, supervisor_lives};
-use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
-use nixfleet_jobs::{JobDir, JobId, JobsDir};
 
 mod change;
 
 #[cfg(test)]
 mod tests;
 
-/// Bytes of log for one batch. With the longest entry behind it, a batch still fits in one message.
+/// Bytes of log in one batch. A batch fits into one message even with the longest entry behind it.
 pub(crate) const BATCH: usize = 32 * 1024;
 
-/// Batches that may wait for a session: enough to keep it busy, little to hold.
+/// Batches that may wait for the session: enough to keep it busy, with little memory.
 const CHANNEL: usize = 4;
 
-/// How soon to offer a batch again that nobody took.
+/// How soon to offer a batch again when the channel is full.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// How often to look without being told: is the supervisor alive, does anybody still listen?
-const LOOK: Duration = Duration::from_millis(500);
+/// How often to check without a change in the folder whether the supervisor is alive and the receiver
+/// still exists.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a job that was accepted may take to have a folder; see the launcher's own patience.
-const START_PATIENCE: Duration = Duration::from_secs(35);
+/// How long a launched job may take until its folder exists: the time limit of a supervisor to be ready, and
+/// a little more.
+const START_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// Stack of the thread, in bytes: it holds a few buffers, all on the heap.
+/// Stack of the thread, in bytes. Its buffers are on the heap.
 const STACK: usize = 128 * 1024;
 
-/// What runs now.
+/// The state of a job's command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Live {
-    /// The command's process.
+    /// The process id of the command, while it runs.
     pub pid: Option<u32>,
-    /// There is a result.
+    /// The job has a result.
     pub ended: bool,
 }
 
-/// Something new of a job.
+/// What a job wrote, or how it ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Followed {
     /// Log entries, in order.
     Entries(Vec<Entry>),
-    /// The end, after the last entry. Nothing comes after it.
+    /// The result, after the last entry. Nothing follows it.
     Ended(Box<JobResult>),
 }
 
 /// The reading end of a follower. Dropping it ends the thread within half a second.
 #[derive(Debug)]
 pub struct Follower {
-    /// What runs now.
+    /// The state of the command.
     pub live: watch::Receiver<Live>,
-    /// What the job wrote.
+    /// Output and end of the job.
     pub items: mpsc::Receiver<Followed>,
 }
 
-/// Follows a job behind entry `after`; `known` is what was known of it until the first look.
+/// Follows a job from behind log entry `after`. `known` is its state until the folder has been read for the
+/// first time. `boot_id` is that of the running system. The thread enters the current span.
 ///
 /// # Errors
-/// When no thread can be had.
+/// When no thread can be started.
 pub fn follow(
     jobs: &JobsDir,
     id: &JobId,
@@ -89,11 +92,14 @@ pub fn follow(
         boot_id,
         begun: Instant::now(),
     };
-    thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(move || thread.run())?;
+    let span = Span::current();
+    let run = move || span.in_scope(|| thread.run());
+    thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(run)?;
     Ok(Follower { live: live_receiver, items: items_receiver })
 }
 
-/// What became of a job without a result whose supervisor is dead, in the boot `boot_id`.
+/// The outcome, with its explanation, of a job without a result whose supervisor is dead. `boot_id` is that
+/// of the running system.
 pub(crate) fn fate(spec: Option<&Spec>, boot_id: Option<&str>) -> (Outcome, &'static str) {
     let then = spec.and_then(|spec| spec.boot_id.as_deref());
     if then.is_some() && boot_id.is_some() && then != boot_id {
@@ -106,16 +112,16 @@ pub(crate) fn fate(spec: Option<&Spec>, boot_id: Option<&str>) -> (Outcome, &'st
 struct Thread {
     dir: JobDir,
     reader: Reader,
-    /// The newest entry that was read.
+    /// Sequence number of the last entry that was read.
     after: u64,
     live: watch::Sender<Live>,
     items: mpsc::Sender<Followed>,
-    /// This boot.
+    /// The boot id of the running system.
     boot_id: Option<String>,
     begun: Instant,
 }
 
-/// What a look at the job found.
+/// What [`Thread::look`] found.
 struct Seen {
     /// The supervisor is dead.
     gone: bool,
@@ -128,17 +134,17 @@ impl Thread {
         let mut waiting: Option<Followed> = None;
         let mut checked: Option<Instant> = None;
         loop {
-            // At the first look as well: the process in an old boot's state is somebody else by now.
-            let probe = checked.is_none_or(|at| at.elapsed() >= LOOK);
+            // Also the first time: after a reboot, the process id in the state file belongs to another process.
+            let probe = checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
             if probe {
                 checked = Some(Instant::now());
             }
-            // Looked at first: entries that are read afterwards are all there are.
+            // Before the log is read: if the job has ended here, the log that is read below is complete.
             let seen = self.look(probe);
             while waiting.is_none() {
                 match self.reader.read(BATCH) {
                     Ok(entries) if !entries.is_empty() => waiting = self.offer(self.with_gaps(entries)),
-                    // An unreadable disk: try again later.
+                    // After a read error, try again later.
                     Ok(_) | Err(_) => break,
                 }
                 self.after = self.reader.after();
@@ -148,15 +154,15 @@ impl Thread {
                 && let Some(result) = self.conclude(seen)
             {
                 self.live.send_replace(Live { pid: None, ended: true });
-                // Whoever listens takes it, sooner or later; if nobody does, there is no need.
+                // An error means that the receiver is gone.
                 drop(self.items.blocking_send(Followed::Ended(Box::new(result))));
                 return;
             }
             if waiting.is_some() {
-                // Not woken by a command that writes on: nobody takes what there is.
+                // The channel is full. Do not wait for changes, which a busy command makes all the time.
                 thread::sleep(RETRY);
             } else {
-                changes.wait(LOOK);
+                changes.wait(CHECK_INTERVAL);
             }
             if self.items.is_closed() {
                 return;
@@ -171,13 +177,13 @@ impl Thread {
         self.items.try_send(item).err().map(mpsc::error::TrySendError::into_inner)
     }
 
-    /// Waits for the job to exist. None: nobody listens any more, or it never came to be.
+    /// Waits until the job's folder exists. None: the receiver is gone, or the job was never started.
     fn wait_for_folder(&self) -> Option<Changes> {
         loop {
             match Changes::watch(self.dir.path()) {
                 Ok(changes) => return Some(changes),
                 Err(_) if self.items.is_closed() => return None,
-                Err(_) if self.begun.elapsed() < START_PATIENCE => thread::sleep(RETRY),
+                Err(_) if self.begun.elapsed() < START_TIMEOUT => thread::sleep(RETRY),
                 Err(err) => {
                     let message = format!("the job never started: {}: {err}", self.dir.path().display());
                     let result = JobResult::without_supervisor(Outcome::Lost, message, self.after);
@@ -188,8 +194,8 @@ impl Thread {
         }
     }
 
-    /// Reads the small files, and with `probe` asks whether the supervisor is alive. In this order: a
-    /// dead one writes no result any more.
+    /// With `probe`, checks whether the supervisor is alive; then reads state and result. In this order,
+    /// because a dead supervisor writes no further result.
     fn look(&self, probe: bool) -> Seen {
         let gone = probe && self.is_gone();
         let result = atomic_file::load::<JobResult>(&self.dir.result()).ok().flatten();
@@ -203,14 +209,14 @@ impl Thread {
     fn is_gone(&self) -> bool {
         match supervisor_lives(&self.dir) {
             Ok(lives) => !lives,
-            // Out of file descriptors, say, which is no news of the supervisor.
-            // A job that is just being made has no log yet.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => self.begun.elapsed() >= START_PATIENCE,
+            // A job that is just being created has no log yet.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => self.begun.elapsed() >= START_TIMEOUT,
+            // Other errors, such as too many open files, say nothing about the supervisor.
             Err(err) => err.kind() == io::ErrorKind::PermissionDenied,
         }
     }
 
-    /// The end of the job, if it had ended by the time of the look and its log has been read since.
+    /// The result, if the job had ended when `seen` was taken. The log must have been read since then.
     fn conclude(&self, seen: Seen) -> Option<JobResult> {
         if seen.result.is_some() || !seen.gone {
             return seen.result;
@@ -220,7 +226,7 @@ impl Thread {
         Some(JobResult::without_supervisor(outcome, message.to_owned(), self.after))
     }
 
-    /// Says where the log was cut. The remark takes the number of the last entry that is missing.
+    /// Inserts a remark where the log was cut. It has the sequence number of the last missing entry.
     fn with_gaps(&self, entries: Vec<Entry>) -> Followed {
         let mut next = self.after + 1;
         let mut filled = Vec::with_capacity(entries.len());

@@ -1,44 +1,49 @@
-//! The jobs this agent accepted, and how much of each the dashboard has been told.
+//! The jobs that this agent has accepted, and how much of each the dashboard has received.
 //!
 //! ```text
-//! accept -> launching -> running -> status sent -> proven (pong) -> forgotten
+//! accept -> launching -> running -> status sent -> status delivered (pong) -> forgotten
 //!               '-> failed ----------^
 //! ```
 //!
-//! The newest job occupies the slot until its status has been queued; older ones are only waiting
-//! for the proof that a dashboard has read their end. No state in here outlives what is on disk: a
-//! new agent builds the same list from its records.
+//! One command runs at a time: the newest job occupies the only slot until its status has been queued.
+//! Older jobs only wait for the receipt for their status. Everything that has to survive the agent is in
+//! the records on disk: the next agent builds the same table from them.
+//!
+//! Each job has a span, so that its log lines carry its id and its command.
+//!
+//! The table owns its [`Executor`] and gives all orders to it, so no other code needs the executor.
 
 use std::collections::VecDeque;
 
 use tokio::sync::watch;
+use tracing::Span;
+
+use nixfleet_jobs::record::Record;
+use nixfleet_jobs::spec::{JobResult, Outcome};
+use nixfleet_jobs::{JobId, Urgency};
+use nixfleet_protocol::{Status, StatusKind};
 
 use super::admission::Current;
 use super::executor::Executor;
 use super::follower::{Followed, Follower, Live};
-use nixfleet_jobs::JobId;
-use nixfleet_jobs::Urgency;
-use nixfleet_jobs::record::Record;
-use nixfleet_jobs::spec::{JobResult, Outcome};
-use nixfleet_protocol::{Status, StatusKind};
 
 #[cfg(test)]
 mod tests;
 
-/// Jobs that may wait for a proof. A dashboard that never answers a ping proves nothing; the
-/// oldest is then forgotten.
-const UNPROVEN: usize = 16;
+/// Jobs in the table. A dashboard that never answers a ping confirms no status; beyond this number the
+/// oldest job is forgotten.
+const MAX_JOBS: usize = 16;
 
-/// Ended requests whose status is kept for a dashboard that repeats one by its id.
+/// Ended requests whose status is kept, in case the dashboard repeats one with the same id.
 const REMEMBERED: usize = 16;
 
 #[derive(Debug)]
 enum Phase {
-    /// The order is out; a stop that came meanwhile waits here.
+    /// The launch is ordered. A request to end the job waits here until it is launched.
     Launching(Option<Urgency>),
-    /// There is a job to follow.
+    /// The job was launched and is followed.
     Following(Follower),
-    /// There is none, for this reason.
+    /// The launch failed, for this reason.
     Failed(String),
 }
 
@@ -46,58 +51,69 @@ enum Phase {
 struct Job {
     record: Record,
     phase: Phase,
-    /// Its status is on its way, in this session.
+    /// Its status has been queued in this session.
     status_sent: bool,
-    /// Its status has been on its way, in any session: it no longer occupies the slot.
+    /// Its status has been queued in some session: the job no longer occupies the slot.
     finished: bool,
+    span: Span,
 }
 
-/// The jobs, oldest first, and the executor that takes orders for them.
+/// The span for the log lines of a job. It has no parent, because a job outlives the connection on which
+/// it was accepted. Its level is the highest one, so that no log filter removes it: a warning needs the id
+/// of its job too.
+fn job_span(record: &Record) -> Span {
+    tracing::error_span!(parent: None, "job", id = %record.id, command = record.command)
+}
+
+/// The accepted jobs, oldest first, and the executor that carries out the orders for them.
 #[derive(Debug)]
 pub struct JobTable {
     executor: Box<dyn Executor>,
     jobs: VecDeque<Job>,
+    /// Ids of ended requests and their statuses, oldest first.
     ended: VecDeque<(String, Status)>,
 }
 
-/// Something to tell the dashboard.
+/// Output or end of a job, to be sent to the dashboard.
 #[derive(Debug)]
 pub struct JobEvent {
-    /// Of this job.
+    /// The job's id.
     pub id: JobId,
-    /// Its command.
+    /// The job's command.
     pub command: String,
     /// As [`Record::announced`].
     pub announced: bool,
-    /// This.
+    /// The output, or the end.
     pub what: Followed,
 }
 
 impl JobTable {
-    /// Takes up the jobs of an earlier agent.
+    /// A table with the jobs of an earlier agent, which are followed again.
     pub fn resume(records: Vec<Record>, executor: Box<dyn Executor>) -> Self {
         let jobs = records.into_iter().map(|record| {
-            let phase = Phase::Following(executor.follow(&record.id, record.delivered_seq, Live::default()));
-            Job { record, phase, status_sent: false, finished: false }
+            let span = job_span(&record);
+            let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
+            let phase = Phase::Following(span.in_scope(follow));
+            Job { record, phase, status_sent: false, finished: false, span }
         });
         let jobs = jobs.collect();
         Self { executor, jobs, ended: VecDeque::new() }
     }
 
-    /// The good end of a reboot, which is told before it begins.
+    /// The status of success of a reboot, which is sent before the reboot starts.
     pub fn rebooting() -> Status {
         Status::answer("reboot", StatusKind::Ok, 0, "Reboot: the machine is going down")
     }
 
-    /// A job whose good end was told before it began has come to it: it is history.
+    /// The announced job succeeded. Its status was sent before, so it is forgotten.
     pub fn announced_ended(&mut self, id: &JobId) {
         if let Some(record) = self.find(id).map(|job| job.record.clone()) {
             self.carried_out(record);
         }
-        self.proven_status(id);
+        self.status_delivered(id);
     }
 
-    /// Keeps the answer to a request whose job needs no following any more: a dashboard may repeat it.
+    /// Remembers the status of an announced job that has succeeded, in case the dashboard repeats the request.
     pub fn carried_out(&mut self, record: Record) {
         if let Some(id) = record.command_id {
             self.remember(id, Self::rebooting());
@@ -123,7 +139,7 @@ impl JobTable {
         Some(Current { command, command_id: command_id.as_deref(), pid, accepted_at })
     }
 
-    /// Waits for the first look at the current command: a picked-up one has a process already.
+    /// Waits until the state of the current command has been read once, so that its process id is known.
     pub async fn looked_at(&self) {
         if let Some(mut live) = self.live() {
             live.wait_for(|live| *live != Live::default()).await.map(drop).ok();
@@ -135,11 +151,23 @@ impl JobTable {
         self.slot().map(|job| &job.record)
     }
 
+    /// The span for log lines about a job.
+    pub fn span(&self, id: &JobId) -> Span {
+        let job = self.jobs.iter().find(|job| job.record.id == *id);
+        // The table has forgotten the job: its command is not known any more.
+        job.map_or_else(|| tracing::error_span!(parent: None, "job", %id), |job| job.span.clone())
+    }
+
+    /// The span for log lines about the command that occupies the slot. Without one it changes nothing.
+    pub fn current_span(&self) -> Span {
+        self.slot().map_or_else(Span::none, |job| job.span.clone())
+    }
+
     fn slot(&self) -> Option<&Job> {
         self.jobs.back().filter(|job| !job.finished)
     }
 
-    /// Whether the current command may yet get a process id.
+    /// Whether the current command is starting, so that its process id will be known soon.
     pub fn starting(&self) -> bool {
         self.slot().is_some_and(|job| match &job.phase {
             Phase::Launching(_) => true,
@@ -148,48 +176,55 @@ impl JobTable {
         })
     }
 
-    /// Occupies the slot and orders the launch.
+    /// Accepts a job: it occupies the slot, and its launch is ordered.
     pub fn accept(&mut self, record: Record) {
-        if self.jobs.len() >= UNPROVEN
+        if self.jobs.len() >= MAX_JOBS
             && let Some(oldest) = self.jobs.pop_front()
         {
-            tracing::warn!(job = %oldest.record.id, "The dashboard never proved that it read the end of this job, forgetting it.");
-            self.executor.forget(&oldest.record.id);
+            oldest.span.in_scope(|| {
+                tracing::warn!("The dashboard never proved that it read the end of this job, forgetting it.");
+                self.executor.forget(&oldest.record.id);
+            });
         }
-        self.executor.launch(record.clone());
-        self.jobs.push_back(Job {
-            record,
-            phase: Phase::Launching(None),
-            status_sent: false,
-            finished: false,
+        let span = job_span(&record);
+        span.in_scope(|| {
+            tracing::info!("Accepted a command.");
+            self.executor.launch(record.clone());
         });
+        let phase = Phase::Launching(None);
+        self.jobs.push_back(Job { record, phase, status_sent: false, finished: false, span });
     }
 
-    /// The order went through: follows the job.
+    /// The job was launched: it is followed from now on.
     pub fn launched(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.record.id == *id)
             && let Phase::Launching(stop) = job.phase
         {
-            job.phase = Phase::Following(self.executor.follow(id, job.record.delivered_seq, Live::default()));
-            if let Some(urgency) = stop {
-                self.executor.end(&job.record.instance(), urgency);
-            }
+            job.span.in_scope(|| {
+                let follower = self.executor.follow(id, job.record.delivered_seq, Live::default());
+                job.phase = Phase::Following(follower);
+                if let Some(urgency) = stop {
+                    self.executor.end(&job.record.instance(), urgency);
+                }
+            });
         }
     }
 
-    /// The order failed.
+    /// The launch failed.
     pub fn not_launched(&mut self, id: &JobId, why: String) {
         if let Some(job) = self.find(id) {
             job.phase = Phase::Failed(why);
         }
     }
 
-    /// Ends the current command. False: there is none.
+    /// Orders the end of the current command. False: there is none.
     pub fn end(&mut self, urgency: Urgency) -> bool {
         let Some(job) = self.jobs.back_mut().filter(|job| !job.finished) else { return false };
         match &mut job.phase {
             Phase::Launching(stop) => *stop = Some(urgency),
-            Phase::Following(_) => self.executor.end(&job.record.instance(), urgency),
+            Phase::Following(_) => {
+                job.span.in_scope(|| self.executor.end(&job.record.instance(), urgency));
+            }
             Phase::Failed(_) => {}
         }
         true
@@ -199,11 +234,11 @@ impl JobTable {
         self.jobs.iter_mut().find(|job| job.record.id == *id)
     }
 
-    /// Waits for the next thing to tell, job by job in their order.
+    /// Waits for the next output or end. An older job comes to its end before a newer one begins.
     ///
-    /// Cancel-safe: an item is taken out of its channel and returned in one step.
+    /// Cancel-safe: an event is taken out of its channel and returned in one step.
     pub async fn next(&mut self) -> JobEvent {
-        // Behind a job that is still being launched nothing can be, it is the newest.
+        // A job that is still being launched is the newest one, so no other job is delayed by it.
         let Some(job) = self.jobs.iter_mut().find(|job| !job.status_sent) else {
             return std::future::pending().await;
         };
@@ -214,7 +249,7 @@ impl JobTable {
                 Followed::Ended(Box::new(JobResult::without_supervisor(Outcome::NotStarted, why.clone(), 0)))
             }
             Phase::Following(follower) => follower.items.recv().await.unwrap_or_else(|| {
-                // Its thread is gone without an end, which only a bug can do.
+                // The follower's thread is gone without an end. Only a bug can cause that.
                 let why = "the agent lost track of this job".to_owned();
                 let result = JobResult::without_supervisor(Outcome::Lost, why, job.record.delivered_seq);
                 Followed::Ended(Box::new(result))
@@ -223,7 +258,7 @@ impl JobTable {
         JobEvent { id, command, announced, what }
     }
 
-    /// What runs, of the current job, to wait for changes of it.
+    /// The state of the current command, to wait for its changes.
     pub fn live(&self) -> Option<watch::Receiver<Live>> {
         match &self.slot()?.phase {
             Phase::Following(follower) => Some(follower.live.clone()),
@@ -231,7 +266,7 @@ impl JobTable {
         }
     }
 
-    /// The status of a job has been queued. True for the first time, which is when the job is over.
+    /// The status of a job has been queued. True the first time, which is when the job frees the slot.
     pub fn status_sent(&mut self, id: &JobId, status: &Status) -> bool {
         let Some(job) = self.find(id) else { return false };
         job.status_sent = true;
@@ -242,37 +277,39 @@ impl JobTable {
         first
     }
 
-    /// The status that ended the request with this id, if it was told.
+    /// The status that ended the request with this id, if it is remembered.
     pub fn ended(&self, command_id: &str) -> Option<&Status> {
         self.ended.iter().find(|(id, _)| id == command_id).map(|(_, status)| status)
     }
 
-    /// A dashboard has read the entries up to `seq`; returns the record to keep.
-    pub fn proven_lines(&mut self, id: &JobId, seq: u64) -> Option<Record> {
+    /// The dashboard has read the log entries up to `seq`. Returns the record to save.
+    pub fn lines_delivered(&mut self, id: &JobId, seq: u64) -> Option<Record> {
         let job = self.find(id)?;
         job.record.delivered_seq = job.record.delivered_seq.max(seq);
         Some(job.record.clone())
     }
 
-    /// A dashboard has read the status: the job is history.
-    pub fn proven_status(&mut self, id: &JobId) {
+    /// The dashboard has read the status: the job is forgotten.
+    pub fn status_delivered(&mut self, id: &JobId) {
+        let span = self.span(id);
         self.jobs.retain(|job| job.record.id != *id);
-        self.executor.forget(id);
+        span.in_scope(|| self.executor.forget(id));
     }
 
-    /// Keeps a newer record.
+    /// Orders a newer record to be saved.
     pub fn save(&self, record: Record) {
-        self.executor.save(record);
+        self.span(&record.id).in_scope(|| self.executor.save(record));
     }
 
-    /// The connection is gone: whatever has no proof will be told again.
+    /// The connection has ended: everything without a receipt will be sent again on the next one.
     pub fn rewind(&mut self) {
         for job in &mut self.jobs {
             job.status_sent = false;
             if let Phase::Following(follower) = &mut job.phase {
-                // The first beat of the next connection must not have to wait for a look.
+                // The first heartbeat of the next connection needs the process id before the folder is read.
                 let known = *follower.live.borrow();
-                *follower = self.executor.follow(&job.record.id, job.record.delivered_seq, known);
+                let follow = || self.executor.follow(&job.record.id, job.record.delivered_seq, known);
+                *follower = job.span.in_scope(follow);
             }
         }
     }

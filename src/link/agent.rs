@@ -1,9 +1,17 @@
-//! What the agent keeps from one connection to the next, and decisions that need more than one part of it.
+//! The state that the agent keeps from one connection to the next, and the decisions that need more
+//! than one part of it.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+use nixfleet_config::Host;
+use nixfleet_jobs::record::Record;
+use nixfleet_jobs::spec::Outcome;
+use nixfleet_protocol::{
+    AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode,
+};
 
 use super::backoff::Reconnect;
 use super::peer::PeerState;
@@ -14,40 +22,33 @@ use crate::jobs::table::JobTable;
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
 use crate::observe::status::{Ask, Queue, Report, Running};
-use crate::observe::systemd;
-use crate::observe::systemd::Watchdog;
+use crate::observe::systemd::{self, Watchdog};
 use crate::queries::Queries;
-use nixfleet_config::Host;
-use nixfleet_jobs::record::Record;
-use nixfleet_jobs::spec::Outcome;
-use nixfleet_protocol::{
-    AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode,
-};
 
-/// What the agent keeps from one connection to the next.
+/// The state that the agent keeps from one connection to the next.
 #[derive(Debug)]
 pub struct Agent {
     /// The machine and its commands.
     pub host: Host,
-    /// Time between heartbeats.
+    /// Time between heartbeats, as configured on this host.
     pub interval: Duration,
-    /// The jobs.
+    /// The accepted jobs.
     pub jobs: JobTable,
-    /// What became of the orders for them.
+    /// The outcomes of the orders that `jobs` gave to its executor.
     pub executor_events: mpsc::Receiver<ExecutorEvent>,
-    /// What heartbeats report.
+    /// The data that heartbeats report.
     pub snapshots: Snapshots,
-    /// Who wants to know how it is.
+    /// Requests for the agent's status, from clients on this machine.
     pub asks: mpsc::Receiver<Ask>,
-    /// What it counted.
+    /// The agent's counters.
     pub stats: Stats,
-    /// What it remembers for those who ask.
+    /// The state of the connection and the last results, for the status.
     pub history: Recent,
     /// The service manager's watchdog.
     pub watchdog: Watchdog,
-    /// What the dashboard has said about itself.
+    /// The dashboard's description of itself.
     pub peer: PeerState,
-    /// What it wants to know.
+    /// The dashboard's questions that are not answered yet.
     pub queries: Queries,
     first_clone: FirstClone,
     pub(super) reconnect: Reconnect,
@@ -80,7 +81,7 @@ impl Agent {
         }
     }
 
-    /// Who this agent is, for `register`.
+    /// The payload of `register`: the identity and the facts of this host.
     pub fn registration(&self) -> Register {
         let facts = self.snapshots.facts();
         let host = &self.host;
@@ -117,17 +118,17 @@ impl Agent {
         }
     }
 
-    /// Makes the next heartbeat; returns its number as well.
-    pub fn beat(&mut self, now: SystemTime) -> (u64, String) {
+    /// Builds the next heartbeat; returns its sequence number and its text.
+    pub fn heartbeat(&mut self, now: SystemTime) -> (u64, String) {
         self.stats.beats += 1;
         self.history.beat(now);
-        let number = self.stats.beats;
+        let seq = self.stats.beats;
         let interval = self.peer.interval(self.interval, Instant::now());
-        let beat = self.snapshots.beat(self.jobs.current(), number, self.peer.rtt(), interval, now);
-        (number, encode(&AgentMessage::Heartbeat(Box::new(beat))))
+        let heartbeat = self.snapshots.heartbeat(self.jobs.current(), seq, self.peer.rtt(), interval, now);
+        (seq, encode(&AgentMessage::Heartbeat(Box::new(heartbeat))))
     }
 
-    /// The dashboard accepted the registration: the only proof of success there is.
+    /// The dashboard accepted the registration. Nothing less counts as a successful connection.
     pub fn connected(&mut self) {
         self.reconnect.registered();
         self.stats.registrations += 1;
@@ -135,25 +136,24 @@ impl Agent {
         systemd::status("Connected to the dashboard.");
     }
 
-    /// Starts a command. `announced`: its good end has been told already.
+    /// Starts a command. `announced`: the dashboard has already been sent a status of success for it.
     pub fn start(&mut self, command: String, command_id: Option<String>, announced: bool) {
         let record = Record { announced, ..Record::accept(command, command_id) };
-        tracing::info!(command = record.command, job = %record.id, "Accepted a command.");
         self.stats.jobs_started += 1;
         self.jobs.accept(record);
     }
 
-    /// Reboots the machine by a job, after its good end has been told.
+    /// Starts the job that reboots the machine. Its status of success must have been sent before.
     pub fn reboot(&mut self, command_id: Option<String>) {
         self.start("reboot".to_owned(), command_id, true);
     }
 
-    /// When [`Self::clone_if_missing`] has something to do.
+    /// When to call [`Self::clone_if_missing`] next; none if no clone is wanted or one is running.
     pub fn clone_due(&self) -> Option<Instant> {
         self.first_clone.due()
     }
 
-    /// Starts a clone of the repository if it is time and there is none.
+    /// Starts a clone of the repository if it is due and there is no checkout.
     pub fn clone_if_missing(&mut self, now: Instant) {
         let checkout = Checkout::of(&self.snapshots.facts());
         let idle = self.jobs.current().is_none() && self.peer.refusal(now).is_none();
@@ -162,30 +162,32 @@ impl Agent {
         }
     }
 
-    /// A command ended for good.
-    pub fn ended(&mut self, command: &str, outcome: Outcome, now: Instant) {
+    /// A job has ended; called once for each job.
+    pub fn job_ended(&mut self, command: &str, outcome: Outcome, now: Instant) {
         if matches!(command, "clone" | "pull" | "pull-switch") {
             self.first_clone.ended(outcome, fastrand::f64(), now);
         }
     }
 
-    /// Takes note of what became of an order; returns why a command could not be stopped.
+    /// Handles the outcome of an order. Returns the reason, for people, if a command could not be stopped.
     pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<String> {
         match event {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
             ExecutorEvent::NotLaunched(id, why) => {
-                tracing::error!(job = %id, "The command could not be started: {why}");
+                let span = self.jobs.span(&id);
+                span.in_scope(|| tracing::error!("The command could not be started: {why}"));
                 self.jobs.not_launched(&id, why);
             }
             ExecutorEvent::NotEnded(id, why) => {
-                tracing::error!(job = %id, "The command could not be stopped: {why}");
+                let span = self.jobs.span(&id);
+                span.in_scope(|| tracing::error!("The command could not be stopped: {why}"));
                 return Some(why);
             }
         }
         None
     }
 
-    /// Tells how the agent is, where so much waits to be written.
+    /// Answers a request for the agent's status; `queue` is what waits to be sent.
     pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
         let current = self.jobs.current();
         let running = self.jobs.current_record().map(|record| Running {
@@ -211,11 +213,11 @@ impl Agent {
             stats: self.stats.clone(),
             ..Report::default()
         };
-        // Who asked may have gone meanwhile.
+        // The client may have disconnected.
         drop(ask.0.send(report));
     }
 
-    /// The connection is gone.
+    /// The connection has ended: whatever was not confirmed is sent again on the next one.
     pub fn disconnected(&mut self) {
         self.jobs.rewind();
     }

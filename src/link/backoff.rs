@@ -2,31 +2,32 @@
 
 use std::time::Duration;
 
-/// The longest envelope (T01).
+/// The longest back-off. Only a random delay below it is used.
 pub const CAP: Duration = Duration::from_secs(60);
 
-/// The first envelope after a refusal: asking again soon cannot help, a new token takes a person.
+/// The first back-off after a refusal. A retry within a second cannot help: somebody has to change
+/// the token first.
 const FIRST_AFTER_REFUSAL: Duration = Duration::from_secs(4);
 
-/// The delays between attempts: an envelope of 1, 2, 4, .. 60 s (T01), drawn from with full jitter,
-/// so that a fleet whose dashboard restarts does not come back in one second.
+/// The delays between attempts: exponential back-off of 1, 2, 4, .. 60 s with full jitter, so that the
+/// agents of a fleet do not all reconnect in the same second when their dashboard restarts.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
-    /// Attempts that failed since the last proof of success.
+    /// Failed attempts since the last successful registration.
     attempts: u32,
 }
 
-/// What ended the last attempt.
+/// Why the last attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The network, or a dashboard that went away.
     Broken,
-    /// The dashboard does not want this agent: a wrong token, or a twin with the same name.
+    /// The dashboard rejected this agent: a wrong token, or another agent with the same hostname.
     Refused,
 }
 
 impl Backoff {
-    /// The delay before the next attempt; `draw` is random in `0.0..1.0`.
+    /// The delay before the next attempt; `draw` is a random number in `0.0..1.0`.
     pub fn next(&mut self, cause: Cause, draw: f64) -> Duration {
         let first = match cause {
             Cause::Broken => Duration::from_secs(1),
@@ -36,7 +37,7 @@ impl Backoff {
         self.attempts = self.attempts.saturating_add(1);
         match cause {
             Cause::Broken => envelope.mul_f64(draw),
-            // Slow is the point here: the lower half is left out.
+            // At least half of the back-off: a refusal must be retried slowly.
             Cause::Refused => envelope.mul_f64(0.5 + draw / 2.0),
         }
     }
@@ -45,44 +46,44 @@ impl Backoff {
         self.attempts = 0;
     }
 
-    /// Goes to the longest envelope at once.
+    /// Continues with the longest back-off.
     fn exhaust(&mut self) {
         self.attempts = 10;
     }
 }
 
-/// A registration that the dashboard takes back so soon was hardly meant.
+/// A connection that the dashboard closes this soon after the registration counts as an eviction.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
 
-/// So many of them in a row mean that something else is wrong: most likely two agents with the
-/// same hostname, which evict each other in turn.
+/// This many evictions in a row are no coincidence. Most likely two agents use the same hostname and
+/// evict each other in turn.
 const SHORT_LIVED_LIMIT: u32 = 3;
 
-/// When to connect again, from what became of the connections before.
+/// When to connect again, judged by how the previous connections ended.
 #[derive(Debug, Clone, Default)]
 pub struct Reconnect {
     backoff: Backoff,
-    /// Registrations in a row that did not last.
+    /// Evictions in a row.
     short_lived: u32,
 }
 
 impl Reconnect {
-    /// The dashboard accepted the registration. Nothing less starts the delays over: a dashboard
-    /// that accepts connections and drops them must not be hammered.
+    /// The dashboard accepted the registration. Only this resets the back-off: a dashboard that accepts
+    /// connections and drops them would otherwise get an attempt every second.
     pub fn registered(&mut self) {
         if self.short_lived < SHORT_LIVED_LIMIT {
             self.backoff.reset();
         }
     }
 
-    /// The delay after an attempt that failed.
+    /// The delay after a failed attempt to connect.
     pub fn after_failure(&mut self, cause: Cause, draw: f64) -> Duration {
         self.backoff.next(cause, draw)
     }
 
-    /// The delay after a session. `lasted` is how long its registration did, if there was one,
-    /// `closed` whether the dashboard closed it on purpose, and `window` over how long it wants its
-    /// agents to spread their return.
+    /// The delay after a session. `closed`: the dashboard sent a close frame. `lasted`: time since the
+    /// registration, if there was one. `window`: the time over which the dashboard wants its agents to
+    /// spread their reconnects. `draw` is a random number in `0.0..1.0`.
     pub fn after_session(
         &mut self,
         closed: bool,
@@ -96,7 +97,7 @@ impl Reconnect {
             self.backoff.reset();
         }
         if self.evicted().is_none() {
-            // Once for each registration: a dashboard that only just starts gets the usual delays.
+            // The window applies once for each registration; further attempts get the usual delays.
             let window = if lasted.is_some() { window } else { Duration::ZERO };
             return self.backoff.next(Cause::Broken, draw).max(window.mul_f64(draw));
         }
@@ -104,7 +105,7 @@ impl Reconnect {
         self.backoff.next(Cause::Refused, draw)
     }
 
-    /// How often in a row the dashboard threw this agent out, once it is too often for chance.
+    /// Evictions in a row, once there are too many for a coincidence.
     pub fn evicted(&self) -> Option<u32> {
         Some(self.short_lived).filter(|times| *times >= SHORT_LIVED_LIMIT)
     }

@@ -1,4 +1,4 @@
-//! One attempt to reach the dashboard.
+//! One attempt to connect: DNS, TCP, TLS, the token and the WebSocket upgrade.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,18 +17,19 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Error as WsError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
-use super::backoff::Cause;
 use nixfleet_config::{Connection, TokenError};
 use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 
-/// For name, TCP, TLS and upgrade together. Longer than a bad link needs, shorter than the time
-/// after which the dashboard calls the host offline.
+use super::backoff::Cause;
+
+/// Time limit for DNS, TCP, TLS and upgrade together. Longer than a bad link needs, and shorter than the
+/// time after which a dashboard shows the host as offline.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
 
-/// For one address of a name: several must fit into [`CONNECT_DEADLINE`].
+/// Time limit for one address of a name: several must fit into [`CONNECT_DEADLINE`].
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);
 
-/// A connection on which nothing has been said yet.
+/// A WebSocket on which no message has been sent yet.
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Why an attempt failed.
@@ -40,33 +41,33 @@ pub enum ConnectError {
     /// The extra certificates cannot be read.
     #[error("cannot read certificates from {}; check NIXFLEET_CA_FILE", .0.display())]
     CaFile(PathBuf, #[source] rustls::pki_types::pem::Error),
-    /// There is no certificate to trust.
+    /// There is no trusted certificate.
     #[error("no trusted certificates: the system has none, and NIXFLEET_CA_FILE is not set")]
     NoRoots,
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
-    /// No TCP connection.
+    /// There is no TCP connection to this host and port.
     #[error("cannot reach {0}")]
     Unreachable(String, #[source] io::Error),
-    /// Nothing happened for too long.
+    /// The attempt took longer than its time limit.
     #[error("no connection within {CONNECT_DEADLINE:?}")]
     Slow,
-    /// 401: the token is not the dashboard's.
+    /// 401: the dashboard does not accept the token.
     #[error("the dashboard refused the token (401); compare the agent's token with the dashboard's")]
     WrongToken,
-    /// 403: the token is right and the agent still is not welcome.
+    /// 403: the agent may not connect, whatever its token is.
     #[error(
         "the dashboard forbids this agent to connect (403); a proxy is in between, or the host is banned"
     )]
     Forbidden,
-    /// 429 or 503: later.
+    /// 429 or 503, with the delay of `Retry-After` if there is one.
     #[error("the dashboard asks for patience ({0})")]
     Busy(StatusCode, Option<Duration>),
-    /// Any other answer.
+    /// Any other HTTP answer.
     #[error("the dashboard answered {0} instead of a WebSocket; check the path of the URL, usually /ws")]
     NoWebSocket(StatusCode),
-    /// The TLS or WebSocket handshake broke.
+    /// The TLS or WebSocket handshake failed.
     #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
     Handshake(#[source] Box<WsError>),
 }
@@ -88,7 +89,7 @@ impl ConnectError {
         }
     }
 
-    /// How the next delay is to be drawn.
+    /// The kind of failure, which decides the next delay.
     pub fn cause(&self) -> Cause {
         match self {
             Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
@@ -96,7 +97,7 @@ impl ConnectError {
         }
     }
 
-    /// What TLS has against the connection, if that is what failed.
+    /// The TLS error, if TLS is what failed.
     pub fn tls(&self) -> Option<&rustls::Error> {
         match self {
             Self::Tls(err) => Some(err),
@@ -108,7 +109,7 @@ impl ConnectError {
         }
     }
 
-    /// The least delay the dashboard asked for.
+    /// The shortest delay that the dashboard asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy(_, after) => *after,
@@ -117,53 +118,54 @@ impl ConnectError {
     }
 }
 
-/// Limits and buffers of the socket. tungstenite's defaults would take twenty times the memory.
+/// Limits and buffer sizes of the socket. tungstenite's defaults take twenty times the memory.
 pub fn limits() -> WebSocketConfig {
-    /// A dashboard's messages are a few hundred bytes.
+    /// Bytes. A dashboard's messages have a few hundred.
     const READ: usize = 4 * 1024;
-    /// One write for a batch of output.
+    /// Bytes. One batch of output fits into one write.
     const WRITE: usize = 32 * 1024;
     WebSocketConfig::default()
         .read_buffer_size(READ)
         .write_buffer_size(WRITE)
-        // Whatever is fed between two flushes, plus one message.
+        // Everything that is fed between two flushes, plus one message.
         .max_write_buffer_size(4 * MAX_SENT_BYTES)
         .max_message_size(Some(MAX_RECEIVED_BYTES))
         .max_frame_size(Some(MAX_RECEIVED_BYTES))
 }
 
-/// Connects once, with the token as it is at this moment: rotating it needs no restart.
+/// Connects once. The token is read at each attempt, so a new one needs no restart.
 ///
 /// # Errors
-/// [`ConnectError`].
+/// [`ConnectError`], after 15 seconds at the latest.
 pub async fn connect(connection: &Connection) -> Result<(Socket, HardClose), ConnectError> {
     let mut headers = None;
     let attempt = attempt(connection, true, &mut headers);
     timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))
 }
 
-/// What a look at the way to the dashboard showed.
+/// The result of [`probe`].
 #[derive(Debug)]
 pub struct Probe {
-    /// Why there was no connection, if there was none.
+    /// Why there was no connection; none if there was one.
     pub error: Option<ConnectError>,
-    /// The headers of the dashboard's answer, whatever it was.
+    /// The headers of the dashboard's answer, whether it accepted or refused.
     pub headers: Option<HeaderMap>,
-    /// Its certificate in DER, if the connection came to be and was TLS.
+    /// The certificate of the dashboard in DER, if there was a connection with TLS.
     pub certificate: Option<Vec<u8>>,
 }
 
-/// Connects as [`connect`] does, says nothing and closes again: without a registration the agent that
-/// runs under this name is not evicted. Without `with_token` the dashboard has to refuse it.
+/// Connects as [`connect`] does, sends no message and closes again. Without a registration it does not
+/// evict the agent that is connected under the same hostname. With `with_token` false it sends no token,
+/// which the dashboard should refuse. `limit` bounds the attempt.
 pub async fn probe(connection: &Connection, with_token: bool, limit: Duration) -> Probe {
-    /// For the dashboard's half of a goodbye, which is not worth more.
-    const GOODBYE: Duration = Duration::from_secs(1);
+    /// For the dashboard's answer to the close frame.
+    const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
     let mut headers = None;
     let attempt = timeout(limit, attempt(connection, with_token, &mut headers)).await;
     let (error, certificate) = match attempt.unwrap_or(Err(ConnectError::Slow)) {
         Ok((mut socket, _)) => {
             let certificate = certificate(&socket);
-            drop(timeout(GOODBYE, socket.close(None)).await);
+            drop(timeout(CLOSE_TIMEOUT, socket.close(None)).await);
             (None, certificate)
         }
         Err(err) => (Some(err), None),
@@ -184,7 +186,7 @@ async fn attempt(
     headers: &mut Option<HeaderMap>,
 ) -> Result<(Socket, HardClose), ConnectError> {
     let source = connection.clone();
-    // Files and the certificate store: not on the runtime's only thread.
+    // This reads files and the certificate store, which must not block the only thread of the runtime.
     let prepared = tokio::task::spawn_blocking(move || prepare(&source, with_token)).await;
     let (bearer, connector) = prepared
         .map_err(|err| ConnectError::Unreachable("the dashboard".to_owned(), io::Error::other(err)))??;
@@ -201,10 +203,10 @@ async fn attempt(
     let port = connection.url.port_or_known_default().unwrap_or(443);
     let unreachable = |err| ConnectError::Unreachable(format!("{host}:{port}"), err);
     let tcp = reach(host, port).await.map_err(unreachable)?;
-    // A heartbeat is one small packet and must not wait for company.
+    // A heartbeat is one small packet, which Nagle's algorithm would delay.
     tcp.set_nodelay(true).map_err(unreachable)?;
     #[cfg(target_os = "linux")]
-    give_up_with_the_session(&tcp);
+    set_user_timeout(&tcp);
     let hard_close = HardClose(tcp.as_fd().try_clone_to_owned().map_err(unreachable)?);
     match client_async_tls_with_config(request, tcp, Some(limits()), Some(connector)).await {
         Ok((socket, response)) => {
@@ -220,34 +222,32 @@ async fn attempt(
     }
 }
 
-/// A second hold of a connection, to break it off for good.
+/// A second handle of a connection's socket, to discard its send buffer at the end.
 #[derive(Debug)]
 pub struct HardClose(OwnedFd);
 
 impl HardClose {
-    /// Throws away what the kernel still has to send. Without it the kernel would go on to deliver it for
-    /// as long as it tries, and heartbeats of a dead connection would arrive when the network is back
-    /// (T02 scenario 6: none is replayed).
+    /// Makes the kernel discard unsent data when the socket is closed. Otherwise it would go on trying to
+    /// deliver it, and heartbeats of a dead connection would arrive when the network is back.
     pub fn break_off(self) {
-        // An error says that it is gone already.
+        // An error means that the connection is already gone.
         rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).ok();
     }
 }
 
-/// Time after which the kernel gives up what nobody confirms. Shorter than the silence that ends a
-/// session, so that both come to the same end.
-#[cfg(target_os = "linux")]
-const UNCONFIRMED: Duration = Duration::from_secs(40);
+/// TCP_USER_TIMEOUT: how long sent data may stay unacknowledged before the kernel ends the connection.
+/// Shorter than [`SILENCE`](super::session::SILENCE), after which the session would end it anyway.
+pub const UNCONFIRMED: Duration = Duration::from_secs(40);
 
 #[cfg(target_os = "linux")]
-fn give_up_with_the_session(tcp: &TcpStream) {
+fn set_user_timeout(tcp: &TcpStream) {
     let limit = u32::try_from(UNCONFIRMED.as_millis()).unwrap_or(u32::MAX);
     if let Err(err) = rustix::net::sockopt::set_tcp_user_timeout(tcp, limit) {
         tracing::debug!("No time limit for unconfirmed data: {err}");
     }
 }
 
-/// Tries every address of a name, each for a bounded time: one family of addresses may lead nowhere.
+/// Tries every address of a name, each with its own time limit: IPv6 or IPv4 alone may be broken.
 async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in tokio::net::lookup_host((host, port)).await? {
@@ -283,7 +283,7 @@ fn bearer(connection: &Connection) -> Result<HeaderValue, ConnectError> {
 
 fn tls(connection: &Connection) -> Result<ClientConfig, ConnectError> {
     let mut roots = RootCertStore::empty();
-    // Certificates of the system that cannot be read are as good as absent.
+    // Certificates of the system that cannot be read are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = &connection.ca_file {
         let wrong = |err| ConnectError::CaFile(path.clone(), err);
@@ -312,7 +312,8 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> ConnectError {
     }
 }
 
-/// `Retry-After` in seconds; as a date it is ignored. Bounded, or a typo would silence a host for days.
+/// `Retry-After` in seconds; a date is ignored. Bounded to 10 minutes, so that a mistake on the
+/// dashboard's side cannot keep a host offline for days.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_secs(600);
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
@@ -346,7 +347,7 @@ mod tests {
     async fn the_kernel_gives_up_before_the_session_would() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        give_up_with_the_session(&tcp);
+        set_user_timeout(&tcp);
         let limit = rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap();
         assert_eq!(u128::from(limit), UNCONFIRMED.as_millis());
     }

@@ -1,30 +1,30 @@
-//! How a connection ended.
+//! Why a session ended.
 
 use tokio_tungstenite::tungstenite::Error as WsError;
 
 /// Why a session ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// The agent was asked to end.
+    /// The agent was asked to stop.
     Shutdown,
-    /// The dashboard asked for a new agent process.
+    /// The dashboard asked for a restart of the agent.
     Restart,
-    /// The dashboard closed the connection: code and reason, if it gave any.
+    /// The dashboard closed the connection, with this code and reason if it sent any.
     Closed(Option<(u16, String)>),
     /// The connection broke.
     Broken(WsError),
-    /// The dashboard takes no more data.
+    /// A write did not finish within [`WRITE_DEADLINE`](super::session::writer::WRITE_DEADLINE).
     Stalled,
-    /// Nothing was heard for [`SILENCE`](super::session::SILENCE).
+    /// No frame was received for [`SILENCE`](super::session::SILENCE).
     Silent,
-    /// It reads, but acknowledges no heartbeat.
+    /// The dashboard promised acknowledgements and did not acknowledge several heartbeats in a row.
     Unacknowledged,
-    /// No `registered` within [`REGISTER_DEADLINE`](super::session::REGISTER_DEADLINE).
+    /// There was no `registered` within [`REGISTER_DEADLINE`](super::session::REGISTER_DEADLINE).
     NotRegistered,
 }
 
 impl Ended {
-    /// The name under which this end is counted; none if no other connection follows.
+    /// The name under which this end is counted; none if the agent ends too.
     pub fn counted_as(&self) -> Option<&'static str> {
         Some(match self {
             Self::Closed(_) => "closed",

@@ -1,6 +1,6 @@
-//! What the dashboard has said about itself: how it is, how often it wants beats, and how to come
-//! back. All of it ends with the next registration on a new
-//! connection: a dashboard that still means it says so again.
+//! The dashboard's description of itself: its status, the heartbeat interval that it wants, and the time
+//! over which agents should spread their reconnects. The first registration of a new connection resets
+//! all of it; a dashboard that still wants something else says so again.
 
 use std::time::Duration;
 
@@ -12,34 +12,40 @@ use nixfleet_protocol::{Registered, ServerState, ServerStatus};
 /// Seconds between heartbeats that a dashboard may ask for: the bounds of the agent's own setting.
 const INTERVAL: std::ops::RangeInclusive<u64> = 1..=3600;
 
-/// Longest spread of reconnects that a dashboard may ask for: a host that stays away for longer is
-/// a host that went dark.
+/// The longest time over which a dashboard may spread reconnects. A host that stays away for longer looks
+/// offline to its users.
 const MAX_WINDOW: Duration = Duration::from_secs(600);
 
-/// Spread of reconnects to a dashboard that is degraded and names none: the longest delay there is
-/// otherwise (T01).
+/// The time over which reconnects to a degraded dashboard are spread if it names none: as long as the
+/// longest back-off.
 const DEGRADED_WINDOW: Duration = Duration::from_secs(60);
 
-/// Maintenance stretches the interval by this: beats at twice the interval still keep a host online,
-/// which it is for three (T02, stale threshold).
+/// Factor by which maintenance lengthens the interval. Dashboards show a host as offline after three
+/// intervals without a heartbeat, so twice the interval still keeps it online.
 const MAINTENANCE_STRETCH: u32 = 2;
 
-/// Longest maintenance believed without being told again.
+/// The longest maintenance that is believed without a new message about it.
 const MAX_MAINTENANCE: Duration = Duration::from_secs(24 * 3600);
 
-/// The dashboard, as it describes itself.
+/// The dashboard's description of itself.
 #[derive(Debug, Default)]
 pub struct PeerState {
     interval: Option<Duration>,
     window: Option<Duration>,
     status: ServerStatus,
-    /// When a maintenance is over, as far as it was told.
+    /// When the maintenance ends, if the dashboard said so.
     until: Option<Instant>,
     rtt: Option<Duration>,
 }
 
 impl PeerState {
-    /// A registration was accepted, the first or a later one: its wishes take the place of those before.
+    /// Forgets everything, for a new connection.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The dashboard accepted a registration, the first or a later one of this connection. What it asks
+    /// for replaces what it asked for before.
     pub fn registered(&mut self, registered: &Registered) {
         self.interval = None;
         if let Some(seconds) = registered.heartbeat_interval {
@@ -56,8 +62,8 @@ impl PeerState {
             registered.reconnect_window_s.map(|seconds| Duration::from_secs(seconds).min(MAX_WINDOW));
     }
 
-    /// It says how it is. `server_time` is its clock, if it told it: times of another clock are
-    /// compared with that one.
+    /// The dashboard sent its status. `server_time` is its clock, if it sent it: the end of a maintenance
+    /// is compared with that clock, not with this host's.
     pub fn set_status(&mut self, status: &ServerStatus, server_time: Option<&str>, now: Instant) {
         let own_clock = Timestamp::now();
         let clock = server_time.and_then(|time| time.parse().ok()).unwrap_or(own_clock);
@@ -78,17 +84,17 @@ impl PeerState {
         }
     }
 
-    /// Whether it is in maintenance now.
+    /// Whether the dashboard is in maintenance now.
     fn in_maintenance(&self, now: Instant) -> bool {
         self.status.state == ServerState::Maintenance && self.until.is_none_or(|until| now < until)
     }
 
-    /// What it said of itself.
+    /// The newest status that the dashboard sent.
     pub fn status(&self) -> &ServerStatus {
         &self.status
     }
 
-    /// Why no command may be run now, for the dashboard.
+    /// Why no command may start now, as the reason of a rejection; none if commands may start.
     pub fn refusal(&self, now: Instant) -> Option<String> {
         if !self.in_maintenance(now) {
             return None;
@@ -99,29 +105,29 @@ impl PeerState {
         Some(format!("the dashboard is in maintenance{until}{reason}"))
     }
 
-    /// Time between heartbeats, where the host itself wants `own`.
+    /// Time between heartbeats; `own` is the interval that is configured on this host.
     pub fn interval(&self, own: Duration, now: Instant) -> Duration {
         let wanted = self.interval.unwrap_or(own);
         if self.in_maintenance(now) { wanted * MAINTENANCE_STRETCH } else { wanted }
     }
 
-    /// When what it said ceases to hold, without any further word.
+    /// When the maintenance ends without a further message, if one is going on.
     pub fn changes_at(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| self.status.state == ServerState::Maintenance && *until > now)
     }
 
-    /// The time over which agents should spread their return.
+    /// The time over which agents should spread their reconnects.
     pub fn reconnect_window(&self) -> Duration {
         let degraded = self.status.state == ServerState::Degraded;
         self.window.unwrap_or(if degraded { DEGRADED_WINDOW } else { Duration::ZERO })
     }
 
-    /// A beat took so long to be acknowledged.
+    /// A heartbeat was acknowledged after this time.
     pub fn acknowledged(&mut self, rtt: Duration) {
         self.rtt = Some(rtt);
     }
 
-    /// How long the newest acknowledged beat took.
+    /// The round trip of the newest acknowledged heartbeat.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
     }
@@ -144,52 +150,49 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn maintenance_ends_at_its_time_by_the_clock_of_the_dashboard() {
         let now = Instant::now();
-        let mut server = PeerState::default();
-        assert_eq!(server.refusal(now), None);
-        server.set_status(&maintenance("2001-01-01T00:10:00Z"), Some("2001-01-01T00:00:00Z"), now);
-        let refusal = server.refusal(now).unwrap();
+        let mut peer = PeerState::default();
+        assert_eq!(peer.refusal(now), None);
+        peer.set_status(&maintenance("2001-01-01T00:10:00Z"), Some("2001-01-01T00:00:00Z"), now);
+        let refusal = peer.refusal(now).unwrap();
         assert_eq!(refusal, "the dashboard is in maintenance until 2001-01-01T00:10:00Z: upgrade");
-        assert_eq!(server.interval(OWN, now), 2 * OWN);
+        assert_eq!(peer.interval(OWN, now), 2 * OWN);
         let end = now + Duration::from_secs(600);
-        assert_eq!(server.changes_at(now), Some(end));
-        assert_eq!(
-            (server.refusal(end), server.interval(OWN, end), server.changes_at(end)),
-            (None, OWN, None)
-        );
+        assert_eq!(peer.changes_at(now), Some(end));
+        assert_eq!((peer.refusal(end), peer.interval(OWN, end), peer.changes_at(end)), (None, OWN, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn maintenance_without_an_end_lasts_until_it_is_called_off() {
         let now = Instant::now();
-        let mut server = PeerState::default();
+        let mut peer = PeerState::default();
         for until in ["", "soon"] {
-            server.set_status(&maintenance(until), None, now);
-            assert!(server.refusal(now + 10 * MAX_MAINTENANCE).is_some());
+            peer.set_status(&maintenance(until), None, now);
+            assert!(peer.refusal(now + 10 * MAX_MAINTENANCE).is_some());
         }
-        server.set_status(&ServerStatus::default(), None, now);
-        assert_eq!(server.refusal(now), None);
-        server.set_status(&maintenance("9999-01-01T00:00:00Z"), None, now);
-        assert_eq!(server.refusal(now + MAX_MAINTENANCE), None, "nobody means a thousand years");
-        server.set_status(&maintenance("2001-01-01T00:00:00Z"), None, now);
-        assert_eq!(server.refusal(now), None, "over already");
+        peer.set_status(&ServerStatus::default(), None, now);
+        assert_eq!(peer.refusal(now), None);
+        peer.set_status(&maintenance("9999-01-01T00:00:00Z"), None, now);
+        assert_eq!(peer.refusal(now + MAX_MAINTENANCE), None, "nobody means a thousand years");
+        peer.set_status(&maintenance("2001-01-01T00:00:00Z"), None, now);
+        assert_eq!(peer.refusal(now), None, "over already");
     }
 
     #[test]
     fn wishes_hold_within_bounds_and_until_the_next_registration() {
-        let mut server = PeerState::default();
+        let mut peer = PeerState::default();
         let now = Instant::now();
         for (wish, interval) in
             [(Some(5), 5), (Some(3600), 3600), (Some(0), 30), (Some(3601), 30), (None, 30)]
         {
-            server.registered(&Registered { heartbeat_interval: wish, ..Registered::default() });
-            assert_eq!(server.interval(OWN, now), Duration::from_secs(interval), "{wish:?}");
+            peer.registered(&Registered { heartbeat_interval: wish, ..Registered::default() });
+            assert_eq!(peer.interval(OWN, now), Duration::from_secs(interval), "{wish:?}");
         }
         for (wish, window) in [(Some(120), 120), (Some(u64::MAX), 600), (None, 0)] {
-            server.registered(&Registered { reconnect_window_s: wish, ..Registered::default() });
-            assert_eq!(server.reconnect_window(), Duration::from_secs(window), "{wish:?}");
+            peer.registered(&Registered { reconnect_window_s: wish, ..Registered::default() });
+            assert_eq!(peer.reconnect_window(), Duration::from_secs(window), "{wish:?}");
         }
         let degraded = ServerStatus { state: ServerState::Degraded, ..ServerStatus::default() };
-        server.set_status(&degraded, None, now);
-        assert_eq!(server.reconnect_window(), DEGRADED_WINDOW);
+        peer.set_status(&degraded, None, now);
+        assert_eq!(peer.reconnect_window(), DEGRADED_WINDOW);
     }
 }

@@ -1,9 +1,11 @@
-//! The agent's life: it connects, runs a session, waits, and connects again, until it is told to end.
+//! The agent's main loop: connect, run a session, wait, and connect again, until it is asked to stop.
 
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument;
 
 use nixfleet_config::Connection;
 use nixfleet_os::error;
@@ -16,46 +18,53 @@ use crate::observe::status::Queue;
 use crate::observe::systemd;
 use crate::shutdown::stop_requested;
 
-/// How the agent ended.
+/// Why the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// It was asked to.
+    /// It was asked to stop.
     Shutdown,
-    /// A new process is to take its place.
+    /// A new process has to take its place.
     Restart,
 }
 
 impl Agent {
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
     pub async fn run(mut self, connection: &Connection, mut shutdown: watch::Receiver<bool>) -> Exit {
+        let mut n: u64 = 0;
         loop {
+            n += 1;
+            // Of the highest level, so that no log filter removes the number from the lines below it.
+            let span = tracing::error_span!("connection", n);
             self.history.connecting();
-            let attempt = self.attend(&mut shutdown, dial::connect(connection)).await;
+            let dial = dial::connect(connection).instrument(span.clone());
+            let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
                 None => return Exit::Shutdown,
-                Some(Err(err)) => self.after_failure(&err),
+                Some(Err(err)) => span.in_scope(|| self.after_failure(&err)),
                 Some(Ok((socket, hard_close))) => {
-                    let summary = session::run(socket, &mut self, &mut shutdown).await;
+                    let session = session::run(socket, &mut self, &mut shutdown);
+                    let summary = session.instrument(span.clone()).await;
                     if matches!(summary.ended, Ended::Silent | Ended::Stalled | Ended::Unacknowledged) {
                         hard_close.break_off();
                     }
                     match summary.ended {
                         Ended::Shutdown => return Exit::Shutdown,
-                        // Somebody who ends the agent meanwhile wants no new one.
+                        // A stop that arrived during the restart wins.
                         Ended::Restart if *shutdown.borrow() => return Exit::Shutdown,
                         Ended::Restart => return Exit::Restart,
-                        _ => self.after_session(&summary),
+                        _ => span.in_scope(|| self.after_session(&summary)),
                     }
                 }
             };
-            if self.attend(&mut shutdown, sleep(delay)).await.is_none() {
+            if self.wait_for(&mut shutdown, sleep(delay)).await.is_none() {
                 return Exit::Shutdown;
             }
         }
     }
 
-    /// Waits for something, feeding the watchdog. None: the agent is to end instead.
-    async fn attend<T>(
+    /// Waits for `future`, and meanwhile handles everything that needs no connection. None: the agent has
+    /// to stop.
+    async fn wait_for<T>(
         &mut self,
         shutdown: &mut watch::Receiver<bool>,
         future: impl Future<Output = T>,
@@ -66,11 +75,11 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = stop_requested(shutdown) => return None,
-                done = &mut future => return Some(done),
-                // A stop that waits for a launch must not wait for a connection as well.
-                Some(news) = self.executor_events.recv() => drop(self.executor_event(news)),
+                output = &mut future => return Some(output),
+                // A stop request that waits for its job to be launched must not wait for a connection too.
+                Some(event) = self.executor_events.recv() => drop(self.executor_event(event)),
                 Some(ask) = self.asks.recv() => self.answer(ask, Queue::default(), Instant::now()),
-                () = async { match wake { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => {
+                () = async { match wake { Some(at) => sleep_until(at).await, None => pending().await } } => {
                     self.watchdog.feed(Instant::now());
                     self.clone_if_missing(Instant::now());
                 }
@@ -113,11 +122,12 @@ impl Agent {
     }
 }
 
-/// For people: nobody needs the nanoseconds of a random delay.
+/// In whole milliseconds, for the log.
 fn rounded(delay: Duration) -> Duration {
     Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The end of a session as a sentence, for people.
 fn describe(ended: &Ended) -> String {
     match ended {
         Ended::Shutdown | Ended::Restart => "the agent ends.".to_owned(),
@@ -131,7 +141,7 @@ fn describe(ended: &Ended) -> String {
         Ended::Unacknowledged => {
             format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)
         }
-        Ended::Silent => format!("nothing was last_frame_at from the dashboard for {:?}.", session::SILENCE),
+        Ended::Silent => format!("nothing was heard from the dashboard for {:?}.", session::SILENCE),
         Ended::NotRegistered => {
             format!("the dashboard did not answer the registration within {:?}.", session::REGISTER_DEADLINE)
         }

@@ -138,11 +138,14 @@ mod tests {
         let text = logged(|| {
             tracing::error!(job = "a", "wrong");
             tracing::warn!(times = 3, "odd");
-            tracing::info!("ordinary");
+            tracing::info_span!("job", id = 7).in_scope(|| tracing::info!("ordinary"));
             tracing::debug!("detail");
             tracing::trace!("more detail");
         });
-        assert_eq!(text, "<3>wrong job=\"a\"\n<4>odd times=3\n<6>ordinary\n<7>detail\n<7>more detail\n");
+        assert_eq!(
+            text,
+            "<3>wrong job=\"a\"\n<4>odd times=3\n<6>job{id=7}: ordinary\n<7>detail\n<7>more detail\n"
+        );
     }
 
     #[test]

@@ -88,34 +88,34 @@ async fn this_very_program_is_the_installed_one() {
     assert_eq!(answer, concat!(env!("CARGO_PKG_VERSION"), " runs and is installed"));
 }
 
-/// Far longer than anything here takes, on whatever machine.
+/// Far longer than anything here takes: only a hang reaches it.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn looks_that_hang_hold_one_thread_and_the_next_is_told() {
-    static LOOKING: AtomicBool = AtomicBool::new(false);
+    static BUSY: AtomicBool = AtomicBool::new(false);
     let (release, hangs) = std::sync::mpsc::channel::<()>();
     let (begun, begins) = oneshot::channel();
-    let hanging = tokio::spawn(alone(&LOOKING, move || {
+    let hanging = tokio::spawn(exclusively(&BUSY, move || {
         begun.send(thread::current().name().map(str::to_owned)).unwrap();
         hangs.recv_timeout(LIMIT)
     }));
     assert_eq!(begins.await.unwrap().as_deref(), Some("version"), "none of the runtime's");
-    // Whoever waited is gone, as after an errand's patience; the thread is not.
+    // The query is gone, as after its timeout, but its thread is not.
     hanging.abort();
     assert!(hanging.await.unwrap_err().is_cancelled());
     for _ in 0..3 {
-        let told = alone(&LOOKING, || unreachable!("a second thread")).await;
-        assert!(told.is_err_and(|told: String| told.contains("the last look at the programs still hangs")));
+        let refused = exclusively(&BUSY, || unreachable!("a second thread")).await;
+        assert!(refused.is_err_and(|why: String| why.contains("the last look at the programs still hangs")));
     }
     release.send(()).unwrap();
-    free(&LOOKING).await;
+    free(&BUSY).await;
 }
 
-/// Waits until a look may be taken.
-async fn free(looking: &'static AtomicBool) {
+/// Waits until the thread has ended.
+async fn free(busy: &'static AtomicBool) {
     let again = async {
-        while alone(looking, || ()).await.is_err() {
+        while exclusively(busy, || ()).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
@@ -124,11 +124,11 @@ async fn free(looking: &'static AtomicBool) {
 
 #[tokio::test]
 async fn a_look_that_panics_gives_its_turn_back() {
-    static LOOKING: AtomicBool = AtomicBool::new(false);
-    let told = alone(&LOOKING, || panic!("for the test")).await;
-    assert!(told.is_err_and(|told: String| told.contains("the look at the programs failed")));
-    free(&LOOKING).await;
+    static BUSY: AtomicBool = AtomicBool::new(false);
+    let failed = exclusively(&BUSY, || panic!("for the test")).await;
+    assert!(failed.is_err_and(|why: String| why.contains("the look at the programs failed")));
+    free(&BUSY).await;
     for number in 0..100 {
-        assert_eq!(alone(&LOOKING, move || number).await, Ok(number), "at once, each time");
+        assert_eq!(exclusively(&BUSY, move || number).await, Ok(number), "at once, each time");
     }
 }

@@ -1,4 +1,4 @@
-//! How far a command is, as a message.
+//! The progress of a command, as a message.
 
 use nixfleet_jobs::{lines, progress};
 use nixfleet_protocol::{
@@ -6,7 +6,7 @@ use nixfleet_protocol::{
     TestsPart,
 };
 
-// What a job writes fits into a message as it is.
+// Lines and test results of a job fit into a message without being cut.
 const _: () = assert!(lines::MAX_LINE_BYTES <= MAX_LINE_BYTES);
 const _: () = assert!(progress::MAX_TEST_RESULTS <= MAX_TEST_RESULTS);
 

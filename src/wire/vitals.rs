@@ -1,6 +1,7 @@
-//! The vitals of this device as heartbeats carry them and as `vitals` prints them.
+//! The vitals of this device, as a part of heartbeats and as `nixfleet-agent vitals` prints them.
 //!
-//! Numbers are rounded to what is meant: a share that was derived from clock ticks has no sixteen digits.
+//! Numbers are rounded to their real precision: a value that was derived from clock ticks does not have
+//! sixteen digits.
 
 use nixfleet_protocol::{
     DeviceVitals, DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, TemperatureVitals, Throughput,
@@ -11,23 +12,23 @@ use nixfleet_vitals::{Disk, Pressure, Temperature, Timed, device};
 #[cfg(test)]
 mod tests;
 
-/// Names of failed units that are passed on: enough to see what is wrong, not enough to swell a beat.
+/// Names of failed units in a heartbeat: enough to see what is wrong, and few enough to keep it small.
 const UNIT_NAMES: usize = 8;
 
-/// Digits of a share behind the point: a hundredth of a percent.
+/// Decimal places of a share: a hundredth of a percent.
 const SHARE: i32 = 4;
 
-/// Digits of a load, a temperature and a power: as the kernel and the drivers give them.
+/// Decimal places of a load, a temperature or a power: as the kernel and the drivers report them.
 const FIGURE: i32 = 2;
 
-/// The message for what the meters show.
+/// The message for the vitals of a device.
 pub fn message(seen: device::DeviceVitals) -> DeviceVitals {
     let device::DeviceVitals { device_id, timestamp, host, gpus, loaded_model, .. } = seen;
-    let waited = |pressure: Option<Timed<Pressure>>| share(Some(pressure?.value.some?.avg10));
+    let stalled = |pressure: Option<Timed<Pressure>>| share(Some(pressure?.value.some?.avg10));
     let pressure = Pressures {
-        cpu: waited(host.cpu_pressure),
-        memory: waited(host.memory_pressure),
-        io: waited(host.io_pressure),
+        cpu: stalled(host.cpu_pressure),
+        memory: stalled(host.memory_pressure),
+        io: stalled(host.io_pressure),
     };
     DeviceVitals {
         device_id,
@@ -41,7 +42,7 @@ pub fn message(seen: device::DeviceVitals) -> DeviceVitals {
         active_sessions: seen.active_sessions,
         pending_queries: seen.pending_queries,
         loaded_model,
-        // It goes on between two looks, as the time of the line does.
+        // The uptime at this moment, not at the last reading.
         uptime_s: host
             .uptime
             .map(|uptime| (uptime.value + uptime.age(nixfleet_vitals::Moment::now())).as_secs()),
@@ -73,10 +74,10 @@ fn figure(value: Option<f64>) -> Option<f64> {
     value.map(|value| rounded(value, FIGURE))
 }
 
-/// Without the digits that nobody measured.
+/// Rounds to a number of decimal places.
 pub fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
-    // The sum makes 0 of a negative one.
+    // The addition turns -0 into 0.
     (value * scale).round() / scale + 0.0
 }
 

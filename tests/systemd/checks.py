@@ -429,8 +429,8 @@ def _():
         options = ("--unit", AGENT, "--output=cat", "--no-pager", *options)
         return run("journalctl", *options)[1].splitlines()
 
-    def starting(text, *options):
-        return [line for line in journal(*options) if line.startswith(text)]
+    def having(text, *options):
+        return [line for line in journal(*options) if text in line]
 
     status = finished("fail")
     require((status["status"], status["exit_code"]) == ("error", 3), status)
@@ -440,15 +440,15 @@ def _():
     try:
         systemctl("restart", AGENT)
         refused = "Not connected: the dashboard refused the token"
-        wait("the refusal", lambda: starting(refused, "--priority=warning"))
+        wait("the refusal", lambda: having(refused, "--priority=warning"))
     finally:
         shutil.copy2("/run/token", TOKEN_FILE)
         systemctl("restart", AGENT)
     online()
-    require(starting("The command ended: Fail: ", "--priority=warning"), journal("--priority=warning"))
-    for ordinary in ("Started.", "Accepted a command.", "The command ended: Whoami: "):
-        require(starting(ordinary, "--priority=info"), f"{ordinary} is not in the journal")
-        require(not starting(ordinary, "--priority=warning"), f"{ordinary} is a warning")
+    require(having("The command ended: Fail: ", "--priority=warning"), journal("--priority=warning"))
+    for ordinary in ("Started. version=", "Accepted a command.", "The command ended: Whoami: "):
+        require(having(ordinary, "--priority=info"), f"{ordinary} is not in the journal")
+        require(not having(ordinary, "--priority=warning"), f"{ordinary} is a warning")
 
 
 @check("first")

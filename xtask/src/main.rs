@@ -1,3 +1,125 @@
-//! Commands for people who work on this repository.
+//! Commands for people who work on this repository: `cargo xtask help`.
+//!
+//! Nothing but the standard library: the first command on a fresh machine starts after a second of
+//! compiling.
 
-fn main() {}
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+mod graph;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo [OPTIONS]   build the agent and the mock dashboard, and show all of it on this machine
+  test [OPTIONS]   all tests; OPTIONS go to `cargo test`
+  check            formatting, lints, documentation, the module graph
+  graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
+";
+
+/// Wrong usage (`EX_USAGE` of sysexits.h).
+const USAGE: u8 = 64;
+
+/// Lints of the agent alone, as hosts get it: features of other packages must not hide a mistake.
+const CLIPPY: &[&[&str]] = &[
+    &["clippy", "--all-targets", "--locked", "--", "-D", "warnings"],
+    &["clippy", "-p", "nixfleet-agent", "--lib", "--bins", "--locked", "--", "-D", "warnings"],
+    &[
+        "clippy",
+        "-p",
+        "nixfleet-agent",
+        "--lib",
+        "--bins",
+        "--no-default-features",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ],
+];
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<OsString> = arguments.collect();
+    let result = match command.to_str() {
+        Some("demo") => demo(&rest),
+        Some("test") => test(&rest),
+        Some("check") => check(),
+        Some("graph") => graph::run(&root(), rest.iter().any(|argument| argument == "--check")),
+        Some("" | "help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprint!("xtask: there is no command {}\n\n{HELP}", command.display());
+            return ExitCode::from(USAGE);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let status = command.status().map_err(|err| format!("cannot run {command:?}: {err}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// The dev profile: the release profile takes minutes to link, and the tests use the same libraries.
+fn demo(options: &[OsString]) -> Result<(), String> {
+    eprintln!(
+        "Building the agent and the mock dashboard: a minute or two on two cores the first time. \
+         Then there is a page to open, and Ctrl-C ends it all."
+    );
+    run(cargo().args([
+        "build",
+        "--locked",
+        "-p",
+        "nixfleet-agent",
+        "-p",
+        "nixfleet-mock-dashboard",
+        "--bins",
+    ]))?;
+    let own = env::current_exe().map_err(|err| format!("cannot find the built programs: {err}"))?;
+    let dashboard = own.with_file_name("nixfleet-mock-dashboard");
+    // In place of this process: Ctrl-C and the exit code are the demo's.
+    let err = Command::new(&dashboard).arg("demo").args(options).exec();
+    Err(format!("cannot run {}: {err}", dashboard.display()))
+}
+
+fn test(options: &[OsString]) -> Result<(), String> {
+    eprintln!("Building and running all tests: three to five minutes on two cores the first time.");
+    run(cargo().args(["test", "--locked"]).args(options))
+}
+
+fn check() -> Result<(), String> {
+    run(cargo().args(["fmt", "--check"]))?;
+    for arguments in CLIPPY {
+        run(cargo().args(*arguments))?;
+    }
+    // With private items, and links to them: its readers are those who change the code.
+    let flags = "-D warnings -A rustdoc::private-intra-doc-links";
+    run(cargo()
+        .args(["doc", "--no-deps", "--document-private-items", "--locked"])
+        .env("RUSTDOCFLAGS", flags))?;
+    graph::run(&root(), true)
+}

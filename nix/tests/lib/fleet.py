@@ -231,7 +231,7 @@ def in_time(seen: list[Message]) -> None:
     assert sequence == list(range(first, first + len(sequence))), f"beats are missing: {sequence}"
     print(f"{len(seen)} beats, gaps {gaps(seen)} s")
     never_offline(seen)
-    # T02 counts five beats in five seconds. A machine that stood still skips the beats of that time,
+    # One heartbeat for each interval. A machine that stood still skips the beats of that time,
     # so half of them must do here. They never come faster.
     elapsed = (seen[-1]["at_ms"] - seen[0]["at_ms"]) / 1000
     due = (len(seen) - 1) * INTERVAL

@@ -11,7 +11,7 @@
     enable = true;
     url = "ws://dashboard:8000/ws";
     tokenFile = "/run/nixfleet-token";
-    # T02: "use 1s for tests".
+    # The shortest interval there is.
     interval = 1;
     # ws:// between two machines.
     settings.allow_insecure = true;

@@ -1,4 +1,4 @@
-//! Who is admitted, as tables.
+//! Decisions about requests, as tables.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ killable = false
 steps = [["nix", "flake", "update"], { run = ["./activate", "now"], activation = true }]
 "#;
 
-/// A host with the two commands above.
+/// A host with the two custom commands above.
 fn host() -> Host {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("agent.toml");
@@ -91,9 +91,9 @@ fn two_requests_without_an_id_are_never_the_same_request() {
 #[test]
 fn the_names_told_to_people_are_those_that_work() {
     let host = host();
-    let told = names(&host);
-    assert!(told.iter().all(|name| kind(&host, name).is_some()), "{told:?}");
-    assert!(told.contains(&"backup") && told.contains(&"switch") && told.contains(&"stop"), "{told:?}");
+    let names = names(&host);
+    assert!(names.iter().all(|name| kind(&host, name).is_some()), "{names:?}");
+    assert!(names.contains(&"backup") && names.contains(&"switch") && names.contains(&"stop"), "{names:?}");
 }
 
 #[test]

@@ -1,14 +1,14 @@
-//! Waiting for a folder to change.
+//! Waits for changes in a folder.
 
 use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-/// How often to look where the kernel cannot tell: keeps a line below the 100 ms that T03 allows.
+/// How often to check without inotify. Output should reach the dashboard within 100 ms.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Tells when files of a folder were written, made or renamed.
+/// Notices when files in a folder are written, created or renamed.
 #[derive(Debug)]
 pub(super) struct Changes {
     #[cfg(target_os = "linux")]
@@ -16,20 +16,20 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Starts to watch; changes from here on are not missed.
+    /// Starts to watch. Changes after this call are not missed.
     ///
     /// # Errors
-    /// When the folder is not there.
+    /// When the folder does not exist or cannot be read.
     pub(super) fn watch(folder: &Path) -> io::Result<Self> {
         std::fs::metadata(folder)?;
         Ok(Self {
-            // None when the machine's watches are used up.
+            // None when the user's inotify watches are used up.
             #[cfg(target_os = "linux")]
             inotify: watch(folder).ok(),
         })
     }
 
-    /// Waits for a change, at most for `limit`.
+    /// Waits for a change, at most `limit`.
     pub(super) fn wait(&mut self, limit: Duration) {
         #[cfg(target_os = "linux")]
         if let Some(inotify) = &self.inotify {
@@ -54,7 +54,7 @@ fn wait_on(inotify: &rustix::fd::OwnedFd, limit: Duration) {
 
     let mut fds = [PollFd::new(inotify, PollFlags::IN)];
     poll(&mut fds, Timespec::try_from(limit).ok().as_ref()).ok();
-    // What changed is found by looking; the events only say that a look is worth it.
+    // The events are discarded: the follower reads all files anyway.
     let mut buffer = [0; 4096];
     while matches!(rustix::io::read(inotify, &mut buffer), Ok(1..)) {}
 }

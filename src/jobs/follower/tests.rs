@@ -1,15 +1,16 @@
-//! Followers of real folders, with the supervisor's part played by the test.
+//! Followers of real folders. The test writes what a supervisor would write.
 
 use std::fs;
 use std::ops::RangeInclusive;
 
 use tokio::time::timeout;
 
-use super::*;
 use nixfleet_jobs::atomic_file::store;
 use nixfleet_jobs::journal::Writer;
 
-/// Far above what anything here takes, so that only a hang reaches it.
+use super::*;
+
+/// Far longer than anything here takes: only a hang reaches it.
 const LIMIT: Duration = Duration::from_secs(20);
 
 const BOOT: &str = "this-boot";
@@ -22,7 +23,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// A job that has a folder and nothing in it.
+    /// A job whose folder is empty.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let jobs = JobsDir::new(folder.path());
@@ -70,7 +71,7 @@ impl Rig {
         result
     }
 
-    /// The follower's thread, to be led by hand.
+    /// A follower whose thread is not started: the test calls its methods.
     fn thread(&self) -> (Thread, Follower) {
         let (live, live_receiver) = watch::channel(Live::default());
         let (items, items_receiver) = mpsc::channel(CHANNEL);
@@ -224,7 +225,7 @@ async fn a_silent_supervisor_is_not_a_dead_one() {
     let rig = Rig::new();
     let mut writer = rig.supervisor(1 << 20);
     let mut follower = rig.follow(0);
-    let silent = timeout(LOOK * 3, follower.items.recv()).await;
+    let silent = timeout(CHECK_INTERVAL * 3, follower.items.recv()).await;
     assert!(silent.is_err(), "{silent:?}");
     write(&mut writer, 1..=1);
     assert_eq!(seqs(&entries(&mut follower, 1).await), [1]);
@@ -236,7 +237,7 @@ fn what_is_written_between_the_look_and_the_end_is_told_before_the_end() {
         let rig = Rig::new();
         let mut writer = rig.supervisor(1 << 20);
         let (mut thread, _follower) = rig.thread();
-        // One turn, in whose middle the supervisor writes its last and dies.
+        // One round, during which the supervisor writes its last lines and dies.
         let seen = thread.look(true);
         assert!(thread.reader.read(BATCH).unwrap().is_empty());
         write(&mut writer, 1..=3);
@@ -284,7 +285,7 @@ async fn a_receiver_that_does_not_read_loses_nothing_and_gets_nothing_twice() {
     let mut writer = rig.supervisor(8 << 20);
     let mut follower = rig.follow(0);
     let mut written = 0;
-    // Until the channel is full and for some while longer: more than it can hold is on its way.
+    // More than the channel can hold.
     let begun = Instant::now();
     while follower.items.len() < CHANNEL {
         write(&mut writer, written + 1..=written + 1000);

@@ -9,33 +9,34 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{LaunchError, Launcher, PREFIX, READY, START_PATIENCE};
 use nixfleet_jobs::{Instance, JobDir, Urgency, signal_supervisor};
 
-/// The most of a failed supervisor's message that is kept, in bytes.
-const MAX_COMPLAINT: u64 = 4096;
+use super::{LaunchError, Launcher, PREFIX, READY, START_TIMEOUT};
+
+/// Bytes of a failed supervisor's error message that are kept.
+const MAX_ERROR_TEXT: u64 = 4096;
 
 /// Stack of the thread that waits for a supervisor, in bytes: it only waits.
 const WAIT_STACK: usize = 64 * 1024;
 
-/// Starts the supervisor as a detached process: for developers, tests, macOS, and hosts without
-/// the systemd unit.
+/// Starts supervisors as detached processes: for development, tests, macOS, and hosts without the systemd
+/// unit.
 #[derive(Debug)]
 pub struct Direct {
     /// The program to start.
     program: PathBuf,
-    /// The configuration file to give it.
+    /// The configuration file to pass to it.
     config: Option<PathBuf>,
 }
 
 impl Direct {
-    /// Starts supervisors with `program`, which is this very binary.
+    /// Starts supervisors with `program`, which is this binary, and the configuration file `config`.
     pub fn new(program: PathBuf, config: Option<PathBuf>) -> Self {
         Self { program, config }
     }
 }
 
-/// Variables that concern the agent's own unit. The token is none of the supervisor's business.
+/// Variables that concern the agent's own unit, and the token, which the supervisor must not know.
 const AGENT_VARIABLES: &[&str] =
     &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
@@ -54,7 +55,7 @@ impl Launcher for Direct {
         let mut child = command.spawn().map_err(|err| LaunchError::Spawn(self.program.clone(), err))?;
         match wait_until_ready(&mut child) {
             Ok(()) => {
-                // Somebody has to collect it when it ends, if this process still is there by then.
+                // Reaps the process when it ends, if the agent still runs then.
                 let waiter = thread::Builder::new().name("supervisor".to_owned()).stack_size(WAIT_STACK);
                 drop(waiter.spawn(move || child.wait()));
                 Ok(())
@@ -72,28 +73,29 @@ impl Launcher for Direct {
     }
 }
 
-/// Waits for the word of a supervisor, or until it is too slow to wait for. A slow one may have started
-/// the command already, and killing it would orphan that; if it never gets so far, its follower says so.
+/// Waits until the supervisor is ready, has failed, or takes longer than [`START_TIMEOUT`]. A slow one
+/// counts as started: it may have started the command, which killing the supervisor would orphan. If it
+/// never gets ready, its follower reports that.
 fn wait_until_ready(child: &mut Child) -> Result<(), LaunchError> {
     let Some(stdout) = child.stdout.take() else { return Ok(()) };
-    let patience = Timespec::try_from(START_PATIENCE).ok();
+    let limit = Timespec::try_from(START_TIMEOUT).ok();
     let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::IN)];
-    if let Ok(0) = poll(&mut fds, patience.as_ref()) {
+    if let Ok(0) = poll(&mut fds, limit.as_ref()) {
         return Ok(());
     }
     let mut line = String::new();
-    // The line is written by one small write, or the pipe is closed: either way this ends at once.
+    // This does not block: the line is written at once, or the pipe is closed.
     drop(BufReader::new(stdout).read_line(&mut line));
     if line.trim_end() == READY {
         return Ok(());
     }
-    let mut complaint = Vec::new();
+    let mut text = Vec::new();
     if let Some(stderr) = child.stderr.take() {
-        drop(stderr.take(MAX_COMPLAINT).read_to_end(&mut complaint));
+        drop(stderr.take(MAX_ERROR_TEXT).read_to_end(&mut text));
     }
-    let complaint = String::from_utf8_lossy(&complaint);
-    // It says its name before each line, which the reader of a status knows.
-    let lines: Vec<&str> = complaint.lines().map(|line| line.strip_prefix(PREFIX).unwrap_or(line)).collect();
+    let text = String::from_utf8_lossy(&text);
+    // The name of the program is of no use in a status.
+    let lines: Vec<&str> = text.lines().map(|line| line.strip_prefix(PREFIX).unwrap_or(line)).collect();
     Err(LaunchError::Refused(if lines.is_empty() {
         "the job supervisor died at once".to_owned()
     } else {

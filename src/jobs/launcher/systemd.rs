@@ -1,25 +1,25 @@
 //! Supervisors as systemd units.
 //!
-//! The unit is `nixfleet-job@<command>-<job id>.service`: root's, in a cgroup of its own, so nothing
-//! that happens to the agent's unit happens to it. The agent may start and signal units of this name
-//! and nothing else; what they run is up to the machine's configuration.
+//! The unit is `nixfleet-job@<command>-<job id>.service`. It runs as root in a cgroup of its own, so a
+//! restart of the agent's unit does not affect it. The agent may only start and signal units with such
+//! names; the configuration of the machine decides what they run.
 //!
-//! `systemctl` is asked, not the bus: it knows all the ways to reach the service manager, and waits for
-//! a unit until it is ready. It gets arguments, never a line for a shell.
+//! The agent runs `systemctl` instead of using D-Bus: `systemctl` knows all ways to reach the service
+//! manager, and it waits until a unit is ready. It gets an argument list, never a line for a shell.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{LaunchError, Launcher, START_PATIENCE};
 use nixfleet_jobs::{Instance, JobDir, Urgency, journal};
-use nixfleet_os::subprocess;
-use nixfleet_os::subprocess::ProgramError;
+use nixfleet_os::subprocess::{self, ProgramError};
 
-/// What systemd itself needs beyond the unit's own time limit, on a machine that is busy.
+use super::{LaunchError, Launcher, START_TIMEOUT};
+
+/// Time for systemd itself on a busy machine, in addition to the unit's own time limit.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// Longest wait for an answer that needs no waiting.
-const ANSWER: Duration = Duration::from_secs(10);
+/// Time limit of systemctl calls that do not wait for a unit.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts supervisors as instances of `nixfleet-job@.service`.
 #[derive(Debug)]
@@ -39,22 +39,22 @@ fn unit(job: &Instance) -> String {
 }
 
 impl Systemd {
-    fn ask(&self, arguments: &[&str], limit: Duration) -> Result<(bool, String), ProgramError> {
-        let (status, said) = subprocess::outcome(&self.systemctl, arguments, &[], limit)?;
-        Ok((status.success(), said))
+    /// Runs systemctl; returns whether it succeeded, and its output.
+    fn call(&self, arguments: &[&str], limit: Duration) -> Result<(bool, String), ProgramError> {
+        let (status, output) = subprocess::outcome(&self.systemctl, arguments, &[], limit)?;
+        Ok((status.success(), output))
     }
 
-    /// Why a unit did not start: what its supervisor left as its status, else what systemctl said.
-    fn why(&self, unit: &str, said: &str) -> String {
-        let ask = ["show", "--property=StatusText", "--value", "--", unit];
-        let told = match self.ask(&ask, ANSWER) {
+    /// Why a unit did not start: the status text that its supervisor set, or else systemctl's `output`.
+    fn start_error(&self, unit: &str, output: &str) -> String {
+        let show = ["show", "--property=StatusText", "--value", "--", unit];
+        let status = match self.call(&show, CALL_TIMEOUT) {
             Ok((true, text)) => text.trim().to_owned(),
             _ => String::new(),
         };
-        // A unit that failed stays in memory until somebody says that it was seen. If it stays, it
-        // costs some memory and nothing else.
-        drop(self.ask(&["reset-failed", "--no-ask-password", "--", unit], ANSWER));
-        if told.is_empty() { explain("start", unit, said) } else { told }
+        // A failed unit stays in systemd's memory until it is reset. If this fails, it only costs memory.
+        drop(self.call(&["reset-failed", "--no-ask-password", "--", unit], CALL_TIMEOUT));
+        if status.is_empty() { explain("start", unit, output) } else { status }
     }
 }
 
@@ -62,10 +62,10 @@ impl Launcher for Systemd {
     fn start(&self, job: &Instance) -> Result<(), LaunchError> {
         let unit = unit(job);
         let start = ["start", "--no-ask-password", "--", &unit];
-        match self.ask(&start, START_PATIENCE + MARGIN) {
-            // One that is too slow to wait for may be there yet; if not, its follower says so.
+        match self.call(&start, START_TIMEOUT + MARGIN) {
+            // A slow unit may still start. If it does not, its follower reports that.
             Ok((true, _)) | Err(ProgramError::TooSlow(_)) => Ok(()),
-            Ok((false, said)) => Err(LaunchError::Refused(self.why(&unit, &said))),
+            Ok((false, output)) => Err(LaunchError::Refused(self.start_error(&unit, &output))),
             Err(err) => Err(LaunchError::Systemctl(err)),
         }
     }
@@ -73,31 +73,32 @@ impl Launcher for Systemd {
     fn end(&self, job: &Instance, dir: &JobDir, urgency: Urgency) -> Result<(), LaunchError> {
         let unit = unit(job);
         let signal = format!("--signal={}", urgency.signal().as_raw());
-        // Not `stop`: that one kills after a while, whatever the command does by then.
+        // Not `stop`, which kills after a time limit, even during an activation.
         let kill = ["kill", "--no-ask-password", "--kill-whom=main", &signal, "--", &unit];
-        match self.ask(&kill, ANSWER).map_err(LaunchError::Systemctl)? {
+        match self.call(&kill, CALL_TIMEOUT).map_err(LaunchError::Systemctl)? {
             (true, _) => Ok(()),
-            // It ended in the meantime.
+            // The job ended by itself meanwhile.
             (false, _) if matches!(journal::supervisor_lives(dir), Ok(false)) => Err(LaunchError::Ended),
-            (false, said) => Err(LaunchError::Refused(explain("signal", &unit, &said))),
+            (false, output) => Err(LaunchError::Refused(explain("signal", &unit, &output))),
         }
     }
 }
 
-/// What systemctl said, and what to do about it where that is known. Who reads a status knows the
-/// job, not its unit.
-fn explain(verb: &str, unit: &str, said: &str) -> String {
+/// The error message for systemctl's `output`, with the fix where it is known. People who read a status know
+/// the job, so the name of its unit is left out.
+fn explain(verb: &str, unit: &str, output: &str) -> String {
     let names = [format!("Failed to start {unit}: "), format!("Failed to kill unit {unit}: ")];
     let mut lines = Vec::new();
-    for line in said.lines().map(str::trim) {
-        // The last line of an error says where to look further, which the reader of a status cannot.
+    for line in output.lines().map(str::trim) {
+        // The last line names a command to run on the host, which a reader of the status cannot do.
         if !line.is_empty() && !line.starts_with("See ") {
-            let what = names.iter().find_map(|name| line.strip_prefix(name.as_str())).unwrap_or(line);
-            lines.push(what.trim_end_matches('.').replace(&format!("Unit {unit}"), "its unit is"));
+            let text = names.iter().find_map(|name| line.strip_prefix(name.as_str())).unwrap_or(line);
+            lines.push(text.trim_end_matches('.').replace(&format!("Unit {unit}"), "its unit is"));
         }
     }
-    let said = if lines.is_empty() { "systemctl failed without a word".to_owned() } else { lines.join("; ") };
-    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    let reason =
+        if lines.is_empty() { "systemctl failed without a word".to_owned() } else { lines.join("; ") };
+    let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
     let fix = if has(&["Access denied", "authentication required"]) {
         "; the polkit rule 50-nixfleet-agent.rules lets the user nixfleet-agent do that: is it installed?"
     } else if has(&["not found"]) {
@@ -107,7 +108,7 @@ fn explain(verb: &str, unit: &str, said: &str) -> String {
     } else {
         ""
     };
-    format!("cannot {verb} the job: {}{fix}", said.replace(unit, "its unit"))
+    format!("cannot {verb} the job: {}{fix}", reason.replace(unit, "its unit"))
 }
 
 #[cfg(test)]

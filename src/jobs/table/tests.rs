@@ -1,42 +1,48 @@
-//! What sessions do not come to in their own tests: limits, and jobs of earlier agents.
+//! What the tests of sessions do not cover: limits, jobs of earlier agents, and log lines of threads.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tracing::Dispatch;
+use tracing::dispatcher::with_default;
+
+use nixfleet_jobs::record::Records;
+use nixfleet_jobs::{Instance, JobDir, JobsDir};
 
 use super::*;
-use nixfleet_jobs::Instance;
-use nixfleet_protocol::StatusKind;
+use crate::jobs::captured_log::CapturedLog;
+use crate::jobs::executor::{ExecutorEvent, HostExecutor};
+use crate::jobs::launcher::{LaunchError, Launcher};
 
-/// Takes notes, and keeps the writing ends of what is followed.
+/// Records its orders, and keeps the sending ends of its followers.
 #[derive(Debug, Clone, Default)]
-struct Notes(Arc<Mutex<Noted>>);
+struct FakeExecutor(Arc<Mutex<Orders>>);
 
 #[derive(Debug, Default)]
-struct Noted {
+struct Orders {
     followed: Vec<(JobId, u64)>,
     ended: Vec<(JobId, Urgency)>,
     forgotten: Vec<JobId>,
     jobs: Vec<(JobId, mpsc::Sender<Followed>, watch::Sender<Live>)>,
 }
 
-impl Notes {
-    fn take<T>(&self, what: impl FnOnce(&mut Noted) -> &mut Vec<T>) -> Vec<T> {
-        std::mem::take(what(&mut self.0.lock().unwrap()))
+impl FakeExecutor {
+    fn take<T>(&self, field: impl FnOnce(&mut Orders) -> &mut Vec<T>) -> Vec<T> {
+        std::mem::take(field(&mut self.0.lock().unwrap()))
     }
 
-    /// Says that the job has ended, to whoever followed it last.
+    /// Ends a job, for the follower that was started last.
     fn end(&self, id: &JobId) {
         let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
-        let noted = self.0.lock().unwrap();
-        let (_, items, _) = noted.jobs.iter().rfind(|(job, ..)| job == id).unwrap();
+        let orders = self.0.lock().unwrap();
+        let (_, items, _) = orders.jobs.iter().rfind(|(job, ..)| job == id).unwrap();
         items.try_send(Followed::Ended(Box::new(result))).unwrap();
     }
 }
 
-impl Executor for Notes {
+impl Executor for FakeExecutor {
     fn launch(&self, _: Record) {}
 
     fn end(&self, job: &Instance, urgency: Urgency) {
@@ -46,9 +52,9 @@ impl Executor for Notes {
     fn follow(&self, id: &JobId, after: u64, _known: Live) -> Follower {
         let (items, items_receiver) = mpsc::channel(4);
         let (live, live_receiver) = watch::channel(Live { pid: Some(7), ended: false });
-        let mut noted = self.0.lock().unwrap();
-        noted.followed.push((id.clone(), after));
-        noted.jobs.push((id.clone(), items, live));
+        let mut orders = self.0.lock().unwrap();
+        orders.followed.push((id.clone(), after));
+        orders.jobs.push((id.clone(), items, live));
         Follower { live: live_receiver, items: items_receiver }
     }
 
@@ -79,23 +85,23 @@ fn run(jobs: &mut JobTable, command_id: Option<&str>) -> JobId {
 
 #[tokio::test(start_paused = true)]
 async fn jobs_of_an_earlier_agent_are_told_in_their_order_each_from_its_proven_line() {
-    let notes = Notes::default();
+    let executor = FakeExecutor::default();
     let records = vec![record("pull", None, 12), record("switch", Some("a"), 0)];
     let ids = [records[0].id.clone(), records[1].id.clone()];
-    let mut jobs = JobTable::resume(records, Box::new(notes.clone()));
-    assert_eq!(notes.take(|noted| &mut noted.followed), [(ids[0].clone(), 12), (ids[1].clone(), 0)]);
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    assert_eq!(executor.take(|orders| &mut orders.followed), [(ids[0].clone(), 12), (ids[1].clone(), 0)]);
     let current = jobs.current().unwrap();
     assert_eq!((current.command, current.command_id, current.pid), ("switch", Some("a"), Some(7)));
 
-    // The newer one ends first, and still is told second.
-    notes.end(&ids[1]);
+    // The newer one ends first and is still reported second.
+    executor.end(&ids[1]);
     assert!(timeout(Duration::from_secs(3600), jobs.next()).await.is_err());
-    notes.end(&ids[0]);
+    executor.end(&ids[0]);
     for id in &ids {
-        let item = jobs.next().await;
-        assert_eq!(item.id, *id);
-        assert!(matches!(item.what, Followed::Ended(_)));
-        jobs.status_sent(id, &status(&item.command));
+        let event = jobs.next().await;
+        assert_eq!(event.id, *id);
+        assert!(matches!(event.what, Followed::Ended(_)));
+        jobs.status_sent(id, &status(&event.command));
     }
     assert!(jobs.current().is_none());
     assert!(timeout(Duration::from_secs(3600), jobs.next()).await.is_err(), "all has been told");
@@ -103,34 +109,34 @@ async fn jobs_of_an_earlier_agent_are_told_in_their_order_each_from_its_proven_l
 
 #[test]
 fn a_stop_ends_the_newest_job_and_none_that_is_over() {
-    let notes = Notes::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(notes.clone()));
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     assert!(!jobs.end(Urgency::Stop), "nothing runs");
     let first = run(&mut jobs, None);
     jobs.status_sent(&first, &status("pull"));
     assert!(!jobs.end(Urgency::Stop), "over, though nobody has proven to have read it");
     let second = run(&mut jobs, None);
     assert!(jobs.end(Urgency::Kill));
-    assert_eq!(notes.take(|noted| &mut noted.ended), [(second, Urgency::Kill)]);
+    assert_eq!(executor.take(|orders| &mut orders.ended), [(second, Urgency::Kill)]);
 }
 
 #[test]
 fn a_kill_during_the_launch_outranks_the_stop_before_it() {
-    let notes = Notes::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(notes.clone()));
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let record = record("pull", None, 0);
     let id = record.id.clone();
     jobs.accept(record);
     assert!(jobs.end(Urgency::Stop) && jobs.end(Urgency::Kill));
     assert!(jobs.starting());
     jobs.launched(&id);
-    assert_eq!(notes.take(|noted| &mut noted.ended), [(id, Urgency::Kill)]);
+    assert_eq!(executor.take(|orders| &mut orders.ended), [(id, Urgency::Kill)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_launch_that_failed_is_an_end_without_a_job() {
-    let notes = Notes::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(notes.clone()));
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let record = record("pull", None, 0);
     let id = record.id.clone();
     jobs.accept(record);
@@ -138,32 +144,32 @@ async fn a_launch_that_failed_is_an_end_without_a_job() {
     assert!(!jobs.starting());
     let Followed::Ended(result) = jobs.next().await.what else { panic!() };
     assert_eq!((result.outcome, result.message.as_str()), (Outcome::NotStarted, "no space left"));
-    assert!(notes.take(|noted| &mut noted.followed).is_empty());
+    assert!(executor.take(|orders| &mut orders.followed).is_empty());
 }
 
 #[test]
 fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older_one() {
-    let notes = Notes::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(notes.clone()));
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let id = run(&mut jobs, None);
-    assert_eq!(jobs.proven_lines(&id, 40).unwrap().delivered_seq, 40);
-    assert_eq!(jobs.proven_lines(&id, 30).unwrap().delivered_seq, 40, "a late pong");
-    notes.take(|noted| &mut noted.followed);
+    assert_eq!(jobs.lines_delivered(&id, 40).unwrap().delivered_seq, 40);
+    assert_eq!(jobs.lines_delivered(&id, 30).unwrap().delivered_seq, 40, "a late pong");
+    executor.take(|orders| &mut orders.followed);
     jobs.rewind();
-    assert_eq!(notes.take(|noted| &mut noted.followed), [(id.clone(), 40)]);
+    assert_eq!(executor.take(|orders| &mut orders.followed), [(id.clone(), 40)]);
 
     jobs.status_sent(&id, &status("pull"));
-    jobs.proven_status(&id);
+    jobs.status_delivered(&id);
     jobs.rewind();
-    assert!(notes.take(|noted| &mut noted.followed).is_empty(), "history");
-    assert_eq!(notes.take(|noted| &mut noted.forgotten), std::slice::from_ref(&id));
-    assert!(jobs.proven_lines(&id, 50).is_none());
+    assert!(executor.take(|orders| &mut orders.followed).is_empty(), "history");
+    assert_eq!(executor.take(|orders| &mut orders.forgotten), std::slice::from_ref(&id));
+    assert!(jobs.lines_delivered(&id, 50).is_none());
 }
 
 #[test]
 fn a_dashboard_that_proves_nothing_does_not_grow_the_list_for_ever() {
-    let notes = Notes::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(notes.clone()));
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let ids: Vec<JobId> = (0..100)
         .map(|_| {
             let id = run(&mut jobs, None);
@@ -171,16 +177,16 @@ fn a_dashboard_that_proves_nothing_does_not_grow_the_list_for_ever() {
             id
         })
         .collect();
-    assert_eq!(notes.take(|noted| &mut noted.forgotten), ids[..100 - UNPROVEN], "the oldest go");
-    notes.take(|noted| &mut noted.followed);
+    assert_eq!(executor.take(|orders| &mut orders.forgotten), ids[..100 - MAX_JOBS], "the oldest go");
+    executor.take(|orders| &mut orders.followed);
     jobs.rewind();
-    assert_eq!(notes.take(|noted| &mut noted.followed).len(), UNPROVEN);
+    assert_eq!(executor.take(|orders| &mut orders.followed).len(), MAX_JOBS);
 }
 
 #[test]
 fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status() {
-    let notes = Notes::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(notes.clone()));
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     for n in 0..=REMEMBERED {
         let id = run(&mut jobs, Some(&n.to_string()));
         jobs.status_sent(&id, &status(&n.to_string()));
@@ -191,4 +197,43 @@ fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status()
         assert_eq!(jobs.ended(&n.to_string()).map(|status| status.command.clone()), Some(n.to_string()));
     }
     assert!(jobs.ended("").is_none());
+}
+
+/// Writes a line into a log for each start and each end.
+#[derive(Debug)]
+struct LoggingLauncher(Dispatch);
+
+impl Launcher for LoggingLauncher {
+    fn start(&self, _: &Instance) -> Result<(), LaunchError> {
+        with_default(&self.0, || tracing::warn!("starting"));
+        Ok(())
+    }
+
+    fn end(&self, _: &Instance, _: &JobDir, _: Urgency) -> Result<(), LaunchError> {
+        with_default(&self.0, || tracing::warn!("ending"));
+        Err(LaunchError::Refused("no".to_owned()))
+    }
+}
+
+#[test]
+fn lines_of_the_threads_of_a_job_have_its_id_and_its_command() {
+    let log = CapturedLog::default();
+    let dispatch = log.dispatch();
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, records) = (JobsDir::new(folder.path()), Records::new(folder.path().join("delivery")));
+    let launcher = Arc::new(LoggingLauncher(dispatch.clone()));
+    let (executor, mut events) = HostExecutor::open(launcher, jobs, records, None).unwrap();
+    let record = Record::accept("pull".to_owned(), None);
+    let id = record.id.clone();
+    with_default(&dispatch, || {
+        let mut table = JobTable::resume(Vec::new(), Box::new(executor));
+        table.accept(record);
+        assert_eq!(events.blocking_recv(), Some(ExecutorEvent::Launched(id.clone())));
+        table.launched(&id);
+        table.end(Urgency::Stop);
+        assert_eq!(events.blocking_recv(), Some(ExecutorEvent::NotEnded(id.clone(), "no".to_owned())));
+    });
+    for text in ["starting", "ending"] {
+        assert_eq!(log.line(text), format!("WARN job{{id={id} command=\"pull\"}}: {text}"));
+    }
 }

@@ -1,37 +1,40 @@
-//! Which heartbeats the dashboard has acknowledged (seed 001).
+//! Which heartbeats the dashboard has not acknowledged yet.
 //!
-//! A pong proves that the peer reads; an acknowledgement proves that the dashboard behind it took the
-//! beat for one. A dashboard announces that it sends them, or none are waited for.
+//! A pong shows that the peer reads frames. An acknowledgement shows that the dashboard behind it has
+//! processed the heartbeat. The agent expects acknowledgements only from a dashboard that announces them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long an acknowledgement may take: what a busy dashboard needs, far below the 45 s of silence.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an acknowledgement may take: long enough for a busy dashboard, and far below the 45 s after
+/// which a silent connection ends.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So many missing in a row mean that nobody is there who takes beats (seed 001).
+/// The connection ends when this many heartbeats in a row are not acknowledged.
 pub const LIMIT: usize = 3;
 
-/// Beats that may wait for one: a minute of beats at the shortest interval.
+/// Heartbeats that may wait for an acknowledgement: a minute of them at the shortest interval.
 const WAITING: usize = 64;
 
-/// The beats without an acknowledgement.
+/// The heartbeats without an acknowledgement.
 #[derive(Debug, Default)]
 pub struct Acks {
+    /// The dashboard announced acknowledgements.
     expected: bool,
+    /// Sequence number and time of sending, oldest first.
     waiting: VecDeque<(u64, Instant)>,
 }
 
 impl Acks {
-    /// The dashboard has said whether it acknowledges; what was sent before does not count.
+    /// The dashboard said whether it sends acknowledgements. Heartbeats that were sent before do not count.
     pub fn expect(&mut self, expected: bool) {
         self.expected = expected;
         self.waiting.clear();
     }
 
-    /// A beat goes out.
+    /// A heartbeat was queued.
     pub fn sent(&mut self, seq: u64, now: Instant) {
         if self.expected {
             if self.waiting.len() >= WAITING {
@@ -41,17 +44,17 @@ impl Acks {
         }
     }
 
-    /// An acknowledgement came. Returns the round trip of that beat and how many before it were
-    /// passed over: frames come in order, so theirs will not come any more.
+    /// An acknowledgement was received. Returns the round trip of that heartbeat, and how many earlier ones
+    /// are missing: frames arrive in order, so those will never be acknowledged.
     pub fn received(&mut self, seq: u64, now: Instant) -> Option<(Duration, usize)> {
         let at = self.waiting.iter().position(|(waiting, _)| *waiting == seq)?;
         let (_, sent) = self.waiting.drain(..=at).next_back()?;
         Some((now.duration_since(sent), at))
     }
 
-    /// When the connection is to be given up: the last of [`LIMIT`] beats in a row is overdue.
+    /// When to end the connection: when the last of [`LIMIT`] heartbeats in a row is overdue.
     pub fn gives_up_at(&self) -> Option<Instant> {
-        self.waiting.get(LIMIT - 1).map(|(_, sent)| *sent + PATIENCE)
+        self.waiting.get(LIMIT - 1).map(|(_, sent)| *sent + TIMEOUT)
     }
 }
 
@@ -89,7 +92,7 @@ mod tests {
         acks.sent(3, start + seconds(1));
         assert_eq!(acks.gives_up_at(), None);
         acks.sent(4, start + seconds(2));
-        assert_eq!(acks.gives_up_at(), Some(start + seconds(2) + PATIENCE));
+        assert_eq!(acks.gives_up_at(), Some(start + seconds(2) + TIMEOUT));
         acks.received(2, start + seconds(3));
         assert_eq!(acks.gives_up_at(), None, "the row is broken");
         for seq in 5..500 {

@@ -1,8 +1,8 @@
 //! Which frames the dashboard has certainly read.
 //!
-//! A WebSocket peer handles frames in order, so the pong to a ping proves that everything sent
-//! before the ping was read. Only then may the agent forget it. The bytes without proof also bound
-//! what can pile up in the network in front of the next heartbeat.
+//! A WebSocket peer handles frames in order, so the pong to a ping is a receipt for everything that was
+//! sent before the ping. Only then may the agent forget it. The limit on bytes without a receipt also
+//! bounds how much output can queue in the network in front of the next heartbeat.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,49 +11,52 @@ use tokio::time::Instant;
 
 use nixfleet_jobs::JobId;
 
-/// Bytes of output that may be on their way: enough for 2.5 MB/s at 100 ms.
+/// Bytes of output that may be without a receipt: enough for 2.5 MB/s at a round trip of 100 ms.
 const WINDOW: usize = 256 * 1024;
 
-/// Pings that may be without a pong, for a peer that answers none. The oldest is forgotten: a later
-/// pong proves what it would have proven.
+/// Pings that may be without a pong, for a peer that answers none. Beyond this the oldest is forgotten: a
+/// later pong is a receipt for the same frames.
 const UNANSWERED: usize = 4096;
 
-/// How long output waits for any proof before it goes on without one: a peer that answers no pings
-/// gets its output all the same.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long output waits for any receipt before it is sent without one, so that a peer that answers no
+/// pings still gets its output.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a ping proves.
+/// What the pong to a ping confirms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receipt {
-    /// The job's entries up to this one were read.
+    /// The dashboard has read the job's log entries up to this one.
     Lines(JobId, u64),
-    /// The job's status was read.
+    /// The dashboard has read the job's status.
     Status(JobId),
-    /// The answer to `restart` or `reboot` was read.
+    /// The dashboard has read the answer to `restart` or `reboot`.
     PendingExit,
 }
 
 #[derive(Debug)]
 struct Sent {
     ping: u64,
+    /// Bytes of output since the ping before.
     bytes: usize,
     at: Instant,
-    proof: Option<Receipt>,
+    receipt: Option<Receipt>,
 }
 
-/// The pings that have no pong yet.
+/// The pings without a pong, and what their pongs will confirm.
 #[derive(Debug, Default)]
 pub struct DeliveryTracker {
+    /// Number of the newest ping.
     last: u64,
     sent: VecDeque<Sent>,
+    /// Bytes of output without a receipt.
     in_flight: usize,
-    /// When something was proven last: as long as that goes on, a slow link is merely slow.
-    proven: Option<Instant>,
+    /// When a pong was last received. As long as pongs arrive, the link is slow but works.
+    last_receipt_at: Option<Instant>,
 }
 
 impl DeliveryTracker {
-    /// Numbers a ping that follows `bytes` of frames.
-    pub fn ping(&mut self, proof: Option<Receipt>, bytes: usize, now: Instant) -> u64 {
+    /// Returns the number of a new ping, which follows `bytes` of output.
+    pub fn ping(&mut self, receipt: Option<Receipt>, bytes: usize, now: Instant) -> u64 {
         self.last += 1;
         self.in_flight += bytes;
         if self.sent.len() >= UNANSWERED
@@ -61,32 +64,33 @@ impl DeliveryTracker {
         {
             self.in_flight -= oldest.bytes;
         }
-        self.sent.push_back(Sent { ping: self.last, bytes, at: now, proof });
+        self.sent.push_back(Sent { ping: self.last, bytes, at: now, receipt });
         self.last
     }
 
-    /// Takes a pong; returns what it proves. A payload that is none of ours proves nothing.
+    /// Handles a pong; returns what it confirms. A payload that is not a ping's number confirms nothing.
     pub fn pong(&mut self, payload: &[u8], now: Instant) -> Vec<Receipt> {
         let Ok(number) = <[u8; 8]>::try_from(payload).map(u64::from_be_bytes) else { return Vec::new() };
-        let mut proven = Vec::new();
+        let mut receipts = Vec::new();
         while self.sent.front().is_some_and(|sent| sent.ping <= number)
             && let Some(sent) = self.sent.pop_front()
         {
             self.in_flight -= sent.bytes;
-            self.proven = Some(now);
-            proven.extend(sent.proof);
+            self.last_receipt_at = Some(now);
+            receipts.extend(sent.receipt);
         }
-        proven
+        receipts
     }
 
-    /// Whether more output may go.
+    /// Whether more output may be sent.
     pub fn open(&self, now: Instant) -> bool {
         self.in_flight < WINDOW || self.opens_at().is_none_or(|at| at <= now)
     }
 
-    /// When output goes on without a proof.
+    /// When output is sent without a receipt.
     pub fn opens_at(&self) -> Option<Instant> {
-        self.sent.front().map(|sent| self.proven.map_or(sent.at, |at| at.max(sent.at)) + PATIENCE)
+        let oldest = self.sent.front()?;
+        Some(self.last_receipt_at.map_or(oldest.at, |at| at.max(oldest.at)) + TIMEOUT)
     }
 }
 
@@ -115,7 +119,7 @@ mod tests {
         let mut delivery = DeliveryTracker::default();
         let ping = delivery.ping(None, WINDOW, now);
         assert!(!delivery.open(now));
-        assert!(delivery.open(now + PATIENCE));
+        assert!(delivery.open(now + TIMEOUT));
         delivery.pong(&ping.to_be_bytes(), now);
         assert!(delivery.open(now));
     }
@@ -126,9 +130,9 @@ mod tests {
         let mut delivery = DeliveryTracker::default();
         let first = delivery.ping(None, WINDOW, start);
         delivery.ping(None, WINDOW, start);
-        let later = start + PATIENCE;
+        let later = start + TIMEOUT;
         delivery.pong(&first.to_be_bytes(), later);
-        assert!(!delivery.open(later + PATIENCE / 2), "pongs keep coming");
+        assert!(!delivery.open(later + TIMEOUT / 2), "pongs keep coming");
         for _ in 0..2 * UNANSWERED {
             delivery.ping(None, 1, later);
         }

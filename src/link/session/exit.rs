@@ -1,34 +1,34 @@
-//! Requests after which there is nobody to answer: they are answered first, and carried out when the
-//! answer was read (protocol.md 5.5).
+//! `restart` and `reboot`. Nobody could answer them afterwards, so they are answered first and carried
+//! out when the dashboard has read the answer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::delivery::Receipt;
-use super::send_queue::Frame;
-use super::{Phase, Session};
-use crate::jobs::admission;
-use crate::jobs::admission::{Control, Kind};
-use crate::jobs::table::JobTable;
-use crate::link::ended::Ended;
 use nixfleet_config::Host;
 use nixfleet_protocol::{AgentMessage, CommandRejected, CommandRequest, Status, StatusKind, encode};
 
-/// How long `restart` and `reboot` wait for the proof that their status was read.
-pub(super) const EXIT_PATIENCE: Duration = Duration::from_secs(2);
+use super::delivery::Receipt;
+use super::send_queue::Frame;
+use super::{Phase, Session};
+use crate::jobs::admission::{self, Control, Kind};
+use crate::jobs::table::JobTable;
+use crate::link::ended::Ended;
 
-/// A request that ends the agent, and its connection.
+/// How long `restart` and `reboot` wait for the receipt for their status.
+pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An announced end of the agent or of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PendingExit {
-    /// A new agent process.
+    /// A new process takes the agent's place.
     Restart,
-    /// The machine starts anew; by the request of this id.
+    /// The machine reboots; with the id of the request, if it has one.
     Reboot(Option<String>),
 }
 
 impl PendingExit {
-    /// The command that asks for it.
+    /// The command that requests it.
     fn command(&self) -> &'static str {
         match self {
             Self::Restart => "restart",
@@ -38,8 +38,7 @@ impl PendingExit {
 }
 
 impl Session<'_> {
-    /// Answers a request after which there is nobody to answer, and carries it out when that was read
-    /// (protocol.md 5.5).
+    /// Sends the answer to `restart` or `reboot`. [`Self::run_pending_exit`] follows.
     pub(super) fn announce_exit(&mut self, pending_exit: PendingExit, now: Instant) {
         let status = match pending_exit {
             PendingExit::Restart => {
@@ -48,14 +47,14 @@ impl Session<'_> {
             PendingExit::Reboot(_) => JobTable::rebooting(),
         };
         tracing::info!("{}, on request.", status.message);
-        self.send_queue.vital(Frame::Text(encode(&AgentMessage::Status(status))));
-        self.beat(now);
+        self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status))));
+        self.heartbeat(now);
         self.ping(Some(Receipt::PendingExit), 0, now);
-        self.pending_exit = Some((pending_exit, now + EXIT_PATIENCE));
+        self.pending_exit = Some((pending_exit, now + EXIT_TIMEOUT));
     }
 
-    /// Does what was answered.
-    pub(super) fn carry_out_farewell(&mut self, now: Instant) {
+    /// Carries out the announced exit, if there is one.
+    pub(super) fn run_pending_exit(&mut self, now: Instant) {
         match self.pending_exit.take() {
             Some((PendingExit::Restart, _)) => self.leave(now, "restart", true),
             Some((PendingExit::Reboot(id), _)) => self.agent.reboot(id),
@@ -63,8 +62,9 @@ impl Session<'_> {
         }
     }
 
-    /// The connection is gone before the answer was proven, but it may have been read.
-    pub(super) fn run_pending_exit(&mut self, ended: Ended) -> Ended {
+    /// The connection ended before the receipt arrived. The dashboard may have read the answer, so the exit
+    /// is carried out. Returns why the session ended, which is then a restart if one was announced.
+    pub(super) fn exit_after_disconnect(&mut self, ended: Ended) -> Ended {
         match self.pending_exit.take() {
             Some((PendingExit::Restart, _)) => return Ended::Restart,
             Some((PendingExit::Reboot(id), _)) => self.agent.reboot(id),
@@ -73,26 +73,33 @@ impl Session<'_> {
         ended
     }
 
-    /// Whether the agent stays, so that it can begin something by itself.
+    /// Whether the agent may start a job by itself: not when it is about to exit.
     pub(super) fn may_start(&self) -> bool {
         self.pending_exit.is_none() && !matches!(self.phase, Phase::Leaving { .. })
     }
 }
 
-/// What becomes of a request that comes when the agent has said that it goes. None: it is let in, as what
-/// it asks for needs no job. Else the rejection, if there is to be one: a repeat of what was answered gets
-/// none, for which a dashboard would take the command as failed.
-pub(super) fn before_farewell(
-    pending_exit: &PendingExit,
-    host: &Host,
-    request: &CommandRequest,
-) -> Option<Option<CommandRejected>> {
-    match admission::kind(host, &request.command)? {
-        Kind::Control(Control::Stop | Control::Ask(_)) => None,
-        _ if request.command == pending_exit.command() => Some(None),
-        _ => {
-            let reason = format!("`{}` was asked for and is about to happen", pending_exit.command());
-            Some(Some(admission::refusal(request, reason)))
+/// What to do with a request that arrives after an exit was announced.
+#[derive(Debug)]
+pub(super) enum BeforeExit {
+    /// Handle it as always: it starts no job.
+    Handle,
+    /// Ignore it: it repeats the announced request. A dashboard would take a rejection for the failure of
+    /// that request.
+    Ignore,
+    /// Reject it.
+    Reject(CommandRejected),
+}
+
+impl BeforeExit {
+    pub(super) fn decide(pending_exit: &PendingExit, host: &Host, request: &CommandRequest) -> Self {
+        match admission::kind(host, &request.command) {
+            None | Some(Kind::Control(Control::Stop | Control::Ask(_))) => Self::Handle,
+            _ if request.command == pending_exit.command() => Self::Ignore,
+            _ => {
+                let reason = format!("`{}` was asked for and is about to happen", pending_exit.command());
+                Self::Reject(admission::refusal(request, reason))
+            }
         }
     }
 }

@@ -1,35 +1,35 @@
-//! What the dashboard says, and what that means.
+//! Messages of the dashboard.
 
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::delivery::Receipt;
-use super::exit::{PendingExit, before_farewell};
-use super::schedule::Schedule;
-use super::{HELD, PID_PATIENCE, Phase, SAVE_INTERVAL, Session};
-use crate::jobs::admission;
-use crate::jobs::admission::{Control, Decision, Question};
-use crate::link::ended::Ended;
-use crate::link::peer::PeerState;
-use crate::queries;
 use nixfleet_jobs::Urgency;
 use nixfleet_jobs::supervisor::plan::PlanError;
 use nixfleet_protocol::{
-    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError, HeartbeatAck,
-    KillCommand, KillSignal, Registered, Status, StatusKind,
+    ALREADY_RUNNING, AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError,
+    HeartbeatAck, KillCommand, KillSignal, Registered, Status, StatusKind,
 };
 
-/// The part of a broken message that goes to the log, in characters.
+use super::delivery::Receipt;
+use super::exit::{BeforeExit, PendingExit};
+use super::schedule::Schedule;
+use super::{HELD, PID_TIMEOUT, Phase, SAVE_INTERVAL, Session};
+use crate::jobs::admission::{self, Control, Decision, Question};
+use crate::link::ended::Ended;
+use crate::queries;
+
+/// Characters of a malformed message that are logged.
 const PREVIEW: usize = 120;
 
-/// The part of a command's name that is repeated in an answer, in characters.
+/// Characters of a command's name that are repeated in an answer.
 const ECHO: usize = 64;
 
-/// The longest id of a request, in bytes: it is kept, and comes back in answers that must fit into
-/// one message.
+/// The longest id of a request, in bytes. The id is kept on disk and repeated in answers, which must fit
+/// into one message.
 const MAX_REQUEST_ID: usize = 256;
 
 impl Session<'_> {
+    /// Handles a frame, an error or the end of the stream. Returns why the session ended, if it did.
     pub(super) fn inbound(&mut self, frame: Option<Result<Message, WsError>>, now: Instant) -> Option<Ended> {
         self.last_frame_at = now;
         match frame {
@@ -44,7 +44,7 @@ impl Session<'_> {
             Some(Ok(Message::Binary(bytes))) => {
                 tracing::warn!(bytes = bytes.len(), "Skipped a binary frame, the protocol has none.");
             }
-            // The pong to a ping, with its payload, is tungstenite's doing.
+            // tungstenite answers pings itself.
             Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
         }
         None
@@ -74,24 +74,25 @@ impl Session<'_> {
     }
 
     fn registered(&mut self, registered: &Registered, now: Instant) {
-        if let Phase::Registering { .. } = self.phase {
-            self.agent.peer = PeerState::default();
+        let first = matches!(self.phase, Phase::Registering { .. });
+        if first {
+            self.agent.peer.reset();
         }
         self.agent.peer.registered(registered);
         self.acks.expect(registered.ack);
         self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
-        if let Phase::Registering { .. } = self.phase {
+        if first {
             tracing::info!(host_id = registered.host_id, "Registered with the dashboard.");
             self.registered = Some(now);
             let interval = self.agent.peer.interval(self.agent.interval, now);
-            self.phase = Phase::Live(Schedule::after_a_beat(now, interval));
+            self.phase = Phase::Live(Schedule::after_heartbeat(now, interval));
             self.agent.connected();
-            self.beat(now);
-            return self.tell_prewarm();
+            self.heartbeat(now);
+            return self.send_prewarm();
         }
-        // At once, for a first and for a later registration alike.
-        self.beat(now);
-        self.keep_pace(now);
+        // A later registration is followed by a heartbeat too.
+        self.heartbeat(now);
+        self.apply_interval(now);
     }
 
     fn acknowledged(&mut self, ack: &HeartbeatAck, now: Instant) {
@@ -104,24 +105,29 @@ impl Session<'_> {
             }
         }
         self.agent.peer.set_status(&ack.server_status, ack.server_time.as_deref(), now);
-        self.keep_pace(now);
+        self.apply_interval(now);
     }
 
     fn command(&mut self, request: CommandRequest, now: Instant) {
         if let Some(status) = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id)).cloned() {
             tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
-            return self.tell_status(status, now);
+            return self.send_status(status, now);
         }
         if request.id.as_ref().is_some_and(|id| id.len() > MAX_REQUEST_ID) {
             tracing::warn!("Refused a request whose id is too long.");
             let message = format!("the id of a request has at most {MAX_REQUEST_ID} bytes");
             return self.refuse(&request.command, message);
         }
-        if let Some((pending_exit, _)) = &self.pending_exit
-            && let Some(answer) = before_farewell(pending_exit, &self.agent.host, &request)
-        {
+        let before_exit = match &self.pending_exit {
+            Some((exit, _)) => BeforeExit::decide(exit, &self.agent.host, &request),
+            None => BeforeExit::Handle,
+        };
+        if !matches!(before_exit, BeforeExit::Handle) {
             tracing::info!(command = request.command, "Turned away a command before a restart or reboot.");
-            return answer.map_or((), |rejected| self.send(&AgentMessage::CommandRejected(rejected)));
+            if let BeforeExit::Reject(rejected) = before_exit {
+                self.send(&AgentMessage::CommandRejected(rejected));
+            }
+            return;
         }
         let current = self.agent.jobs.current();
         match admission::admit(&self.agent.host, &request, current) {
@@ -140,14 +146,15 @@ impl Session<'_> {
                     rejected.reason
                 );
                 if rejected.current_pid.is_none() && self.agent.jobs.starting() && self.held.len() < HELD {
-                    self.held_until.get_or_insert(now + PID_PATIENCE);
+                    self.held_until.get_or_insert(now + PID_TIMEOUT);
                     self.held.push(request);
                 } else {
                     self.send(&AgentMessage::CommandRejected(rejected));
                 }
             }
             Decision::Duplicate => {
-                tracing::info!(command = request.command, "Ignored a repeat of the running request.")
+                let span = self.agent.jobs.current_span();
+                span.in_scope(|| tracing::info!("Ignored a repeat of the running request."));
             }
             Decision::Control(Control::Stop) => self.stop(&request.command),
             Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
@@ -167,13 +174,14 @@ impl Session<'_> {
 
     fn stop(&mut self, asked: &str) {
         if self.agent.jobs.end(Urgency::Stop) {
-            tracing::info!("Stopping the running command.");
+            let span = self.agent.jobs.current_span();
+            span.in_scope(|| tracing::info!("Stopping the running command."));
         } else {
             self.refuse(asked, "nothing is running".to_owned());
         }
     }
 
-    /// Takes up what the agent finds out beside a command.
+    /// Queues a question. The answer comes as an event of its own.
     fn ask(&mut self, asked: &str, question: Question) {
         let added = match question {
             Question::Version => {
@@ -191,14 +199,14 @@ impl Session<'_> {
         }
     }
 
-    /// Tells what came of a question. A heartbeat behind it has what was found.
-    pub(super) fn errand(&mut self, asked: &str, result: queries::Answer, now: Instant) {
-        let (kind, exit_code, text) = match result {
+    /// Sends the answer to a question. The heartbeat that follows carries the facts that were found.
+    pub(super) fn query_answered(&mut self, asked: &str, answer: queries::Answer, now: Instant) {
+        let (kind, exit_code, text) = match answer {
             Ok(text) => (StatusKind::Ok, 0, text),
             Err(text) => (StatusKind::Error, 1, text),
         };
         let message = format!("{}: {text}", titled(asked));
-        self.tell_status(Status::answer(asked, kind, exit_code, &message), now);
+        self.send_status(Status::answer(asked, kind, exit_code, &message), now);
     }
 
     fn kill_command(&mut self, kill: &KillCommand) {
@@ -217,19 +225,20 @@ impl Session<'_> {
                 self.refuse("kill_command", format!("process {} is not the running command", kill.pid));
             }
             Some(_) => {
-                tracing::info!(?urgency, "Ending the running command.");
+                let span = self.agent.jobs.current_span();
+                span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
                 self.agent.jobs.end(urgency);
             }
         }
     }
 
-    /// Answers a request that never becomes a job.
+    /// Answers a request that is not carried out with a status of failure.
     pub(super) fn refuse(&mut self, asked: &str, message: String) {
         let asked: String = asked.chars().take(ECHO).collect();
-        self.tell_status(Status::answer(&asked, StatusKind::Error, 1, &message), Instant::now());
+        self.send_status(Status::answer(&asked, StatusKind::Error, 1, &message), Instant::now());
     }
 
-    /// Sends the rejections that waited for a process id, once there is one or when it takes too long.
+    /// Sends the rejections that wait for a process id, if it is known by now or they are `overdue`.
     pub(super) fn release_held(&mut self, overdue: bool) {
         let current = self.agent.jobs.current();
         if !overdue && current.is_some_and(|current| current.pid.is_none()) && self.agent.jobs.starting() {
@@ -242,33 +251,32 @@ impl Session<'_> {
                     let rejected = admission::rejection(&request, current);
                     self.send(&AgentMessage::CommandRejected(rejected));
                 }
-                // The other command is over already, but this one was refused, and is told so.
-                None => self
-                    .refuse(&request.command, format!("{} at the time", nixfleet_protocol::ALREADY_RUNNING)),
+                // The other command has ended meanwhile; this one was still not carried out.
+                None => self.refuse(&request.command, format!("{ALREADY_RUNNING} at the time")),
             }
         }
     }
 
     fn pong(&mut self, payload: &[u8], now: Instant) {
-        for proof in self.delivery.pong(payload, now) {
-            match proof {
+        for receipt in self.delivery.pong(payload, now) {
+            match receipt {
                 Receipt::Lines(id, seq) => {
-                    self.unsaved = self.agent.jobs.proven_lines(&id, seq);
-                    if now >= self.saved + SAVE_INTERVAL {
-                        self.save_proven(now);
+                    self.unsaved = self.agent.jobs.lines_delivered(&id, seq);
+                    if now >= self.saved_at + SAVE_INTERVAL {
+                        self.save_position(now);
                     }
                 }
                 Receipt::Status(id) => {
                     self.unsaved = self.unsaved.take().filter(|record| record.id != id);
-                    self.agent.jobs.proven_status(&id);
+                    self.agent.jobs.status_delivered(&id);
                 }
-                Receipt::PendingExit => self.carry_out_farewell(now),
+                Receipt::PendingExit => self.run_pending_exit(now),
             }
         }
     }
 }
 
-/// The name of a command as a sentence begins, such as `Check version`.
+/// The name of a command as the beginning of a sentence, such as `Check version`.
 fn titled(command: &str) -> String {
     let mut letters = command.chars().map(|letter| if letter == '-' { ' ' } else { letter });
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())

@@ -1,13 +1,7 @@
-//! What a job wrote and how it ended, as messages.
+//! Output and status of a job, as messages.
 
 use tokio::time::Instant;
 
-use super::delivery::Receipt;
-use super::send_queue::Frame;
-use super::{FACTS_PATIENCE, Session};
-use crate::jobs::follower::Followed;
-use crate::jobs::table::JobEvent;
-use crate::wire;
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::git::SHORT_LENGTH;
 use nixfleet_jobs::history::deploys;
@@ -15,27 +9,34 @@ use nixfleet_jobs::journal::{Entry, Source};
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream, encode};
 
+use super::delivery::Receipt;
+use super::send_queue::Frame;
+use super::{FACTS_TIMEOUT, Session};
+use crate::jobs::follower::Followed;
+use crate::jobs::table::JobEvent;
+use crate::wire;
+
 #[cfg(test)]
 mod tests;
 
-/// What the supervisor itself says is marked, so that nobody takes it for the command's output.
+/// Prefix of the supervisor's own remarks, to tell them apart from the command's output.
 const REMARK: &str = "nixfleet: ";
 
 impl Session<'_> {
-    /// Sends what a job has to tell. Called only while the bulk lane is empty, so that a status,
-    /// which goes into the control lane, cannot overtake its own output.
-    pub(super) fn tell(&mut self, item: JobEvent, now: Instant) {
-        match item.what {
-            // Its end has been told: what it says now belongs to no command that a dashboard knows.
-            Followed::Entries(_) if item.announced => {}
-            Followed::Ended(result) if item.announced && carried_out(result.outcome) => {
-                tracing::info!(command = item.command, "The announced command is under way.");
+    /// Sends output or status of a job. Called only while the bulk lane is empty, so that a status, which
+    /// goes into the control lane, cannot overtake its own output. Called in the span of the job.
+    pub(super) fn job_event(&mut self, event: JobEvent, now: Instant) {
+        match event.what {
+            // The dashboard already has the status of this command and expects no output after it.
+            Followed::Entries(_) if event.announced => {}
+            Followed::Ended(result) if event.announced && carried_out(result.outcome) => {
+                tracing::info!("The announced command is under way.");
                 self.agent.stats.job_ended(result.outcome, result.dropped);
-                self.agent.history.ended(&item.id, &item.command, &result);
-                self.agent.jobs.announced_ended(&item.id);
+                self.agent.history.ended(&event.id, &event.command, &result);
+                self.agent.jobs.announced_ended(&event.id);
             }
-            Followed::Entries(entries) => self.output(&item.id, &item.command, entries, now),
-            Followed::Ended(result) => self.ended(&item.id, &item.command, &result, now),
+            Followed::Entries(entries) => self.output(&event.id, &event.command, entries, now),
+            Followed::Ended(result) => self.ended(&event.id, &event.command, &result, now),
         }
     }
 
@@ -55,34 +56,32 @@ impl Session<'_> {
         let (exit_code, outcome) = (status.exit_code, result.outcome.as_str());
         match status.status {
             StatusKind::Error => {
-                tracing::warn!(command, job = %id, exit_code, outcome, "The command ended: {}", status.message);
+                tracing::warn!(exit_code, outcome, "The command ended: {}", status.message);
             }
-            _ => {
-                tracing::info!(command, job = %id, exit_code, outcome, "The command ended: {}", status.message)
-            }
+            _ => tracing::info!(exit_code, outcome, "The command ended: {}", status.message),
         }
-        // While the job still occupies the slot: they were refused because of it.
+        // Before the job frees the slot: it is the reason for these rejections.
         self.release_held(true);
-        self.send_queue.vital(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
+        self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
         self.ping(Some(Receipt::Status(id.clone())), 0, now);
         if self.agent.jobs.status_sent(id, &status) {
             self.agent.stats.job_ended(result.outcome, result.dropped);
             self.agent.history.ended(id, command, result);
-            self.agent.ended(command, result.outcome, now);
+            self.agent.job_ended(command, result.outcome, now);
         }
-        // A heartbeat behind the status completes the operation for existing dashboards.
-        self.beat(now);
-        // Whoever wants to know when waits for the facts to change.
+        // Existing dashboards complete the operation only when a heartbeat follows the status.
+        self.heartbeat(now);
+        // The new facts are noticed by their change, so nobody waits for this receiver.
         drop((self.agent.snapshots.look)());
         if deploys(command) && result.outcome == Outcome::Ok {
-            // They complete a switch only when the agent registers again.
+            // Existing dashboards complete a switch only when the agent registers again.
             self.agent.snapshots.facts.mark_unchanged();
-            self.register_again = Some(now + FACTS_PATIENCE);
+            self.register_again = Some(now + FACTS_TIMEOUT);
         }
     }
 }
 
-/// Whether an announced reboot is on its way: its program succeeded, or went down with the machine.
+/// Whether an announced reboot happens: its program succeeded, or was interrupted by the reboot itself.
 fn carried_out(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Ok | Outcome::InterruptedByReboot)
 }
@@ -111,7 +110,7 @@ fn status(id: &JobId, command: &str, result: &JobResult) -> Status {
     }
 }
 
-/// One message for each line, as T03 has it.
+/// One message for each line, for dashboards that do not support batches.
 fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
     let message = |mut entry: Entry| {
         progress(&mut entry).unwrap_or_else(|| {
@@ -132,7 +131,7 @@ fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
     entries.into_iter().map(|entry| encode(&message(entry))).collect()
 }
 
-/// All lines up to the next progress report in one message.
+/// One message for all lines up to the next progress report.
 fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
     let mut texts = Vec::new();
     let mut lines = Vec::new();
@@ -160,7 +159,7 @@ fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
     texts
 }
 
-/// The message of an entry that is no text.
+/// The message of an entry that is progress, not text.
 fn progress(entry: &mut Entry) -> Option<AgentMessage> {
     let test = entry.test.take().map(|seen| AgentMessage::TestProgress(wire::progress::test(seen)));
     test.or_else(|| {

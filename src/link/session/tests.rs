@@ -1,17 +1,19 @@
-//! Sessions in virtual time, over a socket in memory, against a scripted dashboard.
+//! Sessions in virtual time, over a socket in memory, with a scripted dashboard.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::jobs::follower::Live;
-use crate::link::ended::Ended;
 use nixfleet_jobs::Urgency;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{AgentMessage, MAX_SENT_BYTES, StatusKind, Stream, encode};
+
+use crate::jobs::follower::Live;
+use crate::link::ended::Ended;
 use rig::{Order, Rig, entries, result};
 
 mod acks;
+mod log;
 mod requests;
 mod rig;
 mod stats;
@@ -24,7 +26,7 @@ async fn the_first_beat_is_immediate_and_the_rest_keep_the_grid() {
     let start = Instant::now();
     rig.accept_registration(&[]).await;
     for n in 0..20 {
-        rig.beat().await;
+        rig.heartbeat().await;
         assert_eq!(start.elapsed(), INTERVAL * n, "beat {n}");
     }
 }
@@ -34,11 +36,11 @@ async fn beats_keep_time_under_an_endless_noisy_command() {
     let mut rig = Rig::live(INTERVAL, &[]).await;
     let job = rig.run_command("pull").await;
     let flood = job.flood();
-    let mut beats = vec![rig.beat_at().await];
-    while beats.len() < 6 {
-        beats.push(rig.beat_at().await);
+    let mut heartbeats = vec![rig.heartbeat_at().await];
+    while heartbeats.len() < 6 {
+        heartbeats.push(rig.heartbeat_at().await);
     }
-    for pair in beats.windows(2) {
+    for pair in heartbeats.windows(2) {
         assert_eq!(pair[1] - pair[0], INTERVAL);
     }
     flood.abort();
@@ -49,18 +51,22 @@ async fn beats_name_the_command_and_its_process_from_acceptance_to_the_end() {
     let mut rig = Rig::live(Duration::from_secs(1), &[]).await;
     rig.command("pull", None).await;
     let order = rig.order().await;
-    let beat = rig.beat().await;
-    assert_eq!((beat.pending_command.as_deref(), beat.command_pid), (Some("pull"), None), "not started yet");
+    let heartbeat = rig.heartbeat().await;
+    assert_eq!(
+        (heartbeat.pending_command.as_deref(), heartbeat.command_pid),
+        (Some("pull"), None),
+        "not started yet"
+    );
     let job = rig.launched(&order, Live { pid: Some(4242), ended: false });
     for _ in 0..3 {
-        let beat = rig.beat().await;
-        assert_eq!((beat.pending_command.as_deref(), beat.command_pid), (Some("pull"), Some(4242)));
+        let heartbeat = rig.heartbeat().await;
+        assert_eq!((heartbeat.pending_command.as_deref(), heartbeat.command_pid), (Some("pull"), Some(4242)));
     }
     job.end(result(Outcome::Ok)).await;
     let status = rig.status().await;
     assert_eq!((status.status, status.exit_code), (StatusKind::Ok, 0));
-    let beat = rig.beat().await;
-    assert_eq!((beat.pending_command, beat.command_pid), (None, None));
+    let heartbeat = rig.heartbeat().await;
+    assert_eq!((heartbeat.pending_command, heartbeat.command_pid), (None, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +89,7 @@ async fn two_commands_in_one_packet_one_runs_and_the_other_is_rejected_with_the_
     .await;
     let order = rig.order().await;
     rig.launched(&order, Live { pid: Some(12345), ended: false });
-    let AgentMessage::CommandRejected(rejected) = rig.next_but_beats().await else { panic!() };
+    let AgentMessage::CommandRejected(rejected) = rig.next_but_heartbeats().await else { panic!() };
     assert_eq!(rejected.reason, "command already running");
     assert_eq!(rejected.current_command.as_deref(), Some("switch"));
     assert_eq!(rejected.current_pid, Some(12345));
@@ -98,8 +104,8 @@ async fn a_rejection_waits_for_the_pid_but_not_for_ever() {
     rig.order().await;
     rig.command("test", None).await;
     let asked = Instant::now();
-    let AgentMessage::CommandRejected(rejected) = rig.next_but_beats().await else { panic!() };
-    assert_eq!((asked.elapsed(), rejected.current_pid), (super::PID_PATIENCE, None));
+    let AgentMessage::CommandRejected(rejected) = rig.next_but_heartbeats().await else { panic!() };
+    assert_eq!((asked.elapsed(), rejected.current_pid), (super::PID_TIMEOUT, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +116,7 @@ async fn a_thousand_commands_at_once_run_one_and_reject_the_rest() {
     let order = rig.order().await;
     rig.launched(&order, Live { pid: Some(7), ended: false });
     for n in 0..999 {
-        let message = rig.next_but_beats().await;
+        let message = rig.next_but_heartbeats().await;
         assert!(matches!(message, AgentMessage::CommandRejected(_)), "{n}: {message:?}");
     }
     assert!(rig.orders().is_empty());
@@ -126,7 +132,7 @@ async fn the_status_follows_all_output_and_a_beat_follows_the_status() {
         job.end(result(Outcome::Failed)).await;
         let mut seqs = Vec::new();
         let status = loop {
-            match rig.next_but_beats().await {
+            match rig.next_but_heartbeats().await {
                 AgentMessage::Output(output) => {
                     assert_eq!(
                         (output.command.as_str(), output.is_error),
@@ -141,7 +147,7 @@ async fn the_status_follows_all_output_and_a_beat_follows_the_status() {
         };
         assert_eq!(seqs, [1, 2, 3, 4, 5]);
         assert_eq!((status.status, status.command.as_str()), (StatusKind::Error, "pull"));
-        assert_eq!(rig.beat().await.pending_command, None);
+        assert_eq!(rig.heartbeat().await.pending_command, None);
     }
 }
 
@@ -156,7 +162,7 @@ async fn after_a_good_switch_the_agent_registers_again_on_the_same_socket() {
     let AgentMessage::Register(register) = rig.next().await else { panic!() };
     assert_eq!(register.generation, "new5678");
     rig.registered(&[]).await;
-    assert_eq!(rig.beat().await.generation, "new5678");
+    assert_eq!(rig.heartbeat().await.generation, "new5678");
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,10 +170,10 @@ async fn what_has_no_proof_is_told_again_on_the_next_connection_and_what_has_is_
     let mut rig = Rig::live(INTERVAL, &[]).await;
     let job = rig.run_command("pull").await;
     job.say(entries(1..=2)).await;
-    let proven = [rig.next_but_beats().await, rig.next_but_beats().await];
+    let proven = [rig.next_but_heartbeats().await, rig.next_but_heartbeats().await];
     assert!(matches!(proven, [AgentMessage::Output(_), AgentMessage::Output(_)]));
     rig.pong().await;
-    // The connection goes before the pong of these can come.
+    // The connection ends before the pong for these can arrive.
     job.say(entries(3..=4)).await;
     rig.drop_connection().await;
     let id = job.id.clone();
@@ -177,30 +183,30 @@ async fn what_has_no_proof_is_told_again_on_the_next_connection_and_what_has_is_
     let AgentMessage::Register(register) = rig.next().await else { panic!() };
     assert_eq!(register.running_job.map(|job| job.command), Some("pull".to_owned()));
     rig.registered(&[]).await;
-    let beat = rig.beat().await;
-    assert_eq!((beat.pending_command.as_deref(), beat.command_pid), (Some("pull"), Some(rig::PID)));
+    let heartbeat = rig.heartbeat().await;
+    assert_eq!((heartbeat.pending_command.as_deref(), heartbeat.command_pid), (Some("pull"), Some(rig::PID)));
     let job = rig.job();
     job.say(entries(3..=4)).await;
     job.end(result(Outcome::Ok)).await;
-    let AgentMessage::Output(third) = rig.next_but_beats().await else { panic!() };
+    let AgentMessage::Output(third) = rig.next_but_heartbeats().await else { panic!() };
     assert_eq!(third.seq, Some(3));
-    rig.next_but_beats().await;
-    assert!(matches!(rig.next_but_beats().await, AgentMessage::Status(_)));
+    rig.next_but_heartbeats().await;
+    assert!(matches!(rig.next_but_heartbeats().await, AgentMessage::Status(_)));
 
-    // Its status has no proof: once more, but the slot is free for another command.
+    // There is no receipt for its status: it is sent again, but the slot is free for another command.
     rig.drop_connection().await;
     rig.reconnect().await;
     rig.accept_registration(&[]).await;
-    assert_eq!(rig.beat().await.pending_command, None, "the command is over");
+    assert_eq!(rig.heartbeat().await.pending_command, None, "the command is over");
     rig.job().end(result(Outcome::Ok)).await;
-    assert!(matches!(rig.next_but_beats().await, AgentMessage::Status(_)));
+    assert!(matches!(rig.next_but_heartbeats().await, AgentMessage::Status(_)));
     rig.pong().await;
     assert!(matches!(rig.orders()[..], [Order::Save(..) | Order::Forget(_), ..]));
     rig.drop_connection().await;
     rig.reconnect().await;
     rig.accept_registration(&[]).await;
     for _ in 0..3 {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
 }
 
@@ -223,7 +229,7 @@ async fn silence_ends_a_connection_and_an_answered_ping_keeps_it() {
         tokio::time::sleep(super::PING_INTERVAL).await;
     }
     let begun = Instant::now();
-    // A pipe that swallows everything: no pong comes back.
+    // A dashboard that reads everything and answers nothing.
     let ended = rig.swallow().await;
     assert!(matches!(ended, Ended::Silent), "{ended:?}");
     assert!(begun.elapsed() <= super::SILENCE, "{:?}", begun.elapsed());
@@ -246,7 +252,7 @@ async fn garbage_is_skipped_and_the_connection_lives() {
     .await;
     rig.binary(vec![0, 159, 146, 150]).await;
     for _ in 0..4 {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
     assert!(rig.orders().is_empty());
 }
@@ -275,7 +281,7 @@ async fn no_answer_to_an_endless_name_or_id_is_longer_than_a_message_may_be() {
         assert!(rig.orders().is_empty());
         rig.run_command("pull").await;
         rig.command("test", Some(&endless)).await;
-        let answer = rig.next_but_beats().await;
+        let answer = rig.next_but_heartbeats().await;
         assert!(encode(&answer).len() < 4096, "{}", encode(&answer).len());
     };
     tokio::time::timeout(INTERVAL * 10, all).await.expect("each is answered");
@@ -354,7 +360,7 @@ async fn shutdown_waits_for_the_answer_to_its_close_frame() {
     let held = rig.hold();
     let begun = Instant::now();
     assert!(matches!(rig.ended().await, Ended::Shutdown));
-    assert_eq!(begun.elapsed(), super::CLOSE_PATIENCE, "no answer came");
+    assert_eq!(begun.elapsed(), super::CLOSE_TIMEOUT, "no answer came");
     drop(held);
 }
 
@@ -370,7 +376,7 @@ async fn shutdown_does_not_wait_for_a_dashboard_that_hangs() {
     let begun = Instant::now();
     rig.shut_down();
     assert!(matches!(rig.swallow().await, Ended::Shutdown));
-    assert!(begun.elapsed() <= super::CLOSE_PATIENCE);
+    assert!(begun.elapsed() <= super::CLOSE_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,22 +12,22 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::send_queue::{Frame, SendQueue};
 
-/// How long one write may take. A dashboard that reads nothing for so long is as good as gone, and
-/// a new connection is the better chance.
+/// How long one write may take. A dashboard that reads nothing for this long is better served by a new
+/// connection.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why the writer ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// It wrote the close frame.
+    /// The close frame has been written.
     Closed,
-    /// A write did not end in time.
+    /// A write took longer than [`WRITE_DEADLINE`].
     Stalled,
     /// The connection broke.
     Failed(Error),
 }
 
-/// A writer task that ends with its owner.
+/// The writer task. It is aborted when this is dropped.
 #[derive(Debug)]
 pub struct Writer(pub JoinHandle<Ended>);
 
@@ -37,7 +37,7 @@ impl Drop for Writer {
     }
 }
 
-/// Starts writing what the outbox holds.
+/// Starts a task that writes what is in the queue.
 pub fn spawn<S>(sink: S, send_queue: Arc<SendQueue>) -> Writer
 where
     S: Sink<Message, Error = Error> + Send + Unpin + 'static,
@@ -56,7 +56,7 @@ where
             for frame in frames {
                 sink.feed(message(frame)).await?;
             }
-            // Once for all of them: fewer system calls, and the pings go with what they prove.
+            // One flush for all of them: fewer system calls, and a ping is sent with the frames before it.
             sink.flush().await
         };
         match timeout(WRITE_DEADLINE, write).await {

@@ -1,20 +1,21 @@
 use std::fs;
 use std::path::Path;
 
-use super::*;
 use nixfleet_jobs::{JobId, JobsDir};
 use nixfleet_os::test_util::write_script;
 
-/// Plays systemctl: notes its arguments and does what `body` says.
-fn played(folder: &Path, body: &str) -> Systemd {
+use super::*;
+
+/// A fake systemctl, which appends its arguments to the file `calls` and then runs `body`.
+fn fake(folder: &Path, body: &str) -> Systemd {
     let systemctl = folder.join("systemctl");
-    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n{body}\n", folder.join("asked").display());
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n{body}\n", folder.join("calls").display());
     write_script(&systemctl, &script);
     Systemd { systemctl }
 }
 
-fn asked(folder: &Path) -> Vec<String> {
-    fs::read_to_string(folder.join("asked")).unwrap().lines().map(str::to_owned).collect()
+fn calls(folder: &Path) -> Vec<String> {
+    fs::read_to_string(folder.join("calls")).unwrap().lines().map(str::to_owned).collect()
 }
 
 fn job() -> Instance {
@@ -24,10 +25,10 @@ fn job() -> Instance {
 #[test]
 fn a_start_waits_for_the_unit_and_asks_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let (systemd, job) = (played(folder.path(), "exit 0"), job());
+    let (systemd, job) = (fake(folder.path(), "exit 0"), job());
     systemd.start(&job).unwrap();
     let unit = format!("nixfleet-job@pull-switch-{}.service", job.id);
-    assert_eq!(asked(folder.path()), [format!("start --no-ask-password -- {unit}")]);
+    assert_eq!(calls(folder.path()), [format!("start --no-ask-password -- {unit}")]);
 }
 
 #[test]
@@ -35,30 +36,30 @@ fn a_supervisor_that_gives_up_has_the_last_word() {
     let folder = tempfile::tempdir().unwrap();
     let body =
         "case $1 in start) echo 'Job for x failed.' >&2; exit 1;; show) echo 'the lock is held';; esac";
-    let (systemd, job) = (played(folder.path(), body), job());
+    let (systemd, job) = (fake(folder.path(), body), job());
     assert_eq!(systemd.start(&job).unwrap_err().to_string(), "the lock is held");
     let verbs: Vec<String> =
-        asked(folder.path()).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
-    // Forgotten only after its reason has been read.
+        calls(folder.path()).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    // The unit is reset only after its status has been read.
     assert_eq!(verbs, ["start", "show", "reset-failed"]);
 }
 
 #[test]
 fn a_signal_goes_to_the_supervisor_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let (systemd, job) = (played(folder.path(), "exit 0"), job());
+    let (systemd, job) = (fake(folder.path(), "exit 0"), job());
     let dir = JobsDir::new(folder.path()).job(&job.id);
     systemd.end(&job, &dir, Urgency::Stop).unwrap();
     systemd.end(&job, &dir, Urgency::Kill).unwrap();
-    let asked = asked(folder.path());
-    assert!(asked[0].starts_with("kill --no-ask-password --kill-whom=main --signal=15 -- "), "{asked:?}");
-    assert!(asked[1].contains(" --signal=10 "), "{asked:?}");
+    let calls = calls(folder.path());
+    assert!(calls[0].starts_with("kill --no-ask-password --kill-whom=main --signal=15 -- "), "{calls:?}");
+    assert!(calls[1].contains(" --signal=10 "), "{calls:?}");
 }
 
 #[test]
 fn a_refused_signal_is_told_only_while_the_supervisor_lives() {
     let folder = tempfile::tempdir().unwrap();
-    let systemd = played(folder.path(), "echo 'Access denied' >&2; exit 1");
+    let systemd = fake(folder.path(), "echo 'Access denied' >&2; exit 1");
     let (job, jobs) = (job(), JobsDir::new(folder.path()));
     let dir = jobs.job(&job.id);
     fs::create_dir(dir.path()).unwrap();
@@ -79,7 +80,7 @@ fn without_systemctl_the_error_names_it() {
 #[test]
 fn a_reason_that_cannot_be_asked_for_is_not_made_of_the_error() {
     let folder = tempfile::tempdir().unwrap();
-    let systemd = played(folder.path(), "echo 'Failed to connect to bus: Connection refused' >&2; exit 1");
+    let systemd = fake(folder.path(), "echo 'Failed to connect to bus: Connection refused' >&2; exit 1");
     let error = systemd.start(&job()).unwrap_err().to_string();
     assert!(error.ends_with("are systemd and D-Bus running?"), "{error}");
 }

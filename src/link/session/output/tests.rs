@@ -1,11 +1,12 @@
-//! What becomes of a job's entries on the wire.
+//! Log entries of a job as messages.
 
-use super::*;
-use crate::jobs::follower::BATCH;
 use nixfleet_jobs::journal::{Reader, Writer};
 use nixfleet_jobs::progress::TestProgress;
 use nixfleet_jobs::{JobsDir, MAX_COMMAND_NAME};
 use nixfleet_protocol::{MAX_LINE_BYTES, MAX_SENT_BYTES};
+
+use super::*;
+use crate::jobs::follower::BATCH;
 
 fn entry(seq: u64, stream: Source, line: &str) -> Entry {
     Entry {
@@ -63,11 +64,11 @@ fn a_batch_and_single_lines_say_the_same() {
     assert_eq!((remark.line.as_str(), remark.stream), ("nixfleet: a remark", Stream::Stdout));
 }
 
-/// What a follower may hand over at once: as much as one read gives.
+/// A follower passes on as much as one read returns.
 #[test]
 fn the_longest_batch_fits_into_one_message() {
     let longest = "\u{1}".repeat(MAX_LINE_BYTES);
-    // Nearly as many as one read takes, so that the one behind them comes along.
+    // Nearly as many as one read takes, so that the same read includes the line behind them.
     let short = BATCH / 90;
     let logs: [(&str, Vec<&str>); 3] = [
         ("one longest line behind short ones", [vec!["x"; short], vec![&longest]].concat()),

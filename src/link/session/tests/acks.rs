@@ -1,13 +1,14 @@
-//! Acknowledgements, and what a dashboard wishes of its agents (seed 001).
+//! Acknowledgements, and what a dashboard asks of its agents: intervals and maintenance.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::rig::{Order, Rig};
-use crate::link::ended::Ended;
 use nixfleet_protocol::{AgentMessage, UpdateState};
 use nixfleet_vitals::prewarm::{Load, Notice, Phase, Signal};
+
+use super::rig::{Order, Rig};
+use crate::link::ended::Ended;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -18,11 +19,11 @@ async fn an_acknowledged_beat_tells_how_long_it_took() {
     let mut rig = Rig::start(SECOND).await;
     rig.next().await;
     rig.texts(&[ACKS]).await;
-    let first = rig.beat().await;
+    let first = rig.heartbeat().await;
     assert_eq!(first.ack_rtt_ms, None);
     tokio::time::sleep(Duration::from_millis(250)).await;
     rig.acknowledge(first.seq.unwrap(), "{}").await;
-    let rtt = rig.beat().await.ack_rtt_ms.unwrap();
+    let rtt = rig.heartbeat().await.ack_rtt_ms.unwrap();
     assert!((250.0..260.0).contains(&rtt), "{rtt}");
 }
 
@@ -31,18 +32,18 @@ async fn three_beats_without_acknowledgement_end_a_connection_that_promised_them
     let mut rig = Rig::start(SECOND).await;
     rig.next().await;
     rig.texts(&[ACKS]).await;
-    let first = rig.beat().await;
+    let first = rig.heartbeat().await;
     rig.acknowledge(first.seq.unwrap(), "{}").await;
     let begun = Instant::now();
     let ended = rig.listening().await;
     assert!(matches!(ended, Ended::Unacknowledged), "{ended:?}");
-    // Three beats at 1, 2 and 3 s, and ten seconds for the last.
+    // Three heartbeats at 1, 2 and 3 s, and ten seconds for the acknowledgement of the last one.
     assert!((13.0..13.1).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
 
     let mut rig = Rig::live(SECOND, &[]).await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(120) {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
 }
 
@@ -51,26 +52,26 @@ async fn maintenance_stretches_the_interval_and_rejects_commands_until_it_is_ove
     let mut rig = Rig::start(SECOND).await;
     rig.next().await;
     rig.texts(&[ACKS]).await;
-    let beat = rig.beat().await;
+    let heartbeat = rig.heartbeat().await;
     let status = r#"{"state":"maintenance","reason":"upgrade","until":"2026-01-01T00:00:10Z"}"#;
-    rig.acknowledge(beat.seq.unwrap(), status).await;
+    rig.acknowledge(heartbeat.seq.unwrap(), status).await;
     let begun = Instant::now();
     rig.command("pull", Some("r1")).await;
-    let AgentMessage::CommandRejected(rejected) = rig.next_but_beats().await else { panic!() };
+    let AgentMessage::CommandRejected(rejected) = rig.next_but_heartbeats().await else { panic!() };
     assert_eq!(rejected.reason, "the dashboard is in maintenance until 2026-01-01T00:00:10Z: upgrade");
     assert_eq!((rejected.command.as_deref(), rejected.current_command), (Some("pull"), None));
     assert_eq!(rejected.command_id.as_deref(), Some("r1"));
-    // A stop still is one, and is never rejected.
+    // `stop` is never rejected.
     rig.command("stop", None).await;
     assert_eq!(rig.status().await.exit_code, 1);
-    let mut beats = Vec::new();
-    while beats.len() < 8 {
-        let beat = rig.beat().await;
-        rig.acknowledge(beat.seq.unwrap(), status).await;
-        beats.push(begun.elapsed().as_secs_f64().round());
+    let mut heartbeats = Vec::new();
+    while heartbeats.len() < 8 {
+        let heartbeat = rig.heartbeat().await;
+        rig.acknowledge(heartbeat.seq.unwrap(), status).await;
+        heartbeats.push(begun.elapsed().as_secs_f64().round());
     }
-    // One right behind the status, as behind each, and then at twice the interval.
-    assert_eq!(beats[..4], [0.0, 2.0, 4.0, 6.0], "{beats:?}");
+    // The first follows the status; the others come at twice the interval.
+    assert_eq!(heartbeats[..4], [0.0, 2.0, 4.0, 6.0], "{heartbeats:?}");
     rig.acknowledge(0, r#"{"state":"healthy"}"#).await;
     rig.command("pull", None).await;
     assert!(matches!(rig.order().await, Order::Launch(_)));
@@ -81,16 +82,16 @@ async fn the_end_of_a_maintenance_makes_no_pause_longer_than_its_interval() {
     let mut rig = Rig::start(SECOND * 30).await;
     rig.next().await;
     rig.texts(&[ACKS]).await;
-    let beat = rig.beat().await;
+    let heartbeat = rig.heartbeat().await;
     let mut last = Instant::now();
-    // Over a moment before the stretched beat is due.
+    // It ends a moment before the heartbeat of the longer interval is due.
     let status = r#"{"state":"maintenance","until":"2026-01-01T00:00:59Z"}"#;
-    rig.acknowledge(beat.seq.unwrap(), status).await;
+    rig.acknowledge(heartbeat.seq.unwrap(), status).await;
     for _ in 0..5 {
-        let beat = rig.beat().await;
+        let heartbeat = rig.heartbeat().await;
         assert!(last.elapsed() <= SECOND * 60, "{:?}", last.elapsed());
         last = Instant::now();
-        rig.acknowledge(beat.seq.unwrap(), r#"{"state":"healthy"}"#).await;
+        rig.acknowledge(heartbeat.seq.unwrap(), r#"{"state":"healthy"}"#).await;
     }
 }
 
@@ -102,14 +103,14 @@ async fn the_interval_is_the_one_that_the_dashboard_wants_and_goes_with_the_wish
         format!(r#"{{"type":"registered","payload":{{"host_id":"h","heartbeat_interval":{seconds}}}}}"#)
     };
     rig.texts(&[&wish("5")]).await;
-    rig.beat().await;
+    rig.heartbeat().await;
     let begun = Instant::now();
-    rig.beat().await;
+    rig.heartbeat().await;
     assert_eq!(begun.elapsed().as_secs(), 5);
     rig.texts(&[&wish("null")]).await;
-    rig.beat().await;
+    rig.heartbeat().await;
     let begun = Instant::now();
-    rig.beat().await;
+    rig.heartbeat().await;
     assert_eq!(begun.elapsed().as_secs(), 30);
 }
 
@@ -120,18 +121,18 @@ async fn a_pre_warm_signal_is_told_at_once_and_again_on_the_next_connection() {
     let signal = Signal { phase: Phase::Start, load, reason: "busy".to_owned() };
     let notice = Notice { signal, at: "2026-01-01T00:00:00.000Z".to_owned() };
     rig.prewarm(notice.clone());
-    let AgentMessage::Prewarm(first) = rig.next_but_beats().await else { panic!() };
+    let AgentMessage::Prewarm(first) = rig.next_but_heartbeats().await else { panic!() };
     assert_eq!((first.phase.as_str(), first.gpu_usage, first.gpu_temp), ("start", Some(0.93), None));
     assert_eq!((first.device_id.as_str(), first.timestamp.as_str()), ("test-host", notice.at.as_str()));
     rig.drop_connection().await;
     rig.reconnect().await;
     rig.accept_registration(&[]).await;
-    rig.beat().await;
-    let AgentMessage::Prewarm(again) = rig.next_but_beats().await else { panic!() };
+    rig.heartbeat().await;
+    let AgentMessage::Prewarm(again) = rig.next_but_heartbeats().await else { panic!() };
     assert_eq!(again, first);
 }
 
-/// Dashboards allow a part to be worked on for four minutes, and only the next beat takes that back.
+/// Dashboards accept the state `working` for four minutes, and only the next heartbeat can end it.
 #[tokio::test(start_paused = true)]
 async fn work_is_shown_only_where_the_next_beat_is_near() {
     for (seconds, shown) in [(60, true), (300, false)] {
@@ -140,11 +141,11 @@ async fn work_is_shown_only_where_the_next_beat_is_near() {
         let wish =
             format!(r#"{{"type":"registered","payload":{{"host_id":"h","heartbeat_interval":{seconds}}}}}"#);
         rig.texts(&[&wish]).await;
-        rig.beat().await;
+        rig.heartbeat().await;
         rig.run_command("switch").await;
-        let beat = rig.beat().await;
-        assert_eq!(beat.pending_command.as_deref(), Some("switch"));
-        let light = beat.update_status.unwrap().system;
+        let heartbeat = rig.heartbeat().await;
+        assert_eq!(heartbeat.pending_command.as_deref(), Some("switch"));
+        let light = heartbeat.update_status.unwrap().system;
         assert_eq!(light.status == UpdateState::Working, shown, "{seconds} s: {light:?}");
     }
 }

@@ -1,16 +1,17 @@
-//! What the agent answers itself: questions, a reboot, and the clone that nobody asks for.
+//! Requests that the agent answers itself: questions, restart and reboot. And the automatic clone.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::rig::{Order, Rig, result};
-use crate::jobs::follower::Live;
-use crate::link::ended::Ended;
-use crate::link::session::exit::EXIT_PATIENCE;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{AgentMessage, Status, StatusKind, UpdateState, Verdict};
+
+use super::rig::{Order, Rig, result};
+use crate::jobs::follower::Live;
+use crate::link::ended::Ended;
+use crate::link::session::exit::EXIT_TIMEOUT;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,7 +24,7 @@ const ISOLATED: &[(&str, &str)] = &[("NIXFLEET_REPO_URL", "https://git.example.o
 async fn live(settings: &[(&str, &str)]) -> Rig {
     let mut rig = Rig::with(SECOND, settings).await;
     rig.accept_registration(&[]).await;
-    rig.beat().await;
+    rig.heartbeat().await;
     rig
 }
 
@@ -48,7 +49,7 @@ async fn a_question_is_answered_after_a_look_and_beside_a_command() {
     rig.run_command("switch").await;
     rig.command("refresh-lock", Some("q1")).await;
     while rig.looks() == 0 {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
     rig.looked(|facts| {
         facts.update_status.lock = Verdict {
@@ -60,10 +61,10 @@ async fn a_question_is_answered_after_a_look_and_beside_a_command() {
     let status = rig.status().await;
     check(&status, "refresh-lock", StatusKind::Ok, "Refresh lock: outdated: flake.lock changed");
     let begun = Instant::now();
-    let beat = rig.beat().await;
+    let heartbeat = rig.heartbeat().await;
     assert_eq!(begun.elapsed(), Duration::ZERO, "directly behind the status");
-    assert_eq!(beat.update_status.unwrap().lock.message, "flake.lock changed");
-    assert_eq!(beat.pending_command.as_deref(), Some("switch"), "it was not touched");
+    assert_eq!(heartbeat.update_status.unwrap().lock.message, "flake.lock changed");
+    assert_eq!(heartbeat.pending_command.as_deref(), Some("switch"), "it was not touched");
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,23 +86,23 @@ async fn a_look_that_hangs_costs_no_beat_and_is_told() {
     check(&status, "refresh-all", StatusKind::Error, message);
 }
 
-/// Kinds of the next messages up to the end of a wait, such as `status refresh-lock`.
-async fn last_frame_at(rig: &mut Rig, count: usize) -> Vec<String> {
-    let mut last_frame_at = Vec::new();
-    while last_frame_at.len() < count {
-        last_frame_at.push(match rig.next().await {
-            AgentMessage::Heartbeat(_) => "beat".to_owned(),
+/// The kinds of the next `count` messages, such as `status refresh-lock`.
+async fn next_kinds(rig: &mut Rig, count: usize) -> Vec<String> {
+    let mut kinds = Vec::new();
+    while kinds.len() < count {
+        kinds.push(match rig.next().await {
+            AgentMessage::Heartbeat(_) => "heartbeat".to_owned(),
             AgentMessage::Status(status) => format!("status {}", status.command),
             AgentMessage::CommandRejected(rejected) => format!("rejected: {}", rejected.reason),
             other => panic!("{other:?}"),
         });
     }
-    last_frame_at
+    kinds
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_beat_follows_each_status_however_fast_they_come() {
-    // One look answers both questions at once.
+    // One update of the facts answers both questions at once.
     let mut rig = Rig::live(HOUR, &[]).await;
     rig.command("refresh-lock", None).await;
     rig.command("refresh-lock", None).await;
@@ -110,26 +111,26 @@ async fn a_beat_follows_each_status_however_fast_they_come() {
     }
     rig.looked(|_| {});
     assert_eq!(
-        last_frame_at(&mut rig, 4).await,
-        ["status refresh-lock", "beat", "status refresh-lock", "beat"]
+        next_kinds(&mut rig, 4).await,
+        ["status refresh-lock", "heartbeat", "status refresh-lock", "heartbeat"]
     );
     // In one packet.
     let unknown = r#"{"type":"command","payload":{"command":"nope"}}"#;
     rig.texts(&[unknown, unknown]).await;
-    assert_eq!(last_frame_at(&mut rig, 4).await, ["status nope", "beat", "status nope", "beat"]);
-    // What is repeated.
+    assert_eq!(next_kinds(&mut rig, 4).await, ["status nope", "heartbeat", "status nope", "heartbeat"]);
+    // A status that is repeated.
     let job = rig.run_command_as("pull", Some("p1")).await;
     job.end(result(Outcome::Ok)).await;
-    assert_eq!(last_frame_at(&mut rig, 2).await, ["status pull", "beat"]);
+    assert_eq!(next_kinds(&mut rig, 2).await, ["status pull", "heartbeat"]);
     rig.command("pull", Some("p1")).await;
-    assert_eq!(last_frame_at(&mut rig, 2).await, ["status pull", "beat"]);
+    assert_eq!(next_kinds(&mut rig, 2).await, ["status pull", "heartbeat"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_question_outlives_its_connection() {
     let mut rig = live(&[]).await;
     rig.command("refresh-system", None).await;
-    rig.beat().await;
+    rig.heartbeat().await;
     rig.drop_connection().await;
     rig.looked(|_| {});
     rig.reconnect().await;
@@ -167,11 +168,11 @@ async fn a_reboot_is_told_before_it_begins_and_not_again_when_it_has() {
     let record = launched(&mut rig).await;
     assert_eq!((record.command.as_str(), record.announced), ("reboot", true));
     let job = rig.launched(&Order::Launch(record.clone()), Live { pid: Some(7), ended: false });
-    assert_eq!(rig.beat().await.pending_command.as_deref(), Some("reboot"));
+    assert_eq!(rig.heartbeat().await.pending_command.as_deref(), Some("reboot"));
     job.end(result(Outcome::Ok)).await;
     let forgotten = loop {
         match rig.next().await {
-            AgentMessage::Heartbeat(beat) if beat.pending_command.is_none() => break rig.orders(),
+            AgentMessage::Heartbeat(heartbeat) if heartbeat.pending_command.is_none() => break rig.orders(),
             AgentMessage::Heartbeat(_) => {}
             other => panic!("{other:?}"),
         }
@@ -192,11 +193,11 @@ async fn a_repeat_of_a_reboot_is_not_another_one() {
     rig.command("reboot", Some("r1")).await;
     let job = rig.launched(&Order::Launch(record.clone()), Live { pid: Some(7), ended: false });
     for _ in 0..5 {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
-    // Nor when it has come to its end.
+    // Also after the job has ended.
     job.end(result(Outcome::Ok)).await;
-    while rig.beat().await.pending_command.is_some() {}
+    while rig.heartbeat().await.pending_command.is_some() {}
     rig.command("reboot", Some("r1")).await;
     check(&rig.status().await, "reboot", StatusKind::Ok, "Reboot: the machine is going down");
     let orders = rig.orders();
@@ -219,16 +220,16 @@ async fn before_a_reboot_commands_are_rejected_and_the_rest_is_answered() {
     let mut rig = live(REBOOT).await;
     rig.command("reboot", None).await;
     rig.status().await;
-    rig.beat().await;
+    rig.heartbeat().await;
     let command = |name: &str| format!(r#"{{"type":"command","payload":{{"command":"{name}"}}}}"#);
     let names = ["pull", "restart", "reboot", "stop", "nope"].map(command);
     rig.texts(&names.each_ref().map(String::as_str)).await;
     let about = "rejected: `reboot` was asked for and is about to happen";
     assert_eq!(
-        last_frame_at(&mut rig, 6).await,
-        [about, about, "status stop", "beat", "status nope", "beat"]
+        next_kinds(&mut rig, 6).await,
+        [about, about, "status stop", "heartbeat", "status nope", "heartbeat"]
     );
-    // The answer has been read meanwhile.
+    // The dashboard has read the answer by now.
     assert_eq!(launched(&mut rig).await.command, "reboot");
     assert!(rig.orders().is_empty());
 }
@@ -248,11 +249,11 @@ async fn an_agent_that_goes_begins_no_clone_and_does_not_spin() {
         let due = Instant::now() + Duration::from_secs(30).mul_f64((1.0 + random) / 2.0);
         rig.pong().await;
         rig.orders();
-        // Due in the middle of the farewell, which nobody answers.
-        tokio::time::sleep_until(due - EXIT_PATIENCE / 2).await;
+        // The clone is due while the exit waits for a receipt, which never comes.
+        tokio::time::sleep_until(due - EXIT_TIMEOUT / 2).await;
         rig.command(command, None).await;
         let held = rig.hold();
-        tokio::time::sleep(2 * EXIT_PATIENCE).await;
+        tokio::time::sleep(2 * EXIT_TIMEOUT).await;
         let launched: Vec<_> = rig
             .orders()
             .into_iter()
@@ -283,11 +284,11 @@ async fn a_reboot_that_fails_is_told_after_all() {
 async fn a_reboot_does_not_wait_for_a_dashboard_that_answers_no_ping_or_goes() {
     let mut rig = live(REBOOT).await;
     rig.command("reboot", None).await;
-    // Reads, and answers nothing.
+    // A dashboard that is connected and does not read.
     let held = rig.hold();
     let begun = Instant::now();
     assert_eq!(launched(&mut rig).await.command, "reboot");
-    assert_eq!(begun.elapsed(), EXIT_PATIENCE);
+    assert_eq!(begun.elapsed(), EXIT_TIMEOUT);
     drop(held);
 
     let mut rig = live(REBOOT).await;
@@ -303,14 +304,14 @@ async fn a_missing_clone_is_made_unasked_and_tried_again_while_beats_go_on() {
     let first = launched(&mut rig).await;
     assert_eq!((first.command.as_str(), first.command_id), ("clone", None));
     let job = rig.launched(&Order::Launch(Record { command_id: None, ..first }), Live::default());
-    assert_eq!(rig.beat().await.pending_command.as_deref(), Some("clone"));
+    assert_eq!(rig.heartbeat().await.pending_command.as_deref(), Some("clone"));
     job.end(result(Outcome::Failed)).await;
     let status = rig.status().await;
     assert_eq!((status.command.as_str(), status.status), ("clone", StatusKind::Error), "people see it");
     let begun = Instant::now();
     rig.pong().await;
     let again = loop {
-        rig.beat().await;
+        rig.heartbeat().await;
         let launch = rig.orders().into_iter().find(|order| matches!(order, Order::Launch(_)));
         if let Some(order) = launch {
             break order;
@@ -325,7 +326,7 @@ async fn a_missing_clone_is_made_unasked_and_tried_again_while_beats_go_on() {
     rig.pong().await;
     rig.orders();
     for _ in 0..7200 {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
     assert!(!rig.orders().iter().any(|order| matches!(order, Order::Launch(_))), "it is there");
 }
@@ -336,7 +337,7 @@ async fn a_clone_that_is_there_is_left_alone() {
     rig.facts(|facts| facts.system.repo_commit = Some("1d91f2b".to_owned()));
     rig.accept_registration(&[]).await;
     for _ in 0..60 {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
     assert!(rig.orders().is_empty());
 }
@@ -347,7 +348,7 @@ async fn a_clone_is_made_only_once_somebody_has_looked_for_one() {
     rig.facts(|facts| facts.complete = false);
     rig.accept_registration(&[]).await;
     for _ in 0..60 {
-        rig.beat().await;
+        rig.heartbeat().await;
     }
     assert!(rig.orders().is_empty());
     rig.facts(|facts| facts.complete = true);

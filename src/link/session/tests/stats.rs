@@ -1,38 +1,43 @@
-//! What is counted, and what is answered to those who ask.
+//! The counters, and the agent's status.
 
 use std::time::Duration;
 
 use tokio::time::advance;
 
+use nixfleet_jobs::spec::Outcome;
+use nixfleet_protocol::AgentMessage;
+
 use super::rig::{PID, Rig, entries, result};
 use crate::link::ended::Ended;
 use crate::observe::status::Queue;
-use nixfleet_jobs::spec::Outcome;
-use nixfleet_protocol::AgentMessage;
 
 const INTERVAL: Duration = Duration::from_secs(30);
 
 const ACKS: &str = r#"{"type":"registered","payload":{"host_id":"test-host","ack":true}}"#;
 
-/// Reads up to the next status, past output and beats.
+/// Reads up to the next status and skips output and heartbeats.
 async fn status(rig: &mut Rig) {
-    while !matches!(rig.next_but_beats().await, AgentMessage::Status(_)) {}
+    while !matches!(rig.next_but_heartbeats().await, AgentMessage::Status(_)) {}
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_beat_is_in_the_bucket_of_its_lateness() {
-    // So short that the pings of the test are over before anybody misses an answer.
+    // So short that the test ends before an unanswered ping matters.
     let interval = Duration::from_secs(5);
     let mut rig = Rig::live(interval, &[]).await;
-    rig.beat().await;
+    rig.heartbeat().await;
     let before = rig.report().await.stats;
     assert_eq!((before.beats, before.beats_late), (2, 0));
-    assert_eq!(before.lateness.counts, [1, 0, 0, 0, 0, 0, 0, 0], "the first beat had no time to be due at");
-    // The whole runtime stands still past the time.
+    assert_eq!(
+        before.lateness.counts,
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        "the first heartbeat had no time to be due at"
+    );
+    // The whole runtime is suspended past the due time.
     for (late, counts) in [(300, [1, 0, 0, 0, 0, 1, 0, 0]), (1500, [1, 0, 0, 0, 0, 1, 1, 0])] {
         let next = rig.elapsed().as_millis() as u64 % 5000;
         advance(interval - Duration::from_millis(next) + Duration::from_millis(late)).await;
-        rig.beat().await;
+        rig.heartbeat().await;
         assert_eq!(rig.report().await.stats.lateness.counts, counts, "{late} ms late");
     }
     let stats = rig.report().await.stats;
@@ -45,11 +50,11 @@ async fn acknowledgements_are_timed_and_those_passed_over_are_missing() {
     let mut rig = Rig::start(Duration::from_secs(1)).await;
     rig.next().await;
     rig.texts(&[ACKS]).await;
-    rig.beat().await;
-    let second = rig.beat().await;
+    rig.heartbeat().await;
+    let second = rig.heartbeat().await;
     tokio::time::sleep(Duration::from_millis(30)).await;
     rig.acknowledge(second.seq.unwrap(), r#"{"state":"degraded","reason":"slow"}"#).await;
-    rig.beat().await;
+    rig.heartbeat().await;
     let report = rig.report().await;
     assert_eq!(report.stats.ack_rtt.counts, [0, 0, 0, 1, 0, 0, 0, 0]);
     assert_eq!(report.stats.acks_missing, 1);
@@ -70,7 +75,7 @@ async fn the_running_command_is_named_and_its_end_is_remembered_once() {
     failed.dropped = 3;
     job.end(failed.clone()).await;
     status(&mut rig).await;
-    // Nobody proved that it was read: it is told again on the next connection.
+    // There is no receipt for it: it is sent again on the next connection.
     rig.drop_connection().await;
     rig.reconnect().await;
     rig.accept_registration(&[]).await;
@@ -96,7 +101,7 @@ async fn what_waits_is_told_and_replaced_beats_are_counted() {
     let job = rig.run_command("pull").await;
     let flood = job.flood();
     let held = rig.hold();
-    // The socket is full after a moment, and the writer gives up after ten seconds.
+    // The socket is full at once, and the writer gives up after ten seconds.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let report = rig.report().await;
     assert_ne!(report.queue, Queue::default());

@@ -1,0 +1,85 @@
+//! The events of a session, and the order in which they are taken.
+
+use std::future::pending;
+
+use futures_util::{Stream, StreamExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use super::writer::{self, Writer};
+use super::{Phase, Session};
+use crate::jobs::executor::ExecutorEvent;
+use crate::jobs::table::JobEvent;
+use crate::observe::status::Ask;
+use crate::queries::Answer;
+use crate::shutdown::stop_requested;
+
+/// Everything that can happen to a session.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The agent has to stop.
+    Shutdown,
+    /// One of the session's own times has come: a heartbeat, a ping, a deadline.
+    Timer,
+    /// The writer ended.
+    Writer(writer::Ended),
+    /// The outcome of an order to the executor.
+    Executor(ExecutorEvent),
+    /// The facts changed.
+    Facts,
+    /// The process of the current command changed.
+    Live,
+    /// There is a new pre-warm signal.
+    Prewarm,
+    /// A client on this machine asks for the agent's status.
+    Ask(Ask),
+    /// A question of the dashboard, by its command, has an answer.
+    Query(String, Answer),
+    /// A frame from the dashboard, an error, or the end of the stream.
+    Inbound(Option<Result<Message, WsError>>),
+    /// A job wrote output or ended.
+    Job(JobEvent),
+}
+
+impl Session<'_> {
+    /// Waits for the next event. Timers come first: no flood of frames or output may delay a heartbeat.
+    pub(super) async fn select<S>(
+        &mut self,
+        stream: &mut S,
+        writer: &mut Writer,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Event
+    where
+        S: Stream<Item = Result<Message, WsError>> + Unpin,
+    {
+        let leaving = matches!(self.phase, Phase::Leaving { .. });
+        let is_live = self.is_live();
+        let takes_output = is_live && self.delivery.open(Instant::now());
+        let wake = self.wake_at();
+        let live = if self.held.is_empty() { None } else { self.agent.jobs.live() };
+        let send_queue = &self.send_queue;
+        tokio::select! {
+            biased;
+            // Each branch is cancel-safe: it takes nothing before it is ready.
+            () = stop_requested(shutdown), if !leaving => Event::Shutdown,
+            () = sleep_until(wake) => Event::Timer,
+            ended = &mut writer.0, if !self.awaiting_close => Event::Writer(ended.unwrap_or(writer::Ended::Stalled)),
+            Some(event) = self.agent.executor_events.recv() => Event::Executor(event),
+            Ok(()) = self.agent.snapshots.facts.changed(), if self.register_again.is_some() => Event::Facts,
+            () = changed(live) => Event::Live,
+            Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
+            Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
+            (asked, answer) = self.agent.queries.next(), if is_live => Event::Query(asked, answer),
+            frame = stream.next() => Event::Inbound(frame),
+            event = async { send_queue.room().await; self.agent.jobs.next().await }, if takes_output => Event::Job(event),
+        }
+    }
+}
+
+async fn changed<T>(watched: Option<watch::Receiver<T>>) {
+    match watched {
+        Some(mut watched) => drop(watched.changed().await),
+        None => pending().await,
+    }
+}

@@ -1,0 +1,86 @@
+//! The times at which a session has something to do.
+
+use tokio::time::Instant;
+
+use super::schedule::Schedule;
+use super::{Phase, SAVE_INTERVAL, SILENCE, Session};
+use crate::link::ended::Ended;
+
+impl Session<'_> {
+    /// The earliest time at which [`Self::timer`] has something to do.
+    pub(super) fn wake_at(&self) -> Instant {
+        let phase = match &self.phase {
+            Phase::Registering { until } | Phase::Leaving { until, .. } => *until,
+            Phase::Live(schedule) => schedule.next(),
+        };
+        let output = if self.delivery.open(Instant::now()) { None } else { self.delivery.opens_at() };
+        let save = self.unsaved.as_ref().map(|_| self.saved_at + SAVE_INTERVAL);
+        let optional = [
+            self.held_until,
+            self.register_again,
+            self.pending_exit.as_ref().map(|(_, until)| *until),
+            self.agent.clone_due().filter(|_| self.may_start()),
+            output,
+            save,
+            self.agent.watchdog.next(),
+            self.acks.gives_up_at(),
+            self.agent.peer.changes_at(Instant::now()),
+        ];
+        let always = [self.next_ping, self.last_frame_at + SILENCE];
+        optional.into_iter().flatten().chain(always).fold(phase, Instant::min)
+    }
+
+    /// Does everything that is due.
+    pub(super) fn timer(&mut self, now: Instant) -> Option<Ended> {
+        self.agent.watchdog.feed(now);
+        if now >= self.last_frame_at + SILENCE {
+            return Some(self.ended_as(Ended::Silent));
+        }
+        if self.acks.gives_up_at().is_some_and(|at| now >= at) {
+            return Some(self.ended_as(Ended::Unacknowledged));
+        }
+        match &mut self.phase {
+            Phase::Registering { until } if now >= *until => return Some(Ended::NotRegistered),
+            Phase::Leaving { until, .. } if now >= *until => return Some(self.ended_as(Ended::Shutdown)),
+            Phase::Live(schedule) => {
+                if let Some(late) = schedule.take_due(now) {
+                    self.agent.stats.late(late);
+                    self.heartbeat(now);
+                }
+            }
+            Phase::Registering { .. } | Phase::Leaving { .. } => {}
+        }
+        self.apply_interval(now);
+        if now >= self.next_ping {
+            self.ping(None, 0, now);
+        }
+        if now >= self.saved_at + SAVE_INTERVAL {
+            self.save_position(now);
+        }
+        if self.held_until.is_some_and(|at| now >= at) {
+            self.release_held(true);
+        }
+        if self.register_again.is_some_and(|at| now >= at) {
+            self.register_again();
+        }
+        if self.pending_exit.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.run_pending_exit(now);
+        }
+        if self.may_start() {
+            self.agent.clone_if_missing(now);
+        }
+        None
+    }
+
+    /// Changes the heartbeat interval if the dashboard now wants another one.
+    pub(super) fn apply_interval(&mut self, now: Instant) {
+        let wanted = self.agent.peer.interval(self.agent.interval, now);
+        if let Phase::Live(schedule) = &mut self.phase
+            && schedule.interval() != wanted
+        {
+            tracing::info!(interval = wanted.as_secs(), "Heartbeats have another interval now.");
+            // Counted from the last heartbeat: no pause is longer than the longer one of the two intervals.
+            *schedule = Schedule::after_heartbeat(self.last_heartbeat_at, wanted);
+        }
+    }
+}
