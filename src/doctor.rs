@@ -7,6 +7,7 @@
 //! certificate.rs  the end of a certificate's validity
 //! local.rs        folders, disk, token file, vitals of the host
 //! repo.rs         the checkout and its remote
+//! users.rs        names and uids of users
 //! service.rs      the rebuild program, the launcher of jobs, the running agent
 //! ```
 //!
@@ -29,6 +30,7 @@ mod repo;
 mod service;
 mod subject;
 mod unit;
+mod users;
 
 pub use subject::Subject;
 

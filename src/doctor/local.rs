@@ -14,6 +14,7 @@ use nixfleet_os::error::chain;
 use nixfleet_protocol::{DeviceVitals, GpuVitals};
 use nixfleet_vitals::{device, stasysmo};
 
+use super::users::uid_of;
 use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
 use crate::wire;
 
@@ -28,9 +29,6 @@ const FEW_INODES: u64 = 1000;
 
 /// A token with fewer characters is weak, or was cut off.
 const SHORT_TOKEN: usize = 16;
-
-/// Longest passwd file read, in bytes: enough for ten thousand users.
-const MAX_PASSWD: u64 = 1 << 20;
 
 /// Findings about the state folder, disk space and token file.
 pub(super) fn state(subject: &Subject) -> Vec<Finding> {
@@ -96,33 +94,6 @@ fn not_made_yet(dir: &Path) -> Finding {
 /// Whether this user can write to the folder. False on a read-only file system.
 fn can_write(folder: &Path) -> bool {
     access(folder, Access::WRITE_OK).is_ok()
-}
-
-/// The uid of a user, from /etc/passwd, else from id(1), which knows all sources of users.
-pub(super) fn uid_of(user: &str) -> Option<u32> {
-    from_passwd(|fields| (fields[0] == user).then(|| fields[2].parse().ok())?)
-        .or_else(|| from_id_program(&["-u", "--", user])?.parse().ok())
-}
-
-/// The name of a user, from the same places.
-pub(super) fn name_of(uid: u32) -> Option<String> {
-    let number = uid.to_string();
-    from_passwd(|fields| (fields[2] == number).then(|| fields[0].to_owned()))
-        .or_else(|| from_id_program(&["-un", "--", &number]))
-}
-
-/// The first result of `answer` for the fields of a line in /etc/passwd.
-fn from_passwd<T>(answer: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
-    let file = bounded_read::read(Path::new("/etc/passwd"), MAX_PASSWD).unwrap_or_default();
-    String::from_utf8_lossy(&file).lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        if fields.len() < 3 { None } else { answer(&fields) }
-    })
-}
-
-fn from_id_program(arguments: &[&str]) -> Option<String> {
-    let output = nixfleet_os::subprocess::output(Path::new("id"), arguments, super::service::ANSWER).ok()?;
-    Some(String::from_utf8_lossy(&output).trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn disk_space(host: &Host) -> Finding {

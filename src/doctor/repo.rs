@@ -14,7 +14,7 @@ use nixfleet_jobs::git::{SHORT_LENGTH, head_commit};
 use nixfleet_jobs::supervisor::plan::access;
 use nixfleet_os::subprocess::{self, ProgramError};
 
-use super::local::name_of;
+use super::users::name_of;
 use super::{Finding, Subject, Verdict, fail, finding, ok, root_only, skipped, warning};
 
 /// Time limit for git to ask the remote. Most answer within two seconds; `pull` itself waits longer.

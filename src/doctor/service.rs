@@ -11,12 +11,9 @@ use jiff::Timestamp;
 use nixfleet_config::Host;
 
 use super::subject::{AGENT_UNIT, JOB_UNIT};
-use super::{Finding, Subject, fail, local, ok, skipped, unit, warning};
+use super::{Finding, Subject, fail, ok, skipped, unit, users, warning};
 use crate::observe::status::page::length;
 use crate::observe::status::{Report, State, client};
-
-/// Time limit for a small program. It usually takes milliseconds.
-pub(super) const ANSWER: Duration = Duration::from_secs(3);
 
 /// Folders from which polkit reads rules (polkit(8)); which of the last three exist depends on the distribution.
 const RULES: [&str; 5] = [
@@ -108,7 +105,7 @@ fn launcher(subject: &Subject) -> Vec<Finding> {
         Some("root") => ok("polkit", "not needed: the agent is root"),
         _ => polkit_rule(find_rule(&RULES.map(Path::new)), polkit.as_deref()),
     };
-    let user = user.filter(|user| *user != "root").map(|user| match local::uid_of(user) {
+    let user = user.filter(|user| *user != "root").map(|user| match users::uid_of(user) {
         Some(uid) => ok("user", format!("{user} exists, as {uid}")),
         None => fail(
             "user",
