@@ -1,18 +1,21 @@
-//! `nixfleet-agent doctor`: what is wrong with this host's agent, and what to do about it.
+//! `nixfleet-agent doctor`: finds out what is wrong with the agent of this host, and what to do about it.
 //!
 //! ```text
-//! subject.rs      the agent that is meant: its settings, its units
-//! unit.rs         a unit's text, as systemctl shows it
-//! network.rs      name, TCP, TLS, token, clock: the first that fails explains the rest
-//! certificate.rs  until when a certificate is valid
-//! local.rs        folders, disk, token file, readings of the host
-//! repo.rs         the checkout and where it comes from
-//! service.rs      what rebuilds, what starts jobs, the agent that runs
+//! subject.rs      the examined agent: its settings and units
+//! unit.rs         parses a unit as systemctl shows it
+//! network.rs      name, TCP, TLS, token, clock: the first failure explains the rest
+//! certificate.rs  the end of a certificate's validity
+//! local.rs        folders, disk, token file, vitals of the host
+//! repo.rs         the checkout and its remote
+//! users.rs        names and uids of users
+//! service.rs      the rebuild program, the launcher of jobs, the running agent
 //! ```
 //!
-//! It looks and changes nothing, but that ssh may note the key of the repository's server, as `pull` would
-//! (the environment is that of jobs, or it would prove nothing of them). Each check ends in bounded time, and all of them together in [`LIMIT`]:
-//! what hangs by then has its verdict. Verdicts are functions of what was seen, apart from the looking.
+//! The checks change nothing, with one exception: ssh may store the key of the repository's server, as it would
+//! during `pull`. (git runs in the environment of jobs; otherwise its result would not apply to them.)
+//!
+//! Each check has a time limit, and all of them together have [`LIMIT`]; a group that exceeds it is a failure.
+//! Functions that judge are pure and separate from those that read the system.
 
 use std::sync::mpsc;
 use std::thread;
@@ -27,27 +30,28 @@ mod repo;
 mod service;
 mod subject;
 mod unit;
+mod users;
 
 pub use subject::Subject;
 
-/// For all checks together. Above the sum of the limits within each group.
+/// Time limit for all checks together. Longer than the sum of the limits within any group.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What is thought of a finding.
+/// How good or bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// As it should be.
+    /// Good.
     Ok,
-    /// It works, and somebody should look at it.
+    /// It works, but needs attention.
     Warning,
     /// Something will not work.
     Fail,
-    /// Could not or need not be looked at.
+    /// Not checked: not possible, or not needed.
     Skipped,
 }
 
 impl Verdict {
-    /// For people and programs.
+    /// The name of the verdict, for people and programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -58,16 +62,16 @@ impl Verdict {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at, such as `disk space`.
+    /// Name of the check, such as `disk space`.
     pub name: &'static str,
-    /// How that is.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What was seen. No secrets.
+    /// What was found. It contains no secrets.
     pub text: String,
-    /// What to do; empty where there is nothing to do.
+    /// What to do; empty if nothing.
     pub fix: String,
 }
 
@@ -91,31 +95,31 @@ fn skipped(name: &'static str, text: impl Into<String>) -> Finding {
     finding(name, Verdict::Skipped, text, "")
 }
 
-/// What only root may look at.
+/// The finding for a check that needs root.
 fn root_only(name: &'static str, what: impl std::fmt::Display) -> Finding {
     finding(name, Verdict::Skipped, format!("this user may not look at {what}"), "run it as root")
 }
 
-/// All findings.
+/// The findings of all checks.
 #[derive(Debug)]
 pub struct Diagnosis {
     /// In the order of the checks.
     pub findings: Vec<Finding>,
-    /// There was no configuration to go by.
+    /// The configuration is wrong, so nothing else was checked.
     pub unusable: bool,
 }
 
 impl Diagnosis {
-    /// How many findings have this verdict.
+    /// The number of findings with this verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.findings.iter().filter(|finding| finding.verdict == verdict).count()
     }
 }
 
-/// Checks that belong together, and their name should they hang.
+/// Checks that run one after the other, and the name for a finding if they hang.
 type Group<S> = (&'static str, fn(&S) -> Vec<Finding>);
 
-/// Looks at everything.
+/// Runs all checks.
 pub fn diagnose(source: &Source) -> Diagnosis {
     let subject = match Subject::find(source) {
         Ok(subject) => subject,
@@ -128,12 +132,12 @@ pub fn diagnose(source: &Source) -> Diagnosis {
     let mut findings = subject.findings();
     let groups: [Group<Subject>; 5] = [
         ("state folder", local::state),
-        ("network", network::look),
-        ("repository", repo::look),
-        ("service", service::look),
+        ("network", network::findings),
+        ("repository", repo::findings),
+        ("service", service::findings),
         ("readings", local::readings),
     ];
-    findings.extend(side_by_side(&subject, &groups, LIMIT));
+    findings.extend(run_groups(&subject, &groups, LIMIT));
     Diagnosis { findings, unusable: false }
 }
 
@@ -142,22 +146,18 @@ fn wrong_setting(problem: &Problem) -> Finding {
     fail("configuration", what.to_string(), problem.fix.clone())
 }
 
-/// Runs groups of checks at the same time, and gives up those that take longer than `limit`.
-fn side_by_side<S: Clone + Send + 'static>(
-    subject: &S,
-    groups: &[Group<S>],
-    limit: Duration,
-) -> Vec<Finding> {
+/// Runs groups of checks concurrently. A group that takes longer than `limit` is reported as failed.
+fn run_groups<S: Clone + Send + 'static>(subject: &S, groups: &[Group<S>], limit: Duration) -> Vec<Finding> {
     let until = Instant::now() + limit;
     let started: Vec<_> = groups
         .iter()
-        .map(|&(name, look)| {
+        .map(|&(name, group)| {
             let (sender, receiver) = mpsc::channel();
             let subject = subject.clone();
-            // Never joined: what hangs in a dead disk cannot be interrupted.
+            // Never joined: a thread that hangs in a read cannot be interrupted.
             let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-                // Nobody waits any more if this took too long.
-                drop(sender.send(look(&subject)));
+                // The receiver is gone if this took too long.
+                drop(sender.send(group(&subject)));
             });
             (name, thread.map(|_| receiver))
         })

@@ -1,39 +1,35 @@
-//! What a beat says about the host's software, found out off the beat's path.
+//! The host's software: what heartbeats and the registration say about it.
 //!
-//! A thread looks: at once, every [`PERIOD`], and when asked. It publishes what it found, quick
-//! things first; a beat takes the newest snapshot and never waits for a file or a program.
+//! A thread refreshes the facts: at the start, every [`PERIOD`], and on request. It publishes snapshots, quick
+//! facts first. A heartbeat takes the newest snapshot and never waits for a file or a program.
 //!
 //! ```text
-//! checkout.rs     what jobs noted of the checkout
-//! generation.rs   which commit is deployed
-//! git.rs          HEAD of a checkout
-//! system.rs       which nixpkgs, which release, which boot
-//! freshness.rs    which build of the agent, which flake.lock
-//! installed.rs    whether that build is the installed one
-//! update.rs       how up to date all that is
-//! memory.rs       what is known across restarts of the agent
+//! generation.rs   the deployed commit
+//! system.rs       versions of nixpkgs and of the operating system
+//! freshness.rs    the build of the running agent; the hash of flake.lock
+//! installed.rs    whether the running agent is the installed one
+//! update.rs       how up to date the host is
+//! memory.rs       facts that are kept across restarts of the agent
 //! ```
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use freshness::WatchedHash;
-use generation::{Generation, Look};
-use memory::Memory;
 use nixfleet_config::{Host, Paths};
 use nixfleet_jobs::JobsDir;
-pub use nixfleet_jobs::checkout;
-use nixfleet_jobs::checkout::Checkout;
+use nixfleet_jobs::checkout::{self, Checkout};
 use nixfleet_jobs::history::History;
 use nixfleet_os::timestamp;
 use nixfleet_protocol::{HostSystem, UpdateStatus};
+
+use freshness::WatchedHash;
+use generation::{Generation, Lookup};
+use memory::Memory;
 
 pub mod freshness;
 pub mod generation;
@@ -45,27 +41,27 @@ pub mod update;
 #[cfg(test)]
 mod tests;
 
-/// What stands for a generation or version that nobody knows yet (T02: the fields are never empty).
+/// The value of a generation or version that is not known yet. These fields are never empty.
 pub const UNKNOWN: &str = "unknown";
 
-/// Time between two looks. Whatever the agent itself changes is looked at when its job ends; this is
-/// for changes by others, which nobody expects to see sooner than the next beat or two. A look that
-/// finds nothing new costs some ten reads of small files.
+/// Time between two refreshes. Changes by the agent's own jobs are seen when the job ends; this period is for
+/// changes by others, which may appear one or two heartbeats later. A refresh without changes reads about ten
+/// small files.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
-/// Requests that wait for a look. One look answers all of them, so more than a few never wait.
+/// Requests that may wait for a refresh. One refresh answers all of them, so there are never many.
 const REQUESTS: usize = 16;
 
-/// Reads, JSON of a few fields, one program started: 256 KiB is ample.
+/// Stack of the thread, in bytes. It reads small files, parses small JSON and runs one program.
 const STACK: usize = 256 * 1024;
 
-/// What is known about the host's software.
+/// The host's software, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Commit of the deployed configuration, 7 characters, or [`UNKNOWN`]. Once known it stays
-    /// known: a dashboard overwrites what it has even with nothing.
+    /// Commit of the deployed configuration, 7 characters, or [`UNKNOWN`]. A known value is never replaced by
+    /// [`UNKNOWN`]: dashboards would overwrite the old value with it.
     pub generation: String,
-    /// Such as `24.11.20241201.abc1234`, or [`UNKNOWN`]. Once known it stays known.
+    /// Such as `24.11.20241201.abc1234`, or [`UNKNOWN`]. A known value is never replaced by [`UNKNOWN`].
     pub nixpkgs_version: String,
     /// `VERSION_ID` of os-release, or empty.
     pub os_version: String,
@@ -75,16 +71,17 @@ pub struct Facts {
     pub store_path: String,
     /// SHA-256 of the running binary in hex; empty until it has been computed.
     pub binary_hash: String,
-    /// SHA-256 of the repository's flake.lock in hex; empty until one was seen.
+    /// SHA-256 of the repository's flake.lock in hex; empty until there was one.
     pub lock_hash: String,
     /// Identity of this boot.
     pub boot_id: Option<String>,
     /// How up to date the host is.
     pub update_status: UpdateStatus,
-    /// What runs beside what lies in the checkout. Whether a reboot is required is the vitals' to say.
+    /// The running and the booted system, and the commit of the checkout. `reboot_required` is not set here; the
+    /// vitals have it.
     pub system: HostSystem,
-    /// A look has been at all of that. Before, what is absent is only not known yet.
-    pub looked: bool,
+    /// A refresh has covered all facts. Until then, missing values are only not known yet.
+    pub complete: bool,
 }
 
 impl Default for Facts {
@@ -100,13 +97,13 @@ impl Default for Facts {
             boot_id: None,
             update_status: UpdateStatus::default(),
             system: HostSystem::default(),
-            looked: false,
+            complete: false,
         }
     }
 }
 
-/// The newest facts, kept up to date by a thread that ends when this is dropped. Dropping does not
-/// wait for the thread, which may hang in a read.
+/// The newest facts. A thread keeps them up to date and ends after this is dropped. Dropping does not wait for
+/// the thread, which may hang in a read.
 #[derive(Debug)]
 pub struct FactsHandle {
     newest: watch::Receiver<Arc<Facts>>,
@@ -114,33 +111,33 @@ pub struct FactsHandle {
 }
 
 impl FactsHandle {
-    /// The snapshot. Touches no file and waits for nothing.
+    /// The newest snapshot. Reads no file and does not block.
     pub fn newest(&self) -> Arc<Facts> {
         self.newest.borrow().clone()
     }
 
-    /// The snapshot, to wait for changes.
+    /// The snapshot as a channel, to wait for changes.
     pub fn watch(&self) -> watch::Receiver<Arc<Facts>> {
         self.newest.clone()
     }
 
-    /// Asks for a look now, such as after a job. Does not wait; asking twice costs nothing. The answer
-    /// comes when a look that began after this call has been published; an error in its place says that
-    /// there will be none. Whoever waits has to set a bound: a look takes as long as the file system does.
-    pub fn looked(&self) -> oneshot::Receiver<()> {
+    /// Requests a refresh now, for example after a job. Does not block; several requests share one refresh. The
+    /// answer comes after a refresh that began after this call has been published; an error means that there
+    /// will be no answer. The caller needs a time limit: a file system that hangs delays the refresh.
+    pub fn refresh(&self) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
-        // Full: a look that comes after this call is asked for, but this answer is one too many. Closed: no
-        // thread, told at its start.
+        // Full: the waiting requests cause a refresh, only this answer is dropped. Closed: there is no thread,
+        // which was logged at the start.
         drop(self.requests.try_send(answer));
         answered
     }
 }
 
-/// Starts looking after the facts of `host`. Without a thread (the process has too many) the facts
-/// stay unknown, which is logged.
+/// Starts the thread that keeps the facts of `host` up to date. If no thread can be started, that is logged and
+/// the facts stay unknown.
 pub fn spawn(host: &Host) -> FactsHandle {
-    let mut looker = Looker::new(host);
-    let (publish, newest) = watch::channel(Arc::new(looker.facts.clone()));
+    let mut collector = Collector::new(host);
+    let (publish, newest) = watch::channel(Arc::new(collector.facts.clone()));
     let (requests, incoming) = mpsc::sync_channel::<oneshot::Sender<()>>(REQUESTS);
     let run = move || {
         let publish = |facts: &Facts| {
@@ -155,15 +152,15 @@ pub fn spawn(host: &Host) -> FactsHandle {
         let mut waiting = Vec::new();
         loop {
             waiting.extend(incoming.try_iter());
-            let asked = !waiting.is_empty();
-            if asked {
-                looker.generation.forgive();
+            let requested = !waiting.is_empty();
+            if requested {
+                collector.generation.forget_timeout();
             }
-            looker.look(asked, publish);
+            collector.refresh(requested, publish);
             for answer in waiting.drain(..) {
                 let _may_have_stopped_waiting = answer.send(());
             }
-            looker.hash_once(publish);
+            collector.hash_once(publish);
             match incoming.recv_timeout(PERIOD) {
                 Ok(request) => waiting.push(request),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -177,12 +174,12 @@ pub fn spawn(host: &Host) -> FactsHandle {
     FactsHandle { newest, requests }
 }
 
-/// Looks, and remembers what is known.
+/// Collects the facts and keeps known values.
 #[derive(Debug)]
-struct Looker {
+struct Collector {
     facts: Facts,
     generation: Generation,
-    /// What to report as the version of nixpkgs whatever the system says.
+    /// The configured version of nixpkgs, which takes precedence over that of the system.
     version_override: Option<String>,
     paths: Paths,
     jobs: JobsDir,
@@ -192,7 +189,7 @@ struct Looker {
     memory: Memory,
 }
 
-impl Looker {
+impl Collector {
     fn new(host: &Host) -> Self {
         let (repo, system) = (host.repo.dir.clone(), host.paths.current_system.clone());
         let memory = Memory::at(host.own_dir());
@@ -213,10 +210,9 @@ impl Looker {
         }
     }
 
-    /// Looks at everything that may change, and publishes after each part that may take longer than
-    /// the one before. What cannot be read keeps its last value: it is not less true than nothing.
-    /// `asked`: somebody waits for it, so that it counts as a check even if nothing is new.
-    fn look(&mut self, asked: bool, publish: impl Fn(&Facts)) {
+    /// Reads everything that may change, and publishes before each part that may take longer. Facts that cannot
+    /// be read keep their last value. If the refresh was `requested`, it counts as a check even without changes.
+    fn refresh(&mut self, requested: bool, publish: impl Fn(&Facts)) {
         if self.version_override.is_none()
             && let Some(version) = system::nixpkgs_version(&self.paths.current_system)
         {
@@ -237,29 +233,29 @@ impl Looker {
             }
         }
         let history = History::load(&self.jobs);
-        self.look_at_generation(&history);
+        self.refresh_generation(&history);
         publish(&self.facts);
-        let lock_hash = self.look_at_lock();
+        let lock_hash = self.read_lock_hash();
         if let Some(hash) = &lock_hash {
             self.facts.lock_hash.clone_from(hash);
         }
-        if self.look_at_system() {
-            self.judge(&history, lock_hash.as_deref(), asked);
+        if self.refresh_system() {
+            self.judge(&history, lock_hash.as_deref(), requested);
             publish(&self.facts);
         } else {
             publish(&self.facts);
             self.generation.ask();
-            self.look_at_generation(&history);
-            self.look_at_system();
-            self.judge(&history, lock_hash.as_deref(), asked);
+            self.refresh_generation(&history);
+            self.refresh_system();
+            self.judge(&history, lock_hash.as_deref(), requested);
             publish(&self.facts);
         }
         self.memory.keep(&self.facts);
     }
 
-    /// Looks at the links and the checkout. False: the running system has not been asked for its
-    /// revision yet.
-    fn look_at_system(&mut self) -> bool {
+    /// Reads the links to the systems and the commit of the checkout. Returns false if the running system has
+    /// not been asked for its revision yet.
+    fn refresh_system(&mut self) -> bool {
         let link = |path: &Path| std::fs::read_link(path).ok();
         let text = |path: PathBuf| path.to_str().map(str::to_owned);
         let current = link(&self.paths.current_system);
@@ -274,8 +270,9 @@ impl Looker {
         revision != Some(None)
     }
 
-    /// `lock_hash`: what this look saw of flake.lock, which may be that there is none.
-    fn judge(&mut self, history: &History, lock_hash: Option<&str>, asked: bool) {
+    /// Judges how up to date the host is. `lock_hash` is the current hash of flake.lock; none if there is no such
+    /// file.
+    fn judge(&mut self, history: &History, lock_hash: Option<&str>, requested: bool) {
         let system = &self.facts.system;
         let now = update::Now {
             configured: self.repo.is_some(),
@@ -285,14 +282,14 @@ impl Looker {
             revision: system.configuration_revision.as_deref(),
         };
         let before = &self.facts.update_status;
-        self.facts.update_status = update::judge(history, now, before, asked, &timestamp());
-        self.facts.looked = true;
+        self.facts.update_status = update::judge(history, now, before, requested, &timestamp());
+        self.facts.complete = true;
     }
 
-    /// The hash of flake.lock; none if there is no such file. Where it is not for this user to read, as the
-    /// last job saw it; where nobody knows, the last one known.
-    fn look_at_lock(&mut self) -> Option<String> {
-        match self.lock.as_mut()?.look() {
+    /// The hash of flake.lock; none if there is no such file. If this user cannot read the file, the hash that the
+    /// last job noted; without such a note, the last known hash.
+    fn read_lock_hash(&mut self) -> Option<String> {
+        match self.lock.as_mut()?.current() {
             Ok(hash) => Some(hash),
             Err(err) if err.kind() == io::ErrorKind::NotFound => None,
             Err(_) => match Checkout::noted(&self.jobs, self.repo.as_deref()?) {
@@ -302,13 +299,13 @@ impl Looker {
         }
     }
 
-    fn look_at_generation(&mut self, history: &History) {
-        if let Look::Known(commit) = self.generation.look(history) {
+    fn refresh_generation(&mut self, history: &History) {
+        if let Lookup::Known(commit) = self.generation.lookup(history) {
             self.facts.generation = commit;
         }
     }
 
-    /// Hashes the running binary, which takes tens of milliseconds and never changes.
+    /// Hashes the running binary, which never changes. This takes tens of milliseconds.
     fn hash_once(&mut self, publish: impl Fn(&Facts)) {
         if std::mem::replace(&mut self.binary_hashed, true) {
             return;

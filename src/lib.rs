@@ -1,18 +1,19 @@
-//! The NixOS fleet agent that does not go dark: its unprivileged side and its command line.
+//! A NixOS fleet agent whose heartbeats go on while its host rebuilds itself. This crate is the agent's
+//! unprivileged process and the command line.
 //!
 //! ```text
 //! cli.rs        the command line: run, status, doctor, logs, vitals, check-config
-//! link.rs       the connection to the dashboard: dial, session, wait, again
-//! jobs.rs       commands: admitted, started, followed, told to the dashboard
-//! heartbeat.rs  what a heartbeat says
-//! queries.rs    questions of the dashboard, answered without a job
-//! facts.rs      what is deployed, and how up to date it is
-//! wire.rs       jobs and vitals as messages
-//! observe.rs    what others see of the agent: status, Prometheus, log, service manager
-//! doctor.rs     what is wrong with a host
+//! link.rs       the connection to the dashboard: dial, session, back-off
+//! jobs.rs       commands: admission, start, output and end
+//! heartbeat.rs  content of a heartbeat
+//! queries.rs    requests of the dashboard that need no job
+//! facts.rs      the deployed software, and how up to date it is
+//! wire.rs       progress of jobs and vitals as messages
+//! observe.rs    the agent's own state: status, Prometheus, log, service manager
+//! doctor.rs     diagnosis of a host
 //! ```
 //!
-//! Modules use those below them, never the other way round; `cargo xtask graph --check` says so.
+//! Modules use only modules below them in this list; `cargo xtask graph --check` verifies it.
 
 pub mod cli;
 pub mod doctor;

@@ -1,15 +1,19 @@
-//! What others see of the agent.
+//! How the agent shows its own state to people and other programs.
 //!
 //! ```text
-//! stats.rs        what it counts of itself
+//! stats.rs        counters
 //! status.rs       the answer to `nixfleet-agent status`
 //! prometheus.rs   the same as text for Prometheus
-//! http.rs         where Prometheus finds it
-//! systemd.rs      readiness, watchdog
-//! telemetry.rs    its log
+//! http.rs         serves that text
+//! accept.rs       accepts connections for both
+//! systemd.rs      readiness and watchdog
+//! telemetry.rs    the log
+//! journald.rs     priorities of log lines and errors in the systemd journal
 //! ```
 
+mod accept;
 pub mod http;
+pub mod journald;
 pub mod prometheus;
 pub mod stats;
 pub mod status;

@@ -1,22 +1,22 @@
-//! `nixfleet-agent doctor`, for people and for programs.
+//! `nixfleet-agent doctor`: the findings for people and for programs.
 
 use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::terminal::{Color, Look, Paint, safe};
-use super::{FAILURE, Failure, USAGE};
-use crate::doctor;
-use crate::doctor::{Diagnosis, Finding, Verdict};
 use nixfleet_config::Source;
 
-/// Width of a terminal that everybody has, in characters.
+use super::terminal::{Color, Look, Paint, safe};
+use super::{FAILURE, Failure, USAGE};
+use crate::doctor::{self, Diagnosis, Finding, Verdict};
+
+/// Width of the smallest usual terminal, in characters.
 const WIDTH: usize = 80;
 
-/// Columns before a finding's text: verdict and name.
+/// Columns before the text of a finding: verdict and name.
 const INDENT: usize = 24;
 
-/// What `doctor` is told.
+/// Options of `doctor`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// One JSON document
@@ -27,7 +27,7 @@ pub(super) struct Options {
     color: Color,
 }
 
-/// Looks at everything, and shows what it found. The exit code says whether something failed.
+/// Runs all checks and shows the findings. The exit code says whether a check failed.
 pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     let diagnosis = doctor::diagnose(source);
     let text = if options.json {
@@ -35,11 +35,11 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     } else {
         page(&diagnosis, options.color.look())
     };
-    // Somebody who closes a pipe has seen enough.
+    // A closed pipe is not an error: the reader has seen enough.
     drop(io::stdout().write_all(text.as_bytes()));
     match exit_code(&diagnosis) {
         0 => Ok(()),
-        code => Err(Failure::Told(code)),
+        code => Err(Failure::Reported(code)),
     }
 }
 
@@ -66,7 +66,7 @@ fn document(diagnosis: &Diagnosis) -> serde_json::Value {
     })
 }
 
-/// A line for each finding; on a terminal in the width of one, with the fix below it.
+/// One line for each finding. On a terminal, wrapped to its width and with the fix on lines of its own.
 fn page(diagnosis: &Diagnosis, look: Look) -> String {
     let mut text: String = diagnosis.findings.iter().map(|finding| entry(finding, look)).collect();
     text.push('\n');
@@ -82,7 +82,7 @@ fn entry(finding: &Finding, look: Look) -> String {
         Verdict::Fail => ("FAIL", Paint::Red),
         Verdict::Skipped => ("skipped", Paint::Dim),
     };
-    // Names and messages of others are in there: each finding stays a line.
+    // The texts contain names and messages from elsewhere: keep each finding on one line.
     let plain = |text: &str| safe(&text.split_whitespace().collect::<Vec<_>>().join(" "), false);
     let (what, fix) = (plain(&finding.text), plain(&finding.fix));
     let head = format!("{} {:<15}", paint.on(&format!("{word:<7}"), look.colours), finding.name);
@@ -98,7 +98,7 @@ fn entry(finding: &Finding, look: Look) -> String {
     format!("{head} {}\n", lines.join(&format!("\n{:INDENT$}", "")))
 }
 
-/// Text in lines that fit behind the indent. A word that is too long stays whole, to be copied.
+/// Wraps text to the width right of the indent. Words that are too long stay whole, so that they can be copied.
 fn wrap(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -1,11 +1,11 @@
-//! `nixfleet-agent logs`: the log of a job, read from its folder like the agent does.
+//! `nixfleet-agent logs`: the log of a job, read from its folder.
 //!
 //! ```text
-//! folder.rs   which jobs are kept, which one is meant
-//! lines.rs    an entry as a line for people
+//! folder.rs   the kept jobs, and which one the user means
+//! lines.rs    entries as lines for people
 //! ```
 //!
-//! Nobody is asked: it works without an agent, without a dashboard, and after both.
+//! It needs neither an agent nor a dashboard.
 
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -16,25 +16,25 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::timeout;
 
-use super::terminal::Color;
-use super::{Failure, usage};
-use crate::jobs::follower;
-use crate::jobs::follower::{Followed, Live};
-use folder::{Folder, Job};
-use lines::Lines;
 use nixfleet_config::{Host, Source};
 use nixfleet_jobs::journal::{Entry, Reader};
+
+use super::terminal::Color;
+use super::{Failure, usage};
+use crate::jobs::follower::{self, Followed, Live};
+use folder::{Folder, Job};
+use lines::Lines;
 
 mod folder;
 mod lines;
 
-/// Bytes of log taken at once: a write of some size, and a line soon.
+/// Bytes of log read at once: large enough for few writes, small enough that the first line appears soon.
 const BATCH: usize = 64 * 1024;
 
-/// How often to look, while a job is silent, whether anybody still reads.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often to check, while a job is silent, whether the reader of standard output is still there.
+const READER_CHECK: Duration = Duration::from_millis(500);
 
-/// What `logs` is told.
+/// Options of `logs`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// A job's id, or its beginning or end, or a command: its newest job; without it the newest of all
@@ -54,39 +54,39 @@ pub(super) struct Options {
     color: Color,
 }
 
-/// Shows a log, or the list. It ends well when it has shown what there is, however the job ended.
+/// Shows a log or the list of jobs. Success means that the log was shown, however the job ended.
 pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     let host = Host::load(source).map_err(|err| usage(&err))?;
     let folder = Folder::find(&host, source).map_err(Failure::Start)?;
     let shown = if options.list { list(&folder, options) } else { show(&host, &folder, options) };
     match shown {
-        // Somebody who closes a pipe has seen enough.
-        Err(Trouble::Write(err)) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(Trouble::Write(err)) => Err(Failure::Start(format!("cannot write to standard output: {err}"))),
-        Err(Trouble::Told(text)) => Err(Failure::Start(text)),
+        // The reader has seen enough.
+        Err(Error::Write(err)) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Error::Write(err)) => Err(Failure::Start(format!("cannot write to standard output: {err}"))),
+        Err(Error::Message(text)) => Err(Failure::Start(text)),
         Ok(()) => Ok(()),
     }
 }
 
 /// Why it ends early.
-enum Trouble {
-    /// Standard output.
+enum Error {
+    /// Writing to standard output failed.
     Write(io::Error),
-    /// Anything else, for people.
-    Told(String),
+    /// Any other failure, as a message for people.
+    Message(String),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for Error {
     fn from(err: io::Error) -> Self {
         Self::Write(err)
     }
 }
 
-fn list(folder: &Folder, options: &Options) -> Result<(), Trouble> {
-    let jobs = folder.jobs().map_err(Trouble::Told)?;
+fn list(folder: &Folder, options: &Options) -> Result<(), Error> {
+    let jobs = folder.jobs().map_err(Error::Message)?;
     let shown = &jobs[..options.lines.unwrap_or(jobs.len()).min(jobs.len())];
     if shown.is_empty() {
-        say(&format!("no jobs in {}", folder.path().display()));
+        note(&format!("no jobs in {}", folder.path().display()));
         return Ok(());
     }
     let mut out = io::stdout().lock();
@@ -94,15 +94,15 @@ fn list(folder: &Folder, options: &Options) -> Result<(), Trouble> {
     Ok(out.flush()?)
 }
 
-fn show(host: &Host, folder: &Folder, options: &Options) -> Result<(), Trouble> {
-    let job = folder.pick(options.job.as_deref()).map_err(Trouble::Told)?;
-    say(&lines::header(&job, Timestamp::now()));
+fn show(host: &Host, folder: &Folder, options: &Options) -> Result<(), Error> {
+    let job = folder.pick(options.job.as_deref()).map_err(Error::Message)?;
+    note(&lines::header(&job, Timestamp::now()));
     let mut screen = Screen {
         out: BufWriter::with_capacity(BATCH, io::stdout().lock()),
         lines: Lines::new(options.color.look()),
     };
     let mut reader = Reader::new(folder.dir(&job.id), 0);
-    let cannot_read = |err: io::Error| Trouble::Told(folder::unreadable(&folder.dir(&job.id).log(0), &err));
+    let cannot_read = |err: io::Error| Error::Message(folder::unreadable(&folder.dir(&job.id).log(0), &err));
     match options.lines {
         None => {
             while let Some(entries) = batch(&mut reader).map_err(cannot_read)? {
@@ -124,7 +124,7 @@ fn show(host: &Host, folder: &Folder, options: &Options) -> Result<(), Trouble> 
         folder.job(&job.id)
     };
     screen.end()?;
-    say(&lines::footer(&ended, options.follow));
+    note(&lines::footer(&ended, options.follow));
     Ok(())
 }
 
@@ -133,45 +133,45 @@ fn batch(reader: &mut Reader) -> io::Result<Option<Vec<Entry>>> {
     Ok((!entries.is_empty()).then_some(entries))
 }
 
-/// Shows what comes behind entry `after`, up to the job's end.
-fn follow(host: &Host, folder: &Folder, job: &Job, after: u64, screen: &mut Screen) -> Result<Job, Trouble> {
-    let told = |what: &str, err: io::Error| Trouble::Told(format!("cannot start {what}: {err}"));
+/// Shows the entries after position `after`, until the job ends.
+fn follow(host: &Host, folder: &Folder, job: &Job, after: u64, screen: &mut Screen) -> Result<Job, Error> {
+    let cannot_start = |what: &str, err: io::Error| Error::Message(format!("cannot start {what}: {err}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .map_err(|err| told("the runtime", err))?;
+        .map_err(|err| cannot_start("the runtime", err))?;
     let boot_id = nixfleet_os::boot_id(&host.paths.proc);
     let mut follower = follower::follow(folder.jobs_dir(), &job.id, after, Live::default(), boot_id)
-        .map_err(|err| told("a thread", err))?;
+        .map_err(|err| cannot_start("a thread", err))?;
     runtime.block_on(async {
         loop {
-            match timeout(LOOK, follower.items.recv()).await {
+            match timeout(READER_CHECK, follower.items.recv()).await {
                 Ok(Some(Followed::Entries(entries))) => screen.show(&entries)?,
                 Ok(Some(Followed::Ended(result))) => return Ok(job.ended_with(*result)),
-                // It ends by itself when the folder went away: then there is nothing more to show.
+                // The follower ends without a result when the folder is removed.
                 Ok(None) => return Ok(folder.job(&job.id)),
-                Err(_) if nobody_reads() => return Err(Trouble::Write(io::ErrorKind::BrokenPipe.into())),
+                Err(_) if reader_is_gone() => return Err(Error::Write(io::ErrorKind::BrokenPipe.into())),
                 Err(_) => {}
             }
         }
     })
 }
 
-/// Whether the other end of a pipe is gone, which a write would tell, but there is nothing to write.
-fn nobody_reads() -> bool {
+/// Whether the other end of the pipe is closed. A write would report it, but a silent job has nothing to write.
+fn reader_is_gone() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
-    let at_once = Timespec::default();
-    poll(&mut fds, Some(&at_once)).is_ok_and(|count| count > 0)
+    let no_wait = Timespec::default();
+    poll(&mut fds, Some(&no_wait)).is_ok_and(|count| count > 0)
         && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// A line for people, beside the log.
-fn say(text: &str) {
+/// Prints a line for people to standard error, so that standard output has the log alone.
+fn note(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// Standard output, with what it shows.
+/// Standard output, and the state of its formatting.
 struct Screen {
     out: BufWriter<StdoutLock<'static>>,
     lines: Lines,
@@ -196,30 +196,30 @@ impl Screen {
 struct Tail {
     count: usize,
     entries: VecDeque<Entry>,
-    /// Ends of lines among the entries.
-    held: usize,
+    /// Number of complete lines among the entries.
+    complete: usize,
 }
 
 impl Tail {
     fn new(count: usize) -> Self {
-        Self { count, entries: VecDeque::new(), held: 0 }
+        Self { count, entries: VecDeque::new(), complete: 0 }
     }
 
     fn add(&mut self, entries: Vec<Entry>) {
-        // The pieces of a long line come and go together, and progress is no line.
+        // The pieces of a long line count as one line, and progress as none.
         let ends = |entry: &Entry| usize::from(lines::is_text(entry) && !entry.cont);
         for entry in entries {
-            self.held += ends(&entry);
+            self.complete += ends(&entry);
             self.entries.push_back(entry);
-            while self.held > self.count
+            while self.complete > self.count
                 && let Some(gone) = self.entries.pop_front()
             {
-                self.held -= ends(&gone);
+                self.complete -= ends(&gone);
             }
         }
     }
 
-    /// Position before the first entry; `read` is the last that there was.
+    /// The position before the first kept entry; `read` is the position of the last entry of the log.
     fn before(&self, read: u64) -> u64 {
         self.entries.front().map_or(read, |first| first.seq - 1)
     }

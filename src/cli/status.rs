@@ -1,4 +1,4 @@
-//! `nixfleet-agent status`, and what the agent needs to answer it.
+//! `nixfleet-agent status`, and the agent's side that answers it.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Failure, usage};
-use crate::observe::http::Endpoint;
-use crate::observe::status;
-use crate::observe::status::{Asker, Collector, Report, client, page, serve};
 use nixfleet_config::{Connection, Host, Source};
 use nixfleet_vitals::device::Meters;
 use nixfleet_vitals::prewarm::Hook;
+
+use super::{Failure, usage};
+use crate::observe::http::Endpoint;
+use crate::observe::status::{self, Asker, Collector, Report, client, page, serve};
 
 /// Asks the agent of this host and shows its answer.
 pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {
@@ -21,17 +21,17 @@ pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {
     let report: Report = serde_json::from_slice(&document)
         .map_err(|err| Failure::Start(format!("the agent's answer makes no sense: {err}")))?;
     let text = if json {
-        // As the agent said it: what this version does not know is passed on.
+        // Unchanged, so that fields which this version does not know are passed on.
         String::from_utf8_lossy(&document).into_owned() + "\n"
     } else {
         page::page(&report, Timestamp::now())
     };
-    // Somebody who closes a pipe has seen enough.
+    // A closed pipe is not an error: the reader has seen enough.
     drop(io::stdout().write_all(text.as_bytes()));
     Ok(())
 }
 
-/// What only the start of the agent knows.
+/// The parts of a report that the agent's loop does not know, and the addresses to answer at.
 pub(super) struct About {
     dashboard: String,
     socket: (PathBuf, u32),
@@ -47,7 +47,7 @@ impl About {
         meters: &Arc<Meters>,
         hook: Option<Hook>,
     ) -> Self {
-        // A query may be a secret, as a password in front of the host would be.
+        // Without the query, which may hold a secret.
         let dashboard = connection.url[..url::Position::AfterPath].to_owned();
         Self {
             dashboard,
@@ -58,8 +58,7 @@ impl About {
         }
     }
 
-    /// Answers whoever asks, from now on. Without a socket or without a port the agent goes on: it is
-    /// there for the dashboard.
+    /// Starts to answer. A socket or port that cannot be used is logged; the agent runs without it.
     pub(super) async fn answer(self, asker: Asker) {
         let Self { dashboard, socket: (path, mode), listen, meters, hook } = self;
         let endpoint = match listen {
@@ -80,7 +79,7 @@ impl About {
             report.gpu_timeouts = meters.gpus().timeouts();
             report.prewarm_dropped = hook.as_ref().map_or(0, Hook::dropped);
         };
-        let source = Arc::new(serve::Source::new(asker, add));
+        let source = Arc::new(status::Source::new(asker, add));
         if let Err(err) = serve::spawn(&path, mode, Arc::clone(&source)) {
             tracing::warn!("No answer to `status` at {}: {err}.", path.display());
         }

@@ -1,4 +1,4 @@
-//! What goes to a terminal: colours where they are wanted, and text of others without what could harm it.
+//! Output on a terminal: colours, and text from elsewhere without harmful control characters.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -19,12 +19,12 @@ pub(super) enum Color {
 pub(super) struct Look {
     /// With colours.
     pub(super) colours: bool,
-    /// For eyes: control characters are taken out. Else the text is left as it is.
+    /// Control characters are removed, because a person reads it. Otherwise the text stays as it is.
     pub(super) safe: bool,
 }
 
 impl Color {
-    /// What suits standard output.
+    /// The look that suits standard output.
     pub(super) fn look(self) -> Look {
         let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -34,7 +34,7 @@ impl Color {
     fn decide(self, terminal: bool, plain: bool) -> Look {
         match self {
             Self::Auto => Look { colours: terminal && !plain, safe: terminal },
-            // Who wants colours in a pipe has eyes at its end.
+            // Colours in a pipe are for a person, such as the user of a pager.
             Self::Always => Look { colours: true, safe: true },
             Self::Never => Look { colours: false, safe: terminal },
         }
@@ -44,15 +44,15 @@ impl Color {
 /// A way to paint text, as the parameter of an SGR sequence (ECMA-48, 8.3.117).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Paint {
-    /// What matters less.
+    /// Less important.
     Dim,
-    /// What is good.
+    /// Good.
     Green,
-    /// What is odd.
+    /// Unusual.
     Yellow,
-    /// What is wrong.
+    /// Wrong.
     Red,
-    /// What this program says itself, among the words of others.
+    /// Remarks of this program among the output of others.
     Cyan,
 }
 
@@ -76,12 +76,13 @@ impl Paint {
 /// Ends all colours.
 const RESET: &str = "\x1b[0m";
 
-/// Longest parameters of an SGR sequence that is passed on, in bytes. A colour of three bytes for text and
-/// one for its background have 35.
+/// Longest parameters of an SGR sequence that is passed on, in bytes. A true colour for the text and one for the
+/// background need 35.
 const MAX_PARAMETERS: usize = 64;
 
-/// A line of somebody's output for a terminal: letters, tabs and, with `colours`, SGR sequences. What moves
-/// the cursor, sets titles, rings, answers or turns the direction of the text around is left out.
+/// A line of untrusted output for a terminal: printable characters, tabs and, with `colours`, SGR sequences.
+/// Everything that moves the cursor, sets titles, rings, makes the terminal answer, or changes the direction of
+/// text is left out.
 pub(super) fn safe(text: &str, colours: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -96,7 +97,7 @@ pub(super) fn safe(text: &str, colours: bool) -> String {
             ('\u{9b}', _) => control_sequence(behind, colours, &mut out, &mut painted),
             ('\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}', _) => behind_string(behind),
             _ => {
-                if letter == '\t' || !(letter.is_control() || turns_around(letter)) {
+                if letter == '\t' || !(letter.is_control() || changes_direction(letter)) {
                     out.push(letter);
                 }
                 behind
@@ -109,12 +110,12 @@ pub(super) fn safe(text: &str, colours: bool) -> String {
     out
 }
 
-/// Characters after which the rest of a line may be shown in another order than it has.
-fn turns_around(letter: char) -> bool {
+/// Whether a character can make a terminal show the rest of the line in another order.
+fn changes_direction(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Passes over `CSI parameters intermediates final`, and passes it on if it is for colours.
+/// Skips `CSI parameters intermediates final`; copies it to `out` if it sets colours.
 fn control_sequence<'a>(text: &'a str, colours: bool, out: &mut String, painted: &mut bool) -> &'a str {
     let parameters = text.len() - text.trim_start_matches(|c| ('0'..='?').contains(&c)).len();
     let behind = text[parameters..].trim_start_matches(|c| (' '..='/').contains(&c));
@@ -131,18 +132,18 @@ fn control_sequence<'a>(text: &'a str, colours: bool, out: &mut String, painted:
     &behind[1..]
 }
 
-/// Passes over a control string: up to its end, BEL or ST; without an end, all of it.
+/// Skips a control string up to its end, BEL or ST; the whole text if there is no end.
 fn behind_string(text: &str) -> &str {
     match text.find(['\x07', '\x1b', '\u{9c}']) {
         Some(at) if text[at..].starts_with("\x1b\\") => &text[at + 2..],
-        // An escape that is no ST ends the string and begins something else.
+        // Another escape ends the string and begins a new sequence.
         Some(at) if text[at..].starts_with('\x1b') => &text[at..],
         Some(at) => text[at..].trim_start_matches(['\x07', '\u{9c}']),
         None => "",
     }
 }
 
-/// Passes over the rest of an escape sequence: intermediates and one more.
+/// Skips the rest of an escape sequence: its intermediates and its final character.
 fn behind_escape(text: &str) -> &str {
     let behind = text.trim_start_matches(|c| (' '..='/').contains(&c));
     match behind.chars().next() {

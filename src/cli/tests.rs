@@ -1,4 +1,4 @@
-//! The files of `dist/` that follow from the command line.
+//! The files in `dist/` that are derived from the command line.
 
 use std::fs;
 use std::path::Path;
@@ -8,21 +8,21 @@ use clap_complete::Shell;
 
 use super::*;
 
-/// Rewrites the files instead of comparing them: `UPDATE_DIST=1 cargo test --lib dist`.
+/// Set to rewrite the files instead of comparing them: `UPDATE_DIST=1 cargo test --lib dist`.
 const UPDATE: &str = "UPDATE_DIST";
 
 fn dist(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dist").join(file)
 }
 
-/// The command line of the packaged agent, which has no demo, and of which nobody types `exec-job`.
+/// The command line for people, without the hidden `exec-job`.
 fn packaged() -> clap::Command {
     let cli = Cli::command();
-    let meant = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "demo";
+    let visible = |command: &&clap::Command| !command.is_hide_set();
     clap::Command::new("nixfleet-agent")
         .version(env!("CARGO_PKG_VERSION"))
         .args(cli.get_arguments().cloned())
-        .subcommands(cli.get_subcommands().filter(meant).cloned())
+        .subcommands(cli.get_subcommands().filter(visible).cloned())
 }
 
 #[test]
@@ -32,14 +32,14 @@ fn completions_in_dist_are_those_of_this_command_line() {
         (Shell::Zsh, "_nixfleet-agent"),
         (Shell::Fish, "nixfleet-agent.fish"),
     ] {
-        let mut made = Vec::new();
-        clap_complete::generate(shell, &mut packaged(), "nixfleet-agent", &mut made);
+        let mut generated = Vec::new();
+        clap_complete::generate(shell, &mut packaged(), "nixfleet-agent", &mut generated);
         let path = dist("completions").join(file);
         if std::env::var_os(UPDATE).is_some() {
-            fs::write(&path, &made).unwrap();
+            fs::write(&path, &generated).unwrap();
         }
         let written = fs::read(&path).unwrap();
-        assert!(written == made, "{} is old: run {UPDATE}=1 cargo test --lib dist", path.display());
+        assert!(written == generated, "{} is old: run {UPDATE}=1 cargo test --lib dist", path.display());
     }
 }
 

@@ -1,12 +1,12 @@
-//! `nixfleet-agent vitals`: the vitals of this machine without a dashboard (seed 000), once as a table
-//! or for ever as lines.
+//! `nixfleet-agent vitals`: the vitals of this machine without a dashboard, once as a table or continuously as
+//! lines.
 //!
 //! ```text
-//! conf.rs     /etc/heartbeat.conf, as data
-//! format.rs   a line in each format, and the journal's fields
+//! conf.rs     parses /etc/heartbeat.conf
+//! format.rs   a line in each format, and the fields for the journal
 //! table.rs    the table for people
 //! pace.rs     when the next line is due
-//! outlet.rs   standard output, the journal's socket
+//! outlet.rs   writes lines to standard output, and entries to the journal's socket
 //! ```
 
 use std::io::{self, IsTerminal, Write};
@@ -16,14 +16,14 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use nixfleet_config::{Host, Source};
+use nixfleet_vitals::device::{self, Meters};
+
 use super::{Failure, listen_for_signals, usage};
 use crate::observe::{systemd, telemetry};
 use crate::wire;
 use conf::Conf;
 use format::Format;
-use nixfleet_config::{Host, Source};
-use nixfleet_vitals::device;
-use nixfleet_vitals::device::Meters;
 use outlet::{JOURNAL, Journal, Lines};
 use pace::Pace;
 
@@ -33,10 +33,10 @@ mod outlet;
 mod pace;
 mod table;
 
-/// Time between two lines where nobody says otherwise (seed 000).
+/// Default time between two lines.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What `vitals` is told.
+/// Options of `vitals`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// Print a line at a fixed pace until told to end; SIGHUP reads the file again
@@ -66,7 +66,7 @@ impl Options {
     }
 }
 
-/// What holds until the next SIGHUP.
+/// Settings that SIGHUP reads again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Settings {
     interval: Duration,
@@ -74,7 +74,10 @@ struct Settings {
 }
 
 impl Settings {
-    /// The command line wins over the file.
+    /// Reads the file. Options of the command line take precedence.
+    ///
+    /// # Errors
+    /// One line for each problem.
     fn read(options: &Options) -> Result<Self, String> {
         let Conf { interval, format } = conf::read(options.file.as_deref())?;
         Ok(Self {
@@ -140,7 +143,7 @@ async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Resul
             _ = shutdown.wait_for(|asked| *asked) => break,
             ended = lines.ended() => return ended.map_err(|err| cannot_write(&err)),
             Some(()) = hangup.recv() => {
-                // The terminal is gone, and asks for nothing to be read again.
+                // On a terminal, SIGHUP means that the terminal was closed.
                 if io::stdout().is_terminal() {
                     break;
                 }
@@ -158,7 +161,7 @@ async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Resul
                     Format::Journal => journal.put(&format::datagram(&vitals)),
                     format => lines.put(format::line(format, &vitals, now)),
                 }
-                pace.made(Instant::now());
+                pace.printed(Instant::now());
             }
         }
     }
@@ -167,7 +170,7 @@ async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Resul
     Ok(())
 }
 
-/// The settings as they are now; the old ones if they are wrong.
+/// Reads the settings again; keeps the old ones if the new ones are wrong.
 fn reload(options: &Options, old: Settings) -> Settings {
     systemd::reloading();
     let settings = match Settings::read(options) {
@@ -187,7 +190,7 @@ fn reload(options: &Options, old: Settings) -> Settings {
     settings
 }
 
-/// The meters, and those that take over from them once they show something.
+/// The meters in use, and those that replace them once they have first values.
 struct Gauge {
     meters: Meters,
     next: Option<(Meters, Instant)>,
@@ -198,7 +201,7 @@ impl Gauge {
         Self { meters: Meters::start(&host.vitals_settings(), interval), next: None }
     }
 
-    /// Waits until a first line has something to tell, within bounds: a disk may hang for ever.
+    /// Waits until the first values are there, at most [`device::PATIENCE`]: a disk may hang for ever.
     async fn warm_up(&self) {
         let until = Instant::now() + device::MAX_WAIT;
         while !self.meters.are_warm(SystemTime::now()) && Instant::now() < until {
@@ -206,8 +209,8 @@ impl Gauge {
         }
     }
 
-    /// Another pace needs other meters. The old ones serve until these are warm: a load is the
-    /// difference between two looks, and the line after a reload should have one.
+    /// Starts meters for another interval. The old ones stay in use until the new ones are warm: processor load
+    /// is the difference of two samples, and the line after a reload should have a value for it.
     fn change(&mut self, host: &Host, interval: Duration) {
         self.next = Some((Meters::start(&host.vitals_settings(), interval), Instant::now()));
     }

@@ -1,6 +1,6 @@
-//! Until when a certificate is valid: the one field of it that is read here (RFC 5280, 4.1.2.5).
+//! The end of a certificate's validity (RFC 5280, 4.1.2.5). No other field is read.
 //!
-//! Whether it is to be trusted has been decided before, by rustls.
+//! rustls has verified the certificate before.
 
 use jiff::Timestamp;
 
@@ -8,10 +8,10 @@ const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
-/// The version, which old certificates do not have.
+/// Tag of the version, which old certificates do not have.
 const EXPLICIT_0: u8 = 0xa0;
 
-/// The end of a certificate's validity; none if these bytes are no certificate.
+/// The end of a certificate's validity; none if the bytes are not a certificate.
 pub(super) fn not_after(der: &[u8]) -> Option<Timestamp> {
     let (certificate, _) = element(der, SEQUENCE)?;
     let (body, _) = element(certificate, SEQUENCE)?;
@@ -24,17 +24,17 @@ pub(super) fn not_after(der: &[u8]) -> Option<Timestamp> {
     Some(time(end)?.0)
 }
 
-/// The content of an element of this tag, and what comes behind it.
+/// The content of the first element, if it has this tag, and the bytes after it.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = der.split_first()?;
     let (&first, mut rest) = rest.split_first()?;
     let mut length = usize::from(first);
     if first & 0x80 != 0 {
-        // Two bytes count to 64 KiB, which no certificate has.
+        // Three bytes are enough for 16 MiB; certificates have a few KiB.
         let digits = usize::from(first & 0x7f);
-        let (bytes, behind) = rest.split_at_checked(digits).filter(|_| (1..=3).contains(&digits))?;
+        let (bytes, content) = rest.split_at_checked(digits).filter(|_| (1..=3).contains(&digits))?;
         length = bytes.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
-        rest = behind;
+        rest = content;
     }
     if found == tag { rest.split_at_checked(length) } else { None }
 }
@@ -42,7 +42,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (text, century, rest) = match element(der, UTC_TIME) {
         Some((text, rest)) => {
-            // Two digits for the year: up to 49 they are this century's.
+            // Two-digit years up to 49 are in this century.
             let century = if *text.first()? < b'5' { "20" } else { "19" };
             (text, century, rest)
         }
@@ -59,7 +59,7 @@ fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
 mod tests {
     use super::*;
 
-    fn made(year: i32) -> Vec<u8> {
+    fn certificate(year: i32) -> Vec<u8> {
         let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(year, 3, 4);
         let key = rcgen::KeyPair::generate().unwrap();
@@ -70,13 +70,13 @@ mod tests {
     fn the_end_is_read_in_both_forms_of_times() {
         for year in [1999, 2026, 2049, 2050, 4096] {
             let wanted = format!("{year}-03-04T00:00:00Z").parse().unwrap();
-            assert_eq!(not_after(&made(year)), Some(wanted));
+            assert_eq!(not_after(&certificate(year)), Some(wanted));
         }
     }
 
     #[test]
     fn what_is_cut_off_or_no_certificate_has_no_end() {
-        let whole = made(2026);
+        let whole = certificate(2026);
         for length in 0..whole.len() {
             assert_eq!(not_after(&whole[..length]), None, "{length}");
         }

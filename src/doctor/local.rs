@@ -1,4 +1,4 @@
-//! What is on this host: folders, disk, token file, readings.
+//! State of this host: folders, disk, token file, StaSysMo, GPUs, vitals.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -8,31 +8,29 @@ use std::time::SystemTime;
 
 use rustix::fs::{Access, StatVfs, access, statvfs};
 
-use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
-use crate::wire;
 use nixfleet_config::{Host, TokenError, TokenSource};
 use nixfleet_os::bounded_read;
 use nixfleet_os::error::chain;
 use nixfleet_protocol::{DeviceVitals, GpuVitals};
-use nixfleet_vitals::device;
-use nixfleet_vitals::stasysmo;
+use nixfleet_vitals::{device, stasysmo};
 
-/// Space below which somebody should look: a build of NixOS takes more.
-const LITTLE: u64 = 1 << 30;
+use super::users::uid_of;
+use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
+use crate::wire;
 
-/// What has to be there for a job's log besides its limit: its other files, and those of the agent.
-const SLACK: u64 = 16 << 20;
+/// Free space below which there is a warning, in bytes: a build of NixOS needs more.
+const LOW_SPACE: u64 = 1 << 30;
 
-/// Inodes below which there soon are none.
+/// Space needed besides the log of a job, in bytes: its other files, and those of the agent.
+const OTHER_FILES: u64 = 16 << 20;
+
+/// Number of free inodes below which there is a failure.
 const FEW_INODES: u64 = 1000;
 
-/// A token of fewer letters is guessed, or was cut off.
+/// A token with fewer characters is weak, or was cut off.
 const SHORT_TOKEN: usize = 16;
 
-/// Longest passwd file read, in bytes: ten thousand users.
-const MAX_PASSWD: u64 = 1 << 20;
-
-/// State folder, disk space, token file.
+/// Findings about the state folder, disk space and token file.
 pub(super) fn state(subject: &Subject) -> Vec<Finding> {
     vec![state_folder(subject), disk_space(&subject.host), token_file(&subject.connection.token)]
 }
@@ -58,7 +56,7 @@ fn state_folder(subject: &Subject) -> Finding {
     }
 }
 
-/// Somebody else's user has to be able to write there: the agent's.
+/// Checks that the folder belongs to the user of the agent's unit.
 fn owner(own: &Path, folder: &Metadata, user: &str, uid: Option<u32>) -> Finding {
     const NAME: &str = "state folder";
     let path = own.display();
@@ -79,7 +77,7 @@ fn owner(own: &Path, folder: &Metadata, user: &str, uid: Option<u32>) -> Finding
 
 fn not_made_yet(dir: &Path) -> Finding {
     const NAME: &str = "state folder";
-    // The nearest folder that is there decides.
+    // The agent creates the folder in the nearest existing one.
     let there = dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let text = format!("{} is not there yet", dir.join("agent").display());
     if can_write(there) {
@@ -93,36 +91,9 @@ fn not_made_yet(dir: &Path) -> Finding {
     }
 }
 
-/// Also false on a file system that is mounted read-only.
+/// Whether this user can write to the folder. False on a read-only file system.
 fn can_write(folder: &Path) -> bool {
     access(folder, Access::WRITE_OK).is_ok()
-}
-
-/// The number of a user: of this host's file, else of whoever else knows users.
-pub(super) fn uid_of(user: &str) -> Option<u32> {
-    listed(|fields| (fields[0] == user).then(|| fields[2].parse().ok())?)
-        .or_else(|| told_by_id(&["-u", "--", user])?.parse().ok())
-}
-
-/// The name of a user, from the same places.
-pub(super) fn name_of(uid: u32) -> Option<String> {
-    let number = uid.to_string();
-    listed(|fields| (fields[2] == number).then(|| fields[0].to_owned()))
-        .or_else(|| told_by_id(&["-un", "--", &number]))
-}
-
-/// The first line of passwd(5) that has an answer.
-fn listed<T>(answer: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
-    let file = bounded_read::read(Path::new("/etc/passwd"), MAX_PASSWD).unwrap_or_default();
-    String::from_utf8_lossy(&file).lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        if fields.len() < 3 { None } else { answer(&fields) }
-    })
-}
-
-fn told_by_id(arguments: &[&str]) -> Option<String> {
-    let told = nixfleet_os::subprocess::output(Path::new("id"), arguments, super::service::ANSWER).ok()?;
-    Some(String::from_utf8_lossy(&told).trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn disk_space(host: &Host) -> Finding {
@@ -139,12 +110,12 @@ fn space(folder: &Path, found: &StatVfs, log_limit: u64) -> Finding {
         "free some: nix-collect-garbage --delete-older-than 30d; commands are refused on a full disk";
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     let text = format!("{} MB free at {}", free / 1_000_000, folder.display());
-    // Some file systems make inodes as they need them, and say that there are none.
+    // File systems that create inodes as needed report a total of zero.
     if found.f_files > 0 && found.f_favail < FEW_INODES {
         fail(NAME, format!("{} inodes free at {}", found.f_favail, folder.display()), FIX)
-    } else if free < log_limit.saturating_add(SLACK) {
+    } else if free < log_limit.saturating_add(OTHER_FILES) {
         fail(NAME, format!("{text}, less than the log of one job may take"), FIX)
-    } else if free < LITTLE {
+    } else if free < LOW_SPACE {
         warning(NAME, text, FIX)
     } else {
         ok(NAME, text)
@@ -183,7 +154,7 @@ fn plausible(origin: &str, length: usize, file: Option<&Metadata>) -> Finding {
     }
 }
 
-/// StaSysMo, GPUs, vitals.
+/// Findings about StaSysMo, GPUs and vitals.
 pub(super) fn readings(subject: &Subject) -> Vec<Finding> {
     let host = &subject.host;
     let mut findings = vec![stasysmo_files(&host.paths.stasysmo, SystemTime::now())];
@@ -234,7 +205,7 @@ fn gpus(gpus: &[GpuVitals]) -> Finding {
     }
 }
 
-/// What to do about a GPU's status; none where all is well.
+/// What to do about a GPU's status; none if it is good.
 fn gpu_fix(status: &str) -> Option<&'static str> {
     match status {
         "ok" | "suspended" | "resting" => None,

@@ -1,4 +1,4 @@
-//! The way to the dashboard, step by step. The first that fails explains why the rest is skipped.
+//! The connection to the dashboard, step by step. The steps after the first failure are skipped.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,48 +10,50 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::http::header;
 
-use super::certificate::not_after;
-use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
-use crate::link::dial::{ConnectError, Probe, probe};
 use nixfleet_config::Connection;
 use nixfleet_os::error::chain;
 
-/// For the name. Resolvers try again after five seconds: who needs that once is slow, not broken.
+use super::certificate::not_after;
+use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
+use crate::link::dial::{ConnectError, Probe, probe};
+
+/// Time limit for the name lookup. Resolvers retry after five seconds; one retry is slow, but no failure.
 const LOOKUP: Duration = Duration::from_secs(8);
 
-/// For TCP, to all addresses at the same time. The agent gives each as long.
+/// Time limit for TCP, to all addresses concurrently. The agent allows the same for each address.
 const REACH: Duration = Duration::from_secs(4);
 
-/// For TCP again, TLS and the answer. With what comes before and behind it below the limit of all checks.
+/// Time limit for another TCP connection, TLS and the answer. Together with the other steps it is below the
+/// limit for all checks.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// For the time, where the first answer has none.
+/// Time limit for a second request, made when the first answer does not have the time.
 const TIME: Duration = Duration::from_secs(5);
 
-/// Addresses that are tried: no name has more for good reason.
+/// Number of addresses that are tried.
 const ADDRESSES: usize = 16;
 
-/// A certificate that is valid for a shorter time should have been renewed: those of public authorities
-/// are renewed a month before.
+/// Remaining validity below which a certificate should have been renewed already: those of public authorities
+/// are renewed a month before their end.
 const RENEWED: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// Clocks that differ by more are shown. A second or two is the network's.
+/// Clock difference above which there is a warning. A second or two may be network delay.
 const ODD_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// Clocks that differ by more break something: StaSysMo's readings count for 30 s, hosts are called offline
-/// after three beats, which may be 3 s, and tokens with a date may not be valid yet.
+/// Clock difference above which something breaks: StaSysMo's readings are valid for 30 s, dashboards show a host
+/// as offline after three intervals, which may be 3 s, and tokens with a date may not be valid yet.
 const WRONG_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 const STEPS: [&str; 5] = ["dns", "tcp", "tls", "token", "clock"];
 
-/// All steps.
-pub(super) fn look(subject: &Subject) -> Vec<Finding> {
+/// Findings of all steps.
+pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(err) => return vec![fail("dns", format!("cannot start the runtime: {err}"), "")],
     };
     let mut findings = runtime.block_on(steps(&subject.connection));
-    // A resolver may hang on in a thread of its own.
+    // Do not wait for a resolver that hangs in its thread.
     runtime.shutdown_background();
     if let Some(cause) = findings.iter().find(|finding| finding.verdict == Verdict::Fail) {
         let cause = cause.name;
@@ -90,7 +92,7 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
     findings.extend(conversation(connection, token, &answer, span.1));
     if findings.len() == STEPS.len() - 1 {
         if date(&answer).is_none() && answer.error.is_none() {
-            // Some say the time in answers to ordinary requests only, such as this one without a token.
+            // Some servers send the time only in answers to ordinary requests, such as this one without a token.
             let sent = Timestamp::now();
             answer = probe(connection, false, TIME).await;
             span = (sent, Timestamp::now());
@@ -153,14 +155,14 @@ fn tcp(reached: &[(SocketAddr, Result<Duration, String>)]) -> Finding {
     }
 }
 
-/// TLS and the token, as far as the conversation came.
+/// Findings about TLS and the token, as far as the connection got.
 fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timestamp) -> Vec<Finding> {
     let secure = connection.url.scheme() == "wss";
     let tls_ok = || match secure {
         true => trusted(probe.certificate.as_deref().and_then(not_after), now),
         false => skipped("tls", "ws:// has none"),
     };
-    // Without an answer in HTTP nothing is known of what comes after TLS.
+    // Without an HTTP answer nothing is known about the steps after TLS.
     match &probe.error {
         Some(err) if probe.headers.is_none() => {
             if let Some(problem) = err.tls() {
@@ -185,7 +187,7 @@ fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timest
 
 fn refused(err: &ConnectError) -> Finding {
     let text = chain(err);
-    // The error's own text has its fix behind the semicolon.
+    // The text of the error has the fix after the semicolon.
     let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
     let verdict = if matches!(err, ConnectError::Busy(..)) { Verdict::Warning } else { Verdict::Fail };
     finding("token", verdict, what, fix)
@@ -199,7 +201,7 @@ fn trusted(end: Option<Timestamp>, now: Timestamp) -> Finding {
     if left < RENEWED { warning("tls", text, "renew it; why was it not renewed?") } else { ok("tls", text) }
 }
 
-/// A certificate that rustls refused, or no TLS at all.
+/// The finding for a certificate that rustls refused, or for a failed handshake.
 fn mistrusted(problem: &TlsError) -> Finding {
     let clock = "or is this host's clock wrong? timedatectl";
     let (text, fix) = match problem {
@@ -241,14 +243,14 @@ fn wrong_name(presented: &[String]) -> (String, String) {
     )
 }
 
-/// The dashboard's clock, as HTTP tells it, in whole seconds.
+/// The dashboard's time from the Date header, in whole seconds.
 fn date(probe: &Probe) -> Option<Timestamp> {
     let text = probe.headers.as_ref()?.get(header::DATE)?.to_str().ok()?;
     DateTimeParser::new().parse_timestamp(text).ok()
 }
 
-/// How far this clock is ahead of the dashboard's at the least: the answer was made at some time between
-/// question and answer, and its seconds are whole.
+/// The least amount by which this clock is ahead of the dashboard's (negative: behind). The answer was made at
+/// an unknown time between sending and receiving, and its time is cut to whole seconds.
 fn skew(date: Timestamp, (sent, received): (Timestamp, Timestamp)) -> SignedDuration {
     let second = SignedDuration::from_secs(1);
     let ahead = sent.duration_since(date) - second;

@@ -1,4 +1,4 @@
-//! The checkout of the fleet's configuration, and where it comes from.
+//! The checkout of the fleet's configuration, and its remote.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -9,26 +9,25 @@ use std::time::Duration;
 
 use rustix::process::geteuid;
 
-use super::local::name_of;
-use super::{Finding, Subject, Verdict, fail, finding, ok, root_only, skipped, warning};
 use nixfleet_config::Repo;
-use nixfleet_jobs::git::SHORT_LENGTH;
-use nixfleet_jobs::git::head_commit;
+use nixfleet_jobs::git::{SHORT_LENGTH, head_commit};
 use nixfleet_jobs::supervisor::plan::access;
-use nixfleet_os::subprocess;
-use nixfleet_os::subprocess::ProgramError;
+use nixfleet_os::subprocess::{self, ProgramError};
 
-/// For git to ask the other side. Most answer within two seconds; `pull` itself waits longer.
+use super::users::name_of;
+use super::{Finding, Subject, Verdict, fail, finding, ok, root_only, skipped, warning};
+
+/// Time limit for git to ask the remote. Most answer within two seconds; `pull` itself waits longer.
 const REMOTE: Duration = Duration::from_secs(15);
 
-/// Exit code of `git ls-remote --exit-code` when nothing there has the name.
+/// Exit code of `git ls-remote --exit-code` when the remote has no such reference.
 const NO_SUCH_REF: i32 = 2;
 
-/// Longest words of git's that are shown, in characters.
+/// Longest part of git's message that is shown, in characters.
 const QUOTED: usize = 200;
 
-/// Checkout, key, remote.
-pub(super) fn look(subject: &Subject) -> Vec<Finding> {
+/// Findings about the checkout, the ssh key and the remote.
+pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let repo = &subject.host.repo;
     let Some(dir) = &repo.dir else {
         let text = "none is configured: pull, switch, test and update are refused";
@@ -92,17 +91,17 @@ fn found(subject: &Subject, dir: &Path) -> Finding {
     let text = format!("{}, {kind}, at {}", dir.display(), &commit[..SHORT_LENGTH.min(commit.len())]);
     match fs::metadata(dir) {
         Ok(folder) => owned(subject, dir, &folder, text),
-        // It was there a moment ago, and HEAD could be read.
+        // The folder was removed just now.
         Err(_) => ok(NAME, text),
     }
 }
 
-/// What the owner of a checkout means for jobs. The agent's own has to be root's, as its jobs are: git
-/// refuses the folder of another user (CVE-2022-24765). In plain mode git runs as the owner.
+/// Judges the owner of a checkout. The agent's own clone must belong to root, because jobs run as root and git
+/// refuses folders of other users (CVE-2022-24765). In plain mode git runs as the owner of the checkout.
 fn owned(subject: &Subject, dir: &Path, folder: &Metadata, text: String) -> Finding {
     const NAME: &str = "repository";
     let isolated = subject.host.repo.url.is_some();
-    if folder.uid() == 0 || (isolated && !subject.jobs_are_units()) || !jobs_are_roots(subject) {
+    if folder.uid() == 0 || (isolated && !subject.jobs_are_units()) || !jobs_run_as_root(subject) {
         return ok(NAME, text);
     }
     let owner = shown_user(folder.uid());
@@ -118,13 +117,13 @@ fn owned(subject: &Subject, dir: &Path, folder: &Metadata, text: String) -> Find
     }
 }
 
-/// Whether jobs may become the owner of a folder: units are root's, other jobs have the agent's user,
-/// and that is taken to be who asks.
-fn jobs_are_roots(subject: &Subject) -> bool {
+/// Whether jobs run as root and so can become the owner of a folder. Units run as root. Other jobs run as the
+/// agent's user, which is assumed to be the caller.
+fn jobs_run_as_root(subject: &Subject) -> bool {
     subject.jobs_are_units() || subject.is_root
 }
 
-/// A user, for people.
+/// Name and uid of a user, for people.
 fn shown_user(uid: u32) -> String {
     match name_of(uid) {
         Some(name) => format!("{name} (uid {uid})"),
@@ -132,14 +131,15 @@ fn shown_user(uid: u32) -> String {
     }
 }
 
-/// As whom git pull runs, if that is neither root nor who asks: in plain mode the owner of the folder.
+/// The user that git pull runs as, if that is neither root nor the caller: in plain mode the owner of the
+/// folder.
 fn pulls_as(subject: &Subject, dir: &Path) -> Option<u32> {
-    let plain = subject.host.repo.url.is_none() && jobs_are_roots(subject);
+    let plain = subject.host.repo.url.is_none() && jobs_run_as_root(subject);
     let owner = fs::metadata(dir).ok().filter(|_| plain)?.uid();
     (owner != 0).then_some(owner)
 }
 
-/// `reader`: who else than root has to be able to read it.
+/// Checks the key file. `reader` is the user that must be able to read it, if that is not root.
 fn ssh_key(path: &Path, jobs_see_more: bool, reader: Option<u32>) -> Finding {
     const NAME: &str = "ssh key";
     let shown = path.display();
@@ -155,7 +155,7 @@ fn ssh_key(path: &Path, jobs_see_more: bool, reader: Option<u32>) -> Finding {
     }
 }
 
-/// A key that does not belong to whom git pull runs as.
+/// The finding for a key that does not belong to the user that git pull runs as.
 fn key_of_another(path: &Path, file: &Metadata, reader: u32) -> Finding {
     const NAME: &str = "ssh key";
     let (shown, mode) = (path.display(), file.mode() & 0o777);
@@ -165,12 +165,12 @@ fn key_of_another(path: &Path, file: &Metadata, reader: u32) -> Finding {
     if mode & 0o044 == 0 {
         fail(NAME, format!("{text}; git pull runs as {reader_shown}, who cannot read it"), fix)
     } else {
-        // ssh minds such a mode in a key of its own user alone, and groups are not looked up here.
+        // ssh refuses such a mode only for keys of its own user. Groups are not checked here.
         warning(NAME, format!("{text}; git pull runs as {reader_shown}, who may not be able to read it"), fix)
     }
 }
 
-/// ssh refuses keys that others can read.
+/// Judges the mode of a key: ssh refuses keys that other users can read.
 fn key_mode(path: &Path, mode: u32) -> Finding {
     let shown = path.display();
     if mode & 0o077 == 0 {
@@ -185,7 +185,7 @@ fn remote(subject: &Subject, dir: &Path) -> Finding {
     const NAME: &str = "remote";
     let host = &subject.host;
     let owner = fs::metadata(dir).ok().filter(|_| host.repo.url.is_none()).map(|folder| folder.uid());
-    // Nobody else has their keys; and who they are in a session is not who they are for root's units.
+    // Other users do not have the owner's keys, and jobs of root do not have the keys of the caller's session.
     if let Some(owner) = owner.filter(|&owner| owner != geteuid().as_raw() || subject.jobs_see_more()) {
         let (owner, shown) = (shown_user(owner), dir.display());
         let text = format!("git pull runs as {owner}, the owner of {shown}, with their keys");
@@ -204,7 +204,7 @@ fn remote(subject: &Subject, dir: &Path) -> Finding {
     };
     let mut environment = subject.jobs_environment();
     environment.extend(access);
-    // Jobs have no terminal on which ssh could ask for anything; who runs this one has, and is not asked either.
+    // Jobs have no terminal on which ssh could ask for a password. The caller may have one, so forbid the question.
     environment.extend(
         [("SSH_ASKPASS", "false"), ("SSH_ASKPASS_REQUIRE", "force")].map(|(k, v)| (k.into(), v.into())),
     );
@@ -213,7 +213,7 @@ fn remote(subject: &Subject, dir: &Path) -> Finding {
     answered(&host.repo, answer)
 }
 
-/// What git's answer means.
+/// Judges the answer of git.
 fn answered(repo: &Repo, answer: Result<(ExitStatus, String), ProgramError>) -> Finding {
     const NAME: &str = "remote";
     let shown = repo.public_url().unwrap_or_else(|| "the checkout's own".to_owned());
@@ -231,13 +231,13 @@ fn answered(repo: &Repo, answer: Result<(ExitStatus, String), ProgramError>) -> 
         Err(ProgramError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {
             fail(NAME, "git is not on the PATH of jobs", "install git, for all users of this host")
         }
-        // With an answer of so many branches, it is there.
+        // So much output means that the remote answered.
         Err(ProgramError::TooMuch) => ok(NAME, format!("{shown} answers")),
         Err(err) => fail(NAME, format!("git {err}"), "is the network slow, or does a firewall swallow it?"),
     }
 }
 
-/// The line of git's that says most, without what may be a password.
+/// The most telling line of git's output, with passwords removed.
 fn reason(said: &str, repo: &Repo) -> String {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.clone().next().unwrap_or("git failed without a word");
@@ -246,7 +246,7 @@ fn reason(said: &str, repo: &Repo) -> String {
         (Some(url), Some(public)) => line.replace(url, &public),
         _ => line.to_owned(),
     };
-    // git asks for what is missing by a URL of its own making.
+    // git may print a URL in a form of its own.
     let hidden = line.split(' ').map(|word| match (word.find("://"), word.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}{}", &word[..scheme + 3], &word[at + 1..]),
         _ => word.to_owned(),

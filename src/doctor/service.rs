@@ -1,4 +1,4 @@
-//! What rebuilds the system, what starts jobs, and the agent that runs.
+//! The rebuild program, the launcher of jobs, and the running agent.
 
 use std::fs;
 use std::io;
@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::subject::{AGENT_UNIT, JOB_UNIT};
-use super::{Finding, Subject, fail, local, ok, skipped, unit, warning};
-use crate::observe::status::page::length;
-use crate::observe::status::{Report, State, client};
 use nixfleet_config::Host;
 
-/// How long a small program may take to answer. It takes milliseconds.
-pub(super) const ANSWER: Duration = Duration::from_secs(3);
+use super::subject::{AGENT_UNIT, JOB_UNIT};
+use super::{Finding, Subject, fail, ok, skipped, unit, users, warning};
+use crate::observe::status::page::length;
+use crate::observe::status::{Report, State, client};
 
-/// Where polkit reads rules, the last three as distributions set it up (polkit(8)).
+/// Folders from which polkit reads rules (polkit(8)); which of the last three exist depends on the distribution.
 const RULES: [&str; 5] = [
     "/etc/polkit-1/rules.d",
     "/run/polkit-1/rules.d",
@@ -26,17 +24,17 @@ const RULES: [&str; 5] = [
     "/usr/share/polkit-1/rules.d",
 ];
 
-/// The rule that lets the agent start jobs.
+/// File name of the rule that allows the agent to start jobs.
 const RULE: &str = "50-nixfleet-agent.rules";
 
-/// Beats without which a dashboard takes the host for offline (T02 scenario 5).
+/// Number of intervals without a heartbeat after which dashboards show a host as offline.
 const OFFLINE: u32 = 3;
 
-/// What a beat may be late on a busy host before somebody should look.
+/// Delay of a heartbeat above which there is a warning. A busy host may reach some seconds.
 const LATE: Duration = Duration::from_secs(5);
 
-/// Rebuild program, launcher, unit, agent, heartbeats.
-pub(super) fn look(subject: &Subject) -> Vec<Finding> {
+/// Findings about the rebuild program, launcher, unit, agent and heartbeats.
+pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let mut findings = vec![rebuild(subject)];
     findings.extend(launcher(subject));
     let installed = subject.agent_unit.is_some();
@@ -58,7 +56,7 @@ fn rebuild(subject: &Subject) -> Finding {
     let path = subject.jobs_path();
     match find_program(program, &path) {
         Some(found) => ok("rebuild", format!("{program} is {}", found.display())),
-        // A host for commands of the operator's own, such as one without NixOS.
+        // Such a host, for example without NixOS, may only run commands that its operator configured.
         None if rebuild.program.is_none() && subject.host.repo.dir.is_none() => warning(
             "rebuild",
             format!("there is no {program}: rollback will fail"),
@@ -72,7 +70,7 @@ fn rebuild(subject: &Subject) -> Finding {
     }
 }
 
-/// Where a program is, as execvp(3) looks for it.
+/// The path of a program, searched like execvp(3) does.
 fn find_program(program: &str, path: &str) -> Option<PathBuf> {
     let can_run = |file: &PathBuf| {
         fs::metadata(file).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
@@ -107,7 +105,7 @@ fn launcher(subject: &Subject) -> Vec<Finding> {
         Some("root") => ok("polkit", "not needed: the agent is root"),
         _ => polkit_rule(find_rule(&RULES.map(Path::new)), polkit.as_deref()),
     };
-    let user = user.filter(|user| *user != "root").map(|user| match local::uid_of(user) {
+    let user = user.filter(|user| *user != "root").map(|user| match users::uid_of(user) {
         Some(uid) => ok("user", format!("{user} exists, as {uid}")),
         None => fail(
             "user",
@@ -118,7 +116,10 @@ fn launcher(subject: &Subject) -> Vec<Finding> {
     [Some(template), Some(rights), user].into_iter().flatten().collect()
 }
 
-/// Where the rule is; an error if a folder that may hold it cannot be looked at.
+/// The path of the rule.
+///
+/// # Errors
+/// The folder that cannot be read, if the rule is in none of the others.
 fn find_rule(folders: &[&Path]) -> Result<Option<PathBuf>, PathBuf> {
     let mut hidden = None;
     for folder in folders {
@@ -146,7 +147,7 @@ fn polkit_rule(rule: Result<Option<PathBuf>, PathBuf>, service: Option<&str>) ->
             format!("{} is there, and polkit has failed", rule.display()),
             "systemctl status polkit",
         ),
-        // The bus starts it when it is asked.
+        // D-Bus starts polkit on demand.
         (Ok(Some(rule)), _) => ok(NAME, format!("{} lets the agent start jobs", rule.display())),
     }
 }

@@ -1,43 +1,42 @@
-//! The agent that is meant.
+//! The examined agent.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::unit;
-use super::unit::Unit;
-use super::{Finding, ok, warning};
-use nixfleet_config;
 use nixfleet_config::{Config, ConfigError, Connection, Host, LauncherKind, Source};
 
-/// The agent's unit.
+use super::unit::{self, Unit};
+use super::{Finding, ok, warning};
+
+/// Name of the agent's unit.
 pub(super) const AGENT_UNIT: &str = "nixfleet-agent.service";
 
-/// The template of the units of jobs.
+/// Name of the template unit of jobs.
 pub(super) const JOB_UNIT: &str = "nixfleet-job@.service";
 
-/// Where the service manager looks for programs when a unit says nothing (systemd.exec(5)).
+/// Default PATH of units (systemd.exec(5)).
 const UNIT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// An agent's settings and units.
+/// Settings and units of the examined agent.
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub(super) host: Host,
     pub(super) connection: Connection,
-    /// The unit of the agent that is installed, if that is the one that is meant.
+    /// The unit of the installed agent, if that agent is examined.
     pub(super) agent_unit: Option<Unit>,
     pub(super) job_unit: Option<Unit>,
-    /// Whether everything may be looked at.
+    /// Whether the caller is root and may read everything.
     pub(super) is_root: bool,
     warnings: Vec<String>,
     origin: String,
 }
 
 impl Subject {
-    /// Whom the caller means: with a file or variables of the caller's own an agent with those; without
-    /// any, the agent that is installed here, with what its unit sets.
+    /// Finds the agent to examine. If the caller names a file or sets variables, it is an agent with these
+    /// settings; otherwise the installed agent, with the settings of its unit.
     ///
     /// # Errors
-    /// As for [`Config::load`].
+    /// When the configuration is wrong, as for [`Config::load`].
     pub fn find(source: &Source) -> Result<Self, ConfigError> {
         let installed = source.names_nothing();
         let agent_unit = if installed { unit::find(AGENT_UNIT) } else { None };
@@ -47,7 +46,7 @@ impl Subject {
             let missing = |(name, value): (&String, &String)| (name.clone(), value.clone());
             let given = unit.environment.iter().filter(|(name, _)| !source.environment.contains_key(*name));
             let given: BTreeMap<String, String> = given.map(missing).collect();
-            // The PATH of the agent is no setting, and systemctl is to be found further on.
+            // Only settings: the PATH of this process must stay, or it would no longer find systemctl.
             source.environment.extend(given.into_iter().filter(|(name, _)| name.starts_with("NIXFLEET_")));
         }
         let config = load(&mut source, agent_unit.as_ref())?;
@@ -71,25 +70,25 @@ impl Subject {
         })
     }
 
-    /// What there is to say of the settings.
+    /// Findings about the settings.
     pub(super) fn findings(&self) -> Vec<Finding> {
-        // A query may be a secret.
+        // Without the query, which may hold a secret.
         let url = &self.connection.url[..url::Position::AfterPath];
         let Host { hostname, .. } = &self.host;
         let text = format!("{hostname} reports to {url} (from {})", self.origin);
-        let odd = self.warnings.iter().map(|line| {
+        let warnings = self.warnings.iter().map(|line| {
             let (text, fix) = line.split_once("; ").unwrap_or((line, ""));
             warning("configuration", text, fix.trim_end_matches('.'))
         });
-        std::iter::once(ok("configuration", text)).chain(odd).collect()
+        std::iter::once(ok("configuration", text)).chain(warnings).collect()
     }
 
-    /// Whether jobs are units of root's.
+    /// Whether jobs run as units, and so as root.
     pub(super) fn jobs_are_units(&self) -> bool {
         self.host.jobs.launcher == LauncherKind::Systemd
     }
 
-    /// Where jobs look for programs.
+    /// The PATH of jobs.
     pub(super) fn jobs_path(&self) -> String {
         if !self.jobs_are_units() {
             return std::env::var("PATH").unwrap_or_default();
@@ -98,7 +97,7 @@ impl Subject {
         set.cloned().unwrap_or_else(|| UNIT_PATH.to_owned())
     }
 
-    /// What jobs have in their environment that matters to git: proxies, for example.
+    /// The part of a job's environment that matters to git, such as proxies.
     pub(super) fn jobs_environment(&self) -> BTreeMap<String, String> {
         let mut environment = self.job_unit.as_ref().map(|unit| unit.environment.clone()).unwrap_or_default();
         let home = if self.jobs_are_units() { Some("/root".to_owned()) } else { std::env::var("HOME").ok() };
@@ -109,13 +108,13 @@ impl Subject {
         environment
     }
 
-    /// Whether jobs have rights that who asks has not: what they see cannot be seen then.
+    /// Whether jobs have more rights than the caller, who then cannot check what they can access.
     pub(super) fn jobs_see_more(&self) -> bool {
         self.jobs_are_units() && !self.is_root
     }
 }
 
-/// The settings; the token of a unit is a credential, whose file only the unit names.
+/// Loads the settings. The token of a unit is a credential; its path is only in the unit.
 fn load(source: &mut Source, unit: Option<&Unit>) -> Result<Config, ConfigError> {
     let err = match Config::load(source) {
         Ok(config) => return Ok(config),
@@ -131,7 +130,7 @@ fn load(source: &mut Source, unit: Option<&Unit>) -> Result<Config, ConfigError>
     }
 }
 
-/// A relative name is one in systemd's folders of credentials (systemd.exec(5)).
+/// The absolute path of a credential. Relative names are in systemd's folder of credentials (systemd.exec(5)).
 fn absolute(path: &Path) -> String {
     Path::new("/etc/credstore").join(path).display().to_string()
 }

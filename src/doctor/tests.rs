@@ -3,9 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
-/// A group that hangs until the test is over.
-fn hangs(over: &Arc<AtomicBool>) -> Vec<Finding> {
-    while !over.load(Ordering::Relaxed) {
+/// A group that hangs until the test ends.
+fn hangs(test_ended: &Arc<AtomicBool>) -> Vec<Finding> {
+    while !test_ended.load(Ordering::Relaxed) {
         thread::yield_now();
     }
     Vec::new()
@@ -13,17 +13,17 @@ fn hangs(over: &Arc<AtomicBool>) -> Vec<Finding> {
 
 #[test]
 fn a_check_that_hangs_has_its_verdict_and_the_others_theirs() {
-    let over = Arc::new(AtomicBool::new(false));
+    let test_ended = Arc::new(AtomicBool::new(false));
     let groups: [Group<Arc<AtomicBool>>; 3] = [
         ("state folder", hangs),
         ("network", |_| vec![ok("dns", "fine"), ok("tcp", "fine")]),
         ("readings", |_| panic!("for the test")),
     ];
-    let found = side_by_side(&over, &groups, Duration::from_millis(50));
-    over.store(true, Ordering::Relaxed);
+    let found = run_groups(&test_ended, &groups, Duration::from_millis(50));
+    test_ended.store(true, Ordering::Relaxed);
     let shown: Vec<(&str, Verdict)> = found.iter().map(|finding| (finding.name, finding.verdict)).collect();
     let (fail, ok) = (Verdict::Fail, Verdict::Ok);
-    // With no time left, even what is ready is taken.
+    // After the time limit, results that are ready are still used.
     assert_eq!(shown[0], ("state folder", fail));
     assert_eq!(shown.last(), Some(&("readings", fail)));
     assert!(shown.len() == 3 || shown[1..3] == [("dns", ok), ("tcp", ok)], "{shown:?}");
@@ -43,7 +43,7 @@ fn a_configuration_that_is_wrong_is_the_only_thing_that_is_looked_at() {
     assert_eq!(diagnosis.count(Verdict::Skipped), 1);
 }
 
-/// A subject of tests, none of whose folders is there.
+/// A subject for tests. None of its folders exists.
 pub(super) fn subject(folder: &std::path::Path) -> Subject {
     let variables = [
         ("NIXFLEET_URL", "ws://127.0.0.1:1/ws"),

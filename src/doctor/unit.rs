@@ -1,22 +1,21 @@
-//! What a unit says, read from its text as `systemctl cat` shows it: the file and then its drop-ins.
+//! Settings of a unit, from the output of `systemctl cat`: the unit file, then its drop-ins.
 //!
-//! Not from `systemctl show`, which leaves out credentials, depending on its version, and needs the bus.
+//! `systemctl show` is not used: some versions leave out credentials, and it needs the bus.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nixfleet_os::subprocess;
-use nixfleet_os::subprocess::ProgramError;
+use nixfleet_os::subprocess::{self, ProgramError};
 
-/// How long systemctl may take. It takes milliseconds, unless the service manager is very busy.
+/// Time limit for systemctl. It takes milliseconds, unless the service manager is very busy.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// The parts of a unit that matter here.
+/// The settings of a unit that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
     pub(super) environment: BTreeMap<String, String>,
-    /// Files by the name of the credential.
+    /// Path of each credential, by its name.
     pub(super) credentials: BTreeMap<String, PathBuf>,
     pub(super) user: Option<String>,
 }
@@ -36,7 +35,7 @@ pub(super) fn state(name: &str) -> Result<String, ProgramError> {
     Ok(said.trim().to_owned())
 }
 
-/// systemd.syntax(7), as far as our units and NixOS's use it.
+/// Parses systemd.syntax(7), as far as our units and those of NixOS use it.
 fn parse(text: &str) -> Unit {
     let mut unit = Unit::default();
     let mut in_service = false;
@@ -57,7 +56,7 @@ fn parse(text: &str) -> Unit {
 impl Unit {
     fn set(&mut self, key: &str, value: &str) {
         match key {
-            // An empty value forgets what came before.
+            // An empty value clears the list.
             "Environment" if value.is_empty() => self.environment.clear(),
             "Environment" => {
                 let words = words(value);
@@ -76,7 +75,7 @@ impl Unit {
     }
 }
 
-/// Words with quotes around them or around parts of them; specifiers stay, but for `%%`.
+/// Splits words; a word or a part of it may be quoted. Of the specifiers only `%%` is expanded.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,24 +1,22 @@
-//! Which build of the agent runs, and which flake.lock the checkout has.
+//! The build of the running agent, and the hash of flake.lock.
 
-use std::{
-    io,
-    path::{Component, Path, PathBuf},
-    time::SystemTime,
-};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use nixfleet_os::{bounded_read, sha256};
 
-/// Where Nix keeps what it builds.
+/// The Nix store.
 const STORE: &str = "/nix/store";
 
-/// File of the package, beside the folder of its programs, with the commit it was built from. Not in
-/// the binary: a commit that changes nothing in it would compile it anew.
+/// File in the package with the commit that it was built from. It is not part of the binary, or every commit
+/// would compile the agent again.
 const SOURCE_COMMIT: &str = "share/nixfleet-agent/source-commit";
 
 /// Longest [`SOURCE_COMMIT`] read, in bytes.
 const MAX_COMMIT: u64 = 1024;
 
-/// Commit that a program was built from, as its package tells; none outside a package.
+/// The commit that a program was built from, from the file in its package; none outside a package.
 pub fn source_commit(program: &Path) -> Option<String> {
     let path = program.parent()?.parent()?.join(SOURCE_COMMIT);
     let text = String::from_utf8(bounded_read::read(&path, MAX_COMMIT).ok()?).ok()?;
@@ -27,22 +25,25 @@ pub fn source_commit(program: &Path) -> Option<String> {
     (!commit.is_empty() && commit.bytes().all(plain)).then(|| commit.to_owned())
 }
 
-/// The store path that a program belongs to, without what is below it; none outside the store.
+/// The store path that contains a program; none outside the store.
 pub fn store_path(program: &Path) -> Option<String> {
     let Component::Normal(name) = program.strip_prefix(STORE).ok()?.components().next()? else { return None };
     Some(format!("{STORE}/{}", name.to_str()?))
 }
 
-/// The running binary. On Linux it can be opened even after another one took its place.
+/// The path of the running binary. On Linux it can be opened even after the file was replaced.
+///
+/// # Errors
+/// When the path is not known.
 pub fn running_binary() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() }
 }
 
-/// The hash of a file that seldom changes, computed anew only when its time or its length has.
+/// The hash of a file that seldom changes. It is computed again only if the file's time or length changes.
 #[derive(Debug)]
 pub(super) struct WatchedHash {
     path: PathBuf,
-    /// Time and length of the file at that hash.
+    /// Time and length of the file, and its hash at that time.
     seen: Option<((SystemTime, u64), String)>,
 }
 
@@ -51,11 +52,11 @@ impl WatchedHash {
         Self { path, seen: None }
     }
 
-    /// The hash of the file as it is now.
+    /// The current hash of the file.
     ///
     /// # Errors
-    /// The file is not there, or cannot be read.
-    pub(super) fn look(&mut self) -> io::Result<String> {
+    /// When the file does not exist or cannot be read.
+    pub(super) fn current(&mut self) -> io::Result<String> {
         let file = bounded_read::open(&self.path)?;
         let metadata = file.metadata()?;
         let now = (metadata.modified()?, metadata.len());

@@ -1,46 +1,42 @@
-//! Which commit is deployed (T02: "Git commit hash of deployed config").
+//! The commit of the deployed configuration. The first of these that is known:
 //!
-//! The commit of the checkout is not it: a mere pull moves that one. So, in this order:
-//!
-//! 1. what the last successful switch noted down, if the system it made is still the one that runs;
-//! 2. `configurationRevision` of the system that runs;
-//! 3. HEAD of the checkout, for want of better; as the last job saw it if the checkout is root's.
+//! 1. the commit of the last successful switch, if the system that it made still runs;
+//! 2. `configurationRevision` of the running system;
+//! 3. HEAD of the checkout. It is the last choice, because a pull changes it without a deployment. If the
+//!    checkout belongs to root, HEAD as the last job noted it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use nixfleet_jobs::JobsDir;
-use nixfleet_jobs::checkout;
-pub use nixfleet_jobs::git::head_commit;
 use nixfleet_jobs::git::short;
 use nixfleet_jobs::history::History;
+use nixfleet_jobs::{JobsDir, checkout};
 use nixfleet_os::subprocess;
 
-/// What flakes put behind the commit of a checkout with changes in it (`self.dirtyRev`).
+/// Suffix of the commit when the checkout has local changes (`self.dirtyRev` of a flake).
 pub(super) const DIRTY: &str = "-dirty";
 
-/// Longest wait for [`VERSION_PROGRAM`]. It answers within 50 ms; on a host that is busy rebuilding
-/// itself, seconds.
+/// Time limit for [`VERSION_PROGRAM`]. It answers within 50 ms; during a rebuild it may take seconds.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
-/// The program of the running system that knows its revision, below the system's link.
+/// The program that tells the revision of the running system, relative to the link to that system.
 const VERSION_PROGRAM: &str =
     if cfg!(target_os = "macos") { "sw/bin/darwin-version" } else { "sw/bin/nixos-version" };
 
-/// What a quick look can say.
+/// Result of a lookup that runs no program.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Lookup {
     /// The generation, shortened.
     Known(String),
-    /// The running system has not been asked yet; [`Generation::ask`] does.
+    /// The running system has not been asked yet; see [`Generation::ask`].
     MustAsk,
-    /// Nobody knows.
+    /// No source knows it.
     Unknown,
 }
 
-/// Finds the generation and remembers what the system answered.
+/// Finds the generation and remembers the answer of the running system.
 #[derive(Debug)]
 pub(super) struct Generation {
     jobs: JobsDir,
@@ -49,13 +45,13 @@ pub(super) struct Generation {
     asked: Option<Asked>,
 }
 
-/// An answer, good for as long as the same system runs.
+/// The answer of a system. It is valid as long as this system runs.
 #[derive(Debug)]
 struct Asked {
     system: PathBuf,
     revision: Option<String>,
     /// The program did not answer in time: asking again may help.
-    in_vain: bool,
+    timed_out: bool,
 }
 
 impl Generation {
@@ -63,65 +59,65 @@ impl Generation {
         Self { jobs, current_system, repo, asked: None }
     }
 
-    /// Reads small files only.
+    /// The generation, as far as small files tell.
     ///
-    /// While the system is still to be asked, HEAD is not given out in its place: it would be a
-    /// wrong answer for some milliseconds rather than none.
-    pub(super) fn look(&self, history: &History) -> Look {
+    /// HEAD is not used before the system was asked: it could be a wrong answer for some milliseconds.
+    pub(super) fn lookup(&self, history: &History) -> Lookup {
         let system = std::fs::read_link(&self.current_system).ok();
         if let Some(system) = &system {
             if let Some(commit) = deployed(history, system).and_then(short) {
-                return Look::Known(commit);
+                return Lookup::Known(commit);
             }
             match self.revision(system) {
                 Some(Some(revision)) => {
-                    return Look::Known(revision.strip_suffix(DIRTY).unwrap_or(revision).to_owned());
+                    return Lookup::Known(revision.strip_suffix(DIRTY).unwrap_or(revision).to_owned());
                 }
                 Some(None) => {}
-                None => return Look::MustAsk,
+                None => return Lookup::MustAsk,
             }
         }
         let head = self.repo.as_deref().and_then(|repo| checkout::commit(&self.jobs, repo));
-        head.as_deref().and_then(short).map_or(Look::Unknown, Look::Known)
+        head.as_deref().and_then(short).map_or(Lookup::Unknown, Lookup::Known)
     }
 
-    /// What that system said its revision is, with [`DIRTY`] if it was; none if it has not been asked yet.
+    /// The revision that `system` told, with [`DIRTY`] if its checkout had changes. The outer option is none if it
+    /// has not been asked yet.
     pub(super) fn revision(&self, system: &Path) -> Option<Option<&str>> {
         let asked = self.asked.as_ref().filter(|asked| asked.system == *system)?;
         Some(asked.revision.as_deref())
     }
 
-    /// Runs the system's version program, which takes a moment, and remembers the answer. A system
-    /// without the program, or one that does not know its revision, is asked only once.
+    /// Runs the version program of the running system and remembers the answer. A system without the program or
+    /// without a revision is asked only once.
     pub(super) fn ask(&mut self) {
         let Ok(system) = std::fs::read_link(&self.current_system) else { return };
-        let own = self.current_system.join(VERSION_PROGRAM);
-        // A link that hangs in the air has no programs, but PATH may.
-        let named = Path::new(VERSION_PROGRAM).file_name().map(PathBuf::from).unwrap_or_default();
-        let program = if own.exists() { own } else { named };
-        let (revision, in_vain) = match subprocess::output(&program, &["--json"], ANSWER) {
+        let in_system = self.current_system.join(VERSION_PROGRAM);
+        // If the link is dangling, try the PATH.
+        let in_path = Path::new(VERSION_PROGRAM).file_name().map(PathBuf::from).unwrap_or_default();
+        let program = if in_system.exists() { in_system } else { in_path };
+        let (revision, timed_out) = match subprocess::output(&program, &["--json"], ANSWER) {
             Ok(output) => (revision(&output), false),
             Err(error) => {
                 tracing::debug!(program = %program.display(), %error, "The system does not tell its revision.");
                 (None, error.is_timeout())
             }
         };
-        self.asked = Some(Asked { system, revision, in_vain });
+        self.asked = Some(Asked { system, revision, timed_out });
     }
 
-    /// Forgets an answer that never came, so that the next look asks again.
-    pub(super) fn forgive(&mut self) {
-        self.asked.take_if(|asked| asked.in_vain);
+    /// Forgets an attempt that timed out, so that the system is asked again.
+    pub(super) fn forget_timeout(&mut self) {
+        self.asked.take_if(|asked| asked.timed_out);
     }
 }
 
-/// The commit of the last good switch, if the system it made is the one that runs.
+/// The commit of the last successful switch, if the system that it made is `system`.
 pub(super) fn deployed<'a>(history: &'a History, system: &Path) -> Option<&'a str> {
     let last = history.deployed.as_ref().filter(|last| last.system.as_deref() == Some(system))?;
     last.commit.as_deref()
 }
 
-/// `configurationRevision`, shortened, with [`DIRTY`] if it has that.
+/// `configurationRevision`, shortened, with [`DIRTY`] if it ends with that.
 fn revision(output: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

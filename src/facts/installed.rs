@@ -1,41 +1,42 @@
-//! Whether the running agent is the one that is installed.
+//! Whether the running agent is the installed one.
 //!
-//! After a switch the unit names the new program while the old one may still run: by design it does not
-//! for long, and `check-version` tells when it does.
+//! After a switch the unit names the new program, while the old one may still run for a moment. `check-version`
+//! reports it when it runs on.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::freshness::{running_binary, store_path};
 use nixfleet_os::bounded_read;
 use nixfleet_os::sha256::hash_file;
 
-/// The agent's unit, below the link to the running system.
+use super::freshness::{running_binary, store_path};
+
+/// The agent's unit, relative to the link to the running system.
 const UNIT: &str = "etc/systemd/system/nixfleet-agent.service";
 
 /// Longest [`UNIT`] read, in bytes.
 const MAX_UNIT: u64 = 64 * 1024;
 
-/// What is installed, beside what runs.
+/// The installed program, compared with the running one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     /// The program that a restart would start.
     pub program: PathBuf,
-    /// Whether it is the one that runs.
+    /// Whether it is the running one.
     pub same: bool,
 }
 
-/// Looks at the unit of the running system, and without one at the place that the running program was
-/// started from. Reads both programs if they are not in the Nix store, which takes some milliseconds.
+/// Compares the running program with the one in the unit of the running system or, without a unit, with the file
+/// that it was started from. Outside the Nix store it hashes both files, which takes some milliseconds.
 ///
 /// # Errors
-/// One of the programs cannot be read.
+/// When one of the files cannot be read.
 pub fn look(current_system: &Path) -> io::Result<Installed> {
     let running = std::env::current_exe()?;
     let program = unit_program(&current_system.join(UNIT)).unwrap_or_else(|| own_place(&running));
     let same = match (store_path(&program), store_path(&running)) {
         (None, None) => hash_file(&program)? == hash_file(&running_binary()?)?,
-        // What is in the store never changes.
+        // Files in the store never change.
         (installed, running) => installed == running,
     };
     Ok(Installed { program, same })
@@ -48,9 +49,9 @@ fn unit_program(unit: &Path) -> Option<PathBuf> {
     Some(Path::new("/").join(command.split_whitespace().next()?))
 }
 
-/// Where the running program was: another one may be there by now, after an upgrade.
+/// The path that the running program was started from. After an upgrade another program may be there.
 pub fn own_place(running: &Path) -> PathBuf {
-    // Linux marks a file that was replaced.
+    // Linux marks a replaced file this way.
     let text = running.to_string_lossy();
     PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text))
 }

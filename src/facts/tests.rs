@@ -1,15 +1,18 @@
-use std::{cell::RefCell, collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use nixfleet_jobs::git::head_commit;
-
-use super::*;
-use nixfleet_config;
 use nixfleet_config::{Config, Source};
 use nixfleet_jobs::JobId;
+use nixfleet_jobs::git::head_commit;
 use nixfleet_jobs::history::Reached;
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_os::test_util::write_script;
 use nixfleet_protocol::UpdateState;
+
+use super::*;
 
 /// Longest wait for something that should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +43,7 @@ fn write(folder: &Path, name: &str, content: &str) {
     fs::write(path, content).unwrap();
 }
 
-/// A NixOS host that does not know its revision, with a checkout.
+/// A NixOS host whose system does not tell its revision, with a checkout.
 fn fill(folder: &Path) {
     write(folder, "system/nixos-version", "26.05.20260714.7beb50e\n");
     fs::create_dir_all(folder.join("system/sw/bin")).unwrap();
@@ -52,8 +55,8 @@ fn fill(folder: &Path) {
     write(folder, "repo/flake.lock", "{}");
 }
 
-/// The facts but for how up to date they are, which has the time in it.
-fn without_lights(facts: &Facts) -> Facts {
+/// The facts without the update status, which contains the time.
+fn without_update_status(facts: &Facts) -> Facts {
     Facts { update_status: UpdateStatus::default(), ..facts.clone() }
 }
 
@@ -61,32 +64,32 @@ fn without_lights(facts: &Facts) -> Facts {
 fn what_did_not_change_is_the_same_and_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let mut looker = Looker::new(&host(folder.path()));
-    looker.look(false, |_| {});
-    let before = looker.facts.clone();
-    looker.look(false, |_| {});
-    assert_eq!(looker.facts, before, "to the time of each light");
+    let mut collector = Collector::new(&host(folder.path()));
+    collector.refresh(false, |_| {});
+    let before = collector.facts.clone();
+    collector.refresh(false, |_| {});
+    assert_eq!(collector.facts, before, "to the time of each verdict");
 }
 
 #[test]
 fn nothing_known_is_unknown_and_not_empty() {
     let folder = tempfile::tempdir().unwrap();
-    let mut looker = Looker::new(&host(folder.path()));
-    looker.look(false, |_| {});
-    assert_eq!(looker.facts.generation, UNKNOWN);
-    assert_eq!(looker.facts.nixpkgs_version, UNKNOWN);
-    assert_eq!(without_lights(&looker.facts), Facts { looked: true, ..Facts::default() });
+    let mut collector = Collector::new(&host(folder.path()));
+    collector.refresh(false, |_| {});
+    assert_eq!(collector.facts.generation, UNKNOWN);
+    assert_eq!(collector.facts.nixpkgs_version, UNKNOWN);
+    assert_eq!(without_update_status(&collector.facts), Facts { complete: true, ..Facts::default() });
 }
 
 #[test]
 fn everything_there_is_found() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let mut looker = Looker::new(&host(folder.path()));
-    looker.look(false, |_| {});
+    let mut collector = Collector::new(&host(folder.path()));
+    collector.refresh(false, |_| {});
     let commit = "1d91f2b4c0ffee00000000000000000000000001".to_owned();
     assert_eq!(
-        without_lights(&looker.facts),
+        without_update_status(&collector.facts),
         Facts {
             system: HostSystem {
                 current: folder.path().join("system").to_str().map(str::to_owned),
@@ -98,7 +101,7 @@ fn everything_there_is_found() {
             os_version: "26.05".to_owned(),
             lock_hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned(),
             boot_id: Some("11111111-2222-3333-4444-555555555555".to_owned()),
-            looked: true,
+            complete: true,
             ..Facts::default()
         }
     );
@@ -110,7 +113,7 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
     fill(folder.path());
     let repo = folder.path().join("repo");
     fs::rename(&repo, folder.path().join("locked-away")).unwrap();
-    // Nobody can look into a link to itself, not even root.
+    // Nobody can follow a link to itself, not even root.
     symlink(&repo, &repo).unwrap();
     let note = |dir: &str| {
         let dir = folder.path().join(dir);
@@ -119,15 +122,15 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
         fs::create_dir_all(folder.path().join("state/jobs")).unwrap();
         let file = folder.path().join("state/jobs").join(checkout::CHECKOUT_FILE);
         fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
-        let mut looker = Looker::new(&host(folder.path()));
-        looker.look(false, |_| {});
-        looker.facts
+        let mut collector = Collector::new(&host(folder.path()));
+        collector.refresh(false, |_| {});
+        collector.facts
     };
     let facts = note("another-repo");
     assert_eq!((facts.generation.as_str(), facts.lock_hash.as_str()), (UNKNOWN, ""));
     let facts = note("repo");
     assert_eq!((facts.generation, facts.lock_hash), ("abcdef1".to_owned(), "11".repeat(32)));
-    // What can be read is newer than any note.
+    // A checkout that can be read is newer than any note.
     fs::remove_file(&repo).unwrap();
     fs::rename(folder.path().join("locked-away"), &repo).unwrap();
     let facts = note("repo");
@@ -139,56 +142,59 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
 fn a_note_of_a_checkout_that_is_gone_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let mut looker = Looker::new(&host(folder.path()));
+    let mut collector = Collector::new(&host(folder.path()));
     let repo = folder.path().join("repo");
-    fs::create_dir_all(looker.jobs.path()).unwrap();
+    fs::create_dir_all(collector.jobs.path()).unwrap();
     let note = serde_json::to_vec(&checkout::Checkout::read(&repo)).unwrap();
-    fs::write(looker.jobs.checkout(), note).unwrap();
-    looker.look(false, |_| {});
-    assert!(looker.facts.system.repo_commit.is_some());
+    fs::write(collector.jobs.checkout(), note).unwrap();
+    collector.refresh(false, |_| {});
+    assert!(collector.facts.system.repo_commit.is_some());
     fs::remove_dir_all(&repo).unwrap();
-    looker.look(false, |_| {});
-    assert_eq!(looker.facts.system.repo_commit, None);
-    let light = &looker.facts.update_status.lock;
-    assert_eq!((light.status, light.message.as_str()), (UpdateState::Unknown, "there is no checkout yet"));
+    collector.refresh(false, |_| {});
+    assert_eq!(collector.facts.system.repo_commit, None);
+    let verdict = &collector.facts.update_status.lock;
+    assert_eq!(
+        (verdict.status, verdict.message.as_str()),
+        (UpdateState::Unknown, "there is no checkout yet")
+    );
 }
 
 #[test]
 fn a_removed_lock_is_told_and_its_hash_still_reported() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let mut looker = Looker::new(&host(folder.path()));
+    let mut collector = Collector::new(&host(folder.path()));
     let mut history = History::default();
     let commit = head_commit(&folder.path().join("repo"));
     let result = JobResult { commit, ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0) };
     let lock = checkout::Checkout::read(&folder.path().join("repo")).lock_hash;
     let reached = Reached::by("pull", 0, 1, Outcome::Ok);
     history.note(reached, &JobId::generate(), "pull", &result, lock.clone());
-    fs::create_dir_all(looker.jobs.path()).unwrap();
-    history.store(&looker.jobs).unwrap();
-    let mut light = || {
-        looker.look(false, |_| {});
-        let light = looker.facts.update_status.lock.clone();
-        (looker.facts.lock_hash.clone(), light.status, light.message)
+    fs::create_dir_all(collector.jobs.path()).unwrap();
+    history.store(&collector.jobs).unwrap();
+    let mut lock_verdict = || {
+        collector.refresh(false, |_| {});
+        let verdict = collector.facts.update_status.lock.clone();
+        (collector.facts.lock_hash.clone(), verdict.status, verdict.message)
     };
     let pulled = (lock.unwrap(), UpdateState::Ok, "flake.lock is as pulled with 1d91f2b".to_owned());
     for _ in 0..2 {
-        assert_eq!(light(), pulled, "also when nothing is new");
+        assert_eq!(lock_verdict(), pulled, "also when nothing is new");
     }
     fs::remove_file(folder.path().join("repo/flake.lock")).unwrap();
     let gone = (pulled.0, UpdateState::Unknown, "the checkout has no flake.lock".to_owned());
-    assert_eq!(light(), gone);
+    assert_eq!(lock_verdict(), gone);
 }
 
 #[test]
 fn what_is_absent_counts_only_after_a_whole_look() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let mut looker = Looker::new(&host(folder.path()));
-    assert!(!looker.facts.looked);
+    let mut collector = Collector::new(&host(folder.path()));
+    assert!(!collector.facts.complete);
     let published = RefCell::new(Vec::new());
-    looker.look(false, |facts: &Facts| {
-        published.borrow_mut().push((facts.looked, facts.update_status != UpdateStatus::default()));
+    collector.refresh(false, |facts: &Facts| {
+        published.borrow_mut().push((facts.complete, facts.update_status != UpdateStatus::default()));
     });
     assert_eq!(published.into_inner(), [(false, false), (false, false), (true, true)]);
 }
@@ -197,37 +203,37 @@ fn what_is_absent_counts_only_after_a_whole_look() {
 fn what_is_known_stays_known_when_its_source_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let mut looker = Looker::new(&host(folder.path()));
-    looker.look(false, |_| {});
-    let before = looker.facts.clone();
+    let mut collector = Collector::new(&host(folder.path()));
+    collector.refresh(false, |_| {});
+    let before = collector.facts.clone();
     for gone in ["repo", "system", "proc"] {
         fs::remove_dir_all(folder.path().join(gone)).unwrap();
     }
     for gone in ["current-system", "os-release"] {
         fs::remove_file(folder.path().join(gone)).unwrap();
     }
-    looker.look(false, |_| {});
-    let known = |facts: &Facts| Facts { system: HostSystem::default(), ..without_lights(facts) };
-    assert_eq!(known(&looker.facts), known(&before));
-    assert_eq!(looker.facts.system, HostSystem::default(), "the truth about now");
+    collector.refresh(false, |_| {});
+    let known = |facts: &Facts| Facts { system: HostSystem::default(), ..without_update_status(facts) };
+    assert_eq!(known(&collector.facts), known(&before));
+    assert_eq!(collector.facts.system, HostSystem::default(), "the truth about now");
 }
 
 #[test]
 fn what_was_known_is_still_known_to_the_next_agent() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    Looker::new(&host(folder.path())).look(false, |_| {});
+    Collector::new(&host(folder.path())).refresh(false, |_| {});
     let before = Memory::at(host(folder.path()).own_dir()).facts();
     assert_eq!((before.generation.as_str(), before.lock_hash.len()), ("1d91f2b", 64));
     for gone in ["repo", "system"] {
         fs::remove_dir_all(folder.path().join(gone)).unwrap();
     }
-    let mut looker = Looker::new(&host(folder.path()));
-    looker.look(false, |_| {});
-    assert_eq!(looker.facts.generation, "1d91f2b");
-    assert_eq!(looker.facts.nixpkgs_version, "26.05.20260714.7beb50e");
-    assert_eq!(looker.facts.lock_hash, before.lock_hash);
-    assert_eq!(looker.facts.update_status.tests, before.update_status.tests, "with its time");
+    let mut collector = Collector::new(&host(folder.path()));
+    collector.refresh(false, |_| {});
+    assert_eq!(collector.facts.generation, "1d91f2b");
+    assert_eq!(collector.facts.nixpkgs_version, "26.05.20260714.7beb50e");
+    assert_eq!(collector.facts.lock_hash, before.lock_hash);
+    assert_eq!(collector.facts.update_status.tests, before.update_status.tests, "with its time");
 }
 
 #[test]
@@ -248,23 +254,23 @@ fn a_system_is_asked_for_its_revision_even_if_its_commit_is_known() {
     let lock = Some("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned());
     history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, lock);
     history.store(&jobs).unwrap();
-    let mut looker = Looker::new(&host(folder.path()));
-    looker.look(false, |_| {});
-    assert_eq!(looker.facts.system.configuration_revision.as_deref(), Some("ccccccc"));
-    assert_eq!(looker.facts.generation, "1d91f2b");
-    let light = &looker.facts.update_status.system;
-    assert_eq!((light.status, light.message.as_str()), (UpdateState::Ok, "1d91f2b is deployed"));
+    let mut collector = Collector::new(&host(folder.path()));
+    collector.refresh(false, |_| {});
+    assert_eq!(collector.facts.system.configuration_revision.as_deref(), Some("ccccccc"));
+    assert_eq!(collector.facts.generation, "1d91f2b");
+    let verdict = &collector.facts.update_status.system;
+    assert_eq!((verdict.status, verdict.message.as_str()), (UpdateState::Ok, "1d91f2b is deployed"));
 }
 
 #[test]
 fn quick_facts_are_published_before_slow_ones() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let mut looker = Looker::new(&host(folder.path()));
+    let mut collector = Collector::new(&host(folder.path()));
     let published = RefCell::new(Vec::new());
     let publish = |facts: &Facts| published.borrow_mut().push(facts.clone());
-    looker.look(false, publish);
-    looker.hash_once(publish);
+    collector.refresh(false, publish);
+    collector.hash_once(publish);
     let published = published.borrow();
     assert_eq!(published[0].nixpkgs_version, "26.05.20260714.7beb50e");
     assert_eq!((published[0].generation.as_str(), published[0].lock_hash.as_str()), (UNKNOWN, ""));
@@ -279,10 +285,10 @@ fn the_setting_wins_over_the_systems_version() {
     fill(folder.path());
     let mut host = host(folder.path());
     host.nixpkgs_version = Some("mine".to_owned());
-    let mut looker = Looker::new(&host);
-    assert_eq!(looker.facts.nixpkgs_version, "mine");
-    looker.look(false, |_| {});
-    assert_eq!(looker.facts.nixpkgs_version, "mine");
+    let mut collector = Collector::new(&host);
+    assert_eq!(collector.facts.nixpkgs_version, "mine");
+    collector.refresh(false, |_| {});
+    assert_eq!(collector.facts.nixpkgs_version, "mine");
 }
 
 #[tokio::test]
@@ -290,14 +296,14 @@ async fn a_look_that_is_asked_for_comes_at_once() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     let facts = spawn(&host(folder.path()));
-    let looked =
-        async |facts: &FactsHandle| tokio::time::timeout(PATIENCE, facts.looked()).await.unwrap().unwrap();
-    looked(&facts).await;
+    let refreshed =
+        async |facts: &FactsHandle| tokio::time::timeout(PATIENCE, facts.refresh()).await.unwrap().unwrap();
+    refreshed(&facts).await;
     assert_eq!(facts.newest().generation, "1d91f2b");
     write(folder.path(), "repo/.git/HEAD", "2222222222222222222222222222222222222222\n");
-    // Far sooner than the next look would come by itself.
+    // Much sooner than the next periodic refresh.
     let begin = std::time::Instant::now();
-    looked(&facts).await;
+    refreshed(&facts).await;
     assert!(begin.elapsed() < PERIOD / 2);
     assert_eq!(facts.newest().generation, "2222222");
 }
@@ -311,13 +317,13 @@ async fn changes_are_published_and_sameness_is_not() {
     let hashed = watch.wait_for(|facts| !facts.binary_hash.is_empty());
     tokio::time::timeout(PATIENCE, hashed).await.unwrap().unwrap();
     let before = watch.borrow_and_update().clone();
-    tokio::time::timeout(PATIENCE, facts.looked()).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, facts.refresh()).await.unwrap().unwrap();
     let after = watch.borrow_and_update().clone();
-    assert_eq!(without_lights(&before), without_lights(&after));
+    assert_eq!(without_update_status(&before), without_update_status(&after));
     let times = |facts: &Facts| facts.update_status.system.checked_at.clone();
     assert!(times(&before) < times(&after), "it was asked for");
     for _ in 0..1000 {
-        drop(facts.looked());
+        drop(facts.refresh());
     }
     drop(facts);
     // The thread ends and takes the sending side with it.

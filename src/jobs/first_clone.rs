@@ -38,7 +38,7 @@ impl Checkout {
     pub(crate) fn of(facts: &Facts) -> Self {
         match facts.system.repo_commit {
             Some(_) => Self::Present,
-            None if facts.looked => Self::Missing,
+            None if facts.complete => Self::Missing,
             None => Self::Unknown,
         }
     }
@@ -132,7 +132,7 @@ mod tests {
     fn nothing_is_decided_before_somebody_has_looked() {
         let mut facts = Facts::default();
         assert_eq!(Checkout::of(&facts), Checkout::Unknown);
-        facts.looked = true;
+        facts.complete = true;
         assert_eq!(Checkout::of(&facts), Checkout::Missing);
         facts.system.repo_commit = Some("1d91f2b".to_owned());
         assert_eq!(Checkout::of(&facts), Checkout::Present);

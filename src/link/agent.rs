@@ -20,7 +20,7 @@ use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::JobTable;
 use crate::observe::stats::Stats;
-use crate::observe::status::history::History;
+use crate::observe::status::recent::Recent;
 use crate::observe::status::{Ask, Queue, Report, Running};
 use crate::observe::systemd::{self, Watchdog};
 use crate::queries::Queries;
@@ -43,7 +43,7 @@ pub struct Agent {
     /// The agent's counters.
     pub stats: Stats,
     /// The state of the connection and the last results, for the status.
-    pub history: History,
+    pub history: Recent,
     /// The service manager's watchdog.
     pub watchdog: Watchdog,
     /// The dashboard's description of itself.
@@ -74,7 +74,7 @@ impl Agent {
             snapshots,
             asks,
             stats: Stats::default(),
-            history: History::default(),
+            history: Recent::default(),
             watchdog: Watchdog::from_environment(),
             peer: PeerState::default(),
             reconnect: Reconnect::default(),

@@ -1,4 +1,4 @@
-//! The page for Prometheus, over as much of HTTP/1.1 as that takes.
+//! Serves the page for Prometheus: the part of HTTP/1.1 that this needs.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,21 +7,13 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::prometheus;
-use super::status::serve::{Listen, Source, serve};
+use super::status::Source;
+use super::{accept, prometheus};
 
-/// Longest request, in bytes: what web servers usually allow for the head of one.
+/// Longest head of a request, in bytes: the usual limit of web servers.
 const MAX_REQUEST: usize = 8 * 1024;
 
-impl Listen for TcpListener {
-    type Stream = TcpStream;
-
-    async fn next(&self) -> io::Result<TcpStream> {
-        Ok(self.accept().await?.0)
-    }
-}
-
-/// A listener whose address is known.
+/// A bound listener.
 #[derive(Debug)]
 pub struct Endpoint {
     listener: TcpListener,
@@ -29,23 +21,23 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Takes the address.
+    /// Binds to the address.
     ///
     /// # Errors
-    /// As for listening on it.
+    /// When binding fails.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         Ok(Self { address: listener.local_addr()?, listener })
     }
 
-    /// The address, with the port that was chosen if 0 was asked for.
+    /// The bound address, with the actual port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Answers until the runtime ends.
     pub fn spawn(self, source: Arc<Source>) {
-        tokio::spawn(serve(self.listener, move |stream| converse(stream, Arc::clone(&source))));
+        tokio::spawn(accept::serve(self.listener, move |stream| converse(stream, Arc::clone(&source))));
     }
 }
 
@@ -59,14 +51,14 @@ async fn converse(mut stream: TcpStream, source: Arc<Source>) {
             Err(refusal) => refusal,
         },
         Ok(None) => refusal("431 Request Header Fields Too Large", "The request is too long."),
-        // Nobody is there to answer.
+        // The client has gone.
         Err(_) => return,
     };
     drop(stream.write_all(answer.as_bytes()).await);
     drop(stream.shutdown().await);
 }
 
-/// The request up to the empty line; none if that does not come soon enough.
+/// The head of a request, up to the empty line; none if it is longer than [`MAX_REQUEST`].
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut head = Vec::with_capacity(1024);
     let mut limited = stream.take(MAX_REQUEST as u64);
@@ -81,7 +73,7 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<V
     }
 }
 
-/// Whether the answer has a body (GET) or not (HEAD), or why there is none.
+/// Whether the answer has a body (GET) or not (HEAD); else the answer that refuses the request.
 fn route(head: &[u8]) -> Result<bool, String> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = std::str::from_utf8(line).unwrap_or_default();
@@ -109,7 +101,7 @@ fn refusal(status: &str, why: &str) -> String {
 }
 
 fn answer(status: &str, kind: &str, text: &str, with_body: bool) -> String {
-    // 405 must say what is allowed; elsewhere the line does no harm.
+    // Only 405 requires the Allow header; other answers may have it.
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nAllow: GET, HEAD\r\nConnection: close\r\n\r\n",
         text.len()

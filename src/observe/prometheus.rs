@@ -7,16 +7,16 @@ use jiff::Timestamp;
 use super::stats::{Counts, Histogram};
 use super::status::{Collector, Report, State};
 
-/// What the format calls itself.
+/// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Before every name.
+/// Prefix of every metric name.
 const PREFIX: &str = "nixfleet_agent_";
 
 #[cfg(test)]
 mod tests;
 
-/// The page of a report. What is unknown is left out.
+/// The page for a report. Unknown values are left out.
 pub fn page(report: &Report) -> String {
     let mut page = Page::default();
     page.agent(report);
@@ -40,13 +40,13 @@ impl Page {
         let stats = &report.stats;
         self.total("registrations_total", "Registrations that the dashboard accepted.", stats.registrations);
         self.counts("reconnects_total", "Why it had to connect again.", "cause", &stats.reconnects);
-        let own = &report.own;
-        self.gauge("resident_memory_bytes", "Memory of the agent's process.", own.rss);
-        if let Some(seconds) = own.cpu_s {
+        let process = &report.process;
+        self.gauge("resident_memory_bytes", "Memory of the agent's process.", process.rss);
+        if let Some(seconds) = process.cpu_s {
             self.total("cpu_seconds_total", "Processor time of the agent's process.", seconds);
         }
-        self.gauge("open_files", "Open files of the agent's process.", own.open_files);
-        self.gauge("threads", "Threads of the agent's process.", own.threads);
+        self.gauge("open_files", "Open files of the agent's process.", process.open_files);
+        self.gauge("threads", "Threads of the agent's process.", process.threads);
     }
 
     fn beats(&mut self, report: &Report) {
@@ -176,7 +176,7 @@ impl Page {
     }
 }
 
-/// A label's value: a backslash, a quote and a line end would end it.
+/// A label's value with backslashes, quotes and line ends escaped.
 fn escaped(text: &str) -> String {
     text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }

@@ -1,8 +1,8 @@
-//! What the agent counts of itself.
+//! The agent's counters.
 //!
 //! Plain numbers that the agent's loop owns: counting is an addition, without a lock, an atomic or an
-//! allocation, and who wants to know asks the loop (see [`super::status`]). Causes and outcomes are
-//! counted by name, away from the beats.
+//! allocation. Other tasks ask the loop for a report. Causes and outcomes are counted by name; no heartbeat
+//! touches those maps.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,25 +12,25 @@ use serde::{Deserialize, Serialize};
 
 use nixfleet_jobs::spec::Outcome;
 
-/// Upper bounds of the buckets in milliseconds. One is what a timer's resolution costs, 50 what people
-/// begin to notice, 5,000 half of what an acknowledgement may take.
+/// Upper bounds of the buckets in milliseconds. 1 is the resolution of a timer, 50 is a delay that people
+/// begin to notice, 5,000 is half of the time limit for an acknowledgement.
 pub const BOUNDS_MS: [u64; 7] = [1, 5, 20, 50, 250, 1000, 5000];
 
-/// A beat counts as late beyond this: the shortest interval there is, and the unit in which dashboards
-/// show when a host was last seen.
+/// A heartbeat counts as late beyond this delay: the shortest interval, and the unit in which dashboards show
+/// when a host was last seen.
 pub const LATE: Duration = Duration::from_secs(1);
 
-/// How often something happened, by name.
+/// Counters by name.
 pub type Counts = BTreeMap<Cow<'static, str>, u64>;
 
-/// How long things took: how many in each bucket, and all together.
+/// A histogram of durations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// Upper bounds of the buckets; the last bucket has none.
+    /// Upper bounds of the buckets in milliseconds; the last bucket has none.
     pub at_most_ms: [u64; BOUNDS_MS.len()],
-    /// How many are in each bucket, and in no bucket before it.
+    /// Count of each bucket, without those of the buckets before it.
     pub counts: [u64; BOUNDS_MS.len() + 1],
-    /// All together, in seconds.
+    /// Sum of all durations, in seconds.
     pub sum_s: f64,
 }
 
@@ -41,19 +41,20 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Adds a duration.
     pub fn add(&mut self, took: Duration) {
         let bucket = BOUNDS_MS.partition_point(|bound| Duration::from_millis(*bound) < took);
         self.counts[bucket] += 1;
         self.sum_s += took.as_secs_f64();
     }
 
-    /// How many were counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The bound below which this share of them is, 0 to 1; none if there is nothing, or no such bound.
+    /// The lowest bound that `share` (0 to 1) of the durations do not exceed; none if the histogram is empty or
+    /// no bound is high enough.
     pub fn at_most(&self, share: f64) -> Option<Duration> {
         let wanted = (self.count() as f64 * share).ceil();
         let mut seen = 0;
@@ -64,25 +65,25 @@ impl Histogram {
     }
 }
 
-/// All that is counted, since the agent started.
+/// All counters, since the agent started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stats {
     /// Heartbeats made.
     pub beats: u64,
-    /// Of these: made more than [`LATE`] after they were due.
+    /// Of these: more than [`LATE`] after they were due.
     pub beats_late: u64,
-    /// Of these: replaced by a newer one before they could be written.
+    /// Of these: replaced by a newer one before they were written.
     pub beats_skipped: u64,
-    /// How long after they were due beats of the schedule were made.
+    /// Delay of scheduled heartbeats.
     pub lateness: Histogram,
-    /// How long beats took to be acknowledged.
+    /// Time from a heartbeat to its acknowledgement.
     pub ack_rtt: Histogram,
-    /// Beats that a later one's acknowledgement passed over.
+    /// Heartbeats without acknowledgement, although a later one was acknowledged.
     pub acks_missing: u64,
     /// Registrations that the dashboard accepted.
     pub registrations: u64,
-    /// Why it had to connect again.
+    /// Reconnects, by cause.
     pub reconnects: Counts,
     /// Answers dropped because the dashboard did not read.
     pub messages_dropped: u64,
@@ -98,7 +99,7 @@ pub struct Stats {
 
 impl Default for Stats {
     fn default() -> Self {
-        // From the first look on, so that a rate can be told from nothing.
+        // Every name is present from the start: Prometheus computes a rate only between two samples.
         let zero = |names: &[&'static str]| names.iter().map(|name| (Cow::Borrowed(*name), 0)).collect();
         Self {
             beats: 0,
@@ -151,18 +152,18 @@ pub const CAUSES: [&str; 16] = [
 ];
 
 impl Stats {
-    /// A beat of the schedule is so late.
+    /// A scheduled heartbeat was made `by` after it was due.
     pub fn late(&mut self, by: Duration) {
         self.lateness.add(by);
         self.beats_late += u64::from(by > LATE);
     }
 
-    /// It has to connect again.
+    /// The agent has to connect again.
     pub fn reconnect(&mut self, cause: &'static str) {
         count(&mut self.reconnects, cause);
     }
 
-    /// A command ended, after its log had lost so many lines.
+    /// A command ended; `dropped` lines were cut out of its log.
     pub fn job_ended(&mut self, outcome: Outcome, dropped: u64) {
         count(&mut self.jobs_ended, outcome.as_str());
         self.lines_dropped += dropped;
@@ -215,11 +216,11 @@ mod tests {
 
     #[test]
     fn beats_count_as_late_beyond_a_second() {
-        let mut metrics = Stats::default();
+        let mut stats = Stats::default();
         for by in [Duration::ZERO, LATE, LATE + Duration::from_millis(1)] {
-            metrics.late(by);
+            stats.late(by);
         }
-        assert_eq!((metrics.beats_late, metrics.lateness.count()), (1, 3));
+        assert_eq!((stats.beats_late, stats.lateness.count()), (1, 3));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Acknowledgements and the dashboard's wishes (seed 001).
+//! Acknowledgements of heartbeats, and the settings that they carry: maintenance and the interval.
 
 use nixfleet_mock_dashboard::{Faults, Policy};
 use nixfleet_protocol::{ServerState, ServerStatus};
@@ -28,7 +28,7 @@ async fn maintenance_rejects_commands_and_says_why() {
     let server_status =
         ServerStatus { state: ServerState::Maintenance, reason: "upgrade".to_owned(), until: String::new() };
     fleet.dashboard.set_policy(Policy { server_status, ..Policy::default() });
-    // It takes effect with the next acknowledgement.
+    // The policy takes effect with the next acknowledgement.
     let beats = fleet.beats().len();
     fleet.wait("two beats", |fleet| (fleet.beats().len() >= beats + 3).then_some(())).await;
     fleet.send("short");

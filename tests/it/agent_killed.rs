@@ -1,4 +1,4 @@
-//! SIGKILL of the agent, of the supervisor, and a machine that went down.
+//! SIGKILL of the agent and of the supervisor, and a reboot while a command runs.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ async fn a_killed_agent_loses_and_doubles_nothing() {
     arrived.sort();
     arrived.dedup();
     assert_eq!(arrived, expected);
-    // A third agent has nothing left to tell.
+    // A third agent has nothing left to send.
     eventually("the record's end", || {
         fs::read_dir(fleet.path("state/agent/delivery")).unwrap().next().is_none().then_some(())
     })
@@ -74,7 +74,7 @@ async fn a_job_whose_supervisor_was_killed_is_told_as_lost() {
     let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
     assert_eq!((status.exit_code, status.outcome.as_deref()), (1, Some("lost")));
     assert_eq!(fleet.lines().len(), 1);
-    // Nobody is left who could end it.
+    // The supervisor is dead, so end the command here.
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
     fleet.wait("a free slot", |fleet| fleet.beats().pop()?.1.pending_command.is_none().then_some(())).await;
 }

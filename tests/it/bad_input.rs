@@ -1,4 +1,4 @@
-//! Nothing a dashboard or a disk does ends the agent.
+//! Wrong input from the dashboard and failing disks do not end the agent.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -75,7 +75,7 @@ async fn without_a_repository_the_setting_to_make_is_named() {
     assert!(status.message.contains("repo.url"), "{}", status.message);
 }
 
-/// A state folder on a file system of its own, or None where this may not mount one.
+/// A small file system for the state folder. None if mounting is not permitted.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
@@ -128,7 +128,7 @@ async fn a_disk_that_fills_up_during_a_command_costs_lines_and_not_its_result() 
 async fn a_state_folder_that_cannot_be_written_is_a_clear_status() {
     let fleet = Fleet::start().await.script("hello", "echo hello");
     let state = fleet.path("state");
-    // A file where the folder should be: not even root can write into it.
+    // A file in place of the folder: not even root can create files in it.
     fs::write(&state, "").unwrap();
     fs::set_permissions(&state, fs::Permissions::from_mode(0o400)).unwrap();
     let _agent = fleet.agent().await;

@@ -1,4 +1,4 @@
-//! T02 scenario 7, and the built-in commands with real git.
+//! Rejection of concurrent commands, and the built-in commands with real git.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -63,11 +63,12 @@ pub(crate) fn commit(origin: &Path, file: &str, text: &str) -> String {
     git(origin, &["rev-parse", "HEAD"])
 }
 
-/// A fleet with an origin to pull from and a `nixos-rebuild` that notes how it was called.
+/// A fleet with an origin, and a `nixos-rebuild` that prints its arguments.
 async fn fleet_with_origin() -> Fleet {
     with_origin(Fleet::start().await)
 }
 
+/// Adds an origin to pull from, and a `nixos-rebuild` that prints its arguments.
 pub(crate) fn with_origin(fleet: Fleet) -> Fleet {
     let origin = fleet.path("origin");
     fs::create_dir(&origin).unwrap();
@@ -116,7 +117,7 @@ async fn pull_clones_follows_and_cleans_its_own_checkout() {
     assert!(!repo.join("stray").exists());
     assert_eq!(fleet.run("pull").await.message, format!("Pull: Already at {}", &next[..7]));
 
-    // The beat's generation: no switch yet, so it is the checkout's.
+    // Without a switch, the generation in heartbeats is the commit of the checkout.
     fleet
         .wait("the new generation", |fleet| (fleet.beats().pop()?.1.generation == next[..7]).then_some(()))
         .await;
@@ -157,7 +158,7 @@ async fn switch_reports_the_commit_it_deployed_and_registers_again() {
         .wait("status, heartbeat, register, heartbeat", |fleet| {
             let messages = fleet.messages();
             let at = messages.iter().rposition(|m| matches!(m.message, AgentMessage::Status(_)))?;
-            // A beat of the schedule may come in between.
+            // A scheduled heartbeat may come in between.
             let mut kinds: Vec<_> = messages[at..].iter().map(|m| &m.message).collect();
             kinds.dedup_by(|b, a| matches!((a, b), (AgentMessage::Heartbeat(_), AgentMessage::Heartbeat(_))));
             matches!(
@@ -174,7 +175,7 @@ async fn switch_reports_the_commit_it_deployed_and_registers_again() {
         .await;
     assert_eq!(fleet.dashboard.connections(HOST), 1, "on the same socket");
 
-    // A later pull moves the checkout, not what is deployed.
+    // A later pull changes the checkout, not the deployed commit.
     commit(&fleet.path("origin"), "flake.nix", "{ b = 2; }");
     fleet.run("pull").await;
     let beat = fleet.beats().pop().unwrap().1;
@@ -199,9 +200,9 @@ async fn a_switch_with_failed_units_is_told_as_what_it_is() {
 async fn test_runs_every_script_even_after_a_failure_and_reports_progress() {
     let fleet = fleet_with_origin().await;
     let origin = fleet.path("origin");
-    commit(&origin, "hosts/test-host/tests/T01-good.sh", "#!/bin/sh\necho one");
-    commit(&origin, "hosts/test-host/tests/T02-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
-    commit(&origin, "hosts/test-host/tests/T03-good.sh", "#!/bin/sh\npwd");
+    commit(&origin, "hosts/test-host/tests/T1-good.sh", "#!/bin/sh\necho one");
+    commit(&origin, "hosts/test-host/tests/T2-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
+    commit(&origin, "hosts/test-host/tests/T3-good.sh", "#!/bin/sh\npwd");
     commit(&origin, "hosts/test-host/tests/README", "no test");
     let _agent = fleet.agent().await;
     fleet.ended("clone").await;
@@ -262,7 +263,7 @@ async fn restart_brings_a_new_agent_that_registers() {
     let _agent = fleet.agent().await;
     let status = fleet.run("restart").await;
     assert_eq!(status.exit_code, 0);
-    // Without a service manager it replaces its own process.
+    // Without a service manager the agent replaces its own process.
     fleet
         .dashboard
         .wait_until("a second connection", LIMIT, |d| (d.connections(HOST) == 2).then_some(()))

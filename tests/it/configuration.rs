@@ -1,4 +1,4 @@
-//! What a person sees who sets it up wrong.
+//! Error messages for a wrong configuration or command line.
 
 use std::fs;
 
@@ -97,7 +97,7 @@ async fn the_environment_alone_is_enough_to_start() {
         .await;
     assert_eq!(host.heartbeat_interval, 30, "the default");
     assert!(!host.hostname.is_empty() && !host.hostname.contains('.'));
-    // Nothing else says what is deployed on this machine.
+    // Outside NixOS the checkout is the only source of the generation.
     if !std::path::Path::new("/run/current-system").exists() {
         assert_eq!(host.generation, "1d91f2b");
     }

@@ -1,9 +1,8 @@
-//! Every command of the protocol in one conversation, with a dashboard that needs what existing
-//! NixFleet dashboards need and records whatever they could not have coped with.
+//! Every command of the protocol, one after the other on one connection. The mock dashboard is strict: it records
+//! whatever existing NixFleet dashboards could not handle.
 //!
-//! One agent, one connection, one command after the other, because that is where the order rules are:
-//! what one command leaves behind (a heartbeat that is still owed, a slot that is not free, a
-//! registration that is to come) breaks the next.
+//! The commands share a connection because the rules are about order: what one command leaves behind (a heartbeat
+//! that is still due, an occupied slot, a later registration) would break the next command.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,25 +13,24 @@ use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 use crate::command::{commit, git, with_origin};
 use crate::rig::{AgentProcess, Fleet, HOST, lives};
 
-/// Seconds between heartbeats: so many that none of the schedule can stand in for the one that belongs
-/// behind a status.
+/// Seconds between heartbeats: so long that no scheduled heartbeat is mistaken for the one after a status.
 const INTERVAL: &str = "600";
 
 /// What follows the status of a command.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// A heartbeat, and that is all.
+    /// A heartbeat.
     Beat,
     /// A heartbeat, a registration on the same connection, a heartbeat.
     Register,
 }
 
-/// A command, and the status that answers it.
+/// A command, and the expected status.
 struct Row {
     command: &'static str,
     kind: StatusKind,
     exit_code: i32,
-    /// In the message.
+    /// Part of the message.
     message: &'static str,
     then: Then,
 }
@@ -46,12 +44,12 @@ const fn switches(command: &'static str, message: &'static str) -> Row {
     Row { then: Then::Register, ..row(command, 0, message) }
 }
 
-/// Every command that needs nothing else to happen, in an order in which each can work.
+/// Commands that need no further interaction, in an order in which each one works.
 const COMMANDS: &[Row] = &[
     row("stop", 1, "nothing is running"),
     row("kill", 1, "nothing is running"),
     row("pull", 0, "Pull: "),
-    // Twice: the second answer must not come without a heartbeat behind the first.
+    // Twice: a heartbeat must follow the first status before the second one.
     row("pull", 0, "Pull: Already at "),
     switches("switch", "Switch: Deployed "),
     switches("pull-switch", "Pull-switch: Deployed "),
@@ -64,7 +62,7 @@ const COMMANDS: &[Row] = &[
     row("refresh-lock", 0, "Refresh lock: "),
     row("refresh-system", 0, "Refresh system: outdated: rolled back"),
     row("refresh-all", 0, "tests error: Test: 1/2 passed"),
-    // Twice, as somebody who is impatient would.
+    // Twice, like an impatient user.
     row("refresh-all", 0, "Refresh all: "),
     row("reboot", 1, "reboot.enable"),
     row("hello", 0, "Hello: ok"),
@@ -74,16 +72,16 @@ const COMMANDS: &[Row] = &[
     row("no-such-command", 1, "unknown command"),
 ];
 
-/// A fleet with a repository, its tests, and programs that only note how they were called.
+/// A fleet with a repository, test scripts, and programs that only print their arguments.
 async fn fleet() -> (Fleet, AgentProcess) {
     let fleet = with_origin(Fleet::strict().await)
         .script("hello", "echo hello; echo warned >&2")
         .script("fails", "echo trying; echo 'error: no such attribute' >&2; exit 7")
         .script("nap", "echo begun; exec sleep 300");
     let origin = fleet.path("origin");
-    commit(&origin, "hosts/test-host/tests/T01-good.sh", "#!/bin/sh\necho one");
-    commit(&origin, "hosts/test-host/tests/T02-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
-    // There from the start, so that the first command is one that the dashboard asked for.
+    commit(&origin, "hosts/test-host/tests/T1-good.sh", "#!/bin/sh\necho one");
+    commit(&origin, "hosts/test-host/tests/T2-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
+    // Clone it beforehand, or the agent's own clone would be the first command.
     let (from, to) = (origin.display().to_string(), fleet.path("state/repo").display().to_string());
     git(fleet.folder.path(), &["clone", "--quiet", &from, &to]);
     let programs = fleet.path("bin");
@@ -99,20 +97,20 @@ async fn fleet() -> (Fleet, AgentProcess) {
     (fleet, agent)
 }
 
-/// Waits for a heartbeat that says that nothing runs.
+/// Waits for a heartbeat without a running command.
 async fn idle(fleet: &Fleet) {
     fleet.wait("a free slot", |fleet| fleet.beats().pop()?.1.pending_command.is_none().then_some(())).await;
 }
 
 /// Sends a command and checks everything that follows.
-async fn asked(fleet: &Fleet, row: &Row) {
+async fn send_and_check(fleet: &Fleet, row: &Row) {
     let from = fleet.dashboard.next_index(HOST);
     fleet.send(row.command);
-    answered(fleet, row, from).await;
+    check_answer(fleet, row, from).await;
 }
 
-/// The status, and what belongs behind it, among the messages from `from` on.
-async fn answered(fleet: &Fleet, row: &Row, from: u64) {
+/// Checks the status, and the messages that must follow it, among those from index `from` on.
+async fn check_answer(fleet: &Fleet, row: &Row, from: u64) {
     let name = row.command;
     let behind = fleet
         .wait(&format!("everything behind the status of `{name}`"), |fleet| {
@@ -134,7 +132,7 @@ async fn answered(fleet: &Fleet, row: &Row, from: u64) {
     assert!(connections.windows(2).all(|pair| pair[0] == pair[1]), "on the same connection: {connections:?}");
 }
 
-/// Whether everything that belongs behind a status has come, and nothing else has.
+/// Whether exactly the messages that must follow a status have arrived.
 fn complete(behind: &[Recorded], then: Then) -> bool {
     use AgentMessage::{Heartbeat, Register, Status};
     let kinds: Vec<&AgentMessage> = behind.iter().map(|recorded| &recorded.message).collect();
@@ -144,7 +142,7 @@ fn complete(behind: &[Recorded], then: Then) -> bool {
     }
 }
 
-/// Sends a command that runs until it is stopped, and waits until it does run.
+/// Sends a command that runs until it is stopped, and waits until it runs.
 async fn nap(fleet: &Fleet) {
     let lines = fleet.lines().len();
     fleet.send("nap");
@@ -155,7 +153,7 @@ async fn nap(fleet: &Fleet) {
 async fn every_command_is_answered_as_existing_dashboards_need_it() {
     let (fleet, _agent) = fleet().await;
     for row in COMMANDS {
-        asked(&fleet, row).await;
+        send_and_check(&fleet, row).await;
     }
     failing_switches(&fleet).await;
     second_command(&fleet).await;
@@ -166,19 +164,19 @@ async fn every_command_is_answered_as_existing_dashboards_need_it() {
     fleet.assert_no_violations();
 }
 
-/// One that fails changes nothing and registers nothing; one whose units fail is a failure too.
+/// A failed switch is not followed by a registration, also if only some units failed.
 async fn failing_switches(fleet: &Fleet) {
     let connections = fleet.dashboard.connections(HOST);
     for (exit_code, message) in [(1, "failed with exit code 1"), (4, "some units failed")] {
         fs::write(fleet.path("rebuild-exit-code"), exit_code.to_string()).unwrap();
-        asked(fleet, &row("switch", exit_code, message)).await;
+        send_and_check(fleet, &row("switch", exit_code, message)).await;
     }
     fs::remove_file(fleet.path("rebuild-exit-code")).unwrap();
-    asked(fleet, &switches("switch", "Deployed")).await;
+    send_and_check(fleet, &switches("switch", "Deployed")).await;
     assert_eq!(fleet.dashboard.connections(HOST), connections);
 }
 
-/// The first one goes on, the second one hears of it.
+/// The second command is rejected and the first one goes on.
 async fn second_command(fleet: &Fleet) {
     nap(fleet).await;
     let from = fleet.dashboard.next_index(HOST);
@@ -189,7 +187,7 @@ async fn second_command(fleet: &Fleet) {
     assert!(rejected.current_pid.is_some_and(lives), "{rejected:?}");
     fleet.send("stop");
     let stopped = Row { kind: StatusKind::Stopped, ..row("nap", 143, "stopped") };
-    answered(fleet, &stopped, from).await;
+    check_answer(fleet, &stopped, from).await;
     assert_eq!(fleet.rejections().len(), 1, "a stop is never rejected");
 }
 
@@ -197,10 +195,10 @@ async fn stopped_by(fleet: &Fleet, stop: &str) {
     let from = fleet.dashboard.next_index(HOST);
     nap(fleet).await;
     fleet.send(stop);
-    answered(fleet, &Row { kind: StatusKind::Stopped, ..row("nap", 143, "stopped") }, from).await;
+    check_answer(fleet, &Row { kind: StatusKind::Stopped, ..row("nap", 143, "stopped") }, from).await;
 }
 
-/// The status comes before the agent leaves, and the first heartbeat after it has come back.
+/// The status is sent before the agent ends; the first heartbeat comes from the new process.
 async fn restarted(fleet: &Fleet) {
     let connections = fleet.dashboard.connections(HOST);
     let Status { exit_code, message, .. } = fleet.run("restart").await;
@@ -211,7 +209,7 @@ async fn restarted(fleet: &Fleet) {
             (back && fleet.beats().pop()?.1.seq == Some(1)).then_some(())
         })
         .await;
-    asked(fleet, &row("hello", 0, "Hello: ok")).await;
+    send_and_check(fleet, &row("hello", 0, "Hello: ok")).await;
 }
 
 #[tokio::test]
@@ -223,7 +221,7 @@ async fn cuts_and_a_killed_agent_in_the_middle_of_a_command_break_no_rule() {
     fleet.send("flood");
     for cut in 1..=4 {
         fleet.wait("output", |fleet| (fleet.dashboard.host(HOST)?.lines >= cut * 1000).then_some(())).await;
-        // Between two connections there is nothing to drop.
+        // Fails if the agent is just reconnecting; then there is nothing to drop.
         fleet.dashboard.drop_connection(HOST).ok();
     }
     fleet.wait("more output", |fleet| (fleet.dashboard.host(HOST)?.lines >= 6000).then_some(())).await;
@@ -232,7 +230,7 @@ async fn cuts_and_a_killed_agent_in_the_middle_of_a_command_break_no_rule() {
     let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
     assert_eq!((status.command.as_str(), status.exit_code), ("flood", 0));
     assert_eq!(fleet.dashboard.host(HOST).unwrap().lines, 10_000, "each line once, besides repeats");
-    // Cut right behind the status: it may be told again, and then is a repeat.
+    // A connection that ends right after the status may repeat the status, which is allowed.
     fleet.dashboard.drop_connection(HOST).ok();
     let again = fleet.dashboard.connections(HOST) + 1;
     fleet

@@ -1,4 +1,4 @@
-//! What `doctor` says of hosts that are well and of hosts that are not.
+//! Findings of `doctor` on good hosts and on broken ones.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::rig::{Fleet, HOST};
 use crate::tls::{terminator, terminator_with};
 
-/// The agent's own settings, and none of the machine's readings.
+/// `doctor` with the agent's settings, without the vitals of this machine.
 fn command(fleet: &Fleet, arguments: &[&str]) -> Command {
     let mut command = fleet.agent_command();
     command.env("NIXFLEET_PATHS__STATUS", fleet.path("state/agent/status.sock"));
@@ -19,7 +19,7 @@ fn command(fleet: &Fleet, arguments: &[&str]) -> Command {
     command
 }
 
-/// Findings by the name of their check.
+/// The findings as JSON.
 struct Found(Value);
 
 impl Found {
@@ -42,7 +42,7 @@ impl Found {
 }
 
 async fn run(mut command: Command) -> Output {
-    // The dashboard is in this process and has to answer meanwhile.
+    // The dashboard runs in this process and must answer in the meantime.
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
@@ -54,7 +54,7 @@ async fn json(fleet: &Fleet, variables: &[(&str, &str)]) -> (Option<i32>, Found)
     (output.status.code(), Found::of(&output))
 }
 
-/// A program of this name in a folder for `PATH`.
+/// Makes a program of this name; returns a `PATH` that contains it.
 fn program(fleet: &Fleet, name: &str) -> String {
     let folder = fleet.path("bin");
     fs::create_dir_all(&folder).unwrap();
@@ -151,7 +151,7 @@ async fn certificates_are_judged_by_what_is_wrong_with_them() {
     found.check("tls", "fail", &["does not speak TLS"]);
 }
 
-/// A certificate for `localhost` that ends at the beginning of a day, given as `2026-01-31`.
+/// A certificate for `localhost` that is valid until the beginning of the day `end`, such as `2026-01-31`.
 fn certificate(end: &str) -> rcgen::CertifiedKey<rcgen::KeyPair> {
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let parts: Vec<u16> = end.split('-').map(|part| part.parse().unwrap()).collect();
@@ -180,8 +180,8 @@ async fn a_certificate_that_ends_soon_is_a_warning_and_one_that_has_ended_a_fail
     }
 }
 
-/// A dashboard of another time: it refuses everybody.
-async fn from_another_time(date: &'static str) -> String {
+/// A dashboard that sends this Date header, or none, and refuses every token.
+async fn dashboard_with_date(date: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/ws", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -201,10 +201,10 @@ async fn from_another_time(date: &'static str) -> String {
 #[tokio::test]
 async fn a_clock_that_is_wrong_is_told_by_the_dashboards_answer() {
     let fleet = Fleet::start().await;
-    let url = from_another_time("Sun, 06 Nov 1994 08:49:37 GMT").await;
+    let url = dashboard_with_date("Sun, 06 Nov 1994 08:49:37 GMT").await;
     let (_, found) = json(&fleet, &[("NIXFLEET_URL", &url)]).await;
     found.check("clock", "fail", &["s ahead of the dashboard's", "timedatectl"]);
-    let url = from_another_time("").await;
+    let url = dashboard_with_date("").await;
     let (_, found) = json(&fleet, &[("NIXFLEET_URL", &url)]).await;
     found.check("clock", "skipped", &["does not say"]);
 }

@@ -1,15 +1,17 @@
-//! T02 scenarios 1 to 5.
+//! Heartbeats: regular ones, those during a command, StaSysMo's metrics in them, and the online state of a host.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
+
 use nixfleet_mock_dashboard::HostStatus;
 use nixfleet_protocol::{AgentMessage, Metrics};
-use rustix::process::Signal;
 
 use crate::rig::{Fleet, HOST, LIMIT, lives};
 
-/// How far a beat may be off its time on a loaded test machine. The benchmark has the real figures.
+/// Allowed deviation of a heartbeat on a loaded test machine, in milliseconds. The benchmark measures the real
+/// values.
 const SLACK_MS: i64 = 300;
 
 fn assert_on_the_grid(times: &[i64]) {
@@ -19,7 +21,7 @@ fn assert_on_the_grid(times: &[i64]) {
     }
 }
 
-/// Waits until `count` beats have come.
+/// Waits until `count` heartbeats have arrived.
 async fn beats(fleet: &Fleet, count: usize) -> Vec<i64> {
     fleet
         .wait(&format!("{count} beats"), |fleet| {
@@ -53,7 +55,7 @@ async fn t02_scenario_2_during_command() {
     let _agent = fleet.agent().await;
     let status = fleet.run("switch-like").await;
     assert_eq!(status.exit_code, 0);
-    // The beat behind the status is one out of the grid, and says that nothing runs.
+    // The heartbeat after the status is not a scheduled one. It has no running command.
     let after = fleet.wait("a beat without a command", |fleet| {
         let beat = fleet.beats().pop()?.1;
         beat.pending_command.is_none().then_some(beat)
@@ -136,7 +138,7 @@ async fn t02_scenario_5_host_status() {
     let mut agent = fleet.agent().await;
     let status = |fleet: &Fleet| fleet.dashboard.host(HOST).map(|host| host.status);
     assert_eq!(status(&fleet), Some(HostStatus::Online));
-    // The connection stays, only the beats are gone.
+    // The connection stays open, only the heartbeats stop.
     agent.signal(Signal::STOP);
     let last_beat = fleet.beats().last().unwrap().0;
     fleet

@@ -1,4 +1,4 @@
-//! The supervisor by itself, as a launcher starts it.
+//! The supervisor (`exec-job`) alone, started as a launcher does.
 
 use std::fs;
 use std::process::Output;

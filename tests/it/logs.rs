@@ -1,4 +1,4 @@
-//! The log of a job, for people on the host.
+//! `logs`: the log of a job, for people on the host.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::rig::{Fleet, eventually, job_folder};
 
-/// The command line of `logs`, for an agent of whose connection and token it knows nothing.
+/// `logs` without the settings of the connection: it needs neither URL nor token.
 fn command(fleet: &Fleet, arguments: &[&str]) -> Command {
     let mut command = fleet.agent_command();
     command.env_remove("NIXFLEET_URL").env_remove("NIXFLEET_TOKEN").arg("logs").args(arguments);
@@ -36,14 +36,14 @@ async fn logs_show_what_a_job_wrote_and_how_it_ended() {
     fleet.run("both").await;
     let id = job_folder(&fleet).file_name().unwrap().to_str().unwrap().to_owned();
     fleet.run("other").await;
-    // It needs no agent.
+    // `logs` needs no running agent.
     drop(agent);
 
     let shown = logs(&fleet, &[]);
     assert!(shown.status.success(), "{shown:?}");
     assert_eq!(text(&shown.stdout), "other\n", "the newest");
     for wanted in ["both", &id, &id[..12], &id[24..]] {
-        // The first twelve digits are a time, and may be the same.
+        // The first twelve digits are a time and may be the same for both jobs.
         let wanted = if id.starts_with(wanted) && wanted.len() == 12 { &id[..16] } else { wanted };
         let shown = logs(&fleet, &[wanted]);
         assert!(shown.status.success(), "{wanted}: {shown:?}");
@@ -83,7 +83,7 @@ async fn a_job_that_was_never_planned_is_known_by_its_name() {
     assert!(text(&shown.stdout).starts_with("nixfleet: pull: no repository is configured"), "{shown:?}");
 }
 
-/// Lines of a process as they come, so that a test can wait for one.
+/// A running `logs --follow`, read line by line.
 struct Following {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
@@ -147,7 +147,7 @@ async fn a_reader_who_goes_ends_it_quietly_and_ctrl_c_at_once() {
     let mut following = Following::start(command(&fleet, &["--follow"]));
     assert_eq!(following.line(), "one\n");
     let Following { child, lines } = &mut following;
-    // The job is silent: nothing is written that could fail.
+    // The job is silent, so no write can report the closed pipe.
     drop(std::mem::replace(lines, BufReader::new(other_pipe())));
     let status = eventually("its end", || child.try_wait().unwrap()).await;
     assert_eq!(status.code(), Some(0));
@@ -156,7 +156,7 @@ async fn a_reader_who_goes_ends_it_quietly_and_ctrl_c_at_once() {
     assert_eq!(around.lines().count(), 1, "the header alone: {around}");
 
     if ignores(Signal::INT) {
-        // As whatever a shell without job control starts in the background, and its children do.
+        // A shell without job control lets background processes ignore it.
         return eprintln!("SKIPPED: these tests run where SIGINT is ignored");
     }
     let mut following = Following::start(command(&fleet, &["--follow"]));
@@ -166,14 +166,14 @@ async fn a_reader_who_goes_ends_it_quietly_and_ctrl_c_at_once() {
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "a shell says 130");
 }
 
-/// Whether this process, and so each that it starts, ignores a signal.
+/// Whether this process, and so its child processes, ignore a signal.
 fn ignores(signal: Signal) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
     u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & (1 << (signal.as_raw() - 1)) != 0)
 }
 
-/// Some pipe to put in the place of another.
+/// A pipe that replaces another one.
 fn other_pipe() -> std::process::ChildStdout {
     Command::new("true").stdout(Stdio::piped()).spawn().unwrap().stdout.take().unwrap()
 }

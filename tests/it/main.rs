@@ -11,6 +11,7 @@ mod conversation;
 mod doctor;
 mod heartbeat;
 mod job;
+mod journald;
 mod logs;
 mod output;
 mod progress;

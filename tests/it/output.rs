@@ -1,4 +1,4 @@
-//! Whatever a command writes arrives, and nothing it writes can hang or hurt.
+//! The output of a command arrives completely, and no output can block or break the agent.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{Fleet, HOST};
 
-/// Lines with their pieces put together.
+/// Complete lines: pieces of long lines are joined.
 fn whole_lines(fleet: &Fleet) -> Vec<String> {
     let mut whole = Vec::new();
     let mut open = String::new();
@@ -90,6 +90,6 @@ async fn beats_keep_their_time_while_a_command_floods_and_the_dashboard_reads_no
     assert!(fleet.dashboard.host(HOST).unwrap().lines > 10_000);
     let times: Vec<i64> = fleet.beats().iter().map(|(at, _)| *at).collect();
     let ahead = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    // Two seconds and a beat; the command would starve them for six.
+    // The dashboard pauses for two seconds; the flood itself lasts for six.
     assert!(ahead < 5000, "one gap while nothing was read, none besides: {times:?}");
 }

@@ -1,4 +1,4 @@
-//! How far a command is, as a dashboard sees it.
+//! Progress of commands as a dashboard receives it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,17 +8,17 @@ use nixfleet_protocol::{AgentMessage, PartState, Parts, TestResult};
 use crate::command::{commit, git};
 use crate::rig::Fleet;
 
-/// What NixOS's activation writes, in part.
+/// Part of the output of NixOS's activation.
 const ACTIVATION: &str = "echo 'stopping the following units: nginx.service' >&2\n\
     echo 'activating the configuration...' >&2\necho 'setting up /etc...'\n\
     echo 'starting the following units: nginx.service' >&2\n";
 
-/// A shell line that writes a recorded log of nix on standard error.
+/// A shell line that writes a recorded log of nix to standard error.
 fn recorded(log: &str) -> String {
     format!("cat '{}/crates/jobs/tests/fixtures/nix/{log}' >&2\n", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A fleet with an origin to pull from and a stand-in for `nixos-rebuild`.
+/// A fleet with an origin, and a script in place of `nixos-rebuild`.
 async fn fleet(rebuild: &str) -> Fleet {
     let fleet = Fleet::start().await;
     let (origin, program) = (fleet.path("origin"), fleet.path("rebuild"));
@@ -35,10 +35,10 @@ async fn fleet(rebuild: &str) -> Fleet {
     fleet.configure(&text)
 }
 
-/// What was told of a command that has ended, each as `part current/total status phase detail`.
+/// The progress reports of the last command, each as `part current/total status phase detail`.
 ///
-/// All of it came before the status, which this makes sure of.
-fn told(fleet: &Fleet) -> Vec<String> {
+/// Fails if a report came after the status of the command.
+fn reports(fleet: &Fleet) -> Vec<String> {
     let messages = fleet.messages();
     let last =
         messages.iter().rposition(|recorded| matches!(recorded.message, AgentMessage::Status(_))).unwrap();
@@ -89,22 +89,22 @@ async fn a_pull_switch_tells_each_step_and_each_phase_from_either_log_of_nix() {
         fleet.ended("clone").await;
         let status = fleet.run("pull-switch").await;
         assert_eq!(status.exit_code, 0, "{}", status.message);
-        let told = told(&fleet);
-        assert_eq!(told[..7], PULL, "{log}");
+        let reports = reports(&fleet);
+        assert_eq!(reports[..7], PULL, "{log}");
         assert_eq!(
-            told[7..9],
+            reports[7..9],
             ["system 0/3 InProgress evaluate", "system 1/3 InProgress build 0/4 derivations"],
             "{log}"
         );
-        // What lies between depends on the time it takes.
-        let counts = &told[9..told.len() - 3];
+        // The reports in between depend on timing.
+        let counts = &reports[9..reports.len() - 3];
         assert!(
             counts.iter().all(|line| line.starts_with("system 1/3 InProgress build ")),
-            "{log}: {told:?}"
+            "{log}: {reports:?}"
         );
         assert!(counts.is_sorted(), "{log}: {counts:?}");
         assert_eq!(
-            told[told.len() - 3..],
+            reports[reports.len() - 3..],
             [
                 "system 1/3 InProgress build 4/4 derivations",
                 "system 2/3 InProgress activate",
@@ -131,10 +131,10 @@ async fn a_build_that_fails_leaves_its_phase_as_failed_and_says_why() {
         assert_eq!(status.exit_code, 1);
         let why = "error: builder for '/nix/store/9p9m3inir9d5v4c2l71dc29nig6p8a9j-broken.drv' failed";
         assert!(status.message.contains(why), "{}", status.message);
-        let told = told(&fleet);
-        let end = told.last().unwrap();
-        assert!(end.starts_with("system 1/3 Error build "), "{log}: {told:?}");
-        assert!(end.ends_with("/2 derivations"), "{log}: {told:?}");
+        let reports = reports(&fleet);
+        let end = reports.last().unwrap();
+        assert!(end.starts_with("system 1/3 Error build "), "{log}: {reports:?}");
+        assert!(end.ends_with("/2 derivations"), "{log}: {reports:?}");
         let lines: Vec<String> = fleet.lines().into_iter().map(|(_, line, _)| line).collect();
         assert!(lines.iter().any(|line| line == "       > cc: no such file"), "{log}: {lines:?}");
         assert!(!lines.iter().any(|line| line.contains("@nix")), "{lines:?}");
@@ -156,7 +156,7 @@ async fn a_rebuild_that_is_stopped_has_failed_where_it_was() {
     fleet.send("stop");
     let status = fleet.ended("switch").await;
     assert_eq!(status.exit_code, 143);
-    assert_eq!(told(&fleet).last().unwrap(), "system 1/3 Error build 0/2 derivations");
+    assert_eq!(reports(&fleet).last().unwrap(), "system 1/3 Error build 0/2 derivations");
 }
 
 #[tokio::test]
@@ -178,9 +178,9 @@ async fn an_activation_that_says_nothing_is_seen_by_its_process() {
         .await;
     fs::write(&go_on, "").unwrap();
     fleet.ended("switch").await;
-    let told = told(&fleet);
+    let reports = reports(&fleet);
     assert_eq!(
-        told,
+        reports,
         [
             "system 0/3 Pending",
             "system 0/3 InProgress evaluate",
@@ -196,7 +196,7 @@ async fn what_cannot_be_started_has_failed() {
     let _agent = fleet.agent().await;
     assert_eq!(fleet.run("pull-switch").await.exit_code, 1, "there is no repository");
     assert_eq!(
-        told(&fleet),
+        reports(&fleet),
         ["pull 0/4 Pending", "system 0/3 Pending", "pull 0/4 Error", "system 0/3 Error"]
     );
 }
@@ -205,8 +205,8 @@ async fn what_cannot_be_started_has_failed() {
 async fn results_of_test_scripts_are_told_beside_their_progress() {
     let fleet = fleet("true\n").await;
     let origin = fleet.path("origin");
-    commit(&origin, "hosts/test-host/tests/T01.sh", "#!/bin/sh\nexit 3");
-    commit(&origin, "hosts/test-host/tests/T02.sh", "#!/bin/sh\ntrue");
+    commit(&origin, "hosts/test-host/tests/T1.sh", "#!/bin/sh\nexit 3");
+    commit(&origin, "hosts/test-host/tests/T2.sh", "#!/bin/sh\ntrue");
     let _agent = fleet.agent().await;
     fleet.ended("clone").await;
     assert_eq!(fleet.run("test").await.exit_code, 3);

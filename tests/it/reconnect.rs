@@ -1,10 +1,12 @@
-//! T02 scenario 6.
+//! Reconnects while a command runs or ends: no line of output and no status is lost, and no old heartbeat is sent
+//! late. Also the refused token, and SIGTERM.
 
 use std::collections::BTreeSet;
 
+use rustix::process::Signal;
+
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::AgentMessage;
-use rustix::process::Signal;
 
 use crate::rig::{Fleet, HOST, LIMIT, lives};
 
@@ -18,7 +20,7 @@ async fn t02_scenario_6_reconnection() {
     fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
     fleet.send("long");
     let pid = fleet.running("long").await;
-    // Down for good while the command runs on: the dashboard refuses every attempt.
+    // The dashboard refuses every attempt while the command runs.
     fleet.dashboard.set_faults(Faults {
         refuse_auth: Some(Refusal { status: 502, retry_after: None }),
         ..Faults::default()
@@ -62,7 +64,7 @@ async fn t02_scenario_6_reconnection() {
     assert_eq!(fleet.statuses().len(), 1);
 }
 
-/// The text of each line once, in order of its position; a repeat must be the same line.
+/// The text of each line, ordered by position. Fails if a position is missing or has two different texts.
 fn unique_lines(fleet: &Fleet) -> Vec<String> {
     let lines: BTreeSet<(u64, String)> =
         fleet.lines().into_iter().map(|(seq, line, _)| (seq, line)).collect();
@@ -110,7 +112,7 @@ async fn ten_cuts_in_the_middle_of_a_flood_lose_no_line() {
     fleet.send("flood");
     for cut in 1..=10 {
         fleet.wait("output", |fleet| (fleet.dashboard.host(HOST)?.lines >= cut * 1000).then_some(())).await;
-        // Between two connections there is nothing to drop.
+        // Fails if the agent is just reconnecting; then there is nothing to drop.
         fleet.dashboard.drop_connection(HOST).ok();
     }
     fleet.wait("the status", |fleet| fleet.statuses().pop()).await;

@@ -1,4 +1,4 @@
-//! T09: the repository as jobs keep it, with real git and without a dashboard.
+//! How jobs keep the checkout of the repository, with real git and without a dashboard.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ mod host;
 mod password;
 mod plain;
 
-/// Makes a file look as if it had been there for an hour.
+/// Sets the time of a file to one hour ago.
 fn age(path: &Path) {
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     File::options().write(true).open(path).unwrap().set_modified(hour_ago).unwrap();
@@ -117,12 +117,12 @@ fn a_clone_that_cannot_be_read_is_not_given_up() {
     give(host.folder.path(), NOBODY_KNOWN);
     give(&host.repo().join(".git"), 0);
     fs::set_permissions(host.repo().join(".git"), fs::Permissions::from_mode(0o700)).unwrap();
-    // Where the binary is, others may not go.
+    // Another user may not be able to read the build folder.
     let copy = host.path("agent");
     fs::copy(program().get_program(), &copy).unwrap();
     let mut theirs = Command::new(copy);
     theirs.uid(NOBODY_KNOWN).gid(NOBODY_KNOWN).current_dir("/").env("HOME", "/");
-    // What git says of both a folder that it cannot read and one that is no repository.
+    // git prints the same message for an unreadable folder and for a folder that is no repository.
     host.run_with(theirs, "pull").failed("fatal: not a git repository");
     assert_eq!(host.set_aside(), Vec::<PathBuf>::new());
 }
@@ -142,7 +142,7 @@ fn a_repository_that_the_clone_lies_in_is_never_meant() {
     host.assert_equal_to_origin();
     assert_eq!(fs::read_to_string(outer.join("mine")).unwrap(), "changed");
 
-    // In plain mode git is not called for it either.
+    // In plain mode git must not use the outer repository either.
     fs::remove_dir_all(host.repo().join(".git/objects")).unwrap();
     host.environment.remove("NIXFLEET_REPO_URL");
     host.set("NIXFLEET_REPO_DIR", host.repo());
@@ -259,11 +259,11 @@ fn the_clone_follows_branch_address_and_rewritten_history() {
     host.set("NIXFLEET_BRANCH", "side/way");
     host.run("pull").ok();
     host.assert_equal_to_origin();
-    // History that is rewritten.
+    // Rewritten history.
     git(&origin, &["commit", "--quiet", "--amend", "--message", "rewritten"]);
     host.run("pull").ok();
     host.assert_equal_to_origin();
-    // A branch that is not there; a tag of the same name as the one that is.
+    // A branch that does not exist; a tag with the name of the branch that does.
     git(&origin, &["tag", "main"]);
     host.set("NIXFLEET_BRANCH", "nope");
     host.run("pull").failed("fatal: couldn't find remote ref refs/heads/nope");
@@ -294,7 +294,7 @@ fn a_first_clone_of_a_branch_that_is_not_there_says_so() {
 #[test]
 fn what_ssh_said_is_told_whether_it_has_a_key_of_ours_or_not() {
     let mut host = Host::new();
-    // Nobody listens on port 1 of this machine.
+    // No server listens on port 1 of this machine.
     host.set("NIXFLEET_REPO_URL", "ssh://git@127.0.0.1:1/fleet.git");
     let first = host.run("pull");
     if !first.log.contains("ssh: connect") {

@@ -1,4 +1,4 @@
-//! A fleet of one: a dashboard in this process, an agent in a process of its own.
+//! Test environment: the mock dashboard in this process, the agent in a process of its own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nixfleet_mock_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
-use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinHandle;
+
+use nixfleet_mock_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
+use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 
 pub(crate) const HOST: &str = "test-host";
 pub(crate) const TOKEN: &str = "test-token";
 
-/// Long enough for a loaded machine; no test waits so long when all is well.
+/// Longest wait for a state. A successful test is much faster, also on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-/// The dashboard, and the folder in which the agent lives.
+/// The dashboard, and the folder of the agent.
 pub(crate) struct Fleet {
     pub(crate) dashboard: Handle,
     pub(crate) folder: tempfile::TempDir,
@@ -35,7 +36,7 @@ impl Fleet {
         Self::start_as(listen, None).await
     }
 
-    /// A dashboard that needs what existing ones need, and says when it does not get it.
+    /// With a strict dashboard, which records what existing dashboards could not handle.
     pub(crate) async fn strict() -> Self {
         Self::start_as("127.0.0.1:0", Some(Strict::default())).await
     }
@@ -75,7 +76,7 @@ impl Fleet {
         self
     }
 
-    /// The command line and environment of an agent with 1 s beats.
+    /// The command line and environment of an agent with an interval of 1 s.
     pub(crate) fn agent_command(&self) -> Command {
         let config = self.path("agent.toml");
         fs::write(&config, &self.commands).unwrap();
@@ -96,7 +97,7 @@ impl Fleet {
         AgentProcess::spawn(self.agent_command(), self.path("state"))
     }
 
-    /// An agent that is registered and has beaten once.
+    /// An agent that has sent its first heartbeat.
     pub(crate) async fn agent(&self) -> AgentProcess {
         let agent = self.spawn_agent();
         self.wait("a first heartbeat", |fleet| fleet.beats().first().cloned()).await;
@@ -135,7 +136,7 @@ impl Fleet {
         self.messages().into_iter().filter_map(rejected).collect()
     }
 
-    /// Every line that arrived: position, text, whether the line goes on.
+    /// Every line that arrived: position, text, whether the next entry continues the line.
     pub(crate) fn lines(&self) -> Vec<(u64, String, bool)> {
         let mut lines = Vec::new();
         for recorded in self.messages() {
@@ -150,7 +151,7 @@ impl Fleet {
         lines
     }
 
-    /// Fails if anything was said that existing dashboards could not cope with.
+    /// Fails if the agent sent anything that existing dashboards could not handle.
     #[track_caller]
     pub(crate) fn assert_no_violations(&self) {
         let found = self.dashboard.violations().violations;
@@ -162,14 +163,14 @@ impl Fleet {
         self.dashboard.send_command(HOST, command, None).unwrap();
     }
 
-    /// Sends a command and waits for its end.
+    /// Sends a command and waits for its status.
     pub(crate) async fn run(&self, command: &str) -> Status {
         let before = self.ends(command).len();
         self.send(command);
         self.wait(&format!("status of {command}"), |fleet| fleet.ends(command).get(before).cloned()).await
     }
 
-    /// Waits for a command that nobody asked for to end.
+    /// Waits for the status of a command that the test did not send.
     pub(crate) async fn ended(&self, command: &str) -> Status {
         self.wait(&format!("status of {command}"), |fleet| fleet.ends(command).pop()).await
     }
@@ -178,7 +179,7 @@ impl Fleet {
         self.statuses().into_iter().filter(|status| status.command == command).collect()
     }
 
-    /// Waits until a beat names a running command with its process.
+    /// Waits until a heartbeat has the command and its process id; returns the id.
     pub(crate) async fn running(&self, command: &str) -> u32 {
         self.wait(&format!("beat with {command} and its pid"), |fleet| {
             let beat = fleet.beats().pop()?.1;
@@ -194,7 +195,7 @@ impl Drop for Fleet {
     }
 }
 
-/// The agent's binary, with nothing of the caller's settings.
+/// The agent's binary, without settings from the environment of the tests.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
     for (name, _) in std::env::vars_os() {
@@ -211,7 +212,7 @@ pub(crate) fn run_program(arguments: &[&str], environment: &[(&str, &str)]) -> O
     program().args(arguments).envs(environment.iter().copied()).output().unwrap()
 }
 
-/// An agent process that ends with the test, and its jobs with it.
+/// An agent process. It ends with the test, and so do its jobs.
 pub(crate) struct AgentProcess {
     child: Child,
     state: PathBuf,
@@ -254,7 +255,7 @@ impl Drop for AgentProcess {
     }
 }
 
-/// Kills supervisors that a failed test left behind.
+/// Kills supervisors that are left after a failed test.
 fn end_jobs(jobs: &Path) {
     use nixfleet_jobs::{JobsDir, Urgency, signal_supervisor};
 
@@ -269,7 +270,7 @@ fn end_jobs(jobs: &Path) {
     }
 }
 
-/// Waits for a state of the machine, looking often, with a bound.
+/// Polls until `look` returns a value, at most for [`LIMIT`].
 pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What the agent says of itself on its host.
+//! `status` and the page for Prometheus.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
 
-/// Asks with the agent's own settings.
+/// Runs `status` with the agent's settings.
 fn status(fleet: &Fleet, arguments: &[&str]) -> Output {
     let mut command = fleet.agent_command();
     command.arg("status").args(arguments);
-    // Not an agent that may be installed on this machine.
+    // Do not ask an agent that may be installed on this machine.
     command.env("NIXFLEET_PATHS__STATUS", socket(fleet)).output().unwrap()
 }
 
@@ -152,7 +152,7 @@ async fn prometheus_reads_a_page_over_plain_tcp() {
         ("GET /other HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 404 "),
         ("DELETE /metrics HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 405 "),
         ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
-        // Exactly as much as is read, so that nothing unread cuts the answer short.
+        // Exactly the limit: unread bytes would reset the connection before the answer is read.
         ("x".repeat(8 * 1024), "HTTP/1.1 431 "),
     ] {
         let answer = get(&address, &request);

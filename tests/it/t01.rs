@@ -1,16 +1,8 @@
-//! T01: connection, registration, reconnection. Each scenario and its tests; the delays themselves are
-//! tested in `src/backoff.rs` and the session's deadlines in `src/session/tests.rs`, in virtual time.
+//! The connection: handshake, registration, ping, close, back-off after a refusal, and two agents with the
+//! same hostname.
 //!
-//! | T01 | test |
-//! | --- | --- |
-//! | connects and registers with every field | `an_agent_shows_its_token_and_registers_with_every_field` |
-//! | a refused token is told, retried, never printed | `reconnect::a_refused_token_is_told_from_a_network_that_is_down_and_rotation_needs_no_restart`, `a_refused_token_is_tried_again_ever_more_slowly` |
-//! | the dashboard is down at the start | `an_agent_that_starts_without_a_dashboard_connects_when_it_comes` |
-//! | the connection is lost | `an_agent_comes_back_when_its_dashboard_does`, `reconnect::t02_scenario_6_reconnection` |
-//! | malformed JSON is skipped (scenario 6) | `bad_input::garbage_does_not_cost_the_connection`, `what_follows_malformed_json_on_the_same_connection_is_done` |
-//! | a second agent of the same name replaces the first | `two_agents_of_one_name_do_not_chase_each_other_for_ever` |
-//! | SIGTERM closes with 1000 `shutdown` and exits 0 | `sigterm_closes_with_1000_shutdown`, `reconnect::sigterm_closes_politely_exits_0_and_leaves_the_command_alone` |
-//! | a pong carries its ping's payload | `a_pong_carries_the_payload_of_its_ping` |
+//! What happens to a running command during a reconnect is tested in `reconnect.rs`. The back-off itself is
+//! tested in `src/link/backoff.rs`, the deadlines of a session in `src/link/session/tests.rs`, in virtual time.
 
 use std::fs;
 use std::net::TcpListener as StdListener;
@@ -18,8 +10,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use nixfleet_mock_dashboard::{Faults, Refusal};
-use nixfleet_protocol::{AgentMessage, Register};
 use rustix::process::Signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -27,16 +17,19 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
+use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_protocol::{AgentMessage, Register};
+
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, TOKEN, eventually};
 
-/// A dashboard that is nothing but a socket, to look at frames and headers.
+/// A dashboard that is only a socket, so that a test sees frames and headers.
 struct Peer {
     listener: TcpListener,
-    /// The folder of an agent, whose settings a fleet knows how to make.
+    /// Provides the agent's settings and folder.
     fleet: Fleet,
 }
 
-/// What the agent asked for, and the connection.
+/// The agent's request, and the connection.
 struct Caller {
     path: String,
     headers: Vec<(String, String)>,
@@ -77,7 +70,7 @@ impl Caller {
         timeout(LIMIT, self.socket.next()).await.expect("a frame").expect("no end").unwrap()
     }
 
-    /// The registration, which is answered.
+    /// Receives the registration and answers it.
     async fn register(&mut self) -> Register {
         let Message::Text(text) = self.frame().await else { panic!("the first frame is a text") };
         let Ok(AgentMessage::Register(register)) = AgentMessage::decode(&text) else { panic!("{text}") };
@@ -123,7 +116,7 @@ async fn an_agent_shows_its_token_and_registers_with_every_field() {
     assert!(register.repo_url.contains("git.example/config") && !register.repo_url.contains("hush"));
     assert_eq!(register.repo_dir, repo);
     assert!(!register.generation.is_empty() && !register.capabilities.is_empty(), "{register:?}");
-    // Nothing runs but the clone that nobody has to ask for.
+    // The automatic clone may be running, nothing else.
     let idle = register.running_job.as_ref().is_none_or(|job| job.command == "clone");
     assert!(register.boot_id.is_some() && idle, "{register:?}");
     let Message::Text(text) = caller.frame().await else { panic!("a heartbeat") };
@@ -160,7 +153,7 @@ async fn sigterm_closes_with_1000_shutdown() {
         }
     };
     assert_eq!((u16::from(close.code), close.reason.as_str()), (1000, "shutdown"));
-    // The answer to the close is the library's, with the next look at the socket.
+    // The WebSocket library answers the close frame on the next read.
     while let Ok(Some(Ok(_))) = timeout(LIMIT, caller.socket.next()).await {}
     assert_eq!(agent.exit_code().await, 0);
 }
@@ -179,7 +172,7 @@ async fn what_follows_malformed_json_on_the_same_connection_is_done() {
     fleet.assert_no_violations();
 }
 
-/// An agent's own words.
+/// The log of an agent.
 fn log(fleet: &Fleet, name: &str) -> String {
     fs::read_to_string(fleet.path(name)).unwrap_or_default()
 }
@@ -195,7 +188,7 @@ async fn a_refused_token_is_tried_again_ever_more_slowly() {
     })
     .await;
     let delays: Vec<f64> = text.split("retry_in=").skip(1).map(seconds).collect();
-    // Below envelopes of 4 and 8 s, above their halves: asking again soon cannot help.
+    // Drawn between half of and the full 4 s, then 8 s: a refused token stays refused until somebody changes it.
     assert!((2.0..=4.0).contains(&delays[0]) && (4.0..=8.0).contains(&delays[1]), "{delays:?}: {text}");
     assert!(!text.contains("wr0ng-token"), "{text}");
     assert!(fleet.dashboard.host(HOST).is_none(), "it has not registered");
@@ -210,16 +203,16 @@ fn seconds(field: &str) -> f64 {
 
 #[tokio::test]
 async fn an_agent_that_starts_without_a_dashboard_connects_when_it_comes() {
-    // An address of its own, which no other test can be given meanwhile.
+    // An address that no other test uses.
     let address = StdListener::bind("127.23.1.1:0").unwrap().local_addr().unwrap();
-    let home = Fleet::start().await;
-    let mut command = home.agent_command();
+    let settings = Fleet::start().await;
+    let mut command = settings.agent_command();
     command
         .env("NIXFLEET_URL", format!("ws://{address}/ws"))
-        .stderr(fs::File::create(home.path("log")).unwrap());
-    let mut agent = AgentProcess::spawn(command, home.path("state"));
-    eventually("a failed attempt", || log(&home, "log").contains("Not connected").then_some(())).await;
-    assert!(agent.is_running(), "{}", log(&home, "log"));
+        .stderr(fs::File::create(settings.path("log")).unwrap());
+    let mut agent = AgentProcess::spawn(command, settings.path("state"));
+    eventually("a failed attempt", || log(&settings, "log").contains("Not connected").then_some(())).await;
+    assert!(agent.is_running(), "{}", log(&settings, "log"));
     let fleet = Fleet::start_at(&address.to_string()).await;
     fleet.wait("a first beat", |fleet| fleet.beats().pop()).await;
     assert!(agent.is_running());
@@ -230,10 +223,10 @@ async fn an_agent_comes_back_when_its_dashboard_does() {
     let fleet = Fleet::strict().await.script("hello", "echo hello");
     let mut agent = fleet.agent().await;
     for connection in 2..=4 {
-        // What an agent sees of a dashboard that is being restarted: the end, refusals, and it is back.
+        // A restart of the dashboard as the agent sees it: the connection ends, attempts are refused, one succeeds.
         let refusal = Refusal { status: 502, retry_after: None };
         fleet.dashboard.set_faults(Faults { refuse_auth: Some(refusal), ..Faults::default() });
-        // Said once: a dashboard that says it again and again means this agent.
+        // Only once with a close frame: repeated closes mean that another agent has the same hostname.
         let end = if connection == 2 {
             fleet.dashboard.close(HOST, 1001, "restart")
         } else {
@@ -255,8 +248,8 @@ async fn an_agent_comes_back_when_its_dashboard_does() {
     fleet.assert_no_violations();
 }
 
-/// An agent of the same name with a home of its own.
-fn twin(fleet: &Fleet, name: &str) -> (AgentProcess, PathBuf) {
+/// An agent with the same hostname and a state folder of its own.
+fn same_hostname(fleet: &Fleet, name: &str) -> (AgentProcess, PathBuf) {
     let mut command = fleet.agent_command();
     let state = fleet.path(&format!("state-{name}"));
     let log = fleet.path(name);
@@ -266,10 +259,10 @@ fn twin(fleet: &Fleet, name: &str) -> (AgentProcess, PathBuf) {
 
 #[tokio::test]
 async fn two_agents_of_one_name_do_not_chase_each_other_for_ever() {
-    // Closed with 1008 (T01), and by an empty close frame (existing dashboards).
+    // Dashboards close the older connection with 1008, or with an empty close frame.
     for fleet in [Fleet::start().await, Fleet::strict().await] {
-        let _first = twin(&fleet, "first");
-        let _second = twin(&fleet, "second");
+        let _first = same_hostname(&fleet, "first");
+        let _second = same_hostname(&fleet, "second");
         let complaint = "Does another agent use the same hostname?";
         eventually("a complaint", || {
             [log(&fleet, "first"), log(&fleet, "second")]
@@ -280,7 +273,7 @@ async fn two_agents_of_one_name_do_not_chase_each_other_for_ever() {
         .await;
         let before = fleet.dashboard.connections(HOST);
         assert!(before <= 10, "{before} connections until the first one noticed");
-        // The other one may still come back a few times, then both wait for half a minute at least.
+        // The other agent may reconnect a few times more. Then both wait for at least half a minute.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let after = fleet.dashboard.connections(HOST);
         assert!(after - before <= 3, "{} more connections in five seconds", after - before);

@@ -1,22 +1,23 @@
-//! `wss://` with a certificate authority of one's own.
+//! `wss://` with a private certificate authority.
 
 use std::fs;
 use std::sync::Arc;
 
-use nixfleet_protocol::AgentMessage;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
+use nixfleet_protocol::AgentMessage;
+
 use crate::rig::{AgentProcess, Fleet, eventually};
 
-/// A TLS terminator in front of the dashboard, as in real life. Returns its port and its authority.
+/// A TLS terminator in front of the dashboard. Returns its port and the certificate of its authority.
 pub(crate) async fn terminator(fleet: &Fleet) -> (u16, String) {
     terminator_with(fleet, rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap()).await
 }
 
-/// The same with a certificate of one's own.
+/// The same with a given certificate.
 pub(crate) async fn terminator_with(
     fleet: &Fleet,
     made: rcgen::CertifiedKey<rcgen::KeyPair>,
@@ -37,7 +38,7 @@ pub(crate) async fn terminator_with(
         while let Ok((tcp, _)) = listener.accept().await {
             let (acceptor, backend) = (acceptor.clone(), backend.clone());
             tokio::spawn(async move {
-                // A client that does not trust the certificate is what one of the tests is about.
+                // One test connects without trusting the certificate.
                 if let Ok(tls) = acceptor.accept(tcp).await {
                     pipe(tls, &backend).await;
                 }

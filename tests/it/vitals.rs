@@ -1,4 +1,4 @@
-//! What `vitals` shows on a host without a dashboard.
+//! `vitals` on a host without a dashboard.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::rig::{LIMIT, program, run_program};
 
-/// Neither a hostname that a dashboard would take nor a folder to keep things in is needed.
+/// The only settings: `vitals` needs no URL, token or state folder.
 const BARE: [(&str, &str); 2] = [("NIXFLEET_HOSTNAME", "test-host"), ("HOME", "")];
 
-/// `vitals --follow` and the lines that it prints.
+/// A running `vitals --follow` and its lines.
 struct Follower {
     child: Child,
     lines: Receiver<(Instant, String)>,
@@ -48,7 +48,7 @@ impl Follower {
         self.lines.recv_timeout(LIMIT).unwrap()
     }
 
-    /// The first line that is as wanted.
+    /// The next line that `wanted` accepts.
     fn until(&self, wanted: impl Fn(&str) -> bool) -> String {
         loop {
             let (_, line) = self.next();
@@ -62,12 +62,12 @@ impl Follower {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Ends it; what it said on standard error.
+    /// Ends the process; returns its standard error.
     fn end(mut self, signal: Signal) -> String {
         let begun = Instant::now();
         self.signal(signal);
         let status = self.child.wait().unwrap();
-        // Not an interval later, which may be an hour.
+        // At once, not after the interval, which may be an hour.
         assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
         assert_eq!(status.code(), Some(0));
         let mut said = String::new();
@@ -90,7 +90,7 @@ fn conf(folder: &Path, text: &str) -> PathBuf {
 }
 
 fn keys(line: &str) -> Vec<String> {
-    // In their order, which a parsed object does not keep.
+    // In their order in the text, which a parsed object does not keep.
     line.split('"')
         .skip(1)
         .step_by(2)
@@ -166,7 +166,7 @@ fn sighup_reads_the_file_again_and_a_wrong_one_changes_nothing() {
         assert!(follower.next().1.starts_with("timestamp="));
     }
 
-    // From far to near: the line that is overdue now follows at once.
+    // From a long to a short interval: the next line is overdue and follows at once.
     conf(folder.path(), "INTERVAL=3600\nFORMAT=text\n");
     follower.signal(Signal::HUP);
     thread::sleep(Duration::from_millis(1500));
@@ -210,7 +210,7 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    // The reader leaves with the end of this statement.
+    // The pipe is closed at the end of this statement.
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {

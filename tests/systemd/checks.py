@@ -286,13 +286,17 @@ def _():
         require(entry["SYSLOG_IDENTIFIER"] == "nixfleet-heartbeat", entry)
         configure("INTERVAL=0\n")
         systemctl("reload", HEARTBEAT)
-        wait("the complaint", lambda: entries(lambda entry: f"{HEARTBEAT_CONF}:1: INTERVAL" in entry["MESSAGE"]))
+        complaint = f"{HEARTBEAT_CONF}:1: INTERVAL"
+        entry = wait("the complaint", lambda: entries(lambda entry: complaint in entry["MESSAGE"]))[0]
+        require(entry["PRIORITY"] == "3", entry)
         require(show(HEARTBEAT, "MainPID") == pid and show(HEARTBEAT, "NRestarts") == "0", "it was restarted")
         begun = time.monotonic()
         systemctl("stop", HEARTBEAT)
         require(time.monotonic() - begun < 2 and show(HEARTBEAT, "Result") == "success", "a slow or bad end")
         code, _ = run("systemctl", "start", HEARTBEAT)
         require(code != 0 and show(HEARTBEAT, "ExecMainStatus") == "64", "a wrong file at the start")
+        wait("the error at the start", lambda: entries(lambda entry: (
+            entry["MESSAGE"].startswith(f"nixfleet-agent: {complaint}") and entry["PRIORITY"] == "3")))  # fmt: skip
     finally:
         run("systemctl", "stop", HEARTBEAT)
         run("systemctl", "reset-failed", HEARTBEAT)
@@ -415,6 +419,36 @@ def _():
     group = f"/nixfleet-job@whoami-{job}.service"
     require(any(line.startswith("0::/") and line.endswith(group) for line in text), text)
     wait("the end of the unit", lambda: not job_units())
+
+
+@check("first")
+def _():
+    """`journalctl -p warning` of the agent's unit shows a refused token and a failed command, and no ordinary line"""
+
+    def journal(*options):
+        options = ("--unit", AGENT, "--output=cat", "--no-pager", *options)
+        return run("journalctl", *options)[1].splitlines()
+
+    def having(text, *options):
+        return [line for line in journal(*options) if text in line]
+
+    status = finished("fail")
+    require((status["status"], status["exit_code"]) == ("error", 3), status)
+    shutil.copy2(TOKEN_FILE, "/run/token")
+    with open(TOKEN_FILE, "w", encoding="ascii") as file:
+        file.write("wrong\n")
+    try:
+        systemctl("restart", AGENT)
+        refused = "Not connected: the dashboard refused the token"
+        wait("the refusal", lambda: having(refused, "--priority=warning"))
+    finally:
+        shutil.copy2("/run/token", TOKEN_FILE)
+        systemctl("restart", AGENT)
+    online()
+    require(having("The command ended: Fail: ", "--priority=warning"), journal("--priority=warning"))
+    for ordinary in ("Started. version=", "Accepted a command.", "The command ended: Whoami: "):
+        require(having(ordinary, "--priority=info"), f"{ordinary} is not in the journal")
+        require(not having(ordinary, "--priority=warning"), f"{ordinary} is a warning")
 
 
 @check("first")
@@ -609,6 +643,8 @@ def _():
     wait("the end of the unit", lambda: not job_units())
     code, seen = run(*command, user=USER)
     require(code != 0, "the same job was started twice")
+    errors = run("journalctl", "--unit", command[-1], "--priority=err", "--output=cat", "--no-pager")[1]
+    require("nixfleet-agent: " in errors, f"the supervisor's error is not an error in the journal: {errors}")
     systemctl("reset-failed", command[-1])
 
 

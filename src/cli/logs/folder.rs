@@ -1,4 +1,4 @@
-//! The kept jobs, and which of them is meant.
+//! The kept jobs, and which one the user means.
 
 use std::fs;
 use std::io;
@@ -6,30 +6,30 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::jobs::follower;
 use nixfleet_config::{Host, Source};
-use nixfleet_jobs::atomic_file;
 use nixfleet_jobs::journal::supervisor_lives;
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
-use nixfleet_jobs::{JobDir, JobId, JobsDir};
+use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
 
-/// Where the shipped units keep jobs.
+use crate::jobs::follower;
+
+/// Jobs' folder of the shipped units.
 const UNIT_JOBS: &str = "/var/lib/nixfleet-agent/jobs";
 
-/// Jobs that an error names: enough to see the one that was meant.
+/// Number of jobs that an error message lists.
 const NAMED: usize = 5;
 
-/// Digits of an id that tell jobs apart: the last ones are random, the first ones a time.
+/// Number of digits of a short id. It has the last digits, which are random; the first ones are a time.
 pub(super) const SHORT: usize = 12;
 
-/// How a job is doing.
+/// State of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// It runs, as this process if that is known.
+    /// It runs; with the process id of its command, if known.
     Running(Option<u32>),
-    /// It left a result.
+    /// It ended with a result.
     Result(Box<JobResult>),
-    /// It left none, and why.
+    /// It ended without a result: the outcome, and the reason.
     Without(Outcome, &'static str),
 }
 
@@ -37,14 +37,14 @@ pub(super) enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) id: JobId,
-    /// Name of its command, if its folder tells.
+    /// Name of its command; `unknown` if the folder does not say.
     pub(super) command: String,
     pub(super) started_at: Option<Timestamp>,
     pub(super) end: End,
 }
 
 impl Job {
-    /// The digits that people type.
+    /// The short id.
     pub(super) fn short(&self) -> &str {
         short(&self.id)
     }
@@ -69,11 +69,11 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// The agent's folder of this host: as configured; and where nobody set anything, also the one of the
-    /// shipped units, of whose variables a person at the terminal knows nothing.
+    /// The jobs' folder of this host: the configured one. Without any setting, also the one of the shipped
+    /// units, because a user's shell does not have the variables of these units.
     ///
     /// # Errors
-    /// For people: there is none, or it cannot be read.
+    /// A message for people: there is no folder, or it cannot be read.
     pub(super) fn find(host: &Host, source: &Source) -> Result<Self, String> {
         let mut places = vec![host.jobs.dir.clone()];
         if source.names_nothing() && host.jobs.dir != Path::new(UNIT_JOBS) {
@@ -82,10 +82,10 @@ impl Folder {
         Self::first(&places, nixfleet_os::boot_id(&host.paths.proc))
     }
 
-    /// The first that holds jobs; else the first that is there.
+    /// The first folder that holds jobs; else the first one that exists.
     pub(super) fn first(places: &[PathBuf], boot_id: Option<String>) -> Result<Self, String> {
         let mut empty = None;
-        let mut wrong = None;
+        let mut error = None;
         for place in places {
             match ids(place) {
                 Ok(ids) => {
@@ -96,7 +96,7 @@ impl Folder {
                     empty = empty.or(Some(found));
                 }
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-                Err(err) => wrong = wrong.or(Some(unreadable(place, &err))),
+                Err(err) => error = error.or(Some(unreadable(place, &err))),
             }
         }
         let tried: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
@@ -106,8 +106,8 @@ impl Folder {
                 "there is no folder of jobs at {tried}: has a command run yet? if it is elsewhere, set NIXFLEET_STATE_DIR"
             )
         };
-        // One that may not be read says more than one that is empty.
-        wrong.map_or_else(|| empty.ok_or_else(nowhere), Err)
+        // An unreadable folder is the better explanation than an empty one.
+        error.map_or_else(|| empty.ok_or_else(nowhere), Err)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -125,16 +125,16 @@ impl Folder {
     /// All jobs, newest first.
     ///
     /// # Errors
-    /// For people: a job's folder cannot be read.
+    /// A message for people: a job's folder cannot be read.
     pub(super) fn jobs(&self) -> Result<Vec<Job>, String> {
         self.check(self.ids.first())?;
         Ok(self.ids.iter().map(|id| self.job(id)).collect())
     }
 
-    /// The job that `wanted` means; the newest without it.
+    /// The job that matches `wanted`: an id, its beginning or end, or a command. Without it, the newest job.
     ///
     /// # Errors
-    /// For people: no such job, or several; the folder cannot be read.
+    /// A message for people: no job matches, several match, or the folder cannot be read.
     pub(super) fn pick(&self, wanted: Option<&str>) -> Result<Job, String> {
         let Some(wanted) = wanted else {
             let newest = self.ids.first();
@@ -145,7 +145,7 @@ impl Folder {
         let is = |id: &&JobId| id.as_str().starts_with(&digits) || id.as_str().ends_with(&digits);
         let found: Vec<&JobId> = self.ids.iter().filter(|_| !digits.is_empty()).filter(is).collect();
         self.check(found.first().copied().or(self.ids.first()))?;
-        // Commands may have names such as `add`, which are digits as well; a whole id is no such name.
+        // Names such as `add` are also hexadecimal digits. Only a full id is certainly not a command.
         if digits.len() < 32
             && let Some(job) = self.ids.iter().map(|id| self.job(id)).find(|job| job.command == wanted)
         {
@@ -167,28 +167,28 @@ impl Folder {
         format!("no jobs in {}", self.path().display())
     }
 
-    /// What there is, for an error.
+    /// The newest of `ids`, for an error message.
     fn newest(&self, ids: &[JobId]) -> String {
         let named = ids.iter().take(NAMED).map(|id| format!("{} ({})", short(id), self.job(id).command));
         let named: Vec<String> = named.collect();
         if named.is_empty() { self.none() } else { format!("the newest are {}", named.join(", ")) }
     }
 
-    /// Whether a job may be looked at. All of them have the same owner.
+    /// Checks that a job's folder can be read. All jobs have the same owner, so one check is enough.
     fn check(&self, id: Option<&JobId>) -> Result<(), String> {
         let Some(id) = id else { return Ok(()) };
         let path = self.dir(id).path().to_owned();
         match fs::read_dir(&path) {
-            // Only the newest are kept: one may go at any time.
+            // Old jobs are removed at any time.
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(unreadable(&path, &err)),
             _ => Ok(()),
         }
     }
 
-    /// What the folder of a job says now.
+    /// The current state of a job, as its folder shows it.
     pub(super) fn job(&self, id: &JobId) -> Job {
         let dir = self.dir(id);
-        // In this order: a supervisor that is dead writes no result any more.
+        // Check the supervisor first: if it is dead, no result can appear after that.
         let lives = supervisor_lives(&dir);
         let result: Option<JobResult> = atomic_file::load(&dir.result()).ok().flatten();
         let spec: Option<Spec> = atomic_file::load(&dir.spec()).ok().flatten();
@@ -196,7 +196,7 @@ impl Folder {
         let started = started.or_else(|| result.as_ref().map(|result| result.started_at.clone()));
         let end = match result {
             Some(result) => End::Result(Box::new(result)),
-            // Without a log it is just being made.
+            // Without a log file the job is just being created.
             None if lives
                 .as_ref()
                 .map_or_else(|err| err.kind() == io::ErrorKind::NotFound, |lives| *lives) =>
@@ -227,7 +227,7 @@ fn ids(folder: &Path) -> io::Result<Vec<JobId>> {
     Ok(ids)
 }
 
-/// For people: what cannot be read, and what to do.
+/// A message for people: which path cannot be read, and what to do.
 pub(super) fn unreadable(path: &Path, err: &io::Error) -> String {
     let fix = if err.kind() == io::ErrorKind::PermissionDenied {
         "; use sudo, or be in the folder's group, nixfleet-agent where the shipped units made it"

@@ -1,31 +1,31 @@
-//! Entries, jobs and their ends as text for people.
+//! Entries and jobs as text for people.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use nixfleet_jobs::journal::{self, Entry, Source};
+
 use super::folder::{End, Job, SHORT};
 use crate::cli::terminal::{Look, Paint, safe};
 use crate::observe::status::page::length;
-use nixfleet_jobs::journal;
-use nixfleet_jobs::journal::{Entry, Source};
 
-/// What stands before a remark of the supervisor.
+/// Prefix of the supervisor's remarks.
 const REMARK: &str = "nixfleet: ";
 
-/// Entries as lines, one after the other.
+/// Formats entries as lines, in order.
 #[derive(Debug)]
 pub(super) struct Lines {
     look: Look,
     /// Position of the last entry.
     last: u64,
-    /// The line of the last entry is not over.
+    /// The last entry did not end its line.
     open: bool,
-    /// The test script that was named last.
+    /// Number of the test script that was announced last.
     test: u32,
 }
 
-/// Whether an entry is text, and not progress.
+/// Whether an entry is text rather than progress.
 pub(super) fn is_text(entry: &Entry) -> bool {
     entry.operation.is_none() && entry.test.is_none()
 }
@@ -35,12 +35,12 @@ impl Lines {
         Self { look, last: 0, open: false, test: 0 }
     }
 
-    /// What was left out up to this entry is no cut.
+    /// Starts after position `seq`: the entries before it were skipped on purpose and do not count as missing.
     pub(super) fn begin_behind(&mut self, seq: u64) {
         self.last = seq;
     }
 
-    /// The entry as text, with its line end, and before it a line for each cut of the log.
+    /// The entry as text with its line end, after a remark if entries are missing before it.
     pub(super) fn line(&mut self, entry: &Entry) -> String {
         let missing = entry.seq.saturating_sub(self.last + 1);
         self.last = entry.seq;
@@ -49,11 +49,11 @@ impl Lines {
             self.put_remark(&mut text, &journal::gap_remark(missing));
         }
         match (&entry.test, entry.stream) {
-            // The programs say the same in their own words.
+            // The output of the programs says the same.
             _ if entry.operation.is_some() => {}
             (Some(progress), _) => match &progress.result {
                 Some(result) => self.put_remark(&mut text, &format!("tests: {result}")),
-                // It is told before and after each script.
+                // There is an entry before and one after each script; announce the script once.
                 None if progress.current != self.test => {
                     self.test = progress.current;
                     self.put_remark(&mut text, &format!("test {} of {}", progress.current, progress.total));
@@ -66,7 +66,7 @@ impl Lines {
         text
     }
 
-    /// The end of a line that nobody ended.
+    /// The line end that an unfinished line still needs.
     pub(super) fn end(&mut self) -> &'static str {
         if std::mem::take(&mut self.open) { "\n" } else { "" }
     }
@@ -74,7 +74,7 @@ impl Lines {
     fn put(&mut self, text: &mut String, entry: &Entry, stream: Source) {
         let line = if self.look.safe { safe(&entry.line, self.look.colours) } else { entry.line.clone() };
         if stream == Source::Stderr && self.look.colours && !line.is_empty() {
-            // Not red: nix and git write all they have to say there.
+            // Not red: nix and git write ordinary messages to standard error.
             text.push_str(&Paint::Dim.on(&line, true));
         } else {
             text.push_str(&line);
@@ -93,7 +93,7 @@ impl Lines {
     }
 }
 
-/// The line above a log.
+/// The line before a log.
 pub(super) fn header(job: &Job, now: Timestamp) -> String {
     let started = job
         .started_at
@@ -102,7 +102,7 @@ pub(super) fn header(job: &Job, now: Timestamp) -> String {
     format!("{}, job {id}{started}: {}", safe(command, false), in_words(&job.end))
 }
 
-/// The line below it.
+/// The line after a log.
 pub(super) fn footer(job: &Job, followed: bool) -> String {
     let command = safe(&job.command, false);
     match &job.end {

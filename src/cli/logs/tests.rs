@@ -1,15 +1,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nixfleet_jobs::journal::{self, Source as Stream, Writer};
+use nixfleet_jobs::progress::{OperationProgress, TestProgress};
+use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
+use nixfleet_jobs::{JobId, JobsDir, atomic_file};
+
 use super::folder::{End, SHORT};
 use super::*;
 use crate::cli::terminal::Look;
-use nixfleet_jobs::atomic_file;
-use nixfleet_jobs::journal;
-use nixfleet_jobs::journal::{Source as Stream, Writer};
-use nixfleet_jobs::progress::{OperationProgress, TestProgress};
-use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
-use nixfleet_jobs::{JobId, JobsDir};
 
 const PIPE: Look = Look { colours: false, safe: false };
 const TERMINAL: Look = Look { colours: true, safe: true };

@@ -30,7 +30,7 @@ fn colours_stay_and_what_harms_goes() {
     assert_eq!(safe(&long, true), "x");
 }
 
-/// Whether all escapes in the text are those of colours.
+/// Whether all escape sequences in the text set colours.
 fn is_safe(text: &str) -> bool {
     let mut pieces = text.split('\x1b');
     let clean = |text: &str| text.chars().all(|c| c == '\t' || !c.is_control());

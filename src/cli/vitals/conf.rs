@@ -1,7 +1,7 @@
-//! The heartbeat's own file, `/etc/heartbeat.conf` (seed 000): `INTERVAL=10  # every 10 seconds`.
+//! The file of `vitals --follow`, `/etc/heartbeat.conf`: `INTERVAL=10  # every 10 seconds`.
 //!
-//! It looks like shell, and scripts used to source it as root. Here it is data: no line of it is run,
-//! nothing in it is expanded, and what is not understood is refused.
+//! The file looks like shell, and older scripts source it as root. Here it is data: nothing in it is executed or
+//! expanded, and lines that are not understood are errors.
 
 use std::fmt;
 use std::io;
@@ -10,22 +10,23 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::format::Format;
 use nixfleet_os::bounded_read;
+
+use super::format::Format;
 
 /// The file that is read when none is named. It may be absent.
 pub(super) const DEFAULT_FILE: &str = "/etc/heartbeat.conf";
 
-/// Longest file read, in bytes. It has two settings.
+/// Longest file read, in bytes. There are only two settings.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// Longest piece of a value that an error shows, in characters.
+/// Longest part of a value that an error message shows, in characters.
 const MAX_SHOWN: usize = 60;
 
-/// Seconds between two lines that are allowed. More than a day is a figure in milliseconds.
+/// Allowed seconds between two lines. A value above one day is most likely in milliseconds.
 pub(super) const INTERVAL: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
 
-/// What the file sets.
+/// The settings of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Conf {
     pub(super) interval: Option<Duration>,
@@ -45,10 +46,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The file; without one that is named, the default one, if there is one.
+/// Reads the file `named`; without it, [`DEFAULT_FILE`] if that exists.
 ///
 /// # Errors
-/// One line for each problem, with file and line.
+/// One line for each problem, with file name and line number.
 pub(super) fn read(named: Option<&Path>) -> Result<Conf, String> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     let bytes = match bounded_read::read(path, MAX_FILE) {
@@ -64,13 +65,15 @@ pub(super) fn read(named: Option<&Path>) -> Result<Conf, String> {
     })
 }
 
+/// Parses the text of the file.
+///
 /// # Errors
-/// Every line that is wrong.
+/// All wrong lines.
 pub(super) fn parse(text: &str) -> Result<Conf, Vec<Problem>> {
     let mut conf = Conf::default();
     let mut set_in: [Option<usize>; 2] = [None; 2];
     let mut problems = Vec::new();
-    // Editors of other systems put a mark at the beginning.
+    // Some editors put a byte order mark at the beginning.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
@@ -91,7 +94,7 @@ fn take(conf: &mut Conf, set_in: &mut [Option<usize>; 2], number: usize, line: &
     if let Some(first) = set_in[slot].replace(number) {
         return Err(format!("{key} is set in line {first} already; keep one of them"));
     }
-    // As everywhere, what is empty counts as unset.
+    // As in all settings, an empty value counts as unset.
     if value.is_empty() {
         return Ok(());
     }
@@ -102,7 +105,7 @@ fn take(conf: &mut Conf, set_in: &mut [Option<usize>; 2], number: usize, line: &
     Ok(())
 }
 
-/// Key and value of a line; none of an empty one or of one that is a comment.
+/// Key and value of a line; none for an empty line or a comment.
 fn assignment(line: &str) -> Result<Option<(&str, &str)>, String> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -119,7 +122,7 @@ fn assignment(line: &str) -> Result<Option<(&str, &str)>, String> {
     }
 }
 
-/// A value in quotes or a word; behind it only a comment.
+/// A quoted value or a single word; only a comment may follow.
 fn value(rest: &str) -> Result<&str, String> {
     let (word, behind) = match rest.trim_start() {
         word if rest.len() > word.len() && word.starts_with('#') => ("", word),
@@ -144,7 +147,7 @@ fn interval(value: &str) -> Result<Duration, String> {
             if value.contains(['$', '`']) { "; this file is data, and no shell reads it" } else { "" };
         return Err(format!("{} is not a whole number of seconds{shell}; {fix}", quoted(value)));
     }
-    // What does not fit is out of bounds as well.
+    // A number too large to parse is out of bounds as well.
     let seconds = value.parse().ok().filter(|seconds| INTERVAL.contains(seconds));
     seconds.map(Duration::from_secs).ok_or_else(|| {
         let (least, most) = (INTERVAL.start(), INTERVAL.end());
@@ -160,7 +163,7 @@ fn format_named(value: &str) -> Result<Format, String> {
     })
 }
 
-/// As a piece of one line: neither a control character nor a whole book.
+/// A value as part of one line: control characters escaped, and shortened.
 fn quoted(value: &str) -> String {
     let shown: String = value.chars().take(MAX_SHOWN).collect();
     let dots = if shown.len() < value.len() { ".." } else { "" };

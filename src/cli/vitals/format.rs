@@ -1,4 +1,4 @@
-//! One line for the vitals of one moment, in the format that is asked for.
+//! The vitals of one moment as one line, in each format.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,10 +8,10 @@ use nixfleet_protocol::DeviceVitals;
 
 use crate::wire;
 
-/// Longest text that one field of a flat format holds, in characters. Names have some twenty.
+/// Longest text of one field, in characters. Names usually have about twenty.
 const MAX_TEXT: usize = 256;
 
-/// How a line looks.
+/// Format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// All vitals as one JSON object
@@ -26,7 +26,7 @@ pub(super) enum Format {
     Journal,
 }
 
-/// The vitals as one line, without its end. That of [`Format::Journal`] is the message beside the fields.
+/// The vitals as one line, without line end. For [`Format::Journal`] it is the message of the entry.
 pub(super) fn line(format: Format, vitals: &DeviceVitals, now: SystemTime) -> String {
     match format {
         Format::Json => json(vitals),
@@ -37,11 +37,11 @@ pub(super) fn line(format: Format, vitals: &DeviceVitals, now: SystemTime) -> St
 }
 
 fn json(value: &impl Serialize) -> String {
-    // A struct of numbers and text cannot fail.
+    // Serializing numbers and text cannot fail.
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// The object of seed 000, its fields in this order. What is unknown is null, not 0.
+/// The object of Avocado's heartbeat script, with its fields in the same order. Unknown values are null, not 0.
 #[derive(Serialize)]
 struct Avocado {
     uptime: Option<u64>,
@@ -54,7 +54,7 @@ struct Avocado {
 fn avocado(vitals: &DeviceVitals, now: SystemTime) -> String {
     json(&Avocado {
         uptime: vitals.uptime_s,
-        // MemFree, as its name says; what could be had is in `memory_usage` of the other formats.
+        // MemFree of /proc/meminfo. Available memory is in `memory_usage` of the other formats.
         mem_free_kb: vitals.memory_free.map(|bytes| bytes / 1024),
         mem_total_kb: vitals.memory_total.map(|bytes| bytes / 1024),
         load_1m: vitals.load.map(|[one, ..]| format!("{one:.2}")),
@@ -71,7 +71,7 @@ fn logfmt(vitals: &DeviceVitals) -> String {
     fields(vitals).into_iter().map(pair).collect::<Vec<_>>().join(" ")
 }
 
-/// The figures that are known, without lists: names in lower case, text of bounded length.
+/// The known values, without lists: names in lower case, text of bounded length.
 pub(super) fn fields(vitals: &DeviceVitals) -> Vec<(&'static str, String)> {
     let share = |value: Option<f64>| value.map(|value| rounded(value, 4));
     let tenth = |value: Option<f64>| value.map(|value| rounded(value, 1));
@@ -147,7 +147,7 @@ pub(super) fn loads([one, five, fifteen]: [f64; 3]) -> String {
     format!("{one:.2} {five:.2} {fifteen:.2}")
 }
 
-/// Such as `3 d 4 h`: the two largest units.
+/// A duration in its two largest units, such as `3 d 4 h`.
 pub(super) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -158,14 +158,14 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// Text of others as a piece of one line.
+/// Text from elsewhere as part of one line: without control characters, and shortened.
 pub(super) fn short(text: &str) -> String {
     let shown = |letter: char| if letter.is_control() { ' ' } else { letter };
     text.chars().take(MAX_TEXT).map(shown).collect()
 }
 
-/// The datagram for the journal (systemd's native protocol): `NAME=value` lines. No value holds a line
-/// end, so that none needs its length in front.
+/// The datagram for the journal in its native protocol: lines of `NAME=value`. No value contains a line end,
+/// which would need another encoding.
 pub(super) fn datagram(vitals: &DeviceVitals) -> Vec<u8> {
     let head = format!("MESSAGE={}\nPRIORITY=6\nSYSLOG_IDENTIFIER=nixfleet-heartbeat\n", text(vitals));
     let field = |(name, value): (&str, String)| format!("NIXFLEET_{}={value}\n", name.to_ascii_uppercase());

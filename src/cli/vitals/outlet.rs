@@ -1,4 +1,5 @@
-//! Where the lines go: standard output, by a thread that may hang in it, or the journal's socket.
+//! Writes lines to standard output, on a thread of its own because a write may block; sends entries to the
+//! journal's socket.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
@@ -9,19 +10,19 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Lines that may wait for a reader that is slow. More would be old when they are read.
+/// Lines that may wait for a slow reader. More would be outdated when they are read.
 const QUEUE: usize = 16;
 
-/// It formats nothing and holds one line.
+/// Stack of the writing thread, in bytes. It only writes one line at a time.
 const STACK: usize = 64 * 1024;
 
-/// How long the end waits for lines that are still on their way: less than the second it may take.
+/// How long the shutdown waits for unwritten lines. The whole shutdown should take less than a second.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Where journald listens.
+/// Socket of journald.
 pub(super) const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// Standard output. Whoever reads it may stop reading without leaving: only the thread waits then.
+/// Standard output. A reader that stops reading blocks only the writing thread.
 #[derive(Debug)]
 pub(super) struct Lines {
     queue: SyncSender<String>,
@@ -30,31 +31,33 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Starts the writing thread.
+    ///
     /// # Errors
-    /// There is no thread to be had.
+    /// When the thread cannot be started.
     pub(super) fn start(mut out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, taken) = mpsc::sync_channel::<String>(QUEUE);
-        let (tell, ended) = oneshot::channel();
+        let (queue, lines) = mpsc::sync_channel::<String>(QUEUE);
+        let (sender, ended) = oneshot::channel();
         let write = move || {
-            // One call for a line, so that none is seen in halves.
-            let result = taken.iter().try_for_each(|line| {
+            // One write for each line, so that no reader sees half of one.
+            let result = lines.iter().try_for_each(|line| {
                 out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush())
             });
-            // Nobody is left to be told when the program ends.
-            drop(tell.send(result));
+            // The receiver is gone when the program ends.
+            drop(sender.send(result));
         };
         thread::Builder::new().name("lines".to_owned()).stack_size(STACK).spawn(write)?;
         Ok(Self { queue, ended, skipped: 0 })
     }
 
-    /// Hands over a line, or leaves it out if too many wait already. Does not wait.
+    /// Queues a line; drops it if the queue is full. Does not block.
     pub(super) fn put(&mut self, line: String) {
         match self.queue.try_send(line) {
             Ok(()) if self.skipped > 0 => {
                 tracing::warn!(skipped = self.skipped, "Standard output is read again.");
                 self.skipped = 0;
             }
-            // The end of the thread is told by `ended`.
+            // `ended` reports the end of the thread.
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(_)) => {
                 if self.skipped == 0 {
@@ -65,24 +68,24 @@ impl Lines {
         }
     }
 
-    /// Waits until nothing more can be written. A reader that left is no error.
+    /// Waits until writing ends. A closed pipe is not an error.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The error of the failed write.
     pub(super) async fn ended(&mut self) -> io::Result<()> {
         let ended = (&mut self.ended).await;
         quiet(ended.unwrap_or_else(|_| Err(io::Error::other("the thread for lines ended"))))
     }
 
-    /// Waits a moment for the lines that are on their way.
+    /// Waits a moment for the queued lines.
     pub(super) async fn finish(self) {
         drop(self.queue);
-        // Whoever does not read by now does not get them.
+        // Lines that are still unread after that are lost.
         drop(tokio::time::timeout(PATIENCE, self.ended).await);
     }
 }
 
-/// A reader that has seen enough (`head`) is no error.
+/// Treats a closed pipe as success: the reader, such as `head`, has seen enough.
 pub(super) fn quiet(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -90,7 +93,7 @@ pub(super) fn quiet(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The journal, by a datagram for each entry.
+/// The journal: one datagram for each entry.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -99,14 +102,14 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Connects with the first entry.
+    /// The journal at this socket. The first entry connects.
     pub(super) fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), socket: None, broken: false }
     }
 
-    /// Hands over an entry, or leaves it out. Does not wait. The first failure of a row is logged.
+    /// Sends an entry, or drops it. Does not block. Logs the first of several failures in a row.
     pub(super) fn put(&mut self, datagram: &[u8]) {
-        // One more time: a journal that was restarted has a new socket.
+        // Try twice: a restarted journal has a new socket.
         let result = self.send(datagram).or_else(|_| self.send(datagram));
         match result {
             Ok(()) if std::mem::take(&mut self.broken) => tracing::info!("The journal takes entries again."),
@@ -117,8 +120,10 @@ impl Journal {
         }
     }
 
+    /// Sends an entry. Does not block.
+    ///
     /// # Errors
-    /// The journal is not there, or is too busy.
+    /// When the journal is absent or too busy.
     pub(super) fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let socket = match self.socket.take() {
             Some(socket) => socket,

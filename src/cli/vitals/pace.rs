@@ -1,14 +1,14 @@
-//! When the next line is due.
+//! When the next line of `vitals --follow` is due.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Moments at start + n x interval: a late line does not make the next one late.
+/// Due times at start + n x interval: a late line does not delay the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
     interval: Duration,
-    /// When the last line was due; none before the first one, which is due at the start.
+    /// When the last line was due. None before the first line, which is due at the start.
     last: Option<Instant>,
     start: Instant,
 }
@@ -22,14 +22,14 @@ impl Pace {
         self.last.map_or(self.start, |last| last + self.interval)
     }
 
-    /// A line was made. Those missed meanwhile (the host was stopped) are not made up for.
-    pub(super) fn made(&mut self, now: Instant) {
+    /// A line was printed. Lines that were missed, for example while the host was suspended, are skipped.
+    pub(super) fn printed(&mut self, now: Instant) {
         let due = self.next();
         let missed = now.saturating_duration_since(due).as_nanos() / self.interval.as_nanos().max(1);
         self.last = Some(due + self.interval.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX)));
     }
 
-    /// From the last line on. One that is overdue now follows at once.
+    /// Changes the interval, counted from the last line. If the next line is then overdue, it follows at once.
     pub(super) fn change(&mut self, interval: Duration) {
         self.interval = interval;
     }
@@ -42,12 +42,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn lines_are_due_at_whole_intervals_however_late_each_was_made() {
+    fn lines_are_due_at_whole_intervals_however_late_each_was_printed() {
         let start = Instant::now();
         let mut pace = Pace::new(start, 10 * SECOND);
         assert_eq!(pace.next(), start);
         for (late_ms, next) in [(0, 10), (9_999, 20), (3, 30), (25_000, 60), (10_000, 80)] {
-            pace.made(pace.next() + Duration::from_millis(late_ms));
+            pace.printed(pace.next() + Duration::from_millis(late_ms));
             assert_eq!(pace.next() - start, next * SECOND, "{late_ms} ms late");
         }
     }
@@ -58,7 +58,7 @@ mod tests {
         let mut pace = Pace::new(start, 30 * SECOND);
         pace.change(20 * SECOND);
         assert_eq!(pace.next(), start, "the first line is due all the same");
-        pace.made(start);
+        pace.printed(start);
         for interval in [10, 60, 5] {
             pace.change(interval * SECOND);
             assert_eq!(pace.next(), start + interval * SECOND);

@@ -1,9 +1,10 @@
 //! The vitals as a table for people.
 
-use super::format::{loads, percent, short, span};
 use nixfleet_protocol::{DeviceVitals, DiskVitals, GpuVitals};
 
-/// A line for each figure that is known; processor and memory always have one.
+use super::format::{loads, percent, short, span};
+
+/// A row for each known value; processor and memory always have one.
 pub(super) fn table(vitals: &DeviceVitals) -> String {
     let rows = rows(vitals);
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();

@@ -120,7 +120,7 @@ fn clocks_are_compared_by_what_the_answer_proves() {
     for (sent, received, verdict, words) in [
         ("2026-01-01T12:00:00.2Z", "2026-01-01T12:00:00.4Z", Verdict::Ok, "the same"),
         ("2026-01-01T12:00:00.9Z", "2026-01-01T12:00:01.4Z", Verdict::Ok, "the same"),
-        // A slow answer proves little.
+        // With a slow answer the difference may be zero.
         ("2026-01-01T11:59:00Z", "2026-01-01T12:01:00Z", Verdict::Ok, "the same"),
         ("2026-01-01T12:00:04Z", "2026-01-01T12:00:05Z", Verdict::Ok, "3 s ahead of"),
         ("2026-01-01T12:00:06.5Z", "2026-01-01T12:00:07Z", Verdict::Warning, "5 s ahead of"),

@@ -30,7 +30,7 @@ fn repository(path: &Path) {
 fn a_checkout_is_missing_foreign_or_at_a_commit() {
     let folder = tempfile::tempdir().unwrap();
     let mut subject = subject(folder.path());
-    check(&look(&subject)[0], Verdict::Skipped, &["none is configured"]);
+    check(&findings(&subject)[0], Verdict::Skipped, &["none is configured"]);
     let dir = folder.path().join("checkout");
     subject.host.repo.dir = Some(dir.clone());
     check(&checkout(&subject, &dir), Verdict::Fail, &["is not there yet", "set repo.url"]);
@@ -66,7 +66,7 @@ fn the_remote_is_asked_for_the_branch_as_jobs_would() {
     subject.host.jobs.launcher = nixfleet_config::LauncherKind::Systemd;
     subject.is_root = false;
     check(&remote(&subject, &dir), Verdict::Skipped, &["run it as root"]);
-    // Units have no git where the unit says so.
+    // A unit with a PATH that has no git.
     subject.is_root = true;
     let path = [("PATH".to_owned(), folder.path().display().to_string())].into();
     subject.job_unit = Some(crate::doctor::unit::Unit { environment: path, ..Default::default() });
@@ -115,11 +115,11 @@ fn keys_that_others_can_read_are_refused() {
     check(&ssh_key(Path::new("/"), false, None), Verdict::Fail, &["is no file"]);
 }
 
-/// The ids of nobody that any host knows.
+/// User ids that no host has.
 const STRANGER: u32 = 54_321;
 const ANOTHER: u32 = 54_322;
 
-/// False, and said, where the test may not give files away.
+/// Changes the owner of a file. Prints a note and returns false if the test does not run as root.
 fn give_away(path: &Path, to: u32) -> bool {
     let given = rustix::process::geteuid().is_root();
     if given {
@@ -144,7 +144,7 @@ fn somebodys_checkout_is_fine_in_plain_mode_and_the_agents_own_has_to_be_roots()
         subject.host.repo.url = None;
         let found = checkout(&subject, &dir);
         check(&found, Verdict::Ok, &["somebody's", "belongs to uid 54321, as whom git pull runs"]);
-        // Asked as root, whose keys are not the owner's.
+        // The caller is root and does not have the owner's keys.
         check(&remote(&subject, &dir), Verdict::Skipped, &["runs as uid 54321", "as uid 54321: git -C "]);
     }
     subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
@@ -177,16 +177,16 @@ fn a_key_has_to_be_for_whom_git_pull_runs_as() {
         (STRANGER, ANOTHER, 0o440, Verdict::Warning, &["may not be able to read it", "chown 54321 /"]),
         (STRANGER, STRANGER, 0o400, ok, &["mode 0400"]),
         (STRANGER, STRANGER, 0o440, fail, &["others can read"]),
-        // Root reads everything.
+        // Root can read every file.
         (0, ANOTHER, 0o400, ok, &["mode 0400"]),
     ] {
         give_away(&dir, folder);
         give_away(&key, key_owner);
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-        check(&look(&subject)[1], verdict, words);
+        check(&findings(&subject)[1], verdict, words);
     }
-    // The agent's own clone is root's to make.
+    // The agent's own clone is made by root, whoever owns the folder.
     give_away(&dir, STRANGER);
     subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
-    check(&look(&subject)[1], ok, &["mode 0400"]);
+    check(&findings(&subject)[1], ok, &["mode 0400"]);
 }

@@ -1,4 +1,5 @@
-use std::{fs, time::Duration};
+use std::fs;
+use std::time::Duration;
 
 use nixfleet_os::sha256::hash_file;
 
@@ -60,22 +61,22 @@ fn a_file_is_hashed_again_only_when_it_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flake.lock");
     let mut watched = WatchedHash::new(path.clone());
-    let gone = |look: io::Result<String>| look.is_err_and(|err| err.kind() == io::ErrorKind::NotFound);
-    assert!(gone(watched.look()), "not there yet");
+    let gone = |result: io::Result<String>| result.is_err_and(|err| err.kind() == io::ErrorKind::NotFound);
+    assert!(gone(watched.current()), "not there yet");
     fs::write(&path, "abc").unwrap();
     let time = fs::metadata(&path).unwrap().modified().unwrap();
-    assert_eq!(watched.look().unwrap(), ABC);
+    assert_eq!(watched.current().unwrap(), ABC);
     // The same time and length: not read again.
     fs::write(&path, "xyz").unwrap();
     fs::File::open(&path).unwrap().set_modified(time).unwrap();
-    assert_eq!(watched.look().unwrap(), ABC);
+    assert_eq!(watched.current().unwrap(), ABC);
     fs::write(&path, "abcd").unwrap();
     fs::File::open(&path).unwrap().set_modified(time).unwrap();
-    let longer = watched.look().unwrap();
+    let longer = watched.current().unwrap();
     assert_ne!(longer, ABC, "another length");
     fs::write(&path, "abce").unwrap();
     fs::File::open(&path).unwrap().set_modified(time + Duration::from_secs(5)).unwrap();
-    assert_ne!(watched.look().unwrap(), longer, "another time");
+    assert_ne!(watched.current().unwrap(), longer, "another time");
     fs::remove_file(&path).unwrap();
-    assert!(gone(watched.look()));
+    assert!(gone(watched.current()));
 }

@@ -1,10 +1,11 @@
 use std::fs;
 
-use super::*;
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::history::Reached;
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_os::test_util::write_script;
+
+use super::*;
 
 const HEAD: &str = "aaaaaaa0000000000000000000000000000000aa";
 
@@ -29,7 +30,7 @@ impl Host {
         self.folder.path().join(name)
     }
 
-    /// Makes a system, with a version program if `script` says what it does, and lets it run.
+    /// Makes a system and activates it. `script` is its version program; without it, the program fails.
     fn switch(&self, name: &str, script: Option<&str>) {
         let bin = self.below(name).join("sw/bin");
         fs::create_dir_all(&bin).unwrap();
@@ -62,25 +63,25 @@ impl Host {
         JobsDir::new(self.below("jobs"))
     }
 
-    fn look(&self) -> Look {
-        self.generation.look(&History::load(&self.jobs()))
+    fn lookup(&self) -> Lookup {
+        self.generation.lookup(&History::load(&self.jobs()))
     }
 
     fn runs(&self) -> usize {
         fs::read_to_string(self.below("runs")).map_or(0, |text| text.lines().count())
     }
 
-    /// What a look and, where needed, a question come to.
-    fn found(&mut self) -> Look {
-        if self.look() == Look::MustAsk {
+    /// The result of a lookup, after asking the system if necessary.
+    fn found(&mut self) -> Lookup {
+        if self.lookup() == Lookup::MustAsk {
             self.generation.ask();
         }
-        self.look()
+        self.lookup()
     }
 }
 
-fn known(commit: &str) -> Look {
-    Look::Known(commit.to_owned())
+fn known(commit: &str) -> Lookup {
+    Lookup::Known(commit.to_owned())
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn the_noted_commit_counts_while_its_system_runs() {
 fn a_system_is_asked_once_and_the_next_one_again() {
     let mut host = Host::new();
     host.switch("one", Some(r#"echo '{"nixosVersion":"26.05","configurationRevision":"CCCCCCC1-dirty"}'"#));
-    assert_eq!(host.look(), Look::MustAsk, "HEAD is no answer while the system can be asked");
+    assert_eq!(host.lookup(), Lookup::MustAsk, "HEAD is no answer while the system can be asked");
     for _ in 0..3 {
         assert_eq!(host.found(), known("ccccccc"));
     }
@@ -128,7 +129,7 @@ fn head_is_the_last_resort() {
         assert_eq!(host.found(), known("aaaaaaa"), "{name}");
     }
     fs::remove_file(host.below("repo/.git/HEAD")).unwrap();
-    assert_eq!(host.found(), Look::Unknown);
+    assert_eq!(host.found(), Lookup::Unknown);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
-use super::*;
 use nixfleet_jobs::JobId;
+
+use super::*;
 
 const OLD: &str = "aaaaaaa0000000000000000000000000000000aa";
 const NEW: &str = "bbbbbbb0000000000000000000000000000000bb";
@@ -24,7 +25,7 @@ fn last(command: &str, outcome: Outcome, commit: &str) -> Option<Last> {
     })
 }
 
-/// A host that pulled and deployed `commit` and has left it at that.
+/// A host that pulled and deployed `commit`, and did nothing after that.
 fn deployed_and_pulled(commit: &str) -> History {
     History {
         pull: last("pull", Outcome::Ok, commit),
@@ -34,7 +35,7 @@ fn deployed_and_pulled(commit: &str) -> History {
     }
 }
 
-/// What is there: a checkout of `commit` as it was pulled, and that system.
+/// The current state: a checkout of `commit`, and that system.
 fn there<'a>(commit: &'a str, lock_hash: &'a str, system: &'a str) -> Now<'a> {
     Now {
         configured: true,
@@ -146,7 +147,7 @@ fn a_failed_switch_is_an_error_until_something_moves() {
     let stopped = History { switch: last("switch", Outcome::Stopped, NEW), ..deployed_and_pulled(OLD) };
     let message = "bbbbbbb is in the checkout, aaaaaaa is deployed";
     check(&system(&stopped, there(NEW, LOCK_NEW, SYSTEM)), UpdateState::Outdated, message);
-    // A message with the code does not say it twice.
+    // A message that has the exit code already stays as it is.
     let mut failed = last("switch", Outcome::Failed, NEW).unwrap();
     failed.message = "Switch: failed with exit code 4: no space".to_owned();
     let history = History { switch: Some(failed), ..History::default() };

@@ -53,12 +53,13 @@ impl Session<'_> {
 
     fn ended(&mut self, id: &JobId, command: &str, result: &JobResult, now: Instant) {
         let status = status(id, command, result);
-        tracing::info!(
-            exit_code = status.exit_code,
-            outcome = result.outcome.as_str(),
-            "The command ended: {}",
-            status.message
-        );
+        let (exit_code, outcome) = (status.exit_code, result.outcome.as_str());
+        match status.status {
+            StatusKind::Error => {
+                tracing::warn!(exit_code, outcome, "The command ended: {}", status.message);
+            }
+            _ => tracing::info!(exit_code, outcome, "The command ended: {}", status.message),
+        }
         // Before the job frees the slot: it is the reason for these rejections.
         self.release_held(true);
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));

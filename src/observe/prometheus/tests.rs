@@ -1,4 +1,4 @@
-//! The page against the rules of the format, read by a parser that allows nothing else.
+//! The page, read by a strict parser of the format.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::observe::stats::Stats;
-use crate::observe::status::{Connection, Own, Queue};
+use crate::observe::status::{Connection, ProcessUsage, Queue};
 
 /// A family: its type, and its samples with name, labels and value.
 #[derive(Debug, Default)]
@@ -103,7 +103,12 @@ fn report() -> Report {
         connection: Connection { state: State::Connected, ..Connection::default() },
         queue: Queue { control: 3, output: 1 },
         stats,
-        own: Own { rss: Some(1 << 40), cpu_s: Some(0.000_001), open_files: Some(7), threads: None },
+        process: ProcessUsage {
+            rss: Some(1 << 40),
+            cpu_s: Some(0.000_001),
+            open_files: Some(7),
+            threads: None,
+        },
         collectors: [("cpu".to_owned(), Collector { runs: 9, last_s: 1e-7, ..Collector::default() })].into(),
         ..Report::default()
     }

@@ -1,4 +1,4 @@
-//! Asks an agent how it is.
+//! Asks an agent of this host for its report.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use nixfleet_config::Host;
 
-/// The socket's name.
+/// File name of the socket.
 const SOCKET: &str = "status.sock";
 
-/// Where the shipped unit has its runtime folder.
+/// Runtime folder of the shipped unit.
 const UNIT_FOLDER: &str = "/run/nixfleet-agent";
 
-/// How long an answer may take. The agent gives up after a second itself.
+/// Time limit for an answer. The agent itself gives up after one second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longest answer, in bytes; a usual one has 5 KB.
+/// Longest answer, in bytes; usually it has 5 KB.
 const MAX_ANSWER: u64 = 1 << 20;
 
-/// Everybody on the host may ask: what is told holds no secret.
+/// Mode of a socket for everybody on the host: a report holds no secrets.
 const EVERYBODY: u32 = 0o666;
 
-/// The agent's user and root.
+/// Mode of a socket for the agent's user and root.
 const OWNER: u32 = 0o600;
 
-/// Where an agent of this host listens, and the mode of the socket. Under a service manager in the
-/// runtime folder, which people reach; the state folder belongs to the agent alone.
+/// The socket on which an agent of this host listens, and its mode. Under a service manager it is in the
+/// runtime folder, which everybody can reach; the state folder belongs to the agent alone.
 pub fn listens_at(host: &Host) -> (PathBuf, u32) {
     match (&host.paths.status, &host.runtime_dir) {
         (Some(path), _) => (path.clone(), OWNER),
@@ -35,7 +35,8 @@ pub fn listens_at(host: &Host) -> (PathBuf, u32) {
     }
 }
 
-/// Where to look for one. Who asks usually is not in the agent's unit and knows not its variables.
+/// Sockets to try, in this order. The caller usually runs outside the agent's unit and does not know its
+/// environment variables.
 pub fn places(host: &Host) -> Vec<PathBuf> {
     match (&host.paths.status, &host.runtime_dir) {
         (Some(path), _) => vec![path.clone()],
@@ -48,10 +49,10 @@ fn in_state(host: &Host) -> PathBuf {
     host.own_dir().join(SOCKET)
 }
 
-/// The document of the first agent that answers.
+/// The report of the first agent that answers, as JSON.
 ///
 /// # Errors
-/// For people: where it was looked for, and what to do.
+/// A message for people: which sockets were tried, and what to do.
 pub fn ask(places: &[PathBuf]) -> Result<Vec<u8>, String> {
     let mut tried = Vec::new();
     for place in places {
@@ -59,7 +60,7 @@ pub fn ask(places: &[PathBuf]) -> Result<Vec<u8>, String> {
             Ok(document) if !document.is_empty() => return Ok(document),
             Ok(_) => return Err(format!("the agent at {} is busy or about to end", place.display())),
             Err(err) if is_absent(&err) => tried.push(place.display().to_string()),
-            // Another agent's, as likely as not: this user's own may be further down.
+            // This may be another user's agent; that of this user may be at a later place.
             Err(err) => tried.push(format!("{} ({err})", place.display())),
         }
     }

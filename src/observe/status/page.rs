@@ -1,10 +1,10 @@
-//! The report for people: one screen, the most important line first.
+//! The report as one screen of text, most important line first.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Report, State};
+use super::report::{Report, State};
 use crate::observe::stats::{Counts, Histogram};
 
 /// The page, at the time `now`.
@@ -56,13 +56,13 @@ impl Page {
     }
 
     fn agent(&mut self, report: &Report) {
-        let own = &report.own;
+        let process = &report.process;
         let mut parts =
             vec![plain(&report.version), format!("process {}", report.pid), self.since(&report.started_at)];
-        parts.extend(own.rss.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6)));
-        parts.extend(own.cpu_s.map(|seconds| format!("{seconds:.2} s of processor time")));
-        parts.extend(own.open_files.map(|files| format!("{files} files")));
-        parts.extend(own.threads.map(|threads| format!("{threads} threads")));
+        parts.extend(process.rss.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6)));
+        parts.extend(process.cpu_s.map(|seconds| format!("{seconds:.2} s of processor time")));
+        parts.extend(process.open_files.map(|files| format!("{files} files")));
+        parts.extend(process.threads.map(|threads| format!("{threads} threads")));
         self.row("agent", &parts.join(", "));
         if let Some(at) = &report.metrics_at {
             self.row("metrics", &format!("http://{}/metrics", plain(at)));
@@ -163,7 +163,7 @@ impl Page {
         self.away(at, true).map_or_else(|| plain(at), |length| format!("in {length}"))
     }
 
-    /// How far away a time is; one on the other side of now counts as now.
+    /// The distance between now and `at`; zero if `at` is on the other side of now.
     fn away(&self, at: &str, ahead: bool) -> Option<String> {
         let at: Timestamp = at.parse().ok()?;
         let distance = if ahead { at.duration_since(self.now) } else { self.now.duration_since(at) };
@@ -171,7 +171,7 @@ impl Page {
     }
 }
 
-/// Where most of them are.
+/// The bound that holds for all, or for 99 % of them.
 fn spread(histogram: &Histogram, what: &str) -> String {
     let share = |share| histogram.at_most(share).map(|bound| bound.as_millis());
     match (histogram.count(), share(1.0), share(0.99)) {
@@ -182,13 +182,13 @@ fn spread(histogram: &Histogram, what: &str) -> String {
     }
 }
 
-/// Those that happened.
+/// The counters above zero.
 fn named(counts: &Counts) -> String {
     let happened = counts.iter().filter(|(_, count)| **count > 0);
     happened.map(|(name, count)| format!("{count} {}", plain(name))).collect::<Vec<_>>().join(", ")
 }
 
-/// Two units at most: nobody wants the seconds of a week.
+/// A duration in at most two units.
 pub(crate) fn length(length: Duration) -> String {
     let seconds = length.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -200,7 +200,7 @@ pub(crate) fn length(length: Duration) -> String {
     }
 }
 
-/// Text of others on a terminal: no colours, no titles, no second line.
+/// Text from elsewhere for a terminal, with control characters replaced.
 fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
@@ -209,7 +209,7 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::observe::stats::Stats;
-    use crate::observe::status::{Collector, Connection, Finished, Own, Running, Server};
+    use crate::observe::status::{Collector, Connection, Finished, ProcessUsage, Running, Server};
 
     fn now() -> Timestamp {
         "2026-01-01T12:00:00Z".parse().unwrap()
@@ -270,7 +270,12 @@ mod tests {
             }),
             results: vec![finished("pull", "ok", 0), finished("test", "failed", 1)],
             stats,
-            own: Own { rss: Some(6_100_000), cpu_s: Some(1.5), open_files: Some(21), threads: Some(9) },
+            process: ProcessUsage {
+                rss: Some(6_100_000),
+                cpu_s: Some(1.5),
+                open_files: Some(21),
+                threads: Some(9),
+            },
             collectors: [
                 ("cpu".to_owned(), Collector { runs: 4, total_s: 0.001, ..Collector::default() }),
                 ("units".to_owned(), Collector::default()),

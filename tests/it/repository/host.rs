@@ -1,4 +1,4 @@
-//! A host whose jobs are started one by one, and what they pull from.
+//! A host whose jobs the tests start directly, and the origin of its repository.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,16 +14,16 @@ use nixfleet_jobs::{JobDir, JobId, JobsDir};
 use crate::command::{commit, git};
 use crate::rig::program;
 
-/// An id that no system gives to anybody.
+/// A user id that no host has.
 pub(super) const NOBODY_KNOWN: u32 = 54321;
 
-/// A host whose jobs are started one by one, and what they pull from.
+/// A host whose jobs the tests start directly, and the origin of its repository.
 pub(super) struct Host {
     pub(super) folder: tempfile::TempDir,
     pub(super) environment: BTreeMap<String, OsString>,
 }
 
-/// What a job left.
+/// A finished job.
 pub(super) struct Done {
     pub(super) id: JobId,
     pub(super) dir: JobDir,
@@ -54,7 +54,7 @@ impl Host {
     /// In isolated mode; the origin has one commit on `main`.
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Not for the owner of the test alone: jobs may become somebody else.
+        // Readable for others: jobs may run as another user.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let origin = folder.path().join("origin");
         fs::create_dir(&origin).unwrap();
@@ -115,7 +115,7 @@ impl Host {
         path
     }
 
-    /// Folders of checkouts that were moved away.
+    /// Folders of corrupt checkouts that were moved aside.
     pub(super) fn set_aside(&self) -> Vec<PathBuf> {
         let items = fs::read_dir(self.path("state")).unwrap().flatten().map(|item| item.path());
         items.filter(|path| path.to_string_lossy().contains(".corrupt-")).collect()
@@ -129,7 +129,7 @@ impl Host {
     }
 }
 
-/// Says why a test is not run; CI runs as root.
+/// Whether the test runs as root. If not, prints that it is skipped; CI runs as root.
 pub(super) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {

@@ -1,4 +1,4 @@
-//! A repository behind a login.
+//! A repository that needs a login.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -9,14 +9,14 @@ use std::process::Command;
 use super::host::Host;
 use crate::command::{commit, git};
 
-/// Serves a folder to those who know the login, as a web server does: git's simplest way to clone. Says
-/// where. Ends with the test.
+/// Serves a folder over HTTP to clients with this login (git's dumb protocol). Returns the address. Ends with the
+/// test.
 fn serve(folder: PathBuf, login: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            // A client that goes away is none of the test's business.
+            // Ignore clients that disconnect.
             drop(client.and_then(|client| answer(&client, &folder, login)));
         }
     });
@@ -40,7 +40,7 @@ fn answer(mut client: &TcpStream, folder: &Path, login: &str) -> std::io::Result
     client.write_all(&body)
 }
 
-/// Every file below a folder that holds the text.
+/// All files in a folder that contain the text.
 fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
     let output = Command::new("grep").args(["-rlaF", "--", text]).arg(folder).output().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect()
@@ -50,10 +50,10 @@ fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
 fn a_password_in_the_address_opens_the_repository_and_shows_up_nowhere() {
     let mut host = Host::new();
     git(&host.origin(), &["update-server-info"]);
-    // `me:pass/word` in base 64, as HTTP wants it.
+    // `me:pass/word` in base 64.
     let address = serve(host.origin().join(".git"), "bWU6cGFzcy93b3Jk");
     host.set("NIXFLEET_REPO_URL", format!("http://me:pass%2Fword@{address}/"));
-    // Every program that git starts, with its arguments.
+    // git logs every program that it starts, with its arguments.
     let trace = host.path("state/trace");
     host.set("GIT_TRACE", &trace);
     host.run("pull").ok();
@@ -67,7 +67,7 @@ fn a_password_in_the_address_opens_the_repository_and_shows_up_nowhere() {
     for text in ["pass/word", "pass%2Fword"] {
         assert_eq!(files_with(&host.path("state"), text), Vec::<PathBuf>::new());
     }
-    // With another one git says what it says, and the password is not in that.
+    // With a wrong password, git's message is shown without the password.
     host.set("NIXFLEET_REPO_URL", format!("http://me:wrong%2Fone@{address}/"));
     let done = host.run("pull").failed("fatal: Authentication failed for");
     assert!(!done.result.message.contains("wrong"), "{}", done.result.message);
@@ -75,7 +75,7 @@ fn a_password_in_the_address_opens_the_repository_and_shows_up_nowhere() {
 
 #[test]
 fn a_token_for_a_name_opens_the_repository_and_shows_up_nowhere() {
-    // The second is what many services show to be copied.
+    // With and without the colon: many services show the address with one.
     for end in ["", ":"] {
         let mut host = Host::new();
         git(&host.origin(), &["update-server-info"]);

@@ -1,4 +1,4 @@
-//! A checkout of somebody else's.
+//! Plain mode: a checkout that belongs to another user.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,7 +9,7 @@ use rustix::fs::Gid;
 use super::host::{Host, NOBODY_KNOWN, give, is_root};
 use crate::command::{commit, git};
 
-/// A plain checkout that belongs to somebody else, and its host.
+/// A host with a plain checkout that belongs to `owner`.
 fn plain(owner: u32) -> (Host, PathBuf) {
     let mut host = Host::new();
     let dir = host.path("theirs");
@@ -32,7 +32,8 @@ fn a_plain_pull_by_root_is_its_owners_and_a_switch_may_read_their_folder() {
         return;
     }
     let (mut host, dir) = plain(NOBODY_KNOWN);
-    // A group of root's own, which nobody else is to keep; for this thread and what it starts.
+    // An additional group of root, which the job of another user must not keep. It applies to this thread and its
+    // child processes.
     rustix::thread::set_thread_groups(&[Gid::from_raw(4711)]).unwrap();
     let done = host.run("pull").ok();
     assert_eq!(fs::read_to_string(dir.join("flake.nix")).unwrap(), "{ a = 1; }");
@@ -51,7 +52,7 @@ fn a_plain_pull_by_root_is_its_owners_and_a_switch_may_read_their_folder() {
     fs::write(host.config(), format!("[rebuild]\nprogram = [\"{}\"]\n", rebuild.display())).unwrap();
     let done = host.run("switch").ok();
     assert!(done.log.contains("root: 0") && done.log.contains("nothing to commit"), "{}", done.log);
-    // Without a word from sudo the same is refused: the variable is what makes the difference.
+    // Without SUDO_UID git refuses the folder, so the job must have set it before.
     host.set(
         "NIXFLEET_REBUILD__PROGRAM",
         format!("[\"env\", \"-u\", \"SUDO_UID\", \"{}\"]", rebuild.display()),

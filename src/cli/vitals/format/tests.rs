@@ -2,17 +2,18 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::cli::vitals::table::table;
 use nixfleet_protocol::{
     DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, TemperatureVitals, Throughput,
 };
+
+use super::*;
+use crate::cli::vitals::table::table;
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// The device of seed 000.
+/// A small device, with the values that Avocado's heartbeat reports.
 fn small() -> DeviceVitals {
     DeviceVitals {
         device_id: "qemu".to_owned(),
@@ -134,7 +135,7 @@ fn the_journal_gets_a_field_for_each_figure() {
          NIXFLEET_LOAD_1M=0.03\n\
          NIXFLEET_LOAD_5M=0.10\n\
          NIXFLEET_LOAD_15M=0.01\n"
-            // The nearest number below the half.
+            // 0.005 has no exact binary form; use the rounding of `format!`.
             .replace("15M=0.01", &format!("15M={:.2}", 0.005))
     );
 }
@@ -184,7 +185,7 @@ fn spans_have_two_units() {
     }
 }
 
-/// `key=value key="value"`, as readers of logfmt take it apart.
+/// Parses `key=value key="value"` as a reader of logfmt does.
 fn pairs(line: &str) -> Option<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut rest = line;
@@ -224,7 +225,7 @@ proptest! {
         };
         for format in [Format::Json, Format::Avocado, Format::Logfmt, Format::Text] {
             let line = line(format, &vitals, SystemTime::now());
-            // JSON escapes those of ASCII, which is what ends lines.
+            // JSON escapes only the control characters of ASCII; no other ends a line.
             let control = |letter: char| letter.is_control() && (format != Format::Json || letter < '\u{20}');
             prop_assert!(!line.contains(control), "{format:?}: {line:?}");
         }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// Writes only when it is let.
+/// A writer that blocks until the test lets it write.
 struct Gate(Receiver<()>, mpsc::Sender<Vec<u8>>);
 
 impl Write for Gate {
@@ -37,9 +37,9 @@ async fn a_reader_that_hangs_holds_up_nobody_and_the_queue_stays_short() {
     let begun = Instant::now();
     lines.put("the last".to_owned());
     lines.finish().await;
-    // Of virtual time. One more: timers are rounded up to a millisecond.
+    // In virtual time; timers round up to a millisecond.
     assert!(begun.elapsed() <= PATIENCE + Duration::from_millis(1), "{:?}", begun.elapsed());
-    // The thread holds one more, and is gone with its gate as soon as it has written the rest.
+    // The thread itself holds one more line. It ends, with its gate, after the rest is written.
     while open.send(()).is_ok() {
         std::thread::yield_now();
     }

@@ -345,12 +345,12 @@ async fn a_clone_that_is_there_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_clone_is_made_only_once_somebody_has_looked_for_one() {
     let mut rig = Rig::with(SECOND, ISOLATED).await;
-    rig.facts(|facts| facts.looked = false);
+    rig.facts(|facts| facts.complete = false);
     rig.accept_registration(&[]).await;
     for _ in 0..60 {
         rig.heartbeat().await;
     }
     assert!(rig.orders().is_empty());
-    rig.facts(|facts| facts.looked = true);
+    rig.facts(|facts| facts.complete = true);
     assert_eq!(launched(&mut rig).await.command, "clone");
 }

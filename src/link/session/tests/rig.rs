@@ -66,7 +66,7 @@ impl Rig {
             FakeExecutor { orders, followed: Arc::default(), jobs: Arc::default(), live: Arc::default() };
         let (executor_events, events_receiver) = mpsc::channel(64);
         let (asks, asks_receiver) = mpsc::channel(ASKS);
-        let (facts, facts_receiver) = watch::channel(Arc::new(Facts { looked: true, ..Facts::default() }));
+        let (facts, facts_receiver) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));
         let (metrics, metrics_receiver) = watch::channel(None);
         let (prewarm, prewarm_receiver) = watch::channel(None);
         let looks: Arc<Mutex<Vec<oneshot::Sender<()>>>> = Arc::default();

@@ -1,24 +1,28 @@
-//! What the agent's loop remembers only to be asked for it.
+//! What the agent's loop remembers only for reports.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::{Connection, Finished, RESULTS, State};
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::spec::JobResult;
 
-/// The connection's story and the last results.
+use super::report::{Connection, Finished, State};
+
+/// Finished commands that are remembered: they fit on one screen.
+pub const RESULTS: usize = 5;
+
+/// State of the connection, the last finished commands and the time of the last heartbeat.
 #[derive(Debug)]
-pub struct History {
+pub struct Recent {
     started_at: String,
     connection: Connection,
     results: VecDeque<Finished>,
     last_beat: Option<SystemTime>,
 }
 
-impl Default for History {
+impl Default for Recent {
     fn default() -> Self {
         let now = nixfleet_os::timestamp();
         Self {
@@ -30,13 +34,13 @@ impl Default for History {
     }
 }
 
-impl History {
+impl Recent {
     /// A heartbeat was made.
     pub fn beat(&mut self, now: SystemTime) {
         self.last_beat = Some(now);
     }
 
-    /// It tries to connect.
+    /// An attempt to connect begins.
     pub fn connecting(&mut self) {
         self.enter(State::Connecting);
     }
@@ -46,7 +50,7 @@ impl History {
         self.enter(State::Connected);
     }
 
-    /// It failed, or is over; the next attempt comes after `delay`.
+    /// The attempt failed or the connection ended because of `why`; the next attempt comes after `delay`.
     pub fn waiting(&mut self, why: &str, delay: Duration) {
         self.enter(State::Waiting);
         self.connection.last_error = Some(why.trim_end_matches('.').to_owned());
@@ -80,17 +84,17 @@ impl History {
         &self.started_at
     }
 
-    /// How the connection is.
+    /// The state of the connection.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The last results, the newest last.
+    /// The last finished commands, newest last.
     pub fn results(&self) -> Vec<Finished> {
         self.results.iter().cloned().collect()
     }
 
-    /// When the last beat was made.
+    /// Time of the last heartbeat.
     pub fn last_beat_at(&self) -> Option<String> {
         Timestamp::try_from(self.last_beat?).ok().map(|at| format!("{at:.3}"))
     }
@@ -98,22 +102,23 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use nixfleet_jobs::spec::Outcome;
+
+    use super::*;
 
     #[test]
     fn the_last_error_stays_after_a_connection_and_the_next_attempt_goes() {
-        let mut history = History::default();
-        assert_eq!(history.connection().state, State::Connecting);
-        history.waiting("cannot reach it.", Duration::from_secs(60));
-        let waiting = history.connection().clone();
+        let mut recent = Recent::default();
+        assert_eq!(recent.connection().state, State::Connecting);
+        recent.waiting("cannot reach it.", Duration::from_secs(60));
+        let waiting = recent.connection().clone();
         assert_eq!((waiting.state, waiting.last_error.as_deref()), (State::Waiting, Some("cannot reach it")));
         let at: Timestamp = waiting.retry_at.unwrap().parse().unwrap();
         let left = at.duration_since(Timestamp::now()).as_secs();
         assert!((55..=60).contains(&left), "{left}");
-        history.connecting();
-        history.connected();
-        let connected = history.connection();
+        recent.connecting();
+        recent.connected();
+        let connected = recent.connection();
         assert_eq!((connected.state, connected.retry_at.as_deref()), (State::Connected, None));
         assert_eq!(connected.last_error.as_deref(), Some("cannot reach it"));
         assert_eq!(connected.last_error_at, waiting.last_error_at);
@@ -121,20 +126,20 @@ mod tests {
 
     #[test]
     fn five_results_are_remembered() {
-        let mut history = History::default();
+        let mut recent = Recent::default();
         for n in 0..7 {
             let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
-            history.ended(&JobId::generate(), &n.to_string(), &result);
+            recent.ended(&JobId::generate(), &n.to_string(), &result);
         }
-        let names: Vec<String> = history.results().into_iter().map(|result| result.command).collect();
+        let names: Vec<String> = recent.results().into_iter().map(|result| result.command).collect();
         assert_eq!(names, ["2", "3", "4", "5", "6"]);
     }
 
     #[test]
     fn the_last_beat_has_a_time() {
-        let mut history = History::default();
-        assert_eq!(history.last_beat_at(), None);
-        history.beat(SystemTime::UNIX_EPOCH + Duration::from_millis(1500));
-        assert_eq!(history.last_beat_at().as_deref(), Some("1970-01-01T00:00:01.500Z"));
+        let mut recent = Recent::default();
+        assert_eq!(recent.last_beat_at(), None);
+        recent.beat(SystemTime::UNIX_EPOCH + Duration::from_millis(1500));
+        assert_eq!(recent.last_beat_at().as_deref(), Some("1970-01-01T00:00:01.500Z"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the agent's own process takes.
+//! Resources of the agent's own process.
 
 use std::fs;
 use std::path::Path;
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use nixfleet_os::bounded_read;
 
-/// /proc/self/status is 1.5 KB.
+/// Longest file read, in bytes. /proc/self/status has 1.5 KB.
 const LIMIT: u64 = 64 * 1024;
 
-/// Memory, processor time and the like of this process. What is not known is None.
+/// Memory, processor time, open files and threads of this process. Unknown values are none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Own {
-    /// Bytes of memory that are in use.
+pub struct ProcessUsage {
+    /// Resident memory, in bytes.
     pub rss: Option<u64>,
-    /// Seconds of processor time, of all threads together.
+    /// Processor time of all threads together, in seconds.
     pub cpu_s: Option<f64>,
     /// Open files.
     pub open_files: Option<u64>,
@@ -25,8 +25,8 @@ pub struct Own {
     pub threads: Option<u64>,
 }
 
-impl Own {
-    /// Looks at this process: some 50 us in procfs, which no disk and no network can delay.
+impl ProcessUsage {
+    /// Reads the values of this process from procfs. Takes about 50 us; procfs needs neither disk nor network.
     pub fn read() -> Self {
         let process = Path::new("/proc/self");
         let status = bounded_read::read(&process.join("status"), LIMIT).unwrap_or_default();
@@ -35,7 +35,7 @@ impl Own {
         Self {
             rss: field(&status, "VmRSS:").map(|kilobytes| kilobytes.saturating_mul(1024)),
             cpu_s: Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9),
-            // One of them is the folder's own.
+            // Reading the folder opens one file itself.
             open_files: fs::read_dir(process.join("fd"))
                 .ok()
                 .map(|files| (files.count() as u64).saturating_sub(1)),
@@ -44,7 +44,7 @@ impl Own {
     }
 }
 
-/// The number behind a name at the beginning of a line.
+/// The number after `name` at the beginning of a line.
 fn field(status: &str, name: &str) -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn this_process_takes_what_the_kernel_says_it_takes() {
-        let before = Own::read();
+        let before = ProcessUsage::read();
         let files: Vec<_> = (0..3).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let after = Own::read();
+        let after = ProcessUsage::read();
         assert!(after.rss.unwrap() > 1024 * 1024);
         assert!(after.cpu_s.unwrap() > 0.0 && after.threads.unwrap() >= 1);
         // Other tests in this process open and close files as well.

@@ -1,0 +1,180 @@
+//! The start of the agent, and its end.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::mpsc;
+
+use nixfleet_config::{Config, Host, LauncherKind, Source};
+use nixfleet_jobs::JobsDir;
+use nixfleet_jobs::record::Records;
+use nixfleet_os::service_manager;
+use nixfleet_vitals::device::{self, Meters};
+use nixfleet_vitals::prewarm::{self, Hook};
+use nixfleet_vitals::{gpu, stasysmo};
+
+use super::{Failure, listen_for_signals, status, usage, warnings};
+use crate::facts::installed::own_place;
+use crate::heartbeat::Snapshots;
+use crate::jobs::executor::HostExecutor;
+use crate::jobs::launcher::{Direct, Launcher, Systemd};
+use crate::jobs::table::JobTable;
+use crate::link::agent::Agent;
+use crate::link::run::Exit;
+use crate::observe::status::ASKS;
+use crate::observe::{systemd, telemetry};
+use crate::{facts, wire};
+
+/// How long the start waits for the first results of collectors, so that the first heartbeat has them. They
+/// take milliseconds; a disk that hangs must not delay the connection.
+const FIRST_RESULTS: Duration = Duration::from_millis(250);
+
+/// Runs the agent until it is told to end.
+pub(super) fn run(source: &Source) -> Result<(), Failure> {
+    let config = Config::load(source).map_err(|err| usage(&err))?;
+    let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
+    for warning in warnings(source, &config) {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Enough for name resolution and certificates of one connection.
+        .max_blocking_threads(4)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .map_err(|err| Failure::Start(format!("cannot start the runtime: {err}")))?;
+    let exit = runtime.block_on(serve(config, source.file.clone()));
+    // Do not wait for threads that hang in a read.
+    runtime.shutdown_background();
+    let exit = exit?;
+    tracing::info!("Ended.");
+    drop(log);
+    match exit {
+        Exit::Restart if !service_manager::is_supervised() => Err(replace_process()),
+        Exit::Shutdown | Exit::Restart => Ok(()),
+    }
+}
+
+/// Replaces this process by a new agent. Without a service manager nobody else would start one.
+fn replace_process() -> Failure {
+    let program = installed_program();
+    let err = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    Failure::Start(format!("cannot restart {}: {err}", program.display()))
+}
+
+/// The program at the path this one was started from: after an upgrade, the new version.
+fn installed_program() -> PathBuf {
+    let path = std::env::current_exe().map(|running| own_place(&running));
+    path.ok().filter(|path| path.exists()).unwrap_or_else(own_program)
+}
+
+/// Locks the state folder, so that no second agent uses the same jobs. None, with a warning, when the lock file
+/// cannot be created: a full or broken disk must not keep the agent from connecting.
+///
+/// # Errors
+/// When another agent holds the lock.
+fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
+    let folder = host.own_dir();
+    let path = folder.join("lock");
+    let created = std::fs::create_dir_all(&folder);
+    let opened =
+        created.and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
+    let file = match opened {
+        Ok(file) => file,
+        Err(err) => {
+            tracing::warn!(
+                "Cannot make {}: {err}. Commands will fail until the folder can be written.",
+                path.display()
+            );
+            return Ok(None);
+        }
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::Start(format!(
+            "another agent runs with the state folder {}; stop it, or set NIXFLEET_STATE_DIR to another folder",
+            host.state_dir.display()
+        ))),
+        _ => Ok(Some(file)),
+    }
+}
+
+async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
+    let Config { connection, host } = config;
+    let _lock = only_agent(&host)?;
+    let shutdown = listen_for_signals()?;
+    let facts = facts::spawn(&host);
+    let metrics = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
+    drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
+
+    let folder = JobsDir::new(&host.jobs.dir);
+    let records = Records::new(host.own_dir().join("delivery"));
+    let launcher: Arc<dyn Launcher> = match host.jobs.launcher {
+        LauncherKind::Direct => Arc::new(Direct::new(own_program(), file)),
+        LauncherKind::Systemd => Arc::new(Systemd::default()),
+    };
+    let boot_id = nixfleet_os::boot_id(&host.paths.proc);
+    let (accepted, carried_out) = records.open(&folder, boot_id.as_deref());
+    let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)
+        .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
+    let mut jobs = JobTable::resume(accepted, Box::new(executor));
+    carried_out.into_iter().for_each(|record| jobs.carried_out(record));
+    if let Some(record) = jobs.current_record().cloned() {
+        drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
+        tracing::info!(command = record.command, job = %record.id, "Picked up a command that an earlier agent started.");
+    }
+    let meters = Arc::new(Meters::start(&host.vitals_settings(), connection.interval));
+    let hook = prewarm_hook(&host);
+    let about = status::About::new(&connection, &host, &meters, hook.clone());
+    let prewarm = watch_gpus(&host, &meters, hook);
+    let snapshots = Snapshots {
+        facts: facts.watch(),
+        metrics: metrics.watch(),
+        vitals: {
+            let (meters, device_id) = (Arc::clone(&meters), host.hostname.clone());
+            let enabled = host.vitals.enabled;
+            Box::new(move |now| {
+                enabled.then(|| Box::new(wire::vitals::message(meters.read(&device_id, now))))
+            })
+        },
+        prewarm: prewarm.watch(),
+        look: Box::new(move || {
+            meters.vitals().refresh();
+            facts.refresh()
+        }),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), hostname = host.hostname, url = %connection.url,
+        interval = connection.interval.as_secs(), "Started."
+    );
+    let (asker, asks) = mpsc::channel(ASKS);
+    about.answer(asker).await;
+    systemd::ready();
+    let agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
+    let exit = agent.run(&connection, shutdown).await;
+    systemd::stopping();
+    Ok(exit)
+}
+
+fn prewarm_hook(host: &Host) -> Option<Hook> {
+    let started = Hook::program(host.prewarm.hook.clone()?);
+    started.map_err(|err| tracing::warn!("No thread for the pre-warm hook: {err}.")).ok()
+}
+
+/// Starts the watcher that turns GPU load into pre-warm signals.
+fn watch_gpus(host: &Host, meters: &Meters, hook: Option<Hook>) -> prewarm::Watcher {
+    let load = |snapshot: &Option<gpu::Snapshot>| {
+        snapshot.as_ref().map(|snapshot| device::gpu_load(&snapshot.gpus)).unwrap_or_default()
+    };
+    prewarm::watch(host.prewarm.limits, meters.gpus().watch(), load, hook)
+}
+
+/// The running binary itself, even after its file has been replaced.
+fn own_program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { running } else { std::env::current_exe().unwrap_or(running) }
+}

@@ -1,0 +1,180 @@
+//! The report: the agent's state as one document. The program that reads it may be older or newer than the
+//! agent: unknown fields are ignored, missing ones have defaults.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use nixfleet_protocol::{ServerState, ServerStatus};
+
+use super::process::ProcessUsage;
+use crate::observe::stats::Stats;
+
+/// The agent's state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The agent's own version.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// The name under which it is registered with the dashboard.
+    pub hostname: String,
+    /// URL of the dashboard, without the parts that may hold a secret.
+    pub dashboard: String,
+    /// When the agent started. All times are RFC 3339.
+    pub started_at: String,
+    /// Address of the page for Prometheus, if it is served.
+    pub metrics_at: Option<String>,
+    /// The connection to the dashboard.
+    pub connection: Connection,
+    /// The dashboard's state, as it reported it.
+    pub server: Server,
+    /// Current interval between heartbeats, in seconds.
+    pub interval_s: u64,
+    /// Time of the last heartbeat.
+    pub last_beat_at: Option<String>,
+    /// Round trip of the newest acknowledged heartbeat, in milliseconds.
+    pub ack_rtt_ms: Option<f64>,
+    /// The running command.
+    pub running: Option<Running>,
+    /// The last finished commands, newest last.
+    pub results: Vec<Finished>,
+    /// Messages that wait to be written.
+    pub queue: Queue,
+    /// Counters since the start of the agent.
+    #[serde(rename = "metrics")]
+    pub stats: Stats,
+    /// Resources of the agent's own process.
+    #[serde(rename = "own")]
+    pub process: ProcessUsage,
+    /// Cost of each collector, by its name.
+    pub collectors: BTreeMap<String, Collector>,
+    /// How often a GPU's driver did not answer in time.
+    pub gpu_timeouts: u64,
+    /// Pre-warm signals that were dropped because the hook was too slow.
+    pub prewarm_dropped: u64,
+}
+
+/// State of the connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// An attempt is under way; the dashboard has not answered the registration yet.
+    #[default]
+    Connecting,
+    /// Registered.
+    Connected,
+    /// Not connected; the next attempt is scheduled.
+    Waiting,
+}
+
+impl State {
+    /// The name of the state, for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// The connection to the dashboard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connection {
+    /// Its state.
+    pub state: State,
+    /// When it entered this state.
+    pub since: String,
+    /// Why the last attempt or the last connection failed.
+    pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<String>,
+    /// When the next attempt starts.
+    pub retry_at: Option<String>,
+}
+
+/// The dashboard's state, as it reported it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    /// `healthy`, `degraded` or `maintenance`.
+    pub state: String,
+    /// The reason; may be empty.
+    pub reason: String,
+    /// When the state is expected to end; may be empty.
+    pub until: String,
+}
+
+impl From<&ServerStatus> for Server {
+    fn from(status: &ServerStatus) -> Self {
+        let state = match status.state {
+            ServerState::Healthy | ServerState::Unknown => "healthy",
+            ServerState::Degraded => "degraded",
+            ServerState::Maintenance => "maintenance",
+        };
+        Self { state: state.to_owned(), reason: status.reason.clone(), until: status.until.clone() }
+    }
+}
+
+/// The running command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Running {
+    /// Its name.
+    pub command: String,
+    /// Id of the job.
+    pub job_id: String,
+    /// The id that the dashboard gave to the request.
+    pub command_id: Option<String>,
+    /// Process id of the command, once it has started.
+    pub pid: Option<u32>,
+    /// When it was accepted.
+    pub since: String,
+}
+
+/// A finished command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Finished {
+    /// Its name.
+    pub command: String,
+    /// Id of the job.
+    pub job_id: String,
+    /// Outcome, such as `ok` or `timed_out`.
+    pub outcome: String,
+    /// Its exit code.
+    pub exit_code: i32,
+    /// When it ended.
+    pub ended_at: String,
+    /// Duration in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Messages that wait to be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Queue {
+    /// Control messages and heartbeats.
+    pub control: usize,
+    /// Messages with output.
+    pub output: usize,
+}
+
+/// Cost of one collector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Collector {
+    /// Finished runs.
+    pub runs: u64,
+    /// Failed runs.
+    pub errors: u64,
+    /// Runs that exceeded their time limit.
+    pub timeouts: u64,
+    /// Duration of the last run, in seconds.
+    pub last_s: f64,
+    /// Duration of all runs together, in seconds.
+    pub total_s: f64,
+}
