@@ -120,7 +120,7 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
         let (commit, lock_hash) = (Some("abcdef1".repeat(6)[..40].to_owned()), Some("11".repeat(32)));
         let note = checkout::Checkout { dir, commit, lock_hash };
         fs::create_dir_all(folder.path().join("state/jobs")).unwrap();
-        let file = folder.path().join("state/jobs").join(checkout::CHECKOUT_FILE);
+        let file = folder.path().join("state/jobs/checkout.json");
         fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
         let mut collector = Collector::new(&host(folder.path()));
         collector.refresh(false, |_| {});

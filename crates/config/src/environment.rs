@@ -13,10 +13,8 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
 use crate::keys::{KEYS, Kind, find};
+use crate::source::PREFIX;
 use crate::{Problem, Source, names};
-
-/// Prefix of all names.
-const PREFIX: &str = "NIXFLEET_";
 
 /// Short names of keys, with increasing precedence. `NIXFLEET_<SECTION>__<KEY>` takes precedence over all of
 /// them.
@@ -32,17 +30,6 @@ pub(super) const SHORT_NAMES: &[(&str, &str)] = &[
 /// Variables without a key in the file: the token must not be in the file, and the file cannot name itself.
 pub(super) const NO_KEYS: &[&str] = &["NIXFLEET_TOKEN", "NIXFLEET_CONFIG"];
 
-/// Variables of other programs that the settings depend on.
-const OTHERS: &[&str] = &[
-    "STATE_DIRECTORY",
-    "RUNTIME_DIRECTORY",
-    "CREDENTIALS_DIRECTORY",
-    "XDG_STATE_HOME",
-    "HOME",
-    "USER",
-    "LOGNAME",
-];
-
 /// A path into the file, such as `["repo", "branch"]`.
 pub(super) type Path = Vec<String>;
 
@@ -53,21 +40,6 @@ pub(super) struct Environment {
     /// The variable that set each key.
     pub(super) names: BTreeMap<Path, String>,
     pub(super) problems: Vec<Problem>,
-}
-
-/// Whether a variable can change the configuration.
-pub(super) fn matters(name: &str) -> bool {
-    name.starts_with(PREFIX) || OTHERS.contains(&name)
-}
-
-/// Whether a variable belongs to the agent.
-pub(super) fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX)
-}
-
-/// The name of a variable in errors.
-pub(super) fn origin_of(name: &str) -> String {
-    format!("environment variable {name}")
 }
 
 /// The meaning of a variable's name.

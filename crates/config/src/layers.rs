@@ -12,6 +12,7 @@ use nixfleet_os::bounded_read;
 
 use crate::file::File;
 use crate::keys::{KEYS, Key, Kind, find};
+use crate::source::origin_of;
 use crate::{Problem, Source, environment, names};
 
 /// Longest configuration file read, in bytes. Usual files have at most a few thousand.
@@ -97,7 +98,7 @@ impl Layers {
 fn metadata_of(variables: BTreeMap<environment::Path, String>) -> Metadata {
     Metadata::named("environment").interpolater(move |_: &Profile, keys: &[&str]| {
         let path: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        variables.get(&path).map_or_else(|| "environment".to_owned(), |name| environment::origin_of(name))
+        variables.get(&path).map_or_else(|| "environment".to_owned(), |name| origin_of(name))
     })
 }
 
@@ -123,7 +124,7 @@ fn read_file(source: &Source) -> Result<Layer, Problem> {
                 key: path.display().to_string(),
                 what: format!("cannot be read: {error}"),
                 origin: if source.file.is_none() && named {
-                    environment::origin_of("NIXFLEET_CONFIG")
+                    origin_of("NIXFLEET_CONFIG")
                 } else {
                     String::new()
                 },

@@ -5,7 +5,21 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{ConfigError, DEFAULT_FILE, Problem, environment};
+use crate::{ConfigError, DEFAULT_FILE, Problem};
+
+/// Prefix of all variables of the agent.
+pub(crate) const PREFIX: &str = "NIXFLEET_";
+
+/// Variables of other programs that the settings depend on.
+const OTHERS: &[&str] = &[
+    "STATE_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "XDG_STATE_HOME",
+    "HOME",
+    "USER",
+    "LOGNAME",
+];
 
 /// Where the settings come from. It is passed as an argument, so that tests do not change the process
 /// environment.
@@ -43,10 +57,10 @@ impl Source {
                 Ok(value) => {
                     environment.insert(name, value);
                 }
-                Err(_) if environment::matters(&name) => problems.push(Problem {
+                Err(_) if matters(&name) => problems.push(Problem {
                     key: name.clone(),
                     what: "not UTF-8".to_owned(),
-                    origin: environment::origin_of(&name),
+                    origin: origin_of(&name),
                     fix: "set it to plain text or unset it".to_owned(),
                 }),
                 Err(_) => {}
@@ -58,7 +72,7 @@ impl Source {
     /// Whether neither the command line nor the environment has a setting. The caller then means the agent
     /// that is installed on this host.
     pub fn names_nothing(&self) -> bool {
-        let names = self.environment.keys().filter(|name| environment::is_ours(name));
+        let names = self.environment.keys().filter(|name| is_ours(name));
         self.file.is_none() && names.count() == 0
     }
 
@@ -75,4 +89,19 @@ impl Source {
             (None, None) => (PathBuf::from(DEFAULT_FILE), false),
         }
     }
+}
+
+/// Whether a variable can change the configuration.
+fn matters(name: &str) -> bool {
+    name.starts_with(PREFIX) || OTHERS.contains(&name)
+}
+
+/// Whether a variable belongs to the agent.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+/// The name of a variable in errors.
+pub(crate) fn origin_of(name: &str) -> String {
+    format!("environment variable {name}")
 }

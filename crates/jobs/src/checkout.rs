@@ -12,13 +12,10 @@ use crate::JobsDir;
 use crate::format::{self, Format};
 use crate::git::head_commit;
 
-/// File in the jobs' folder that each job replaces at its end.
-pub const CHECKOUT_FILE: &str = "checkout.json";
-
-/// Longest [`CHECKOUT_FILE`] read, in bytes. It holds a path and two hashes.
+/// Longest `checkout.json` read, in bytes. It holds a path and two hashes.
 const MAX_NOTE: u64 = 16 * 1024;
 
-/// Content of [`CHECKOUT_FILE`].
+/// Content of `checkout.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkout {
     /// Folder of the checkout.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::JobId;
-use crate::checkout::CHECKOUT_FILE;
 
 /// The folder that holds all job folders.
 #[derive(Debug, Clone)]
@@ -32,7 +31,7 @@ impl JobsDir {
 
     /// The checkout as the last job saw it: [`crate::checkout::Checkout`].
     pub fn checkout(&self) -> PathBuf {
-        self.0.join(CHECKOUT_FILE)
+        self.0.join("checkout.json")
     }
 
     /// The folder of one job.

@@ -20,21 +20,18 @@ use tracing::{debug, info, warn};
 
 use nixfleet_protocol::{AgentMessage, DashboardMessage, DecodeError, Register, encode};
 
-use crate::api::{AppState, failure, is_foreign_origin};
 use crate::host::{Link, Outgoing};
-use crate::hub::{Moment, Registration};
+use crate::hub::Registration;
+use crate::moment::Moment;
 use crate::policy::Policy;
 use crate::strict::Ruling;
+use crate::web::{AppState, READ_BUFFER, failure, is_foreign_origin};
 use crate::wire::{Peer, Switches};
 use crate::{Lifetime, Shared, sleep_until_some};
 
 use writer::{close_frame, write};
 
 mod writer;
-
-/// Read buffer of each socket, in bytes. Agents send a few hundred bytes at a time. The library's default of
-/// 128 KiB would be most of the memory of a connection.
-pub(super) const READ_BUFFER: usize = 8 * 1024;
 
 /// Bytes of frames that are collected before a write, so that `send_many` is one write.
 pub(super) const WRITE_BUFFER: usize = 64 * 1024;

@@ -7,7 +7,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -21,6 +21,7 @@ use nixfleet_protocol::{AgentMessage, KillCommand};
 use crate::asks::Verdict;
 use crate::faults::Act;
 use crate::view::HostStatus;
+use crate::web::{AppState, Failure, failure};
 use crate::wire::Peer;
 use crate::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers};
 
@@ -45,13 +46,6 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("/facts.js", include_str!("page/facts.js")),
     ("/parts.js", include_str!("page/parts.js")),
 ];
-
-/// State that all handlers share.
-#[derive(Clone)]
-pub(super) struct AppState {
-    pub(super) shared: Arc<Shared>,
-    pub(super) lifetime: Lifetime,
-}
 
 type App = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, Peer>;
 
@@ -331,23 +325,6 @@ fn bad_json(error: &serde_json::Error) -> Failure {
     failure(StatusCode::BAD_REQUEST, &format!("bad JSON: {error}"))
 }
 
-/// The response `{"error": ..}`.
-#[derive(Debug)]
-pub(super) struct Failure {
-    status: StatusCode,
-    error: String,
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.error }))).into_response()
-    }
-}
-
-pub(super) fn failure(status: StatusCode, error: &str) -> Failure {
-    Failure { status, error: error.to_owned() }
-}
-
 fn unsent(error: SendError) -> Failure {
     let status = match error {
         SendError::UnknownHost => StatusCode::NOT_FOUND,
@@ -356,12 +333,4 @@ fn unsent(error: SendError) -> Failure {
         SendError::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
     };
     failure(status, &error.to_string())
-}
-
-/// Whether the request comes from a page of another site. Agents send no `Origin`.
-pub(super) fn is_foreign_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    let origin = origin.as_bytes();
-    !["http://", "https://"].iter().any(|scheme| origin.strip_prefix(scheme.as_bytes()) == Some(host))
 }

@@ -19,8 +19,7 @@ use tracing::debug;
 
 use nixfleet_protocol::encode;
 
-use crate::agents::READ_BUFFER;
-use crate::api::{AppState, failure, is_foreign_origin};
+use crate::web::{AppState, READ_BUFFER, failure, is_foreign_origin};
 use crate::{Lifetime, Shared};
 
 /// The longest message accepted from a browser, in bytes. Browsers send nothing useful.

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use nixfleet_protocol::{DashboardMessage, KillCommand, encode};
 
 use crate::host::Outgoing;
-use crate::hub::Moment;
+use crate::host::SendError;
+use crate::moment::Moment;
 use crate::{Faults, HostView, Policy, Recorded, Shared, Verdict};
 
 /// The longest frame that can be sent, in bytes. It is far above the limit of an agent, so that this limit
@@ -23,26 +24,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Messages of each host that are shown when a wait fails.
 const SHOWN_MESSAGES: usize = 12;
-
-/// Why something could not be sent to an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// No agent ever registered under this name.
-    #[error("unknown host")]
-    UnknownHost,
-    /// The host has no open socket.
-    #[error("host is not connected")]
-    NotConnected,
-    /// The agent does not read, and its queue is full. The loss is counted.
-    #[error("the queue to the host is full")]
-    QueueFull,
-    /// The frame is longer than 16 MiB.
-    #[error("the frame is longer than 16 MiB")]
-    TooLong,
-    /// No command has been sent to this host yet.
-    #[error("no command was sent to this host yet")]
-    NothingToResend,
-}
 
 /// Controls a dashboard. Clones are cheap.
 #[derive(Clone)]

@@ -28,6 +28,29 @@ const SNAPSHOT_LINES: usize = 500;
 /// Most bytes of these lines, because a snapshot has the lines of every host.
 const SNAPSHOT_BYTES: usize = 128 * 1024;
 
+/// The longest hostname (RFC 1123), which is also the host's id in URLs.
+const MAX_HOSTNAME: usize = 63;
+
+/// Why something could not be sent to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No agent ever registered under this name.
+    #[error("unknown host")]
+    UnknownHost,
+    /// The host has no open socket.
+    #[error("host is not connected")]
+    NotConnected,
+    /// The agent does not read, and its queue is full. The loss is counted.
+    #[error("the queue to the host is full")]
+    QueueFull,
+    /// The frame is longer than 16 MiB.
+    #[error("the frame is longer than 16 MiB")]
+    TooLong,
+    /// No command has been sent to this host yet.
+    #[error("no command was sent to this host yet")]
+    NothingToResend,
+}
+
 /// What is sent on the socket of an agent.
 #[derive(Debug)]
 pub(super) enum Outgoing {
@@ -220,4 +243,9 @@ pub(super) fn lines_of(id: &str, message: &AgentMessage) -> Option<Lines> {
         }),
         _ => None,
     }
+}
+
+/// Whether this is a valid hostname.
+pub(super) fn is_hostname(name: &str) -> bool {
+    (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

@@ -12,32 +12,14 @@ use nixfleet_protocol::{
 };
 
 use crate::asks::{Asks, Evidence, Verdict};
-use crate::handle::SendError;
-use crate::host::{Host, Link, Outgoing, lines_of};
+use crate::host::{Host, Link, Outgoing, SendError, is_hostname, lines_of};
+use crate::moment::Moment;
 use crate::policy::Policy;
 use crate::record::Recorded;
 use crate::strict::{Judge, Strict};
 use crate::view::{BrowserMessage, HostView, LastStatus, rfc3339};
 
 mod judging;
-
-/// The longest hostname (RFC 1123), which is also the host's id in URLs.
-const MAX_HOSTNAME: usize = 63;
-
-/// A point in time on two clocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    /// Monotonic, for deadlines.
-    pub(super) now: Instant,
-    /// Unix time in milliseconds, for display.
-    pub(super) unix_ms: i64,
-}
-
-impl Moment {
-    pub(super) fn now() -> Self {
-        Self { now: Instant::now(), unix_ms: jiff::Timestamp::now().as_millisecond() }
-    }
-}
 
 /// The result of a registration.
 #[derive(Debug)]
@@ -370,9 +352,4 @@ impl Hub {
             self.updates.push(BrowserMessage::HostUpdate(Box::new(self.view_of(id, host))));
         }
     }
-}
-
-/// Whether this is a valid hostname.
-pub(super) fn is_hostname(name: &str) -> bool {
-    (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

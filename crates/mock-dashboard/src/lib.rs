@@ -38,7 +38,8 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
 
-use hub::{Hub, Moment};
+use hub::Hub;
+use moment::Moment;
 
 mod agents;
 mod api;
@@ -50,17 +51,20 @@ mod handle;
 mod host;
 mod hub;
 mod jobs;
+mod moment;
 mod policy;
 mod record;
 mod strict;
 mod view;
+mod web;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use faults::{Faults, Refusal};
-pub use handle::{Handle, SendError};
+pub use handle::Handle;
+pub use host::SendError;
 pub use policy::Policy;
 pub use record::Recorded;
 pub use strict::{Rule, Strict, Verdict, Violation};

@@ -19,7 +19,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::hub::{Moment, is_hostname};
+use crate::host::is_hostname;
+use crate::moment::Moment;
 use crate::view::rfc3339;
 
 use conversation::Conversation;

@@ -1,7 +1,8 @@
 //! Passes events to the judge of the strict mode. Without the strict mode, nothing is done.
 
-use super::{Hub, Moment};
+use super::Hub;
 use crate::host::Outgoing;
+use crate::moment::Moment;
 use crate::strict::{Ruling, Verdict};
 
 impl Hub {

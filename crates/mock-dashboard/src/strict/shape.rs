@@ -5,7 +5,7 @@ use serde_json::Value;
 use nixfleet_protocol::{AgentMessage, DecodeError};
 
 use super::{Breach, Received, Rule, progress};
-use crate::hub::is_hostname;
+use crate::host::is_hostname;
 
 /// Integer fields of each message. Existing dashboards read the first field of each line. The others are
 /// additive; newer dashboards read them as integers.

@@ -10,7 +10,7 @@ use nixfleet_protocol::KillCommand;
 
 use super::violations::KEPT;
 use super::{Judge, Rule, Strict};
-use crate::hub::Moment;
+use crate::moment::Moment;
 
 use say::{beat, job_line, job_status, line, message, register, rejection, status, without};
 

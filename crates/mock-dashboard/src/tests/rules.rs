@@ -7,8 +7,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, advance};
 
 use crate::host::{Link, Outgoing};
-use crate::hub::{Hub, Moment, Registration};
+use crate::hub::{Hub, Registration};
 use crate::jobs::Jobs;
+use crate::moment::Moment;
 use crate::record::{MAX_BYTES, MAX_MESSAGES, Record};
 use crate::view::BrowserMessage;
 use crate::{HostStatus, Options};
