@@ -123,9 +123,9 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
     let mut jobs = JobTable::resume(accepted, Box::new(executor));
     carried_out.into_iter().for_each(|record| jobs.carried_out(record));
-    if let Some(record) = jobs.current_record().cloned() {
+    if jobs.current().is_some() {
         drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
-        tracing::info!(command = record.command, job = %record.id, "Picked up a command that an earlier agent started.");
+        jobs.current_span().in_scope(|| tracing::info!("Picked up a command that an earlier agent started."));
     }
     let meters = Arc::new(Meters::start(&host.vitals_settings(), connection.interval));
     let hook = prewarm_hook(&host);

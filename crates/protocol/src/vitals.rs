@@ -122,8 +122,11 @@ pub struct Throughput {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DiskIo {
     /// Bytes read per second.
+    // The first agents had the names of a network here. A dashboard reads those as well.
+    #[serde(alias = "received")]
     pub read: f64,
     /// Bytes written per second.
+    #[serde(alias = "sent")]
     pub written: f64,
 }
 

@@ -237,3 +237,19 @@ proptest! {
         prop_assert_eq!(AgentMessage::decode(&text).unwrap(), message);
     }
 }
+
+#[test]
+fn disk_traffic_of_an_older_agent_is_read_by_its_older_names() {
+    let text = |disk_io: &str| {
+        format!(
+            r#"{{"type":"heartbeat","payload":{{"generation":"a","nixpkgs_version":"b","pending_command":null,
+            "command_pid":null,"metrics":null,"vitals":{{"device_id":"web-1","disk_io":{disk_io}}}}}}}"#
+        )
+    };
+    for disk_io in [r#"{"read":1.0,"written":2.0}"#, r#"{"received":1.0,"sent":2.0}"#] {
+        let AgentMessage::Heartbeat(heartbeat) = AgentMessage::decode(&text(disk_io)).unwrap() else {
+            panic!()
+        };
+        assert_eq!(heartbeat.vitals.unwrap().disk_io, Some(DiskIo { read: 1.0, written: 2.0 }), "{disk_io}");
+    }
+}
