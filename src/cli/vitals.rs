@@ -201,7 +201,7 @@ impl Gauge {
         Self { meters: Meters::start(&host.vitals_settings(), interval), next: None }
     }
 
-    /// Waits until the first values are there, at most [`device::PATIENCE`]: a disk may hang for ever.
+    /// Waits until the first values are there, at most [`device::MAX_WAIT`]: a disk may hang for ever.
     async fn warm_up(&self) {
         let until = Instant::now() + device::MAX_WAIT;
         while !self.meters.are_warm(SystemTime::now()) && Instant::now() < until {
