@@ -42,7 +42,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn lines_are_due_at_whole_intervals_however_late_each_was_printed() {
+    fn lines_are_due_at_whole_intervals_however_late_each_was_made() {
         let start = Instant::now();
         let mut pace = Pace::new(start, 10 * SECOND);
         assert_eq!(pace.next(), start);
