@@ -58,13 +58,6 @@ struct Job {
     span: Span,
 }
 
-/// The span for the log lines of a job. It has no parent, because a job outlives the connection on which
-/// it was accepted. Its level is the highest one, so that no log filter removes it: a warning needs the id
-/// of its job too.
-fn job_span(record: &Record) -> Span {
-    tracing::error_span!(parent: None, "job", id = %record.id, command = record.command)
-}
-
 /// The accepted jobs, oldest first, and the executor that carries out the orders for them.
 #[derive(Debug)]
 pub struct JobTable {
@@ -91,7 +84,7 @@ impl JobTable {
     /// A table with the jobs of an earlier agent, which are followed again.
     pub fn resume(records: Vec<Record>, executor: Box<dyn Executor>) -> Self {
         let jobs = records.into_iter().map(|record| {
-            let span = job_span(&record);
+            let span = record.span();
             let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
             let phase = Phase::Following(span.in_scope(follow));
             Job { record, phase, status_sent: false, finished: false, span }
@@ -186,7 +179,7 @@ impl JobTable {
                 self.executor.forget(&oldest.record.id);
             });
         }
-        let span = job_span(&record);
+        let span = record.span();
         span.in_scope(|| {
             tracing::info!("Accepted a command.");
             self.executor.launch(record.clone());

@@ -40,6 +40,7 @@ use super::dial;
 use super::ended::Ended;
 use crate::jobs::executor::ExecutorEvent;
 use crate::observe::status::{Ask, Queue};
+use crate::wire;
 use acks::Acks;
 use delivery::{DeliveryTracker, Receipt};
 use event::Event;
@@ -202,10 +203,7 @@ impl<'a> Session<'a> {
             Event::Ask(ask) => self.answer(ask, now),
             Event::Query(asked, answer) => self.query_answered(&asked, answer, now),
             Event::Inbound(frame) => return self.inbound(frame, now),
-            Event::Job(event) => {
-                let span = self.agent.jobs.span(&event.id);
-                span.in_scope(|| self.job_event(event, now));
-            }
+            Event::Job(event) => self.job_event(event, now),
         }
         None
     }
@@ -300,8 +298,8 @@ impl<'a> Session<'a> {
             self.send(&AgentMessage::Prewarm(Prewarm {
                 device_id: self.agent.host.hostname.clone(),
                 timestamp: at,
-                gpu_usage: signal.load.usage,
-                gpu_temp: signal.load.temperature,
+                gpu_usage: wire::vitals::share(signal.load.usage),
+                gpu_temp: wire::vitals::figure(signal.load.temperature),
                 reason: signal.reason,
                 phase: signal.phase.as_str().to_owned(),
             }));

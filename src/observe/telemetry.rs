@@ -13,13 +13,20 @@ use super::journald::{self, JournalFormat};
 /// Lines that may wait for a slow terminal or journal; more are dropped.
 const QUEUE: usize = 4096;
 
+/// This crate, as a target.
+const AGENT: &str = "nixfleet_agent";
+
+/// The other crates of this program.
+const CRATES: [&str; 5] =
+    ["nixfleet_config", "nixfleet_jobs", "nixfleet_os", "nixfleet_protocol", "nixfleet_vitals"];
+
 /// Starts logging at a level such as `info` or `nixfleet_agent=debug`. Lines are written as long as the
 /// returned guard lives; dropping it writes what is still queued.
 ///
 /// # Errors
 /// When `level` cannot be parsed.
 pub fn start(level: &str) -> Result<WorkerGuard, ParseError> {
-    let filter: Targets = level.parse()?;
+    let filter = filter(level)?;
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true).finish(io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
@@ -30,4 +37,32 @@ pub fn start(level: &str) -> Result<WorkerGuard, ParseError> {
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).init();
     Ok(guard)
+}
+
+/// The filter for a level. The agent is made of several crates, which nobody has to know who sets
+/// `nixfleet_agent=debug`: what is said of it holds for those that are not named.
+fn filter(level: &str) -> Result<Targets, ParseError> {
+    let named: Targets = level.parse()?;
+    let Some((_, own)) = named.iter().find(|(target, _)| *target == AGENT) else { return Ok(named) };
+    let others = CRATES.iter().filter(|other| named.iter().all(|(target, _)| target != **other));
+    Ok(named.clone().with_targets(others.map(|other| (*other, own))))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_level_of_the_agent_holds_for_its_crates_unless_they_have_their_own() {
+        let enabled = |level: &str, target: &str| filter(level).unwrap().would_enable(target, &Level::DEBUG);
+        for target in ["nixfleet_agent::link", "nixfleet_jobs::record", "nixfleet_vitals::gpu"] {
+            assert!(enabled("nixfleet_agent=debug", target), "{target}");
+            assert!(enabled("debug", target) && !enabled("info", target), "{target}");
+        }
+        assert!(!enabled("nixfleet_agent=debug", "rustls::client"));
+        assert!(!enabled("nixfleet_agent=debug,nixfleet_vitals=info", "nixfleet_vitals::gpu"));
+        assert!(!enabled("nixfleet_vitals=debug", "nixfleet_jobs::record"));
+    }
 }

@@ -66,11 +66,13 @@ pub fn message(seen: device::DeviceVitals) -> DeviceVitals {
     }
 }
 
-fn share(value: Option<f64>) -> Option<f64> {
+/// A share without digits that nobody measured.
+pub fn share(value: Option<f64>) -> Option<f64> {
     value.map(|value| rounded(value, SHARE))
 }
 
-fn figure(value: Option<f64>) -> Option<f64> {
+/// A load, a temperature or a power without digits that nobody measured.
+pub fn figure(value: Option<f64>) -> Option<f64> {
     value.map(|value| rounded(value, FIGURE))
 }
 

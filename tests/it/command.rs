@@ -200,9 +200,9 @@ async fn a_switch_with_failed_units_is_told_as_what_it_is() {
 async fn test_runs_every_script_even_after_a_failure_and_reports_progress() {
     let fleet = fleet_with_origin().await;
     let origin = fleet.path("origin");
-    commit(&origin, "hosts/test-host/tests/T1-good.sh", "#!/bin/sh\necho one");
-    commit(&origin, "hosts/test-host/tests/T2-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
-    commit(&origin, "hosts/test-host/tests/T3-good.sh", "#!/bin/sh\npwd");
+    commit(&origin, "hosts/test-host/tests/T01-good.sh", "#!/bin/sh\necho one");
+    commit(&origin, "hosts/test-host/tests/T02-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
+    commit(&origin, "hosts/test-host/tests/T03-good.sh", "#!/bin/sh\npwd");
     commit(&origin, "hosts/test-host/tests/README", "no test");
     let _agent = fleet.agent().await;
     fleet.ended("clone").await;

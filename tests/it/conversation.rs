@@ -79,8 +79,8 @@ async fn fleet() -> (Fleet, AgentProcess) {
         .script("fails", "echo trying; echo 'error: no such attribute' >&2; exit 7")
         .script("nap", "echo begun; exec sleep 300");
     let origin = fleet.path("origin");
-    commit(&origin, "hosts/test-host/tests/T1-good.sh", "#!/bin/sh\necho one");
-    commit(&origin, "hosts/test-host/tests/T2-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
+    commit(&origin, "hosts/test-host/tests/T01-good.sh", "#!/bin/sh\necho one");
+    commit(&origin, "hosts/test-host/tests/T02-bad.sh", "#!/bin/sh\necho broken >&2\nexit 3");
     // Clone it beforehand, or the agent's own clone would be the first command.
     let (from, to) = (origin.display().to_string(), fleet.path("state/repo").display().to_string());
     git(fleet.folder.path(), &["clone", "--quiet", &from, &to]);

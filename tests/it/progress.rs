@@ -205,8 +205,8 @@ async fn what_cannot_be_started_has_failed() {
 async fn results_of_test_scripts_are_told_beside_their_progress() {
     let fleet = fleet("true\n").await;
     let origin = fleet.path("origin");
-    commit(&origin, "hosts/test-host/tests/T1.sh", "#!/bin/sh\nexit 3");
-    commit(&origin, "hosts/test-host/tests/T2.sh", "#!/bin/sh\ntrue");
+    commit(&origin, "hosts/test-host/tests/T01.sh", "#!/bin/sh\nexit 3");
+    commit(&origin, "hosts/test-host/tests/T02.sh", "#!/bin/sh\ntrue");
     let _agent = fleet.agent().await;
     fleet.ended("clone").await;
     assert_eq!(fleet.run("test").await.exit_code, 3);

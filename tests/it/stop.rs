@@ -66,7 +66,7 @@ async fn a_stopped_test_run_is_over_even_if_a_script_had_failed_before() {
     let fleet = Fleet::start().await;
     let scripts = fleet.path("repo/hosts/test-host/tests");
     fs::create_dir_all(&scripts).unwrap();
-    for (name, body) in [("T1.sh", "exit 3"), ("T2.sh", "sleep 300"), ("T3.sh", "echo third")] {
+    for (name, body) in [("T01.sh", "exit 3"), ("T02.sh", "sleep 300"), ("T03.sh", "echo third")] {
         fs::write(scripts.join(name), format!("#!/bin/sh\n{body}\n")).unwrap();
         fs::set_permissions(scripts.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }

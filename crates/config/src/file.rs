@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use nixfleet_vitals::settings::{DISKS, TEMPERATURES};
 use serde::Deserialize;
 
 /// The whole file.
@@ -170,11 +171,7 @@ pub(super) struct Vitals {
 impl Default for Vitals {
     fn default() -> Self {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        Self {
-            enabled: true,
-            disks: words(&["/", "/nix", "/boot"]),
-            temperatures: words(&["coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz", "nvme"]),
-        }
+        Self { enabled: true, disks: words(&DISKS), temperatures: words(&TEMPERATURES) }
     }
 }
 

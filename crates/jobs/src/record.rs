@@ -48,6 +48,12 @@ impl Record {
         }
     }
 
+    /// The span of all log lines about this job. It has no parent, because a job outlives every connection.
+    /// At the level of errors, so that no `log_level` takes the job's name from a line that is shown.
+    pub fn span(&self) -> tracing::Span {
+        tracing::error_span!(parent: None, "job", id = %self.id, command = self.command)
+    }
+
     /// The instance name for its supervisor.
     pub fn instance(&self) -> Instance {
         Instance { command: self.command.clone(), id: self.id.clone() }
@@ -103,7 +109,7 @@ impl Records {
         };
         let (happened, open): (Vec<_>, Vec<_>) = self.load().into_iter().partition(happened);
         for record in &happened {
-            tracing::info!(command = record.command, job = %record.id, "The announced command was carried out.");
+            record.span().in_scope(|| tracing::info!("The announced command was carried out."));
             // If the file cannot be removed, the next start tries again.
             drop(self.forget(&record.id));
         }

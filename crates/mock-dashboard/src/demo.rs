@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -100,14 +101,18 @@ fn choose_agent(
     mut candidates: impl Iterator<Item = PathBuf>,
 ) -> Result<PathBuf, String> {
     if let Some(program) = named {
-        let found = program.is_file();
+        let found = is_program(program);
         return found
             .then(|| program.to_owned())
             .ok_or_else(|| format!("there is no agent at {}; check --agent", program.display()));
     }
-    candidates.find(|program| program.is_file()).ok_or_else(|| {
+    candidates.find(|program| is_program(program)).ok_or_else(|| {
         format!("there is no {AGENT} beside this program or on the PATH; build it, or name it with --agent")
     })
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 async fn bind(preferred: SocketAddr, token: &str) -> Result<Dashboard, String> {
@@ -180,7 +185,7 @@ async fn keep_agent(mut command: Command, mut stopped: watch::Receiver<bool>) {
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(err) => {
-                tracing::error!("Cannot start the agent: {err}");
+                eprintln!("nixfleet-mock-dashboard: cannot start the agent: {err}");
                 return;
             }
         };
@@ -226,14 +231,21 @@ fn write(path: &PathBuf, text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    fn write_program(path: &Path) {
+        fs::write(path, "").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     #[test]
     fn a_named_agent_is_taken_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let (named, other) = (folder.path().join("named"), folder.path().join("other"));
-        fs::write(&other, "").unwrap();
+        write_program(&other);
         let error = choose_agent(Some(&named), [other.clone()].into_iter()).unwrap_err();
         assert_eq!(error, format!("there is no agent at {}; check --agent", named.display()));
         fs::write(&named, "").unwrap();
+        assert!(choose_agent(Some(&named), [other.clone()].into_iter()).is_err(), "not executable");
+        write_program(&named);
         assert_eq!(choose_agent(Some(&named), [other].into_iter()), Ok(named));
         // A folder is no program.
         assert!(choose_agent(Some(folder.path()), [].into_iter()).is_err());
@@ -248,7 +260,7 @@ mod tests {
             "there is no nixfleet-agent beside this program or on the PATH; build it, or name it with --agent"
         );
         for name in ["first", "second"] {
-            fs::write(folder.path().join(name), "").unwrap();
+            write_program(&folder.path().join(name));
         }
         assert_eq!(choose_agent(None, candidates()), Ok(folder.path().join("first")));
     }

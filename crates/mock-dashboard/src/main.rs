@@ -8,6 +8,7 @@ use std::{env, fs};
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -101,7 +102,7 @@ fn run(arguments: Arguments) -> Result<(), (u8, String)> {
     }
     let arguments = arguments.serve;
     let level = arguments.log_level.clone().or_else(|| env::var("NIXFLEET_LOG_LEVEL").ok());
-    log(level.as_deref().unwrap_or("info"))?;
+    let _log = log(level.as_deref().unwrap_or("info"))?;
     let token = token(&arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -115,13 +116,20 @@ fn run(arguments: Arguments) -> Result<(), (u8, String)> {
     }))
 }
 
-/// Logs to standard error.
-fn log(level: &str) -> Result<(), (u8, String)> {
+/// Logs to standard error. The only thread never waits for a slow reader there; lines that are too many
+/// are dropped. They are written as long as the guard lives.
+fn log(level: &str) -> Result<WorkerGuard, (u8, String)> {
     let filter: Targets = level.parse().map_err(|error| (USAGE, format!("bad log level: {error}")))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
-    let lines = lines.with_ansi(io::stderr().is_terminal());
+    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let lines = if env::var_os("JOURNAL_STREAM").is_some() {
+        // The journal adds the time and shows no colours.
+        lines.with_ansi(false).without_time().boxed()
+    } else {
+        lines.with_ansi(io::stderr().is_terminal()).boxed()
+    };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
+    Ok(guard)
 }
 
 fn token(arguments: &Serve) -> Result<String, (u8, String)> {

@@ -245,7 +245,7 @@ impl Snapshot {
 pub struct GpuHandle {
     newest: watch::Receiver<Option<Snapshot>>,
     started: SystemTime,
-    max_age: AtomicU64,
+    stale_reads: AtomicU64,
     /// Dropping it stops the thread; nothing is ever sent.
     _stop: mpsc::Sender<()>,
 }
@@ -259,7 +259,7 @@ impl GpuHandle {
         let still_starting =
             newest.is_none() && now.duration_since(self.started).is_ok_and(|age| age <= MAX_AGE);
         if fresh.is_none() && !still_starting {
-            self.max_age.fetch_add(1, Ordering::Relaxed);
+            self.stale_reads.fetch_add(1, Ordering::Relaxed);
         }
         fresh
     }
@@ -268,7 +268,7 @@ impl GpuHandle {
     /// no fresh snapshot.
     pub fn timeouts(&self) -> u64 {
         let unanswered = self.newest.borrow().as_ref().map_or(0, |snapshot| snapshot.unanswered);
-        unanswered + self.max_age.load(Ordering::Relaxed)
+        unanswered + self.stale_reads.load(Ordering::Relaxed)
     }
 
     /// The snapshot, for waiting for changes.
@@ -306,5 +306,5 @@ fn spawn_with(mut gpus: Gpus, interval: Duration) -> GpuHandle {
     if let Err(error) = thread::Builder::new().name("gpu".to_owned()).stack_size(STACK).spawn(run) {
         tracing::warn!(%error, "No thread for GPUs: heartbeats go without them.");
     }
-    GpuHandle { newest, started: SystemTime::now(), max_age: AtomicU64::new(0), _stop: stop }
+    GpuHandle { newest, started: SystemTime::now(), stale_reads: AtomicU64::new(0), _stop: stop }
 }

@@ -24,13 +24,14 @@ const REMARK: &str = "nixfleet: ";
 
 impl Session<'_> {
     /// Sends output or status of a job. Called only while the bulk lane is empty, so that a status, which
-    /// goes into the control lane, cannot overtake its own output. Called in the span of the job.
+    /// goes into the control lane, cannot overtake its own output.
     pub(super) fn job_event(&mut self, event: JobEvent, now: Instant) {
         match event.what {
             // The dashboard already has the status of this command and expects no output after it.
             Followed::Entries(_) if event.announced => {}
             Followed::Ended(result) if event.announced && carried_out(result.outcome) => {
-                tracing::info!("The announced command is under way.");
+                let span = self.agent.jobs.span(&event.id);
+                span.in_scope(|| tracing::info!("The announced command is under way."));
                 self.agent.stats.job_ended(result.outcome, result.dropped);
                 self.agent.history.ended(&event.id, &event.command, &result);
                 self.agent.jobs.announced_ended(&event.id);
@@ -54,12 +55,12 @@ impl Session<'_> {
     fn ended(&mut self, id: &JobId, command: &str, result: &JobResult, now: Instant) {
         let status = status(id, command, result);
         let (exit_code, outcome) = (status.exit_code, result.outcome.as_str());
-        match status.status {
+        self.agent.jobs.span(id).in_scope(|| match status.status {
             StatusKind::Error => {
                 tracing::warn!(exit_code, outcome, "The command ended: {}", status.message);
             }
             _ => tracing::info!(exit_code, outcome, "The command ended: {}", status.message),
-        }
+        });
         // Before the job frees the slot: it is the reason for these rejections.
         self.release_held(true);
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));

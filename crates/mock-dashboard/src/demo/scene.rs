@@ -55,9 +55,9 @@ impl Scene {
             "{\n  description = \"A throw-away fleet\";\n  outputs = _: { };\n}\n",
         )?;
         let scripts = [
-            ("T1-uptime.sh", "echo \"up for $(cut -d' ' -f1 /proc/uptime) s\"\n"),
-            ("T2-disk.sh", "sleep 1\ndf -h /\n"),
-            ("T3-load.sh", "sleep 1\ncat /proc/loadavg\n"),
+            ("T01-uptime.sh", "echo \"up for $(cut -d' ' -f1 /proc/uptime) s\"\n"),
+            ("T02-disk.sh", "sleep 1\ndf -h /\n"),
+            ("T03-load.sh", "sleep 1\ncat /proc/loadavg\n"),
         ];
         for (name, body) in scripts {
             let path = origin.join("hosts/demo-host/tests").join(name);

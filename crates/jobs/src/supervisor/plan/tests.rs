@@ -200,12 +200,12 @@ fn a_pull_switch_is_a_pull_and_then_a_switch() {
 #[test]
 fn a_test_runs_each_script_in_the_checkout_and_no_script_is_no_error() {
     let host = host(&[PLAIN]);
-    let scripts = ["/repo/hosts/web-1/tests/T1 a.sh", "/repo/hosts/web-1/tests/T2.sh"];
+    let scripts = ["/repo/hosts/web-1/tests/T01 a.sh", "/repo/hosts/web-1/tests/T02.sh"];
     let preflight = Preflight { test_scripts: scripts.map(PathBuf::from).into(), ..GIT };
     let plan_of = |preflight: &Preflight| plan(&host, "test", preflight).unwrap();
     let tests = plan_of(&preflight);
     assert_eq!(argvs(&tests), scripts.map(|script| [script]));
-    assert_eq!(names_of(&tests), ["T1 a.sh", "T2.sh"]);
+    assert_eq!(names_of(&tests), ["T01 a.sh", "T02.sh"]);
     for step in &tests.steps {
         assert!(step.test && !step.activation);
         assert_eq!(step.cwd.as_deref(), Some(Path::new("/repo")));

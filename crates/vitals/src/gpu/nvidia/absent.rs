@@ -12,7 +12,7 @@ impl Library {
     }
 
     #[expect(clippy::unused_self)]
-    pub(super) fn read(&mut self, _whom: &Selection) -> Answer {
+    pub(super) fn read(&mut self, _selection: &Selection) -> Answer {
         let detail = "this agent was built without it".to_owned();
         Err(Failure { status: Status::NoLibrary, detail })
     }

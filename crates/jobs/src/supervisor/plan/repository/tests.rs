@@ -119,7 +119,7 @@ fn alices() -> Preflight {
         name: Some("alice".to_owned()),
         home: Some("/home/alice".into()),
     };
-    Preflight { owner: Some(alice), test_scripts: vec!["/repo/hosts/web-1/tests/T1.sh".into()], ..GIT }
+    Preflight { owner: Some(alice), test_scripts: vec!["/repo/hosts/web-1/tests/T01.sh".into()], ..GIT }
 }
 
 #[test]
