@@ -11,9 +11,10 @@
 //! wire.rs       progress of jobs and vitals as messages
 //! observe.rs    the agent's own state: status, Prometheus, log, service manager
 //! doctor.rs     diagnosis of a host
+//! shutdown.rs   the signal that the process is to end
 //! ```
 //!
-//! Modules use only modules below them in this list; `cargo xtask graph --check` verifies it.
+//! No two modules use each other, directly or through others; `cargo xtask graph --check` verifies it.
 
 pub mod cli;
 pub mod doctor;
