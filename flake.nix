@@ -19,7 +19,7 @@
 
       packages = pkgs: {
         nixfleet-agent = pkgs.callPackage ./nix/package.nix {
-          # Of a tree with changes no commit tells the truth.
+          # No commit describes a tree with uncommitted changes.
           sourceCommit = self.rev or "unknown";
         };
         nixfleet-mock-dashboard = (pkgs.callPackage ./nix/cargo.nix { }).mock-dashboard;
@@ -43,7 +43,7 @@
             inherit program;
             meta = { inherit description; };
           };
-          # Behind what is on PATH: whoever has a git of his own keeps it.
+          # Appended, so that a git that is already on PATH takes precedence.
           demo = pkgs.writeShellScript "nixfleet-demo" ''
             export PATH="$PATH:${lib.makeBinPath [ pkgs.gitMinimal ]}"
             exec ${lib.getExe own.nixfleet-mock-dashboard} demo --agent ${lib.getExe own.nixfleet-agent} "$@"
@@ -63,10 +63,10 @@
           { pkgs, ... }:
           {
             _file = ./flake.nix;
-            # Names it, so that it may be imported twice.
+            # With a key, a configuration may import the module twice.
             key = "nixfleet-agent.nixosModules.nixfleet-agent";
             imports = [ ./nix/module.nix ];
-            # What the checks ran on, whatever the host's nixpkgs is.
+            # The package that the checks tested, whatever nixpkgs the host uses.
             services.nixfleet-agent.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-agent;
           };
       };

@@ -11,8 +11,8 @@
 let
   manifest = lib.importTOML ../Cargo.toml;
 
-  # Only what cargo reads, so that a new sentence in a document compiles nothing. The tests of the
-  # crates and what they read are left to `tests`.
+  # Only the files that cargo reads, so that a change of a document compiles nothing. Only `tests` adds
+  # the tests of the crates and the files that they read.
   testFiles = lib.fileset.unions (
     map lib.fileset.maybeMissing [
       ../crates/jobs/tests
@@ -61,20 +61,20 @@ let
             "--package"
             package
           ];
-          # Cargo wants the file of every benchmark to exist, whatever it builds. An empty one never
+          # cargo requires the file of every benchmark to exist, whatever it builds. An empty file never
           # changes.
           postPatch = ''
             mkdir benches
             touch ${lib.concatMapStringsSep " " (bench: "benches/${bench.name}.rs") manifest.bench}
           '';
-          # `tests` below runs them, once for both programs.
+          # `tests` below runs the tests, once for both programs.
           doCheck = false;
         }
         // arguments
       )
     );
 
-  # A derivation that ends well or badly, and builds nothing.
+  # A derivation that succeeds or fails, and builds nothing.
   verdict =
     arguments:
     rustPlatform.buildRustPackage (
@@ -98,7 +98,7 @@ let
     );
 in
 {
-  # The agent as hosts get it; ./package.nix adds what belongs around it.
+  # The agent as it is installed on hosts; ./package.nix adds the other files.
   agent = program "nixfleet-agent" {
     pname = "nixfleet-agent-unwrapped";
     meta.mainProgram = "nixfleet-agent";
@@ -115,7 +115,7 @@ in
 
   tests = verdict {
     pname = "nixfleet-agent-tests";
-    # Optimizing takes longer than the tests do.
+    # Optimizing takes longer than running the tests.
     checkType = "debug";
     nativeCheckInputs = [
       gitMinimal

@@ -11,8 +11,8 @@ let
   own = self.packages.${pkgs.stdenv.hostPlatform.system};
   cargo = pkgs.callPackage ./cargo.nix { };
 
-  # A host with the module and the least that NixOS wants. Shares this flake's nixpkgs, which is a
-  # second faster than its own.
+  # A host with the module and the minimum that NixOS requires. It uses the nixpkgs of this flake, which
+  # evaluates a second faster than an instance of its own.
   host =
     module:
     lib.nixosSystem {
@@ -31,7 +31,8 @@ let
       ];
     };
 
-  # A file is a test: a function to a module for runNixOSTest. Folders hold what tests share.
+  # Each file is a test: a function that returns a module for runNixOSTest. Folders hold what the tests
+  # share.
   vmTests = lib.mapAttrs' (file: _: {
     name = "vm-${lib.removeSuffix ".nix" file}";
     value = pkgs.testers.runNixOSTest (import (./tests + "/${file}") { inherit self pkgs lib; });

@@ -47,7 +47,7 @@ in
     systemd.packages = [ package ];
     systemd.services.nixfleet-heartbeat = {
       wantedBy = [ "multi-user.target" ];
-      # It reads the file again without missing a line.
+      # The service reads the file again without missing a line.
       reloadTriggers = [ config.environment.etc."heartbeat.conf".source ];
     };
   };

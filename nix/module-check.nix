@@ -1,5 +1,5 @@
-# The module on whole hosts, without building or booting one: what it writes, and what it refuses.
-# All of it happens during evaluation, so `nix flake check --no-build` proves it too.
+# The module on complete hosts, without building or booting one: what it writes, and what it refuses.
+# Everything happens during evaluation, so `nix flake check --no-build` runs these tests too.
 {
   pkgs,
   lib,
@@ -18,7 +18,7 @@ let
       // settings;
     };
 
-  # The least that works, and more of it.
+  # The minimum that works, with additions.
   with' = settings: agent ({ inherit (required) url tokenFile; } // settings);
   required = {
     url = "wss://fleet.example.org/ws";
@@ -37,7 +37,7 @@ let
     networking.hostName = "web-1";
     networking.proxy.default = "http://proxy.example.org:3128";
     nix.nixPath = [ "nixpkgs=/srv/nixpkgs" ];
-    # Not lost, and not before the line that forgets the package's token.
+    # This entry must be kept, and must come after the line that clears the package's token.
     systemd.services.nixfleet-agent.serviceConfig.LoadCredential = [ "other:/run/secrets/other" ];
     services.nixfleet-agent = {
       enable = true;
@@ -98,7 +98,7 @@ let
 
   disabled = host { };
 
-  # No dashboard, no token.
+  # Without a dashboard and without a token.
   heartbeat = host {
     services.nixfleet-agent.heartbeat = {
       enable = true;
@@ -107,11 +107,11 @@ let
     };
   };
 
-  # -- Questions --
+  # -- Helpers --
 
   settingsOf = host: host.config.services.nixfleet-agent.settings;
 
-  # One line for each, as somebody who builds such a host reads them.
+  # The messages, one line each, as a person who builds such a host sees them.
   complaints =
     host:
     map (
@@ -123,7 +123,7 @@ let
 
   evaluates = value: (builtins.tryEval (builtins.deepSeq value true)).success;
 
-  # Without what NixOS adds to every unit, and with names instead of store paths.
+  # Without the settings that NixOS adds to every unit, and with names instead of store paths.
   unitText =
     host: unit:
     let
@@ -150,10 +150,10 @@ let
 
   etc = host: host.config.environment.etc."nixfleet/agent.toml".source;
 
-  # -- Answers --
+  # -- Tests --
 
   tests = {
-    # What it writes.
+    # What the module writes.
 
     testMinimalSettings = {
       expr = settingsOf minimal;
@@ -283,7 +283,7 @@ let
       '';
     };
 
-    # A percent sign is systemd's; both credentials come after the empty line.
+    # systemd interprets a percent sign, so it is doubled. Both credentials come after the empty line.
     testAgentUnitOfTheFullHost = {
       expr = lib.filter (lib.hasPrefix "LoadCredential=") (
         lib.splitString "\n" (unitText full "nixfleet-agent.service")
@@ -314,7 +314,7 @@ let
       '';
     };
 
-    # Without channels there is no NIX_PATH to hand on.
+    # Without channels there is no NIX_PATH to pass on.
     testJobUnitWithoutNix = {
       expr = unitText (host {
         nix.enable = false;
@@ -343,7 +343,7 @@ let
       ];
     };
 
-    # Drop-ins only; what starts, and how it is locked in, is in the package.
+    # The module writes drop-ins only. The program and its sandbox are in the package's units.
     testUnitsAreThePackages = {
       expr = {
         packages = lib.elem minimal.config.services.nixfleet-agent.package minimal.config.systemd.packages;
@@ -533,7 +533,7 @@ let
       };
     };
 
-    # What it refuses.
+    # What the module refuses.
 
     testNothingSet = {
       expr = complaints (agent { });
@@ -546,7 +546,7 @@ let
     testSecretsInTheStore = {
       expr =
         let
-          # Files of the store; their hashes say nothing.
+          # Files in the store; their hashes do not matter.
           host = with' {
             tokenFile = ./module-check.nix;
             repo.sshKeyFile = "${builtins.storeDir}/some-key";
@@ -702,7 +702,8 @@ let
         ];
     };
 
-    # As many names as the program has; it would refuse the rest only when the system is built.
+    # The module must know all names of the program. For a missing one, the program would refuse the
+    # configuration only when the system is built.
     testBuiltInNames = {
       expr =
         let
@@ -757,7 +758,7 @@ let
         log-format = {
           rebuild.logFormat = "json";
         };
-        # What TOML cannot hold.
+        # Values that TOML cannot represent.
         null-setting = {
           settings.ca_file = null;
         };
@@ -775,7 +776,7 @@ let
       ] (_: false);
     };
 
-    # What it was called before.
+    # The old names of the options.
 
     testRenamedOptions = {
       expr =

@@ -1,7 +1,7 @@
 # services.nixfleet-agent.
 #
-# The units are the files that the package brings, the same as on every other distribution. This module
-# writes the configuration and adds to the units what only the host knows.
+# The units are the package's files, the same as on every other distribution. This module writes the
+# configuration, and adds to the units what depends on the host.
 {
   config,
   lib,
@@ -24,7 +24,7 @@ let
 
   toml = pkgs.formats.toml { };
 
-  # Commands that the agent has itself; it refuses others of these names.
+  # The agent's built-in commands. It refuses custom commands with these names.
   builtIn = [
     "clone"
     "pull"
@@ -44,16 +44,16 @@ let
     "refresh-all"
   ];
 
-  # The rewrite of nixos-rebuild was an option up to 25.05, the default in 25.11, where the option could
-  # still turn it off, and is all there is since 26.05, where asking for the option is an error.
+  # The rewrite of nixos-rebuild was an option up to 25.05. In 25.11 it was the default, and the option
+  # could still turn it off. Since 26.05 there is nothing else, and setting the option is an error.
   rebuildKnowsFormats =
     lib.versionAtLeast lib.trivial.release "26.05"
     || (config.system.rebuild.enableNg or (lib.versionAtLeast lib.trivial.release "25.11"));
 
   # -- Options to settings --
 
-  # The value of an option, with the priority that it was given: a default gives way to `settings`, and
-  # two different definitions are a conflict that Nix reports, instead of one that is lost.
+  # The value of an option, with the option's priority: a default gives way to `settings`, and Nix
+  # reports two different definitions as a conflict, instead of losing one of them.
   handOn = option: asWritten: mkIf (option.value != null) (lib.mkDerivedConfig option asWritten);
   same = lib.id;
 
@@ -67,7 +67,7 @@ let
       inherit (given) run timeout;
       steps = lib.mapNullable (map step) given.steps;
       cwd = lib.mapNullable toString given.cwd;
-      # Defaults are left to the agent, which keeps the file short.
+      # Defaults are left out, because the agent has them too. This keeps the file short.
       killable = if given.killable then null else false;
       activation = if given.activation then true else null;
       env = if given.env == { } then null else given.env;
@@ -78,7 +78,7 @@ let
 
   written = toml.generate "agent.toml" cfg.settings;
 
-  # As the unit will see it, but for the token, which no build may know.
+  # The file as the unit will read it, but without the token, which no build may know.
   checked =
     pkgs.runCommand "agent.toml"
       {
@@ -283,7 +283,7 @@ let
   };
 in
 {
-  # The heartbeat, and names of the module that this one replaces.
+  # The heartbeat, and the names of the options in the module that this one replaces.
   imports =
     let
       at = option: [
@@ -519,7 +519,7 @@ in
       log_level = handOn opt.logLevel same;
       repo = {
         url = handOn opt.repo.url same;
-        # A path, in quotes or not, is a place on the host and nothing to be copied into the store.
+        # A path, quoted or not, is a place on the host. It must not be copied into the store.
         dir = handOn opt.repo.dir toString;
         branch = handOn opt.repo.branch same;
         ssh_key = handOn opt.repo.sshKeyFile toString;
@@ -529,7 +529,7 @@ in
         extra_args = handOn opt.rebuild.extraArgs same;
         log_format = handOn opt.rebuild.logFormat same;
       };
-      # The agent's own default, which keeps the file short.
+      # Written only if it differs from the agent's default, which keeps the file short.
       reboot = mkIf cfg.reboot.enable { enable = handOn opt.reboot.enable same; };
       commands = lib.mapAttrs (_: command) cfg.commands;
     };
@@ -547,7 +547,7 @@ in
     };
     users.groups.nixfleet-agent = { };
 
-    # It reads the rule in the package, which systemPackages puts where it looks.
+    # polkit reads the rule from the package. `systemPackages` puts it where polkit searches.
     security.polkit.enable = true;
 
     systemd.tmpfiles.packages = [ cfg.package ];
@@ -556,21 +556,21 @@ in
     systemd.services.nixfleet-agent = {
       wantedBy = [ "multi-user.target" ];
       restartTriggers = [ config.environment.etc."nixfleet/agent.toml".source ];
-      # One restart at the end of a switch, rather than a stop at its beginning and a start at its end:
-      # the heartbeat goes on meanwhile.
+      # One restart at the end of a switch, instead of a stop at its beginning and a start at its end, so
+      # that heartbeats continue during the switch.
       stopIfChanged = false;
       serviceConfig.LoadCredential = lib.mkBefore [
-        # Forgets the place that the package's file names.
+        # Clears the path in the package's file.
         ""
         "token:${lib.replaceStrings [ "%" ] [ "%%" ] (toString cfg.tokenFile)}"
       ];
     };
 
-    # Whatever a switch changes, it leaves running jobs alone: one of them may have started it.
+    # A switch never stops or restarts running jobs, because one of them may have started it.
     systemd.services."nixfleet-job@" = {
       restartIfChanged = false;
       stopIfChanged = false;
-      # What a login of root sees, so that a command does the same in both.
+      # The variables of a root login, so that a command behaves the same in both.
       environment =
         config.nix.envVars
         // lib.optionalAttrs (config.environment.sessionVariables ? NIX_PATH) {
@@ -580,7 +580,7 @@ in
       path = [
         "/run/wrappers"
         "/run/current-system/sw"
-        # Needed by the agent's own commands, and not on every system.
+        # The built-in commands need these programs, and not every system has them.
         config.nix.package
         config.programs.ssh.package
         pkgs.gitMinimal

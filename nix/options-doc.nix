@@ -1,4 +1,5 @@
-# docs/options.md: made here, kept in the repository to be read there, and checked for being the same.
+# Generates docs/options.md. The file is also in the repository, so that it can be read there; a check
+# compares both.
 {
   pkgs,
   lib,

@@ -1,14 +1,15 @@
 # The agent with its units, rules and documents.
 #
-# Two layers: ./cargo.nix compiles, this one copies. So neither a new commit nor another unit file
-# compiles anything, and `nixfleet-agent.override { sourceCommit = ".."; }` is a new package within a second.
+# There are two layers: ./cargo.nix compiles, and this file copies. So a new commit or a changed unit
+# file compiles nothing, and `nixfleet-agent.override { sourceCommit = ".."; }` builds a new package
+# within a second.
 {
   lib,
   callPackage,
   installShellFiles,
   stdenvNoCC,
 
-  # What the agent tells its dashboard: the commit it was made from.
+  # The commit that the package was built from. The agent reports it to its dashboard.
   sourceCommit ? "unknown",
 }:
 
@@ -33,7 +34,7 @@ stdenvNoCC.mkDerivation {
     runHook preInstall
 
     install -D --target-directory=$out/bin ${unwrapped}/bin/nixfleet-agent
-    # The program looks for it beside itself.
+    # The program looks for this file in its own package.
     mkdir -p $out/share/nixfleet-agent
     echo "$sourceCommit" > $out/share/nixfleet-agent/source-commit
 
@@ -59,10 +60,10 @@ stdenvNoCC.mkDerivation {
     runHook postInstall
   '';
 
-  # The compiler's output is copied as it is: it has been stripped already.
+  # The compiler's output is copied unchanged, because it has been stripped already.
   dontPatchELF = true;
   dontStrip = true;
-  # A host needs this copy alone.
+  # A host needs this copy only.
   disallowedReferences = [ unwrapped ];
 
   passthru = { inherit unwrapped; };

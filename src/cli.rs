@@ -186,7 +186,7 @@ fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
     let ready = || {
         systemd::ready();
         if !service_manager::is_supervised() {
-            // The agent may be gone by now. The job runs all the same.
+            // The agent may have ended by now. The job runs anyway.
             drop(writeln!(io::stdout(), "{}", launcher::READY).and_then(|()| io::stdout().flush()));
         }
     };

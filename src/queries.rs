@@ -51,7 +51,7 @@ impl fmt::Debug for Queries {
 }
 
 impl Queries {
-    /// Adds a query, with the future that answers it. False: too many queries wait.
+    /// Adds a query, with the future that answers it. Returns false if too many queries wait.
     pub fn add(&mut self, command: &str, answer: impl Future<Output = Answer> + Send + 'static) -> bool {
         if self.waiting.len() >= WAITING {
             return false;
@@ -76,17 +76,17 @@ fn timed_out() -> String {
     format!("no answer within {TIMEOUT:?}; is the disk or the repository's file system slow?")
 }
 
-/// Answers a question from the facts, after the update of the facts that `looked` waits for.
+/// Answers a question from the facts, after the update of the facts that `updated` waits for.
 ///
 /// # Errors
 /// When the facts cannot be updated.
 pub async fn refreshed(
     question: Question,
-    looked: oneshot::Receiver<()>,
+    updated: oneshot::Receiver<()>,
     facts: watch::Receiver<Arc<Facts>>,
 ) -> Answer {
     let no_update = "the agent did not get to look at this host; ask again, or restart it";
-    looked.await.map_err(|_| no_update.to_owned())?;
+    updated.await.map_err(|_| no_update.to_owned())?;
     let facts = Arc::clone(&facts.borrow());
     Ok(text(question, &facts))
 }

@@ -1,4 +1,4 @@
-# The agent is killed in the middle of a switch: the switch goes on, and the next agent tells of it.
+# The agent is killed in the middle of a switch: the switch continues, and the next agent reports it.
 {
   self,
   pkgs,
@@ -31,7 +31,7 @@
     connection = view()["connections"]
     send("switch")
     pid = running("switch", since)
-    # The activation is under way, and stays there until the gate is opened.
+    # The activation has begun, and waits until the gate is opened.
     wait_for(
         "the activation to reach the gate",
         lambda: unit("gate.service", "ActiveState"),

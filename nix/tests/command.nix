@@ -1,4 +1,4 @@
-# Heartbeats while a command runs, and a second command meanwhile.
+# Heartbeats while a command runs, and a request for a second command at that time.
 {
   self,
   pkgs,
@@ -21,7 +21,7 @@
         send("long")
         pid = running("long", since)
 
-        # The command lasts until eight heartbeats have come.
+        # The command runs until eight heartbeats have arrived.
         during = wait_for(
             "eight beats with command and process id",
             lambda: [beat for beat in beats(since) if beat["payload"]["command_pid"]],
@@ -35,7 +35,8 @@
         assert is_online(shown), shown
         assert (shown["pending_command"], shown["command_pid"]) == ("long", pid), shown
 
-        # The process is the command's own: root's, in a unit of its own, and no child of the agent.
+        # The process belongs to the command: it runs as root, in a unit of its own, and is no child of
+        # the agent.
         process = host.succeed(f"tr '\\0' ' ' < /proc/{pid}/cmdline; cat /proc/{pid}/cgroup; stat -c %U /proc/{pid}")
         print(process)
         assert "numbered" in process and "/nixfleet-job@long-" in process, process
@@ -59,12 +60,12 @@
         send("long")
         pid = running("long", since)
 
-        # Another command, and the same one once more.
+        # Another command, and then the same command again.
         for count, command in enumerate(["test", "long"], start=1):
             code, answer = post(f"/hosts/{HOST}/command", {"command": command})
             print(f"{command}: {code} {answer}")
-            # The dashboard waits two seconds for the agent's word, which a slow machine may exceed.
-            # Then it answers 202 without a confirmation, and the word comes later.
+            # The dashboard waits two seconds for the agent's answer, which may take longer on a slow
+            # machine. Then it answers 202 without a confirmation, and the agent's answer arrives later.
             assert code == 409 or answer["confirmed_by"] is None, answer
             if code == 409:
                 assert answer["error"] == "command already running", answer
@@ -79,7 +80,7 @@
             assert rejection["reason"] == "command already running", rejection
             assert (rejection["current_command"], rejection["current_pid"]) == ("long", pid), rejection
 
-        # The current command goes on.
+        # The current command continues.
         count = len(beats(since))
         more = wait_for("three more beats", lambda: beats(since), lambda seen: len(seen) >= count + 3)
         assert all(pending(beat) == "long" and beat["payload"]["command_pid"] == pid for beat in more[count:]), more

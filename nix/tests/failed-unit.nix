@@ -1,4 +1,4 @@
-# A switch that works, with a unit that does not: the new system is active, and that is what is told.
+# A switch succeeds, but one unit fails: the new system is active, and the status says so.
 {
   self,
   pkgs,

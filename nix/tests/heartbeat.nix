@@ -1,11 +1,11 @@
-# Regular heartbeats, with StaSysMo's readings and without.
+# Regular heartbeats, with and without StaSysMo's readings.
 {
   self,
   pkgs,
   lib,
 }:
 let
-  # Does what StaSysMo does: replaces each file by rename, and stamps the set last.
+  # Imitates StaSysMo: replaces each file by rename, and writes the time stamp last.
   stasysmo = pkgs.writeShellScript "stasysmo-stand-in" ''
     export PATH=${lib.makeBinPath [ pkgs.coreutils ]}
     mkdir -p /dev/shm/stasysmo
@@ -30,7 +30,7 @@ in
 
   testScript = builtins.readFile ./lib/fleet.py + ''
 
-    # As in host.nix, cut to the seven digits that are shown.
+    # The revision in host.nix, shortened to the seven digits that are shown.
     GENERATION = "0123456"
 
 
@@ -40,7 +40,7 @@ in
 
 
     def metrics(beat: Message) -> Any:
-        # Null if unavailable, but never missing.
+        # Null if there are no readings, but never absent.
         return beat["payload"]["metrics"]
 
 
@@ -51,7 +51,7 @@ in
         measure("stasysmo-quiet", "15.5", "42.0", "0.0", "0.5")
         wait_for("readings in a beat", lambda: beats()[-1], lambda beat: metrics(beat) == readings)
         connection = view()["connections"] + 1
-        # A new agent, for its first beat is to be seen.
+        # A new agent, so that the test sees its first heartbeat.
         host.succeed("systemctl restart nixfleet-agent.service")
 
         def of_new_agent() -> list[Message]:
@@ -60,8 +60,9 @@ in
         def known(beat: Message) -> bool:
             return bool(beat["payload"]["generation"] == GENERATION and metrics(beat) == readings)
 
-        # The agent waits a quarter of a second for what programs and files tell, and then goes without.
-        # Under emulation that can be too short for the first beats; what is known once, stays.
+        # The agent waits a quarter of a second for the first values, and then sends heartbeats without
+        # them. Under emulation this can be too short for the first heartbeats. A value that was known
+        # once is always sent.
         seen = wait_for(
             "eight beats with generation and metrics",
             of_new_agent,
@@ -91,7 +92,7 @@ in
         )
         print("the dashboard shows", view()["metrics"])
 
-        # StaSysMo leaves its files behind when it stops: they are reported while they are fresh.
+        # StaSysMo leaves its files behind when it stops. They are reported while they are fresh.
         index = mark()
         host.succeed("systemctl stop stasysmo-busy.service")
         measured = float(host.succeed("cat /dev/shm/stasysmo/timestamp"))
@@ -102,8 +103,8 @@ in
         )
         reported = [sent_at(beat) - measured for beat in seen if metrics(beat) is not None]
         print("age of the readings in beats, by the host's clock:", reported)
-        # Reported for a while and not longer. The stamp is in whole seconds; the file's own time counts
-        # as well, and is newer by less than one.
+        # The readings are reported for a while and not longer. The time stamp is in whole seconds. The
+        # change time of the files counts as well, and is newer by less than a second.
         assert reported and reported[-1] <= 31, reported
 
     with subtest("T02 scenario 4: heartbeat without StaSysMo"):

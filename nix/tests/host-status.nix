@@ -1,4 +1,4 @@
-# A host is online by its heartbeats and by nothing else.
+# Only heartbeats decide whether a host is online.
 {
   self,
   pkgs,
@@ -18,7 +18,8 @@
         """The beats have ended: the host is online for three intervals from the last one, and no longer."""
 
         def look() -> tuple[Message, float]:
-            # The time is taken after the look: the silence it gives is no shorter than the real one.
+            # The time is taken after the query, so the computed silence is not shorter than the real
+            # one.
             seen = view()
             return seen, dashboard_time()
 
@@ -27,7 +28,7 @@
             silence = now - beats()[-1]["at_ms"] / 1000
             print(f"{seen['status']} after {silence:.1f} s without a beat")
             if is_online(seen):
-                # A look takes its time as well.
+                # The query takes time as well.
                 assert silence <= 3 * INTERVAL + 30, f"online {silence} s after the last beat"
                 return False
             assert silence > 3 * INTERVAL, f"offline {silence} s after the last beat"
@@ -54,10 +55,10 @@
 
     with subtest("an agent that hangs goes offline, and its watchdog brings it back"):
         connections = view()["connections"]
-        # Its connection stays open, there just is nobody any more.
+        # The connection stays open, but the agent does nothing.
         host.succeed("systemctl kill --signal=STOP nixfleet-agent.service")
         goes_offline()
-        # systemd gives it half a minute to feed the watchdog and ten seconds to abort.
+        # systemd waits half a minute for the watchdog, and ten seconds for the abort.
         shown = wait_for("the host to be online", view, is_online)
         assert shown["connections"] > connections, f"the same agent went on: {shown}"
         print(host.succeed("systemctl show -P NRestarts nixfleet-agent.service"))

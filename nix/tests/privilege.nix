@@ -1,4 +1,4 @@
-# What an agent could do that somebody has taken over: start the configured commands, and nothing else.
+# What an attacker who controls the agent could do: start the configured commands, and nothing else.
 {
   self,
   pkgs,
@@ -18,7 +18,7 @@
         };
         commands = {
           long.run = import ./lib/numbered.nix { inherit pkgs lib; };
-          # Leaves the name of whoever it runs as.
+          # Writes the name of the user that it runs as.
           mark.run = [
             "${pkgs.writeShellScript "mark" "${pkgs.coreutils}/bin/id --user --name >> /run/marks"}"
           ];
@@ -31,7 +31,8 @@
           wantedBy = [ "multi-user.target" ];
           serviceConfig.ExecStart = "${pkgs.coreutils}/bin/sleep infinity";
         };
-        # Before the agent starts, which clones it unasked.
+        # This must run before the agent starts, because the agent clones the repository without a
+        # request.
         fleet-repository = {
           description = "The fleet's repository";
           wantedBy = [ "nixfleet-agent.service" ];
@@ -103,7 +104,7 @@
 
 
     def bystander() -> str:
-        # A new one with every start.
+        # The invocation id changes with every start.
         return host.succeed("systemctl show -P ActiveState -P InvocationID bystander.service")
 
 
@@ -148,7 +149,7 @@
             "poweroff",
         ]:
             forbidden(verb)
-        # A unit of one's own making, under any name and under that of a job.
+        # A unit that the caller makes up, under any name and under the name of a job.
         for name in ["made-up.service", job("mark", 2)]:
             refused(f"systemd-run --no-ask-password --unit={name} sh -c 'echo made-up >> /run/marks'")
         assert bystander() == before, f"{bystander()}, not {before}"
@@ -163,7 +164,7 @@
         forbidden(f"restart {unit}")
         forbidden(f"set-property {unit} CPUWeight=1")
         refused(f"systemctl --no-ask-password --job-mode=isolate start {job('mark', 3)}")
-        # The agent itself does it, inside its sandbox.
+        # The agent itself may stop the job, also from its sandbox.
         code, answer = post(f"/hosts/{HOST}/command", {"command": "stop"})
         assert code == 202, answer
         status = ended("long", since)
@@ -189,7 +190,7 @@
             "a" * 4096 + f"-{digits}",
         ]:
             hostile = shlex.quote(f"nixfleet-job@{name}.service")
-            # systemctl makes a valid name of it first, the bus gets it as it is.
+            # systemctl turns the text into a valid unit name first; the bus gets it unchanged.
             refused(f"systemctl --no-ask-password start -- {hostile}")
             refused(
                 "busctl --allow-interactive-authorization=no call org.freedesktop.systemd1 "
@@ -197,7 +198,7 @@
                 f"StartUnit ss {hostile} replace"
             )
         assert job_folders() == before_folders, job_folders()
-        # A well-formed name of an unknown command is a job that says so.
+        # A valid name with an unknown command starts a job, which reports the error.
         as_agent(f"systemctl --no-ask-password start '{job('no-such', 11)}'")
         unknown = result(11)
         assert unknown["outcome"] == "not_started" and "unknown command" in unknown["message"], unknown
@@ -227,12 +228,12 @@
         refused("sh -c 'echo >> /etc/nixfleet/agent.toml'")
 
     with subtest("the token is where it belongs and nowhere else"):
-        # It is the real one: the agent came in with it.
+        # It is the real token: the agent registered with it.
         assert is_online(view()), view()
         token = host.succeed("cat /run/nixfleet-token").strip()
         assert len(token) == 64, "not what token.nix makes"
 
-        # Everything that was made of the configuration, and a look whether grep looks there.
+        # Everything that was generated from the configuration, and a check that grep searches there.
         known = host.succeed("grep -RslF /run/nixfleet-token /run/current-system/etc || true")
         print(known)
         assert "nixfleet-agent.service" in known, known
@@ -249,7 +250,7 @@
         assert not found, f"the token is in the journal: {found}"
         assert carriers() == [], carriers()
 
-        # The same look finds a process that does carry it.
+        # The same search finds a process that does have the token.
         host.succeed(
             'systemd-run --unit=carrier --setenv=TOKEN="$(cat /run/nixfleet-token)" sleep infinity'
         )
@@ -260,7 +261,7 @@
         assert ended("long", since)["exit_code"] == 0
 
     with subtest("the agent's sandbox is tight"):
-        # 2.0 of 10, in tenths. The table says what each point is for.
+        # 2.0 of 10, in tenths. The table explains each point.
         code, table = host.execute("systemd-analyze security --no-pager --threshold=20 nixfleet-agent.service")
         print(table)
         assert code == 0, table.splitlines()[-1]

@@ -1,5 +1,5 @@
-# The machine goes down in the middle of a command, politely and by a power cut: the next agent says
-# so, once. And it goes down because the dashboard asks for it.
+# The machine goes down in the middle of a command, by a shutdown and by a power cut: the next agent
+# reports that, once. Then the machine reboots because the dashboard asks for it.
 {
   self,
   pkgs,
@@ -44,7 +44,8 @@
             lambda seen: seen["connection"] > connections,
         )
         print("registered:", register["payload"])
-        # Unless told what became of it before the machine went down, the agent has to say so now.
+        # The agent has to report the end of the command now, unless it did so before the machine went
+        # down.
         status = ended("long", since)
         idle(since)
         count = len(beats(since))
@@ -52,8 +53,8 @@
         told = messages("status", since)
         print("told:", told)
         assert (status["status"], status["outcome"]) == ("error", "interrupted_by_reboot"), status
-        # The machine may have gone down before the agent knew that its status was read. Then it says the
-        # same again, and the dashboard counts it as a repeat.
+        # The machine may have gone down before the agent knew that its status was read. Then the agent
+        # sends the same status again, and the dashboard counts it as a repeat.
         assert all(again["payload"] == status for again in told), told
         assert len({again["connection"] for again in told}) == len(told), told
 
@@ -74,8 +75,8 @@
     with subtest("a reboot in the middle of a command"):
         connections = view()["connections"]
         since = begin()
-        # The shell goes down with the machine, so nobody waits for an answer. The driver starts QEMU in
-        # such a way that a reboot ends it, with the same disk for the next start.
+        # The shell ends with the machine, so the test does not wait for an answer. The driver starts
+        # QEMU so that a reboot ends it. The next start uses the same disk.
         host.execute("systemctl reboot", check_return=False, check_output=False)
         host.wait_for_shutdown()
         host.start()

@@ -34,9 +34,9 @@
         assert gaps([register, first])[0] <= STALL, "heartbeats resume immediately"
         after = [message for message in seen if message["type"] == "heartbeat"]
         assert all(pending(beat) == "long" and beat["payload"]["command_pid"] == pid for beat in after), after
-        # Whatever was due in between is skipped. (On the old connection, what was written before the
-        # loss was noticed may still arrive: that is TCP's, and the dashboard does not listen to it any
-        # more once the new connection is there.)
+        # Heartbeats that were due in between are skipped. (What was written to the old connection before
+        # the loss was noticed may still arrive, because TCP delivers it. The dashboard ignores it once
+        # the new connection exists.)
         early = [beat for beat in after if sent_at(beat) < restored]
         assert not early, f"beats from before {restored} were replayed: {early}"
         in_time(after)
@@ -61,9 +61,8 @@
         host.block()
         wait_for("the host to be offline", view, lambda seen: not is_online(seen))
         before = written()
-        # Nobody tells it that the cable is out: the agent notices when three beats in a row have not been
-        # acknowledged, at the latest after 45 s of silence. Only then is
-        # the connection lost; until then it could still resume.
+        # Nothing tells the agent that the cable is out. It notices when three heartbeats in a row have
+        # not been acknowledged, or after 45 s of silence. Until then the connection could still resume.
         wait_for(
             "the agent to notice",
             lambda: host.succeed("systemctl show -P StatusText nixfleet-agent.service").strip(),
@@ -84,7 +83,7 @@
         assert (status["status"], status["exit_code"]) == ("ok", 0), status
         lines = whole_log(status)
         numbered(lines)
-        # Some of them were written while there was no connection, and all have come.
+        # Some of them were written while there was no connection, and all have arrived.
         print(f"lines by connection: {[line['connection'] for line in lines]}")
         assert len({line["connection"] for line in lines}) > 1, lines
         idle(since)

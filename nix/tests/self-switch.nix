@@ -19,7 +19,7 @@ in
     {
       services.nixfleet-agent = {
         package = old;
-        # A plain folder will do for a stand-in that does not look at it.
+        # A plain folder is enough, because the stand-in for nixos-rebuild does not read it.
         repo.dir = "/etc/fleet";
         settings.rebuild.program = [ (import ./lib/rebuild.nix { inherit pkgs lib; } "new") ];
       };
@@ -56,7 +56,7 @@ in
     with subtest("beats go on while the switch replaces the agent"):
         send("switch")
         pid = running("switch", since)
-        # The switch is held open until the new agent has been seen at work.
+        # The switch is held up until the new agent has been seen at work.
         seen = wait_for(
             "five beats of a new agent during the switch",
             lambda: [message for message in messages(since=since) if message["connection"] > connection],
@@ -107,7 +107,7 @@ in
         assert any("nixfleet-agent.service" in line["line"] for line in lines if line["stream"] == "stderr"), shown
 
     with subtest("the new store path and commit are registered"):
-        # Dashboards complete a switch when the agent registers once more behind its status.
+        # Dashboards complete a switch when the agent registers again after its status.
         registers = wait_for(
             "a second registration of the new agent",
             lambda: [message for message in messages("register", since) if message["connection"] > connection],

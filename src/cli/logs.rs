@@ -68,7 +68,7 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// Why it ends early.
+/// Why the command ends early.
 enum Error {
     /// Writing to standard output failed.
     Write(io::Error),

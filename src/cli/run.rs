@@ -34,7 +34,7 @@ use crate::{facts, wire};
 /// take milliseconds; a disk that hangs must not delay the connection.
 const FIRST_RESULTS: Duration = Duration::from_millis(250);
 
-/// Runs the agent until it is told to end.
+/// Runs the agent until it is asked to stop or to restart.
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
     let config = Config::load(source).map_err(|err| usage(&err))?;
     let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
@@ -73,8 +73,8 @@ fn installed_program() -> PathBuf {
     path.ok().filter(|path| path.exists()).unwrap_or_else(own_program)
 }
 
-/// Locks the state folder, so that no second agent uses the same jobs. None, with a warning, when the lock file
-/// cannot be created: a full or broken disk must not keep the agent from connecting.
+/// Locks the state folder, so that no second agent uses the same jobs. If the lock file cannot be created,
+/// logs a warning and returns `None`: a full or broken disk must not keep the agent from connecting.
 ///
 /// # Errors
 /// When another agent holds the lock.

@@ -21,7 +21,7 @@ pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {
     let report: Report = serde_json::from_slice(&document)
         .map_err(|err| Failure::Start(format!("the agent's answer makes no sense: {err}")))?;
     let text = if json {
-        // Unchanged, so that fields which this version does not know are passed on.
+        // Printed unchanged, so that fields which this version does not know are passed on.
         String::from_utf8_lossy(&document).into_owned() + "\n"
     } else {
         page::page(&report, Timestamp::now())

@@ -14,7 +14,7 @@ pub(super) enum Color {
     Never,
 }
 
-/// How a text is shown.
+/// How text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     /// With colours.
@@ -24,7 +24,7 @@ pub(super) struct Look {
 }
 
 impl Color {
-    /// The look that suits standard output.
+    /// The style that suits standard output.
     pub(super) fn look(self) -> Look {
         let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");

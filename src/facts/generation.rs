@@ -21,7 +21,7 @@ pub(super) const DIRTY: &str = "-dirty";
 /// Time limit for [`VERSION_PROGRAM`]. It answers within 50 ms; during a rebuild it may take seconds.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
-/// The program that tells the revision of the running system, relative to the link to that system.
+/// The program that reports the revision of the running system, relative to the link to that system.
 const VERSION_PROGRAM: &str =
     if cfg!(target_os = "macos") { "sw/bin/darwin-version" } else { "sw/bin/nixos-version" };
 
@@ -59,7 +59,7 @@ impl Generation {
         Self { jobs, current_system, repo, asked: None }
     }
 
-    /// The generation, as far as small files tell.
+    /// The generation, as far as small files contain it.
     ///
     /// HEAD is not used before the system was asked: it could be a wrong answer for some milliseconds.
     pub(super) fn lookup(&self, history: &History) -> Lookup {
@@ -80,8 +80,8 @@ impl Generation {
         head.as_deref().and_then(short).map_or(Lookup::Unknown, Lookup::Known)
     }
 
-    /// The revision that `system` told, with [`DIRTY`] if its checkout had changes. The outer option is none if it
-    /// has not been asked yet.
+    /// The revision that `system` reported, with [`DIRTY`] if its checkout had changes. The outer option is
+    /// none if the system has not been asked yet.
     pub(super) fn revision(&self, system: &Path) -> Option<Option<&str>> {
         let asked = self.asked.as_ref().filter(|asked| asked.system == *system)?;
         Some(asked.revision.as_deref())

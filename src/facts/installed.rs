@@ -1,7 +1,7 @@
 //! Whether the running agent is the installed one.
 //!
-//! After a switch the unit names the new program, while the old one may still run for a moment. `check-version`
-//! reports it when it runs on.
+//! After a switch the unit names the new program, while the old one may still run for a moment.
+//! `check-version` reports an old program that keeps running.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -94,8 +94,8 @@ pub enum Decision {
 pub fn admit(host: &Host, request: &CommandRequest, current: Option<Current<'_>>) -> Decision {
     let Some(kind) = kind(host, &request.command) else { return Decision::Unknown };
     match (kind, current) {
-        // Both are allowed while a command runs. A rejection would make existing dashboards mark the
-        // running command as failed.
+        // `stop` and questions are allowed while a command runs. A rejection would make existing dashboards
+        // mark the running command as failed.
         (Kind::Control(control @ (Control::Stop | Control::Ask(_))), _) => Decision::Control(control),
         (_, Some(current)) if request.id.is_some() && request.id.as_deref() == current.command_id => {
             Decision::Duplicate

@@ -10,7 +10,7 @@ use tracing::Dispatch;
 pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
 impl CapturedLog {
-    /// What writes into this log all lines of level `info` and above.
+    /// A writer that adds all lines of level `info` and above to this log.
     pub(crate) fn dispatch(&self) -> Dispatch {
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone());

@@ -15,7 +15,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 /// The longest pause: a repository that works again is cloned within the hour.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
-/// The pause while another command runs, during maintenance, and before the checkout has been looked for.
+/// The pause while another command runs, during maintenance, and while it is not known whether the checkout
+/// exists.
 const RECHECK: Duration = Duration::from_secs(10);
 
 /// How often to check whether an existing checkout is still there: somebody may move it away to get a new
@@ -25,11 +26,11 @@ const WATCH: Duration = Duration::from_secs(60);
 /// What is known about the checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checkout {
-    /// It has not been looked for yet.
+    /// It is not known yet whether it exists.
     Unknown,
-    /// It is not there, or it cannot be read.
+    /// It does not exist, or it cannot be read.
     Missing,
-    /// It is there.
+    /// It exists.
     Present,
 }
 

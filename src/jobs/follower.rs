@@ -134,12 +134,14 @@ impl Thread {
         let mut waiting: Option<Followed> = None;
         let mut checked: Option<Instant> = None;
         loop {
-            // Also the first time: after a reboot, the process id in the state file belongs to another process.
+            // Checked in the first round too: after a reboot, the process id in the state file belongs to
+            // another process.
             let probe = checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
             if probe {
                 checked = Some(Instant::now());
             }
-            // Before the log is read: if the job has ended here, the log that is read below is complete.
+            // This comes before the log is read: if the job has ended by now, the log that is read below is
+            // complete.
             let seen = self.look(probe);
             while waiting.is_none() {
                 match self.reader.read(BATCH) {
@@ -177,7 +179,8 @@ impl Thread {
         self.items.try_send(item).err().map(mpsc::error::TrySendError::into_inner)
     }
 
-    /// Waits until the job's folder exists. None: the receiver is gone, or the job was never started.
+    /// Waits until the job's folder exists. Returns `None` if the receiver is gone or the job was never
+    /// started.
     fn wait_for_folder(&self) -> Option<Changes> {
         loop {
             match Changes::watch(self.dir.path()) {
@@ -194,8 +197,8 @@ impl Thread {
         }
     }
 
-    /// With `probe`, checks whether the supervisor is alive; then reads state and result. In this order,
-    /// because a dead supervisor writes no further result.
+    /// With `probe`, checks whether the supervisor is alive. Reads state and result only after that, because
+    /// a dead supervisor writes no further result.
     fn look(&self, probe: bool) -> Seen {
         let gone = probe && self.is_gone();
         let result = atomic_file::load::<JobResult>(&self.dir.result()).ok().flatten();

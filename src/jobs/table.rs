@@ -147,7 +147,7 @@ impl JobTable {
     /// The span for log lines about a job.
     pub fn span(&self, id: &JobId) -> Span {
         let job = self.jobs.iter().find(|job| job.record.id == *id);
-        // The table has forgotten the job: its command is not known any more.
+        // The table has forgotten the job, so its command is not known any more.
         job.map_or_else(|| tracing::error_span!(parent: None, "job", %id), |job| job.span.clone())
     }
 
@@ -210,7 +210,7 @@ impl JobTable {
         }
     }
 
-    /// Orders the end of the current command. False: there is none.
+    /// Orders the end of the current command. Returns false if there is none.
     pub fn end(&mut self, urgency: Urgency) -> bool {
         let Some(job) = self.jobs.back_mut().filter(|job| !job.finished) else { return false };
         match &mut job.phase {
@@ -227,7 +227,7 @@ impl JobTable {
         self.jobs.iter_mut().find(|job| job.record.id == *id)
     }
 
-    /// Waits for the next output or end. An older job comes to its end before a newer one begins.
+    /// Waits for the next output or end. An older job ends before the events of a newer one begin.
     ///
     /// Cancel-safe: an event is taken out of its channel and returned in one step.
     pub async fn next(&mut self) -> JobEvent {
@@ -259,7 +259,8 @@ impl JobTable {
         }
     }
 
-    /// The status of a job has been queued. True the first time, which is when the job frees the slot.
+    /// The status of a job has been queued. Returns true the first time, which is when the job frees the
+    /// slot.
     pub fn status_sent(&mut self, id: &JobId, status: &Status) -> bool {
         let Some(job) = self.find(id) else { return false };
         job.status_sent = true;

@@ -33,7 +33,8 @@ impl Agent {
         let mut n: u64 = 0;
         loop {
             n += 1;
-            // Of the highest level, so that no log filter removes the number from the lines below it.
+            // The span has the highest level, so that no log filter removes the number from the lines below
+            // it.
             let span = tracing::error_span!("connection", n);
             self.history.connecting();
             let dial = dial::connect(connection).instrument(span.clone());
@@ -62,8 +63,8 @@ impl Agent {
         }
     }
 
-    /// Waits for `future`, and meanwhile handles everything that needs no connection. None: the agent has
-    /// to stop.
+    /// Waits for `future`, and meanwhile handles everything that needs no connection. Returns `None` if the
+    /// agent has to stop.
     async fn wait_for<T>(
         &mut self,
         shutdown: &mut watch::Receiver<bool>,

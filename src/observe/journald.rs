@@ -17,7 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 pub enum Priority {
     /// Something does not work.
     Error,
-    /// Something failed that the agent goes on without, or tries again.
+    /// Something failed. The agent continues without it, or tries again.
     Warning,
     /// Ordinary operation.
     Info,
@@ -59,7 +59,7 @@ impl From<&Level> for Priority {
 
 /// Whether standard error is connected to the journal.
 ///
-/// `JOURNAL_STREAM` alone does not tell: child processes inherit it, also those whose standard error is a
+/// `JOURNAL_STREAM` alone is not enough: child processes inherit it, also those whose standard error is a
 /// pipe or a file.
 pub fn is_stderr() -> bool {
     let file = || Some(File::from(io::stderr().as_fd().try_clone_to_owned().ok()?));

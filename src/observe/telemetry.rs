@@ -39,8 +39,8 @@ pub fn start(level: &str) -> Result<WorkerGuard, ParseError> {
     Ok(guard)
 }
 
-/// The filter for a level. The agent is made of several crates, which nobody has to know who sets
-/// `nixfleet_agent=debug`: what is said of it holds for those that are not named.
+/// The filter for a level. The agent consists of several crates. A level that is set for `nixfleet_agent`
+/// also applies to the other crates, except those that have a level of their own.
 fn filter(level: &str) -> Result<Targets, ParseError> {
     let named: Targets = level.parse()?;
     let Some((_, own)) = named.iter().find(|(target, _)| *target == AGENT) else { return Ok(named) };

@@ -66,12 +66,12 @@ pub fn message(seen: device::DeviceVitals) -> DeviceVitals {
     }
 }
 
-/// A share without digits that nobody measured.
+/// A share, rounded to its real precision.
 pub fn share(value: Option<f64>) -> Option<f64> {
     value.map(|value| rounded(value, SHARE))
 }
 
-/// A load, a temperature or a power without digits that nobody measured.
+/// A load, a temperature or a power, rounded to its real precision.
 pub fn figure(value: Option<f64>) -> Option<f64> {
     value.map(|value| rounded(value, FIGURE))
 }

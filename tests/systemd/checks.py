@@ -2,7 +2,7 @@
 """The checks, run as root in the test machine: checks.py first|after-shutdown|after-power-cut|after-reboot
 
 Each check is a sentence about what the installed files do. A check that fails does not keep the next
-ones from running. Nothing sleeps for a time: `wait` looks for a state, with a bound.
+ones from running. No check sleeps for a fixed time: `wait` polls for a state, with a time limit.
 """
 
 import glob
@@ -30,10 +30,10 @@ API = "http://127.0.0.1:8000/api"
 HOST = "web-1"
 HEX = "0123456789abcdef0123456789abcdef"
 
-# A loaded machine needs some of it, a good one none.
+# Longest wait for a state, in seconds. Only a loaded machine needs some of it.
 PATIENCE = 30.0
 
-# After so many failures the next ones say nothing new, and each may take its patience.
+# After this many failures, further ones say nothing new, and each may take the full time limit.
 MANY = 5
 
 CHECKS = []
@@ -197,7 +197,7 @@ def all_lines(job):
     text = lines(job)
     count = len(text) - 1
     require(text == [f"line {n}" for n in range(1, count + 1)] + [f"end {count}"], f"lines {text}")
-    # A beat behind the status: nothing more is to be told.
+    # Two more heartbeats after the status: nothing else is reported.
     beats = len(messages("heartbeat"))
     wait("two more beats", lambda: len(messages("heartbeat")) >= beats + 2)
     require(len(statuses(job)) == 1, f"statuses {statuses(job)}")
@@ -206,7 +206,7 @@ def all_lines(job):
 
 
 def start_dashboard():
-    # The token is in a file, so that no command line has it.
+    # The token is in a file, so that it is in no command line.
     code, output = run(
         "systemd-run", "--quiet", "--unit=dashboard", "nixfleet-mock-dashboard",
         "--token-file", TOKEN_FILE, "--csrf-token", "c",
@@ -379,7 +379,7 @@ def _():
         true"""
     with open(f"/usr/lib/systemd/system/{AGENT}", encoding="utf-8") as file:
         unit = file.read()
-    # The very same unit, but for what it runs.
+    # The agent's own unit; only the program and its handling differ.
     for line, instead in (
         ("Type=notify", "Type=oneshot"), ("Restart=always", ""), ("WatchdogSec=30", ""),
         ("ExecStart=/usr/bin/nixfleet-agent run", "ExecStart=/bin/sh /usr/local/lib/probe"),
@@ -394,7 +394,7 @@ def _():
         file.write(unit)
     systemctl("daemon-reload")
     try:
-        # The file that jobs are made under.
+        # The lock of the jobs.
         open(f"{STATE}/jobs/lock", "a", encoding="ascii").close()
         systemctl("start", "probe.service")
         with open("/run/probe", encoding="utf-8") as file:
@@ -462,7 +462,7 @@ def _():
             with open(path, "rb") as file:
                 found += [path] if token.encode() in file.read() else []
         except OSError:
-            # It has just ended.
+            # The process has just ended.
             pass
     unit = systemctl("show", "--all", AGENT)
     found += ["systemctl show"] if token in unit else []
@@ -481,7 +481,7 @@ def _():
     require(owner(f"{STATE}/repo").startswith("root:"), owner(f"{STATE}/repo"))
     code, seen = run("ls", f"{STATE}/repo", user=USER)
     require(code != 0 and "Permission denied" in seen, seen)
-    # By the note that the job left.
+    # The agent knows the commit from the note that the job left.
     wait("a beat with the commit", lambda: host()["generation"] == commit.strip()[:7])
     status = finished("refresh-lock")
     require(status["message"] == "Refresh lock: unknown: the checkout has no flake.lock", status)
@@ -509,7 +509,7 @@ def _():
 @check("first")
 def _():
     """doctor finds the settings, the token and the units of the installed agent, and evicts nobody"""
-    # The probe of the sandbox has the same runtime folder, and took it along with the agent's socket.
+    # The unit of the sandbox check has the same runtime folder, and its end removed the agent's socket.
     systemctl("restart", AGENT)
     online()
     pid, registered = agent_pid(), len(messages("register"))
@@ -680,7 +680,7 @@ def _():
         ("systemctl", "link", "/run/evil.service"),
         ("systemctl", "enable", "victim.service"),
         ("systemctl", "mask", "--runtime", "nixfleet-job@.service"),
-        # Units made up by the caller, also under a name that a job could have.
+        # Units that the caller makes up, also under a name that a job could have.
         ("systemd-run", "touch", "/run/pwned"),
         ("systemd-run", "--scope", "touch", "/run/pwned"),
         ("systemd-run", f"--unit={fresh}", "touch", "/run/pwned"),
@@ -765,7 +765,7 @@ def _():
 @check("first")
 def _():
     """without D-Bus, the dashboard is told that it is missing"""
-    # To stop it would take half of the machine along.
+    # Stopping D-Bus would stop half of the machine too.
     os.rename("/run/dbus/system_bus_socket", "/run/dbus/away")
     try:
         status = finished("whoami")
@@ -819,7 +819,7 @@ def _():
     unit, job = started("lines")
     supervisor, agent = show(unit, "MainPID"), agent_pid()
     os.kill(agent, 19)
-    # The limit, and what a process that cannot react to its signal is given.
+    # The watchdog's limit, and the time that a process gets which cannot react to its signal.
     wait("another agent", lambda: agent_pid() not in (0, agent), patience=60)
     require("watchdog" in run("journalctl", "--no-pager", "--boot", "--unit", AGENT)[1].lower(), "no watchdog")
     online()

@@ -1,8 +1,8 @@
-//! Which crate and which module uses which, and whether an arrow leads upwards.
+//! The dependencies between crates and between modules, and the check that they follow the rules.
 //!
 //! Crates may use what [`ALLOWED`] says. Modules of one folder may use each other in one direction
-//! only: a cycle between siblings is an error. A module and its own children are one thing in two
-//! files and may use each other. Test code is not looked at.
+//! only: a cycle between siblings is an error. A module and its own children count as one module in
+//! several files, and may use each other. Test code is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -30,7 +30,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// Libraries that must not come near a crate, with the reason.
+/// Libraries that a crate must not depend on, with the reason.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("nixfleet-protocol", &["tokio", "tokio-tungstenite", "axum"], "dashboards in any language bind it"),
     ("nixfleet-jobs", &["tokio", "tokio-tungstenite", "axum"], "root runs it: no runtime, no network"),
@@ -40,7 +40,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 /// Edges from a module to those that it uses.
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// Draws the graph; with `check`, fails if an arrow leads upwards.
+/// Prints the graph. With `check`, fails if a dependency breaks the rules.
 pub(crate) fn run(root: &Path, check: bool) -> Result<(), String> {
     let mut problems = Vec::new();
     let mut drawing = String::from("crates\n");
@@ -85,7 +85,7 @@ fn draw<'a>(drawing: &mut String, name: &str, used: impl Iterator<Item = &'a str
     writeln!(drawing, "  {name}{arrow}").ok();
 }
 
-/// The names below `[dependencies]` and the like; not those for tests.
+/// The names of the dependencies, without those that only tests use.
 fn dependencies(manifest: &Path) -> Result<BTreeSet<String>, String> {
     let text = fs::read_to_string(manifest).map_err(|err| format!("{}: {err}", manifest.display()))?;
     let mut names = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! Commands for people who work on this repository: `cargo xtask help`.
 //!
-//! Nothing but the standard library: the first command on a fresh machine starts after a second of
-//! compiling.
+//! It uses only the standard library, so that the first command on a fresh machine compiles in a
+//! second.
 
 use std::env;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ cargo xtask COMMAND
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
 
-/// Lints of the agent alone, as hosts get it: features of other packages must not hide a mistake.
+/// Lints of the agent alone, as it is built for hosts: features of other packages must not hide a mistake.
 const CLIPPY: &[&[&str]] = &[
     &["clippy", "--all-targets", "--locked", "--", "-D", "warnings"],
     &["clippy", "-p", "nixfleet-agent", "--lib", "--bins", "--locked", "--", "-D", "warnings"],
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The repository.
+/// The root folder of the repository.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
@@ -101,7 +101,7 @@ fn demo(options: &[OsString]) -> Result<(), String> {
     ]))?;
     let own = env::current_exe().map_err(|err| format!("cannot find the built programs: {err}"))?;
     let dashboard = own.with_file_name("nixfleet-mock-dashboard");
-    // In place of this process: Ctrl-C and the exit code are the demo's.
+    // Replaces this process, so that the demo gets Ctrl-C and its exit code is the result.
     let err = Command::new(&dashboard).arg("demo").args(options).exec();
     Err(format!("cannot run {}: {err}", dashboard.display()))
 }
@@ -116,7 +116,7 @@ fn check() -> Result<(), String> {
     for arguments in CLIPPY {
         run(cargo().args(*arguments))?;
     }
-    // With private items, and links to them: its readers are those who change the code.
+    // Includes private items and links to them, because the readers are people who change the code.
     let flags = "-D warnings -A rustdoc::private-intra-doc-links";
     run(cargo()
         .args(["doc", "--no-deps", "--document-private-items", "--locked"])

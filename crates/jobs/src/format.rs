@@ -13,8 +13,8 @@
 //! * A file of a newer version is read in the same way. The number informs people and later migrations;
 //!   no reader refuses a file because of it.
 //! * A new word for an existing field, such as a new [`Outcome`](crate::spec::Outcome), counts as such a
-//!   change while readers of version 0 are in use: they refuse the whole file. Later readers take a word
-//!   that they do not know for a documented fallback.
+//!   change while readers of version 0 are in use: they refuse the whole file. Later readers replace a
+//!   word that they do not know by a documented fallback.
 //!
 //! The files are listed in `docs/formats.md`.
 

@@ -26,7 +26,8 @@ pub struct Record {
     pub accepted_at: String,
     /// The dashboard has confirmed the log entries up to this `seq`.
     pub delivered_seq: u64,
-    /// Success was reported before the command began, because the machine goes down with it: a reboot.
+    /// Success was reported before the command began, because the machine goes down with it. Only a reboot
+    /// does this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub announced: bool,
 }
@@ -49,7 +50,7 @@ impl Record {
     }
 
     /// The span of all log lines about this job. It has no parent, because a job outlives every connection.
-    /// At the level of errors, so that no `log_level` takes the job's name from a line that is shown.
+    /// Its level is `error`, so that no `log_level` removes the job's name from a line that is shown.
     pub fn span(&self) -> tracing::Span {
         tracing::error_span!(parent: None, "job", id = %self.id, command = self.command)
     }

@@ -339,7 +339,7 @@ impl End {
         let (outcome, exit_code, message) = match self.stopped {
             Some(Reason::Request) => (
                 Outcome::Stopped,
-                // A command that exits with 0 after SIGTERM was stopped all the same.
+                // A command that exits with 0 after SIGTERM counts as stopped.
                 if exit_code == 0 { 143 } else { exit_code },
                 format!("{name}: stopped"),
             ),

@@ -196,7 +196,7 @@ impl Session {
             if stop_reading {
                 // There can be no error, because the sender is in `shared`.
                 drop(faults.changed().await);
-                // The time in which nothing was read does not count as silence.
+                // The time in which the socket was not read does not count as silence.
                 last_frame_at = Instant::now();
                 continue;
             }

@@ -245,7 +245,7 @@ async fn faults(State(state): State<AppState>) -> Json<Faults> {
     Json(state.handle().faults())
 }
 
-/// Changes the faults that the body names and leaves the others.
+/// Changes the faults that the body contains.
 async fn set_faults(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -272,7 +272,7 @@ async fn set_policy(
     Ok(Json(policy))
 }
 
-/// A value with the changes that a body names; what it does not name stays.
+/// A value with the changes from a body. Fields that the body does not contain keep their values.
 fn changed<T: Serialize + DeserializeOwned>(now: &T, body: &[u8]) -> Result<T, Failure> {
     let changes: serde_json::Map<String, Value> = parse(body)?;
     let Ok(Value::Object(mut fields)) = serde_json::to_value(now) else {

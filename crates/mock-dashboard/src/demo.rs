@@ -265,8 +265,8 @@ mod tests {
         assert_eq!(choose_agent(None, candidates()), Ok(folder.path().join("first")));
     }
 
-    /// The test program has no agent beside itself, unless the workspace was built; so only a named one is
-    /// tested.
+    /// The test program has no agent in its folder, unless the workspace was built. So only an agent that is
+    /// named by its path is tested.
     #[test]
     fn the_option_reaches_the_search() {
         let error = find_agent(Some(Path::new("/nonexistent/agent"))).unwrap_err();

@@ -227,8 +227,8 @@ impl Lifetime {
     }
 }
 
-/// Flips hosts to offline on time. Sleeps until the earliest deadline, not in steps; a host that
-/// comes online or changes its interval wakes it, since its deadline may be earlier.
+/// Sets hosts offline on time. Sleeps until the earliest deadline. A host that comes online or changes its
+/// interval wakes the sweep, because its deadline may be earlier.
 async fn sweep(shared: &Shared) {
     loop {
         let next = shared.apply(|hub, moment| {
@@ -249,24 +249,24 @@ async fn sleep_until_some(deadline: Option<Instant>) {
     }
 }
 
-/// What the parts of the dashboard have in common.
+/// The state that all parts of the dashboard share.
 struct Shared {
     /// Held for the length of one decision, never across an await.
     hub: Mutex<Hub>,
-    /// To every browser, already encoded.
+    /// Encoded messages for every browser.
     browsers: broadcast::Sender<Utf8Bytes>,
     /// Counts decisions, so that tests can wait for a state.
     changes: watch::Sender<u64>,
-    /// A host's offline deadline may now be earlier than the one slept on.
+    /// The offline deadline of a host may now be earlier than the time until which the sweep sleeps.
     deadline_moved: Notify,
     faults: watch::Sender<Faults>,
     policy: watch::Sender<Policy>,
     token: [u8; 32],
     csrf_digest: [u8; 32],
     csrf_token: String,
-    /// Whether there is a judge in the hub.
+    /// Whether the strict mode is on, so that the hub has a judge.
     strict: bool,
-    /// How often to ping, how long to wait.
+    /// Time limits of the sockets.
     times: Strict,
 }
 

@@ -16,7 +16,7 @@ pub fn agent() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let mut schema = document::<AgentMessage>(settings.into_generator(), "urn:nixfleet:protocol:agent");
     for_each_field(&mut schema, |field, required| {
-        // A default is what a reader of the Rust types gets; the agent does not leave it to the dashboard.
+        // A default is for readers in Rust. A dashboard does not have to know the defaults.
         field.remove("default");
         if !required {
             forbid_null(field);

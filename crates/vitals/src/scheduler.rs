@@ -1,7 +1,7 @@
 //! The thread that maintains the snapshot. It decides when each source is read, and touches no file itself.
 //!
-//! A probe is one look at one source. The scheduler sends a probe to a worker when it is due; the worker
-//! sends it back with what it found.
+//! A probe is one measurement of one source. The scheduler sends a probe to a worker when it is due; the
+//! worker sends it back with the result.
 //!
 //! ```text
 //! scheduler --probe--> worker "vitals-proc"  /proc

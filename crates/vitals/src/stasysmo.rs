@@ -29,7 +29,7 @@ const MAX_FILE: u64 = 64;
 
 /// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most
 /// a quarter of an interval late. StaSysMo does not write often enough to justify less than 250 ms. Above 5
-/// s, it would be noticed late that StaSysMo has stopped.
+/// s, the agent would notice too late that StaSysMo has stopped.
 const MIN_PERIOD: Duration = Duration::from_millis(250);
 const MAX_PERIOD: Duration = Duration::from_secs(5);
 

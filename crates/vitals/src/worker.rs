@@ -2,7 +2,7 @@
 //!
 //! A probe may hang for ever. One that exceeds its time limit keeps its thread, which is never joined, and
 //! the worker continues with a new thread. If the stuck probe returns later, its thread ends and the probe
-//! can be run again. What it found is too old to be used.
+//! can be run again. Its result is too old to be used.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,8 @@ pub(super) const MAX_STUCK: usize = 4;
 /// Stack of a thread, in bytes. Probes read small files, call statvfs and start programs.
 const STACK: usize = 128 * 1024;
 
-/// One look at one source. It owns what it remembers, so it moves to the thread and back.
+/// One measurement of one source. It owns what it remembers from earlier ones, so it moves to the thread and
+/// back.
 pub(super) type Probe<T> = Box<dyn FnMut() -> T + Send>;
 
 /// A probe that has ended.
@@ -75,8 +76,8 @@ impl<T: Send + 'static, E: Send + 'static> Worker<T, E> {
         self.start(now);
     }
 
-    /// Notes that a probe has ended. False: it had exceeded its time limit, and what it found must not be
-    /// used.
+    /// Notes that a probe has ended. Returns false if it had exceeded its time limit; its result must not be
+    /// used then.
     pub(super) fn finish(&mut self, done: &Done<T>, now: Instant) -> bool {
         let in_time = self.running.as_ref().is_some_and(|running| running.run == done.run);
         if in_time {

@@ -1,4 +1,4 @@
-# The mock dashboard, reachable from the other machine, and curl to ask it with.
+# The mock dashboard, which the other machine can reach, and curl to query it.
 { self }:
 { pkgs, ... }:
 let
@@ -13,7 +13,7 @@ in
     description = "NixFleet mock dashboard";
     wantedBy = [ "multi-user.target" ];
     after = [ "network.target" ];
-    # [::] is all addresses, of IPv4 as well. The CSRF token is that of lib/fleet.py.
+    # [::] means all addresses, IPv4 included. The CSRF token is the one in lib/fleet.py.
     serviceConfig.ExecStart = toString [
       "${packages.nixfleet-mock-dashboard}/bin/nixfleet-mock-dashboard"
       "--listen [::]:8000"

@@ -1,9 +1,9 @@
-# What every test starts from: a dashboard, a host with an agent, and time enough.
-# A test adds to `nodes.host` what it is about.
+# The common part of all tests: a dashboard, a host with an agent, and a long time limit. Each test adds
+# its own settings to `nodes.host`.
 { self }:
 {
-  # The scripts wait for what they expect, so a long limit costs nothing on a fast machine. Under
-  # emulation a boot takes a minute and a switch another.
+  # The scripts wait for states, so a long limit costs nothing on a fast machine. Under emulation a boot
+  # takes a minute, and so does a switch.
   globalTimeout = 3600;
 
   defaults = {

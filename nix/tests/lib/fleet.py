@@ -1,5 +1,5 @@
-# What every test script speaks: it asks the dashboard over its HTTP API, on the dashboard's own
-# machine, and waits for what it expects. `dashboard` and `host` are the two machines.
+# Functions for all test scripts: they query the dashboard over its HTTP API, on the dashboard's own
+# machine, and wait for states. `dashboard` and `host` are the two machines.
 import json
 import shlex
 import time
@@ -16,18 +16,18 @@ HOST = "host"
 # Seconds between two heartbeats, as in lib/host.nix.
 INTERVAL = 1.0
 
-# Emulated machines that share few processors stand still now and then: a beat may be late by this
-# many seconds. Not more, because with the interval that makes the three intervals after which the
-# dashboard calls a host offline.
+# Emulated machines that share few processors pause now and then: a heartbeat may be late by this many
+# seconds. Not by more, because this time and the interval together are the three intervals after which
+# the dashboard shows a host as offline.
 STALL = 2.0
 
-# The same for a beat that waits for a new agent process, which systemd has to start first.
+# The same for a heartbeat that waits for a new agent process, which systemd has to start first.
 RESTART = 60.0
 
-# How long to wait for anything. Only a test that fails waits that long.
+# Longest wait for a state, in seconds. Only a failing test waits that long.
 PATIENCE = 600
 
-# Messages in one answer of the dashboard, at most.
+# Most messages in one answer of the dashboard.
 PAGE = 5000
 
 
@@ -37,7 +37,7 @@ def wait_for(
     good: Callable[[Seen], bool],
     timeout: float = PATIENCE,
 ) -> Seen:
-    """Looks once a second until it is good, and returns what it then sees."""
+    """Calls the query once a second until its result is good, and returns that result."""
     deadline = time.monotonic() + timeout
     with dashboard.nested(f"waiting for {what}"):
         while True:
@@ -50,7 +50,7 @@ def wait_for(
 
 
 def curl(arguments: str) -> str:
-    # `execute`, for `succeed` would log every look.
+    # `execute`, because `succeed` would log every query.
     code, answer = dashboard.execute(f"curl --silent --show-error --max-time 60 {arguments} 2>&1")
     assert code == 0, f"curl {arguments}: exit code {code}: {answer}"
     return answer
@@ -90,7 +90,7 @@ def messages(kind: str = "", since: int = 0) -> list[Message]:
 
 
 def mark() -> int:
-    """For `since`: what comes from now on."""
+    """A value for `since`: messages that arrive from now on."""
     return get(f"/hosts/{HOST}/messages?type=none").get("next", 0)
 
 
@@ -103,7 +103,7 @@ def pending(beat: Message) -> Any:
 
 
 def sent_at(beat: Message) -> float:
-    """By the clock of the host."""
+    """Time of sending, by the clock of the host."""
     return datetime.fromisoformat(beat["payload"]["sent_at"]).timestamp()
 
 
@@ -138,7 +138,7 @@ def send(command: str) -> None:
 
 
 def running(command: str, since: int) -> int:
-    """Waits for a beat that names the command and its process; returns the process id."""
+    """Waits for a heartbeat with the command and its process id; returns the process id."""
     seen = wait_for(
         f"a beat during {command}, with its process id",
         lambda: beats(since),
@@ -148,7 +148,7 @@ def running(command: str, since: int) -> int:
 
 
 def idle(since: int) -> None:
-    """Waits for a beat that names no command."""
+    """Waits for a heartbeat without a command."""
     last = wait_for(
         "a beat without a command",
         lambda: beats(since),
@@ -170,7 +170,7 @@ def ended(command: str, since: int) -> Message:
 
 
 def told_once(since: int) -> None:
-    """Exactly one status, also after some more beats."""
+    """Checks that there is exactly one status, also after some more heartbeats."""
     count = len(beats(since))
     wait_for("three more beats", lambda: beats(since), lambda seen: len(seen) >= count + 3)
     statuses = messages("status", since)
@@ -191,7 +191,7 @@ def log_lines(job: str) -> dict[int, Message]:
 
 
 def whole_log(status: Message) -> list[Message]:
-    """All lines of an ended job, in order: their positions have no hole."""
+    """All lines of an ended job, in order. Checks that their positions have no gap."""
     count = status["lines"]
     lines = wait_for(
         f"all {count} lines",
@@ -205,7 +205,7 @@ def whole_log(status: Message) -> list[Message]:
 
 
 def numbered(lines: list[Message]) -> None:
-    """Standard output was `line 1`, `line 2` .. and at last `end`: no line lost, doubled or moved."""
+    """Checks standard output: `line 1`, `line 2` .. and then `end`, no line lost, repeated or moved."""
     texts = [line["line"] for line in lines if line["stream"] == "stdout"]
     expected = [f"line {number}" for number in range(1, len(texts))] + ["end"]
     assert texts == expected, f"not the lines that were written: {texts}"
@@ -213,26 +213,26 @@ def numbered(lines: list[Message]) -> None:
 
 
 def gaps(seen: list[Message]) -> list[float]:
-    """Seconds between the arrivals of beats, by the clock of the dashboard."""
+    """Seconds between the arrivals of heartbeats, by the clock of the dashboard."""
     return [(later["at_ms"] - beat["at_ms"]) / 1000 for beat, later in zip(seen, seen[1:])]
 
 
 def never_offline(seen: list[Message]) -> None:
-    """No gap made the dashboard call the host offline: three intervals."""
+    """Checks that no gap reached the three intervals after which the dashboard shows the host as offline."""
     late = [gap for gap in gaps(seen) if gap > INTERVAL + STALL]
     times = [(beat["payload"]["seq"], beat["payload"]["sent_at"], beat["at_ms"]) for beat in seen]
     assert not late, f"gaps of {late} s; seq, sent_at and arrival of each beat: {times}"
 
 
 def in_time(seen: list[Message]) -> None:
-    """Beats of one connection, one after the other, at the pace of the interval."""
+    """Checks the heartbeats of one connection: in sequence, and at the pace of the interval."""
     sequence = [beat["payload"]["seq"] for beat in seen]
     first = sequence[0]
     assert sequence == list(range(first, first + len(sequence))), f"beats are missing: {sequence}"
     print(f"{len(seen)} beats, gaps {gaps(seen)} s")
     never_offline(seen)
-    # One heartbeat for each interval. A machine that stood still skips the beats of that time,
-    # so half of them must do here. They never come faster.
+    # One heartbeat for each interval. A machine that paused skips the heartbeats of that time, so half
+    # of them are enough here. They never come faster.
     elapsed = (seen[-1]["at_ms"] - seen[0]["at_ms"]) / 1000
     due = (len(seen) - 1) * INTERVAL
     assert due - STALL <= elapsed <= 2 * due + STALL, f"{len(seen)} beats took {elapsed} s"

@@ -1,5 +1,5 @@
-# A unit that takes until /run/gate exists to start. In a specialisation it holds the switch to it
-# open, at the point where new units are started: changed ones have been restarted by then.
+# A unit whose start takes until /run/gate exists. As part of a specialisation it holds up a switch to
+# that specialisation while new units are started. Changed units have been restarted by then.
 { pkgs, ... }:
 {
   systemd.services.gate = {

@@ -11,12 +11,12 @@
     enable = true;
     url = "ws://dashboard:8000/ws";
     tokenFile = "/run/nixfleet-token";
-    # The shortest interval there is.
+    # The shortest possible interval.
     interval = 1;
-    # ws:// between two machines.
+    # The test uses ws:// between two machines.
     settings.allow_insecure = true;
   };
 
-  # What heartbeats tell as the generation: its first seven digits.
+  # Heartbeats report its first seven digits as the generation.
   system.configurationRevision = lib.mkDefault "0123456789abcdef0123456789abcdef01234567";
 }

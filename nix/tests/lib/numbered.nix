@@ -1,5 +1,5 @@
-# A command that says "line 1", "line 2" .. until the file /run/gate exists, and then "end": it runs
-# for as long as a test needs it, however slow the machine is, and a hole in its output shows.
+# A command that prints "line 1", "line 2" and so on until the file /run/gate exists, and then "end". So
+# it runs as long as a test needs it, also on a slow machine, and a gap in its output is visible.
 { pkgs, lib }:
 [
   (toString (

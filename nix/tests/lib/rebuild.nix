@@ -1,6 +1,6 @@
-# Stands in for nixos-rebuild, which would need the network and hours: it switches to a
-# specialisation of the system that was booted, and says "line 1", "line 2" .. before, during and
-# after that, then "end". What the agent adds to its arguments (`switch --flake ..`) is ignored.
+# Replaces nixos-rebuild, which would need the network and hours. It switches to a specialisation of the
+# booted system. It prints "line 1", "line 2" and so on before, during and after the switch, and then
+# "end". It ignores the arguments that the agent adds (`switch --flake ..`).
 { pkgs, lib }:
 specialisation:
 toString (

@@ -1,5 +1,5 @@
-# The token that agent and dashboard share. It is made when the machine starts, so that no part of
-# it is in the Nix store unless somebody puts it there.
+# The token that agent and dashboard share. It is made when the machine starts, so no part of it is in
+# the Nix store unless a mistake puts it there.
 { pkgs, ... }:
 let
   users = [

@@ -73,7 +73,7 @@ impl Launcher for Systemd {
     fn end(&self, job: &Instance, dir: &JobDir, urgency: Urgency) -> Result<(), LaunchError> {
         let unit = unit(job);
         let signal = format!("--signal={}", urgency.signal().as_raw());
-        // Not `stop`, which kills after a time limit, even during an activation.
+        // Not `systemctl stop`, which kills after a time limit, even during an activation.
         let kill = ["kill", "--no-ask-password", "--kill-whom=main", &signal, "--", &unit];
         match self.call(&kill, CALL_TIMEOUT).map_err(LaunchError::Systemctl)? {
             (true, _) => Ok(()),

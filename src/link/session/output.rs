@@ -61,7 +61,7 @@ impl Session<'_> {
             }
             _ => tracing::info!(exit_code, outcome, "The command ended: {}", status.message),
         });
-        // Before the job frees the slot: it is the reason for these rejections.
+        // This comes before the job frees the slot, because the job is the reason for these rejections.
         self.release_held(true);
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
         self.ping(Some(Receipt::Status(id.clone())), 0, now);

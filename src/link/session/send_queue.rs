@@ -92,12 +92,13 @@ pub struct SendQueue {
 }
 
 impl SendQueue {
-    /// The lock is held for a few moves of memory, by two tasks of one thread: nobody waits for it.
+    /// The lock is held for a few moves of memory only, and both of its users are tasks of one thread, so
+    /// nobody waits for it.
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a control message. False: the lane is full, and the message is dropped.
+    /// Queues a control message. Returns false if the lane is full; the message is then dropped.
     pub fn control(&self, frame: Frame) -> bool {
         self.queue(frame, Kind::Other)
     }

@@ -79,7 +79,8 @@ impl Session<'_> {
             && schedule.interval() != wanted
         {
             tracing::info!(interval = wanted.as_secs(), "Heartbeats have another interval now.");
-            // Counted from the last heartbeat: no pause is longer than the longer one of the two intervals.
+            // Counted from the last heartbeat, so that no pause is longer than the longer one of the two
+            // intervals.
             *schedule = Schedule::after_heartbeat(self.last_heartbeat_at, wanted);
         }
     }

@@ -60,7 +60,7 @@ pub fn ask(places: &[PathBuf]) -> Result<Vec<u8>, String> {
             Ok(document) if !document.is_empty() => return Ok(document),
             Ok(_) => return Err(format!("the agent at {} is busy or about to end", place.display())),
             Err(err) if is_absent(&err) => tried.push(place.display().to_string()),
-            // This may be another user's agent; that of this user may be at a later place.
+            // This may be another user's agent. The agent of this user may be at a later path.
             Err(err) => tried.push(format!("{} ({err})", place.display())),
         }
     }

@@ -171,7 +171,7 @@ impl Page {
     }
 }
 
-/// The bound that holds for all, or for 99 % of them.
+/// The bound that all durations are within, or at least 99 % of them.
 fn spread(histogram: &Histogram, what: &str) -> String {
     let share = |share| histogram.at_most(share).map(|bound| bound.as_millis());
     match (histogram.count(), share(1.0), share(0.99)) {

@@ -62,7 +62,7 @@ mod tests {
     use crate::observe::accept::{CONNECTIONS, DEADLINE};
     use crate::observe::status::{ASKS, Ask, Asker, Report};
 
-    /// Leads to a loop that answers every question.
+    /// An asker for a loop that answers every question.
     fn asker() -> Asker {
         let (asker, mut asks) = mpsc::channel::<Ask>(ASKS);
         tokio::spawn(async move {
@@ -115,7 +115,7 @@ mod tests {
         let answered = AtomicUsize::new(0);
         let source = Source::new(asker, move |report| {
             if answered.fetch_add(1, Ordering::Relaxed) < CONNECTIONS {
-                // More than any socket's buffer.
+                // Longer than the buffer of any socket.
                 report.version = "x".repeat(8 << 20);
             }
         });
@@ -127,7 +127,7 @@ mod tests {
         }
         let report = timeout(Duration::from_secs(30), ask(&path)).await.unwrap();
         assert_eq!(report.hostname, "web-1");
-        // It had to wait for one of the four to be given up.
+        // This client had to wait until one of the other connections reached its deadline.
         assert!(begun.elapsed() >= DEADLINE / 2, "{:?}", begun.elapsed());
         drop(held);
     }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::Edges;
 
-/// A module: what its file says, without tests and comments.
+/// A module, with the text of its file without tests and comments.
 pub(super) struct Module {
-    /// Such as `link::session`; empty for the root of the crate.
+    /// Its path, such as `link::session`; empty for the root of the crate.
     path: String,
     text: String,
 }
@@ -45,14 +45,14 @@ fn module_path(root: &Path, file: &Path) -> String {
     }
 }
 
-/// Cuts comments and the inline module of tests, which stands at the end of a file.
+/// Removes comments and the inline module of tests, which is at the end of a file.
 fn without_tests(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// For each folder of modules, which of them uses which.
+/// For each folder of modules, the dependencies between its modules.
 pub(super) fn siblings(modules: &[Module]) -> BTreeMap<String, Edges> {
     let known: BTreeSet<&str> = modules.iter().map(|module| module.path.as_str()).collect();
     let exports: BTreeMap<&str, BTreeMap<String, String>> =
@@ -73,8 +73,8 @@ pub(super) fn siblings(modules: &[Module]) -> BTreeMap<String, Edges> {
     folders
 }
 
-/// Where two modules part: the folder that holds both, and the child on either way. None for one
-/// module and its own child.
+/// The deepest folder that contains both modules, and its child on the path to each of them. None if one
+/// module contains the other.
 fn parting(from: &str, to: &str) -> Option<(String, String, String)> {
     let (from, to): (Vec<&str>, Vec<&str>) = (parts(from), parts(to));
     let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
@@ -86,7 +86,7 @@ fn parts(path: &str) -> Vec<&str> {
     if path.is_empty() { Vec::new() } else { path.split("::").collect() }
 }
 
-/// The module that a path leads to; a name that a module only passes on leads to where it comes from.
+/// The module that a path refers to. A name that a module re-exports refers to the module that it comes from.
 fn resolve(
     module: &Module,
     path: &str,
@@ -102,7 +102,7 @@ fn resolve(
     Some(passed_on.cloned().unwrap_or(found))
 }
 
-/// A path from the root of this crate; none if it leads to another crate.
+/// The path from the root of this crate; none for a path into another crate.
 fn absolute(module: &Module, path: &str, known: &BTreeSet<&str>) -> Option<String> {
     let names = parts(path);
     let own = parts(&module.path);
@@ -116,7 +116,7 @@ fn absolute(module: &Module, path: &str, known: &BTreeSet<&str>) -> Option<Strin
     }
 }
 
-/// Names that a module passes on from others, and where they come from.
+/// The names that a module re-exports, and the modules that they come from.
 fn exported(module: &Module, known: &BTreeSet<&str>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for path in uses(&module.text, true) {
@@ -130,7 +130,7 @@ fn exported(module: &Module, known: &BTreeSet<&str>) -> BTreeMap<String, String>
     found
 }
 
-/// Every path that the text names: those of `use`, and those that begin with `crate` or `super` elsewhere.
+/// All paths in the text: those of `use`, and those elsewhere that begin with `crate` or `super`.
 fn paths(text: &str) -> Vec<String> {
     let mut found = uses(text, false);
     for begin in ["crate::", "super::"] {
@@ -149,7 +149,7 @@ fn paths(text: &str) -> Vec<String> {
     found
 }
 
-/// The paths of `use` statements, one for each name; `public`: only of those that pass names on.
+/// The paths of `use` statements, one for each name. With `public`, only those of re-exports.
 fn uses(text: &str, public: bool) -> Vec<String> {
     let mut found = Vec::new();
     for statement in text.split(';') {
@@ -163,7 +163,7 @@ fn uses(text: &str, public: bool) -> Vec<String> {
     found
 }
 
-/// Takes `a::{b, c::d as e}` apart.
+/// Splits `a::{b, c::d as e}` into its paths.
 fn expand(tree: &str, prefix: &str, found: &mut Vec<String>) {
     let tree = tree.trim();
     let Some(open) = tree.find('{') else {

@@ -139,7 +139,7 @@ fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         set_thread_groups(&groups)?;
         set_thread_res_gid(gid, gid, gid)?;
-        // This call comes last: after it the thread may change nothing else, nor change anything back.
+        // This call comes last, because after it the thread may change neither its groups nor its user again.
         set_thread_res_uid(uid, uid, uid)
     };
     std::thread::scope(|scope| {
@@ -261,7 +261,7 @@ impl Child {
             self.out.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
         let err =
             self.err.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
-        // A time in the past is no reason to wake up: then only the end of a stop is awaited.
+        // A time in the past needs no wake-up: nothing but the end of a stop is awaited then.
         let eof = self.ended.map(|(_, at)| at + EOF_TIMEOUT).filter(|at| *at > Instant::now());
         let wake = [eof, stop.wake_at(), progress.wake_at()].into_iter().flatten().min();
         let timeout = wake.map(|at| at.saturating_duration_since(Instant::now()));

@@ -256,7 +256,7 @@ mod tests {
         ] {
             check(&format!("{cause}\n{denied}\n{ADVICE}"), &format!("{cause} {denied}"));
         }
-        // A key that did not matter in the end.
+        // A key that did not cause the failure.
         let refused = "ssh: connect to host git.example.org port 22: Connection refused";
         let cause = "Warning: Identity file /keys/deploy not accessible: No such file or directory.";
         check(&format!("{cause}\n{refused}\n{ADVICE}"), refused);

@@ -31,7 +31,7 @@ pub struct Plan {
     pub set_aside: Option<PathBuf>,
     /// Files to remove before the first program runs.
     pub leftovers: Vec<PathBuf>,
-    /// Folder to create then, with mode 0700.
+    /// Folder to create before the first program runs, with mode 0700.
     pub private_dir: Option<PathBuf>,
     /// Time limit of the command. Default: no limit.
     pub timeout: Option<Duration>,

@@ -10,7 +10,8 @@ use super::sysfs::{Sysfs, entries, numbered};
 
 /// PCI class of displays (VGA, 3D and others), the upper byte of the class.
 const DISPLAY: u32 = 0x03;
-/// PCI class of accelerators. AMD's GPUs for datacenters have it. So have Intel's NPUs, which are no GPUs.
+/// PCI class of accelerators. AMD's GPUs for datacenters have this class. Intel's NPUs, which are no GPUs,
+/// have it too.
 const ACCELERATOR: u32 = 0x12;
 
 /// A driver that passes a device to virtual machines. It has no readings, and NVML must not query the device.

@@ -157,7 +157,7 @@ impl Gpus {
         Candidate { card, skipped }
     }
 
-    /// Sends a query to NVML if one is needed. Whether there is an answer to wait for.
+    /// Sends a query to NVML if one is needed. Returns whether there is an answer to wait for.
     fn ask_nvml(&mut self, candidates: &[&Candidate]) -> bool {
         let asked = candidates.iter().filter(|candidate| candidate.skipped.is_none());
         let addresses: Vec<String> = asked.map(|candidate| candidate.card.address.clone()).collect();

@@ -27,9 +27,9 @@ pub enum RepoState {
 
 /// git settings for the agent's own clone. They take precedence over the settings of the host.
 const OWN_CLONE: &[(&str, &str)] = &[
-    // After a power failure no file is empty that git considers written.
+    // No file that git considers written is empty after a power failure.
     ("core.fsync", "all"),
-    // No process of git continues after the job.
+    // No git process continues after the job.
     ("gc.autoDetach", "false"),
     ("maintenance.autoDetach", "false"),
     // A transfer ends when the server sends nothing for five minutes.
