@@ -23,7 +23,7 @@ pub struct Snapshots {
     /// The deployed system, its checkout, and the version of the agent.
     pub facts: watch::Receiver<Arc<Facts>>,
     /// The newest reading of StaSysMo, if there is one.
-    pub metrics: watch::Receiver<Option<Reading>>,
+    pub stasysmo: watch::Receiver<Option<Reading>>,
     /// Returns the vitals of the device at a given time; none if they are turned off.
     pub vitals: Box<dyn Fn(SystemTime) -> Option<Box<DeviceVitals>> + Send>,
     /// The newest pre-warm signal.
@@ -68,7 +68,7 @@ impl Snapshots {
             pending_command: current.map(|current| current.command.to_owned()),
             command_pid: current.and_then(|current| current.pid),
             // A reading can be recent when it is taken and too old when it is sent.
-            metrics: self.metrics.borrow().as_ref().and_then(|reading| reading.fresh(now)).map(readings),
+            metrics: self.stasysmo.borrow().as_ref().and_then(|reading| reading.fresh(now)).map(readings),
             source_commit: facts.source_commit.clone(),
             store_path: facts.store_path.clone(),
             binary_hash: facts.binary_hash.clone(),

@@ -108,7 +108,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let _lock = only_agent(&host)?;
     let shutdown = listen_for_signals()?;
     let facts = facts::spawn(&host);
-    let metrics = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
+    let readings = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
     drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
 
     let folder = JobsDir::new(&host.jobs.dir);
@@ -133,7 +133,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let prewarm = watch_gpus(&host, &meters, hook);
     let snapshots = Snapshots {
         facts: facts.watch(),
-        metrics: metrics.watch(),
+        stasysmo: readings.watch(),
         vitals: {
             let (meters, device_id) = (Arc::clone(&meters), host.hostname.clone());
             let enabled = host.vitals.enabled;

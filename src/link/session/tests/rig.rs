@@ -43,7 +43,7 @@ pub(super) struct Rig {
     shutdown: watch::Sender<bool>,
     facts: watch::Sender<Arc<Facts>>,
     prewarm: watch::Sender<Option<Notice>>,
-    _metrics: watch::Sender<Option<Reading>>,
+    _readings: watch::Sender<Option<Reading>>,
     executor_events: mpsc::Sender<ExecutorEvent>,
     asks: Asker,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -67,12 +67,12 @@ impl Rig {
         let (executor_events, events_receiver) = mpsc::channel(64);
         let (asks, asks_receiver) = mpsc::channel(ASKS);
         let (facts, facts_receiver) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));
-        let (metrics, metrics_receiver) = watch::channel(None);
+        let (readings, readings_receiver) = watch::channel(None);
         let (prewarm, prewarm_receiver) = watch::channel(None);
         let looks: Arc<Mutex<Vec<oneshot::Sender<()>>>> = Arc::default();
         let snapshots = Snapshots {
             facts: facts_receiver,
-            metrics: metrics_receiver,
+            stasysmo: readings_receiver,
             vitals: Box::new(|_| None),
             prewarm: prewarm_receiver,
             look: {
@@ -103,7 +103,7 @@ impl Rig {
             agent: Some(agent),
             shutdown: watch::Sender::new(false),
             facts,
-            _metrics: metrics,
+            _readings: readings,
             prewarm,
             executor_events,
             asks,
