@@ -76,7 +76,13 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<(), String> {
     if !check {
         print!("{drawing}");
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems.join("\nxtask: ")) }
+    if !problems.is_empty() {
+        return Err(problems.join("\nxtask: "));
+    }
+    if check {
+        println!("No arrow upwards between crates, and no circle among modules.");
+    }
+    Ok(())
 }
 
 fn draw<'a>(drawing: &mut String, name: &str, used: impl Iterator<Item = &'a str>) {

@@ -49,15 +49,16 @@ fn main() -> ExitCode {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
         Some("check") => check(),
-        Some("graph") => graph::run(&root(), rest.iter().any(|argument| argument == "--check")),
+        Some("graph") => match rest.as_slice() {
+            [] => graph::run(&root(), false),
+            [check] if check == "--check" => graph::run(&root(), true),
+            _ => return usage("graph takes --check and nothing else"),
+        },
         Some("" | "help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())
         }
-        _ => {
-            eprint!("xtask: there is no command {}\n\n{HELP}", command.display());
-            return ExitCode::from(USAGE);
-        }
+        _ => return usage(&format!("there is no command {}", command.display())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,6 +67,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage(problem: &str) -> ExitCode {
+    eprint!("xtask: {problem}\n\n{HELP}");
+    ExitCode::from(USAGE)
 }
 
 /// The root folder of the repository.
