@@ -205,7 +205,7 @@ function drawDetail() {
   for (const control of $("commands").elements) {
     const waits = control.getAttribute("aria-busy") === "true";
     control.disabled = waits || !live() || !view.connected || view.status !== "online";
-    if (control.value === "stop") control.disabled ||= !view.pending_command;
+    if (control.tagName === "BUTTON" && control.value === "stop") control.disabled ||= !view.pending_command;
   }
   $("notice").hidden = !host.notice;
   setText($("notice").firstChild, host.notice ?? "");
