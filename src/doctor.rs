@@ -14,7 +14,7 @@
 //! The checks change nothing, with one exception: ssh may store the key of the repository's server, as it would
 //! during `pull`. (git runs in the environment of jobs; otherwise its result would not apply to them.)
 //!
-//! Each check has a time limit, and all of them together have [`LIMIT`]; a group that exceeds it is a failure.
+//! Each check has a time limit, and all of them together have one, too; a group that exceeds it is a failure.
 //! Functions that judge are pure and separate from those that read the system.
 
 use std::sync::mpsc;

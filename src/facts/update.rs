@@ -31,7 +31,7 @@ pub struct Now<'a> {
     pub lock_hash: Option<&'a str>,
     /// The running system.
     pub system: Option<&'a Path>,
-    /// The shortened commit that the running system reports, with [`DIRTY`] if its checkout had changes.
+    /// The shortened commit that the running system reports, with `-dirty` if its checkout had changes.
     pub revision: Option<&'a str>,
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -67,7 +67,7 @@ async fn play(options: &Options) -> Result<(), String> {
     let token = "demo-token";
     let dashboard = bind(options.listen, token).await?;
     let address = dashboard.address();
-    let scene = scene::Scene::build(address, token)?;
+    let scene = scene::Scene::build(reachable(address), token)?;
     let (stop, stopped) = watch::channel(false);
     let (close, mut closed) = watch::channel(false);
     let serving = tokio::spawn(dashboard.serve(async move {
@@ -77,7 +77,7 @@ async fn play(options: &Options) -> Result<(), String> {
     let agent = tokio::spawn(keep_agent(scene.agent_command(&agent), stopped));
     explain(address, &scene);
 
-    wait_for_ctrl_c().await?;
+    wait_for_the_end().await?;
     drop(writeln!(io::stdout(), "\nCleaning up."));
     stop.send_replace(true);
     readings.abort();
@@ -113,6 +113,17 @@ fn choose_agent(
 
 fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The address at which this machine reaches the dashboard. One that listens everywhere is on loopback too,
+/// where the agent needs no encryption.
+fn reachable(listens: SocketAddr) -> SocketAddr {
+    let loopback = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(loopback, listens.port())
 }
 
 async fn bind(preferred: SocketAddr, token: &str) -> Result<Dashboard, String> {
@@ -156,12 +167,15 @@ async fn stop_requested(flag: &mut watch::Receiver<bool>) {
     drop(flag.wait_for(|stop| *stop).await);
 }
 
-async fn wait_for_ctrl_c() -> Result<(), String> {
+/// Waits for Ctrl-C, for SIGTERM, or for the terminal to be closed.
+async fn wait_for_the_end() -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|err| format!("cannot listen for signals: {err}"));
     let (mut interrupt, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut hangup = listen(SignalKind::hangup())?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = term.recv() => {}
+        _ = hangup.recv() => {}
     }
     Ok(())
 }
@@ -263,6 +277,18 @@ mod tests {
             write_program(&folder.path().join(name));
         }
         assert_eq!(choose_agent(None, candidates()), Ok(folder.path().join("first")));
+    }
+
+    #[test]
+    fn an_agent_connects_by_loopback_to_a_dashboard_that_listens_everywhere() {
+        for (listens, reached) in [
+            ("0.0.0.0:8000", "127.0.0.1:8000"),
+            ("[::]:8000", "[::1]:8000"),
+            ("127.0.0.1:8000", "127.0.0.1:8000"),
+            ("192.0.2.1:8000", "192.0.2.1:8000"),
+        ] {
+            assert_eq!(reachable(listens.parse().unwrap()), reached.parse().unwrap(), "{listens}");
+        }
     }
 
     /// The test program has no agent in its folder, unless the workspace was built. So only an agent that is

@@ -75,6 +75,7 @@ impl Scene {
         executable(&rebuild)?;
         let token_file = self.folder.join("token");
         write(&token_file, token)?;
+        only_owner(&token_file)?;
         let folder = |name: &str| self.folder.join(name).display().to_string();
         let config = format!(
             r##"# The demo's agent. On a host this file is /etc/nixfleet/agent.toml.
@@ -128,6 +129,11 @@ impl Drop for Scene {
         // Anything that cannot be removed is in the temporary folder.
         drop(fs::remove_dir_all(&self.folder));
     }
+}
+
+fn only_owner(path: &Path) -> Result<(), String> {
+    fs::set_permissions(path, Permissions::from_mode(0o600))
+        .map_err(|err| format!("cannot make {} private: {err}", path.display()))
 }
 
 fn executable(path: &Path) -> Result<(), String> {
