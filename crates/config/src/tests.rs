@@ -7,6 +7,7 @@ use super::*;
 
 mod messages;
 mod readme;
+mod users;
 
 /// A complete environment that does not depend on this machine.
 fn minimal() -> Vec<(&'static str, &'static str)> {
@@ -315,102 +316,4 @@ fn every_name() -> Vec<String> {
         .map(|name| format!("NIXFLEET_{name}"))
         .chain(["HOME", "STATE_DIRECTORY"].map(str::to_owned))
         .collect()
-}
-
-#[test]
-fn without_settings_the_meters_have_their_own_defaults() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("agent.toml");
-    fs::write(&file, "").unwrap();
-    let host = Host::for_meters(&Source { file: Some(file), environment: BTreeMap::new() }).unwrap();
-    assert_eq!(host.vitals_settings(), nixfleet_vitals::Settings::default());
-}
-
-/// A value of its own for each key, so that none can take the place of another.
-#[test]
-fn each_setting_reaches_the_supervisor_and_the_meters() {
-    let given = Given::new(
-        r#"
-hostname = "web-2"
-user = "alice"
-[repo]
-url = "https://git.example.org/fleet.git"
-dir = "/the/repo"
-branch = "the-branch"
-ssh_key = "/the/key"
-[rebuild]
-program = ["sudo", "rebuild"]
-flake_attr = "the-attribute"
-extra_args = ["--impure"]
-log_format = "internal-json"
-[jobs]
-dir = "/the/jobs"
-log_limit = 70000
-stop_grace = 11
-keep = 12
-[vitals]
-enabled = false
-disks = ["/the/disk"]
-temperatures = ["the-chip"]
-[reboot]
-enable = true
-[paths]
-proc = "/the/proc"
-sys = "/the/sys"
-workload = "/the/workload"
-nvml = "/the/nvml"
-systemd = "/the/systemd"
-current_system = "/the/current"
-booted_system = "/the/booted"
-[commands.backup]
-run = ["restic", "backup"]
-"#,
-        &[],
-    )
-    .without("NIXFLEET_HOSTNAME");
-    let host = given.loads().host;
-    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
-    let settings = nixfleet_jobs::Settings {
-        hostname: "web-2".to_owned(),
-        host_type: host.host_type,
-        user: "alice".to_owned(),
-        repo: Repo {
-            url: Some("https://git.example.org/fleet.git".to_owned()),
-            dir: Some("/the/repo".into()),
-            branch: "the-branch".to_owned(),
-            ssh_key: Some("/the/key".into()),
-        },
-        rebuild: Rebuild {
-            program: Some(words(&["sudo", "rebuild"])),
-            flake_attr: Some("the-attribute".to_owned()),
-            extra_args: words(&["--impure"]),
-            log_format: Some("internal-json".to_owned()),
-        },
-        commands: host.commands.clone(),
-        reboot: true,
-        state_dir: "/state".into(),
-        dir: "/the/jobs".into(),
-        log_limit: 70_000,
-        stop_grace: Duration::from_secs(11),
-        keep: 12,
-        proc: "/the/proc".into(),
-        current_system: "/the/current".into(),
-    };
-    assert_eq!(host.job_settings(), settings);
-    assert_eq!(host.commands["backup"].steps[0].argv, ["restic", "backup"]);
-    let settings = nixfleet_vitals::Settings {
-        enabled: false,
-        disks: vec!["/the/disk".into()],
-        temperatures: words(&["the-chip"]),
-        paths: nixfleet_vitals::settings::Paths {
-            proc: "/the/proc".into(),
-            sys: "/the/sys".into(),
-            workload: "/the/workload".into(),
-            nvml: Some("/the/nvml".into()),
-            systemd: "/the/systemd".into(),
-            current_system: "/the/current".into(),
-            booted_system: "/the/booted".into(),
-        },
-    };
-    assert_eq!(host.vitals_settings(), settings);
 }
