@@ -102,9 +102,9 @@ fn choose_agent(
 ) -> Result<PathBuf, String> {
     if let Some(program) = named {
         let found = is_program(program);
-        return found
-            .then(|| program.to_owned())
-            .ok_or_else(|| format!("there is no agent at {}; check --agent", program.display()));
+        return found.then(|| program.to_owned()).ok_or_else(|| {
+            format!("there is no agent that can be run at {}; check --agent", program.display())
+        });
     }
     candidates.find(|program| is_program(program)).ok_or_else(|| {
         format!("there is no {AGENT} beside this program or on the PATH; build it, or name it with --agent")
@@ -256,7 +256,7 @@ mod tests {
         let (named, other) = (folder.path().join("named"), folder.path().join("other"));
         write_program(&other);
         let error = choose_agent(Some(&named), [other.clone()].into_iter()).unwrap_err();
-        assert_eq!(error, format!("there is no agent at {}; check --agent", named.display()));
+        assert_eq!(error, format!("there is no agent that can be run at {}; check --agent", named.display()));
         fs::write(&named, "").unwrap();
         assert!(choose_agent(Some(&named), [other.clone()].into_iter()).is_err(), "not executable");
         write_program(&named);
@@ -296,6 +296,6 @@ mod tests {
     #[test]
     fn the_option_reaches_the_search() {
         let error = find_agent(Some(Path::new("/nonexistent/agent"))).unwrap_err();
-        assert_eq!(error, "there is no agent at /nonexistent/agent; check --agent");
+        assert_eq!(error, "there is no agent that can be run at /nonexistent/agent; check --agent");
     }
 }
