@@ -4,7 +4,7 @@
 //! facts first. A heartbeat takes the newest snapshot and never waits for a file or a program.
 //!
 //! ```text
-//! generation.rs   the deployed commit
+//! generation.rs   the commit that is reported as the generation
 //! system.rs       versions of nixpkgs and of the operating system
 //! freshness.rs    the build of the running agent; the hash of flake.lock
 //! installed.rs    whether the running agent is the installed one
@@ -41,7 +41,7 @@ pub mod update;
 #[cfg(test)]
 mod tests;
 
-/// The value of a generation or version that is not known yet. These fields are never empty.
+/// The value of a version or source commit that is not known yet. These fields are never empty.
 pub const UNKNOWN: &str = "unknown";
 
 /// Time between two refreshes. Changes by the agent's own jobs are seen when the job ends; this period is for
@@ -58,8 +58,8 @@ const STACK: usize = 256 * 1024;
 /// The host's software, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Commit of the deployed configuration, 7 characters, or [`UNKNOWN`]. A known value is never replaced by
-    /// [`UNKNOWN`]: dashboards would overwrite the old value with it.
+    /// The commit that the setting `generation` chooses, 7 characters; empty until one is known, which dashboards
+    /// show as "not reported". A known value never becomes empty: dashboards would overwrite the old value.
     pub generation: String,
     /// Such as `24.11.20241201.abc1234`, or [`UNKNOWN`]. A known value is never replaced by [`UNKNOWN`].
     pub nixpkgs_version: String,
@@ -87,7 +87,7 @@ pub struct Facts {
 impl Default for Facts {
     fn default() -> Self {
         Self {
-            generation: UNKNOWN.to_owned(),
+            generation: String::new(),
             nixpkgs_version: UNKNOWN.to_owned(),
             os_version: String::new(),
             source_commit: UNKNOWN.to_owned(),
@@ -199,7 +199,7 @@ impl Collector {
         }
         Self {
             lock: repo.as_ref().map(|repo| WatchedHash::new(repo.join("flake.lock"))),
-            generation: Generation::new(JobsDir::new(&host.jobs.dir), system, repo.clone()),
+            generation: Generation::new(host.generation, JobsDir::new(&host.jobs.dir), system, repo.clone()),
             jobs: JobsDir::new(&host.jobs.dir),
             repo,
             version_override: host.nixpkgs_version.clone(),

@@ -1,15 +1,19 @@
-//! The commit of the deployed configuration. The first of these that is known:
+//! The commit that is reported as the generation of the host. By default it is that of the deployed
+//! configuration, the first of these that is known:
 //!
 //! 1. the commit of the last successful switch, if the system that it made still runs;
 //! 2. `configurationRevision` of the running system;
 //! 3. HEAD of the checkout. It is the last choice, because a pull changes it without a deployment. If the
 //!    checkout belongs to root, HEAD as the last job noted it.
+//!
+//! The setting `generation = "checkout"` chooses the third one alone.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use nixfleet_config::GenerationSource;
 use nixfleet_jobs::git::short;
 use nixfleet_jobs::history::History;
 use nixfleet_jobs::{JobsDir, checkout};
@@ -39,6 +43,7 @@ pub(super) enum Lookup {
 /// Finds the generation and remembers the answer of the running system.
 #[derive(Debug)]
 pub(super) struct Generation {
+    source: GenerationSource,
     jobs: JobsDir,
     current_system: PathBuf,
     repo: Option<PathBuf>,
@@ -55,15 +60,23 @@ struct Asked {
 }
 
 impl Generation {
-    pub(super) fn new(jobs: JobsDir, current_system: PathBuf, repo: Option<PathBuf>) -> Self {
-        Self { jobs, current_system, repo, asked: None }
+    pub(super) fn new(
+        source: GenerationSource,
+        jobs: JobsDir,
+        current_system: PathBuf,
+        repo: Option<PathBuf>,
+    ) -> Self {
+        Self { source, jobs, current_system, repo, asked: None }
     }
 
     /// The generation, as far as small files contain it.
     ///
     /// HEAD is not used before the system was asked: it could be a wrong answer for some milliseconds.
     pub(super) fn lookup(&self, history: &History) -> Lookup {
-        let system = std::fs::read_link(&self.current_system).ok();
+        let system = match self.source {
+            GenerationSource::Deployed => std::fs::read_link(&self.current_system).ok(),
+            GenerationSource::Checkout => None,
+        };
         if let Some(system) = &system {
             if let Some(commit) = deployed(history, system).and_then(short) {
                 return Lookup::Known(commit);

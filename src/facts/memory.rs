@@ -56,10 +56,11 @@ impl Memory {
     /// The facts from the file.
     pub(super) fn facts(&self) -> Facts {
         let Known { generation, nixpkgs_version, lock_hash, update_status } = self.kept.clone();
-        let known = |text: String| if text.is_empty() { UNKNOWN.to_owned() } else { text };
+        let version = if nixpkgs_version.is_empty() { UNKNOWN.to_owned() } else { nixpkgs_version };
         Facts {
-            generation: known(generation),
-            nixpkgs_version: known(nixpkgs_version),
+            // Earlier agents wrote that word for a generation that was not known.
+            generation: if generation == UNKNOWN { String::new() } else { generation },
+            nixpkgs_version: version,
             lock_hash,
             update_status,
             ..Facts::default()

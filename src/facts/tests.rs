@@ -76,7 +76,7 @@ fn nothing_known_is_unknown_and_not_empty() {
     let folder = tempfile::tempdir().unwrap();
     let mut collector = Collector::new(&host(folder.path()));
     collector.refresh(false, |_| {});
-    assert_eq!(collector.facts.generation, UNKNOWN);
+    assert_eq!(collector.facts.generation, "");
     assert_eq!(collector.facts.nixpkgs_version, UNKNOWN);
     assert_eq!(without_update_status(&collector.facts), Facts { complete: true, ..Facts::default() });
 }
@@ -127,7 +127,7 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
         collector.facts
     };
     let facts = note("another-repo");
-    assert_eq!((facts.generation.as_str(), facts.lock_hash.as_str()), (UNKNOWN, ""));
+    assert_eq!((facts.generation.as_str(), facts.lock_hash.as_str()), ("", ""));
     let facts = note("repo");
     assert_eq!((facts.generation, facts.lock_hash), ("abcdef1".to_owned(), "11".repeat(32)));
     // A checkout that can be read is newer than any note.
@@ -273,7 +273,7 @@ fn quick_facts_are_published_before_slow_ones() {
     collector.hash_once(publish);
     let published = published.borrow();
     assert_eq!(published[0].nixpkgs_version, "26.05.20260714.7beb50e");
-    assert_eq!((published[0].generation.as_str(), published[0].lock_hash.as_str()), (UNKNOWN, ""));
+    assert_eq!((published[0].generation.as_str(), published[0].lock_hash.as_str()), ("", ""));
     assert_eq!(published[2].generation, "1d91f2b");
     let last = published.last().unwrap();
     assert!(published[published.len() - 2].binary_hash.is_empty() && last.binary_hash.len() == 64);

@@ -217,6 +217,15 @@ pub fn mark_working(
     };
 }
 
+/// Marks the system as [`UpdateState::Ok`], in the one heartbeat that completes a good rollback. Existing
+/// dashboards call a rollback incomplete otherwise, although a system that was rolled back is outdated by
+/// intention. The next heartbeat tells that.
+pub fn mark_rolled_back(status: &mut UpdateStatus) {
+    if status.system.status == UpdateState::Outdated || status.system.status == UpdateState::Unknown {
+        status.system.status = UpdateState::Ok;
+    }
+}
+
 /// The message of a failed command, with its exit code.
 fn failure(last: &Last) -> String {
     let code = format!("exit code {}", last.exit_code);

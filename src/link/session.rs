@@ -13,6 +13,7 @@
 //! timers.rs       what is due at which time
 //! inbound.rs      messages of the dashboard
 //! output.rs       output and status of a job
+//! look.rs         the look at the host between the end of a job and its status
 //! exit.rs         `restart` and `reboot`: first the answer, then the exit
 //! acks.rs         heartbeats that the dashboard has not acknowledged
 //! delivery.rs     frames that the dashboard has not certainly read
@@ -32,6 +33,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 
 use nixfleet_jobs::record::Record;
+use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{AgentMessage, CommandRequest, Prewarm, Status, encode};
 use nixfleet_vitals::prewarm::Notice;
 
@@ -45,6 +47,7 @@ use acks::Acks;
 use delivery::{DeliveryTracker, Receipt};
 use event::Event;
 use exit::PendingExit;
+use look::Look;
 use schedule::Schedule;
 use send_queue::{Frame, SendQueue};
 
@@ -53,6 +56,7 @@ pub mod delivery;
 mod event;
 mod exit;
 mod inbound;
+mod look;
 mod output;
 pub mod schedule;
 pub mod send_queue;
@@ -81,7 +85,7 @@ pub const PID_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rejections that may wait for it.
 const HELD: usize = 1024;
 
-/// How long the second registration after a switch waits for new facts.
+/// How long the second registration after a switch waits for new facts, if its status had to go without them.
 pub const FACTS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The delivered position in a log is written to disk at most this often. Output that is delivered
@@ -126,8 +130,10 @@ struct Session<'a> {
     /// Requests to reject as soon as the process id of the running command is known, or at `held_until`.
     held: Vec<CommandRequest>,
     held_until: Option<Instant>,
-    /// Register again when the facts have changed, or at this time.
+    /// Register again when the host was looked at, or at this time.
     register_again: Option<Instant>,
+    /// The look at the host after the end of a job.
+    look: Option<Look>,
     /// An exit that has been announced. It is carried out when the dashboard has read the
     /// announcement, or at this time.
     pending_exit: Option<(PendingExit, Instant)>,
@@ -183,6 +189,7 @@ impl<'a> Session<'a> {
             held: Vec::new(),
             held_until: None,
             register_again: None,
+            look: None,
             pending_exit: None,
             saved_at: now,
             unsaved: None,
@@ -197,7 +204,7 @@ impl<'a> Session<'a> {
             Event::Timer => return self.timer(now),
             Event::Writer(ended) => return self.writer_ended(ended),
             Event::Executor(event) => self.executor_event(event),
-            Event::Facts => self.register_again(),
+            Event::Looked => self.looked(now),
             Event::Live => self.release_held(false),
             Event::Prewarm => self.send_prewarm(),
             Event::Ask(ask) => self.answer(ask, now),
@@ -219,6 +226,8 @@ impl<'a> Session<'a> {
         if matches!(self.phase, Phase::Leaving { .. }) {
             return;
         }
+        // Otherwise the next agent would have to send it.
+        self.look_overdue(now);
         self.send_queue.control(Frame::Close(reason));
         self.phase = Phase::Leaving { until: now + CLOSE_TIMEOUT, restart };
     }
@@ -283,7 +292,12 @@ impl<'a> Session<'a> {
     }
 
     fn heartbeat(&mut self, now: Instant) {
-        let (seq, text) = self.agent.heartbeat(SystemTime::now());
+        self.heartbeat_behind(None, now);
+    }
+
+    /// Sends the heartbeat that completes this job, or any other one.
+    fn heartbeat_behind(&mut self, job: Option<(&str, Outcome)>, now: Instant) {
+        let (seq, text) = self.agent.heartbeat(job, SystemTime::now());
         self.last_heartbeat_at = now;
         self.acks.sent(seq, now);
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(text);

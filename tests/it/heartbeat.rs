@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use nixfleet_mock_dashboard::HostStatus;
 use nixfleet_protocol::{AgentMessage, Metrics};
 
+use crate::command::{commit, git};
 use crate::rig::{Fleet, HOST, LIMIT, lives};
 
 /// Allowed deviation of a heartbeat on a loaded test machine, in milliseconds. The benchmark measures the real
@@ -34,6 +35,11 @@ async fn beats(fleet: &Fleet, count: usize) -> Vec<i64> {
 #[tokio::test]
 async fn t02_scenario_1_regular() {
     let fleet = Fleet::start().await;
+    let checkout = fleet.path("checkout");
+    fs::create_dir(&checkout).unwrap();
+    git(&checkout, &["init", "--quiet"]);
+    commit(&checkout, "flake.nix", "{ }");
+    let fleet = fleet.configure(&format!("[repo]\ndir = \"{}\"\n", checkout.display()));
     let _agent = fleet.agent().await;
     let times = beats(&fleet, 6).await;
     assert_on_the_grid(&times);

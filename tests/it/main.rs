@@ -6,6 +6,7 @@ mod acks;
 mod agent_killed;
 mod bad_input;
 mod command;
+mod completion;
 mod configuration;
 mod conversation;
 mod doctor;

@@ -92,6 +92,7 @@ async fn an_agent_shows_its_token_and_registers_with_every_field() {
         ("NIXFLEET_REPO_DIR", &repo),
         ("NIXFLEET_NIXPKGS_VERSION", "26.05.20260714.7beb50e"),
         ("NIXFLEET_REPORTED_VERSION", "3.2.1"),
+        ("NIXFLEET_PATHS__CURRENT_SYSTEM", "/nowhere"),
     ]);
     let mut caller = peer.accept().await;
     assert_eq!(caller.path, "/ws");
@@ -115,7 +116,9 @@ async fn an_agent_shows_its_token_and_registers_with_every_field() {
     assert_eq!(place, ("#7aa2f7", "cloud", "laptop"));
     assert!(register.repo_url.contains("git.example/config") && !register.repo_url.contains("hush"));
     assert_eq!(register.repo_dir, repo);
-    assert!(!register.generation.is_empty() && !register.capabilities.is_empty(), "{register:?}");
+    // There is neither a checkout nor a running NixOS.
+    assert_eq!(register.generation, "");
+    assert!(!register.capabilities.is_empty(), "{register:?}");
     // The automatic clone may be running, nothing else.
     let idle = register.running_job.as_ref().is_none_or(|job| job.command == "clone");
     assert!(register.boot_id.is_some() && idle, "{register:?}");

@@ -37,6 +37,8 @@ pub(super) struct File {
     /// Version that is reported to the dashboard. Default: that of the agent. Some dashboards call every
     /// version outdated that differs from their own, so it can be set.
     pub(super) reported_version: Option<String>,
+    /// Which commit is reported as the generation of the host: `deployed` or `checkout`. Default `deployed`.
+    pub(super) generation: String,
     /// Version of nixpkgs that is reported. Default: the version of the running system.
     pub(super) nixpkgs_version: Option<String>,
     /// State folder of the agent. Default: `$STATE_DIRECTORY`; for root `/var/lib/nixfleet-agent`; otherwise
@@ -79,6 +81,7 @@ impl Default for File {
             location: String::new(),
             device_type: String::new(),
             reported_version: None,
+            generation: "deployed".to_owned(),
             nixpkgs_version: None,
             state_dir: None,
             log_level: "info".to_owned(),

@@ -92,6 +92,8 @@ pub struct Host {
     pub device_type: String,
     /// Version that is reported to the dashboard, which may compare it with its own.
     pub reported_version: String,
+    /// Which commit is reported as the generation.
+    pub generation: GenerationSource,
     /// Version of nixpkgs that is reported. Default: the version of the running system.
     pub nixpkgs_version: Option<String>,
     /// The checkout of the fleet's configuration.
@@ -120,6 +122,15 @@ pub struct Host {
     /// Log level: `off`, `error`, `warn`, `info`, `debug` or `trace`, also as `target=level`; separated by
     /// commas.
     pub log_level: String,
+}
+
+/// Which commit every message reports as the generation of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GenerationSource {
+    /// The commit of the deployed configuration, which a pull does not change.
+    Deployed,
+    /// HEAD of the checkout, for dashboards that judge a pull by the generation.
+    Checkout,
 }
 
 /// How supervisors are started.

@@ -7,7 +7,9 @@ use nixfleet_vitals::prewarm::Limits;
 
 use crate::check::Checker;
 use crate::layers::quoted;
-use crate::{Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom, metrics};
+use crate::{
+    GenerationSource, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom, metrics,
+};
 
 /// Size limit of a log in bytes. Less than 64 KiB does not hold the beginning and end of a failure; more than
 /// 16 GiB is a mistake.
@@ -63,6 +65,7 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
             Some(version) => check.label("reported_version", version, MAX_LABEL),
             None => env!("CARGO_PKG_VERSION").to_owned(),
         },
+        generation: generation(check),
         nixpkgs_version: nixpkgs_version.map(|version| check.label("nixpkgs_version", version, MAX_LABEL)),
         repo: repo(check, &state_dir),
         rebuild: rebuild(check),
@@ -197,6 +200,26 @@ fn rebuild(check: &mut Checker<'_>) -> Rebuild {
         flake_attr: set(given.flake_attr.as_ref()).map(str::to_owned),
         extra_args: check.arguments("rebuild.extra_args", &given.extra_args),
         log_format: log_format.map(str::to_owned),
+    }
+}
+
+fn generation(check: &mut Checker<'_>) -> GenerationSource {
+    let settings = &check.layers.settings;
+    match settings.generation.as_str() {
+        "checkout" => {
+            if set(settings.repo.url.as_ref()).or(set(settings.repo.dir.as_ref())).is_none() {
+                let what = "\"checkout\" needs a repository, and none is set";
+                check.refuse("generation", what, "set repo.url or repo.dir, or remove this key");
+            }
+            GenerationSource::Checkout
+        }
+        other => {
+            if other != "deployed" {
+                let what = format!("{} is not a source of the generation", quoted(other));
+                check.refuse("generation", what, "set it to deployed or checkout");
+            }
+            GenerationSource::Deployed
+        }
     }
 }
 

@@ -24,11 +24,13 @@ use crate::moment::Moment;
 use crate::view::rfc3339;
 
 use conversation::Conversation;
-use violations::Violations;
+use violations::{Breach, Violations};
 
 pub use violations::{Rule, Verdict, Violation};
 
+mod completion;
 mod conversation;
+mod generation;
 mod progress;
 mod requests;
 mod shape;
@@ -90,9 +92,6 @@ struct Received<'a> {
     kind: &'a str,
     payload: &'a Value,
 }
-
-/// A violated rule, and the explanation.
-type Breach = (Rule, String);
 
 /// Checks the messages of all agents.
 #[derive(Debug, Default)]

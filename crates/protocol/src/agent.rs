@@ -22,7 +22,8 @@ pub struct Register {
     pub os_version: String,
     /// Version of nixpkgs, such as `26.05.20260714.7beb50e`, or `unknown`; never empty.
     pub nixpkgs_version: String,
-    /// Commit of the deployed configuration, 7 hex digits, or `unknown`; never empty.
+    /// The commit that the host is at, 7 hex digits; empty until one is known. See "generation" in
+    /// docs/protocol.md.
     pub generation: String,
     /// Seconds between heartbeats. A dashboard calls the host offline after three of them.
     pub heartbeat_interval: u64,
@@ -78,7 +79,7 @@ pub struct RunningJob {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
-    /// Commit of the deployed configuration, 7 hex digits, or `unknown`; never empty.
+    /// As in `register`. Once known, it never becomes empty.
     pub generation: String,
     /// Version of nixpkgs, such as `26.05.20260714.7beb50e`, or `unknown`; never empty.
     pub nixpkgs_version: String,
@@ -293,7 +294,7 @@ pub struct Status {
     /// One sentence for people, such as `Pull: Updated to abc1234`.
     #[serde(default)]
     pub message: String,
-    /// Commit of the checkout after the job, 7 hex digits. Absent if no job ended or there is no checkout.
+    /// As in the heartbeat behind it. Absent if no job ended or no commit is known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub generation: String,
     /// Job that ended. Absent for a request that started no job (additive).

@@ -22,7 +22,12 @@ impl Host {
         fs::create_dir_all(below("repo/.git")).unwrap();
         fs::create_dir_all(below("jobs")).unwrap();
         fs::write(below("repo/.git/HEAD"), HEAD).unwrap();
-        let generation = Generation::new(JobsDir::new(below("jobs")), below("current"), Some(below("repo")));
+        let generation = Generation::new(
+            GenerationSource::Deployed,
+            JobsDir::new(below("jobs")),
+            below("current"),
+            Some(below("repo")),
+        );
         Self { folder, generation }
     }
 

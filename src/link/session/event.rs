@@ -26,8 +26,8 @@ pub(super) enum Event {
     Writer(writer::Ended),
     /// The outcome of an order to the executor.
     Executor(ExecutorEvent),
-    /// The facts changed.
-    Facts,
+    /// The look at the host after the end of a job has ended.
+    Looked,
     /// The process of the current command changed.
     Live,
     /// There is a new pre-warm signal.
@@ -55,7 +55,7 @@ impl Session<'_> {
     {
         let leaving = matches!(self.phase, Phase::Leaving { .. });
         let is_live = self.is_live();
-        let takes_output = is_live && self.delivery.open(Instant::now());
+        let takes_output = is_live && !self.is_looking() && self.delivery.open(Instant::now());
         let wake = self.wake_at();
         let live = if self.held.is_empty() { None } else { self.agent.jobs.live() };
         let send_queue = &self.send_queue;
@@ -66,7 +66,7 @@ impl Session<'_> {
             () = sleep_until(wake) => Event::Timer,
             ended = &mut writer.0, if !self.awaiting_close => Event::Writer(ended.unwrap_or(writer::Ended::Stalled)),
             Some(event) = self.agent.executor_events.recv() => Event::Executor(event),
-            Ok(()) = self.agent.snapshots.facts.changed(), if self.register_again.is_some() => Event::Facts,
+            () = async { match &mut self.look { Some(look) => look.end().await, None => pending().await } }, if is_live => Event::Looked,
             () = changed(live) => Event::Live,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),

@@ -109,7 +109,10 @@ impl Session<'_> {
     }
 
     fn command(&mut self, request: CommandRequest, now: Instant) {
-        if let Some(status) = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id)).cloned() {
+        if let Some(ended) = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id)) {
+            // The host may have changed since then, and a status agrees with the heartbeat behind it.
+            let generation = self.agent.snapshots.facts().generation.clone();
+            let status = Status { generation, ..ended.clone() };
             tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
             return self.send_status(status, now);
         }

@@ -3,13 +3,13 @@
 use tokio::time::Instant;
 
 use nixfleet_jobs::JobId;
-use nixfleet_jobs::git::SHORT_LENGTH;
 use nixfleet_jobs::history::deploys;
 use nixfleet_jobs::journal::{Entry, Source};
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream, encode};
 
 use super::delivery::Receipt;
+use super::look::{EndedJob, LOOK_TIMEOUT};
 use super::send_queue::Frame;
 use super::{FACTS_TIMEOUT, Session};
 use crate::jobs::follower::Followed;
@@ -37,7 +37,10 @@ impl Session<'_> {
                 self.agent.jobs.announced_ended(&event.id);
             }
             Followed::Entries(entries) => self.output(&event.id, &event.command, entries, now),
-            Followed::Ended(result) => self.ended(&event.id, &event.command, &result, now),
+            Followed::Ended(result) => {
+                let job = EndedJob { id: event.id, command: event.command, result };
+                self.look_at_host(job, now);
+            }
         }
     }
 
@@ -52,8 +55,11 @@ impl Session<'_> {
         self.send_queue.bulk(frames);
     }
 
-    fn ended(&mut self, id: &JobId, command: &str, result: &JobResult, now: Instant) {
-        let status = status(id, command, result);
+    /// Sends the status of a job, and the heartbeat behind it. `looked`: the facts are those after the job.
+    pub(super) fn ended(&mut self, job: &EndedJob, looked: bool, now: Instant) {
+        let EndedJob { id, command, result } = job;
+        // One snapshot for both messages, because they have to agree.
+        let status = status(id, command, result, &self.agent.snapshots.facts().generation);
         let (exit_code, outcome) = (status.exit_code, result.outcome.as_str());
         self.agent.jobs.span(id).in_scope(|| match status.status {
             StatusKind::Error => {
@@ -61,6 +67,14 @@ impl Session<'_> {
             }
             _ => tracing::info!(exit_code, outcome, "The command ended: {}", status.message),
         });
+        if !looked {
+            self.agent.jobs.span(id).in_scope(|| {
+                tracing::warn!(
+                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status tells what was \
+                     known before the command ended. Is the disk slow?"
+                );
+            });
+        }
         // This comes before the job frees the slot, because the job is the reason for these rejections.
         self.release_held(true);
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
@@ -71,13 +85,13 @@ impl Session<'_> {
             self.agent.job_ended(command, result.outcome, now);
         }
         // Existing dashboards complete the operation only when a heartbeat follows the status.
-        self.heartbeat(now);
-        // The new facts are noticed by their change, so nobody waits for this receiver.
-        drop((self.agent.snapshots.look)());
+        self.heartbeat_behind(Some((command, result.outcome)), now);
         if deploys(command) && result.outcome == Outcome::Ok {
             // Existing dashboards complete a switch only when the agent registers again.
-            self.agent.snapshots.facts.mark_unchanged();
             self.register_again = Some(now + FACTS_TIMEOUT);
+            if looked {
+                self.register_again();
+            }
         }
     }
 }
@@ -87,7 +101,7 @@ fn carried_out(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Ok | Outcome::InterruptedByReboot)
 }
 
-fn status(id: &JobId, command: &str, result: &JobResult) -> Status {
+fn status(id: &JobId, command: &str, result: &JobResult, generation: &str) -> Status {
     Status {
         status: match result.outcome {
             Outcome::Ok => StatusKind::Ok,
@@ -97,11 +111,7 @@ fn status(id: &JobId, command: &str, result: &JobResult) -> Status {
         command: command.to_owned(),
         exit_code: result.exit_code,
         message: result.message.clone(),
-        generation: result
-            .commit
-            .as_deref()
-            .map(|commit| commit[..commit.len().min(SHORT_LENGTH)].to_owned())
-            .unwrap_or_default(),
+        generation: generation.to_owned(),
         job_id: Some(id.to_string()),
         signal: result.signal,
         outcome: Some(result.outcome.as_str().to_owned()),

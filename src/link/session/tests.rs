@@ -14,6 +14,7 @@ use rig::{Order, Rig, entries, result};
 
 mod acks;
 mod log;
+mod look;
 mod requests;
 mod rig;
 mod stats;
@@ -149,20 +150,6 @@ async fn the_status_follows_all_output_and_a_beat_follows_the_status() {
         assert_eq!((status.status, status.command.as_str()), (StatusKind::Error, "pull"));
         assert_eq!(rig.heartbeat().await.pending_command, None);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_good_switch_the_agent_registers_again_on_the_same_socket() {
-    let mut rig = Rig::live(INTERVAL, &[]).await;
-    let job = rig.run_command("switch").await;
-    job.end(result(Outcome::Ok)).await;
-    assert!(matches!(rig.next().await, AgentMessage::Status(_)));
-    assert!(matches!(rig.next().await, AgentMessage::Heartbeat(_)));
-    rig.facts(|facts| facts.generation = "new5678".to_owned());
-    let AgentMessage::Register(register) = rig.next().await else { panic!() };
-    assert_eq!(register.generation, "new5678");
-    rig.registered(&[]).await;
-    assert_eq!(rig.heartbeat().await.generation, "new5678");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::look::Look;
 use super::schedule::Schedule;
 use super::{Phase, SAVE_INTERVAL, SILENCE, Session};
 use crate::link::ended::Ended;
@@ -18,6 +19,7 @@ impl Session<'_> {
         let optional = [
             self.held_until,
             self.register_again,
+            self.look.as_ref().and_then(Look::until),
             self.pending_exit.as_ref().map(|(_, until)| *until),
             self.agent.clone_due().filter(|_| self.may_start()),
             output,
@@ -59,6 +61,9 @@ impl Session<'_> {
         }
         if self.held_until.is_some_and(|at| now >= at) {
             self.release_held(true);
+        }
+        if self.look.as_ref().and_then(Look::until).is_some_and(|at| now >= at) {
+            self.look_overdue(now);
         }
         if self.register_again.is_some_and(|at| now >= at) {
             self.register_again();

@@ -3,9 +3,12 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::completion;
+use super::generation::Generations;
 use super::requests::Requests;
 use super::shape::text;
-use super::{Breach, Received, Rule, Strict};
+use super::violations::Breach;
+use super::{Received, Rule, Strict};
 
 /// Commands after which existing dashboards wait for another registration.
 const DEPLOYING: [&str; 3] = ["switch", "pull-switch", "rollback"];
@@ -43,8 +46,7 @@ pub(super) struct Conversation {
     unconfirmed: Option<Ended>,
     switch: Option<Switch>,
     working: Option<Working>,
-    /// The newest known `generation`.
-    generation: Option<String>,
+    generations: Generations,
     /// The newest `lock_hash`.
     lock_hash: Option<String>,
 }
@@ -92,34 +94,24 @@ impl Conversation {
             self.answered = false;
         }
         self.switch = None;
-        self.forgotten_generation(payload).into_iter().collect()
+        self.generations.told("register", payload).into_iter().collect()
     }
 
     fn heartbeat(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Vec<Breach> {
-        self.unconfirmed = None;
+        let ended = self.unconfirmed.take().filter(|ended| ended.success);
+        let incomplete = ended.and_then(|ended| completion::check(&ended.command, payload));
         self.requests.pending(text(payload, "pending_command"));
         let lock_hash = text(payload, "lock_hash");
         let forgotten = self.lock_hash.as_ref().filter(|_| lock_hash.is_none());
         let forgotten = forgotten.map(|known| (Rule::Forgotten, format!("`lock_hash` was {known}")));
         self.lock_hash = lock_hash.map(str::to_owned);
-        let forgotten_generation = self.forgotten_generation(payload);
-        forgotten_generation
+        let generation = self.generations.told("heartbeat", payload);
+        incomplete
             .into_iter()
+            .chain(generation)
             .chain(forgotten)
             .chain(self.check_working(limits, now, payload))
             .collect()
-    }
-
-    fn forgotten_generation(&mut self, payload: &Value) -> Option<Breach> {
-        let known = text(payload, "generation").filter(|generation| *generation != "unknown");
-        if let Some(known) = known {
-            self.generation = Some(known.to_owned());
-            return None;
-        }
-        // An empty value violates another rule already.
-        text(payload, "generation")?;
-        let known = self.generation.take()?;
-        Some((Rule::Forgotten, format!("`generation` was {known}")))
     }
 
     fn check_working(&mut self, limits: &Strict, now: Instant, payload: &Value) -> Option<Breach> {
@@ -152,7 +144,8 @@ impl Conversation {
         if success && DEPLOYING.contains(&command) {
             self.switch = Some(Switch { command: command.to_owned(), deadline: now + limits.switch_limit });
         }
-        early.into_iter().chain(self.requests.ended(payload, self.session)).collect()
+        let generation = self.generations.told("status", payload);
+        early.into_iter().chain(generation).chain(self.requests.ended(payload, self.session)).collect()
     }
 
     /// A violation if a heartbeat should have come before this message.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use nixfleet_protocol::MAX_TEST_RESULTS;
 
-use super::{Breach, Rule};
+use super::violations::{Breach, Rule};
 
 /// The known parts, with the count of their steps if it is fixed.
 const PARTS: &[(&str, Option<u64>)] =

@@ -7,7 +7,7 @@ use serde_json::Value;
 use nixfleet_protocol::{CommandRequest, DashboardMessage};
 
 use super::shape::text;
-use super::{Breach, Rule};
+use super::violations::{Breach, Rule};
 
 /// Most open requests of one host: as many as fit into its queue.
 const OPEN: usize = 1024;

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use nixfleet_protocol::{AgentMessage, DecodeError};
 
-use super::{Breach, Received, Rule, progress};
+use super::violations::Breach;
+use super::{Received, Rule, progress};
 use crate::host::is_hostname;
 
 /// Integer fields of each message. Existing dashboards read the first field of each line. The others are
@@ -28,6 +29,9 @@ const REGISTER: &[(&str, bool)] = &[
     ("nixpkgs_version", true),
     ("generation", true),
 ];
+
+/// Digits of the shortest commit that existing dashboards compare.
+const SHORTEST_COMMIT: usize = 7;
 
 /// Known words of fields. An empty or absent field is valid.
 const WORDS: &[(&str, &[&str])] = &[
@@ -101,7 +105,7 @@ fn register(payload: &Value) -> Vec<Breach> {
     if let Some(name) = text(payload, "hostname").filter(|name| !is_hostname(name)) {
         breaches.push((Rule::Hostname, format!("`{name}` is not 1 to 63 of A-Z a-z 0-9 -")));
     }
-    breaches.extend(never_empty(payload));
+    breaches.extend(versions(payload));
     breaches
 }
 
@@ -110,15 +114,24 @@ fn heartbeat(payload: &Value) -> Vec<Breach> {
     let missing = fields.iter().filter(|field| payload.get(field).is_none());
     let mut breaches: Vec<Breach> =
         missing.map(|field| (Rule::Heartbeat, format!("`{field}` is missing; unknown is null"))).collect();
-    breaches.extend(never_empty(payload));
+    breaches.extend(versions(payload));
     breaches
 }
 
-/// Fields that must not be empty. An absent field violates another rule.
-fn never_empty(payload: &Value) -> Vec<Breach> {
-    let fields = ["generation", "nixpkgs_version"].into_iter();
-    let empty = fields.filter(|field| payload.get(field).and_then(Value::as_str) == Some(""));
-    empty.map(|field| (Rule::Empty, format!("`{field}` is empty; send the last known one"))).collect()
+/// The versions of the host. An absent field violates another rule.
+fn versions(payload: &Value) -> Vec<Breach> {
+    let empty = payload.get("nixpkgs_version").and_then(Value::as_str) == Some("");
+    let empty =
+        empty.then(|| (Rule::Empty, "`nixpkgs_version` is empty; send the last known one".to_owned()));
+    empty.into_iter().chain(no_commit(payload)).collect()
+}
+
+/// Existing dashboards compare the generation with commits, and show an empty one as "not reported".
+fn no_commit(payload: &Value) -> Option<Breach> {
+    let generation = text(payload, "generation")?;
+    let commit =
+        generation.len() >= SHORTEST_COMMIT && generation.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (!commit).then(|| (Rule::Generation, format!("`generation` is `{generation}`, not a commit")))
 }
 
 fn output(payload: &Value) -> Option<Breach> {
@@ -143,6 +156,7 @@ fn status(payload: &Value) -> Option<Breach> {
     }
     ((word == "ok") != (exit_code == 0))
         .then(|| (Rule::Status, format!("`{word}` does not go with exit code {exit_code}")))
+        .or_else(|| no_commit(payload))
 }
 
 /// The text of a field, unless it is empty.

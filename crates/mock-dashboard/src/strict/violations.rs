@@ -32,10 +32,12 @@ pub enum Rule {
     Register,
     /// A heartbeat always has its five required fields.
     Heartbeat,
-    /// `generation` and `nixpkgs_version` are never empty, because an empty value overwrites the stored one.
+    /// `nixpkgs_version` is never empty, because an empty value overwrites the stored one.
     Empty,
     /// A value that was known once is always sent.
     Forgotten,
+    /// `generation` is a commit, or empty until one is known, and all messages mean the same one.
+    Generation,
     /// `output` has its `command` and its `is_error`.
     Output,
     /// Batches are not sent without the capability, because they are dropped with all their lines.
@@ -48,6 +50,8 @@ pub enum Rule {
     Status,
     /// A heartbeat follows directly after each status, and completes the operation.
     HeartbeatAfterStatus,
+    /// The heartbeat that completes a successful command says that the part it changed is up to date.
+    Incomplete,
     /// A second exit code 0 for the same command before a heartbeat crashes existing dashboards.
     RepeatedSuccess,
     /// `stop`, `kill` and repeats are never rejected, because a rejection marks the tracked command as
@@ -76,12 +80,14 @@ impl Rule {
             Self::Heartbeat => "heartbeat",
             Self::Empty => "empty",
             Self::Forgotten => "forgotten",
+            Self::Generation => "generation",
             Self::Output => "output",
             Self::Unannounced => "unannounced",
             Self::Unasked => "unasked",
             Self::OutputAfterStatus => "output_after_status",
             Self::Status => "status",
             Self::HeartbeatAfterStatus => "heartbeat_after_status",
+            Self::Incomplete => "incomplete",
             Self::RepeatedSuccess => "repeated_success",
             Self::Rejection => "rejection",
             Self::UnfinishedSwitch => "unfinished_switch",
@@ -90,6 +96,9 @@ impl Rule {
         }
     }
 }
+
+/// A violated rule, and the explanation.
+pub(super) type Breach = (Rule, String);
 
 /// A violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

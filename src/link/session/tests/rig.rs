@@ -153,6 +153,11 @@ impl Rig {
         }
     }
 
+    /// Leaves all requests for new facts without an answer.
+    pub(super) fn look_fails(&self) {
+        self.looks.lock().unwrap().clear();
+    }
+
     pub(super) fn prewarm(&self, notice: Notice) {
         self.prewarm.send_replace(Some(notice));
     }

@@ -19,6 +19,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(parts());
     rows.extend(connections());
     rows.extend(commands());
+    rows.extend(completions());
     rows.extend(rejections());
     rows.extend(over_time());
     rows
@@ -74,7 +75,6 @@ fn single() -> Vec<Row> {
         (Rule::Hostname, registers(json!({"hostname": "A-9"})), registers(json!({"hostname": "a.b"}))),
         (Rule::Heartbeat, said(beat()), said(without(&beat(), "metrics"))),
         (Rule::Heartbeat, said(beat()), said(without(&beat(), "generation"))),
-        (Rule::Empty, registers(json!({"generation": "unknown2"})), registers(json!({"generation": ""}))),
         (
             Rule::Empty,
             said(beat_with(json!({"nixpkgs_version": "unknown"}))),
@@ -135,7 +135,58 @@ fn connections() -> Vec<Row> {
         (
             Rule::Forgotten,
             said(beat_with(json!({"generation": "fff0000"}))),
-            said(beat_with(json!({"generation": "unknown"}))),
+            said(beat_with(json!({"generation": ""}))),
+        ),
+    ]
+}
+
+/// What a heartbeat says about the part that a command changed.
+fn completed(part: &str, state: &str) -> String {
+    let verdict = json!({"status": state, "message": "", "checked_at": ""});
+    beat_with(json!({"update_status": {part: verdict}}))
+}
+
+/// Rules about the status of a command and the heartbeat behind it.
+fn completions() -> Vec<Row> {
+    let told = |generation: &str| json!({ "generation": generation });
+    let pulled = |status_tells, heartbeat_tells| {
+        let status = changed(&status("pull", 0), told(status_tells));
+        vec![Ask("pull"), Say(status), Say(beat_with(told(heartbeat_tells)))]
+    };
+    let ends =
+        |command, exit_code, heartbeat| vec![Ask(command), Say(status(command, exit_code)), Say(heartbeat)];
+    let told_by_heartbeats = |generations: [&str; 3]| {
+        generations.into_iter().map(|generation| Say(beat_with(told(generation)))).collect::<Vec<_>>()
+    };
+    let commit = |text| said(beat_with(told(text)));
+    vec![
+        (Rule::Generation, pulled("fff0000", "fff0000"), pulled("fff0000", "eee0000")),
+        (
+            Rule::Generation,
+            told_by_heartbeats(["fff0000", "fff0000", "abc1234"]),
+            told_by_heartbeats(["abc1234", "fff0000", "abc1234"]),
+        ),
+        (Rule::Generation, commit("abcdef0123"), commit("unknown")),
+        (Rule::Generation, commit("abcdef0"), commit("abcdef")),
+        (
+            Rule::Incomplete,
+            ends("pull", 0, completed("lock", "ok")),
+            ends("pull", 0, completed("lock", "outdated")),
+        ),
+        (
+            Rule::Incomplete,
+            ends("rollback", 1, completed("system", "outdated")),
+            ends("rollback", 0, completed("system", "outdated")),
+        ),
+        (
+            Rule::Incomplete,
+            ends("test", 0, completed("tests", "ok")),
+            ends("test", 0, completed("tests", "unknown")),
+        ),
+        (
+            Rule::Incomplete,
+            ends("pull", 1, completed("lock", "unknown")),
+            ends("pull", 0, completed("lock", "unknown")),
         ),
     ]
 }
