@@ -15,13 +15,13 @@ fn dist(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dist").join(file)
 }
 
-/// The command line for people, without the hidden `exec-job`.
+/// The command line for people, without the hidden `exec-job` and the options of the Go agent.
 fn packaged() -> clap::Command {
     let cli = Cli::command();
     let visible = |command: &&clap::Command| !command.is_hide_set();
     clap::Command::new("nixfleet-agent")
         .version(env!("CARGO_PKG_VERSION"))
-        .args(cli.get_arguments().cloned())
+        .args(cli.get_arguments().filter(|option| !option.is_hide_set()).cloned())
         .subcommands(cli.get_subcommands().filter(visible).cloned())
 }
 
