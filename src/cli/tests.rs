@@ -57,3 +57,21 @@ fn the_man_page_in_dist_knows_every_option_and_subcommand() {
         assert!(page.contains(&format!("\n.B {code}\n")), "no exit code {code}");
     }
 }
+
+#[test]
+fn check_is_check_config_and_goes_with_no_other_subcommand() {
+    let parsed = |words: &[&str]| {
+        let cli = Cli::try_parse_from([&["nixfleet-agent"], words].concat()).unwrap();
+        meant(cli.check, cli.command)
+    };
+    for words in [&["--check"][..], &["--check", "run"], &["--check", "check-config"], &["check-config"]] {
+        assert!(matches!(parsed(words), Ok(Subcommands::CheckConfig)), "{words:?}");
+    }
+    assert!(matches!(parsed(&[]), Ok(Subcommands::Run)));
+    assert!(matches!(parsed(&["--check", "vitals"]), Err(Failure::Usage(_))));
+    for words in [["nixfleet-agent", "-v"], ["nixfleet-agent", "-V"]] {
+        let shown = Cli::try_parse_from(words).unwrap_err();
+        assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayVersion, "{words:?}");
+    }
+    Cli::command().debug_assert();
+}

@@ -8,6 +8,11 @@ use crate::keys::find;
 use crate::layers::{self, Layers, quoted};
 use crate::{Problem, Source};
 
+/// Text that is set and not empty.
+pub(super) fn set(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
 /// Collects problems and warnings, each with the origin of the value.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {

@@ -7,11 +7,10 @@ use std::path::Path;
 use nixfleet_os::error::chain;
 use url::{Host as UrlHost, Url};
 
-use crate::check::Checker;
+use crate::check::{Checker, set};
 use crate::layers::quoted;
 use crate::problem::one_line;
 use crate::token::VARIABLE;
-use crate::validate::set;
 use crate::{Connection, Secret, TokenError, TokenSource};
 
 /// Keys that only [`connection`] reads.

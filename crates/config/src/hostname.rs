@@ -3,9 +3,8 @@
 //! Dashboards use the name as an identity and as the name of a folder, and refuse every name that is not 1 to
 //! 63 letters, digits and hyphens. NixOS also allows underscores and, in effect, domains.
 
-use crate::check::Checker;
+use crate::check::{Checker, set};
 use crate::layers::quoted;
-use crate::validate::set;
 
 /// Longest host name, in bytes: the limit of dashboards and of a DNS label.
 const MAX_HOSTNAME: usize = 63;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nixfleet_vitals::prewarm::Limits;
 
-use crate::check::Checker;
+use crate::check::{Checker, set};
 use crate::hostname::hostname;
 use crate::layers::quoted;
 use crate::log_level::log_level;
@@ -40,11 +40,6 @@ const DEVICE_TYPES: &[&str] = &["server", "desktop", "laptop", "gaming"];
 /// Values of `--log-format` of nix and of its fork Lix.
 const LOG_FORMATS: &[&str] =
     &["raw", "raw-with-logs", "internal-json", "bar", "bar-with-logs", "multiline", "multiline-with-logs"];
-
-/// Text that is set and not empty.
-pub(super) fn set(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
-}
 
 /// Validates the settings of the host. The result is valid only if no problem was found.
 pub(super) fn host(check: &mut Checker<'_>) -> Host {
