@@ -23,6 +23,7 @@ async fn an_environment_file_with_the_token_connects_and_is_told_once() {
     .unwrap();
     let mut command = fleet.agent_command();
     command.env_remove("NIXFLEET_TOKEN").env("NIXFLEET_TOKEN_FILE", &file);
+    command.env("NIXFLEET_HOSTNAME", format!("{HOST}.lan"));
     command.stderr(fs::File::create(&log).unwrap());
     let mut agent = AgentProcess::spawn(command, fleet.path("state"));
     for connection in 1..=3 {
@@ -44,6 +45,7 @@ async fn an_environment_file_with_the_token_connects_and_is_told_once() {
         "{text}"
     );
     assert!(text.contains(file.to_str().unwrap()), "{text}");
+    assert_eq!(text.matches("\"test-host.lan\" is shortened to \"test-host\"").count(), 1, "{text}");
     hides_the_token(&text);
     fleet.assert_no_violations();
 }
