@@ -13,11 +13,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use nixfleet_config::{Config, Connection, Host, LauncherKind, Source, TokenSource};
+use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::{error, service_manager};
 
@@ -45,6 +45,12 @@ struct Cli {
     /// Configuration file; without it /etc/nixfleet/agent.toml is read if it exists
     #[arg(long, short, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// For callers of the Go agent: the same as `check-config`
+    #[arg(long, hide = true)]
+    check: bool,
+    /// For callers of the Go agent: the same as `-V`
+    #[arg(short = 'v', hide = true, action = ArgAction::Version)]
+    version_of_old: Option<bool>,
     #[command(subcommand)]
     command: Option<Subcommands>,
 }
@@ -96,7 +102,8 @@ pub fn main() -> ExitCode {
         std::process::exit(code)
     });
     let source = Source::new(cli.config, std::env::vars_os()).map_err(|err| usage(&err));
-    let result = source.and_then(|source| match cli.command.unwrap_or(Subcommands::Run) {
+    let command = meant(cli.check, cli.command);
+    let result = source.and_then(|source| match command? {
         Subcommands::Run => run::run(&source),
         Subcommands::CheckConfig => check_config(&source),
         Subcommands::Status { json } => status::run(&source, json),
@@ -117,6 +124,17 @@ pub fn main() -> ExitCode {
                 Failure::Reported(code) => code,
             })
         }
+    }
+}
+
+/// The subcommand that is meant. `--check` was an option of the Go agent, so it comes without a subcommand.
+fn meant(check: bool, command: Option<Subcommands>) -> Result<Subcommands, Failure> {
+    match command {
+        None | Some(Subcommands::Run | Subcommands::CheckConfig) if check => Ok(Subcommands::CheckConfig),
+        Some(_) if check => {
+            Err(Failure::Usage("--check goes with no subcommand; use nixfleet-agent check-config".to_owned()))
+        }
+        command => Ok(command.unwrap_or(Subcommands::Run)),
     }
 }
 
@@ -144,11 +162,11 @@ fn usage(err: &impl ToString) -> Failure {
 }
 
 fn check_config(source: &Source) -> Result<(), Failure> {
-    let config = Config::load(source).map_err(|err| usage(&err))?;
-    for warning in warnings(source, &config).into_iter().chain(missing_files(&config.connection)) {
+    let config = Config::check(source).map_err(|err| usage(&err))?;
+    for warning in warnings(source, &config).into_iter().chain(missing_certificates(&config)) {
         complain(Priority::Warning, &format!("warning: {warning}"));
     }
-    let Config { connection, host } = config;
+    let Config { connection, host, .. } = config;
     drop(writeln!(
         io::stdout(),
         "The configuration is good: {} reports to {} every {} s.",
@@ -160,25 +178,18 @@ fn check_config(source: &Source) -> Result<(), Failure> {
 }
 
 fn warnings(source: &Source, config: &Config) -> Vec<String> {
-    let mut lines = nixfleet_config::warnings(source);
+    let mut lines = config.warnings.clone();
     if config.host.jobs.launcher == LauncherKind::Systemd {
         lines.extend(nixfleet_config::unseen_by_units(source));
     }
     lines
 }
 
-/// Files that the configuration names and that do not exist. Only warnings: a configuration may be checked on
-/// the machine that builds it, without those files.
-fn missing_files(connection: &Connection) -> Vec<String> {
-    let token = match &connection.token {
-        TokenSource::File(path) => Some(("token_file", path)),
-        TokenSource::Environment(_) => None,
-    };
-    let named = token.into_iter().chain(connection.ca_file.as_ref().map(|path| ("ca_file", path)));
-    named
-        .filter(|(_, path)| !path.exists())
-        .map(|(key, path)| format!("{key}: {} does not exist on this machine", path.display()))
-        .collect()
+/// A file with certificates that does not exist. Only a warning: a configuration may be checked on the machine
+/// that builds it, without that file.
+fn missing_certificates(config: &Config) -> Option<String> {
+    let path = config.connection.ca_file.as_ref().filter(|path| !path.exists())?;
+    Some(format!("ca_file: {} does not exist on this machine", path.display()))
 }
 
 fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {

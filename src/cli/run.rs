@@ -104,7 +104,7 @@ fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
 }
 
 async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
-    let Config { connection, host } = config;
+    let Config { connection, host, .. } = config;
     let _lock = only_agent(&host)?;
     let shutdown = listen_for_signals()?;
     let facts = facts::spawn(&host);

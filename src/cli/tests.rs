@@ -15,13 +15,13 @@ fn dist(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dist").join(file)
 }
 
-/// The command line for people, without the hidden `exec-job`.
+/// The command line for people, without the hidden `exec-job` and the options of the Go agent.
 fn packaged() -> clap::Command {
     let cli = Cli::command();
     let visible = |command: &&clap::Command| !command.is_hide_set();
     clap::Command::new("nixfleet-agent")
         .version(env!("CARGO_PKG_VERSION"))
-        .args(cli.get_arguments().cloned())
+        .args(cli.get_arguments().filter(|option| !option.is_hide_set()).cloned())
         .subcommands(cli.get_subcommands().filter(visible).cloned())
 }
 
@@ -56,4 +56,22 @@ fn the_man_page_in_dist_knows_every_option_and_subcommand() {
     for code in [USAGE, FAILURE] {
         assert!(page.contains(&format!("\n.B {code}\n")), "no exit code {code}");
     }
+}
+
+#[test]
+fn check_is_check_config_and_goes_with_no_other_subcommand() {
+    let parsed = |words: &[&str]| {
+        let cli = Cli::try_parse_from([&["nixfleet-agent"], words].concat()).unwrap();
+        meant(cli.check, cli.command)
+    };
+    for words in [&["--check"][..], &["--check", "run"], &["--check", "check-config"], &["check-config"]] {
+        assert!(matches!(parsed(words), Ok(Subcommands::CheckConfig)), "{words:?}");
+    }
+    assert!(matches!(parsed(&[]), Ok(Subcommands::Run)));
+    assert!(matches!(parsed(&["--check", "vitals"]), Err(Failure::Usage(_))));
+    for words in [["nixfleet-agent", "-v"], ["nixfleet-agent", "-V"]] {
+        let shown = Cli::try_parse_from(words).unwrap_err();
+        assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayVersion, "{words:?}");
+    }
+    Cli::command().debug_assert();
 }

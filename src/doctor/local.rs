@@ -32,7 +32,9 @@ const SHORT_TOKEN: usize = 16;
 
 /// Findings about the state folder, disk space and token file.
 pub(super) fn state(subject: &Subject) -> Vec<Finding> {
-    vec![state_folder(subject), disk_space(&subject.host), token_file(&subject.connection.token)]
+    let mut findings = vec![state_folder(subject), disk_space(&subject.host)];
+    findings.extend(token_file(&subject.connection.token));
+    findings
 }
 
 fn state_folder(subject: &Subject) -> Finding {
@@ -122,21 +124,27 @@ fn space(folder: &Path, found: &StatVfs, log_limit: u64) -> Finding {
     }
 }
 
-fn token_file(source: &TokenSource) -> Finding {
+/// Findings about the token and, if it is unusual, about the form of its file.
+fn token_file(source: &TokenSource) -> Vec<Finding> {
     const NAME: &str = "token file";
-    let path = match source {
-        TokenSource::File(path) => path,
-        TokenSource::Environment(token) => {
-            return plausible("NIXFLEET_TOKEN", token.expose().len(), None);
-        }
+    let (shown, file) = match source {
+        TokenSource::File(path) => (path.display().to_string(), fs::metadata(path).ok()),
+        TokenSource::Environment(_) => ("NIXFLEET_TOKEN".to_owned(), None),
     };
-    let shown = path.display().to_string();
     match source.read() {
         Err(TokenError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            root_only(NAME, shown)
+            vec![root_only(NAME, shown)]
         }
-        Err(err) => fail(NAME, chain(&err), "write the token and nothing else into it"),
-        Ok(token) => plausible(&shown, token.expose().len(), fs::metadata(path).ok().as_ref()),
+        Err(err) => vec![fail(NAME, chain(&err), "write the token and nothing else into it")],
+        Ok(token) => {
+            let form = token.warning().map(|line| {
+                let (text, fix) = line.split_once("; ").unwrap_or((line, ""));
+                warning(NAME, text, fix.trim_end_matches('.'))
+            });
+            let mut findings = vec![plausible(&shown, token.expose().len(), file.as_ref())];
+            findings.extend(form);
+            findings
+        }
     }
 }
 

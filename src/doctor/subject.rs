@@ -50,7 +50,7 @@ impl Subject {
             source.environment.extend(given.into_iter().filter(|(name, _)| name.starts_with("NIXFLEET_")));
         }
         let config = load(&mut source, agent_unit.as_ref())?;
-        let mut warnings = nixfleet_config::warnings(&source);
+        let mut warnings = config.warnings;
         if config.host.jobs.launcher == LauncherKind::Systemd {
             warnings.extend(nixfleet_config::unseen_by_units(&source));
         }

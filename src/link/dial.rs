@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -274,7 +274,12 @@ fn prepare(
 }
 
 fn bearer(connection: &Connection) -> Result<HeaderValue, ConnectError> {
+    /// The token is read for every attempt. Once per process is enough for a warning about its file.
+    static WARNED: Once = Once::new();
     let token = connection.token.read()?;
+    if let Some(warning) = token.warning() {
+        WARNED.call_once(|| tracing::warn!("{warning}"));
+    }
     let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
         .map_err(|err| ConnectError::Handshake(Box::new(tungstenite::Error::HttpFormat(err.into()))))?;
     bearer.set_sensitive(true);

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use nixfleet_config::LOG_TARGETS;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{ParseError, Targets};
@@ -15,10 +16,6 @@ const QUEUE: usize = 4096;
 
 /// This crate, as a target.
 const AGENT: &str = "nixfleet_agent";
-
-/// The other crates of this program.
-const CRATES: [&str; 5] =
-    ["nixfleet_config", "nixfleet_jobs", "nixfleet_os", "nixfleet_protocol", "nixfleet_vitals"];
 
 /// Starts logging at a level such as `info` or `nixfleet_agent=debug`. Lines are written as long as the
 /// returned guard lives; dropping it writes what is still queued.
@@ -44,7 +41,7 @@ pub fn start(level: &str) -> Result<WorkerGuard, ParseError> {
 fn filter(level: &str) -> Result<Targets, ParseError> {
     let named: Targets = level.parse()?;
     let Some((_, own)) = named.iter().find(|(target, _)| *target == AGENT) else { return Ok(named) };
-    let others = CRATES.iter().filter(|other| named.iter().all(|(target, _)| target != **other));
+    let others = LOG_TARGETS.iter().filter(|other| named.iter().all(|(target, _)| target != **other));
     Ok(named.clone().with_targets(others.map(|other| (*other, own))))
 }
 

@@ -34,8 +34,11 @@ fn wrong_settings_are_named_with_their_origin_and_exit_64() {
     refused(&[("NIXFLEET_URL", "not a url")], &["url", "NIXFLEET_URL"]);
     refused(&[("NIXFLEET_URL", "ws://dash.example/ws")], &["wss://", "NIXFLEET_ALLOW_INSECURE=1"]);
     refused(&[("NIXFLEET_TOKEN", "")], &["token", "NIXFLEET_TOKEN_FILE"]);
-    refused(&[("NIXFLEET_HOSTNAME", "under_score")], &["hostname", "NIXFLEET_HOSTNAME"]);
-    refused(&[("NIXFLEET_LOG_LEVEL", "loud")], &["log_level", "loud"]);
+    refused(
+        &[("NIXFLEET_HOSTNAME", "my_host")],
+        &["NIXFLEET_HOSTNAME", "hostname = \"my-host\"", "rebuild.flake_attr = \"my_host\""],
+    );
+    refused(&[("NIXFLEET_LOG_LEVEL", "verbose")], &["NIXFLEET_LOG_LEVEL", "verbose", "did you mean debug?"]);
 }
 
 #[test]
@@ -112,6 +115,24 @@ fn help_and_version_are_no_mistakes_and_wrong_usage_is() {
         text.contains("check-config") && text.contains("NIXFLEET_URL") && !text.contains("exec-job"),
         "{text}"
     );
+    assert!(!text.contains("--check") && !text.contains("-v,") && !text.contains("-v "), "{text}");
     assert!(run_program(&["--version"], &[]).status.success());
     assert_eq!(run_program(&["--nonsense"], &[]).status.code(), Some(64));
+}
+
+#[test]
+fn the_options_of_the_go_agent_do_what_they_did() {
+    let version = run_program(&["-V"], &[]).stdout;
+    assert!(String::from_utf8_lossy(&version).starts_with("nixfleet-agent "), "{version:?}");
+    let short = run_program(&["-v"], &[]);
+    assert_eq!((short.status.code(), &short.stdout), (Some(0), &version));
+    let wanted = run_program(&["check-config"], &GOOD);
+    let checked = run_program(&["--check"], &GOOD);
+    assert_eq!((checked.status.code(), checked.stdout), (Some(0), wanted.stdout));
+    let bad = [GOOD[0], GOOD[1], GOOD[2], ("NIXFLEET_INTERVAL", "0")];
+    assert_eq!(run_program(&["--check"], &bad).status.code(), Some(64));
+    let beside = run_program(&["--check", "status"], &GOOD);
+    let text = String::from_utf8(beside.stderr).unwrap();
+    assert_eq!(beside.status.code(), Some(64), "{text}");
+    assert!(text.contains("use nixfleet-agent check-config"), "{text}");
 }

@@ -24,4 +24,5 @@ mod stop;
 mod t01;
 mod t03;
 mod tls;
+mod token;
 mod vitals;

@@ -1,4 +1,4 @@
-//! Checks that many keys share, and the list of problems.
+//! Checks that many keys share, and the lists of problems and warnings.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -8,17 +8,24 @@ use crate::keys::find;
 use crate::layers::{self, Layers, quoted};
 use crate::{Problem, Source};
 
-/// Collects problems, each with the origin of the value.
+/// Text that is set and not empty.
+pub(super) fn set(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// Collects problems and warnings, each with the origin of the value.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
     pub(super) layers: &'a Layers,
     source: &'a Source,
     pub(super) problems: &'a mut Vec<Problem>,
+    /// What does not keep the agent from running, one line each.
+    pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Checker<'a> {
     pub(super) fn new(layers: &'a Layers, source: &'a Source, problems: &'a mut Vec<Problem>) -> Self {
-        Self { layers, source, problems }
+        Self { layers, source, problems, warnings: Vec::new() }
     }
 
     /// Adds a problem. Only the first problem of each key is kept, because later ones may follow from it.
@@ -27,6 +34,13 @@ impl<'a> Checker<'a> {
             let origin = self.layers.origin(key);
             self.problems.push(Problem { key: key.to_owned(), what: what.into(), origin, fix: fix.into() });
         }
+    }
+
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, key: &str, what: impl Into<String>, fix: impl Into<String>) {
+        let origin = self.layers.origin(key);
+        let warning = Problem { key: key.to_owned(), what: what.into(), origin, fix: fix.into() };
+        self.warnings.push(warning.to_string());
     }
 
     /// Whether a key of this section has a problem.

@@ -14,7 +14,7 @@ use figment::value::{Dict, Value};
 
 use crate::keys::{KEYS, Kind, find};
 use crate::source::PREFIX;
-use crate::{Problem, Source, names};
+use crate::{Problem, Source, names, token};
 
 /// Short names of keys, with increasing precedence. `NIXFLEET_<SECTION>__<KEY>` takes precedence over all of
 /// them.
@@ -27,8 +27,18 @@ pub(super) const SHORT_NAMES: &[(&str, &str)] = &[
     ("NIXFLEET_STASYSMO_DIR", "paths.stasysmo"),
 ];
 
+/// Variables of other agents of NixFleet, and what to do about each. Hosts that come from there often still set
+/// them, and the nearest name of a setting would be a wrong hint.
+const OLD_NAMES: &[(&str, &str)] = &[
+    ("NIXFLEET_NIXCFG", "is the old name of NIXFLEET_REPO_DIR; use that one."),
+    (
+        "NIXFLEET_TOKEN_CACHE",
+        "named the file in which an old agent kept its token, and is ignored; unset it, and remove that file.",
+    ),
+];
+
 /// Variables without a key in the file: the token must not be in the file, and the file cannot name itself.
-pub(super) const NO_KEYS: &[&str] = &["NIXFLEET_TOKEN", "NIXFLEET_CONFIG"];
+pub(super) const NO_KEYS: &[&str] = &[token::VARIABLE, "NIXFLEET_CONFIG"];
 
 /// A path into the file, such as `["repo", "branch"]`.
 pub(super) type Path = Vec<String>;
@@ -108,11 +118,12 @@ pub(super) fn read(source: &Source) -> Environment {
 pub(super) fn warnings(source: &Source) -> Vec<String> {
     let set = |name: &str| source.variable(name).is_some();
     let mut lines = Vec::new();
-    if set("NIXFLEET_NIXCFG") {
-        lines.push("NIXFLEET_NIXCFG is the old name of NIXFLEET_REPO_DIR; use that one.".to_owned());
+    for (name, advice) in OLD_NAMES.iter().filter(|(name, _)| set(name)) {
+        lines.push(format!("{name} {advice}"));
     }
     for name in source.environment.keys().filter(|name| name.starts_with(PREFIX) && set(name)) {
-        if NO_KEYS.contains(&name.as_str()) || !matches!(meaning(name), Meaning::Ignored) {
+        let is_told = OLD_NAMES.iter().any(|(old, _)| old == name);
+        if is_told || NO_KEYS.contains(&name.as_str()) || !matches!(meaning(name), Meaning::Ignored) {
             continue;
         }
         // Only the name is shown, because the value may be a secret in the wrong variable.

@@ -18,8 +18,9 @@ use crate::{Problem, Source, environment, names};
 /// Longest configuration file read, in bytes. Usual files have at most a few thousand.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Longest part of a value that an error shows, in characters.
-const MAX_SHOWN: usize = 60;
+/// Longest part of a value that an error shows, in characters: more than a host name, which some errors show for
+/// pasting.
+const MAX_SHOWN: usize = 64;
 
 /// The merged settings, and the origin of each value.
 #[derive(Debug)]

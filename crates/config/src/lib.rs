@@ -12,12 +12,16 @@
 //! layers.rs       both as figment layers, errors as lines    (precedence, origin of a value)
 //! validate.rs     from strings and numbers to typed values   (what is allowed)
 //! connection.rs   validates the connection
+//! hostname.rs     validates the name of this host
+//! log_level.rs    validates the log level
 //! custom.rs       validates custom commands
 //! metrics.rs      validates the address of the metrics page
 //! check.rs        checks that many keys share
 //! names.rs        the nearest known name, for a hint
 //! problem.rs      problems as lines for people
-//! secret.rs       the token, which no error or log shows
+//! token.rs        where the token is, and how it is written there
+//! environment_file.rs  lines NAME=value, as systemd reads them
+//! secret.rs       text that no error or log shows
 //! ```
 
 use std::collections::BTreeMap;
@@ -28,24 +32,32 @@ use std::time::Duration;
 use nixfleet_vitals::prewarm::Limits;
 use url::Url;
 
+use connection::TokenCheck;
+
 mod check;
 mod connection;
 mod custom;
 mod environment;
+mod environment_file;
 mod file;
+mod hostname;
 mod keys;
 mod layers;
+mod log_level;
 mod metrics;
 mod names;
 mod problem;
 mod secret;
 mod source;
+mod token;
 mod validate;
 
+pub use log_level::LOG_TARGETS;
 pub use nixfleet_jobs::settings::{CustomCommand, CustomStep, Rebuild, Repo};
 pub use problem::{ConfigError, Problem};
-pub use secret::{Secret, TokenError, TokenSource};
+pub use secret::Secret;
 pub use source::Source;
+pub use token::{Token, TokenError, TokenSource};
 
 #[cfg(test)]
 mod tests;
@@ -60,6 +72,9 @@ pub struct Config {
     pub connection: Connection,
     /// This host and what may be done on it.
     pub host: Host,
+    /// What does not keep the agent from running but should be known, one line each, often with a semicolon
+    /// and what to do behind it.
+    pub warnings: Vec<String>,
 }
 
 /// The dashboard and how to reach it.
@@ -215,13 +230,28 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with all problems that could be found. The exit code of the program is then 64.
     pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        Self::validated(source, TokenCheck::Place)
+    }
+
+    /// Like [`Config::load`], and reads the token: a file that holds something else is a problem. The agent
+    /// itself starts with such a file, because it may be replaced while the agent runs.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn check(source: &Source) -> Result<Self, ConfigError> {
+        Self::validated(source, TokenCheck::Content)
+    }
+
+    fn validated(source: &Source, token_check: TokenCheck) -> Result<Self, ConfigError> {
         let (layers, mut problems) =
             layers::Layers::read(source).map_err(|problems| ConfigError { problems })?;
         let mut check = check::Checker::new(&layers, source, &mut problems);
-        let connection = connection::connection(&mut check);
+        let connection = connection::connection(&mut check, token_check);
         let host = validate::host(&mut check);
+        let mut warnings = environment::warnings(source);
+        warnings.append(&mut check.warnings);
         match connection {
-            Some(connection) if problems.is_empty() => Ok(Self { connection, host }),
+            Some(connection) if problems.is_empty() => Ok(Self { connection, host, warnings }),
             _ => Err(ConfigError { problems }),
         }
     }
@@ -297,12 +327,6 @@ impl Host {
         let host = validate::host(&mut check::Checker::new(&layers, source, &mut problems));
         if problems.is_empty() { Ok(host) } else { Err(ConfigError { problems }) }
     }
-}
-
-/// Warnings about the settings, one line each: unknown `NIXFLEET_*` variables (a host may set variables of
-/// another version of the agent) and old names.
-pub fn warnings(source: &Source) -> Vec<String> {
-    environment::warnings(source)
 }
 
 /// Settings that jobs in units of their own do not see, one line each. Such jobs read [`DEFAULT_FILE`], but

@@ -1,6 +1,6 @@
 //! The problems of a configuration, as lines for people.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// The configuration is invalid. `Display` shows one line for each problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,29 +21,29 @@ pub struct Problem {
     pub fix: String,
 }
 
+/// Escapes control characters. Keys and paths are text of the operator; a line end in them must not split the
+/// line.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Keys and paths are text of the operator. A line end in them must not split the line.
-        let mut line = |text: &str| {
-            text.chars().try_for_each(|letter| {
-                if letter.is_control() {
-                    write!(f, "{}", letter.escape_default())
-                } else {
-                    f.write_char(letter)
-                }
-            })
-        };
-        line(&self.key)?;
-        line(": ")?;
-        line(&self.what)?;
-        if !self.origin.is_empty() {
-            line(" (")?;
-            line(&self.origin)?;
-            line(")")?;
+        let Self { key, what, origin, fix } = self;
+        write!(f, "{}: {}", one_line(key), one_line(what))?;
+        if !origin.is_empty() {
+            write!(f, " ({})", one_line(origin))?;
         }
-        if !self.fix.is_empty() {
-            line("; ")?;
-            line(&self.fix)?;
+        if !fix.is_empty() {
+            write!(f, "; {}", one_line(fix))?;
         }
         Ok(())
     }

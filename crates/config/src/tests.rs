@@ -5,8 +5,11 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod hints;
+mod hostnames;
 mod messages;
 mod readme;
+mod tokens;
 mod users;
 
 /// A complete environment that does not depend on this machine.
@@ -184,13 +187,6 @@ fn a_url_without_a_path_means_ws() {
 }
 
 #[test]
-fn a_hosts_name_goes_without_its_domain() {
-    for given in ["db", "db.example.org", "db."] {
-        assert_eq!(Given::new("", &[("NIXFLEET_HOSTNAME", given)]).loads().host.hostname, "db");
-    }
-}
-
-#[test]
 fn a_supervisor_needs_neither_url_nor_token() {
     let toml = "interval = 'x'\ntoken_file = 5\nca_file = 'rel'\n[commands.a]\nrun = ['true']\n";
     let given = Given::new(toml, &[("NIXFLEET_URL", "gopher://x")]).without("NIXFLEET_TOKEN");
@@ -236,47 +232,6 @@ fn the_state_folder_is_systemds_when_there_is_one() {
 }
 
 #[test]
-fn the_token_is_read_anew_and_never_shown() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("token");
-    fs::write(&file, "first\n").unwrap();
-    let credentials = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
-    let config = Given::new("", &credentials).without("NIXFLEET_TOKEN").loads();
-    assert_eq!(config.connection.token, TokenSource::File(file.clone()));
-    assert_eq!(config.connection.token.read().unwrap().expose(), "first");
-    for (content, wanted) in [
-        (&b"second\r\n"[..], Ok("second")),
-        (b"", Err("holds no token")),
-        (b"\n", Err("holds no token")),
-        (b"top secret", Err("character 4 cannot be in a token")),
-        (b"topsecret\n\n", Err("character 10 cannot be in a token")),
-        (b"\xff\xfe", Err("character 1 cannot be in a token")),
-    ] {
-        fs::write(&file, content).unwrap();
-        match (config.connection.token.read(), wanted) {
-            (Ok(token), Ok(wanted)) => assert_eq!(token.expose(), wanted),
-            (Err(error), Err(wanted)) => {
-                let error = error.to_string();
-                assert!(
-                    error.contains(wanted) && error.contains("token") && !error.contains("secret"),
-                    "{error}"
-                );
-                assert!(error.contains(file.to_str().unwrap()), "{error}");
-            }
-            (result, wanted) => panic!("{result:?} is not {wanted:?}"),
-        }
-    }
-    fs::remove_file(&file).unwrap();
-    assert!(
-        config.connection.token.read().unwrap_err().to_string().starts_with("cannot read the token file")
-    );
-
-    let given = Given::new("", &[]);
-    let shown = format!("{:?} {:?} {}", given.loads(), given.source, Secret::new("s3cret"));
-    assert!(!shown.contains("s3cret"), "{shown}");
-}
-
-#[test]
 fn a_login_in_the_repository_url_stays_on_the_host() {
     for (given, wanted) in [
         ("https://me:pw@git.example.org/r.git", "https://git.example.org/r.git"),
@@ -299,7 +254,7 @@ proptest! {
             prop_assert_eq!(error.to_string().lines().count(), error.problems().len());
         }
         drop(Host::load(&given.source));
-        warnings(&given.source);
+        environment::warnings(&given.source);
     }
 
     #[test]

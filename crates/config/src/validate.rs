@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use nixfleet_vitals::prewarm::Limits;
 
-use crate::check::Checker;
+use crate::check::{Checker, set};
+use crate::hostname::hostname;
 use crate::layers::quoted;
+use crate::log_level::log_level;
 use crate::{
-    GenerationSource, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom, metrics,
+    GenerationSource, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom, metrics, names,
 };
 
 /// Size limit of a log in bytes. Less than 64 KiB does not hold the beginning and end of a failure; more than
@@ -28,39 +30,35 @@ const KEEP: RangeInclusive<i64> = 1..=10_000;
 /// Most mount points, and most chips. A longer list is a mistake.
 const MAX_MEASURED: usize = 32;
 
-/// Longest host name, in bytes: the limit of dashboards and of a DNS label.
-const MAX_HOSTNAME: usize = 63;
-
 /// Longest label such as `location`, in bytes. Labels are words in a table.
 const MAX_LABEL: usize = 64;
 
-/// Log levels.
-const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+/// Words for `location` that dashboards know.
+const LOCATIONS: &[&str] = &["home", "work", "cloud"];
+
+/// Words for `device_type` that dashboards know.
+const DEVICE_TYPES: &[&str] = &["server", "desktop", "laptop", "gaming"];
 
 /// Values of `--log-format` of nix and of its fork Lix.
 const LOG_FORMATS: &[&str] =
     &["raw", "raw-with-logs", "internal-json", "bar", "bar-with-logs", "multiline", "multiline-with-logs"];
-
-/// Text that is set and not empty.
-pub(super) fn set(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
-}
 
 /// Validates the settings of the host. The result is valid only if no problem was found.
 pub(super) fn host(check: &mut Checker<'_>) -> Host {
     let settings = &check.layers.settings;
     let state_dir = state_dir(check);
     let nixpkgs_version = set(settings.nixpkgs_version.as_ref());
+    let user = match set(settings.user.as_ref()) {
+        Some(user) => check.label("user", user, MAX_LABEL),
+        None => check.variable("USER").or(check.variable("LOGNAME")).unwrap_or_default().to_owned(),
+    };
     Host {
-        hostname: hostname(check),
+        hostname: hostname(check, &user),
         host_type: if cfg!(target_os = "macos") { "macos" } else { "nixos" },
-        user: match set(settings.user.as_ref()) {
-            Some(user) => check.label("user", user, MAX_LABEL),
-            None => check.variable("USER").or(check.variable("LOGNAME")).unwrap_or_default().to_owned(),
-        },
-        theme_color: check.label("theme_color", &settings.theme_color, MAX_LABEL),
-        location: check.label("location", &settings.location, MAX_LABEL),
-        device_type: check.label("device_type", &settings.device_type, MAX_LABEL),
+        user,
+        theme_color: color(check),
+        location: word(check, "location", &settings.location, LOCATIONS),
+        device_type: word(check, "device_type", &settings.device_type, DEVICE_TYPES),
         reported_version: match set(settings.reported_version.as_ref()) {
             Some(version) => check.label("reported_version", version, MAX_LABEL),
             None => env!("CARGO_PKG_VERSION").to_owned(),
@@ -93,28 +91,33 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
     }
 }
 
-fn hostname(check: &mut Checker<'_>) -> String {
-    let allowed = |name: &str| {
-        (1..=MAX_HOSTNAME).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let (name, whose) = match set(check.layers.settings.hostname.as_ref()) {
-        Some(name) => (name.to_owned(), ""),
-        None => {
-            let system = rustix::system::uname();
-            (system.nodename().to_string_lossy().into_owned(), "the system's name ")
-        }
-    };
-    // A name with a domain stands for the same host.
-    let short = name.split('.').next().unwrap_or_default();
-    if !allowed(short) {
-        check.refuse(
-            "hostname",
-            format!("{whose}{} is not 1 to {MAX_HOSTNAME} letters, digits and hyphens", quoted(&name)),
-            "set NIXFLEET_HOSTNAME to a short name such as web-1",
+/// A word that dashboards show. They may know more words than this agent, so another one is only a warning.
+fn word(check: &mut Checker<'_>, key: &str, given: &str, known: &[&str]) -> String {
+    if !given.is_empty() && !known.contains(&given) {
+        let fix = match names::nearest(&given.to_lowercase(), known.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "it is sent as it is, and a dashboard may not show it".to_owned(),
+        };
+        check.warn(key, format!("{} is not one of {}", quoted(given), known.join(", ")), fix);
+    }
+    check.label(key, given, MAX_LABEL)
+}
+
+/// The colour of the host. Dashboards use it in a style sheet, where another text has no effect.
+fn color(check: &mut Checker<'_>) -> String {
+    const KEY: &str = "theme_color";
+    let given = &check.layers.settings.theme_color;
+    let is_hex =
+        |digits: &str| matches!(digits.len(), 3 | 6) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if !given.is_empty() && !given.strip_prefix('#').is_some_and(is_hex) {
+        let example = if is_hex(given) { format!("#{given}") } else { "#7aa2f7".to_owned() };
+        check.warn(
+            KEY,
+            format!("{} is neither #rrggbb nor #rgb", quoted(given)),
+            format!("write it as \"{example}\""),
         );
     }
-    short.to_owned()
+    check.label(KEY, given, MAX_LABEL)
 }
 
 fn state_dir(check: &mut Checker<'_>) -> PathBuf {
@@ -291,26 +294,4 @@ fn prewarm(check: &mut Checker<'_>) -> Prewarm {
         },
         hook: given.hook.as_ref().map(|words| check.program("prewarm.hook", words)),
     }
-}
-
-/// A level or `target=level`, or several of them separated by commas. `warning` is accepted for `warn`.
-fn log_level(check: &mut Checker<'_>) -> String {
-    let given = check.layers.settings.log_level.to_ascii_lowercase();
-    let mut parts = Vec::new();
-    for part in given.split(',').map(str::trim) {
-        let (target, level) =
-            part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
-        let level = if level == "warning" { "warn" } else { level };
-        let named = target.is_none_or(|target| {
-            !target.is_empty()
-                && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
-        });
-        if !named || !LEVELS.contains(&level) {
-            let what = format!("{} is not a level", quoted(part));
-            check.refuse("log_level", what, format!("set it to one of {}", LEVELS.join(", ")));
-            break;
-        }
-        parts.push(target.map_or_else(|| level.to_owned(), |target| format!("{target}={level}")));
-    }
-    parts.join(",")
 }

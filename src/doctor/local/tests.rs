@@ -61,7 +61,7 @@ fn tokens_are_judged_without_being_shown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     let source = TokenSource::File(path.clone());
-    check(&token_file(&source), Verdict::Fail, &["cannot read the token file"]);
+    check(&only(token_file(&source)), Verdict::Fail, &["cannot read the token file"]);
     for (text, mode, verdict, words) in [
         ("0123456789abcdef\n", 0o400, Verdict::Ok, "16 letters"),
         ("0123456789abcde\n", 0o400, Verdict::Warning, "only 15 letters"),
@@ -72,12 +72,32 @@ fn tokens_are_judged_without_being_shown() {
         drop(fs::remove_file(&path));
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let found = token_file(&source);
+        let found = only(token_file(&source));
         check(&found, verdict, &[words]);
         assert!(text.is_empty() || !format!("{found:?}").contains(text.trim()), "{found:?}");
     }
     let given = TokenSource::Environment(Secret::new("0123456789abcdef"));
-    check(&token_file(&given), Verdict::Ok, &["NIXFLEET_TOKEN holds"]);
+    check(&only(token_file(&given)), Verdict::Ok, &["NIXFLEET_TOKEN holds"]);
+
+    // An environment file: the token in it is judged, and the form of the file.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "NIXFLEET_TOKEN='0123456789abcdef'\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    let found = token_file(&source);
+    check(&found[0], Verdict::Ok, &["16 letters"]);
+    check(
+        &found[1],
+        Verdict::Warning,
+        &["is an environment file", "without NIXFLEET_TOKEN= and without quotes"],
+    );
+    assert_eq!(found[1].fix, "write the token alone into it, without NIXFLEET_TOKEN= and without quotes");
+    assert!(found.len() == 2 && !format!("{found:?}").contains("0123456789abcdef"), "{found:?}");
+}
+
+#[track_caller]
+fn only(mut findings: Vec<Finding>) -> Finding {
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    findings.remove(0)
 }
 
 #[test]

@@ -30,7 +30,10 @@ fn the_readme_names_no_variable_that_is_no_setting() {
     // Names before a placeholder end in an underscore.
     for name in names.filter(|name| !name.ends_with('_')) {
         let given = Given::new("", &[(name, "x")]);
-        assert_eq!(warnings(&given.source).iter().find(|line| line.contains("is not a setting")), None);
+        assert_eq!(
+            environment::warnings(&given.source).iter().find(|line| line.contains("is not a setting")),
+            None
+        );
         let problems = Config::load(&given.source).err().map_or_else(Vec::new, |error| error.problems);
         assert!(problems.iter().all(|problem| problem.what != "unknown variable"), "{name}");
     }

@@ -1,0 +1,159 @@
+//! The token: where it is, and how it is written there.
+//!
+//! A file with the token holds the token and nothing else. The Go agent's module wanted an environment file
+//! with `NIXFLEET_TOKEN=..` instead, and hosts that come from there still have one. Such a file is
+//! understood, with a warning.
+
+use std::io;
+use std::path::PathBuf;
+
+use nixfleet_os::bounded_read;
+
+use crate::Secret;
+use crate::environment_file::assignments;
+use crate::problem::one_line;
+use crate::source::PREFIX;
+
+/// The variable that holds the token, also inside an environment file.
+pub(crate) const VARIABLE: &str = "NIXFLEET_TOKEN";
+
+/// Longest token file read, in bytes. Tokens have tens of bytes, the longest JSON web tokens a few thousand.
+/// A larger file is not a token file.
+const MAX_TOKEN_FILE: u64 = 16 * 1024;
+
+/// Where the token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// In a file. The file may be replaced while the agent runs.
+    File(PathBuf),
+    /// In the variable `NIXFLEET_TOKEN`.
+    Environment(Secret),
+}
+
+/// A token that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    secret: Secret,
+    warning: Option<String>,
+}
+
+impl Token {
+    /// The token itself.
+    pub fn expose(&self) -> &str {
+        self.secret.expose()
+    }
+
+    /// What is unusual about the place of the token, and after a semicolon what to write instead.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+}
+
+/// The token cannot be used. The error never contains a part of the token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read.
+    #[error("cannot read the token file {}", one_line(&path.to_string_lossy()))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// File or variable is empty.
+    #[error("{origin} holds no token")]
+    Empty {
+        /// The file or the variable.
+        origin: String,
+    },
+    /// It sets variables of the agent, but not the one that holds the token.
+    #[error("{origin} is an environment file without NIXFLEET_TOKEN")]
+    NotAmongVariables {
+        /// The file or the variable.
+        origin: String,
+    },
+    /// It has blanks, control characters or non-ASCII characters, which an HTTP header cannot hold.
+    #[error("{origin} holds something else than a token: character {position} is {what}, which no token has")]
+    Malformed {
+        /// The file or the variable.
+        origin: String,
+        /// Position of the first such character, from 1, and where that is counted.
+        position: String,
+        /// The kind of the character.
+        what: &'static str,
+    },
+}
+
+impl TokenSource {
+    /// Reads the current token. It is called for every connection attempt, so a rotated token needs no
+    /// restart. One line end after the token is removed.
+    ///
+    /// # Errors
+    /// [`TokenError`], which names the file or the variable.
+    pub fn read(&self) -> Result<Token, TokenError> {
+        match self {
+            Self::Environment(secret) => parse(secret.expose().as_bytes(), VARIABLE, || {
+                format!("The variable {VARIABLE} holds {VARIABLE}= once more; set it to the token alone.")
+            }),
+            Self::File(path) => {
+                let unreadable = |source| TokenError::Unreadable { path: path.clone(), source };
+                let bytes = bounded_read::read(path, MAX_TOKEN_FILE).map_err(unreadable)?;
+                let origin = one_line(&path.to_string_lossy());
+                parse(&bytes, &origin, || {
+                    format!(
+                        "The token file {origin} is an environment file, of which only {VARIABLE} is read; write \
+                         the token alone into it, without {VARIABLE}= and without quotes."
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// Finds the token in the bytes of a file or variable. Text is an environment file if it sets a variable of
+/// the agent; a token may itself contain `=`.
+fn parse(bytes: &[u8], origin: &str, warning: impl FnOnce() -> String) -> Result<Token, TokenError> {
+    let set: Vec<_> = assignments(bytes).into_iter().filter(|set| is_ours(&set.name)).collect();
+    if set.is_empty() {
+        let bare = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
+        return Ok(Token { secret: checked(bare, origin, "")?, warning: None });
+    }
+    // As for systemd, the last assignment counts.
+    match set.iter().rfind(|set| set.name == VARIABLE.as_bytes()) {
+        Some(token) => Ok(Token {
+            secret: checked(&token.value, origin, " of the value of NIXFLEET_TOKEN")?,
+            warning: Some(warning()),
+        }),
+        None => Err(TokenError::NotAmongVariables { origin: origin.to_owned() }),
+    }
+}
+
+/// Whether this is the name of a variable of the agent.
+fn is_ours(name: &[u8]) -> bool {
+    let rest = name.strip_prefix(PREFIX.as_bytes()).unwrap_or_default();
+    !rest.is_empty() && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
+/// Checks for the characters of a bearer token and of a header value (RFC 9110, sections 11.2 and 5.5),
+/// without the space.
+fn checked(token: &[u8], origin: &str, whose: &str) -> Result<Secret, TokenError> {
+    if token.is_empty() {
+        return Err(TokenError::Empty { origin: origin.to_owned() });
+    }
+    match token.iter().position(|byte| !byte.is_ascii_graphic()) {
+        Some(index) => Err(TokenError::Malformed {
+            origin: origin.to_owned(),
+            position: format!("{}{whose}", index + 1),
+            what: match token[index] {
+                b' ' | b'\t' => "a blank",
+                b'\n' | b'\r' => "a line end",
+                byte if byte.is_ascii() => "a control character",
+                _ => "not ASCII",
+            },
+        }),
+        // All bytes are ASCII, so nothing is replaced.
+        None => Ok(Secret::new(String::from_utf8_lossy(token))),
+    }
+}

@@ -1,0 +1,123 @@
+//! Tokens in environment files, and files without a token.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::rig::{AgentProcess, Fleet, HOST, TOKEN, run_program};
+
+#[track_caller]
+fn hides_the_token(text: &str) {
+    assert!(!text.contains(TOKEN), "{text}");
+}
+
+#[tokio::test]
+async fn an_environment_file_with_the_token_connects_and_is_told_once() {
+    let fleet = Fleet::strict().await;
+    let (file, log) = (fleet.path("fleet.env"), fleet.path("log"));
+    fs::write(
+        &file,
+        format!("# of the old agent\r\nNIXFLEET_URL=ws://x\r\nexport NIXFLEET_TOKEN=\"{TOKEN}\"\r\n"),
+    )
+    .unwrap();
+    let mut command = fleet.agent_command();
+    command.env_remove("NIXFLEET_TOKEN").env("NIXFLEET_TOKEN_FILE", &file);
+    command.env("NIXFLEET_HOSTNAME", format!("{HOST}.lan"));
+    command.stderr(fs::File::create(&log).unwrap());
+    let mut agent = AgentProcess::spawn(command, fleet.path("state"));
+    for connection in 1..=3 {
+        let is_there = |fleet: &Fleet| {
+            let beats = fleet.dashboard.host(HOST)?.last_seen.is_some();
+            (beats && fleet.dashboard.connections(HOST) == connection).then_some(())
+        };
+        fleet.wait("the next connection", is_there).await;
+        if connection < 3 {
+            fleet.dashboard.drop_connection(HOST).unwrap();
+        }
+    }
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.exit_code().await, 0);
+    let text = fs::read_to_string(&log).unwrap();
+    assert_eq!(
+        text.matches("is an environment file, of which only NIXFLEET_TOKEN is read").count(),
+        1,
+        "{text}"
+    );
+    assert!(text.contains(file.to_str().unwrap()), "{text}");
+    assert_eq!(text.matches("\"test-host.lan\" is shortened to \"test-host\"").count(), 1, "{text}");
+    hides_the_token(&text);
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn check_config_and_doctor_tell_it_too() {
+    let fleet = Fleet::start().await;
+    let file = fleet.path("fleet.env");
+    let path = file.to_str().unwrap();
+    let state = fleet.path("state");
+    let settings = [
+        ("NIXFLEET_URL", "ws://127.0.0.1:1/ws"),
+        ("NIXFLEET_TOKEN_FILE", path),
+        ("NIXFLEET_HOSTNAME", "host.lan"),
+        ("NIXFLEET_STATE_DIR", state.to_str().unwrap()),
+        ("NIXFLEET_VITALS__ENABLED", "false"),
+    ];
+    let warning =
+        format!("The token file {path} is an environment file, of which only NIXFLEET_TOKEN is read");
+    let wrong = format!("{path} holds something else than a token: character 5");
+    for (content, code, said) in
+        [(format!("NIXFLEET_TOKEN={TOKEN}\n"), 0, &warning), (format!("test {TOKEN}\n"), 64, &wrong)]
+    {
+        fs::write(&file, content).unwrap();
+        let output = run_program(&["check-config"], &settings);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert_eq!(text.matches(said).count(), 1, "{text}");
+        hides_the_token(&text);
+        assert_eq!(text.contains("\"host.lan\" is shortened to \"host\""), code == 0, "{text}");
+
+        let output = run_program(&["doctor", "--json"], &settings);
+        hides_the_token(&String::from_utf8(output.stdout.clone()).unwrap());
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let texts: Vec<&str> =
+            found["checks"].as_array().unwrap().iter().filter_map(|check| check["text"].as_str()).collect();
+        assert_eq!(texts.iter().filter(|text| text.contains(said.as_str())).count(), 1, "{texts:#?}");
+        assert!(
+            texts.iter().any(|text| text.contains("\"host.lan\" is shortened to \"host\"")),
+            "{texts:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_token_file_that_this_user_may_not_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    let settings = [
+        ("NIXFLEET_URL", "ws://127.0.0.1:1/ws"),
+        ("NIXFLEET_TOKEN_FILE", file.to_str().unwrap()),
+        ("NIXFLEET_HOSTNAME", HOST),
+        ("NIXFLEET_STATE_DIR", "/tmp/never-made"),
+    ];
+    // Root may read every file, unless it has lost its capabilities.
+    let output = match rustix::process::geteuid().is_root() {
+        true => {
+            let mut command = std::process::Command::new("setpriv");
+            command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]);
+            command
+                .arg(env!("CARGO_BIN_EXE_nixfleet-agent"))
+                .arg("check-config")
+                .envs(settings)
+                .output()
+                .unwrap()
+        }
+        false => run_program(&["check-config"], &settings),
+    };
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("warning: token_file: this user may not read /"), "{text}");
+}
