@@ -20,7 +20,7 @@ fn recorded(log: &str) -> String {
 
 /// A fleet with an origin, and a script in place of `nixos-rebuild`.
 async fn fleet(rebuild: &str) -> Fleet {
-    let fleet = Fleet::start().await;
+    let fleet = Fleet::strict().await;
     let (origin, program) = (fleet.path("origin"), fleet.path("rebuild"));
     fs::create_dir(&origin).unwrap();
     git(&origin, &["init", "--quiet"]);

@@ -29,6 +29,7 @@ use violations::Violations;
 pub use violations::{Rule, Verdict, Violation};
 
 mod conversation;
+mod line_numbers;
 mod progress;
 mod requests;
 mod shape;
