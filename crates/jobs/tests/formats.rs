@@ -157,6 +157,8 @@ fn the_results_of_version_0_are_read_with_every_field() {
         duration_ms: 3,
         last_seq: 4,
         dropped: 0,
+        lines: None,
+        dropped_lines: None,
         step: 0,
         commit: some(COMMIT),
         system_before: Some(OLD_SYSTEM.into()),
