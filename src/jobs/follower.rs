@@ -59,6 +59,18 @@ pub enum Followed {
     Ended(Box<JobResult>),
 }
 
+impl Followed {
+    /// Without line numbers, so that positions stand in for them. An older agent has delivered a part of the job in
+    /// this way, and numbers must not go back: a dashboard would take the lines for repeats.
+    pub fn numbered_by_position(mut self) -> Self {
+        match &mut self {
+            Self::Entries(entries) => entries.iter_mut().for_each(|entry| entry.line_number = None),
+            Self::Ended(result) => (result.lines, result.dropped_lines) = (None, None),
+        }
+        self
+    }
+}
+
 /// The reading end of a follower. Dropping it ends the thread within half a second.
 #[derive(Debug)]
 pub struct Follower {
