@@ -32,7 +32,7 @@ impl Session<'_> {
             Followed::Ended(result) if event.announced && carried_out(result.outcome) => {
                 let span = self.agent.jobs.span(&event.id);
                 span.in_scope(|| tracing::info!("The announced command is under way."));
-                self.agent.stats.job_ended(result.outcome, result.dropped);
+                self.agent.stats.job_ended(result.outcome, result.missing_lines());
                 self.agent.history.ended(&event.id, &event.command, &result);
                 self.agent.jobs.announced_ended(&event.id);
             }
@@ -66,7 +66,7 @@ impl Session<'_> {
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
         self.ping(Some(Receipt::Status(id.clone())), 0, now);
         if self.agent.jobs.status_sent(id, &status) {
-            self.agent.stats.job_ended(result.outcome, result.dropped);
+            self.agent.stats.job_ended(result.outcome, result.missing_lines());
             self.agent.history.ended(id, command, result);
             self.agent.job_ended(command, result.outcome, now);
         }
