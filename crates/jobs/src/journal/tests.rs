@@ -241,9 +241,13 @@ fn the_lines_of_an_older_supervisor_have_their_positions_as_numbers() {
     let (_folder, dir) = scratch();
     let old = JobResult::without_supervisor(Outcome::Ok, String::new(), 6);
     // Which entries are missing, and the remarks: number and count.
-    let cases: [(&[u64], &[(u64, u64)]); 5] =
-        [(&[], &[]), (&[2, 3], &[(4, 2)]), (&[3], &[(4, 1)]), (&[1], &[(1, 1)]), (&[5, 6], &[(6, 2)])];
-    for (missing, expected) in cases {
+    for (missing, expected) in [
+        (vec![], vec![]),
+        (vec![2, 3], vec![(4, 2)]),
+        (vec![3], vec![(4, 1)]),
+        (vec![1], vec![(1, 1)]),
+        (vec![5, 6], vec![(6, 2)]),
+    ] {
         without_line_numbers(&dir, |seq| !missing.contains(&seq));
         let (entries, mut reader) = read_all(&dir, 0);
         assert!(entries.iter().all(|entry| entry.line_number.is_none() && entry.number() == entry.seq));
@@ -252,6 +256,27 @@ fn the_lines_of_an_older_supervisor_have_their_positions_as_numbers() {
         let end = reader.gap_at_end(&old);
         remarks.extend(end.map(|end| (end.number(), if end.line == gap_remark(2) { 2 } else { 0 })));
         assert_eq!(remarks, expected, "{missing:?}");
+        assert_eq!(reader.dropped_lines(), missing.len() as u64, "{missing:?}");
+    }
+}
+
+#[test]
+fn a_remark_waits_for_a_line_and_a_reader_that_left_before_it_gets_it_again() {
+    let (_folder, dir) = scratch();
+    let at = "2026-11-26T14:58:18.671Z";
+    let lines = [
+        format!(r#"{{"seq":1,"line_number":1,"at":"{at}","stream":"stdout","line":"one"}}"#),
+        format!(r#"{{"seq":6,"at":"{at}","stream":"system","line":"","operation":{{"progress":{{}}}}}}"#),
+        format!(r#"{{"seq":7,"line_number":6,"at":"{at}","stream":"stdout","line":"six"}}"#),
+    ];
+    fs::write(dir.log(0), lines.map(|line| line + "\n").concat()).unwrap();
+    // Lines 2 to 5 are missing. Some of them may have been read before they were removed.
+    for (after, missing) in [(0, 4), (1, 4), (3, 2), (5, 0), (6, 4)] {
+        let (entries, reader) = read_all(&dir, after);
+        let six = entries.last().unwrap();
+        assert_eq!((six.number(), six.missing), (6, missing), "after {after}");
+        assert!(entries.iter().all(|entry| entry.is_text() || entry.missing == 0));
+        assert_eq!(reader.dropped_lines(), 4);
     }
 }
 
