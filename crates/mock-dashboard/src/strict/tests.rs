@@ -12,8 +12,9 @@ use super::violations::KEPT;
 use super::{Judge, Rule, Strict};
 use crate::moment::Moment;
 
-use say::{beat, gap, job_line, job_status, line, message, register, rejection, status, without};
+use say::{beat, job_line, job_status, line, message, register, rejection, status, without};
 
+mod line_numbers;
 mod rows;
 mod say;
 mod socket;
