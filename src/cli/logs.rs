@@ -114,8 +114,7 @@ fn show(host: &Host, folder: &Folder, options: &Options) -> Result<(), Error> {
             while let Some(entries) = batch(&mut reader).map_err(cannot_read)? {
                 last.add(entries);
             }
-            screen.lines.begin_behind(last.before(reader.after()));
-            screen.show(last.entries.make_contiguous())?;
+            screen.show(last.entries())?;
         }
     }
     let ended = if options.follow {
@@ -207,7 +206,7 @@ impl Tail {
 
     fn add(&mut self, entries: Vec<Entry>) {
         // The pieces of a long line count as one line, and progress as none.
-        let ends = |entry: &Entry| usize::from(lines::is_text(entry) && !entry.cont);
+        let ends = |entry: &Entry| usize::from(entry.is_text() && !entry.cont);
         for entry in entries {
             self.complete += ends(&entry);
             self.entries.push_back(entry);
@@ -219,9 +218,13 @@ impl Tail {
         }
     }
 
-    /// The position before the first kept entry; `read` is the position of the last entry of the log.
-    fn before(&self, read: u64) -> u64 {
-        self.entries.front().map_or(read, |first| first.seq - 1)
+    /// The entries of these lines. What came before them was left out on purpose, so it is not missing.
+    fn entries(&mut self) -> &[Entry] {
+        let entries = self.entries.make_contiguous();
+        if let Some(first) = entries.iter_mut().find(|entry| entry.is_text()) {
+            first.missing = 0;
+        }
+        entries
     }
 }
 

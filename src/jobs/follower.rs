@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
-use nixfleet_jobs::journal::{self, Entry, Reader, Source, supervisor_lives};
+use nixfleet_jobs::journal::{Entry, Reader, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
 use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
 
@@ -59,6 +59,18 @@ pub enum Followed {
     Ended(Box<JobResult>),
 }
 
+impl Followed {
+    /// Without line numbers, so that positions stand in for them. An older agent has delivered a part of the job in
+    /// this way, and numbers must not go back: a dashboard would take the lines for repeats.
+    pub fn numbered_by_position(mut self) -> Self {
+        match &mut self {
+            Self::Entries(entries) => entries.iter_mut().for_each(|entry| entry.line_number = None),
+            Self::Ended(result) => (result.lines, result.dropped_lines) = (None, None),
+        }
+        self
+    }
+}
+
 /// The reading end of a follower. Dropping it ends the thread within half a second.
 #[derive(Debug)]
 pub struct Follower {
@@ -83,15 +95,8 @@ pub fn follow(
     let (live, live_receiver) = watch::channel(known);
     let (items, items_receiver) = mpsc::channel(CHANNEL);
     let dir = jobs.job(id);
-    let thread = Thread {
-        reader: Reader::new(dir.clone(), after),
-        dir,
-        after,
-        live,
-        items,
-        boot_id,
-        begun: Instant::now(),
-    };
+    let thread =
+        Thread { reader: Reader::new(dir.clone(), after), dir, live, items, boot_id, begun: Instant::now() };
     let span = Span::current();
     let run = move || span.in_scope(|| thread.run());
     thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(run)?;
@@ -112,8 +117,6 @@ pub(crate) fn fate(spec: Option<&Spec>, boot_id: Option<&str>) -> (Outcome, &'st
 struct Thread {
     dir: JobDir,
     reader: Reader,
-    /// Sequence number of the last entry that was read.
-    after: u64,
     live: watch::Sender<Live>,
     items: mpsc::Sender<Followed>,
     /// The boot id of the running system.
@@ -145,19 +148,20 @@ impl Thread {
             let seen = self.look(probe);
             while waiting.is_none() {
                 match self.reader.read(BATCH) {
-                    Ok(entries) if !entries.is_empty() => waiting = self.offer(self.with_gaps(entries)),
+                    Ok(entries) if !entries.is_empty() => waiting = self.offer(with_gaps(entries)),
                     // After a read error, try again later.
                     Ok(_) | Err(_) => break,
                 }
-                self.after = self.reader.after();
             }
-            self.after = self.reader.after();
             if waiting.is_none()
                 && let Some(result) = self.conclude(seen)
             {
                 self.live.send_replace(Live { pid: None, ended: true });
-                // An error means that the receiver is gone.
-                drop(self.items.blocking_send(Followed::Ended(Box::new(result))));
+                let remark = self.reader.gap_at_end(&result).map(|remark| Followed::Entries(vec![remark]));
+                for item in remark.into_iter().chain([Followed::Ended(Box::new(result))]) {
+                    // An error means that the receiver is gone.
+                    drop(self.items.blocking_send(item));
+                }
                 return;
             }
             if waiting.is_some() {
@@ -189,7 +193,7 @@ impl Thread {
                 Err(_) if self.begun.elapsed() < START_TIMEOUT => thread::sleep(RETRY),
                 Err(err) => {
                     let message = format!("the job never started: {}: {err}", self.dir.path().display());
-                    let result = JobResult::without_supervisor(Outcome::Lost, message, self.after);
+                    let result = self.without_supervisor(Outcome::Lost, message);
                     drop(self.items.blocking_send(Followed::Ended(Box::new(result))));
                     return None;
                 }
@@ -226,28 +230,27 @@ impl Thread {
         }
         let spec: Option<Spec> = atomic_file::load(&self.dir.spec()).ok().flatten();
         let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
-        Some(JobResult::without_supervisor(outcome, message.to_owned(), self.after))
+        Some(self.without_supervisor(outcome, message.to_owned()))
     }
 
-    /// Inserts a remark where the log was cut. It has the sequence number of the last missing entry.
-    fn with_gaps(&self, entries: Vec<Entry>) -> Followed {
-        let mut next = self.after + 1;
-        let mut filled = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if entry.seq > next {
-                filled.push(Entry {
-                    seq: entry.seq - 1,
-                    at: entry.at.clone(),
-                    stream: Source::System,
-                    line: journal::gap_remark(entry.seq - next),
-                    cont: false,
-                    test: None,
-                    operation: None,
-                });
-            }
-            next = entry.seq + 1;
-            filled.push(entry);
+    /// The result of a job that has none: its log ends with what was read last.
+    fn without_supervisor(&self, outcome: Outcome, message: String) -> JobResult {
+        let reader = &self.reader;
+        JobResult {
+            lines: Some(reader.lines()),
+            dropped_lines: Some(reader.dropped_lines()),
+            ..JobResult::without_supervisor(outcome, message, reader.after())
         }
-        Followed::Entries(filled)
     }
+}
+
+/// Inserts a remark where lines are missing.
+fn with_gaps(entries: Vec<Entry>) -> Followed {
+    let mut filled = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        filled.extend(entry.gap());
+        entry.missing = 0;
+        filled.push(entry);
+    }
+    Followed::Entries(filled)
 }

@@ -235,7 +235,7 @@ impl JobTable {
         let Some(job) = self.jobs.iter_mut().find(|job| !job.status_sent) else {
             return std::future::pending().await;
         };
-        let Record { id, command, announced, .. } = job.record.clone();
+        let Record { id, command, announced, line_numbers, .. } = job.record.clone();
         let what = match &mut job.phase {
             Phase::Launching(_) => std::future::pending().await,
             Phase::Failed(why) => {
@@ -248,6 +248,7 @@ impl JobTable {
                 Followed::Ended(Box::new(result))
             }),
         };
+        let what = if line_numbers { what } else { what.numbered_by_position() };
         JobEvent { id, command, announced, what }
     }
 

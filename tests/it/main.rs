@@ -13,6 +13,7 @@ mod doctor;
 mod heartbeat;
 mod job;
 mod journald;
+mod line_numbers;
 mod logs;
 mod output;
 mod progress;

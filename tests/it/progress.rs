@@ -20,7 +20,7 @@ fn recorded(log: &str) -> String {
 
 /// A fleet with an origin, and a script in place of `nixos-rebuild`.
 async fn fleet(rebuild: &str) -> Fleet {
-    let fleet = Fleet::start().await;
+    let fleet = Fleet::strict().await;
     let (origin, program) = (fleet.path("origin"), fleet.path("rebuild"));
     fs::create_dir(&origin).unwrap();
     git(&origin, &["init", "--quiet"]);
@@ -118,6 +118,7 @@ async fn a_pull_switch_tells_each_step_and_each_phase_from_either_log_of_nix() {
         assert!(lines.iter().any(|line| line.starts_with("building '/nix/store/lcyph5")), "{lines:?}");
         let called = lines.iter().find(|line| line.starts_with("called: ")).unwrap();
         assert_eq!(called.ends_with(" --log-format internal-json"), !format.is_empty(), "{called}");
+        fleet.assert_no_violations();
     }
 }
 
@@ -138,6 +139,7 @@ async fn a_build_that_fails_leaves_its_phase_as_failed_and_says_why() {
         let lines: Vec<String> = fleet.lines().into_iter().map(|(_, line, _)| line).collect();
         assert!(lines.iter().any(|line| line == "       > cc: no such file"), "{log}: {lines:?}");
         assert!(!lines.iter().any(|line| line.contains("@nix")), "{lines:?}");
+        fleet.assert_no_violations();
     }
 }
 
@@ -157,6 +159,7 @@ async fn a_rebuild_that_is_stopped_has_failed_where_it_was() {
     let status = fleet.ended("switch").await;
     assert_eq!(status.exit_code, 143);
     assert_eq!(reports(&fleet).last().unwrap(), "system 1/3 Error build 0/2 derivations");
+    fleet.assert_no_violations();
 }
 
 #[tokio::test]
@@ -188,17 +191,19 @@ async fn an_activation_that_says_nothing_is_seen_by_its_process() {
             "system 3/3 Complete"
         ]
     );
+    fleet.assert_no_violations();
 }
 
 #[tokio::test]
 async fn what_cannot_be_started_has_failed() {
-    let fleet = Fleet::start().await;
+    let fleet = Fleet::strict().await;
     let _agent = fleet.agent().await;
     assert_eq!(fleet.run("pull-switch").await.exit_code, 1, "there is no repository");
     assert_eq!(
         reports(&fleet),
         ["pull 0/4 Pending", "system 0/3 Pending", "pull 0/4 Error", "system 0/3 Error"]
     );
+    fleet.assert_no_violations();
 }
 
 #[tokio::test]
@@ -233,4 +238,5 @@ async fn results_of_test_scripts_are_told_beside_their_progress() {
     assert!(
         fleet.messages().iter().any(|recorded| matches!(recorded.message, AgentMessage::TestProgress(_)))
     );
+    fleet.assert_no_violations();
 }

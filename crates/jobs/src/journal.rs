@@ -3,6 +3,9 @@
 //! The head (`log.jsonl`) takes half of the size limit and is never removed. Later entries go to smaller
 //! segments (`log.1.jsonl`, ..), of which only the newest are kept. So a log that is too long loses its
 //! middle, but neither its beginning nor its end. A reader sees the gap as a jump in `seq`.
+//!
+//! Every entry has a position, `seq`. Lines also have a number of their own, which progress between them does
+//! not use up: a dashboard sees only the numbers of lines.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::progress::{OperationProgress, TestProgress};
 use crate::{JobDir, format};
 
+mod gaps;
 mod reader;
 mod writer;
 
@@ -40,6 +44,10 @@ pub enum Source {
 pub struct Entry {
     /// Position, from 1. Entries that the size limit removed are counted too.
     pub seq: u64,
+    /// Number of this line or piece of a line, from 1. Lines that the size limit removed are counted too;
+    /// progress is not. Absent in a progress entry, and in the log of a supervisor that did not number lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line_number: Option<u64>,
     /// When it was read from the command, RFC 3339.
     pub at: String,
     /// Origin of the text.
@@ -55,9 +63,41 @@ pub struct Entry {
     /// Progress of the command's parts; the entry then has no text.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
     pub operation: Option<Box<OperationProgress>>,
+    /// Count of lines that are missing directly before this entry. It is not in the file: the [`Reader`]
+    /// finds it out.
+    #[serde(skip)]
+    pub missing: u64,
 }
 
-/// The text that is shown in place of `missing` entries that the size limit removed.
+impl Entry {
+    /// Whether this is text rather than progress.
+    pub fn is_text(&self) -> bool {
+        self.test.is_none() && self.operation.is_none()
+    }
+
+    /// The number of this line for a dashboard. A log without line numbers has only positions.
+    pub fn number(&self) -> u64 {
+        self.line_number.unwrap_or(self.seq)
+    }
+
+    /// The remark that is shown in place of the lines that are missing before this entry, if there are any.
+    /// It stands for the last one of them.
+    pub fn gap(&self) -> Option<Self> {
+        (self.missing > 0).then(|| Self {
+            seq: self.seq.saturating_sub(1),
+            line_number: self.line_number.map(|number| number.saturating_sub(1)),
+            at: self.at.clone(),
+            stream: Source::System,
+            line: gap_remark(self.missing),
+            cont: false,
+            test: None,
+            operation: None,
+            missing: 0,
+        })
+    }
+}
+
+/// The text that is shown in place of `missing` lines that the size limit removed.
 pub fn gap_remark(missing: u64) -> String {
     let (lines, are) = if missing == 1 { ("line", "is") } else { ("lines", "are") };
     format!("{missing} {lines} {are} missing here: the log reached its size limit")

@@ -30,10 +30,15 @@ pub struct Record {
     /// does this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub announced: bool,
+    /// The dashboard gets lines under their numbers. An older agent that delivers a part of the job numbers
+    /// them by position, and drops this field: the job then goes on as it was begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub line_numbers: bool,
 }
 
 impl Format for Record {
-    const VERSION: u32 = 1;
+    /// Version 2 added `line_numbers`.
+    const VERSION: u32 = 2;
 }
 
 impl Record {
@@ -46,6 +51,7 @@ impl Record {
             accepted_at: nixfleet_os::timestamp(),
             delivered_seq: 0,
             announced: false,
+            line_numbers: true,
         }
     }
 

@@ -167,6 +167,12 @@ pub struct JobResult {
     /// Log entries that were lost to the size limit or a full disk.
     #[serde(default)]
     pub dropped: u64,
+    /// Number of the last line. A supervisor that did not number lines leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u64>,
+    /// Lines among `dropped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_lines: Option<u64>,
     /// Index of the last step that was started, from 0.
     #[serde(default)]
     pub step: usize,
@@ -182,10 +188,21 @@ pub struct JobResult {
 }
 
 impl Format for JobResult {
-    const VERSION: u32 = 1;
+    /// Version 2 added `lines` and `dropped_lines`.
+    const VERSION: u32 = 2;
 }
 
 impl JobResult {
+    /// All lines that were written, or all entries of a log without line numbers.
+    pub fn line_count(&self) -> u64 {
+        self.lines.unwrap_or(self.last_seq)
+    }
+
+    /// How many of them are missing in the log.
+    pub fn missing_lines(&self) -> u64 {
+        self.dropped_lines.unwrap_or(self.dropped)
+    }
+
     /// Makes a result for a job whose supervisor wrote none.
     pub fn without_supervisor(outcome: Outcome, message: String, last_seq: u64) -> Self {
         let now = timestamp();
@@ -199,6 +216,8 @@ impl JobResult {
             duration_ms: 0,
             last_seq,
             dropped: 0,
+            lines: None,
+            dropped_lines: None,
             step: 0,
             commit: None,
             system_before: None,

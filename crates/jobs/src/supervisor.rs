@@ -160,6 +160,8 @@ impl<R: FnOnce()> Job<'_, R> {
             duration_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             last_seq: 0,
             dropped: 0,
+            lines: None,
+            dropped_lines: None,
             step: done.step,
             commit,
             system_before,
@@ -315,8 +317,13 @@ impl<R: FnOnce()> Job<'_, R> {
     /// Writes the result. This is the last write of a supervisor.
     fn finish(&mut self, result: &JobResult) {
         self.log.flush();
-        let result =
-            JobResult { last_seq: self.log.last_seq(), dropped: self.log.dropped(), ..result.clone() };
+        let result = JobResult {
+            last_seq: self.log.last_seq(),
+            dropped: self.log.dropped(),
+            lines: Some(self.log.lines()),
+            dropped_lines: Some(self.log.dropped_lines()),
+            ..result.clone()
+        };
         let path = self.dir.result();
         let stored = store(&path, &result);
         // The reserve is always removed. If the disk was full, that makes room for the second attempt.

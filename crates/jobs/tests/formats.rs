@@ -1,5 +1,6 @@
 //! The files of the state folder, as agents really wrote them: `formats/v0` by the last agent without a
-//! version field, `formats/v1` by this one. `formats/record.sh` records such a folder.
+//! version field, `formats/v1` by the last one before any file had version 2. `formats/v2` has only files whose
+//! version is 2, by this agent. `formats/record.sh` records such a folder.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its file has failed")]
 
 use std::fmt::Debug;
@@ -10,7 +11,7 @@ use nixfleet_jobs::atomic_file::{load, store};
 use nixfleet_jobs::checkout::Checkout;
 use nixfleet_jobs::format::Format;
 use nixfleet_jobs::history::{History, Last};
-use nixfleet_jobs::journal::{Reader, Source};
+use nixfleet_jobs::journal::{Entry, Reader, Source};
 use nixfleet_jobs::progress::{OperationProgress, PartState, Parts, TestProgress, TestResult, TestsPart};
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State, Step, User};
@@ -157,6 +158,8 @@ fn the_results_of_version_0_are_read_with_every_field() {
         duration_ms: 3,
         last_seq: 4,
         dropped: 0,
+        lines: None,
+        dropped_lines: None,
         step: 0,
         commit: some(COMMIT),
         system_before: Some(OLD_SYSTEM.into()),
@@ -297,6 +300,7 @@ fn the_records_of_version_0_are_read_with_every_field() {
         accepted_at: "2026-11-26T14:56:24.321Z".to_owned(),
         delivered_seq: 1,
         announced: false,
+        line_numbers: false,
     };
     let reboot = Record {
         id: job("01a2185ba94e7087b66002dd22e355a3"),
@@ -305,6 +309,7 @@ fn the_records_of_version_0_are_read_with_every_field() {
         accepted_at: "2026-11-26T14:56:30.030Z".to_owned(),
         delivered_seq: 0,
         announced: true,
+        line_numbers: false,
     };
     check("reload.delivery.json", &reload);
     check("reboot.delivery.json", &reboot);
@@ -318,8 +323,8 @@ fn the_records_of_version_0_are_read_with_every_field() {
 }
 
 #[test]
-fn the_log_of_version_0_is_read_with_every_field() {
-    for version in ["v0", "v1"] {
+fn the_logs_of_all_versions_are_read_with_every_field() {
+    for version in ["v0", "v1", "v2"] {
         let folder = tempfile::tempdir().unwrap();
         let dir = JobsDir::new(folder.path()).job(&JobId::generate());
         fs::create_dir(dir.path()).unwrap();
@@ -328,7 +333,13 @@ fn the_log_of_version_0_is_read_with_every_field() {
         assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), (1..=11).collect::<Vec<_>>());
         let said = &entries[3];
         assert_eq!((said.stream, said.line.as_str(), said.cont), (Source::Stdout, "good", false));
-        assert!(said.at.starts_with("2026-11-26T14:5") && said.test.is_none() && said.operation.is_none());
+        assert!(said.at.starts_with("2026-11-26T1") && said.is_text());
+        let numbers = entries.iter().filter(|entry| entry.is_text()).map(Entry::number);
+        let expected = if version == "v2" { [1, 2] } else { [4, 8] };
+        assert_eq!(numbers.collect::<Vec<_>>(), expected, "a line without a number has its position");
+        assert!(
+            entries.iter().all(|entry| entry.line_number.is_some() == (version == "v2" && entry.is_text()))
+        );
         let operation = &entries[8];
         let results = vec![TestResult::Pass, TestResult::Fail];
         let tests = TestsPart { current: 2, total: 2, results, status: PartState::InProgress };
@@ -357,10 +368,11 @@ fn rewrite<T: Format + PartialEq + Debug>(name: &str) {
         store(&path, &value).unwrap();
         let written = fs::read_to_string(&path).unwrap();
         let golden = fs::read_to_string(file(version, name)).unwrap();
+        // Fields that were added since are absent when nothing is to be said.
+        let begin = format!("{{\"version\":{}", T::VERSION);
         let expected = match version {
-            // All that was added since.
-            "v0" => golden.replacen('{', "{\"version\":1,", 1),
-            _ => golden,
+            "v0" => golden.replacen('{', &format!("{begin},"), 1),
+            _ => golden.replacen("{\"version\":1", &begin, 1),
         };
         assert_eq!(
             written, expected,
@@ -371,7 +383,7 @@ fn rewrite<T: Format + PartialEq + Debug>(name: &str) {
 }
 
 #[test]
-fn what_is_written_is_version_1_to_the_letter() {
+fn what_is_written_is_the_newest_version_to_the_letter() {
     let mut seen = 0;
     for item in fs::read_dir(file("v1", "")).unwrap() {
         let name = item.unwrap().file_name().into_string().unwrap();
@@ -390,6 +402,32 @@ fn what_is_written_is_version_1_to_the_letter() {
         seen += 1;
     }
     assert_eq!(seen, 22);
+}
+
+#[test]
+fn line_numbers_are_fields_of_version_2() {
+    let count = |name| {
+        let result: JobResult = rewrite_v2(name);
+        (result.last_seq, result.lines, result.dropped_lines, result.line_count(), result.missing_lines())
+    };
+    assert_eq!(count("hang.result.json"), (0, Some(0), Some(0), 0, 0));
+    assert_eq!(count("pull.result.json"), (7, Some(1), Some(0), 1, 0));
+    assert_eq!(count("test.result.json"), (11, Some(2), Some(0), 2, 0));
+    let old: JobResult = load(&file("v1", "test.result.json")).unwrap().unwrap();
+    assert_eq!((old.line_count(), old.missing_lines()), (11, 0), "all entries");
+    for name in ["reload.delivery.json", "reboot.delivery.json"] {
+        assert!(rewrite_v2::<Record>(name).line_numbers, "{name}");
+    }
+}
+
+/// Reads a file of version 2 and writes it again.
+fn rewrite_v2<T: Format>(name: &str) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("written.json");
+    let value: T = load(&file("v2", name)).unwrap().unwrap();
+    store(&path, &value).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), fs::read_to_string(file("v2", name)).unwrap(), "{name}");
+    value
 }
 
 /// A golden file with some text replaced, as a newer version might write it.

@@ -31,6 +31,7 @@ pub use violations::{Rule, Verdict, Violation};
 mod completion;
 mod conversation;
 mod generation;
+mod line_numbers;
 mod progress;
 mod requests;
 mod shape;

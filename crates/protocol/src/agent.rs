@@ -224,8 +224,8 @@ pub struct Output {
     pub command: String,
     /// True for standard error. Older dashboards choose the colour by it.
     pub is_error: bool,
-    /// Position in the job's log, rising, from 1. A line that is repeated on a later connection has the same
-    /// `job_id` and `seq` (additive).
+    /// Number of the line in its job, from 1 without a hole. A line that is repeated on a later connection has
+    /// the same `job_id` and `seq` (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// Job that the line belongs to (additive).
@@ -255,7 +255,7 @@ pub struct OutputBatch {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchLine {
-    /// Position in the job's log.
+    /// Number of the line in its job.
     pub seq: u64,
     /// When the line was read from the command, RFC 3339.
     pub at: String,
@@ -309,10 +309,11 @@ pub struct Status {
     /// Run time in milliseconds (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// Highest `seq` of the job (additive).
+    /// `seq` of the last line of the job, 0 if it has none. Missing lines count too (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u64>,
-    /// Count of lines that were removed because the log reached its size limit (additive).
+    /// Count of the lines among them that are missing in the log, because of its size limit or a full disk
+    /// (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_lines: Option<u64>,
 }

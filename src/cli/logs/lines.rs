@@ -17,36 +17,22 @@ const REMARK: &str = "nixfleet: ";
 #[derive(Debug)]
 pub(super) struct Lines {
     look: Look,
-    /// Position of the last entry.
-    last: u64,
     /// The last entry did not end its line.
     open: bool,
     /// Number of the test script that was announced last.
     test: u32,
 }
 
-/// Whether an entry is text rather than progress.
-pub(super) fn is_text(entry: &Entry) -> bool {
-    entry.operation.is_none() && entry.test.is_none()
-}
-
 impl Lines {
     pub(super) fn new(look: Look) -> Self {
-        Self { look, last: 0, open: false, test: 0 }
+        Self { look, open: false, test: 0 }
     }
 
-    /// Starts after position `seq`: the entries before it were skipped on purpose and do not count as missing.
-    pub(super) fn begin_behind(&mut self, seq: u64) {
-        self.last = seq;
-    }
-
-    /// The entry as text with its line end, after a remark if entries are missing before it.
+    /// The entry as text with its line end, after a remark if lines are missing before it.
     pub(super) fn line(&mut self, entry: &Entry) -> String {
-        let missing = entry.seq.saturating_sub(self.last + 1);
-        self.last = entry.seq;
         let mut text = String::new();
-        if missing > 0 {
-            self.put_remark(&mut text, &journal::gap_remark(missing));
+        if entry.missing > 0 {
+            self.put_remark(&mut text, &journal::gap_remark(entry.missing));
         }
         match (&entry.test, entry.stream) {
             // The output of the programs says the same.

@@ -15,7 +15,17 @@ const TERMINAL: Look = Look { colours: true, safe: true };
 
 fn entry(seq: u64, stream: Stream, line: &str) -> Entry {
     let at = "2026-01-01T12:00:00.000Z".to_owned();
-    Entry { seq, at, stream, line: line.to_owned(), cont: false, test: None, operation: None }
+    Entry {
+        seq,
+        line_number: None,
+        at,
+        stream,
+        line: line.to_owned(),
+        cont: false,
+        test: None,
+        operation: None,
+        missing: 0,
+    }
 }
 
 fn shown(look: Look, entries: &[Entry]) -> String {
@@ -45,11 +55,12 @@ fn a_pipe_gets_the_text_as_it_is_and_a_terminal_what_cannot_harm_it() {
 #[test]
 fn a_cut_is_a_line_and_a_long_line_is_one() {
     let part = |seq, text| Entry { cont: true, ..entry(seq, Stream::Stdout, text) };
-    let entries = [part(1, "a"), part(2, "b"), entry(3, Stream::Stdout, "c"), entry(5, Stream::Stdout, "d")];
+    let behind_a_gap = |missing, seq, text| Entry { missing, ..entry(seq, Stream::Stdout, text) };
+    let entries = [part(1, "a"), part(2, "b"), entry(3, Stream::Stdout, "c"), behind_a_gap(1, 5, "d")];
     let wanted = "abc\nnixfleet: 1 line is missing here: the log reached its size limit\nd\n";
     assert_eq!(shown(PIPE, &entries), wanted);
     let wanted = "a\nnixfleet: 7 lines are missing here: the log reached its size limit\nz\n";
-    assert_eq!(shown(PIPE, &[part(1, "a"), entry(9, Stream::Stdout, "z")]), wanted);
+    assert_eq!(shown(PIPE, &[part(1, "a"), behind_a_gap(7, 9, "z")]), wanted);
     assert_eq!(shown(PIPE, &[part(1, "a")]), "a\n", "a line without an end is ended");
 }
 
@@ -91,17 +102,18 @@ fn the_last_lines_are_whole_and_begin_without_a_cut() {
         long(3, true),
         long(4, false),
         progress,
-        long(6, false),
+        // The gap is remarked if a line before it is shown too.
+        Entry { missing: 7, ..long(13, false) },
     ];
-    for (count, first) in [(0, 7), (1, 5), (2, 2), (3, 1), (9, 1)] {
+    for (count, first) in [(0, None), (1, Some(5)), (2, Some(2)), (3, Some(1)), (9, Some(1))] {
         let mut tail = Tail::new(count);
         tail.add(entries.to_vec());
-        assert_eq!(tail.before(6) + 1, first, "{count}");
-        let mut lines = Lines::new(PIPE);
-        lines.begin_behind(tail.before(6));
-        let text: String = tail.entries.iter().map(|entry| lines.line(entry)).collect();
-        assert_eq!(text.lines().count(), count.min(3), "{text}");
-        assert!(!text.contains("missing"), "{text}");
+        let kept = tail.entries();
+        assert_eq!(kept.first().map(|entry| entry.seq), first, "{count}");
+        let text = shown(PIPE, kept);
+        let remarks = usize::from(count > 1);
+        assert_eq!(text.matches("7 lines are missing").count(), remarks, "{text}");
+        assert_eq!(text.lines().count(), count.min(3) + remarks, "{text}");
     }
 }
 

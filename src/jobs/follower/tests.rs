@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 use tokio::time::timeout;
 
 use nixfleet_jobs::atomic_file::store;
-use nixfleet_jobs::journal::Writer;
+use nixfleet_jobs::journal::{Source, Writer};
 
 use super::*;
+
+mod line_numbers;
 
 /// Far longer than anything here takes: only a hang reaches it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -67,6 +69,8 @@ impl Rig {
         let mut result = JobResult::without_supervisor(Outcome::Ok, "done".to_owned(), writer.last_seq());
         result.exit_code = 0;
         result.dropped = writer.dropped();
+        result.lines = Some(writer.lines());
+        result.dropped_lines = Some(writer.dropped_lines());
         store(&self.dir.result(), &result).unwrap();
         result
     }
@@ -79,7 +83,6 @@ impl Rig {
             begun: Instant::now(),
             reader: Reader::new(self.dir.clone(), 0),
             dir: self.dir.clone(),
-            after: 0,
             live,
             items,
             boot_id: Some(BOOT.to_owned()),
@@ -249,34 +252,10 @@ fn what_is_written_between_the_look_and_the_end_is_told_before_the_end() {
 
         let seen = thread.look(true);
         assert_eq!(seqs(&thread.reader.read(BATCH).unwrap()), [1, 2, 3]);
-        thread.after = thread.reader.after();
         let end = thread.conclude(seen).unwrap();
         let outcome = if with_result { Outcome::Ok } else { Outcome::Lost };
         assert_eq!((end.outcome, end.last_seq), (outcome, 3));
     }
-}
-
-#[tokio::test]
-async fn a_cut_in_the_log_is_a_remark_with_the_number_of_missing_lines() {
-    let rig = Rig::new();
-    let mut writer = rig.supervisor(40_000);
-    for n in (1..=5_000).step_by(10) {
-        write(&mut writer, n..=n + 9);
-    }
-    let result = rig.store_result(&writer);
-    assert!(result.dropped > 1000, "{}", result.dropped);
-    let (entries, end) = rest(&mut rig.follow(0)).await;
-    assert_eq!(end, result);
-    let remarks: Vec<usize> = (0..entries.len()).filter(|&n| entries[n].stream == Source::System).collect();
-    let [at] = remarks[..] else { panic!("{} remarks", remarks.len()) };
-    assert_eq!(
-        entries[at].line,
-        format!("{} lines are missing here: the log reached its size limit", result.dropped)
-    );
-    assert_eq!(entries[at].seq, entries[at + 1].seq - 1, "the number of the last missing line");
-    assert_eq!(entries[at - 1].seq + result.dropped, entries[at].seq);
-    assert!(entries.windows(2).all(|pair| pair[0].seq < pair[1].seq), "no number twice");
-    assert_eq!(entries.last().unwrap().seq, 5_000);
 }
 
 #[tokio::test]

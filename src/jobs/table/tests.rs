@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tracing::Dispatch;
 use tracing::dispatcher::with_default;
 
+use nixfleet_jobs::journal::{Entry, Source};
 use nixfleet_jobs::record::Records;
 use nixfleet_jobs::{Instance, JobDir, JobsDir};
 
@@ -68,6 +69,36 @@ impl Executor for FakeExecutor {
 fn record(command: &str, command_id: Option<&str>, delivered_seq: u64) -> Record {
     let record = Record::accept(command.to_owned(), command_id.map(str::to_owned));
     Record { delivered_seq, ..record }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_an_older_agent_delivered_in_part_keeps_the_numbers_that_it_gave() {
+    for line_numbers in [true, false] {
+        let executor = FakeExecutor::default();
+        let record = Record { line_numbers, ..record("pull", None, 8) };
+        let mut jobs = JobTable::resume(vec![record], Box::new(executor.clone()));
+        let entry = Entry {
+            seq: 9,
+            line_number: Some(4),
+            at: String::new(),
+            stream: Source::Stdout,
+            line: "x".to_owned(),
+            cont: false,
+            test: None,
+            operation: None,
+            missing: 0,
+        };
+        let mut result = JobResult::without_supervisor(Outcome::Ok, String::new(), 9);
+        (result.lines, result.dropped, result.dropped_lines) = (Some(4), 3, Some(1));
+        let (_, items, _live) = executor.take(|orders| &mut orders.jobs).remove(0);
+        items.try_send(Followed::Entries(vec![entry])).unwrap();
+        items.try_send(Followed::Ended(Box::new(result))).unwrap();
+        let Followed::Entries(entries) = jobs.next().await.what else { panic!("not its line") };
+        assert_eq!(entries[0].number(), if line_numbers { 4 } else { 9 });
+        let Followed::Ended(result) = jobs.next().await.what else { panic!("not its end") };
+        let expected = if line_numbers { (4, 1) } else { (9, 3) };
+        assert_eq!((result.line_count(), result.missing_lines()), expected);
+    }
 }
 
 fn status(command: &str) -> Status {

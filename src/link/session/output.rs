@@ -32,7 +32,7 @@ impl Session<'_> {
             Followed::Ended(result) if event.announced && carried_out(result.outcome) => {
                 let span = self.agent.jobs.span(&event.id);
                 span.in_scope(|| tracing::info!("The announced command is under way."));
-                self.agent.stats.job_ended(result.outcome, result.dropped);
+                self.agent.stats.job_ended(result.outcome, result.missing_lines());
                 self.agent.history.ended(&event.id, &event.command, &result);
                 self.agent.jobs.announced_ended(&event.id);
             }
@@ -46,7 +46,7 @@ impl Session<'_> {
 
     fn output(&mut self, id: &JobId, command: &str, entries: Vec<Entry>, now: Instant) {
         let Some(last) = entries.last().map(|entry| entry.seq) else { return };
-        self.agent.stats.lines_sent += entries.len() as u64;
+        self.agent.stats.lines_sent += entries.iter().filter(|entry| entry.is_text()).count() as u64;
         let texts = if self.batches { batched(id, command, entries) } else { single(id, command, entries) };
         let bytes = texts.iter().map(String::len).sum();
         let ping = self.delivery.ping(Some(Receipt::Lines(id.clone(), last)), bytes, now);
@@ -80,7 +80,7 @@ impl Session<'_> {
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
         self.ping(Some(Receipt::Status(id.clone())), 0, now);
         if self.agent.jobs.status_sent(id, &status) {
-            self.agent.stats.job_ended(result.outcome, result.dropped);
+            self.agent.stats.job_ended(result.outcome, result.missing_lines());
             self.agent.history.ended(id, command, result);
             self.agent.job_ended(command, result.outcome, now);
         }
@@ -116,8 +116,8 @@ fn status(id: &JobId, command: &str, result: &JobResult, generation: &str) -> St
         signal: result.signal,
         outcome: Some(result.outcome.as_str().to_owned()),
         duration_ms: Some(result.duration_ms),
-        lines: Some(result.last_seq),
-        dropped_lines: Some(result.dropped),
+        lines: Some(result.line_count()),
+        dropped_lines: Some(result.missing_lines()),
     }
 }
 
@@ -125,6 +125,7 @@ fn status(id: &JobId, command: &str, result: &JobResult, generation: &str) -> St
 fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
     let message = |mut entry: Entry| {
         progress(&mut entry).unwrap_or_else(|| {
+            let seq = entry.number();
             let stream = stream(entry.stream);
             let line = text(entry.stream, entry.line);
             AgentMessage::Output(Output {
@@ -132,7 +133,7 @@ fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
                 stream,
                 command: command.to_owned(),
                 is_error: stream == Stream::Stderr,
-                seq: Some(entry.seq),
+                seq: Some(seq),
                 job_id: Some(id.to_string()),
                 at: Some(entry.at),
                 cont: entry.cont,
@@ -161,7 +162,8 @@ fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
             close(&mut lines, &mut texts);
             texts.push(encode(&progress));
         } else {
-            let Entry { seq, at, cont, .. } = entry;
+            let seq = entry.number();
+            let Entry { at, cont, .. } = entry;
             let (stream, line) = (stream(entry.stream), text(entry.stream, entry.line));
             lines.push(BatchLine { seq, at, stream, line, cont });
         }

@@ -3,8 +3,10 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 
-use super::Entry;
+use super::gaps::Gaps;
+use super::{Entry, Source};
 use crate::JobDir;
+use crate::spec::JobResult;
 
 /// Longest entry that is read, in bytes: a line of maximum length in which every byte is escaped, with a
 /// margin.
@@ -22,17 +24,49 @@ pub struct Reader {
     start: usize,
     /// Entries up to this `seq` are skipped.
     after: u64,
+    /// Of all entries from the first one, also of those that are skipped.
+    gaps: Gaps,
 }
 
 impl Reader {
     /// Makes a reader of the entries after `after`.
     pub fn new(dir: JobDir, after: u64) -> Self {
-        Self { dir, segment: 0, file: None, pending: Vec::new(), start: 0, after }
+        Self { dir, segment: 0, file: None, pending: Vec::new(), start: 0, after, gaps: Gaps::default() }
     }
 
     /// `seq` of the newest entry that was returned.
     pub fn after(&self) -> u64 {
         self.after
+    }
+
+    /// Number of the last line that was read or skipped.
+    pub fn lines(&self) -> u64 {
+        self.gaps.line()
+    }
+
+    /// Count of the lines up to there that are missing in the log.
+    pub fn dropped_lines(&self) -> u64 {
+        self.gaps.dropped()
+    }
+
+    /// The remark about lines that are missing at the end of the log, if there are any. Everything must have
+    /// been read, and `result` must be that of the job.
+    pub fn gap_at_end(&mut self, result: &JobResult) -> Option<Entry> {
+        let last_seq = result.last_seq;
+        let missing = self.gaps.end(last_seq, result.line_count(), self.after);
+        self.after = self.after.max(last_seq);
+        let behind = Entry {
+            seq: last_seq + 1,
+            line_number: result.lines.map(|lines| lines + 1),
+            at: result.ended_at.clone(),
+            stream: Source::System,
+            line: String::new(),
+            cont: false,
+            test: None,
+            operation: None,
+            missing,
+        };
+        behind.gap()
     }
 
     /// Returns the next entries, about `max_bytes` of log at most. An empty result means that there are no
@@ -46,13 +80,14 @@ impl Reader {
         loop {
             while let Some(end) = self.pending[self.start..].iter().position(|&b| b == b'\n') {
                 let line = &self.pending[self.start..self.start + end];
-                if let Ok(entry) = serde_json::from_slice::<Entry>(line)
-                    && entry.seq > self.after
-                {
-                    // Skipped entries do not count: an empty result must mean that there are no more entries.
-                    budget = budget.saturating_sub(line.len() + 1);
-                    self.after = entry.seq;
-                    entries.push(entry);
+                if let Ok(mut entry) = serde_json::from_slice::<Entry>(line) {
+                    entry.missing = self.gaps.entry(&entry, self.after);
+                    if entry.seq > self.after {
+                        // Skipped entries do not count: an empty result must mean that there are no more entries.
+                        budget = budget.saturating_sub(line.len() + 1);
+                        self.after = entry.seq;
+                        entries.push(entry);
+                    }
                 }
                 self.start += end + 1;
                 if budget == 0 && !entries.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::AddAssign;
 
 use nixfleet_os::timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -31,14 +32,16 @@ pub struct Writer {
     segment: u32,
     /// Bytes of complete entries in `file`. After a failed write the file is truncated to this length.
     length: u64,
-    /// Number of entries in each existing segment after the head, oldest first.
-    tail: Vec<u64>,
+    /// What is in each existing segment after the head, oldest first.
+    tail: Vec<Count>,
     /// Encoded entries that are not in the file yet.
     buffer: Vec<u8>,
-    /// Number of entries in `buffer`.
-    buffered: u64,
-    seq: u64,
-    dropped: u64,
+    /// What is in `buffer`.
+    buffered: Count,
+    /// All that was written.
+    total: Count,
+    /// What is missing of it.
+    dropped: Count,
     /// Time stamp of the current burst. Formatting the time for each line would cost more than writing the
     /// line.
     at: String,
@@ -66,21 +69,31 @@ impl Writer {
             length: 0,
             tail: Vec::new(),
             buffer: Vec::with_capacity(BUFFER),
-            buffered: 0,
-            seq: 0,
-            dropped: 0,
+            buffered: Count::default(),
+            total: Count::default(),
+            dropped: Count::default(),
             at: timestamp(),
         })
     }
 
     /// `seq` of the newest entry.
     pub fn last_seq(&self) -> u64 {
-        self.seq
+        self.total.entries
+    }
+
+    /// Number of the newest line.
+    pub fn lines(&self) -> u64 {
+        self.total.lines
     }
 
     /// Number of entries that were removed from the log or could not be written.
     pub fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped.entries
+    }
+
+    /// Number of lines among them.
+    pub fn dropped_lines(&self) -> u64 {
+        self.dropped.lines
     }
 
     /// Sets the time stamp of the entries up to the next call to now.
@@ -118,6 +131,8 @@ impl Writer {
         #[derive(Serialize)]
         struct Borrowed<'a> {
             seq: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            line_number: Option<u64>,
             at: &'a str,
             stream: Source,
             line: &'a str,
@@ -133,11 +148,15 @@ impl Writer {
             Progress::Test(test) => (Some(test), None),
             Progress::Operation(operation) => (None, Some(operation)),
         };
-        self.seq += 1;
-        let entry = Borrowed { seq: self.seq, at: &self.at, stream, line, cont, test, operation };
+        let is_text = test.is_none() && operation.is_none();
+        let one = Count { entries: 1, lines: u64::from(is_text) };
+        self.total += one;
+        let Count { entries: seq, lines } = self.total;
+        let line_number = is_text.then_some(lines);
+        let entry = Borrowed { seq, line_number, at: &self.at, stream, line, cont, test, operation };
         serde_json::to_writer(&mut self.buffer, &entry).expect("writing to memory cannot fail");
         self.buffer.push(b'\n');
-        self.buffered += 1;
+        self.buffered += one;
         if self.buffer.len() >= BUFFER {
             self.flush();
         }
@@ -158,7 +177,7 @@ impl Writer {
             }
         }
         self.buffer.clear();
-        self.buffered = 0;
+        self.buffered = Count::default();
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -167,8 +186,8 @@ impl Writer {
             self.next_segment()?;
         }
         self.file.write_all(&self.buffer)?;
-        if let Some(entries) = self.tail.last_mut() {
-            *entries += self.buffered;
+        if let Some(count) = self.tail.last_mut() {
+            *count += self.buffered;
         }
         Ok(())
     }
@@ -177,12 +196,26 @@ impl Writer {
         self.file = open_segment(&self.dir, self.segment + 1)?;
         self.segment += 1;
         self.length = 0;
-        self.tail.push(0);
+        self.tail.push(Count::default());
         if self.segment > TAIL_SEGMENTS {
             fs::remove_file(self.dir.log(self.segment - TAIL_SEGMENTS))?;
             self.dropped += self.tail.remove(0);
         }
         Ok(())
+    }
+}
+
+/// A number of entries, and how many of them are lines.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    entries: u64,
+    lines: u64,
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.lines += other.lines;
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use nixfleet_protocol::{CommandRequest, DashboardMessage};
 
+use super::line_numbers::LineNumbers;
 use super::shape::text;
 use super::violations::{Breach, Rule};
 
@@ -27,13 +28,14 @@ struct Request {
     id: Option<String>,
     /// How often it was sent with this id.
     times: u32,
+    /// An earlier dashboard sent it.
+    inherited: bool,
 }
 
 #[derive(Debug)]
 struct Job {
     id: String,
-    /// Highest `seq` of its lines.
-    seq: u64,
+    lines: LineNumbers,
     /// The connection on which its status came, if it has ended.
     ended: Option<u64>,
 }
@@ -67,15 +69,15 @@ impl Requests {
 
     fn inherit(&mut self, command: Option<&str>) {
         if let Some(command) = command.filter(|command| self.position(command).is_none()) {
-            self.open(CommandRequest { command: command.to_owned(), id: None });
+            self.open(CommandRequest { command: command.to_owned(), id: None }, true);
         }
     }
 
-    fn open(&mut self, CommandRequest { command, id }: CommandRequest) {
+    fn open(&mut self, CommandRequest { command, id }: CommandRequest, inherited: bool) {
         if self.open.len() == OPEN {
             self.open.pop_front();
         }
-        self.open.push_back(Request { command, id, times: 1 });
+        self.open.push_back(Request { command, id, times: 1, inherited });
     }
 
     /// A message was sent to the host.
@@ -91,22 +93,28 @@ impl Requests {
         let same = |open: &&mut Request| open.id.is_some() && open.id == request.id;
         match self.open.iter_mut().find(same) {
             Some(open) => open.times += 1,
-            None => self.open(request),
+            None => self.open(request, false),
         }
     }
 
-    pub(super) fn output(&mut self, payload: &Value, session: u64) -> Option<Breach> {
+    pub(super) fn output(&mut self, payload: &Value, session: u64) -> Vec<Breach> {
         // A missing command violates another rule.
-        let command = text(payload, "command")?;
-        let seq = payload.get("seq").and_then(Value::as_u64).unwrap_or_default();
-        let job = text(payload, "job_id").map(|id| self.job(id));
-        if let Some((known, ended)) = job.as_ref().and_then(|job| Some((job.seq, job.ended?))) {
-            let repeat = ended < session && seq <= known;
-            return (!repeat).then(|| after_status(command));
+        let Some(command) = text(payload, "command") else { return Vec::new() };
+        let mut numbers = None;
+        if let Some(id) = text(payload, "job_id") {
+            let seq = payload.get("seq").and_then(Value::as_u64).unwrap_or_default();
+            let job = self.job(id, command);
+            if let Some(ended) = job.ended {
+                let repeat = ended < session && seq <= job.lines.highest();
+                return if repeat { Vec::new() } else { vec![after_status(command)] };
+            }
+            numbers = job.lines.line(payload, session);
         }
-        if let Some(job) = job {
-            job.seq = job.seq.max(seq);
-        }
+        numbers.into_iter().chain(self.unexpected(command)).collect()
+    }
+
+    /// A violation if no output of this command is expected.
+    fn unexpected(&self, command: &str) -> Option<Breach> {
         if self.is_expected(command) {
             None
         } else if self.last_ended.as_deref() == Some(command) {
@@ -116,21 +124,24 @@ impl Requests {
         }
     }
 
-    pub(super) fn ended(&mut self, payload: &Value, session: u64) -> Option<Breach> {
+    pub(super) fn ended(&mut self, payload: &Value, session: u64) -> Vec<Breach> {
         // A missing command violates another rule.
-        let command = text(payload, "command")?;
+        let Some(command) = text(payload, "command") else { return Vec::new() };
         self.last_ended = Some(command.to_owned());
-        let repeat = text(payload, "job_id").is_some_and(|id| {
-            let job = self.job(id);
-            job.ended.replace(session).is_some_and(|ended| ended < session)
-        });
+        let (mut repeat, mut lines) = (false, None);
+        if let Some(id) = text(payload, "job_id") {
+            let job = self.job(id, command);
+            repeat = job.ended.replace(session).is_some_and(|ended| ended < session);
+            lines = job.lines.ended(payload);
+        }
+        let mut unasked = None;
         if let Some(at) = self.position(command) {
             self.open.remove(at);
         } else if !repeat && !self.inherits && command != OWN {
             let text = format!("nobody asked for `{command}`, or it was answered already");
-            return Some((Rule::Unasked, text));
+            unasked = Some((Rule::Unasked, text));
         }
-        None
+        lines.into_iter().chain(unasked).collect()
     }
 
     pub(super) fn rejected(&mut self, payload: &Value) -> Option<Breach> {
@@ -165,13 +176,16 @@ impl Requests {
         self.open.iter().position(|open| open.command == command)
     }
 
-    /// The job, which is added if it is not known.
-    fn job(&mut self, id: &str) -> &mut Job {
+    /// The job of this command, which is added if it is not known.
+    fn job(&mut self, id: &str, command: &str) -> &mut Job {
+        let request = self.open.iter().find(|open| open.command == command);
+        let inherited = self.inherits || request.is_some_and(|request| request.inherited);
         let at = match self.jobs.iter().position(|job| job.id == id) {
             Some(at) => at,
             None => {
                 self.jobs.truncate(ENDED - 1);
-                self.jobs.push_front(Job { id: id.to_owned(), seq: 0, ended: None });
+                let lines = LineNumbers::new(inherited);
+                self.jobs.push_front(Job { id: id.to_owned(), lines, ended: None });
                 0
             }
         };

@@ -14,6 +14,7 @@ use crate::moment::Moment;
 
 use say::{beat, job_line, job_status, line, message, register, rejection, status, without};
 
+mod line_numbers;
 mod rows;
 mod say;
 mod socket;

@@ -46,6 +46,8 @@ pub enum Rule {
     Unasked,
     /// Output comes before the status of its command.
     OutputAfterStatus,
+    /// The lines of a job are numbered from 1 without a hole, and its status has the number of the last one.
+    LineNumbers,
     /// A status has its command, and its word agrees with its exit code, which alone is evaluated.
     Status,
     /// A heartbeat follows directly after each status, and completes the operation.
@@ -85,6 +87,7 @@ impl Rule {
             Self::Unannounced => "unannounced",
             Self::Unasked => "unasked",
             Self::OutputAfterStatus => "output_after_status",
+            Self::LineNumbers => "line_numbers",
             Self::Status => "status",
             Self::HeartbeatAfterStatus => "heartbeat_after_status",
             Self::Incomplete => "incomplete",

@@ -11,12 +11,14 @@ use crate::jobs::follower::BATCH;
 fn entry(seq: u64, stream: Source, line: &str) -> Entry {
     Entry {
         seq,
+        line_number: None,
         at: nixfleet_os::timestamp(),
         stream,
         line: line.to_owned(),
         cont: false,
         test: None,
         operation: None,
+        missing: 0,
     }
 }
 
@@ -28,11 +30,14 @@ fn decoded(texts: &[String]) -> Vec<AgentMessage> {
 fn a_batch_and_single_lines_say_the_same() {
     let id = JobId::generate();
     let progress = TestProgress { current: 1, total: 1, passed: 0, running: true, result: None };
+    let line = |number, entry: Entry| Entry { line_number: Some(number), ..entry };
     let entries = vec![
-        entry(1, Source::Stdout, "one"),
-        entry(2, Source::System, "a remark"),
+        line(1, entry(1, Source::Stdout, "one")),
+        line(2, entry(2, Source::System, "a remark")),
         Entry { test: Some(progress.clone()), ..entry(3, Source::System, "") },
-        Entry { cont: true, ..entry(4, Source::Stderr, "four") },
+        line(3, Entry { cont: true, ..entry(4, Source::Stderr, "three") }),
+        // From a supervisor that did not number lines.
+        entry(5, Source::Stdout, "five"),
     ];
     let singles = decoded(&single(&id, "test", entries.clone()));
     let mut flattened = Vec::new();
@@ -60,6 +65,11 @@ fn a_batch_and_single_lines_say_the_same() {
         AgentMessage::TestProgress(wire::progress::test(progress)),
         "between the lines around it"
     );
+    let number = |at: usize| match &singles[at] {
+        AgentMessage::Output(output) => output.seq,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((number(3), number(4)), (Some(3), Some(5)), "progress has no number");
     let AgentMessage::Output(remark) = &singles[1] else { panic!("{:?}", singles[1]) };
     assert_eq!((remark.line.as_str(), remark.stream), ("nixfleet: a remark", Stream::Stdout));
 }
@@ -69,7 +79,7 @@ fn a_batch_and_single_lines_say_the_same() {
 fn the_longest_batch_fits_into_one_message() {
     let longest = "\u{1}".repeat(MAX_LINE_BYTES);
     // Nearly as many as one read takes, so that the same read includes the line behind them.
-    let short = BATCH / 90;
+    let short = BATCH / 110;
     let logs: [(&str, Vec<&str>); 3] = [
         ("one longest line behind short ones", [vec!["x"; short], vec![&longest]].concat()),
         ("longest lines only", vec![&longest; 3]),

@@ -7,12 +7,12 @@ use nixfleet_protocol::MAX_SENT_BYTES;
 use super::say::{beat_with, changed, line_with, part, working};
 use super::{
     Answer, Ask, AskId, Connect, Lost, Oversized, Rule, Say, Step, Wait, beat, job_line, job_status, line,
-    message, register, rejection, status, without,
+    line_numbers, message, register, rejection, status, without,
 };
 
 /// A rule, a conversation that keeps all rules, and one that breaks this rule. Each begins after the first
 /// heartbeat.
-type Row = (Rule, Vec<Step>, Vec<Step>);
+pub(super) type Row = (Rule, Vec<Step>, Vec<Step>);
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = single();
@@ -20,6 +20,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(connections());
     rows.extend(commands());
     rows.extend(completions());
+    rows.extend(line_numbers::rows());
     rows.extend(rejections());
     rows.extend(over_time());
     rows

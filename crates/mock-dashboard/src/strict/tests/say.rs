@@ -61,6 +61,12 @@ pub(super) fn job_line(command: &str, job: &str, seq: u64) -> String {
     changed(&line(command), json!({"job_id": job, "seq": seq}))
 }
 
+/// A remark about lines that are missing.
+pub(super) fn gap(command: &str, job: &str, seq: u64, missing: u64) -> String {
+    let line = format!("nixfleet: {}", nixfleet_jobs::journal::gap_remark(missing));
+    changed(&job_line(command, job, seq), json!({"line": line}))
+}
+
 pub(super) fn status(command: &str, exit_code: i32) -> String {
     let word = if exit_code == 0 { "ok" } else { "error" };
     message("status", json!({"status": word, "command": command, "exit_code": exit_code, "message": ""}))

@@ -61,12 +61,14 @@ impl Job {
 pub(crate) fn entries(seqs: RangeInclusive<u64>) -> Vec<Entry> {
     let entry = |seq| Entry {
         seq,
+        line_number: Some(seq),
         at: "2026-01-01T00:00:00.000Z".to_owned(),
         stream: if seq % 2 == 0 { Source::Stderr } else { Source::Stdout },
         line: format!("line {seq} {}", "x".repeat(100)),
         cont: false,
         test: None,
         operation: None,
+        missing: 0,
     };
     seqs.map(entry).collect()
 }
