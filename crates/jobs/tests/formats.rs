@@ -161,6 +161,7 @@ fn the_results_of_version_0_are_read_with_every_field() {
         commit: some(COMMIT),
         system_before: Some(OLD_SYSTEM.into()),
         system_after: Some(OLD_SYSTEM.into()),
+        unexplained: false,
     };
     check("switch.result.json", &failed);
     let ok = JobResult { outcome: Outcome::Ok, exit_code: 0, ..failed.clone() };
@@ -357,10 +358,11 @@ fn rewrite<T: Format + PartialEq + Debug>(name: &str) {
         store(&path, &value).unwrap();
         let written = fs::read_to_string(&path).unwrap();
         let golden = fs::read_to_string(file(version, name)).unwrap();
+        // Fields that were added since are absent when nothing is to be said.
+        let begin = format!("{{\"version\":{}", T::VERSION);
         let expected = match version {
-            // All that was added since.
-            "v0" => golden.replacen('{', "{\"version\":1,", 1),
-            _ => golden,
+            "v0" => golden.replacen('{', &format!("{begin},"), 1),
+            _ => golden.replacen("{\"version\":1", &begin, 1),
         };
         assert_eq!(
             written, expected,
@@ -371,7 +373,7 @@ fn rewrite<T: Format + PartialEq + Debug>(name: &str) {
 }
 
 #[test]
-fn what_is_written_is_version_1_to_the_letter() {
+fn what_is_written_is_the_newest_version_to_the_letter() {
     let mut seen = 0;
     for item in fs::read_dir(file("v1", "")).unwrap() {
         let name = item.unwrap().file_name().into_string().unwrap();
@@ -390,6 +392,26 @@ fn what_is_written_is_version_1_to_the_letter() {
         seen += 1;
     }
     assert_eq!(seen, 22);
+}
+
+#[test]
+fn a_stop_that_nothing_explains_is_a_field_of_version_2() {
+    let golden = file("v2", "unexplained.result.json");
+    let result: JobResult = load(&golden).unwrap().unwrap();
+    assert!(result.unexplained);
+    assert_eq!((result.outcome, result.exit_code, result.signal), (Outcome::Stopped, 143, Some(15)));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("written.json");
+    store(&path, &result).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), fs::read_to_string(&golden).unwrap());
+    for (rebooted, outcome, text) in [
+        (true, Outcome::InterruptedByReboot, "Lines: stopped because the machine went down"),
+        (false, Outcome::Stopped, "Lines: stopped by somebody on the host, not by the dashboard"),
+    ] {
+        let told = result.clone().explained("lines", rebooted);
+        assert_eq!((told.outcome, told.message.as_str(), told.exit_code), (outcome, text, 143));
+        assert_eq!(told.clone().explained("lines", !rebooted), told, "once is enough");
+    }
 }
 
 /// A golden file with some text replaced, as a newer version might write it.
