@@ -308,6 +308,18 @@ async fn stop_and_kill_reach_the_running_job_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_that_fails_is_answered_under_the_name_that_was_asked() {
+    let mut rig = Rig::live(INTERVAL, &[]).await;
+    let job = rig.run_command("pull").await;
+    for asked in ["kill", "stop", "kill_command"] {
+        rig.not_ended(&job.id, asked, "Access denied");
+        let status = rig.status().await;
+        assert_eq!((status.command.as_str(), status.exit_code), (asked, 1));
+        assert_eq!(status.message, "The command goes on: Access denied");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_during_the_launch_is_not_lost() {
     let mut rig = Rig::live(INTERVAL, &[]).await;
     rig.command("pull", None).await;
