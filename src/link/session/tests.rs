@@ -260,7 +260,7 @@ async fn garbage_is_skipped_and_the_connection_lives() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_command_is_answered_with_a_status() {
     let mut rig = Rig::live(INTERVAL, &[]).await;
-    for name in ["bump-flake", "", "../x", "rm -rf /"] {
+    for name in ["bump-flakes", "", "../x", "rm -rf /"] {
         rig.command(name, None).await;
         let status = rig.status().await;
         assert_eq!((status.status, status.exit_code, status.command.as_str()), (StatusKind::Error, 1, name));
@@ -305,18 +305,6 @@ async fn stop_and_kill_reach_the_running_job_only() {
     assert_eq!(rig.order().await, Order::End(job.id.clone(), Urgency::Kill));
     job.end(result(Outcome::Stopped)).await;
     assert_eq!(rig.status().await.status, StatusKind::Stopped);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_that_fails_is_answered_under_the_name_that_was_asked() {
-    let mut rig = Rig::live(INTERVAL, &[]).await;
-    let job = rig.run_command("pull").await;
-    for asked in ["kill", "stop", "kill_command"] {
-        rig.not_ended(&job.id, asked, "Access denied");
-        let status = rig.status().await;
-        assert_eq!((status.command.as_str(), status.exit_code), (asked, 1));
-        assert_eq!(status.message, "The command goes on: Access denied");
-    }
 }
 
 #[tokio::test(start_paused = true)]
