@@ -778,6 +778,31 @@ def _():
 
 @check("first")
 def _():
+    """a command starts although polkit takes longer to start than the bus waits"""
+    folder = "/run/systemd/system/polkit.service.d"
+    os.makedirs(folder)
+    with open(f"{folder}/slow.conf", "w", encoding="ascii") as file:
+        file.write("[Service]\nExecStartPre=/bin/sleep 27\n")
+    systemctl("daemon-reload")
+    try:
+        systemctl("stop", "polkit.service")
+        begun = time.monotonic()
+        before = len(of("whoami"))
+        send("whoami")
+        status = wait("the status of whoami", lambda: of("whoami")[before:], patience=80)[0]
+        took = time.monotonic() - begun
+    finally:
+        shutil.rmtree(folder)
+        systemctl("daemon-reload")
+        reload_polkit()
+    require(status["status"] == "ok", status)
+    journal = run("journalctl", "--no-pager", "--boot", "--unit", AGENT)[1]
+    require("trying once more" in journal, f"it took {took:.0f} s, and one attempt")
+    wait("the end of the unit", lambda: not job_units())
+
+
+@check("first")
+def _():
     """without the template unit, the agent's user cannot make up a unit in its place"""
     shutil.move(TEMPLATE, "/run/missing")
     systemctl("daemon-reload")
