@@ -57,7 +57,8 @@ pub(crate) struct Units {
 }
 
 impl Units {
-    /// With this text in the configuration. `answer` is a line of shell: what `is-system-running` does.
+    /// With this text in the configuration. `answer` is a line of shell: what `is-system-running` does. `FOLDER`
+    /// in it is the folder of the fleet.
     pub(crate) async fn new(settings: &str, answer: &str) -> Self {
         let fleet = Fleet::strict().await.configure(&format!("{settings}\n[jobs]\nlauncher = \"systemd\"\n"));
         let units = Self { fleet };
@@ -85,6 +86,7 @@ impl Units {
     }
 
     pub(crate) fn answers(&self, shell: &str) {
+        let shell = shell.replace("FOLDER", &self.fleet.folder.path().display().to_string());
         fs::write(self.fleet.path("answer"), format!("{shell}\n")).unwrap();
     }
 
