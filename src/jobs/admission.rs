@@ -45,6 +45,18 @@ const CONTROLS: &[(&str, Control)] = &[
     ("refresh-all", Control::Ask(Question::All)),
 ];
 
+/// Commands that the Go agent had under another name, and what to send in their place. An operator may use
+/// these names for commands of their own.
+const REPLACED: &[(&str, &str)] = &[
+    ("bump-flake", "`update`"),
+    ("force-rebuild", "`switch`"),
+    // It discarded local changes, pulled and rebuilt. A pull of a checkout that belongs to the agent discards.
+    (
+        "force-update",
+        "`pull`, which discards local changes where repo.url is set, then `switch`; or `pull-switch`",
+    ),
+];
+
 /// What a command's name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -86,13 +98,18 @@ pub enum Decision {
     Duplicate,
     /// Carry it out in the agent.
     Control(Control),
+    /// Refuse it: the command has another name here, which is described for people.
+    Replaced(&'static str),
     /// Refuse it: there is no such command.
     Unknown,
 }
 
 /// Decides about a request. This is the only place that decides whether the host is busy.
 pub fn admit(host: &Host, request: &CommandRequest, current: Option<Current<'_>>) -> Decision {
-    let Some(kind) = kind(host, &request.command) else { return Decision::Unknown };
+    let Some(kind) = kind(host, &request.command) else {
+        let replaced = REPLACED.iter().find(|(old, _)| *old == request.command);
+        return replaced.map_or(Decision::Unknown, |(_, by)| Decision::Replaced(by));
+    };
     match (kind, current) {
         // `stop` and questions are allowed while a command runs. A rejection would make existing dashboards
         // mark the running command as failed.

@@ -35,8 +35,15 @@ pub enum ExecutorEvent {
     Launched(JobId),
     /// The job was not started, for this reason.
     NotLaunched(JobId, String),
-    /// The job could not be ended and goes on, for this reason.
-    NotEnded(JobId, String),
+    /// The job could not be ended and goes on.
+    NotEnded {
+        /// The job.
+        id: JobId,
+        /// The command that asked for its end, such as `stop`.
+        asked: String,
+        /// The reason.
+        why: String,
+    },
 }
 
 /// Takes orders for jobs. No method waits. Log lines about an order are in the span of the caller.
@@ -44,8 +51,9 @@ pub trait Executor: fmt::Debug + Send {
     /// Saves the record of a job and starts it. [`ExecutorEvent::Launched`] or
     /// [`ExecutorEvent::NotLaunched`] follows.
     fn launch(&self, record: Record);
-    /// Ends a running job. [`ExecutorEvent::NotEnded`] follows if that fails.
-    fn end(&self, job: &Instance, urgency: Urgency);
+    /// Ends a running job, because the command `asked` asks for it. [`ExecutorEvent::NotEnded`] follows if that
+    /// fails.
+    fn end(&self, job: &Instance, urgency: Urgency, asked: &str);
     /// Follows a job from behind log entry `after`. `known` is reported as its state until it has been read
     /// for the first time.
     fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower;
@@ -127,7 +135,11 @@ impl Executor for HostExecutor {
         }
     }
 
-    fn end(&self, job: &Instance, urgency: Urgency) {
+    fn end(&self, job: &Instance, urgency: Urgency, asked: &str) {
+        let not_ended = {
+            let (id, asked) = (job.id.clone(), asked.to_owned());
+            move |why| ExecutorEvent::NotEnded { id, asked, why }
+        };
         let (launcher, dir) = (Arc::clone(&self.launcher), self.jobs.job(&job.id));
         let (instance, events) = (job.clone(), self.events.clone());
         let ending = Arc::clone(&self.ending[usize::from(urgency == Urgency::Kill)]);
@@ -135,21 +147,19 @@ impl Executor for HostExecutor {
             return;
         }
         let done = Arc::clone(&ending);
+        let failed = not_ended.clone();
         let order = move || {
             let ended = launcher.end(&instance, &dir, urgency);
             done.store(false, Ordering::Relaxed);
             match ended {
                 // A job that has just ended by itself sends its own status.
                 Ok(()) | Err(LaunchError::Ended) => {}
-                Err(err) => {
-                    drop(events.blocking_send(ExecutorEvent::NotEnded(instance.id, error::chain(&err))))
-                }
+                Err(err) => drop(events.blocking_send(failed(error::chain(&err)))),
             }
         };
         if let Err(err) = spawn("end", order) {
             ending.store(false, Ordering::Relaxed);
-            let message = format!("cannot start a thread: {err}");
-            drop(self.events.try_send(ExecutorEvent::NotEnded(job.id.clone(), message)));
+            drop(self.events.try_send(not_ended(format!("cannot start a thread: {err}"))));
         }
     }
 

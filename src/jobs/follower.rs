@@ -7,6 +7,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
@@ -17,6 +18,9 @@ use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
 use change::Changes;
 
 mod change;
+mod fate;
+
+pub(crate) use fate::{explained, fate};
 
 #[cfg(test)]
 mod tests;
@@ -34,9 +38,10 @@ const RETRY: Duration = Duration::from_millis(5);
 /// still exists.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a launched job may take until its folder exists: the time limit of a supervisor to be ready, and
-/// a little more.
-const START_TIMEOUT: Duration = Duration::from_secs(35);
+/// How long a launched job may take until its folder exists. The agent that launched it may have been replaced
+/// meanwhile, so this is the bus's time limit for the permission (25 s), that of a supervisor to be ready
+/// (30 s), and a little more.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Stack of the thread, in bytes. Its buffers are on the heap.
 const STACK: usize = 128 * 1024;
@@ -95,23 +100,19 @@ pub fn follow(
     let (live, live_receiver) = watch::channel(known);
     let (items, items_receiver) = mpsc::channel(CHANNEL);
     let dir = jobs.job(id);
-    let thread =
-        Thread { reader: Reader::new(dir.clone(), after), dir, live, items, boot_id, begun: Instant::now() };
+    let thread = Thread {
+        reader: Reader::new(dir.clone(), after),
+        dir,
+        live,
+        items,
+        boot_id,
+        begun: Instant::now(),
+        unexplained_since: None,
+    };
     let span = Span::current();
     let run = move || span.in_scope(|| thread.run());
     thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(run)?;
     Ok(Follower { live: live_receiver, items: items_receiver })
-}
-
-/// The outcome, with its explanation, of a job without a result whose supervisor is dead. `boot_id` is that
-/// of the running system.
-pub(crate) fn fate(spec: Option<&Spec>, boot_id: Option<&str>) -> (Outcome, &'static str) {
-    let then = spec.and_then(|spec| spec.boot_id.as_deref());
-    if then.is_some() && boot_id.is_some() && then != boot_id {
-        (Outcome::InterruptedByReboot, "the machine went down while the command ran")
-    } else {
-        (Outcome::Lost, "the job's supervisor died without a result; the command may have been cut short")
-    }
 }
 
 struct Thread {
@@ -122,6 +123,8 @@ struct Thread {
     /// The boot id of the running system.
     boot_id: Option<String>,
     begun: Instant,
+    /// When a result was first read that nothing explains.
+    unexplained_since: Option<Instant>,
 }
 
 /// What [`Thread::look`] found.
@@ -224,11 +227,18 @@ impl Thread {
     }
 
     /// The result, if the job had ended when `seen` was taken. The log must have been read since then.
-    fn conclude(&self, seen: Seen) -> Option<JobResult> {
-        if seen.result.is_some() || !seen.gone {
+    fn conclude(&mut self, seen: Seen) -> Option<JobResult> {
+        if seen.result.as_ref().map_or(!seen.gone, |result| !result.unexplained) {
             return seen.result;
         }
         let spec: Option<Spec> = atomic_file::load(&self.dir.spec()).ok().flatten();
+        if let Some(result) = seen.result {
+            let since = *self.unexplained_since.get_or_insert_with(Instant::now);
+            let told = explained(result, spec.as_ref(), self.boot_id.as_deref());
+            let held = told.outcome == Outcome::Stopped
+                && fate::is_held(&told.ended_at, Timestamp::now(), since.elapsed());
+            return (!held).then_some(told);
+        }
         let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
         Some(self.without_supervisor(outcome, message.to_owned()))
     }

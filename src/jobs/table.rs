@@ -39,8 +39,9 @@ const REMEMBERED: usize = 16;
 
 #[derive(Debug)]
 enum Phase {
-    /// The launch is ordered. A request to end the job waits here until it is launched.
-    Launching(Option<Urgency>),
+    /// The launch is ordered. A request to end the job waits here until it is launched, with the command that
+    /// asked for it.
+    Launching(Option<(Urgency, String)>),
     /// The job was launched and is followed.
     Following(Follower),
     /// The launch failed, for this reason.
@@ -191,13 +192,14 @@ impl JobTable {
     /// The job was launched: it is followed from now on.
     pub fn launched(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.record.id == *id)
-            && let Phase::Launching(stop) = job.phase
+            && let Phase::Launching(stop) = &mut job.phase
         {
+            let stop = stop.take();
             job.span.in_scope(|| {
                 let follower = self.executor.follow(id, job.record.delivered_seq, Live::default());
                 job.phase = Phase::Following(follower);
-                if let Some(urgency) = stop {
-                    self.executor.end(&job.record.instance(), urgency);
+                if let Some((urgency, asked)) = stop {
+                    self.executor.end(&job.record.instance(), urgency, &asked);
                 }
             });
         }
@@ -210,13 +212,14 @@ impl JobTable {
         }
     }
 
-    /// Orders the end of the current command. Returns false if there is none.
-    pub fn end(&mut self, urgency: Urgency) -> bool {
+    /// Orders the end of the current command, because the command `asked` asks for it. Returns false if there
+    /// is none.
+    pub fn end(&mut self, urgency: Urgency, asked: &str) -> bool {
         let Some(job) = self.jobs.back_mut().filter(|job| !job.finished) else { return false };
         match &mut job.phase {
-            Phase::Launching(stop) => *stop = Some(urgency),
+            Phase::Launching(stop) => *stop = Some((urgency, asked.to_owned())),
             Phase::Following(_) => {
-                job.span.in_scope(|| self.executor.end(&job.record.instance(), urgency));
+                job.span.in_scope(|| self.executor.end(&job.record.instance(), urgency, asked));
             }
             Phase::Failed(_) => {}
         }

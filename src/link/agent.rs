@@ -177,8 +177,9 @@ impl Agent {
         }
     }
 
-    /// Handles the outcome of an order. Returns the reason, for people, if a command could not be stopped.
-    pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<String> {
+    /// Handles the outcome of an order. If a command could not be stopped, returns the command that asked for
+    /// it, and the reason for people.
+    pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<(String, String)> {
         match event {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
             ExecutorEvent::NotLaunched(id, why) => {
@@ -186,10 +187,10 @@ impl Agent {
                 span.in_scope(|| tracing::error!("The command could not be started: {why}"));
                 self.jobs.not_launched(&id, why);
             }
-            ExecutorEvent::NotEnded(id, why) => {
+            ExecutorEvent::NotEnded { id, asked, why } => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::error!("The command could not be stopped: {why}"));
-                return Some(why);
+                return Some((asked, why));
             }
         }
         None

@@ -260,10 +260,10 @@ impl<'a> Session<'a> {
     }
 
     fn executor_event(&mut self, event: ExecutorEvent) {
-        if let Some(why) = self.agent.executor_event(event)
+        if let Some((asked, why)) = self.agent.executor_event(event)
             && self.is_live()
         {
-            self.refuse("stop", format!("The command goes on: {why}"));
+            self.refuse(&asked, format!("The command goes on: {why}"));
         }
     }
 

@@ -274,3 +274,38 @@ async fn restart_brings_a_new_agent_that_registers() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn files_that_look_like_tests_and_are_not_run_are_named() {
+    let fleet = Fleet::strict().await;
+    let scripts = fleet.path("repo/hosts/test-host/tests");
+    fs::create_dir_all(scripts.join("T9.sh")).unwrap();
+    let add = |name: &str, mode| {
+        fs::write(scripts.join(name), "#!/bin/sh\necho ran\n").unwrap();
+        fs::set_permissions(scripts.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (name, mode) in [("T2.sh", 0o644), ("disk.sh", 0o755), ("T3.py", 0o755), ("README.md", 0o644)] {
+        add(name, mode);
+    }
+    std::os::unix::fs::symlink("nowhere", scripts.join("T4.sh")).unwrap();
+    git(&fleet.path("repo"), &["init", "--quiet"]);
+    let repo = fleet.path("repo");
+    let fleet = fleet.configure(&format!("[repo]\ndir = \"{}\"\n", repo.display()));
+    let _agent = fleet.agent().await;
+    let named = [
+        "nixfleet: not run: T2.sh is not executable; set it with `git update-index --chmod=+x`",
+        "nixfleet: not run: T3.py does not match `T*.sh`",
+        "nixfleet: not run: T4.sh cannot be read; is it a link that leads nowhere?",
+        "nixfleet: not run: disk.sh does not match `T*.sh`",
+    ];
+    let lines = |from: usize| -> Vec<String> {
+        fleet.lines().into_iter().skip(from).map(|(_, line, _)| line).collect()
+    };
+    assert_eq!(fleet.run("test").await.message, "Test: no tests");
+    assert_eq!(lines(0), named);
+
+    add("T1.sh", 0o755);
+    assert_eq!(fleet.run("test").await.message, "Test: 1/1 passed");
+    assert_eq!(lines(named.len()), [&named[..], &["ran"]].concat());
+    fleet.assert_no_violations();
+}

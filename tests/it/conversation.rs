@@ -67,8 +67,9 @@ const COMMANDS: &[Row] = &[
     row("reboot", 1, "reboot.enable"),
     row("hello", 0, "Hello: ok"),
     row("fails", 7, "error: no such attribute"),
-    row("bump-flake", 1, "unknown command"),
-    row("force-rebuild", 1, "unknown command"),
+    row("bump-flake", 1, "send `update`"),
+    row("force-rebuild", 1, "send `switch`"),
+    row("force-update", 1, "or `pull-switch`"),
     row("no-such-command", 1, "unknown command"),
 ];
 

@@ -63,6 +63,22 @@ fn a_job_id_is_used_once() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_an_error_of_the_supervisor() {
+    let folder = tempfile::tempdir().unwrap();
+    let (id, config) = (JobId::generate(), folder.path().join("agent.toml"));
+    // A folder that is not empty cannot be replaced.
+    let block = format!("[commands.block]\nrun = [\"mkdir\", \"-p\", \"state/jobs/{id}/result.json/x\"]\n");
+    fs::write(&config, block).unwrap();
+    let mut command = program();
+    command.arg("--config").arg(config).args(["exec-job", "--", &format!("block-{id}")]);
+    command.env("NIXFLEET_STATE_DIR", folder.path().join("state")).current_dir(folder.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.starts_with("nixfleet-agent: cannot write ") && text.contains("result.json, so "), "{text}");
+}
+
+#[test]
 fn old_job_folders_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..25 {

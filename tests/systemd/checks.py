@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The checks, run as root in the test machine: checks.py first|after-shutdown|after-power-cut|after-reboot
+"""The checks, run as root in the test machine: checks.py PHASE
 
+The phases are first, after-shutdown, after-power-cut, after-reboot and after-silent-shutdown.
 Each check is a sentence about what the installed files do. A check that fails does not keep the next
 ones from running. No check sleeps for a fixed time: `wait` polls for a state, with a time limit.
 """
@@ -777,6 +778,31 @@ def _():
 
 @check("first")
 def _():
+    """a command starts although polkit takes longer to start than the bus waits"""
+    folder = "/run/systemd/system/polkit.service.d"
+    os.makedirs(folder)
+    with open(f"{folder}/slow.conf", "w", encoding="ascii") as file:
+        file.write("[Service]\nExecStartPre=/bin/sleep 27\n")
+    systemctl("daemon-reload")
+    try:
+        systemctl("stop", "polkit.service")
+        begun = time.monotonic()
+        before = len(of("whoami"))
+        send("whoami")
+        status = wait("the status of whoami", lambda: of("whoami")[before:], patience=80)[0]
+        took = time.monotonic() - begun
+    finally:
+        shutil.rmtree(folder)
+        systemctl("daemon-reload")
+        reload_polkit()
+    require(status["status"] == "ok", status)
+    journal = run("journalctl", "--no-pager", "--boot", "--unit", AGENT)[1]
+    require("trying once more" in journal, f"it took {took:.0f} s, and one attempt")
+    wait("the end of the unit", lambda: not job_units())
+
+
+@check("first")
+def _():
     """without the template unit, the agent's user cannot make up a unit in its place"""
     shutil.move(TEMPLATE, "/run/missing")
     systemctl("daemon-reload")
@@ -923,6 +949,38 @@ def _():
     require(len(glob.glob(f"{STATE}/jobs/*/spec.json")) > 0, "no jobs")
     reboots = [result for result in results().values() if result["message"].startswith("Reboot")]
     require([result["outcome"] for result in reboots] in (["ok"], ["interrupted_by_reboot"]), reboots)
+
+
+@check("after-reboot")
+def _():
+    """a command runs while the machine is shut down and systemd does not say so"""
+    # The supervisor's systemctl hangs, as it does on a machine that is too busy to answer.
+    os.makedirs("/root/slow", exist_ok=True)
+    with open("/root/slow/systemctl", "w", encoding="ascii") as file:
+        os.fchmod(file.fileno(), 0o755)
+        file.write("#!/bin/sh\necho $* >>/root/slow/asked\nexec sleep 300\n")
+    os.makedirs("/etc/systemd/system/nixfleet-job@.service.d", exist_ok=True)
+    with open("/etc/systemd/system/nixfleet-job@.service.d/slow.conf", "w", encoding="ascii") as file:
+        file.write("[Service]\nEnvironment=PATH=/root/slow:/usr/local/bin:/usr/bin:/bin\n")
+    systemctl("daemon-reload")
+    _, job = started("lines")
+    next_line(job)
+    note_job(job)
+
+
+@check("after-silent-shutdown")
+def _():
+    """its result leaves open why it ended"""
+    result = results().get(noted_job())
+    require(result and (result["outcome"], result.get("unexplained")) == ("stopped", True), result)
+    with open("/root/slow/asked", encoding="ascii") as file:
+        require(file.read() == "is-system-running\n", "systemd was not asked")
+
+
+@check("after-silent-shutdown")
+def _():
+    """the agent of the next boot knows that it was the shutdown, and tells it once"""
+    return interrupted(noted_job())
 
 
 def main():

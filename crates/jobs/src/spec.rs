@@ -185,10 +185,14 @@ pub struct JobResult {
     /// Target of `/run/current-system` afterwards.
     #[serde(default)]
     pub system_after: Option<PathBuf>,
+    /// The command was stopped by a SIGTERM that no order explains, and the service manager did not say
+    /// whether the machine was going down. The outcome is [`Outcome::Stopped`]; [`Self::explained`] says more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unexplained: bool,
 }
 
 impl Format for JobResult {
-    /// Version 2 added `lines` and `dropped_lines`.
+    /// Version 2 added `lines`, `dropped_lines` and `unexplained`.
     const VERSION: u32 = 2;
 }
 
@@ -201,6 +205,21 @@ impl JobResult {
     /// How many of them are missing in the log.
     pub fn missing_lines(&self) -> u64 {
         self.dropped_lines.unwrap_or(self.dropped)
+    }
+
+    /// The result as it is told, once it is known whether the machine went down: `rebooted`.
+    #[must_use]
+    pub fn explained(self, command: &str, rebooted: bool) -> Self {
+        if !self.unexplained {
+            return self;
+        }
+        let name = capitalized(command);
+        let (outcome, message) = if rebooted {
+            (Outcome::InterruptedByReboot, format!("{name}: stopped because the machine went down"))
+        } else {
+            (Outcome::Stopped, format!("{name}: stopped by somebody on the host, not by the dashboard"))
+        };
+        Self { outcome, message, unexplained: false, ..self }
     }
 
     /// Makes a result for a job whose supervisor wrote none.
@@ -222,6 +241,13 @@ impl JobResult {
             commit: None,
             system_before: None,
             system_after: None,
+            unexplained: false,
         }
     }
+}
+
+/// The name of a command as the beginning of a sentence.
+pub(crate) fn capitalized(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

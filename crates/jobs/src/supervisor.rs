@@ -4,13 +4,15 @@
 //! It needs no reader. The caller passes the command's name and the job's id; everything else comes from the
 //! machine's configuration.
 //!
-//! Signals: `SIGTERM` stops the command and kills it after the grace period, unless it is activating a
-//! system. The signal of [`Urgency::Kill`](crate::Urgency::Kill) kills it at once, even during an activation.
+//! Signals: that of [`Urgency::Stop`](crate::Urgency::Stop) stops the command and kills it after the grace
+//! period, unless it is activating a system. `SIGTERM` does the same if the machine is not going down. If it
+//! is, or if that is unknown, the command is stopped after the activation, and no further program is started.
+//! The signal of [`Urgency::Kill`](crate::Urgency::Kill) kills it at once, even during an activation.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::atomic_file::store;
 use crate::checkout::Checkout;
@@ -21,6 +23,7 @@ use crate::spec::{JobResult, Outcome, Spec, State, Step};
 use crate::{Instance, JobDir, JobsDir, Settings};
 
 mod child;
+mod done;
 mod failure_reason;
 mod folder;
 mod owner;
@@ -33,9 +36,10 @@ mod scripts;
 mod stop;
 
 use child::{Child, End};
+use done::{Done, capitalized};
 use plan::{Plan, PlanError};
 use progress::Progress;
-use stop::{Reason, Stop};
+use stop::Stop;
 
 /// Environment variables of the agent's own process: its token and its service manager. Supervisors and
 /// commands do not get them.
@@ -45,10 +49,8 @@ pub const AGENT_VARIABLES: &[&str] =
 /// Exit code for a program that cannot be started, as in shells.
 const CANNOT_START: i32 = 127;
 
-/// Exit code for a command that exceeded its timeout, as in `timeout(1)`.
-const TIMED_OUT: i32 = 124;
-
-/// Why no job was created. Nothing was run, and nothing is on disk.
+/// Why a supervisor failed. But for [`SupervisorError::Result`], no job was created: nothing was run, and nothing
+/// is on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
     /// Another job is running on this machine.
@@ -64,6 +66,14 @@ pub enum SupervisorError {
         /// The cause.
         source: io::Error,
     },
+    /// The job has ended, and how is not on disk.
+    #[error("cannot write {}, so the job will be told as lost", path.display())]
+    Result {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The supervisor process cannot be set up.
     #[error("cannot set up the supervisor process")]
     Process(#[source] io::Error),
@@ -73,7 +83,8 @@ pub enum SupervisorError {
 /// when it is certain that none will run.
 ///
 /// # Errors
-/// [`SupervisorError`] if no job was created. A command that fails is not an error.
+/// [`SupervisorError`] if no job was created, or if its result could not be written. A command that fails is
+/// not an error.
 pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Result<(), SupervisorError> {
     // Leaves the terminal and the process group of the caller: a Ctrl-C there is not meant for the job. The
     // call fails only for a group leader. The services of systemd are group leaders, and need no new session.
@@ -90,10 +101,10 @@ pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Re
         Job { settings, instance, dir, log, stop, begun: Instant::now(), ready: Some(ready), steps: 0 };
     let started_at = nixfleet_os::timestamp();
     let result = job.execute(&jobs, started_at);
-    job.finish(&result);
+    let finished = job.finish(&result);
     job.announce();
     folder::prune(&jobs, settings.keep, &instance.id);
-    Ok(())
+    finished
 }
 
 struct Job<'a, R> {
@@ -106,15 +117,6 @@ struct Job<'a, R> {
     ready: Option<R>,
     /// Number of steps of the command; 0 until there is a plan.
     steps: usize,
-}
-
-/// Result of the steps.
-struct Done {
-    outcome: Outcome,
-    exit_code: i32,
-    signal: Option<i32>,
-    message: String,
-    step: usize,
 }
 
 impl<R: FnOnce()> Job<'_, R> {
@@ -139,7 +141,7 @@ impl<R: FnOnce()> Job<'_, R> {
             Err(message) => {
                 self.log.remark(&message);
                 Progress::begin(&self.instance.command, &[], &mut self.log).end(false, &mut self.log);
-                Done { outcome: Outcome::NotStarted, exit_code: 1, signal: None, message, step: 0 }
+                Done { outcome: Outcome::NotStarted, exit_code: 1, message, ..Done::default() }
             }
         };
         let system_after = fs::read_link(system).ok();
@@ -166,6 +168,7 @@ impl<R: FnOnce()> Job<'_, R> {
             commit,
             system_before,
             system_after,
+            unexplained: done.unexplained,
         };
         self.judge(&mut result, before.as_deref());
         self.remember(jobs, &result, lock_hash);
@@ -212,8 +215,7 @@ impl<R: FnOnce()> Job<'_, R> {
 
     fn run_steps(&mut self, plan: &Plan, progress: &mut Progress) -> Done {
         let command = &self.instance.command;
-        let mut done =
-            Done { outcome: Outcome::Ok, exit_code: 0, signal: None, message: String::new(), step: 0 };
+        let mut done = Done::default();
         self.stop.begin(plan.timeout, plan.unstoppable);
         self.steps = plan.steps.len();
         let total = plan.steps.iter().filter(|step| step.test).count();
@@ -232,8 +234,9 @@ impl<R: FnOnce()> Job<'_, R> {
                 self.log.progress(&tests.after(index));
             }
             if end.code == Ok(0) && end.stopped.is_none() {
-                if self.stop.is_final() && index + 1 < plan.steps.len() {
-                    let end = End { code: Ok(0), stopped: Some(Reason::Shutdown), why: String::new() };
+                let stopped = self.stop.is_final().filter(|_| index + 1 < plan.steps.len());
+                if stopped.is_some() {
+                    let end = End { code: Ok(0), stopped, why: String::new() };
                     return Done { step: index, ..end.into_done(command, step, self.settings.stop_grace) };
                 }
                 continue;
@@ -315,7 +318,7 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     /// Writes the result. This is the last write of a supervisor.
-    fn finish(&mut self, result: &JobResult) {
+    fn finish(&mut self, result: &JobResult) -> Result<(), SupervisorError> {
         self.log.flush();
         let result = JobResult {
             last_seq: self.log.last_seq(),
@@ -328,52 +331,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let stored = store(&path, &result);
         // The reserve is always removed. If the disk was full, that makes room for the second attempt.
         drop(fs::remove_file(folder::reserve(&self.dir)));
-        if stored.is_err()
-            && let Err(err) = store(&path, &result)
-        {
-            drop(writeln!(io::stderr(), "cannot write {}: {err}", path.display()));
-        }
+        let stored = stored.or_else(|_| store(&path, &result));
+        stored.map_err(|source| SupervisorError::Result { path, source })
     }
-}
-
-impl End {
-    fn into_done(self, command: &str, step: &Step, grace: Duration) -> Done {
-        let name = capitalized(command);
-        let (exit_code, signal) = match self.code {
-            Ok(code) => (code, None),
-            Err(signal) => (128 + signal, Some(signal)),
-        };
-        let (outcome, exit_code, message) = match self.stopped {
-            Some(Reason::Request) => (
-                Outcome::Stopped,
-                // A command that exits with 0 after SIGTERM counts as stopped.
-                if exit_code == 0 { 143 } else { exit_code },
-                format!("{name}: stopped"),
-            ),
-            Some(Reason::Shutdown) => (
-                Outcome::InterruptedByReboot,
-                if exit_code == 0 { 143 } else { exit_code },
-                format!("{name}: stopped because the machine went down"),
-            ),
-            Some(Reason::Timeout) => (
-                Outcome::TimedOut,
-                TIMED_OUT,
-                format!("{name}: stopped because it ran longer than its timeout (grace {grace:?})"),
-            ),
-            None => {
-                let how = match signal {
-                    Some(signal) => format!("was killed by signal {signal}"),
-                    None => format!("failed with exit code {exit_code}"),
-                };
-                let detail = if self.why.is_empty() { self.why } else { format!(": {}", self.why) };
-                (Outcome::Failed, exit_code, format!("{name}: {} {how}{detail}", step.name))
-            }
-        };
-        Done { outcome, exit_code, signal, message, step: 0 }
-    }
-}
-
-fn capitalized(name: &str) -> String {
-    let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -5,9 +5,9 @@ use rustix::process::Signal;
 /// How to end a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// Send SIGTERM, and SIGKILL after the grace period. Refused during an activation.
+    /// SIGTERM to the command, and SIGKILL after the grace period. Refused during an activation.
     Stop,
-    /// Send SIGKILL at once, even during an activation.
+    /// SIGKILL to the command at once, even during an activation.
     Kill,
 }
 
@@ -15,7 +15,9 @@ impl Urgency {
     /// The signal that means this to a supervisor.
     pub const fn signal(self) -> Signal {
         match self {
-            Self::Stop => Signal::TERM,
+            // SIGTERM is what the service manager sends, also when the machine goes down. With a signal of
+            // its own, a stop that the agent ordered needs no further explanation.
+            Self::Stop => Signal::INT,
             // SIGKILL would end the supervisor and leave its command running without one.
             Self::Kill => Signal::USR1,
         }

@@ -164,6 +164,7 @@ fn the_results_of_version_0_are_read_with_every_field() {
         commit: some(COMMIT),
         system_before: Some(OLD_SYSTEM.into()),
         system_after: Some(OLD_SYSTEM.into()),
+        unexplained: false,
     };
     check("switch.result.json", &failed);
     let ok = JobResult { outcome: Outcome::Ok, exit_code: 0, ..failed.clone() };
@@ -428,6 +429,21 @@ fn rewrite_v2<T: Format>(name: &str) -> T {
     store(&path, &value).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), fs::read_to_string(file("v2", name)).unwrap(), "{name}");
     value
+}
+
+#[test]
+fn a_stop_that_nothing_explains_is_a_field_of_version_2() {
+    let result: JobResult = rewrite_v2("unexplained.result.json");
+    assert!(result.unexplained);
+    assert_eq!((result.outcome, result.exit_code, result.signal), (Outcome::Stopped, 143, Some(15)));
+    for (rebooted, outcome, text) in [
+        (true, Outcome::InterruptedByReboot, "Lines: stopped because the machine went down"),
+        (false, Outcome::Stopped, "Lines: stopped by somebody on the host, not by the dashboard"),
+    ] {
+        let told = result.clone().explained("lines", rebooted);
+        assert_eq!((told.outcome, told.message.as_str(), told.exit_code), (outcome, text, 143));
+        assert_eq!(told.clone().explained("lines", !rebooted), told, "once is enough");
+    }
 }
 
 /// A golden file with some text replaced, as a newer version might write it.

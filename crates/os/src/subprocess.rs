@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 
+pub use background::Background;
+
+mod background;
+
 /// Longest output, in bytes. The expected output has a line or two.
 const MAX_OUTPUT: usize = 64 * 1024;
 
@@ -77,6 +81,21 @@ fn run(
     with_errors: bool,
 ) -> Result<(ExitStatus, Vec<u8>), ProgramError> {
     let limit = Limit { span: limit, at: Instant::now() + limit };
+    let (mut child, reader) = spawn(program, arguments, environment, with_errors)?;
+    let result = read_output(&mut child, reader, limit);
+    if result.is_err() {
+        kill(&mut child);
+    }
+    result
+}
+
+/// Starts a program in a process group of its own, so that its children can be killed with it.
+fn spawn(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    with_errors: bool,
+) -> io::Result<(Child, io::PipeReader)> {
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
     // Messages are compared and shown, so they must be in English.
@@ -86,20 +105,13 @@ fn run(
     }
     command.envs(environment.iter().copied());
     let errors = if with_errors { Stdio::from(writer.try_clone()?) } else { Stdio::null() };
-    // A process group of its own, so that its children can be killed with it.
     command.process_group(0).stdin(Stdio::null()).stdout(writer).stderr(errors);
-    let mut child = command.spawn()?;
     // `command` holds write ends of the pipe. While they are open, the output does not end.
-    drop(command);
-    let result = read_output(&mut child, reader, limit);
-    if result.is_err() {
-        kill(&mut child);
-    }
-    result
+    Ok((command.spawn()?, reader))
 }
 
 /// A timeout, and the deadline that follows from it.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Limit {
     span: Duration,
     at: Instant,
@@ -148,6 +160,11 @@ fn wait_for_input(input: &impl AsFd, limit: Limit) -> Result<(), ProgramError> {
 }
 
 fn kill(child: &mut Child) {
+    kill_group(child);
+    let _status_of_no_interest = child.wait();
+}
+
+fn kill_group(child: &mut Child) {
     // Until the child has been waited for, its process id cannot be reused. If it has been waited for, the
     // group is not signalled.
     if matches!(child.try_wait(), Ok(None))
@@ -155,7 +172,6 @@ fn kill(child: &mut Child) {
     {
         let _gone_in_between = rustix::process::kill_process_group(group, Signal::KILL);
     }
-    let _status_of_no_interest = child.wait();
 }
 
 #[cfg(test)]

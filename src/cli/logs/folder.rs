@@ -195,7 +195,10 @@ impl Folder {
         let started = spec.as_ref().map(|spec| spec.started_at.clone());
         let started = started.or_else(|| result.as_ref().map(|result| result.started_at.clone()));
         let end = match result {
-            Some(result) => End::Result(Box::new(result)),
+            Some(result) => {
+                let boot_id = self.boot_id.as_deref();
+                End::Result(Box::new(follower::explained(result, spec.as_ref(), boot_id)))
+            }
             // Without a log file the job is just being created.
             None if lives
                 .as_ref()

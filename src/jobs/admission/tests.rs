@@ -19,9 +19,13 @@ steps = [["nix", "flake", "update"], { run = ["./activate", "now"], activation =
 
 /// A host with the two custom commands above.
 fn host() -> Host {
+    host_with(CUSTOM)
+}
+
+fn host_with(settings: &str) -> Host {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("agent.toml");
-    fs::write(&file, CUSTOM).unwrap();
+    fs::write(&file, settings).unwrap();
     let environment =
         [("NIXFLEET_HOSTNAME", "web-1"), ("NIXFLEET_STATE_DIR", "/state"), ("NIXFLEET_REPO_DIR", "/repo")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -71,12 +75,35 @@ fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
                 let decision = admit(&host, &request(name, id), current);
                 assert_eq!(decision, Decision::Control(Control::Stop), "{name} {id:?} during {state}");
             }
-            for name in ["", "bump-flake", "force-rebuild", "Pull", "pull ", "../pull", "pull\0", "exec-job"]
-            {
+            for name in ["bump-flake", "force-rebuild", "force-update"] {
+                let decision = admit(&host, &request(name, id), current);
+                assert!(
+                    matches!(decision, Decision::Replaced(_)),
+                    "{name:?} {id:?} during {state}: {decision:?}"
+                );
+            }
+            for name in ["", "Force-Update", "Pull", "pull ", "../pull", "pull\0", "exec-job"] {
                 let decision = admit(&host, &request(name, id), current);
                 assert_eq!(decision, Decision::Unknown, "{name:?} {id:?} during {state}");
             }
         }
+    }
+}
+
+#[test]
+fn a_name_of_the_go_agent_is_answered_with_its_replacement_and_is_free_for_the_operator() {
+    let plain = host();
+    let request = |name: &str| CommandRequest { command: name.to_owned(), id: None };
+    for (name, replacement) in
+        [("bump-flake", "`update`"), ("force-rebuild", "`switch`"), ("force-update", "`pull-switch`")]
+    {
+        let Decision::Replaced(by) = admit(&plain, &request(name), None) else { panic!("{name}") };
+        assert!(by.contains(replacement), "{name}: {by}");
+        for known in by.split('`').skip(1).step_by(2) {
+            assert!(kind(&plain, known).is_some(), "{name} is replaced by {known}, which is there");
+        }
+        let own = format!("[commands.{name}]\nrun = [\"true\"]\n");
+        assert_eq!(admit(&host_with(&own), &request(name), None), Decision::Start, "{name}");
     }
 }
 

@@ -86,6 +86,7 @@ impl Rig {
             live,
             items,
             boot_id: Some(BOOT.to_owned()),
+            unexplained_since: None,
         };
         (thread, Follower { live: live_receiver, items: items_receiver })
     }

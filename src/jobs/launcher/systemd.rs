@@ -8,7 +8,7 @@
 //! manager, and it waits until a unit is ready. It gets an argument list, never a line for a shell.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nixfleet_jobs::{Instance, JobDir, Urgency, journal};
 use nixfleet_os::subprocess::{self, ProgramError};
@@ -17,6 +17,16 @@ use super::{LaunchError, Launcher, START_TIMEOUT};
 
 /// Time for systemd itself on a busy machine, in addition to the unit's own time limit.
 const MARGIN: Duration = Duration::from_secs(15);
+
+/// Time limit of both attempts to start a unit: one that fails because the bus timed out, which the bus does
+/// after 25 s, and a whole one.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// What systemctl writes when a call over the bus took longer than its time limit, which is 25 s. In turn:
+/// systemctl waited for systemd; the same, from systemd; dbus-daemon waited for polkit to start, and systemd
+/// passed that on. The exit code is 1 for all of them, as for most other failures.
+const BUS_TIMED_OUT: &[&str] =
+    &["Connection timed out", "Method call timed out", "timed out (service_start_timeout="];
 
 /// Time limit of systemctl calls that do not wait for a unit.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,14 +69,33 @@ impl Systemd {
 }
 
 impl Launcher for Systemd {
+    /// A start that the bus timed out is tried once more. systemd may have started the unit all the same, even
+    /// after the time-out: a unit that runs is not started again, and a supervisor whose job exists runs
+    /// nothing.
     fn start(&self, job: &Instance) -> Result<(), LaunchError> {
         let unit = unit(job);
         let start = ["start", "--no-ask-password", "--", &unit];
-        match self.call(&start, START_TIMEOUT + MARGIN) {
-            // A slow unit may still start. If it does not, its follower reports that.
-            Ok((true, _)) | Err(ProgramError::TooSlow(_)) => Ok(()),
-            Ok((false, output)) => Err(LaunchError::Refused(self.start_error(&unit, &output))),
-            Err(err) => Err(LaunchError::Systemctl(err)),
+        let begun = Instant::now();
+        let mut again = true;
+        loop {
+            let left = LAUNCH_TIMEOUT.saturating_sub(begun.elapsed());
+            match self.call(&start, left.min(START_TIMEOUT + MARGIN)) {
+                // A slow unit may still start. If it does not, its follower reports that.
+                Ok((true, _)) | Err(ProgramError::TooSlow(_)) => return Ok(()),
+                Ok((false, output)) if timed_out(&output) => {
+                    if !std::mem::take(&mut again) {
+                        // systemd has no reason to tell, and would be as slow as before.
+                        return Err(LaunchError::Refused(explain("start", &unit, &output)));
+                    }
+                    let seconds = begun.elapsed().as_secs();
+                    tracing::warn!(
+                        seconds,
+                        "The bus timed out before the job was started, trying once more."
+                    );
+                }
+                Ok((false, output)) => return Err(LaunchError::Refused(self.start_error(&unit, &output))),
+                Err(err) => return Err(LaunchError::Systemctl(err)),
+            }
         }
     }
 
@@ -84,6 +113,11 @@ impl Launcher for Systemd {
     }
 }
 
+/// Whether the bus timed out, so that another attempt may succeed.
+fn timed_out(output: &str) -> bool {
+    BUS_TIMED_OUT.iter().any(|text| output.contains(text))
+}
+
 /// The error message for systemctl's `output`, with the fix where it is known. People who read a status know
 /// the job, so the name of its unit is left out.
 fn explain(verb: &str, unit: &str, output: &str) -> String {
@@ -99,10 +133,17 @@ fn explain(verb: &str, unit: &str, output: &str) -> String {
     let reason =
         if lines.is_empty() { "systemctl failed without a word".to_owned() } else { lines.join("; ") };
     let has = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
+    let twice = if verb == "start" { ", twice" } else { "" };
+    let slow = format!(
+        "; systemd, D-Bus or polkit did not answer in time{twice}: is the machine overloaded, does \
+         polkit.service run? send the command again when it has recovered"
+    );
     let fix = if has(&["Access denied", "authentication required"]) {
         "; the polkit rule 50-nixfleet-agent.rules lets the user nixfleet-agent do that: is it installed?"
     } else if has(&["not found"]) {
         "; is nixfleet-job@.service installed?"
+    } else if timed_out(&reason) {
+        &slow
     } else if has(&["Failed to connect to"]) {
         "; are systemd and D-Bus running?"
     } else {

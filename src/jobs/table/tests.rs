@@ -46,7 +46,7 @@ impl FakeExecutor {
 impl Executor for FakeExecutor {
     fn launch(&self, _: Record) {}
 
-    fn end(&self, job: &Instance, urgency: Urgency) {
+    fn end(&self, job: &Instance, urgency: Urgency, _asked: &str) {
         self.0.lock().unwrap().ended.push((job.id.clone(), urgency));
     }
 
@@ -142,12 +142,12 @@ async fn jobs_of_an_earlier_agent_are_told_in_their_order_each_from_its_proven_l
 fn a_stop_ends_the_newest_job_and_none_that_is_over() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    assert!(!jobs.end(Urgency::Stop), "nothing runs");
+    assert!(!jobs.end(Urgency::Stop, "stop"), "nothing runs");
     let first = run(&mut jobs, None);
     jobs.status_sent(&first, &status("pull"));
-    assert!(!jobs.end(Urgency::Stop), "over, though nobody has proven to have read it");
+    assert!(!jobs.end(Urgency::Stop, "stop"), "over, though nobody has proven to have read it");
     let second = run(&mut jobs, None);
-    assert!(jobs.end(Urgency::Kill));
+    assert!(jobs.end(Urgency::Kill, "kill_command"));
     assert_eq!(executor.take(|orders| &mut orders.ended), [(second, Urgency::Kill)]);
 }
 
@@ -158,7 +158,7 @@ fn a_kill_during_the_launch_outranks_the_stop_before_it() {
     let record = record("pull", None, 0);
     let id = record.id.clone();
     jobs.accept(record);
-    assert!(jobs.end(Urgency::Stop) && jobs.end(Urgency::Kill));
+    assert!(jobs.end(Urgency::Stop, "stop") && jobs.end(Urgency::Kill, "kill_command"));
     assert!(jobs.starting());
     jobs.launched(&id);
     assert_eq!(executor.take(|orders| &mut orders.ended), [(id, Urgency::Kill)]);
@@ -261,8 +261,10 @@ fn lines_of_the_threads_of_a_job_have_its_id_and_its_command() {
         table.accept(record);
         assert_eq!(events.blocking_recv(), Some(ExecutorEvent::Launched(id.clone())));
         table.launched(&id);
-        table.end(Urgency::Stop);
-        assert_eq!(events.blocking_recv(), Some(ExecutorEvent::NotEnded(id.clone(), "no".to_owned())));
+        table.end(Urgency::Stop, "kill");
+        let (asked, why) = ("kill".to_owned(), "no".to_owned());
+        let expected = ExecutorEvent::NotEnded { id: id.clone(), asked, why };
+        assert_eq!(events.blocking_recv(), Some(expected));
     });
     for text in ["starting", "ending"] {
         assert_eq!(log.line(text), format!("WARN job{{id={id} command=\"pull\"}}: {text}"));

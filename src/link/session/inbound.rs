@@ -166,6 +166,11 @@ impl Session<'_> {
             }
             Decision::Control(Control::Reboot) => self.announce_exit(PendingExit::Reboot(request.id), now),
             Decision::Control(Control::Ask(question)) => self.ask(&request.command, question),
+            Decision::Replaced(by) => {
+                let old = &request.command;
+                tracing::warn!(command = old, "Refused a command of the Go agent; its replacement is {by}.");
+                self.refuse(old, format!("this agent has no `{old}`; send {by}"));
+            }
             Decision::Unknown => {
                 let name: String = request.command.chars().take(ECHO).collect();
                 tracing::warn!(command = name, "Refused an unknown command.");
@@ -176,7 +181,7 @@ impl Session<'_> {
     }
 
     fn stop(&mut self, asked: &str) {
-        if self.agent.jobs.end(Urgency::Stop) {
+        if self.agent.jobs.end(Urgency::Stop, asked) {
             let span = self.agent.jobs.current_span();
             span.in_scope(|| tracing::info!("Stopping the running command."));
         } else {
@@ -230,7 +235,7 @@ impl Session<'_> {
             Some(_) => {
                 let span = self.agent.jobs.current_span();
                 span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
-                self.agent.jobs.end(urgency);
+                self.agent.jobs.end(urgency, "kill_command");
             }
         }
     }

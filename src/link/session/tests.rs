@@ -247,7 +247,7 @@ async fn garbage_is_skipped_and_the_connection_lives() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_command_is_answered_with_a_status() {
     let mut rig = Rig::live(INTERVAL, &[]).await;
-    for name in ["bump-flake", "", "../x", "rm -rf /"] {
+    for name in ["bump-flakes", "", "../x", "rm -rf /"] {
         rig.command(name, None).await;
         let status = rig.status().await;
         assert_eq!((status.status, status.exit_code, status.command.as_str()), (StatusKind::Error, 1, name));

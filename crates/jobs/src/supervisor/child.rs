@@ -226,9 +226,9 @@ impl Child {
             log.flush();
             progress.tick(log);
             if stop.child_ended() {
-                self.reap();
+                self.reap(stop);
             }
-            stop.step(activation, log);
+            stop.step(activation, self.ended.is_some(), log);
             if self.ended.is_none() && stop.timed_out() {
                 log.remark(&format!(
                     "process {} could not be killed and goes on; the job ends without it",
@@ -255,8 +255,8 @@ impl Child {
 
     /// Waits for an event; returns whether standard output and standard error can be read.
     fn wait(&self, stop: &Stop, progress: &Progress) -> (bool, bool) {
-        let mut fds = Vec::with_capacity(5);
-        fds.extend(stop.pipes().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let mut fds = Vec::with_capacity(7);
+        fds.extend(stop.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let out =
             self.out.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
         let err =
@@ -273,8 +273,9 @@ impl Child {
     }
 
     /// Reaps every process that has ended: the program, and orphans that the subreaper inherited.
-    fn reap(&mut self) {
+    fn reap(&mut self, stop: &mut Stop) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            stop.reaped(pid);
             if pid == self.pid {
                 let code = match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => Ok(code),

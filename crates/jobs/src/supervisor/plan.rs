@@ -12,12 +12,14 @@ use crate::spec::{Secrets, Step, User};
 
 mod login;
 mod repository;
+mod test_scripts;
 
 #[cfg(test)]
 mod tests;
 
 pub use repository::{RepoState, access};
 use repository::{as_owner, as_root, checkout, pull, repo_dir};
+pub use test_scripts::{NotRun, TestScripts};
 
 /// Built-in commands that run as jobs and that every host has.
 pub const JOBS: &[&str] = &["clone", "pull", "switch", "pull-switch", "test", "rollback", "update"];
@@ -37,6 +39,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// True if `stop` is refused.
     pub unstoppable: bool,
+    /// Lines for the log, before the first program runs.
+    pub remarks: Vec<String>,
 }
 
 /// The state of the machine that a plan depends on.
@@ -52,8 +56,8 @@ pub struct Preflight {
     pub leftovers: Vec<PathBuf>,
     /// Owner of the repository in plain mode, if the job runs as root and the owner is another user.
     pub owner: Option<User>,
-    /// Executable files `hosts/<host>/tests/T*.sh`, in order.
-    pub test_scripts: Vec<PathBuf>,
+    /// What is in `hosts/<host>/tests`.
+    pub tests: TestScripts,
 }
 
 /// Why a command cannot be run on this machine.
@@ -118,7 +122,8 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
         "test" => {
             let dir = checkout(settings, preflight)?;
             Ok(Plan {
-                steps: preflight.test_scripts.iter().map(|s| as_root(script(s, dir), preflight)).collect(),
+                steps: preflight.tests.run.iter().map(|s| as_root(script(s, dir), preflight)).collect(),
+                remarks: preflight.tests.remarks(),
                 ..Plan::default()
             })
         }

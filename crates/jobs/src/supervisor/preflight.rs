@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use nixfleet_os::subprocess;
 
 use super::owner;
-use super::plan::{JOBS, Preflight, RepoState};
+use super::plan::{JOBS, NotRun, Preflight, RepoState, TestScripts};
 use crate::Settings;
 use crate::git::head_commit;
 
@@ -25,8 +25,7 @@ pub(super) fn inspect(settings: &Settings, command: &str, begun: SystemTime) -> 
     let Some(dir) = &settings.repo.dir else { return Preflight::default() };
     let above = fs::canonicalize(dir).ok().and_then(|dir| dir.parent().map(Path::to_owned));
     let git = dir.join(".git");
-    let mut preflight =
-        Preflight { above, test_scripts: test_scripts(settings, dir), ..Preflight::default() };
+    let mut preflight = Preflight { above, tests: test_scripts(settings, dir), ..Preflight::default() };
     preflight.repo = if git.exists() {
         RepoState::Git
     } else if fs::read_dir(dir).is_ok_and(|mut items| items.next().is_some()) {
@@ -124,21 +123,31 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
     found
 }
 
-fn test_scripts(settings: &Settings, dir: &Path) -> Vec<PathBuf> {
-    let mut scripts: Vec<PathBuf> = fs::read_dir(dir.join("hosts").join(&settings.hostname).join("tests"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|item| item.path())
-        .filter(|path| is_test_script(path))
-        .collect();
-    scripts.sort();
-    scripts
-}
-
-fn is_test_script(path: &Path) -> bool {
-    let named = path.file_name().and_then(|name| name.to_str());
-    let executable =
-        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    named.is_some_and(|name| name.starts_with('T') && name.ends_with(".sh")) && executable
+/// Looks at the tests of this host. Folders, and files that are neither scripts nor programs, are no tests.
+fn test_scripts(settings: &Settings, dir: &Path) -> TestScripts {
+    let mut found = TestScripts::default();
+    let items = fs::read_dir(dir.join("hosts").join(&settings.hostname).join("tests"));
+    for item in items.into_iter().flatten().flatten() {
+        let (path, name) = (item.path(), item.file_name().to_string_lossy().into_owned());
+        let script = name.ends_with(".sh");
+        let named = script && name.starts_with('T');
+        let why = match fs::metadata(&path) {
+            Ok(meta) if !meta.is_file() => continue,
+            Ok(meta) => match (named, meta.permissions().mode() & 0o111 != 0) {
+                (true, true) => {
+                    found.run.push(path);
+                    continue;
+                }
+                (true, false) => NotRun::NotExecutable,
+                (false, executable) if script || executable => NotRun::OtherName,
+                (false, _) => continue,
+            },
+            Err(_) if named => NotRun::Unreadable,
+            Err(_) => continue,
+        };
+        found.not_run.push((name, why));
+    }
+    found.run.sort();
+    found.not_run.sort();
+    found
 }

@@ -14,6 +14,9 @@ use crate::{JobId, Settings};
 /// # Errors
 /// A message for people. Earlier changes are kept, because the next job needs them too.
 pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Writer) -> Result<(), String> {
+    for text in &plan.remarks {
+        log.remark(text);
+    }
     if let Some(dir) = &plan.set_aside {
         set_aside(dir, id, log)?;
     }

@@ -18,9 +18,10 @@ struct Descendant {
 #[cfg(target_os = "linux")]
 const ACTIVATION: &str = "switch-to-configuration";
 
-/// Every live process below this one, parents before children. Zombies are left out.
+/// Every live process below this one, parents before children. Zombies are left out, and so is the process
+/// `except` with those below it.
 #[cfg(target_os = "linux")]
-fn descendants() -> Vec<Descendant> {
+fn descendants(except: Option<Pid>) -> Vec<Descendant> {
     use std::collections::HashMap;
 
     let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
@@ -37,9 +38,10 @@ fn descendants() -> Vec<Descendant> {
     let mut found = Vec::new();
     let mut parents = vec![std::process::id().cast_signed()];
     while let Some(parent) = parents.pop() {
-        for (pid, activates) in children.remove(&parent).unwrap_or_default() {
-            parents.push(pid);
-            found.extend(Pid::from_raw(pid).map(|pid| Descendant { pid, activates }));
+        for (raw, activates) in children.remove(&parent).unwrap_or_default() {
+            let pid = Pid::from_raw(raw).filter(|pid| Some(*pid) != except);
+            parents.extend(pid.map(|_| raw));
+            found.extend(pid.map(|pid| Descendant { pid, activates }));
         }
     }
     found
@@ -50,36 +52,36 @@ fn is_activation(argument: &str) -> bool {
     argument.rsplit('/').next() == Some(ACTIVATION)
 }
 
-/// Sends a signal to every process below this one.
+/// Sends a signal to every process below this one but `except`.
 #[cfg(target_os = "linux")]
-pub(super) fn signal_all(_group: Pid, signal: Signal) {
-    for process in descendants() {
+pub(super) fn signal_all(_group: Pid, except: Option<Pid>, signal: Signal) {
+    for process in descendants(except) {
         // An error means that the process has ended, or is a setuid program that may not be signalled.
         rustix::process::kill_process(process.pid, signal).ok();
     }
 }
 
-/// Whether no process is left below this one.
+/// Whether no process but `except` is left below this one.
 #[cfg(target_os = "linux")]
-pub(super) fn is_gone(_group: Pid) -> bool {
-    descendants().is_empty()
+pub(super) fn is_gone(_group: Pid, except: Option<Pid>) -> bool {
+    descendants(except).is_empty()
 }
 
 /// Whether one of the processes below this one activates a system.
 #[cfg(target_os = "linux")]
 pub(super) fn activates() -> bool {
-    descendants().iter().any(|process| process.activates)
+    descendants(None).iter().any(|process| process.activates)
 }
 
 /// Without /proc only the process group of the command can be signalled.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn signal_all(group: Pid, signal: Signal) {
+pub(super) fn signal_all(group: Pid, _except: Option<Pid>, signal: Signal) {
     rustix::process::kill_process_group(group, signal).ok();
 }
 
 /// Whether the process group of the command is empty.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_gone(group: Pid) -> bool {
+pub(super) fn is_gone(group: Pid, _except: Option<Pid>) -> bool {
     rustix::process::test_kill_process_group(group).is_err()
 }
 
@@ -102,15 +104,16 @@ mod tests {
         let mut child =
             Command::new("sh").args(["-c", "sleep 61 & sleep 61 & wait"]).process_group(0).spawn().unwrap();
         let group = Pid::from_child(&child);
-        let in_group = || {
-            let all = descendants();
+        let in_group = |except| {
+            let all = descendants(except);
             all.iter().filter(|p| rustix::process::getpgid(Some(p.pid)) == Ok(group)).count()
         };
         let deadline = Instant::now() + Duration::from_secs(10);
-        while in_group() < 3 && Instant::now() < deadline {
+        while in_group(None) < 3 && Instant::now() < deadline {
             std::thread::yield_now();
         }
-        assert_eq!(in_group(), 3);
+        assert_eq!(in_group(None), 3);
+        assert_eq!(in_group(Some(group)), 0, "an exception includes what is below it");
         rustix::process::kill_process_group(group, Signal::KILL).unwrap();
         child.wait().unwrap();
     }

@@ -1,11 +1,17 @@
 //! Stopping a command: on request, at a shutdown of the machine, or after a timeout.
+//!
+//! The agent orders a stop by SIGINT. A SIGTERM comes from the service manager or from a person on the host,
+//! and may mean that the machine goes down. The service manager has to say which; the command is signalled
+//! without waiting for that.
 
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nixfleet_os::service_manager::{Shutdown, ShutdownQuery};
 use rustix::process::{Pid, Signal};
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGTERM};
 
 use super::process_tree;
 use crate::Urgency;
@@ -28,30 +34,57 @@ pub(super) enum Reason {
     Request,
     /// The machine is shutting down.
     Shutdown,
+    /// A SIGTERM that nobody ordered, and the service manager does not say whether the machine goes down.
+    Unexplained,
     /// The timeout of the command.
     Timeout,
 }
 
-/// How far a stop has got.
+impl Reason {
+    /// What a SIGTERM meant. `ordered`: the agent ordered a stop as well.
+    fn of_sigterm(shutdown: Shutdown, ordered: bool) -> Self {
+        match shutdown {
+            Shutdown::Begun => Self::Shutdown,
+            Shutdown::NotBegun => Self::Request,
+            Shutdown::Unknown if ordered => Self::Request,
+            Shutdown::Unknown => Self::Unexplained,
+        }
+    }
+}
+
+/// How far a stop has got. Without a reason, a SIGTERM is the reason.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Running,
     /// SIGTERM has been sent; SIGKILL follows at this time.
-    Asked(Reason, Instant),
+    Asked(Option<Reason>, Instant),
     /// SIGKILL has been sent; the job ends at this time, even if processes remain.
-    Killed(Reason, Instant),
+    Killed(Option<Reason>, Instant),
+}
+
+/// What is known about the newest SIGTERM.
+#[derive(Debug)]
+enum Sigterm {
+    /// None has arrived.
+    None,
+    /// The service manager was asked what it means.
+    Asking(ShutdownQuery),
+    /// What the service manager said.
+    Answered(Shutdown),
 }
 
 /// Requests to stop, from signals and from the timeout.
 pub(super) struct Stop {
+    order: UnixStream,
     term: UnixStream,
     kill: UnixStream,
     child: UnixStream,
     grace: Duration,
     deadline: Option<Instant>,
     unstoppable: bool,
-    /// The machine is shutting down: the command is stopped as soon as no activation is running.
-    going_down: bool,
+    sigterm: Sigterm,
+    /// The agent ordered a stop of a command that SIGTERM was already ending.
+    ordered: bool,
     /// The process group of the program that runs.
     group: Option<Pid>,
     phase: Phase,
@@ -59,22 +92,22 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) fn listen(grace: Duration) -> io::Result<Self> {
-        let pipe = |signals: &[i32]| {
+        let pipe = |signal: i32| {
             let (read, write) = UnixStream::pair()?;
             read.set_nonblocking(true)?;
-            for &signal in signals {
-                signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
-            }
+            signal_hook::low_level::pipe::register(signal, write)?;
             io::Result::Ok(read)
         };
         Ok(Self {
-            term: pipe(&[SIGTERM, SIGINT])?,
-            kill: pipe(&[Urgency::Kill.signal().as_raw()])?,
-            child: pipe(&[SIGCHLD])?,
+            order: pipe(Urgency::Stop.signal().as_raw())?,
+            term: pipe(SIGTERM)?,
+            kill: pipe(Urgency::Kill.signal().as_raw())?,
+            child: pipe(SIGCHLD)?,
             grace,
             deadline: None,
             unstoppable: false,
-            going_down: false,
+            sigterm: Sigterm::None,
+            ordered: false,
             group: None,
             phase: Phase::Running,
         })
@@ -91,9 +124,13 @@ impl Stop {
         self.group = Some(group);
     }
 
-    /// The pipes of the signals. One becomes readable when a signal has arrived.
-    pub(super) fn pipes(&self) -> [&UnixStream; 3] {
-        [&self.term, &self.kill, &self.child]
+    /// Where to wait for an event: the pipes of the signals, and the answer of the service manager.
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let query = match &self.sigterm {
+            Sigterm::Asking(query) => query.fd(),
+            Sigterm::None | Sigterm::Answered(_) => None,
+        };
+        [&self.order, &self.term, &self.kill, &self.child].map(AsFd::as_fd).into_iter().chain(query)
     }
 
     /// Whether a process has ended since the last call.
@@ -101,45 +138,70 @@ impl Stop {
         drained(&mut self.child)
     }
 
-    pub(super) fn reason(&self) -> Option<Reason> {
-        match self.phase {
-            Phase::Running => None,
-            Phase::Asked(reason, _) | Phase::Killed(reason, _) => Some(reason),
+    /// The supervisor has reaped this process.
+    pub(super) fn reaped(&mut self, pid: Pid) {
+        if self.query_pid() == Some(pid)
+            && let Sigterm::Asking(query) = &mut self.sigterm
+        {
+            query.was_reaped();
         }
     }
 
-    /// Handles signals and deadlines, and signals the processes.
-    pub(super) fn step(&mut self, activation: bool, log: &mut Writer) {
-        if drained(&mut self.term) && matches!(self.phase, Phase::Running) {
-            // The service manager sends the signal only once, so it is remembered until the activation ends.
-            self.going_down = nixfleet_os::service_manager::machine_is_stopping();
-            if self.going_down {
-                log.remark("the machine goes down");
-            } else if self.unstoppable {
-                log.remark("stop refused: this command is configured as not killable");
-            } else if activation || process_tree::activates() {
-                log.remark("stop refused: the system is being activated; SIGKILL would force it");
-            } else {
-                self.ask(Reason::Request);
-            }
+    /// The process that asks the service manager. It is not part of the command.
+    fn query_pid(&self) -> Option<Pid> {
+        let Sigterm::Asking(query) = &self.sigterm else { return None };
+        query.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()))
+    }
+
+    /// Why the command was stopped, if it was.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self.phase {
+            Phase::Running => None,
+            Phase::Asked(reason, _) | Phase::Killed(reason, _) => reason.or_else(|| self.meaning()),
         }
-        if self.going_down
-            && matches!(self.phase, Phase::Running)
-            && !activation
-            && !process_tree::activates()
-        {
-            self.ask(Reason::Shutdown);
+    }
+
+    /// What the SIGTERM meant, if one has arrived.
+    fn meaning(&self) -> Option<Reason> {
+        match self.sigterm {
+            Sigterm::None => None,
+            Sigterm::Asking(_) => Some(Reason::of_sigterm(Shutdown::Unknown, self.ordered)),
+            Sigterm::Answered(shutdown) => Some(Reason::of_sigterm(shutdown, self.ordered)),
+        }
+    }
+
+    /// Why no further program may be started, if that is so: the machine goes down, or may do so. The signal
+    /// is sent only once, so it is remembered until an activation ends.
+    pub(super) fn is_final(&self) -> Option<Reason> {
+        let going_down = matches!(self.sigterm, Sigterm::Answered(Shutdown::Begun | Shutdown::Unknown));
+        self.meaning().filter(|_| going_down)
+    }
+
+    /// Handles signals and deadlines, and signals the processes. `activation`: the program activates a
+    /// system. `ended`: the program has ended by itself.
+    pub(super) fn step(&mut self, activation: bool, ended: bool, log: &mut Writer) {
+        if drained(&mut self.order) {
+            self.ordered(activation, log);
+        }
+        if drained(&mut self.term) {
+            self.terminated(activation, ended);
+        }
+        self.take_answer(activation, log);
+        let running = matches!(self.phase, Phase::Running);
+        if running && !ended && self.is_final().is_some() && !activation && !process_tree::activates() {
+            self.ask(None);
         }
         let now = Instant::now();
         if matches!(self.phase, Phase::Running) && self.deadline.is_some_and(|at| at <= now) {
             if activation || process_tree::activates() {
                 self.deadline = Some(now + ACTIVATION_TICK);
             } else {
-                self.ask(Reason::Timeout);
+                self.ask(Some(Reason::Timeout));
             }
         }
         if drained(&mut self.kill) {
-            self.kill(Reason::Request);
+            self.ordered = true;
+            self.kill(Some(Reason::Request));
         }
         match self.phase {
             Phase::Asked(reason, at) if at <= now => self.kill(reason),
@@ -149,38 +211,93 @@ impl Stop {
         }
     }
 
-    fn ask(&mut self, reason: Reason) {
+    /// The agent orders a stop.
+    fn ordered(&mut self, activation: bool, log: &mut Writer) {
+        let running = matches!(self.phase, Phase::Running);
+        if !running || self.is_final().is_some() {
+            self.ordered = true;
+        } else if let Some(why) = self.protection(activation) {
+            log.remark(why);
+        } else {
+            self.ask(Some(Reason::Request));
+        }
+    }
+
+    /// A SIGTERM has arrived. The command ends whatever it means, unless it is protected: then its meaning
+    /// decides.
+    fn terminated(&mut self, activation: bool, ended: bool) {
+        let known = matches!(self.sigterm, Sigterm::None | Sigterm::Answered(Shutdown::NotBegun));
+        if !known || !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        let ends = !ended && self.protection(activation).is_none();
+        self.sigterm = Sigterm::Asking(ShutdownQuery::ask());
+        if ends {
+            self.ask(None);
+        }
+    }
+
+    /// Takes the service manager's answer, if it has come.
+    fn take_answer(&mut self, activation: bool, log: &mut Writer) {
+        let Sigterm::Asking(query) = &mut self.sigterm else { return };
+        let Some(answer) = query.answer() else { return };
+        self.sigterm = Sigterm::Answered(answer);
+        match answer {
+            Shutdown::Begun => log.remark("the machine goes down"),
+            Shutdown::Unknown => {
+                log.remark("systemd does not say whether the machine goes down; it is taken for a shutdown");
+            }
+            Shutdown::NotBegun if !matches!(self.phase, Phase::Running) => {}
+            Shutdown::NotBegun => match self.protection(activation) {
+                Some(why) => log.remark(why),
+                None => self.ask(None),
+            },
+        }
+    }
+
+    /// Why the command is not stopped on request, if that is so.
+    fn protection(&self, activation: bool) -> Option<&'static str> {
+        if self.unstoppable {
+            Some("stop refused: this command is configured as not killable")
+        } else if activation || process_tree::activates() {
+            Some("stop refused: the system is being activated; SIGKILL would force it")
+        } else {
+            None
+        }
+    }
+
+    fn ask(&mut self, reason: Option<Reason>) {
         self.signal(Signal::TERM);
         // A process that is suspended could not handle SIGTERM.
         self.signal(Signal::CONT);
         self.phase = Phase::Asked(reason, Instant::now() + self.grace);
     }
 
-    fn kill(&mut self, reason: Reason) {
-        let reason = self.reason().unwrap_or(reason);
+    fn kill(&mut self, reason: Option<Reason>) {
+        let reason = match self.phase {
+            Phase::Running => reason,
+            Phase::Asked(reason, _) | Phase::Killed(reason, _) => reason,
+        };
         self.signal(Signal::KILL);
         self.phase = Phase::Killed(reason, Instant::now() + KILL_TIMEOUT);
     }
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            process_tree::signal_all(group, signal);
+            process_tree::signal_all(group, self.query_pid(), signal);
         }
     }
 
-    /// Whether no further program may be started.
-    pub(super) fn is_final(&self) -> bool {
-        self.going_down
-    }
-
-    /// Whether the job can end: no stop is in progress, or no process is left to stop.
+    /// Whether the job can end: no stop is in progress, or no process is left to stop; and it is known what a
+    /// SIGTERM meant.
     pub(super) fn settled(&self) -> bool {
-        let gone = || self.group.is_none_or(process_tree::is_gone);
-        match self.phase {
+        let gone = || self.group.is_none_or(|group| process_tree::is_gone(group, self.query_pid()));
+        let stopped = match self.phase {
             Phase::Running => true,
             Phase::Asked(..) => gone(),
             Phase::Killed(_, give_up) => give_up <= Instant::now() || gone(),
-        }
+        };
+        stopped && !matches!(self.sigterm, Sigterm::Asking(_))
     }
 
     /// Whether the wait for killed processes has timed out.
@@ -189,11 +306,16 @@ impl Stop {
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Running if self.going_down => Some(Instant::now() + ACTIVATION_TICK),
+        let answer = match &self.sigterm {
+            Sigterm::Asking(query) => query.deadline(),
+            Sigterm::None | Sigterm::Answered(_) => None,
+        };
+        let own = match self.phase {
+            Phase::Running if self.is_final().is_some() => Some(Instant::now() + ACTIVATION_TICK),
             Phase::Running => self.deadline,
             Phase::Asked(..) | Phase::Killed(..) => Some(Instant::now() + STOP_TICK),
-        }
+        };
+        own.into_iter().chain(answer).min()
     }
 }
 
@@ -205,4 +327,23 @@ fn drained(pipe: &mut UnixStream) -> bool {
         any = true;
     }
     any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sigterm_means_what_the_service_manager_says_and_else_what_the_agent_ordered() {
+        for (shutdown, ordered, expected) in [
+            (Shutdown::Begun, false, Reason::Shutdown),
+            (Shutdown::Begun, true, Reason::Shutdown),
+            (Shutdown::NotBegun, false, Reason::Request),
+            (Shutdown::NotBegun, true, Reason::Request),
+            (Shutdown::Unknown, false, Reason::Unexplained),
+            (Shutdown::Unknown, true, Reason::Request),
+        ] {
+            assert_eq!(Reason::of_sigterm(shutdown, ordered), expected, "{shutdown:?} {ordered}");
+        }
+    }
 }

@@ -58,3 +58,36 @@ fn a_slow_program_is_killed_with_its_children() {
         }
     }
 }
+
+fn background(script: &str, limit: Duration) -> Result<String, ProgramError> {
+    let mut program = Background::start(Path::new("/bin/sh"), &["-c", script], limit).unwrap();
+    loop {
+        if let Some(answer) = program.answer() {
+            return answer;
+        }
+        let left = program.deadline().saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap();
+        rustix::event::poll(&mut [PollFd::new(&program, PollFlags::IN)], Some(&left)).unwrap();
+    }
+}
+
+#[test]
+fn an_answer_can_be_awaited_beside_other_events() {
+    assert_eq!(background("sleep 0.1; echo a; echo b; exit 3", LONG).unwrap(), "a\nb\n");
+    assert!(background("echo a; exec sleep 60", SHORT).unwrap_err().is_timeout());
+    assert!(matches!(background("exec head -c 100000 /dev/zero", LONG), Err(ProgramError::TooMuch)));
+    assert!(Background::start(Path::new("/nonexistent"), &[], LONG).is_err());
+}
+
+#[test]
+fn a_program_that_nobody_waits_for_any_more_is_killed() {
+    let program = Background::start(Path::new("/bin/sleep"), &["60"], LONG).unwrap();
+    let stat = format!("/proc/{}/stat", program.pid());
+    assert!(std::fs::exists(&stat).unwrap());
+    drop(program);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "it lives");
+        thread::yield_now();
+    }
+}

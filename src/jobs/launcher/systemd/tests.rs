@@ -52,7 +52,7 @@ fn a_signal_goes_to_the_supervisor_alone() {
     systemd.end(&job, &dir, Urgency::Stop).unwrap();
     systemd.end(&job, &dir, Urgency::Kill).unwrap();
     let calls = calls(folder.path());
-    assert!(calls[0].starts_with("kill --no-ask-password --kill-whom=main --signal=15 -- "), "{calls:?}");
+    assert!(calls[0].starts_with("kill --no-ask-password --kill-whom=main --signal=2 -- "), "{calls:?}");
     assert!(calls[1].contains(" --signal=10 "), "{calls:?}");
 }
 
@@ -114,5 +114,49 @@ fn what_is_wrong_comes_with_its_fix() {
         ("", "systemctl failed without a word".to_owned()),
     ] {
         assert_eq!(explain("start", unit, text), format!("cannot start the job: {wanted}"));
+    }
+}
+
+/// Fails the first `times` starts with this text.
+fn failing(folder: &Path, times: usize, text: &str) -> Systemd {
+    let body = format!(
+        "if [ $1 = start ] && [ $(grep -c ^start {}) -le {times} ]; then echo \"{text}\" >&2; exit 1; fi",
+        folder.join("calls").display()
+    );
+    fake(folder, &body)
+}
+
+#[test]
+fn a_start_that_the_bus_timed_out_is_tried_once_more() {
+    for text in [
+        "Failed to start nixfleet-job@x.service: Connection timed out",
+        "Failed to start nixfleet-job@x.service: Method call timed out",
+        "Failed to start nixfleet-job@x.service: Failed to activate service 'org.freedesktop.PolicyKit1': \
+         timed out (service_start_timeout=25000ms)",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        failing(folder.path(), 1, text).start(&job()).unwrap();
+        assert_eq!(calls(folder.path()).len(), 2, "{text}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let error = failing(folder.path(), 2, text).start(&job()).unwrap_err().to_string();
+        assert!(error.contains("timed out") && error.contains("twice") && error.contains("again"), "{error}");
+        assert_eq!(calls(folder.path()).len(), 2, "{text}");
+    }
+}
+
+#[test]
+fn a_start_that_is_refused_is_not_tried_again() {
+    for text in [
+        "Failed to start nixfleet-job@x.service: Access denied",
+        "Failed to start nixfleet-job@x.service: Interactive authentication required.",
+        "Failed to start nixfleet-job@x.service: Unit nixfleet-job@x.service not found.",
+        "Job for nixfleet-job@x.service failed because a timeout was exceeded.",
+        "Failed to connect to bus: Connection refused",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        failing(folder.path(), 1, text).start(&job()).unwrap_err();
+        let starts = calls(folder.path()).iter().filter(|line| line.starts_with("start ")).count();
+        assert_eq!(starts, 1, "{text}");
     }
 }

@@ -354,3 +354,15 @@ async fn a_clone_is_made_only_once_somebody_has_looked_for_one() {
     rig.facts(|facts| facts.complete = true);
     assert_eq!(launched(&mut rig).await.command, "clone");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_fails_is_answered_under_the_name_that_was_asked() {
+    let mut rig = live(&[]).await;
+    let job = rig.run_command("pull").await;
+    for asked in ["kill", "stop", "kill_command"] {
+        rig.not_ended(&job.id, asked, "Access denied");
+        let status = rig.status().await;
+        assert_eq!((status.command.as_str(), status.exit_code), (asked, 1));
+        assert_eq!(status.message, "The command goes on: Access denied");
+    }
+}

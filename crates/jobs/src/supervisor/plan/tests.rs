@@ -72,7 +72,7 @@ pub(super) const GIT: Preflight = Preflight {
     above: None,
     leftovers: Vec::new(),
     owner: None,
-    test_scripts: Vec::new(),
+    tests: TestScripts { run: Vec::new(), not_run: Vec::new() },
 };
 
 pub(super) fn argvs(plan: &Plan) -> Vec<Vec<&str>> {
@@ -201,7 +201,9 @@ fn a_pull_switch_is_a_pull_and_then_a_switch() {
 fn a_test_runs_each_script_in_the_checkout_and_no_script_is_no_error() {
     let host = host(&[PLAIN]);
     let scripts = ["/repo/hosts/web-1/tests/T01 a.sh", "/repo/hosts/web-1/tests/T02.sh"];
-    let preflight = Preflight { test_scripts: scripts.map(PathBuf::from).into(), ..GIT };
+    let not_run = vec![("T03.sh".to_owned(), NotRun::NotExecutable)];
+    let tests = TestScripts { run: scripts.map(PathBuf::from).into(), not_run };
+    let preflight = Preflight { tests, ..GIT };
     let plan_of = |preflight: &Preflight| plan(&host, "test", preflight).unwrap();
     let tests = plan_of(&preflight);
     assert_eq!(argvs(&tests), scripts.map(|script| [script]));
@@ -210,7 +212,8 @@ fn a_test_runs_each_script_in_the_checkout_and_no_script_is_no_error() {
         assert!(step.test && !step.activation);
         assert_eq!(step.cwd.as_deref(), Some(Path::new("/repo")));
     }
-    assert!(plan_of(&GIT).steps.is_empty());
+    assert_eq!(tests.remarks.len(), 1, "the one that is not run: {:?}", tests.remarks);
+    assert!(plan_of(&GIT).steps.is_empty() && plan_of(&GIT).remarks.is_empty());
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Executor for FakeExecutor {
         self.orders.send(Order::Launch(record)).unwrap();
     }
 
-    fn end(&self, job: &Instance, urgency: Urgency) {
+    fn end(&self, job: &Instance, urgency: Urgency, _asked: &str) {
         self.orders.send(Order::End(job.id.clone(), urgency)).unwrap();
     }
 
@@ -163,6 +163,11 @@ impl Rig {
     pub(crate) fn not_launched(&mut self, order: &Order, why: &str) {
         let Order::Launch(record) = order else { panic!("{order:?}") };
         self.executor_events.try_send(ExecutorEvent::NotLaunched(record.id.clone(), why.to_owned())).unwrap();
+    }
+
+    pub(crate) fn not_ended(&mut self, id: &JobId, asked: &str, why: &str) {
+        let (id, asked, why) = (id.clone(), asked.to_owned(), why.to_owned());
+        self.executor_events.try_send(ExecutorEvent::NotEnded { id, asked, why }).unwrap();
     }
 
     /// Requests a command and lets it start.

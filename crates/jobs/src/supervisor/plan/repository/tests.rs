@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::spec::User;
-use crate::supervisor::plan::plan;
 use crate::supervisor::plan::tests::{GIT, ISOLATED, PLAIN, URL, argvs, host, isolated, names_of, preflight};
+use crate::supervisor::plan::{TestScripts, plan};
 
 #[test]
 fn a_plain_pull_pulls_in_the_folder_and_touches_nothing_else() {
@@ -119,7 +119,8 @@ fn alices() -> Preflight {
         name: Some("alice".to_owned()),
         home: Some("/home/alice".into()),
     };
-    Preflight { owner: Some(alice), test_scripts: vec!["/repo/hosts/web-1/tests/T01.sh".into()], ..GIT }
+    let run = vec!["/repo/hosts/web-1/tests/T01.sh".into()];
+    Preflight { owner: Some(alice), tests: TestScripts { run, ..TestScripts::default() }, ..GIT }
 }
 
 #[test]
