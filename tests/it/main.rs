@@ -14,6 +14,7 @@ mod job;
 mod journald;
 mod logs;
 mod migrate;
+mod migration;
 mod output;
 mod progress;
 mod reconnect;
