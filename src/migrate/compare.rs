@@ -205,7 +205,9 @@ fn token(plan: &mut Plan, old: &Old, host: &Host) {
         format!("{TOKEN_FILE}, mode 0400: the unit reads it there")
     };
     let Some(variable) = old.variables.get(TOKEN) else {
-        plan.tell(ABOUT, "none was seen", format!("write it to {place}"));
+        if old.unreadable.is_empty() {
+            plan.tell(ABOUT, "none was seen", format!("write it to {place}"));
+        }
         return;
     };
     match &variable.origin {

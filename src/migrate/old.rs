@@ -174,7 +174,7 @@ impl Old {
     fn nothing(&self, places: &Places, own: bool) -> String {
         let found = match (&places.unit, self.sources.first()) {
             _ if own => format!("{AGENT_UNIT} is already that of this agent"),
-            (_, None) => format!("systemd has no {AGENT_UNIT}"),
+            (_, None) => format!("systemctl shows no {AGENT_UNIT}"),
             (_, Some(_)) => format!("no setting in {}", self.sources.join(", ")),
         };
         let mut lines = vec![format!("found nothing of the Go agent: {found}")];

@@ -73,6 +73,7 @@ fn the_token_is_told_by_its_place_and_never_shown() {
     OldHost::new(USUAL).migrate(&[]).tells("token", &["none was seen", "/etc/nixfleet/token"]);
     let absent = OldHost::new(&format!("{USUAL}EnvironmentFile=/run/gone.env\n")).migrate(&[]);
     absent.tells("token", &["/run/gone.env was not read", "does not exist"]);
+    assert!(!absent.err.contains("none was seen"), "it may be in there: {}", absent.err);
 }
 
 /// A line of the unit; what is in the settings; a difference with words.
@@ -203,7 +204,7 @@ fn systemd_is_asked_for_the_unit_and_a_persons_unit_is_pointed_out() {
 
     let none = host.with_systemctl("exit 1", &[]);
     assert_eq!((none.code, none.out.as_str()), (Some(1), ""));
-    for words in ["systemd has no nixfleet-agent.service", "--unit FILE", "--env-file FILE"] {
+    for words in ["systemctl shows no nixfleet-agent.service", "--unit FILE", "--env-file FILE"] {
         assert!(none.err.contains(words), "{}", none.err);
     }
     let unit = host.file(
