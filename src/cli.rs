@@ -5,6 +5,7 @@
 //! status.rs     asks the agent of this host; answers such questions
 //! logs.rs       the log of a job
 //! doctor.rs     the findings of `doctor`, for people and programs
+//! migrate.rs    the settings of the Go agent as settings of this one
 //! vitals.rs     the vitals without a dashboard
 //! terminal.rs   colours, and text that is safe for a terminal
 //! ```
@@ -27,6 +28,7 @@ use crate::observe::systemd;
 
 mod doctor;
 mod logs;
+mod migrate;
 mod run;
 mod status;
 mod terminal;
@@ -71,6 +73,8 @@ enum Subcommands {
     Logs(logs::Options),
     /// Look for what is wrong with this host's agent, and say what to do about it
     Doctor(doctor::Options),
+    /// Print the settings of the Go agent of this host as settings of this one, and what will be different
+    Migrate(migrate::Options),
     /// Show the vitals of this machine, once or for ever; needs no dashboard
     Vitals(vitals::Options),
     /// Supervise one job; started by the agent
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Subcommands::Status { json } => status::run(&source, json),
         Subcommands::Doctor(options) => doctor::run(&source, &options),
         Subcommands::Logs(options) => logs::run(&source, &options),
+        Subcommands::Migrate(options) => migrate::run(&source, &options),
         Subcommands::Vitals(options) => vitals::run(&source, &options),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
     });

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! subject.rs      the examined agent: its settings and units
-//! unit.rs         parses a unit as systemctl shows it
 //! network.rs      name, TCP, TLS, token, clock: the first failure explains the rest
 //! certificate.rs  the end of a certificate's validity
 //! local.rs        folders, disk, token file, vitals of the host
@@ -29,7 +28,6 @@ mod network;
 mod repo;
 mod service;
 mod subject;
-mod unit;
 mod users;
 
 pub use subject::Subject;

@@ -2,7 +2,7 @@
 //! unprivileged process and the command line.
 //!
 //! ```text
-//! cli.rs        the command line: run, status, doctor, logs, vitals, check-config
+//! cli.rs        the command line: run, status, doctor, logs, vitals, migrate, check-config
 //! link.rs       the connection to the dashboard: dial, session, back-off
 //! jobs.rs       commands: admission, start, output and end
 //! heartbeat.rs  content of a heartbeat
@@ -11,6 +11,8 @@
 //! wire.rs       progress of jobs and vitals as messages
 //! observe.rs    the agent's own state: status, Prometheus, log, service manager
 //! doctor.rs     diagnosis of a host
+//! migrate.rs    the settings of the Go agent as settings of this one
+//! unit.rs       settings of a systemd unit
 //! shutdown.rs   the signal that the process is to end
 //! ```
 //!
@@ -22,7 +24,9 @@ pub mod facts;
 pub mod heartbeat;
 pub mod jobs;
 pub mod link;
+pub mod migrate;
 pub mod observe;
 pub mod queries;
 pub mod shutdown;
+mod unit;
 pub mod wire;

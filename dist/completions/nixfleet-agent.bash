@@ -28,6 +28,9 @@ _nixfleet__agent() {
             nixfleet__agent,logs)
                 cmd="nixfleet__agent__subcmd__logs"
                 ;;
+            nixfleet__agent,migrate)
+                cmd="nixfleet__agent__subcmd__migrate"
+                ;;
             nixfleet__agent,run)
                 cmd="nixfleet__agent__subcmd__run"
                 ;;
@@ -49,6 +52,9 @@ _nixfleet__agent() {
             nixfleet__agent__subcmd__help,logs)
                 cmd="nixfleet__agent__subcmd__help__subcmd__logs"
                 ;;
+            nixfleet__agent__subcmd__help,migrate)
+                cmd="nixfleet__agent__subcmd__help__subcmd__migrate"
+                ;;
             nixfleet__agent__subcmd__help,run)
                 cmd="nixfleet__agent__subcmd__help__subcmd__run"
                 ;;
@@ -65,7 +71,7 @@ _nixfleet__agent() {
 
     case "${cmd}" in
         nixfleet__agent)
-            opts="-c -h -V --config --help --version run check-config status logs doctor vitals help"
+            opts="-c -h -V --config --help --version run check-config status logs doctor migrate vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -135,7 +141,7 @@ _nixfleet__agent() {
             return 0
             ;;
         nixfleet__subcmd__agent__subcmd__help)
-            opts="run check-config status logs doctor vitals help"
+            opts="run check-config status logs doctor migrate vitals help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -191,6 +197,20 @@ _nixfleet__agent() {
             return 0
             ;;
         nixfleet__subcmd__agent__subcmd__help__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__help__subcmd__migrate)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -263,6 +283,36 @@ _nixfleet__agent() {
                     ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__migrate)
+            opts="-c -h --unit --env-file --nixos --toml --write --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --unit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --config)

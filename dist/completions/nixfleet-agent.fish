@@ -32,6 +32,7 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "check
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "status" -d 'Ask the agent of this host how it is'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "logs" -d 'Show the log of a job of this host'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "doctor" -d 'Look for what is wrong with this host\'s agent, and say what to do about it'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "migrate" -d 'Print the settings of the Go agent of this host as settings of this one, and what will be different'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand run" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
@@ -55,6 +56,13 @@ never\t'Nowhere'"
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -l json -d 'One JSON document'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l unit -d 'Read the old unit from FILE instead of asking systemd for it' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l env-file -d 'Read more variables from FILE, one NAME=value a line; may be given several times' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l nixos -d 'Print options of the NixOS module, which on NixOS is the default'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l toml -d 'Print the settings file on NixOS, too'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l write -d 'Write the settings file, which is that of --config or /etc/nixfleet/agent.toml and must not exist'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -s h -l help -d 'Print help'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l format -d 'Format of a line; without --follow a table is the default, with it json or the file\'s FORMAT' -r -f -a "json\t'All vitals as one JSON object'
 avocado\t'The five fields of Avocado\'s heartbeat as JSON'
 logfmt\t'key=value'
@@ -66,10 +74,11 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s f -l follow -d 'Print a line at a fixed pace until told to end; SIGHUP reads the file again'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l json -d 'Short for --format json'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "run" -d 'Run the agent (the default)'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "status" -d 'Ask the agent of this host how it is'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "logs" -d 'Show the log of a job of this host'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "doctor" -d 'Look for what is wrong with this host\'s agent, and say what to do about it'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor vitals help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "run" -d 'Run the agent (the default)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "status" -d 'Ask the agent of this host how it is'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "logs" -d 'Show the log of a job of this host'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "doctor" -d 'Look for what is wrong with this host\'s agent, and say what to do about it'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "migrate" -d 'Print the settings of the Go agent of this host as settings of this one, and what will be different'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "vitals" -d 'Show the vitals of this machine, once or for ever; needs no dashboard'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -6,12 +6,9 @@ use serde_json::json;
 
 use nixfleet_config::Source;
 
-use super::terminal::{Color, Look, Paint, safe};
+use super::terminal::{Color, Look, Paint, safe, wrap};
 use super::{FAILURE, Failure, USAGE};
 use crate::doctor::{self, Diagnosis, Finding, Verdict};
-
-/// Width of the smallest usual terminal, in characters.
-const WIDTH: usize = 80;
 
 /// Columns before the text of a finding: verdict and name.
 const INDENT: usize = 24;
@@ -90,27 +87,12 @@ fn entry(finding: &Finding, look: Look) -> String {
         let fix = if fix.is_empty() { fix } else { format!("; {fix}") };
         return format!("{head} {what}{fix}\n");
     }
-    let mut lines = wrap(&what);
+    let mut lines = wrap(&what, INDENT);
     if !fix.is_empty() {
-        let mut fix = wrap(&format!("-> {fix}"));
+        let mut fix = wrap(&format!("-> {fix}"), INDENT);
         lines.append(&mut fix);
     }
     format!("{head} {}\n", lines.join(&format!("\n{:INDENT$}", "")))
-}
-
-/// Wraps text to the width right of the indent. Words that are too long stay whole, so that they can be copied.
-fn wrap(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH - INDENT => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 fn summary(diagnosis: &Diagnosis) -> String {
@@ -130,6 +112,7 @@ fn summary(diagnosis: &Diagnosis) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::terminal::WIDTH;
     use super::*;
 
     fn diagnosis() -> Diagnosis {

@@ -76,6 +76,25 @@ impl Paint {
 /// Ends all colours.
 const RESET: &str = "\x1b[0m";
 
+/// Width of the smallest usual terminal, in characters.
+pub(super) const WIDTH: usize = 80;
+
+/// Wraps text to the width right of `indent` columns. Words that are too long stay whole, so that they can be
+/// copied.
+pub(super) fn wrap(text: &str, indent: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH - indent => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Longest parameters of an SGR sequence that is passed on, in bytes. A true colour for the text and one for the
 /// background need 35.
 const MAX_PARAMETERS: usize = 64;

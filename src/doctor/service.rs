@@ -10,10 +10,11 @@ use jiff::Timestamp;
 
 use nixfleet_config::Host;
 
-use super::subject::{AGENT_UNIT, JOB_UNIT};
-use super::{Finding, Subject, fail, ok, skipped, unit, users, warning};
+use super::subject::JOB_UNIT;
+use super::{Finding, Subject, fail, ok, skipped, users, warning};
 use crate::observe::status::page::length;
 use crate::observe::status::{Report, State, client};
+use crate::unit::{self, AGENT_UNIT};
 
 /// Folders from which polkit reads rules (polkit(8)); which of the last three exist depends on the distribution.
 const RULES: [&str; 5] = [

@@ -5,11 +5,8 @@ use std::path::Path;
 
 use nixfleet_config::{Config, ConfigError, Connection, Host, LauncherKind, Source};
 
-use super::unit::{self, Unit};
 use super::{Finding, ok, warning};
-
-/// Name of the agent's unit.
-pub(super) const AGENT_UNIT: &str = "nixfleet-agent.service";
+use crate::unit::{self, AGENT_UNIT, Unit};
 
 /// Name of the template unit of jobs.
 pub(super) const JOB_UNIT: &str = "nixfleet-job@.service";

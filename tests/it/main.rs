@@ -16,6 +16,8 @@ mod journald;
 mod launch;
 mod line_numbers;
 mod logs;
+mod migrate;
+mod migration;
 mod output;
 mod progress;
 mod reconnect;

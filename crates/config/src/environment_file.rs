@@ -5,15 +5,15 @@
 
 /// A line `NAME=value`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Assignment {
+pub struct Assignment {
     /// Without blanks around it. It can be any bytes.
-    pub(super) name: Vec<u8>,
+    pub name: Vec<u8>,
     /// Without quotes, escapes and the blanks around it. It can be any bytes.
-    pub(super) value: Vec<u8>,
+    pub value: Vec<u8>,
 }
 
 /// All assignments, in the order of the text.
-pub(super) fn assignments(text: &[u8]) -> Vec<Assignment> {
+pub fn assignments(text: &[u8]) -> Vec<Assignment> {
     let mut bytes = text.iter().copied();
     let mut found = Vec::new();
     while let Some(first) = bytes.next() {

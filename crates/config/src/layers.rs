@@ -53,10 +53,27 @@ impl Layers {
     /// # Errors
     /// The file cannot be read or parsed, so there are no settings to check.
     pub(super) fn read(source: &Source) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        Self::merge(source, read_file(source))
+    }
+
+    /// Like [`Self::read`], with a text instead of the file.
+    ///
+    /// # Errors
+    /// The text cannot be parsed.
+    pub(super) fn of_text(
+        source: &Source,
+        path: &Path,
+        text: &str,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let metadata = Metadata::from("file", path);
+        Self::merge(source, parse(path, text.as_bytes()).map(|values| Layer { metadata, values }))
+    }
+
+    fn merge(source: &Source, file: Result<Layer, Problem>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let environment = environment::read(source);
         let mut problems = environment.problems;
         let mut above = Layer { metadata: metadata_of(environment.names), values: environment.values };
-        let mut below = match read_file(source) {
+        let mut below = match file {
             Ok(layer) => layer,
             Err(problem) => {
                 problems.insert(0, problem);

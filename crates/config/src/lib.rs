@@ -38,7 +38,7 @@ mod check;
 mod connection;
 mod custom;
 mod environment;
-mod environment_file;
+pub mod environment_file;
 mod file;
 mod hostname;
 mod keys;
@@ -230,7 +230,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with all problems that could be found. The exit code of the program is then 64.
     pub fn load(source: &Source) -> Result<Self, ConfigError> {
-        Self::validated(source, TokenCheck::Place)
+        Self::validated(source, layers::Layers::read(source), TokenCheck::Place)
     }
 
     /// Like [`Config::load`], and reads the token: a file that holds something else is a problem. The agent
@@ -239,12 +239,23 @@ impl Config {
     /// # Errors
     /// As for [`Config::load`].
     pub fn check(source: &Source) -> Result<Self, ConfigError> {
-        Self::validated(source, TokenCheck::Content)
+        Self::validated(source, layers::Layers::read(source), TokenCheck::Content)
     }
 
-    fn validated(source: &Source, token_check: TokenCheck) -> Result<Self, ConfigError> {
-        let (layers, mut problems) =
-            layers::Layers::read(source).map_err(|problems| ConfigError { problems })?;
+    /// Validates the text of a settings file before it is written to `file`, with the variables of `source`.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn of_text(source: &Source, file: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::validated(source, layers::Layers::of_text(source, file, text), TokenCheck::Place)
+    }
+
+    fn validated(
+        source: &Source,
+        read: Result<(layers::Layers, Vec<Problem>), Vec<Problem>>,
+        token_check: TokenCheck,
+    ) -> Result<Self, ConfigError> {
+        let (layers, mut problems) = read.map_err(|problems| ConfigError { problems })?;
         let mut check = check::Checker::new(&layers, source, &mut problems);
         let connection = connection::connection(&mut check, token_check);
         let host = validate::host(&mut check);

@@ -5,7 +5,7 @@ use nixfleet_config::Secret;
 use super::*;
 use crate::doctor::Verdict;
 use crate::doctor::tests::subject;
-use crate::doctor::unit::Unit;
+use crate::unit::Unit;
 
 #[track_caller]
 fn check(found: &Finding, verdict: Verdict, words: &[&str]) {

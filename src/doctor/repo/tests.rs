@@ -69,7 +69,7 @@ fn the_remote_is_asked_for_the_branch_as_jobs_would() {
     // A unit with a PATH that has no git.
     subject.is_root = true;
     let path = [("PATH".to_owned(), folder.path().display().to_string())].into();
-    subject.job_unit = Some(crate::doctor::unit::Unit { environment: path, ..Default::default() });
+    subject.job_unit = Some(crate::unit::Unit { environment: path, ..Default::default() });
     check(&remote(&subject, &dir), Verdict::Fail, &["git is not on the PATH of jobs"]);
 }
 

@@ -11,17 +11,33 @@ use nixfleet_os::subprocess::{self, ProgramError};
 /// Time limit for systemctl. It takes milliseconds, unless the service manager is very busy.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// Name of the agent's unit, also of the agent that this one replaces.
+pub(crate) const AGENT_UNIT: &str = "nixfleet-agent.service";
+
 /// The settings of a unit that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Unit {
-    pub(super) environment: BTreeMap<String, String>,
+pub(crate) struct Unit {
+    pub(crate) environment: BTreeMap<String, String>,
     /// Path of each credential, by its name.
-    pub(super) credentials: BTreeMap<String, PathBuf>,
-    pub(super) user: Option<String>,
+    pub(crate) credentials: BTreeMap<String, PathBuf>,
+    pub(crate) user: Option<String>,
+    /// Files with more variables, in order. A file that is `optional` may be absent.
+    pub(crate) environment_files: Vec<EnvironmentFile>,
+    /// The program that is started, and its arguments.
+    pub(crate) command: Vec<String>,
+    /// The unit file and its drop-ins, as the comments of `systemctl cat` name them.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// A file in `EnvironmentFile=`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EnvironmentFile {
+    pub(crate) path: PathBuf,
+    pub(crate) optional: bool,
 }
 
 /// The unit, if systemd knows it.
-pub(super) fn find(name: &str) -> Option<Unit> {
+pub(crate) fn find(name: &str) -> Option<Unit> {
     let text = subprocess::output(Path::new("systemctl"), &["cat", "--no-pager", "--", name], ANSWER).ok()?;
     Some(parse(&String::from_utf8_lossy(&text)))
 }
@@ -30,17 +46,21 @@ pub(super) fn find(name: &str) -> Option<Unit> {
 ///
 /// # Errors
 /// systemctl did not answer.
-pub(super) fn state(name: &str) -> Result<String, ProgramError> {
+pub(crate) fn state(name: &str) -> Result<String, ProgramError> {
     let (_, said) = subprocess::outcome(Path::new("systemctl"), &["is-active", "--", name], &[], ANSWER)?;
     Ok(said.trim().to_owned())
 }
 
 /// Parses systemd.syntax(7), as far as our units and those of NixOS use it.
-fn parse(text: &str) -> Unit {
+pub(crate) fn parse(text: &str) -> Unit {
     let mut unit = Unit::default();
     let mut in_service = false;
-    for line in text.replace("\\\n", " ").lines().map(str::trim) {
-        if line.starts_with(['#', ';']) {
+    for line in lines(text) {
+        if let Some(comment) = line.strip_prefix(['#', ';']) {
+            let path = comment.trim();
+            if path.starts_with('/') && (path.ends_with(".service") || path.ends_with(".conf")) {
+                unit.files.push(PathBuf::from(path));
+            }
             continue;
         }
         if line.starts_with('[') {
@@ -51,6 +71,25 @@ fn parse(text: &str) -> Unit {
         }
     }
     unit
+}
+
+/// Lines without the blanks around them. A backslash at the end of a line joins it with the next line that is
+/// not a comment.
+fn lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut begun: Option<String> = None;
+    for line in text.lines() {
+        let line = line.trim();
+        if line.starts_with(['#', ';']) {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let (part, goes_on) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
+        let whole = begun.take().map_or_else(|| part.to_owned(), |begun| format!("{begun} {part}"));
+        if goes_on { begun = Some(whole) } else { lines.push(whole) }
+    }
+    lines.extend(begun);
+    lines
 }
 
 impl Unit {
@@ -69,6 +108,14 @@ impl Unit {
                     self.credentials.insert(name.to_owned(), PathBuf::from(path.replace("%%", "%")));
                 }
             }
+            "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
+            "EnvironmentFile" => {
+                let (path, optional) = value.strip_prefix('-').map_or((value, false), |path| (path, true));
+                let path = PathBuf::from(path.replace("%%", "%"));
+                self.environment_files.push(EnvironmentFile { path, optional });
+            }
+            "ExecStart" if value.is_empty() => self.command.clear(),
+            "ExecStart" => self.command = words(value),
             "User" => self.user = Some(value.to_owned()).filter(|user| !user.is_empty()),
             _ => {}
         }
@@ -103,12 +150,12 @@ mod tests {
 
     #[test]
     fn the_shipped_units_say_what_they_should() {
-        let agent = parse(include_str!("../../dist/systemd/nixfleet-agent.service"));
+        let agent = parse(include_str!("../dist/systemd/nixfleet-agent.service"));
         assert_eq!(agent.environment["NIXFLEET_STATE_DIR"], "/var/lib/nixfleet-agent");
         assert_eq!(agent.environment["NIXFLEET_JOBS__LAUNCHER"], "systemd");
         assert_eq!(agent.credentials["token"], Path::new("/etc/nixfleet/token"));
         assert_eq!(agent.user.as_deref(), Some("nixfleet-agent"));
-        let job = parse(include_str!("../../dist/systemd/nixfleet-job@.service"));
+        let job = parse(include_str!("../dist/systemd/nixfleet-job@.service"));
         assert_eq!(job.user.as_deref(), Some("root"));
     }
 
@@ -125,7 +172,23 @@ mod tests {
         assert_eq!(found, wanted);
         assert_eq!(unit.credentials["token"], Path::new("/run/100%"));
         assert_eq!(unit.user, None);
+        assert_eq!(
+            unit.files,
+            [Path::new("/usr/lib/x.service"), Path::new("/etc/x.service.d/overrides.conf")]
+        );
         assert!(parse("[Service]\nEnvironment=A=1\nEnvironment=\n").environment.is_empty());
+    }
+
+    #[test]
+    fn programs_and_files_with_variables_are_read_across_lines() {
+        let unit = parse(
+            "[Service]\n# a comment that ends with \\\nExecStart=/nix/bin/agent \\\n  # between\n  --quiet \"a b\"\n\
+             EnvironmentFile=/old\nEnvironmentFile=\nEnvironmentFile=-/etc/100%%.env\nEnvironmentFile=/run/token\n",
+        );
+        assert_eq!(unit.command, ["/nix/bin/agent", "--quiet", "a b"]);
+        let files: Vec<(&Path, bool)> =
+            unit.environment_files.iter().map(|file| (file.path.as_path(), file.optional)).collect();
+        assert_eq!(files, [(Path::new("/etc/100%.env"), true), (Path::new("/run/token"), false)]);
     }
 
     #[test]

@@ -1,0 +1,33 @@
+//! `nixfleet-agent migrate`: the settings of the Go agent of this host as settings of this agent, and what will be
+//! different on this host.
+//!
+//! ```text
+//! old.rs        reads the old unit and the variables it sets
+//! host.rs       looks at what else matters: keys, checkout, sudo rules
+//! users.rs      paths and users of the host
+//! plan.rs       the plan: new settings and differences
+//! compare.rs    makes the plan; no I/O
+//! repository.rs the part about the repository; no I/O
+//! services.rs   the part about units, users and what they leave behind; no I/O
+//! text.rs       the new settings as TOML and as options of the NixOS module
+//! write.rs      writes the settings file
+//! ```
+//!
+//! Everything but `write.rs` only reads. The token is never kept: only where it is.
+
+mod compare;
+mod host;
+mod old;
+mod plan;
+mod repository;
+mod services;
+mod text;
+mod users;
+mod write;
+
+pub use compare::compare;
+pub use host::Host;
+pub use old::{Old, Places};
+pub use plan::{Difference, Plan};
+pub use text::{nix, toml};
+pub use write::write;
