@@ -128,7 +128,8 @@ pub(super) fn arguments() {
 
 pub(super) fn generation() {
     for choice in ["deployed", "checkout"] {
-        accepted(&[("NIXFLEET_GENERATION", choice)], "");
+        accepted(&[("NIXFLEET_GENERATION", choice), ("NIXFLEET_REPO_DIR", "/srv/fleet")], "");
     }
+    refused(&[("NIXFLEET_GENERATION", "checkout")], "generation");
     refused(&[("NIXFLEET_GENERATION", "newest")], "generation");
 }
