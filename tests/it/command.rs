@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nixfleet_protocol::{AgentMessage, StatusKind};
 
-use crate::rig::{Fleet, HOST, LIMIT, job_folder};
+use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, job_folder};
 
 #[tokio::test]
 async fn t02_scenario_7_concurrent_command_rejection() {
@@ -221,6 +221,25 @@ async fn test_runs_every_script_even_after_a_failure_and_reports_progress() {
     assert_eq!(progress, [at(1, 0), at(1, 1), at(2, 1), at(2, 1), at(3, 1), end]);
     let repo = fleet.path("state/repo").display().to_string();
     assert!(fleet.lines().iter().any(|(_, line, _)| *line == repo), "scripts run in the repository");
+}
+
+#[tokio::test]
+async fn tests_are_those_of_the_hostname_or_else_of_the_flake_attribute() {
+    let fleet = fleet_with_origin().await;
+    let origin = fleet.path("origin");
+    commit(&origin, "hosts/test_host/tests/T1.sh", "#!/bin/sh\necho attribute");
+    let mut agent = fleet.agent_command();
+    agent.env("NIXFLEET_REBUILD__FLAKE_ATTR", "test_host");
+    let _agent = AgentProcess::spawn(agent, fleet.path("state"));
+    fleet.ended("clone").await;
+    assert_eq!(fleet.run("test").await.message, "Test: 1/1 passed");
+    commit(&origin, "hosts/test-host/tests/T1.sh", "#!/bin/sh\necho hostname");
+    fleet.run("pull").await;
+    fleet.run("test").await;
+    let lines = fleet.lines();
+    let said: Vec<&str> =
+        lines.iter().map(|(_, line, _)| line.as_str()).filter(|line| line.ends_with("e")).collect();
+    assert_eq!(said, ["attribute", "hostname"]);
 }
 
 #[tokio::test]

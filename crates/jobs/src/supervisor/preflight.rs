@@ -123,10 +123,19 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
     found
 }
 
+/// The folder with the tests of this host: that of its hostname, or else that of its flake attribute. The two
+/// differ where dashboards refuse the name that the host has in the flake, such as one with an underscore.
+fn tests_folder(settings: &Settings, dir: &Path) -> Option<PathBuf> {
+    let attribute = settings.rebuild.flake_attr.as_deref().filter(|name| !name.contains(['/', '.']));
+    let names = [Some(settings.hostname.as_str()), attribute];
+    let folders = names.into_iter().flatten().map(|name| dir.join("hosts").join(name).join("tests"));
+    folders.into_iter().find(|folder| folder.is_dir())
+}
+
 /// Looks at the tests of this host. Folders, and files that are neither scripts nor programs, are no tests.
 fn test_scripts(settings: &Settings, dir: &Path) -> TestScripts {
     let mut found = TestScripts::default();
-    let items = fs::read_dir(dir.join("hosts").join(&settings.hostname).join("tests"));
+    let items = tests_folder(settings, dir).and_then(|folder| fs::read_dir(folder).ok());
     for item in items.into_iter().flatten().flatten() {
         let (path, name) = (item.path(), item.file_name().to_string_lossy().into_owned());
         let script = name.ends_with(".sh");
