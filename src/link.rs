@@ -6,17 +6,19 @@
 //! session.rs   one connection: events in, decisions, messages out
 //! agent.rs     the state that is kept from one connection to the next
 //! backoff.rs   how long to wait before the next attempt
+//! network.rs   changes of this host's network
 //! peer.rs      the dashboard's description of itself
 //! ended.rs     why a session ended
 //! ```
 //!
-//! `run` uses `dial` and `session`; `session` uses `agent`; `agent` uses `peer` and `backoff`. No
+//! `run` uses `dial`, `network` and `session`; `session` uses `agent`; `agent` uses `peer` and `backoff`. No
 //! dependency goes the other way.
 
 pub mod agent;
 pub mod backoff;
 pub mod dial;
 pub mod ended;
+pub mod network;
 pub mod peer;
 pub mod run;
 pub mod session;

@@ -1,6 +1,7 @@
 //! One attempt to connect: DNS, TCP, TLS, the token and the WebSocket upgrade.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +48,9 @@ pub enum ConnectError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
+    /// The name of this host and port has no address, as far as this host can find out.
+    #[error("cannot reach {0}")]
+    Lookup(String, #[source] io::Error),
     /// There is no TCP connection to this host and port.
     #[error("cannot reach {0}")]
     Unreachable(String, #[source] io::Error),
@@ -79,7 +83,7 @@ impl ConnectError {
             Self::Token(_) => "token",
             Self::CaFile(..) | Self::NoRoots => "certificates",
             Self::Tls(_) => "tls",
-            Self::Unreachable(..) => "unreachable",
+            Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
             Self::Slow => "slow",
             Self::WrongToken => "refused_token",
             Self::Forbidden => "forbidden",
@@ -93,6 +97,9 @@ impl ConnectError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
+            // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
+            Self::Lookup(..) => Cause::Local,
+            Self::Unreachable(_, err) => Cause::of_tcp(err),
             _ => Cause::Broken,
         }
     }
@@ -201,8 +208,18 @@ async fn attempt(
 
     let host = connection.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = connection.url.port_or_known_default().unwrap_or(443);
-    let unreachable = |err| ConnectError::Unreachable(format!("{host}:{port}"), err);
-    let tcp = reach(host, port).await.map_err(unreachable)?;
+    let place = || format!("{host}:{port}");
+    let unreachable = |err| ConnectError::Unreachable(place(), err);
+    let found = tokio::net::lookup_host((host, port)).await;
+    let addresses = found.map_err(|err| ConnectError::Lookup(place(), err))?;
+    let tcp = match reach(addresses).await {
+        Ok(tcp) => tcp,
+        Err(Some(err)) => return Err(unreachable(err)),
+        Err(None) => {
+            let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return Err(ConnectError::Lookup(place(), none));
+        }
+    };
     // A heartbeat is one small packet, which Nagle's algorithm would delay.
     tcp.set_nodelay(true).map_err(unreachable)?;
     #[cfg(target_os = "linux")]
@@ -247,17 +264,32 @@ fn set_user_timeout(tcp: &TcpStream) {
     }
 }
 
-/// Tries every address of a name, each with its own time limit: IPv6 or IPv4 alone may be broken.
-async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((host, port)).await? {
-        match timeout(ADDRESS_DEADLINE, TcpStream::connect(address)).await {
+/// Tries every address of a name, each with its own time limit: IPv6 or IPv4 alone may be broken. The error
+/// is none if there is no address.
+async fn reach(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, Option<io::Error>> {
+    let mut told = None;
+    for address in addresses {
+        let err = match timeout(ADDRESS_DEADLINE, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(err)) => last = err,
-            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}")),
-        }
+            Ok(Err(err)) => err,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}")),
+        };
+        told = Some(more_telling(told, err));
     }
-    Err(last)
+    Err(told)
+}
+
+/// Of the errors of two addresses, the one to report: the later one, unless it is local and the earlier one
+/// is not. A refusal by IPv4 says more than a missing route for IPv6. So the failure of an attempt is local
+/// only if the failures of all addresses were.
+fn more_telling(earlier: Option<io::Error>, later: io::Error) -> io::Error {
+    match earlier {
+        Some(earlier) if Cause::of_tcp(&later) == Cause::Local => match Cause::of_tcp(&earlier) {
+            Cause::Local => later,
+            _ => earlier,
+        },
+        _ => later,
+    }
 }
 
 fn prepare(
@@ -340,6 +372,32 @@ mod tests {
             assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{text}");
             assert_eq!(error.cause(), Cause::Broken);
         }
+    }
+
+    #[test]
+    fn an_attempt_fails_within_this_host_only_if_every_address_does() {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
+
+        for (kinds, wanted, cause) in [
+            (&[NetworkUnreachable][..], NetworkUnreachable, Cause::Local),
+            (&[NetworkUnreachable, HostUnreachable], HostUnreachable, Cause::Local),
+            (&[NetworkUnreachable, ConnectionRefused], ConnectionRefused, Cause::Broken),
+            (&[ConnectionRefused, NetworkUnreachable], ConnectionRefused, Cause::Broken),
+            (&[TimedOut, NetworkUnreachable, HostUnreachable], TimedOut, Cause::Broken),
+            (&[TimedOut, ConnectionRefused], ConnectionRefused, Cause::Broken),
+        ] {
+            let told = kinds.iter().fold(None, |told, kind| Some(more_telling(told, (*kind).into())));
+            let error = ConnectError::Unreachable("web:443".to_owned(), told.unwrap());
+            let ConnectError::Unreachable(_, err) = &error else { unreachable!() };
+            assert_eq!((err.kind(), error.cause()), (wanted, cause), "{kinds:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_a_local_failure() {
+        assert!(matches!(reach([].into_iter()).await, Err(None)));
+        let error = ConnectError::Lookup("web:443".to_owned(), io::ErrorKind::NotFound.into());
+        assert_eq!((error.cause(), error.counted_as()), (Cause::Local, "unreachable"));
     }
 
     #[cfg(target_os = "linux")]

@@ -13,6 +13,7 @@ mod heartbeat;
 mod job;
 mod journald;
 mod logs;
+mod network;
 mod output;
 mod progress;
 mod reconnect;

@@ -55,6 +55,11 @@ impl Recent {
         self.enter(State::Waiting);
         self.connection.last_error = Some(why.trim_end_matches('.').to_owned());
         self.connection.last_error_at = Some(self.connection.since.clone());
+        self.retry_in(delay);
+    }
+
+    /// The next attempt comes after `delay`.
+    pub fn retry_in(&mut self, delay: Duration) {
         self.connection.retry_at = Timestamp::now().checked_add(delay).ok().map(|at| format!("{at:.3}"));
     }
 
