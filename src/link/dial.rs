@@ -1,7 +1,6 @@
 //! One attempt to connect: DNS, TCP, TLS, the token and the WebSocket upgrade.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,13 +21,11 @@ use nixfleet_config::{Connection, TokenError};
 use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 
 use super::backoff::Cause;
+use super::reach::{Unreached, reach};
 
-/// Time limit for DNS, TCP, TLS and upgrade together. Longer than a bad link needs, and shorter than the
+/// Time limit for DNS, TCP, TLS and upgrade together; several addresses of a name fit into it. Longer than a bad link needs, and shorter than the
 /// time after which a dashboard shows the host as offline.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
-
-/// Time limit for one address of a name: several must fit into [`CONNECT_DEADLINE`].
-const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);
 
 /// A WebSocket on which no message has been sent yet.
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -48,7 +45,7 @@ pub enum ConnectError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
-    /// The name of this host and port has no address, as far as this host can find out.
+    /// The name in this host and port was not found.
     #[error("cannot reach {0}")]
     Lookup(String, #[source] io::Error),
     /// There is no TCP connection to this host and port.
@@ -208,18 +205,11 @@ async fn attempt(
 
     let host = connection.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = connection.url.port_or_known_default().unwrap_or(443);
-    let place = || format!("{host}:{port}");
-    let unreachable = |err| ConnectError::Unreachable(place(), err);
-    let found = tokio::net::lookup_host((host, port)).await;
-    let addresses = found.map_err(|err| ConnectError::Lookup(place(), err))?;
-    let tcp = match reach(addresses).await {
-        Ok(tcp) => tcp,
-        Err(Some(err)) => return Err(unreachable(err)),
-        Err(None) => {
-            let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(ConnectError::Lookup(place(), none));
-        }
-    };
+    let unreachable = |err| ConnectError::Unreachable(format!("{host}:{port}"), err);
+    let tcp = reach(host, port).await.map_err(|err| match err {
+        Unreached::Lookup(err) => ConnectError::Lookup(format!("{host}:{port}"), err),
+        Unreached::Tcp(err) => unreachable(err),
+    })?;
     // A heartbeat is one small packet, which Nagle's algorithm would delay.
     tcp.set_nodelay(true).map_err(unreachable)?;
     #[cfg(target_os = "linux")]
@@ -261,34 +251,6 @@ fn set_user_timeout(tcp: &TcpStream) {
     let limit = u32::try_from(UNCONFIRMED.as_millis()).unwrap_or(u32::MAX);
     if let Err(err) = rustix::net::sockopt::set_tcp_user_timeout(tcp, limit) {
         tracing::debug!("No time limit for unconfirmed data: {err}");
-    }
-}
-
-/// Tries every address of a name, each with its own time limit: IPv6 or IPv4 alone may be broken. The error
-/// is none if there is no address.
-async fn reach(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, Option<io::Error>> {
-    let mut told = None;
-    for address in addresses {
-        let err = match timeout(ADDRESS_DEADLINE, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(err)) => err,
-            Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}")),
-        };
-        told = Some(more_telling(told, err));
-    }
-    Err(told)
-}
-
-/// Of the errors of two addresses, the one to report: the later one, unless it is local and the earlier one
-/// is not. A refusal by IPv4 says more than a missing route for IPv6. So the failure of an attempt is local
-/// only if the failures of all addresses were.
-fn more_telling(earlier: Option<io::Error>, later: io::Error) -> io::Error {
-    match earlier {
-        Some(earlier) if Cause::of_tcp(&later) == Cause::Local => match Cause::of_tcp(&earlier) {
-            Cause::Local => later,
-            _ => earlier,
-        },
-        _ => later,
     }
 }
 
@@ -372,32 +334,6 @@ mod tests {
             assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{text}");
             assert_eq!(error.cause(), Cause::Broken);
         }
-    }
-
-    #[test]
-    fn an_attempt_fails_within_this_host_only_if_every_address_does() {
-        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
-
-        for (kinds, wanted, cause) in [
-            (&[NetworkUnreachable][..], NetworkUnreachable, Cause::Local),
-            (&[NetworkUnreachable, HostUnreachable], HostUnreachable, Cause::Local),
-            (&[NetworkUnreachable, ConnectionRefused], ConnectionRefused, Cause::Broken),
-            (&[ConnectionRefused, NetworkUnreachable], ConnectionRefused, Cause::Broken),
-            (&[TimedOut, NetworkUnreachable, HostUnreachable], TimedOut, Cause::Broken),
-            (&[TimedOut, ConnectionRefused], ConnectionRefused, Cause::Broken),
-        ] {
-            let told = kinds.iter().fold(None, |told, kind| Some(more_telling(told, (*kind).into())));
-            let error = ConnectError::Unreachable("web:443".to_owned(), told.unwrap());
-            let ConnectError::Unreachable(_, err) = &error else { unreachable!() };
-            assert_eq!((err.kind(), error.cause()), (wanted, cause), "{kinds:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_name_without_an_address_is_a_local_failure() {
-        assert!(matches!(reach([].into_iter()).await, Err(None)));
-        let error = ConnectError::Lookup("web:443".to_owned(), io::ErrorKind::NotFound.into());
-        assert_eq!((error.cause(), error.counted_as()), (Cause::Local, "unreachable"));
     }
 
     #[cfg(target_os = "linux")]

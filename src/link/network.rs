@@ -113,7 +113,7 @@ fn drain(socket: &UnixDatagram) -> io::Result<bool> {
     Ok(true)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
@@ -165,6 +165,7 @@ mod tests {
         assert!(!is_changed(&Network::default()).await);
     }
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_netlink_socket_can_be_read_like_a_unix_socket() {
         let mut network = Network::default();
