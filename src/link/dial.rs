@@ -21,6 +21,7 @@ use nixfleet_config::{Connection, TokenError};
 use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 
 use super::backoff::Cause;
+use super::blocking;
 use super::reach::{Unreached, reach};
 
 /// Time limit for DNS, TCP, TLS and upgrade together; several addresses of a name fit into it. Longer than a bad link needs, and shorter than the
@@ -45,6 +46,9 @@ pub enum ConnectError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
+    /// There is no thread for what blocks: reading certificates, looking up names.
+    #[error("no thread to connect with")]
+    NoThread(#[source] io::Error),
     /// The name in this host and port was not found.
     #[error("cannot reach {0}")]
     Lookup(String, #[source] io::Error),
@@ -80,6 +84,7 @@ impl ConnectError {
             Self::Token(_) => "token",
             Self::CaFile(..) | Self::NoRoots => "certificates",
             Self::Tls(_) => "tls",
+            Self::NoThread(_) => "no_thread",
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
             Self::Slow => "slow",
             Self::WrongToken => "refused_token",
@@ -191,9 +196,8 @@ async fn attempt(
 ) -> Result<(Socket, HardClose), ConnectError> {
     let source = connection.clone();
     // This reads files and the certificate store, which must not block the only thread of the runtime.
-    let prepared = tokio::task::spawn_blocking(move || prepare(&source, with_token)).await;
-    let (bearer, connector) = prepared
-        .map_err(|err| ConnectError::Unreachable("the dashboard".to_owned(), io::Error::other(err)))??;
+    let prepared = blocking::run("prepare", move || prepare(&source, with_token)).await;
+    let (bearer, connector) = prepared.map_err(ConnectError::NoThread)??;
     let mut request = connection
         .url
         .as_str()
@@ -207,6 +211,7 @@ async fn attempt(
     let port = connection.url.port_or_known_default().unwrap_or(443);
     let unreachable = |err| ConnectError::Unreachable(format!("{host}:{port}"), err);
     let tcp = reach(host, port).await.map_err(|err| match err {
+        Unreached::NoThread(err) => ConnectError::NoThread(err),
         Unreached::Lookup(err) => ConnectError::Lookup(format!("{host}:{port}"), err),
         Unreached::Tcp(err) => unreachable(err),
     })?;

@@ -1,13 +1,15 @@
 //! The TCP connection to a name: the lookup, and one address after the other.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
+use std::vec;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::backoff::Cause;
+use super::blocking;
 
 /// Time limit for one address of a name. Three fit into the time limit of an attempt to connect.
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);
@@ -15,6 +17,8 @@ const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);
 /// Why there is no TCP connection.
 #[derive(Debug)]
 pub(super) enum Unreached {
+    /// There is no thread for the lookup.
+    NoThread(io::Error),
     /// The name was not found.
     Lookup(io::Error),
     /// No address answered.
@@ -23,7 +27,17 @@ pub(super) enum Unreached {
 
 /// Connects to the first address of the name that answers: IPv6 or IPv4 alone may be broken.
 pub(super) async fn reach(host: &str, port: u16) -> Result<TcpStream, Unreached> {
-    one_of(lookup_host((host, port)).await.map_err(Unreached::Lookup)?).await
+    one_of(lookup(host, port).await?).await
+}
+
+/// The addresses of a name. getaddrinfo(3) blocks; an address needs no lookup.
+async fn lookup(host: &str, port: u16) -> Result<vec::IntoIter<SocketAddr>, Unreached> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)].into_iter());
+    }
+    let name = host.to_owned();
+    let found = blocking::run("lookup", move || (name.as_str(), port).to_socket_addrs()).await;
+    found.map_err(Unreached::NoThread)?.map_err(Unreached::Lookup)
 }
 
 async fn one_of(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, Unreached> {
@@ -80,11 +94,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_an_answer_and_no_address_is_a_failed_lookup() {
+    async fn names_are_looked_up_and_addresses_are_tried() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let refused = one_of([free].into_iter()).await.unwrap_err();
         let Unreached::Tcp(err) = refused else { panic!("{refused:?}") };
         assert_eq!(err.kind(), io::ErrorKind::ConnectionRefused);
+        for (host, first) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
+            assert_eq!(lookup(host, 7).await.unwrap().next(), Some(first.parse().unwrap()));
+        }
+        assert!(lookup("localhost", 7).await.unwrap().all(|address| address.ip().is_loopback()));
+        let unknown = lookup("no-such-host.invalid", 7).await;
+        assert!(matches!(unknown, Err(Unreached::Lookup(_))), "{unknown:?}");
         let none = one_of([].into_iter()).await.unwrap_err();
         assert!(matches!(none, Unreached::Lookup(_)), "{none:?}");
     }

@@ -203,8 +203,14 @@ mod tests {
 
     #[test]
     fn every_end_and_every_failure_is_counted_under_a_known_name() {
-        let failures =
-            [ConnectError::NoRoots, ConnectError::Slow, ConnectError::WrongToken, ConnectError::Forbidden];
+        let no_thread = ConnectError::NoThread(std::io::ErrorKind::WouldBlock.into());
+        let failures = [
+            no_thread,
+            ConnectError::NoRoots,
+            ConnectError::Slow,
+            ConnectError::WrongToken,
+            ConnectError::Forbidden,
+        ];
         let ends =
             [Ended::Closed(None), Ended::Stalled, Ended::Silent, Ended::Unacknowledged, Ended::NotRegistered];
         let failed = failures.iter().map(ConnectError::counted_as);
@@ -214,6 +220,6 @@ mod tests {
             stats.reconnect(cause);
         }
         assert_eq!(stats.reconnects.len(), CAUSES.len());
-        assert_eq!(stats.reconnects.values().sum::<u64>(), 9);
+        assert_eq!(stats.reconnects.values().sum::<u64>(), 10);
     }
 }
