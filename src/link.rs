@@ -2,21 +2,27 @@
 //!
 //! ```text
 //! run.rs       the main loop: connect, session, wait, and again
-//! dial.rs      one attempt to connect: TCP, TLS, the token, refusals
+//! dial.rs      one attempt to connect: TLS, the token, refusals
+//! reach.rs     the TCP connection of an attempt: lookup, addresses
+//! blocking.rs  calls of an attempt that may block
 //! session.rs   one connection: events in, decisions, messages out
 //! agent.rs     the state that is kept from one connection to the next
 //! backoff.rs   how long to wait before the next attempt
+//! network.rs   changes of this host's network
 //! peer.rs      the dashboard's description of itself
 //! ended.rs     why a session ended
 //! ```
 //!
-//! `run` uses `dial` and `session`; `session` uses `agent`; `agent` uses `peer` and `backoff`. No
-//! dependency goes the other way.
+//! `run` uses `dial`, `network` and `session`; `dial` uses `reach`, and both use `blocking`; `session` uses `agent`; `agent` uses `peer`
+//! and `backoff`. No dependency goes the other way.
 
 pub mod agent;
 pub mod backoff;
+mod blocking;
 pub mod dial;
 pub mod ended;
+pub mod network;
 pub mod peer;
+mod reach;
 pub mod run;
 pub mod session;

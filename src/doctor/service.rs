@@ -179,10 +179,13 @@ fn agent(report: &Result<Report, String>, installed: bool) -> Finding {
     };
     let connection = &report.connection;
     let why = connection.last_error.as_deref().unwrap_or("no reason is known");
+    let fix = "see the checks of the network";
     match connection.state {
-        State::Waiting => {
-            fail(NAME, format!("it runs and is not connected: {why}"), "see the checks of the network")
+        // A slow attempt does not make it any better.
+        State::Waiting | State::Connecting if report.never_connected() && connection.last_error.is_some() => {
+            fail(NAME, format!("it runs and has not connected since its start: {why}"), fix)
         }
+        State::Waiting => fail(NAME, format!("it runs and is not connected: {why}"), fix),
         State::Connecting => warning(NAME, "it runs and is about to connect", "look again in a moment"),
         State::Connected if report.version != OWN => warning(
             NAME,

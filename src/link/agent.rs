@@ -22,7 +22,7 @@ use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::JobTable;
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
-use crate::observe::status::{Ask, Queue, Report, Running};
+use crate::observe::status::{Ask, Queue, Report, Running, Server};
 use crate::observe::systemd::{self, Watchdog};
 use crate::queries::Queries;
 
@@ -212,7 +212,7 @@ impl Agent {
             hostname: self.host.hostname.clone(),
             started_at: self.history.started_at().to_owned(),
             connection: self.history.connection().clone(),
-            server: self.peer.status().into(),
+            server: self.peer.status().map(|(status, at)| Server::new(status, *at)),
             interval_s: self.peer.interval(self.interval, now).as_secs(),
             last_beat_at: self.history.last_beat_at(),
             ack_rtt_ms: self.peer.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),

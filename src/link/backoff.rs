@@ -1,9 +1,22 @@
-//! How long to wait before the next attempt to connect.
+//! How long to wait before the next attempt to connect, and what makes the delays start over.
 
+use std::io;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The longest back-off. Only a random delay below it is used.
 pub const CAP: Duration = Duration::from_secs(60);
+
+/// The longest back-off after a local failure on a host that does not announce changes of its network to
+/// the agent. Such attempts send nothing to the dashboard, so many hosts together make no storm. A host
+/// whose network comes up late is then online after 5 s on average.
+const UNANNOUNCED_CAP: Duration = Duration::from_secs(10);
+
+/// The shortest time between two fresh starts of the delays. A link that goes up and down all the time
+/// causes three or four attempts in it. When a host gets its network from DHCP, the link comes some seconds
+/// before the address: the second fresh start is for the address.
+const FRESH_START_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The first back-off after a refusal. A retry within a second cannot help: somebody has to change
 /// the token first.
@@ -20,23 +33,40 @@ pub struct Backoff {
 /// Why the last attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
+    /// Nothing was sent to the dashboard: this host has no network, no route or no name server.
+    Local,
     /// The network, or a dashboard that went away.
     Broken,
     /// The dashboard rejected this agent: a wrong token, or another agent with the same hostname.
     Refused,
 }
 
+impl Cause {
+    /// The cause of a TCP connection that failed with this error. Errors that the kernel reports when it has
+    /// nowhere to send a packet to are local. A router may have reported them as well, and then the dashboard
+    /// was not reached either. A refusal and a time-out are not local: packets were sent.
+    pub fn of_tcp(err: &io::Error) -> Self {
+        match err.kind() {
+            io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::AddrNotAvailable => Self::Local,
+            _ => Self::Broken,
+        }
+    }
+}
+
 impl Backoff {
-    /// The delay before the next attempt; `draw` is a random number in `0.0..1.0`.
-    pub fn next(&mut self, cause: Cause, draw: f64) -> Duration {
+    /// The delay before the next attempt, drawn below `cap` at most; `draw` is a random number in `0.0..1.0`.
+    fn next(&mut self, cause: Cause, cap: Duration, draw: f64) -> Duration {
         let first = match cause {
-            Cause::Broken => Duration::from_secs(1),
+            Cause::Local | Cause::Broken => Duration::from_secs(1),
             Cause::Refused => FIRST_AFTER_REFUSAL,
         };
-        let envelope = first.saturating_mul(1 << self.attempts.min(10)).min(CAP);
+        let envelope = first.saturating_mul(1 << self.attempts.min(10)).min(cap);
         self.attempts = self.attempts.saturating_add(1);
         match cause {
-            Cause::Broken => envelope.mul_f64(draw),
+            Cause::Local | Cause::Broken => envelope.mul_f64(draw),
             // At least half of the back-off: a refusal must be retried slowly.
             Cause::Refused => envelope.mul_f64(0.5 + draw / 2.0),
         }
@@ -65,6 +95,10 @@ pub struct Reconnect {
     backoff: Backoff,
     /// Evictions in a row.
     short_lived: u32,
+    /// The last attempt failed within this host.
+    local: bool,
+    /// When a change of the network last started the delays over.
+    fresh_start: Option<Instant>,
 }
 
 impl Reconnect {
@@ -76,9 +110,26 @@ impl Reconnect {
         }
     }
 
-    /// The delay after a failed attempt to connect.
-    pub fn after_failure(&mut self, cause: Cause, draw: f64) -> Duration {
-        self.backoff.next(cause, draw)
+    /// The delay after a failed attempt to connect. `announced`: the agent will be told of changes of this
+    /// host's network.
+    pub fn after_failure(&mut self, cause: Cause, announced: bool, draw: f64) -> Duration {
+        self.local = cause == Cause::Local;
+        self.backoff.next(cause, if self.local && !announced { UNANNOUNCED_CAP } else { CAP }, draw)
+    }
+
+    /// From when on a change of this host's network starts the delays over; none if no change may, because
+    /// the last failure was not within this host.
+    pub fn fresh_start_from(&self, now: Instant) -> Option<Instant> {
+        let earliest = self.fresh_start.map_or(now, |last| last + FRESH_START_INTERVAL);
+        self.local.then(|| earliest.max(now))
+    }
+
+    /// The network of this host changed: starts the delays over, and returns the first one. It is random as
+    /// well, because all hosts behind one switch see its return in the same moment.
+    pub fn network_changed(&mut self, now: Instant, draw: f64) -> Duration {
+        self.fresh_start = Some(now);
+        self.backoff.reset();
+        self.backoff.next(Cause::Local, CAP, draw)
     }
 
     /// The delay after a session. `closed`: the dashboard sent a close frame. `lasted`: time since the
@@ -91,6 +142,7 @@ impl Reconnect {
         window: Duration,
         draw: f64,
     ) -> Duration {
+        self.local = false;
         let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
         self.short_lived = if evicted { self.short_lived + 1 } else { 0 };
         if lasted.is_some_and(|time| time >= SHORT_LIVED) {
@@ -99,10 +151,10 @@ impl Reconnect {
         if self.evicted().is_none() {
             // The window applies once for each registration; further attempts get the usual delays.
             let window = if lasted.is_some() { window } else { Duration::ZERO };
-            return self.backoff.next(Cause::Broken, draw).max(window.mul_f64(draw));
+            return self.backoff.next(Cause::Broken, CAP, draw).max(window.mul_f64(draw));
         }
         self.backoff.exhaust();
-        self.backoff.next(Cause::Refused, draw)
+        self.backoff.next(Cause::Refused, CAP, draw)
     }
 
     /// Evictions in a row, once there are too many for a coincidence.
@@ -119,7 +171,7 @@ mod tests {
 
     fn envelopes(cause: Cause, draw: f64) -> Vec<f64> {
         let mut backoff = Backoff::default();
-        (0..8).map(|_| backoff.next(cause, draw).as_secs_f64()).collect()
+        (0..8).map(|_| backoff.next(cause, CAP, draw).as_secs_f64()).collect()
     }
 
     #[test]
@@ -132,11 +184,11 @@ mod tests {
     #[test]
     fn a_reset_starts_over_and_exhaustion_goes_to_the_end() {
         let mut backoff = Backoff::default();
-        backoff.next(Cause::Broken, 1.0);
+        backoff.next(Cause::Broken, CAP, 1.0);
         backoff.reset();
-        assert_eq!(backoff.next(Cause::Broken, 1.0), Duration::from_secs(1));
+        assert_eq!(backoff.next(Cause::Broken, CAP, 1.0), Duration::from_secs(1));
         backoff.exhaust();
-        assert_eq!(backoff.next(Cause::Broken, 1.0), CAP);
+        assert_eq!(backoff.next(Cause::Broken, CAP, 1.0), CAP);
     }
 
     const NO_WINDOW: Duration = Duration::ZERO;
@@ -147,7 +199,7 @@ mod tests {
     fn only_a_registration_starts_the_delays_over() {
         let mut reconnect = Reconnect::default();
         let seconds = |delay: Duration| delay.as_secs_f64();
-        assert_eq!(seconds(reconnect.after_failure(Cause::Broken, 1.0)), 1.0);
+        assert_eq!(seconds(reconnect.after_failure(Cause::Broken, true, 1.0)), 1.0);
         assert_eq!(
             seconds(reconnect.after_session(true, None, NO_WINDOW, 1.0)),
             2.0,
@@ -165,7 +217,7 @@ mod tests {
         assert_eq!((delay(1.0), delay(0.5), delay(0.0)), (300.0, 150.0, 0.0));
         let mut reconnect = Reconnect::default();
         reconnect.after_session(false, LONG, window, 1.0);
-        let next = reconnect.after_failure(Cause::Broken, 1.0);
+        let next = reconnect.after_failure(Cause::Broken, true, 1.0);
         assert_eq!(next, Duration::from_secs(2), "spread once, the usual delays from then on");
         let next = reconnect.after_session(false, None, window, 1.0);
         assert_eq!(next, Duration::from_secs(4), "connected, and not registered");
@@ -187,12 +239,80 @@ mod tests {
         assert_eq!(reconnect.after_session(true, SHORT, NO_WINDOW, 1.0), Duration::from_secs(1));
     }
 
+    #[test]
+    fn a_failure_is_local_if_nothing_was_sent() {
+        use io::ErrorKind;
+
+        // Numbers of Linux, so that the test also covers how they become kinds.
+        #[cfg(target_os = "linux")]
+        for (number, cause) in [
+            (99, Cause::Local),   // EADDRNOTAVAIL
+            (100, Cause::Local),  // ENETDOWN
+            (101, Cause::Local),  // ENETUNREACH
+            (113, Cause::Local),  // EHOSTUNREACH
+            (104, Cause::Broken), // ECONNRESET
+            (110, Cause::Broken), // ETIMEDOUT
+            (111, Cause::Broken), // ECONNREFUSED
+            (1, Cause::Broken),   // EPERM, from a firewall
+            (24, Cause::Broken),  // EMFILE
+        ] {
+            assert_eq!(Cause::of_tcp(&io::Error::from_raw_os_error(number)), cause, "{number}");
+        }
+        let slow = io::Error::new(ErrorKind::TimedOut, "no answer from 192.0.2.7:443");
+        assert_eq!(Cause::of_tcp(&slow), Cause::Broken);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_network_starts_over_only_after_a_local_failure() {
+        let now = Instant::now();
+        for (cause, wanted) in [(Cause::Local, Some(now)), (Cause::Broken, None), (Cause::Refused, None)] {
+            let mut reconnect = Reconnect::default();
+            assert_eq!(reconnect.fresh_start_from(now), None, "before the first failure");
+            reconnect.after_failure(cause, true, 1.0);
+            assert_eq!(reconnect.fresh_start_from(now), wanted, "{cause:?}");
+            // The network is there again, and the next attempt gets an answer.
+            reconnect.after_failure(Cause::Broken, true, 1.0);
+            assert_eq!(reconnect.fresh_start_from(now), None, "{cause:?}");
+            reconnect.after_failure(Cause::Local, true, 1.0);
+            reconnect.after_session(false, LONG, NO_WINDOW, 1.0);
+            assert_eq!(reconnect.fresh_start_from(now), None, "after a session");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fresh_starts_are_quick_and_have_a_distance() {
+        let now = Instant::now();
+        let mut reconnect = Reconnect::default();
+        let fail = |reconnect: &mut Reconnect| reconnect.after_failure(Cause::Local, true, 1.0).as_secs();
+        let delays: Vec<u64> = (0..8).map(|_| fail(&mut reconnect)).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(reconnect.network_changed(now, 0.5), Duration::from_millis(500));
+        assert_eq!((fail(&mut reconnect), fail(&mut reconnect)), (2, 4), "the usual delays from then on");
+        let next = now + FRESH_START_INTERVAL;
+        assert_eq!(reconnect.fresh_start_from(now), Some(next), "too soon");
+        assert_eq!(reconnect.fresh_start_from(now + Duration::from_secs(3)), Some(next));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(reconnect.fresh_start_from(later), Some(later));
+    }
+
+    #[test]
+    fn unannounced_changes_are_looked_for_more_often_within_this_host_alone() {
+        let mut reconnect = Reconnect::default();
+        let mut delays = |cause, announced| -> Vec<u64> {
+            (0..3).map(|_| reconnect.after_failure(cause, announced, 1.0).as_secs()).collect()
+        };
+        assert_eq!(delays(Cause::Local, false), [1, 2, 4]);
+        assert_eq!(delays(Cause::Local, false), [8, 10, 10]);
+        assert_eq!(delays(Cause::Broken, false), [60, 60, 60]);
+        assert_eq!(delays(Cause::Local, true), [60, 60, 60]);
+    }
+
     proptest! {
         #[test]
         fn every_delay_is_within_its_envelope(draws in prop::collection::vec(0.0..1.0f64, 1..100)) {
             let mut backoff = Backoff::default();
             for (n, draw) in draws.into_iter().enumerate() {
-                let delay = backoff.next(Cause::Broken, draw);
+                let delay = backoff.next(Cause::Broken, CAP, draw);
                 prop_assert!(delay <= Duration::from_secs(1 << n.min(6)).min(CAP));
             }
         }

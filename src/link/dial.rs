@@ -21,13 +21,12 @@ use nixfleet_config::{Connection, TokenError};
 use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 
 use super::backoff::Cause;
+use super::blocking;
+use super::reach::{Unreached, reach};
 
-/// Time limit for DNS, TCP, TLS and upgrade together. Longer than a bad link needs, and shorter than the
+/// Time limit for DNS, TCP, TLS and upgrade together; several addresses of a name fit into it. Longer than a bad link needs, and shorter than the
 /// time after which a dashboard shows the host as offline.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
-
-/// Time limit for one address of a name: several must fit into [`CONNECT_DEADLINE`].
-const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);
 
 /// A WebSocket on which no message has been sent yet.
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -47,6 +46,12 @@ pub enum ConnectError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
+    /// There is no thread for what blocks: reading certificates, looking up names.
+    #[error("no thread to connect with")]
+    NoThread(#[source] io::Error),
+    /// The name in this host and port was not found.
+    #[error("cannot reach {0}")]
+    Lookup(String, #[source] io::Error),
     /// There is no TCP connection to this host and port.
     #[error("cannot reach {0}")]
     Unreachable(String, #[source] io::Error),
@@ -79,7 +84,8 @@ impl ConnectError {
             Self::Token(_) => "token",
             Self::CaFile(..) | Self::NoRoots => "certificates",
             Self::Tls(_) => "tls",
-            Self::Unreachable(..) => "unreachable",
+            Self::NoThread(_) => "no_thread",
+            Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
             Self::Slow => "slow",
             Self::WrongToken => "refused_token",
             Self::Forbidden => "forbidden",
@@ -93,6 +99,9 @@ impl ConnectError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
+            // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
+            Self::Lookup(..) => Cause::Local,
+            Self::Unreachable(_, err) => Cause::of_tcp(err),
             _ => Cause::Broken,
         }
     }
@@ -187,9 +196,8 @@ async fn attempt(
 ) -> Result<(Socket, HardClose), ConnectError> {
     let source = connection.clone();
     // This reads files and the certificate store, which must not block the only thread of the runtime.
-    let prepared = tokio::task::spawn_blocking(move || prepare(&source, with_token)).await;
-    let (bearer, connector) = prepared
-        .map_err(|err| ConnectError::Unreachable("the dashboard".to_owned(), io::Error::other(err)))??;
+    let prepared = blocking::run("prepare", move || prepare(&source, with_token)).await;
+    let (bearer, connector) = prepared.map_err(ConnectError::NoThread)??;
     let mut request = connection
         .url
         .as_str()
@@ -202,7 +210,11 @@ async fn attempt(
     let host = connection.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = connection.url.port_or_known_default().unwrap_or(443);
     let unreachable = |err| ConnectError::Unreachable(format!("{host}:{port}"), err);
-    let tcp = reach(host, port).await.map_err(unreachable)?;
+    let tcp = reach(host, port).await.map_err(|err| match err {
+        Unreached::NoThread(err) => ConnectError::NoThread(err),
+        Unreached::Lookup(err) => ConnectError::Lookup(format!("{host}:{port}"), err),
+        Unreached::Tcp(err) => unreachable(err),
+    })?;
     // A heartbeat is one small packet, which Nagle's algorithm would delay.
     tcp.set_nodelay(true).map_err(unreachable)?;
     #[cfg(target_os = "linux")]
@@ -245,19 +257,6 @@ fn set_user_timeout(tcp: &TcpStream) {
     if let Err(err) = rustix::net::sockopt::set_tcp_user_timeout(tcp, limit) {
         tracing::debug!("No time limit for unconfirmed data: {err}");
     }
-}
-
-/// Tries every address of a name, each with its own time limit: IPv6 or IPv4 alone may be broken.
-async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((host, port)).await? {
-        match timeout(ADDRESS_DEADLINE, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(err)) => last = err,
-            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}")),
-        }
-    }
-    Err(last)
 }
 
 fn prepare(

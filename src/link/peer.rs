@@ -32,7 +32,8 @@ const MAX_MAINTENANCE: Duration = Duration::from_secs(24 * 3600);
 pub struct PeerState {
     interval: Option<Duration>,
     window: Option<Duration>,
-    status: ServerStatus,
+    /// The newest status that the dashboard sent, and when.
+    status: Option<(ServerStatus, Timestamp)>,
     /// When the maintenance ends, if the dashboard said so.
     until: Option<Instant>,
     rtt: Option<Duration>,
@@ -71,7 +72,8 @@ impl PeerState {
             let left = Duration::try_from(until.duration_since(clock)).unwrap_or_default();
             now + left.min(MAX_MAINTENANCE)
         });
-        if self.status != *status {
+        // Healthy is what a dashboard is before it says anything.
+        if self.status_or_healthy() != status {
             let (reason, until) = (&status.reason, &status.until);
             match status.state {
                 ServerState::Healthy | ServerState::Unknown => tracing::info!("The dashboard is healthy."),
@@ -80,18 +82,30 @@ impl PeerState {
                     tracing::warn!(reason, until, "The dashboard is in maintenance: no command is accepted.");
                 }
             }
-            self.status = status.clone();
         }
+        self.status = Some((status.clone(), own_clock));
+    }
+
+    /// What the dashboard is taken for.
+    fn status_or_healthy(&self) -> &ServerStatus {
+        const HEALTHY: &ServerStatus =
+            &ServerStatus { state: ServerState::Healthy, reason: String::new(), until: String::new() };
+        self.status.as_ref().map_or(HEALTHY, |(status, _)| status)
+    }
+
+    fn state(&self) -> ServerState {
+        self.status_or_healthy().state
     }
 
     /// Whether the dashboard is in maintenance now.
     fn in_maintenance(&self, now: Instant) -> bool {
-        self.status.state == ServerState::Maintenance && self.until.is_none_or(|until| now < until)
+        self.state() == ServerState::Maintenance && self.until.is_none_or(|until| now < until)
     }
 
-    /// The newest status that the dashboard sent.
-    pub fn status(&self) -> &ServerStatus {
-        &self.status
+    /// The newest status that the dashboard sent, and when it came. None before the first one of a connection,
+    /// and always if the dashboard sends none. It outlives the connection, up to the next one.
+    pub fn status(&self) -> Option<&(ServerStatus, Timestamp)> {
+        self.status.as_ref()
     }
 
     /// Why no command may start now, as the reason of a rejection; none if commands may start.
@@ -99,7 +113,7 @@ impl PeerState {
         if !self.in_maintenance(now) {
             return None;
         }
-        let ServerStatus { reason, until, .. } = &self.status;
+        let ServerStatus { reason, until, .. } = self.status_or_healthy();
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let until = if until.is_empty() { String::new() } else { format!(" until {until}") };
         Some(format!("the dashboard is in maintenance{until}{reason}"))
@@ -113,12 +127,12 @@ impl PeerState {
 
     /// When the maintenance ends without a further message, if one is going on.
     pub fn changes_at(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| self.status.state == ServerState::Maintenance && *until > now)
+        self.until.filter(|until| self.state() == ServerState::Maintenance && *until > now)
     }
 
     /// The time over which agents should spread their reconnects.
     pub fn reconnect_window(&self) -> Duration {
-        let degraded = self.status.state == ServerState::Degraded;
+        let degraded = self.state() == ServerState::Degraded;
         self.window.unwrap_or(if degraded { DEGRADED_WINDOW } else { Duration::ZERO })
     }
 
@@ -175,6 +189,21 @@ mod tests {
         assert_eq!(peer.refusal(now + MAX_MAINTENANCE), None, "nobody means a thousand years");
         peer.set_status(&maintenance("2001-01-01T00:00:00Z"), None, now);
         assert_eq!(peer.refusal(now), None, "over already");
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_dashboard_before_it_says_something_and_after_a_reset() {
+        let mut peer = PeerState::default();
+        assert_eq!(peer.status(), None);
+        peer.registered(&Registered::default());
+        assert_eq!(peer.status(), None, "a registration says nothing about the state");
+        let before = Timestamp::now();
+        peer.set_status(&ServerStatus::default(), Some("2001-01-01T00:00:00Z"), Instant::now());
+        let (status, at) = peer.status().unwrap();
+        assert_eq!(status.state, ServerState::Healthy);
+        assert!(*at >= before, "by the clock of this host");
+        peer.reset();
+        assert_eq!(peer.status(), None);
     }
 
     #[test]

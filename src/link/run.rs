@@ -11,8 +11,10 @@ use nixfleet_config::Connection;
 use nixfleet_os::error;
 
 use super::agent::Agent;
+use super::backoff::Cause;
 use super::dial::{self, ConnectError};
 use super::ended::Ended;
+use super::network::Network;
 use super::session::{self, Summary};
 use crate::observe::status::Queue;
 use crate::observe::systemd;
@@ -31,6 +33,7 @@ impl Agent {
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
     pub async fn run(mut self, connection: &Connection, mut shutdown: watch::Receiver<bool>) -> Exit {
         let mut n: u64 = 0;
+        let mut network = Network::default();
         loop {
             n += 1;
             // The span has the highest level, so that no log filter removes the number from the lines below
@@ -41,8 +44,9 @@ impl Agent {
             let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
                 None => return Exit::Shutdown,
-                Some(Err(err)) => span.in_scope(|| self.after_failure(&err)),
+                Some(Err(err)) => span.in_scope(|| self.after_failure(&err, &mut network)),
                 Some(Ok((socket, hard_close))) => {
+                    network.ignore();
                     let session = session::run(socket, &mut self, &mut shutdown);
                     let summary = session.instrument(span.clone()).await;
                     if matches!(summary.ended, Ended::Silent | Ended::Stalled | Ended::Unacknowledged) {
@@ -57,10 +61,46 @@ impl Agent {
                     }
                 }
             };
-            if self.wait_for(&mut shutdown, sleep(delay)).await.is_none() {
+            if self.pause(&mut shutdown, &network, delay).instrument(span).await.is_none() {
                 return Exit::Shutdown;
             }
         }
+    }
+
+    /// Waits for the next attempt, which is due after `delay`, or earlier if the network of this host changes.
+    /// Returns `None` if the agent has to stop.
+    async fn pause(
+        &mut self,
+        shutdown: &mut watch::Receiver<bool>,
+        network: &Network,
+        delay: Duration,
+    ) -> Option<()> {
+        let now = Instant::now();
+        let due = now + delay;
+        let from = self.reconnect.fresh_start_from(now);
+        let changed = async {
+            match from {
+                Some(from) => sleep_until(from).await,
+                None => pending().await,
+            }
+            // A change that was announced since the last fresh start is still there.
+            network.changed().await;
+        };
+        let is_due = async {
+            tokio::select! {
+                biased;
+                () = sleep_until(due) => true,
+                () = changed => false,
+            }
+        };
+        if self.wait_for(shutdown, is_due).await? {
+            return Some(());
+        }
+        let now = Instant::now();
+        let delay = self.reconnect.network_changed(now, fastrand::f64()).min(due - now);
+        self.history.retry_in(delay);
+        tracing::info!(retry_in = ?rounded(delay), "The network of this host has changed.");
+        self.wait_for(shutdown, sleep(delay)).await
     }
 
     /// Waits for `future`, and meanwhile handles everything that needs no connection. Returns `None` if the
@@ -88,8 +128,15 @@ impl Agent {
         }
     }
 
-    fn after_failure(&mut self, err: &ConnectError) -> Duration {
-        let delay = self.reconnect.after_failure(err.cause(), fastrand::f64())
+    fn after_failure(&mut self, err: &ConnectError, network: &mut Network) -> Duration {
+        let cause = err.cause();
+        let announced = if cause == Cause::Local {
+            network.listen()
+        } else {
+            network.ignore();
+            false
+        };
+        let delay = self.reconnect.after_failure(cause, announced, fastrand::f64())
             + err.retry_after().unwrap_or_default();
         let text = error::chain(err);
         self.stats.reconnect(err.counted_as());
@@ -156,8 +203,14 @@ mod tests {
 
     #[test]
     fn every_end_and_every_failure_is_counted_under_a_known_name() {
-        let failures =
-            [ConnectError::NoRoots, ConnectError::Slow, ConnectError::WrongToken, ConnectError::Forbidden];
+        let no_thread = ConnectError::NoThread(std::io::ErrorKind::WouldBlock.into());
+        let failures = [
+            no_thread,
+            ConnectError::NoRoots,
+            ConnectError::Slow,
+            ConnectError::WrongToken,
+            ConnectError::Forbidden,
+        ];
         let ends =
             [Ended::Closed(None), Ended::Stalled, Ended::Silent, Ended::Unacknowledged, Ended::NotRegistered];
         let failed = failures.iter().map(ConnectError::counted_as);
@@ -167,6 +220,6 @@ mod tests {
             stats.reconnect(cause);
         }
         assert_eq!(stats.reconnects.len(), CAUSES.len());
-        assert_eq!(stats.reconnects.values().sum::<u64>(), 9);
+        assert_eq!(stats.reconnects.values().sum::<u64>(), 10);
     }
 }

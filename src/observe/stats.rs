@@ -132,10 +132,11 @@ const OUTCOMES: [Outcome; 8] = [
 ];
 
 /// Every cause of a reconnect: first those of failed attempts, then those of connections that ended.
-pub const CAUSES: [&str; 16] = [
+pub const CAUSES: [&str; 17] = [
     "token",
     "certificates",
     "tls",
+    "no_thread",
     "unreachable",
     "slow",
     "refused_token",

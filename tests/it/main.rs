@@ -18,6 +18,7 @@ mod line_numbers;
 mod logs;
 mod migrate;
 mod migration;
+mod network;
 mod output;
 mod progress;
 mod reconnect;

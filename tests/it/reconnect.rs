@@ -2,13 +2,17 @@
 //! late. Also the refused token, and SIGTERM.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::AgentMessage;
 
-use crate::rig::{Fleet, HOST, LIMIT, lives};
+use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually, lives};
 
 #[tokio::test]
 async fn t02_scenario_6_reconnection() {
@@ -137,6 +141,53 @@ async fn a_refused_token_is_told_from_a_network_that_is_down_and_rotation_needs_
     std::fs::write(&token, "test-token\n").unwrap();
     fleet.wait("a beat with the new token", |fleet| fleet.beats().pop()).await;
     assert!(agent.is_running());
+}
+
+/// Processes of the agent's user in [`a_user_without_threads_costs_attempts_and_not_the_agent`], threads
+/// included. The agent needs a quarter of them.
+const PROCESSES: u32 = 40;
+
+#[tokio::test]
+async fn a_user_without_threads_costs_attempts_and_not_the_agent() {
+    // The kernel counts the processes of a user, root's excepted.
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: using up the processes of a user needs root");
+    }
+    // Nobody else's, and another one in each run of the tests.
+    let user = 60_000 + std::process::id() % 5000;
+    let fleet = Fleet::start().await;
+    let settings = fleet.agent_command();
+    // Other users may not be able to reach the folder of the build.
+    let program = fleet.path("nixfleet-agent");
+    fs::copy(settings.get_program(), &program).unwrap();
+    fs::set_permissions(fleet.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(fleet.path("state")).unwrap();
+    chown(fleet.path("state"), Some(user), Some(user)).unwrap();
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nproc={PROCESSES}:{PROCESSES}")).arg(&program).uid(user).gid(user);
+    command.env_clear().envs(settings.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    command.stderr(fs::File::create(fleet.path("log")).unwrap());
+    let mut agent = AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+
+    let one = || Command::new("sleep").arg("60").uid(user).gid(user).spawn().unwrap();
+    let mut others: Vec<Child> = (0..PROCESSES).map(|_| one()).collect();
+    fleet.dashboard.drop_connection(HOST).unwrap();
+    let failed = eventually("failed attempts", || {
+        let text = fs::read_to_string(fleet.path("log")).unwrap();
+        if !agent.is_running() {
+            return Some(Err(text));
+        }
+        (text.matches("no thread to connect with: ").count() >= 2).then_some(Ok(()))
+    })
+    .await;
+    for other in &mut others {
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    failed.unwrap();
+    fleet.wait("a second connection", |fleet| (fleet.dashboard.connections(HOST) >= 2).then_some(())).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use nixfleet_mock_dashboard::{Faults, Policy, Refusal};
+
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
 
 /// Runs `status` with the agent's settings.
@@ -115,6 +117,33 @@ async fn without_a_dashboard_status_says_why_and_when_it_tries_again() {
     assert!(why.starts_with("cannot reach 127.0.0.1:1"), "{why}");
     assert!(report["connection"]["retry_at"].is_string());
     assert!(report["metrics"]["reconnects"]["unreachable"].as_u64().unwrap() >= 1);
+    assert_eq!(report.get("server"), None, "nobody said how the dashboard is");
+    let text = page(&fleet);
+    assert!(text.contains("connected to ws://127.0.0.1:1/ws, "), "{text}");
+    assert!(text.contains("\n  attempts    none succeeded yet: "), "{text}");
+    assert!(text.contains("\n  heartbeats  none yet, every 1 s once it is connected\n"), "{text}");
+    assert!(!text.contains("\n  dashboard ") && !text.contains("healthy"), "{text}");
+}
+
+#[tokio::test]
+async fn a_dashboard_is_healthy_once_it_says_so_and_later_was_so_when_it_last_said_so() {
+    let fleet = Fleet::start().await;
+    fleet.dashboard.set_policy(Policy { ack: false, ..Policy::default() });
+    let _agent = fleet.agent().await;
+    assert_eq!(json(&fleet).get("server"), None, "this dashboard says nothing about itself");
+    fleet.dashboard.set_policy(Policy::default());
+    let report =
+        eventually("its state", || Some(json(&fleet)).filter(|report| report["server"].is_object())).await;
+    assert_eq!(report["server"]["state"], "healthy");
+    assert!(report["server"]["said_at"].is_string());
+    assert!(page(&fleet).contains("\n  dashboard   healthy; acknowledges in "), "{}", page(&fleet));
+    let refusal = Some(Refusal { status: 502, retry_after: None });
+    fleet.dashboard.set_faults(Faults { refuse_auth: refusal, ..Faults::default() });
+    fleet.dashboard.drop_connection(HOST).unwrap();
+    let text =
+        eventually("the loss", || Some(page(&fleet)).filter(|page| page.contains(": not connected"))).await;
+    assert!(text.contains("\n  dashboard   last said ") && text.contains(" ago: healthy\n"), "{text}");
+    assert!(json(&fleet)["connection"]["lost_at"].is_string());
 }
 
 #[tokio::test]

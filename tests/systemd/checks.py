@@ -6,11 +6,15 @@ Each check is a sentence about what the installed files do. A check that fails d
 ones from running. No check sleeps for a fixed time: `wait` polls for a state, with a time limit.
 """
 
+import datetime
+import fcntl
 import glob
 import json
 import os
 import pwd
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -836,6 +840,49 @@ def _():
     require(took < 2, f"it took {took:.1f} s")
     require(show(AGENT, "Result") == "success", show(AGENT, "Result"))
     systemctl("start", AGENT)
+    online()
+
+
+def loopback(up):
+    """Takes the machine's only network device down, with its address, or up: netdevice(7)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+
+        def ask(request, value):
+            return fcntl.ioctl(any_socket, request, struct.pack("16s16s", b"lo", value))
+
+        siocgifflags, siocsifflags, siocsifaddr, iff_up = 0x8913, 0x8914, 0x8916, 1
+        flags = struct.unpack_from("H", ask(siocgifflags, b""), 16)[0]
+        if not up:
+            # As long as it has an address, packets to it vanish; the kernel gives it a new one when it comes up.
+            ask(siocsifaddr, struct.pack("HHI", socket.AF_INET, 0, 0))
+        ask(siocsifflags, struct.pack("H", flags | iff_up if up else flags & ~iff_up))
+
+
+@check("first")
+def _():
+    """in its sandbox the agent notices that the network has come, and is online within two and a half seconds"""
+
+    def retry_in():
+        code, output = run("nixfleet-agent", "status", "--json")
+        at = code == 0 and json.loads(output)["connection"]["retry_at"]
+        return datetime.datetime.fromisoformat(at).timestamp() - time.time() if at else 0
+
+    systemctl("stop", AGENT)
+    loopback(up=False)
+    try:
+        systemctl("start", AGENT)
+        wait("a long delay", lambda: retry_in() > 5)
+        _, page = run("nixfleet-agent", "status")
+        require("Network is unreachable" in page and "not yet connected" in page, page)
+        require("healthy" not in page, page)
+    finally:
+        loopback(up=True)
+    begun = time.monotonic()
+    wait("a connection", lambda: "web-1: connected to" in run("nixfleet-agent", "status")[1])
+    took = time.monotonic() - begun
+    require(took < 2.5, f"it took {took:.1f} s")
+    entry = "The network of this host has changed."
+    wait("its log", lambda: entry in run("journalctl", "--no-pager", "--boot", "--unit", AGENT, "--lines=20")[1])
     online()
 
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::doctor::Verdict;
 use crate::doctor::tests::subject;
+use crate::observe::stats::Stats;
 use crate::observe::status::Connection;
 
 #[track_caller]
@@ -75,6 +76,7 @@ fn report(state: State, beat: Option<&str>) -> Report {
         connection: Connection { state, last_error: Some("no route".to_owned()), ..Connection::default() },
         interval_s: 30,
         last_beat_at: beat.map(str::to_owned),
+        stats: Stats { registrations: 1, ..Stats::default() },
         ..Report::default()
     }
 }
@@ -87,6 +89,13 @@ fn an_agent_is_absent_waiting_connected_or_old() {
     check(&agent(&Ok(report(State::Waiting, None)), true), Verdict::Fail, &["not connected: no route"]);
     check(&agent(&Ok(report(State::Connecting, None)), true), Verdict::Warning, &[]);
     check(&agent(&Ok(report(State::Connected, None)), true), Verdict::Ok, &["process 7"]);
+    for state in [State::Waiting, State::Connecting] {
+        let never = Report { stats: Stats::default(), ..report(state, None) };
+        check(&agent(&Ok(never), true), Verdict::Fail, &["not connected since its start: no route"]);
+    }
+    let mut starting = report(State::Connecting, None);
+    (starting.stats, starting.connection.last_error) = (Stats::default(), None);
+    check(&agent(&Ok(starting), true), Verdict::Warning, &["about to connect"]);
     let old = Report { version: "0.0.1".to_owned(), ..report(State::Connected, None) };
     check(&agent(&Ok(old), true), Verdict::Warning, &["0.0.1", "restart"]);
 }

@@ -150,6 +150,7 @@ fn values_and_labels_come_through() {
     let info = &families["nixfleet_agent_info"].samples[0].1;
     assert_eq!(info["hostname"], "web\"1\\\n2");
     assert!(!families.contains_key("nixfleet_agent_threads"), "unknown");
+    assert!(!families.contains_key("nixfleet_agent_last_heartbeat_timestamp_seconds"), "none yet");
 }
 
 #[test]

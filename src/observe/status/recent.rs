@@ -52,9 +52,18 @@ impl Recent {
 
     /// The attempt failed or the connection ended because of `why`; the next attempt comes after `delay`.
     pub fn waiting(&mut self, why: &str, delay: Duration) {
+        let was_connected = self.connection.state == State::Connected;
         self.enter(State::Waiting);
+        if was_connected {
+            self.connection.lost_at = Some(self.connection.since.clone());
+        }
         self.connection.last_error = Some(why.trim_end_matches('.').to_owned());
         self.connection.last_error_at = Some(self.connection.since.clone());
+        self.retry_in(delay);
+    }
+
+    /// The next attempt comes after `delay`.
+    pub fn retry_in(&mut self, delay: Duration) {
         self.connection.retry_at = Timestamp::now().checked_add(delay).ok().map(|at| format!("{at:.3}"));
     }
 
@@ -122,6 +131,13 @@ mod tests {
         assert_eq!((connected.state, connected.retry_at.as_deref()), (State::Connected, None));
         assert_eq!(connected.last_error.as_deref(), Some("cannot reach it"));
         assert_eq!(connected.last_error_at, waiting.last_error_at);
+        assert_eq!(connected.lost_at, None);
+        recent.waiting("closed", Duration::ZERO);
+        let lost = recent.connection().lost_at.clone();
+        assert_eq!(lost.as_ref(), Some(&recent.connection().since));
+        recent.connecting();
+        recent.waiting("cannot reach it", Duration::ZERO);
+        assert_eq!(recent.connection().lost_at, lost, "failed attempts do not change it");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use nixfleet_protocol::{ServerState, ServerStatus};
@@ -28,8 +29,10 @@ pub struct Report {
     pub metrics_at: Option<String>,
     /// The connection to the dashboard.
     pub connection: Connection,
-    /// The dashboard's state, as it reported it.
-    pub server: Server,
+    /// The dashboard's state, as it last reported it. Absent until it reported one: on an agent that never
+    /// connected, and with dashboards that report none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
     /// Current interval between heartbeats, in seconds.
     pub interval_s: u64,
     /// Time of the last heartbeat.
@@ -80,6 +83,31 @@ impl State {
     }
 }
 
+impl Report {
+    /// The dashboard has accepted the registration, and the connection is still there.
+    pub fn is_connected(&self) -> bool {
+        self.connection.state == State::Connected
+    }
+
+    /// The dashboard has not accepted any registration of this agent.
+    pub fn never_connected(&self) -> bool {
+        self.stats.registrations == 0
+    }
+
+    /// Since when there has been no connection: since the last one ended, or else since the agent started.
+    /// None while there is one.
+    pub fn disconnected_since(&self) -> Option<&str> {
+        let Connection { state, since, lost_at, .. } = &self.connection;
+        match lost_at {
+            _ if *state == State::Connected => None,
+            _ if self.never_connected() => Some(&self.started_at),
+            Some(at) => Some(at),
+            // An agent of an earlier version.
+            None => Some(since),
+        }
+    }
+}
+
 /// The connection to the dashboard.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -94,9 +122,11 @@ pub struct Connection {
     pub last_error_at: Option<String>,
     /// When the next attempt starts.
     pub retry_at: Option<String>,
+    /// When the last connection ended; none as long as there was none, or as the first one lasts.
+    pub lost_at: Option<String>,
 }
 
-/// The dashboard's state, as it reported it.
+/// The dashboard's state, as it last reported it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Server {
@@ -106,16 +136,24 @@ pub struct Server {
     pub reason: String,
     /// When the state is expected to end; may be empty.
     pub until: String,
+    /// When the dashboard last said so, by the clock of this host. After a lost connection it may be long ago.
+    pub said_at: Option<String>,
 }
 
-impl From<&ServerStatus> for Server {
-    fn from(status: &ServerStatus) -> Self {
+impl Server {
+    /// The state that the dashboard reported at `said_at`.
+    pub fn new(status: &ServerStatus, said_at: Timestamp) -> Self {
         let state = match status.state {
             ServerState::Healthy | ServerState::Unknown => "healthy",
             ServerState::Degraded => "degraded",
             ServerState::Maintenance => "maintenance",
         };
-        Self { state: state.to_owned(), reason: status.reason.clone(), until: status.until.clone() }
+        Self {
+            state: state.to_owned(),
+            reason: status.reason.clone(),
+            until: status.until.clone(),
+            said_at: Some(format!("{said_at:.3}")),
+        }
     }
 }
 

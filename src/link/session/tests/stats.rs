@@ -59,7 +59,9 @@ async fn acknowledgements_are_timed_and_those_passed_over_are_missing() {
     assert_eq!(report.stats.ack_rtt.counts, [0, 0, 0, 1, 0, 0, 0, 0]);
     assert_eq!(report.stats.acks_missing, 1);
     assert!((30.0..32.0).contains(&report.ack_rtt_ms.unwrap()), "{:?}", report.ack_rtt_ms);
-    assert_eq!((report.server.state.as_str(), report.server.reason.as_str()), ("degraded", "slow"));
+    let server = report.server.unwrap();
+    assert_eq!((server.state.as_str(), server.reason.as_str()), ("degraded", "slow"));
+    assert!(server.said_at.is_some());
 }
 
 #[tokio::test(start_paused = true)]

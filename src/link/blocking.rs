@@ -1,0 +1,105 @@
+//! Calls that may block, each on a thread of its own. The runtime's own threads for this panic when the host
+//! has no thread left, which would end the agent.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{io, thread};
+
+use tokio::sync::oneshot;
+
+/// Threads at the same time. A resolver or a disk that hangs for ever keeps one for each attempt to connect;
+/// further attempts fail until one of them ends. One would be enough if none ever hung, and after a few more
+/// attempts it is clear that another thread hangs as well.
+const THREADS: usize = 4;
+
+/// Threads that run now, in the whole process: an attempt that is given up leaves its thread behind.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `call` on a thread of its own.
+///
+/// # Errors
+/// When the host has no thread left, when [`THREADS`] of them hang, or when `call` panicked.
+pub(super) async fn run<T: Send + 'static>(
+    name: &str,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    run_counted(&RUNNING, name, call).await
+}
+
+async fn run_counted<T: Send + 'static>(
+    running: &'static AtomicUsize,
+    name: &str,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let place = Place::take(running)?;
+    let (sender, answer) = oneshot::channel();
+    // With the default stack: modules of the resolver belong to the host, and may need much.
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let value = call();
+        // Before the answer is sent, so that the next call finds the place.
+        drop(place);
+        let _nobody_may_wait = sender.send(value);
+    })?;
+    answer.await.map_err(|_| io::Error::other(format!("the thread `{name}` panicked")))
+}
+
+/// A thread's place among those that may run; free again when dropped, also after a panic.
+struct Place(&'static AtomicUsize);
+
+impl Place {
+    fn take(running: &'static AtomicUsize) -> io::Result<Self> {
+        let place = Self(running);
+        if running.fetch_add(1, Ordering::AcqRel) >= THREADS {
+            return Err(io::Error::other(format!("{THREADS} threads of earlier attempts still hang")));
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_comes_back_and_a_panic_is_an_error() {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        assert_eq!(run_counted(&COUNT, "sum", || 2 + 2).await.unwrap(), 4);
+        let err = run_counted(&COUNT, "bad", || assert_eq!(2 + 2, 5)).await.unwrap_err();
+        assert!(err.to_string().contains("`bad` panicked"), "{err}");
+        assert_eq!(COUNT.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn threads_that_hang_do_not_pile_up() {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let mut held = Vec::new();
+        for _ in 0..THREADS {
+            let (sender, receiver) = mpsc::channel::<()>();
+            let hangs = run_counted(&COUNT, "hangs", move || receiver.recv().is_ok());
+            assert!(timeout(Duration::from_millis(1), hangs).await.is_err(), "given up");
+            held.push(sender);
+        }
+        for _ in 0..3 {
+            let err = run_counted(&COUNT, "one more", || ()).await.unwrap_err();
+            assert!(err.to_string().contains("still hang"), "{err}");
+        }
+        held.clear();
+        let ended = async {
+            while COUNT.load(Ordering::Acquire) > 0 {
+                tokio::task::yield_now().await
+            }
+        };
+        timeout(Duration::from_secs(10), ended).await.unwrap();
+        run_counted(&COUNT, "again", || ()).await.unwrap();
+    }
+}

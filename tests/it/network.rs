@@ -1,0 +1,123 @@
+//! A host whose network comes up late. The test runs itself again in a network namespace of its own, with its
+//! own loopback device: an agent cannot reach `127.0.0.1` while that is down, and the kernel says "network is
+//! unreachable".
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::rig::{AgentProcess, Fleet, eventually};
+
+/// In the namespace, this variable has the name of the namespace outside.
+const OUTSIDE: &str = "NIXFLEET_TEST_NETWORK_OUTSIDE";
+
+const NAME: &str = "network::a_host_whose_network_comes_late_is_online_soon_after_it";
+
+/// The shortest planned delay at which the network comes: much longer than what is allowed then.
+const FAR: Duration = Duration::from_secs(5);
+
+/// From the return of the network to the registration: the first delay of at most a second, and the attempt.
+/// The rest is for a loaded machine.
+const SOON: Duration = Duration::from_millis(2500);
+
+fn namespace() -> String {
+    fs::read_link("/proc/self/ns/net").unwrap().display().to_string()
+}
+
+#[tokio::test]
+async fn a_host_whose_network_comes_late_is_online_soon_after_it() {
+    match std::env::var(OUTSIDE) {
+        Ok(outside) => {
+            assert_ne!(namespace(), outside, "this would take the network of the machine down");
+            comes_late().await;
+        }
+        Err(_) => in_a_namespace(),
+    }
+}
+
+/// Runs this test in new namespaces. Without root, the kernel must allow user namespaces.
+fn in_a_namespace() {
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "--"]).stdin(Stdio::null());
+        command
+    };
+    let tried = unshare().args(["ip", "link", "set", "lo", "up"]).output();
+    let refused = match tried {
+        Ok(tried) if tried.status.success() => None,
+        Ok(tried) => Some(String::from_utf8_lossy(&tried.stderr).trim().to_owned()),
+        Err(err) => Some(format!("unshare: {err}")),
+    };
+    if let Some(why) = refused {
+        // tests/systemd has the same test, and must not be skipped in CI.
+        eprintln!("skipped: no network namespace with a device of its own here: {why}");
+        return;
+    }
+    let mut command = unshare();
+    command.arg(std::env::current_exe().unwrap()).args(["--exact", NAME, "--nocapture"]);
+    let output = command.env(OUTSIDE, namespace()).output().unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && text.contains("1 passed"), "in the namespace: {text}");
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().unwrap();
+    assert!(status.success(), "ip {arguments:?}: {status}");
+}
+
+async fn comes_late() {
+    ip(&["link", "set", "lo", "up"]);
+    let fleet = Fleet::strict().await;
+    // While it has an address, packets to it vanish. The kernel gives it a new one when it comes up.
+    ip(&["address", "flush", "dev", "lo"]);
+    ip(&["link", "set", "lo", "down"]);
+    let log = fs::File::create(fleet.path("log")).unwrap();
+    let mut command = fleet.agent_command();
+    command.stderr(log);
+    let agent = AgentProcess::spawn(command, fleet.path("state"));
+    let log = || fs::read_to_string(fleet.path("log")).unwrap();
+    let planned = eventually("a long delay", || {
+        let text = log();
+        assert!(!text.contains("Registered"), "the network is down: {text}");
+        retry_at(&fleet).filter(|at| *at > Timestamp::now() + FAR)
+    })
+    .await;
+    let attempts = log().matches("Network is unreachable").count();
+    assert!(attempts >= 4, "{attempts} attempts: {}", log());
+    assert!(listens(&agent));
+
+    ip(&["link", "set", "lo", "up"]);
+    let (up, begun) = (Timestamp::now(), Instant::now());
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    let took = begun.elapsed();
+    assert!(took < SOON, "online {took:?} after {up}, planned was an attempt at {planned}: {}", log());
+    assert!(log().contains("The network of this host has changed."), "{}", log());
+    fleet.assert_no_violations();
+
+    assert!(!listens(&agent), "nothing is left to listen for");
+}
+
+/// Whether the agent has a netlink socket.
+fn listens(agent: &AgentProcess) -> bool {
+    let process = format!("/proc/{}", agent.pid().as_raw_nonzero());
+    let table = fs::read_to_string(format!("{process}/net/netlink")).unwrap();
+    let inodes: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
+    let files = fs::read_dir(format!("{process}/fd")).unwrap().flatten();
+    let targets = files.filter_map(|file| fs::read_link(file.path()).ok()?.to_str().map(str::to_owned));
+    targets.into_iter().any(|target| inodes.iter().any(|inode| target == format!("socket:[{inode}]")))
+}
+
+/// When the agent plans its next attempt.
+fn retry_at(fleet: &Fleet) -> Option<Timestamp> {
+    let mut command = fleet.agent_command();
+    command.env("NIXFLEET_PATHS__STATUS", fleet.path("state/agent/status.sock"));
+    let output = command.args(["status", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).ok()?;
+    report["connection"]["retry_at"].as_str()?.parse().ok()
+}
