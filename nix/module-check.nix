@@ -657,6 +657,8 @@ let
           [
             "web-1"
             "web_1.example.org"
+            "_db_1_"
+            "___"
             "wëb"
             ""
             (lib.concatStrings (lib.genList (_: "x") 64))
