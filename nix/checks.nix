@@ -80,6 +80,10 @@ in
 // lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux (
   {
     module = import ./module-check.nix { inherit pkgs lib host; };
+    home-module = import ./home-check.nix {
+      inherit pkgs lib;
+      darwinPkgs = nixpkgs.legacyPackages.aarch64-darwin;
+    };
     options-doc = import ./options-doc.nix { inherit pkgs lib host; };
   }
   // machineTests
