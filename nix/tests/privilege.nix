@@ -5,8 +5,6 @@
   lib,
 }:
 {
-  vmOnly = "a container is in a user namespace, where root and polkit are not what they are on a host";
-
   host =
     { pkgs, lib, ... }:
     {
