@@ -130,7 +130,7 @@ def warnings() -> list[str]:
     """What our units have logged since the boot with the priority of a warning or a higher one, and what
     the service manager has logged about them."""
     said = host_run(
-        "journalctl --boot --quiet --no-pager --output=cat --priority=warning "
+        "journalctl --boot --quiet --no-pager --output=cat --lines=50 --priority=warning "
         "-u nixfleet-agent -u 'nixfleet-job@*' -u nixfleet-heartbeat"
     )
     # The dashboard and the network may come up after the agent, which says that it has to wait. A slow
