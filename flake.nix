@@ -71,6 +71,18 @@
           };
       };
 
+      homeManagerModules = {
+        default = self.homeManagerModules.nixfleet-agent;
+        nixfleet-agent =
+          { pkgs, ... }:
+          {
+            _file = ./flake.nix;
+            key = "nixfleet-agent.homeManagerModules.nixfleet-agent";
+            imports = [ ./nix/home-manager.nix ];
+            services.nixfleet-agent.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-agent;
+          };
+      };
+
       checks = eachSystem (pkgs: import ./nix/checks.nix { inherit self nixpkgs pkgs; });
 
       devShells = eachSystem (pkgs: {

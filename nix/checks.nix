@@ -31,14 +31,46 @@ let
       ];
     };
 
-  # Each file is a test: a function that returns a module for runNixOSTest. Folders hold what the tests
-  # share.
-  vmTests = lib.mapAttrs' (file: _: {
-    name = "vm-${lib.removeSuffix ".nix" file}";
-    value = pkgs.testers.runNixOSTest (import (./tests + "/${file}") { inherit self pkgs lib; });
-  }) (lib.filterAttrs (file: type: type == "regular" && lib.hasSuffix ".nix" file) testFiles);
+  # Each file is a test, as lib/fleet.nix describes. Folders hold what the tests share.
+  fleetTests =
+    lib.mapAttrs'
+      (file: _: {
+        name = lib.removeSuffix ".nix" file;
+        value = import (./tests + "/${file}") { inherit self pkgs lib; };
+      })
+      (
+        lib.filterAttrs (file: type: type == "regular" && lib.hasSuffix ".nix" file) (
+          builtins.readDir ./tests
+        )
+      );
 
-  testFiles = lib.optionalAttrs (lib.pathExists ./tests) (builtins.readDir ./tests);
+  fleet = import ./tests/lib/fleet.nix { inherit self lib; };
+
+  # Containers need NixOS 26.05 or later: older test drivers have virtual machines only.
+  containersExist =
+    (pkgs.testers.runNixOSTest {
+      name = "nothing";
+      testScript = "";
+    }).config
+      ? containers;
+
+  runnable = {
+    vm = fleetTests;
+    container = lib.optionalAttrs containersExist (
+      lib.filterAttrs (_: test: !test ? vmOnly) fleetTests
+    );
+  };
+
+  # vm-heartbeat, container-heartbeat and so on.
+  machineTests = lib.concatMapAttrs (
+    form: tests:
+    lib.mapAttrs' (name: test: {
+      name = "${form}-${name}";
+      value = pkgs.testers.runNixOSTest (fleet {
+        inherit name form test;
+      });
+    }) tests
+  ) runnable;
 in
 {
   package = own.nixfleet-agent;
@@ -48,7 +80,11 @@ in
 // lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux (
   {
     module = import ./module-check.nix { inherit pkgs lib host; };
+    home-module = import ./home-check.nix {
+      inherit pkgs lib;
+      darwinPkgs = nixpkgs.legacyPackages.aarch64-darwin;
+    };
     options-doc = import ./options-doc.nix { inherit pkgs lib host; };
   }
-  // vmTests
+  // machineTests
 )

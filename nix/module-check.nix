@@ -49,6 +49,7 @@ let
       deviceType = "server";
       themeColor = "#7aa2f7";
       logLevel = "debug";
+      generation = "checkout";
       repo = {
         url = "git@git.example.org:fleet.git";
         dir = /srv/fleet;
@@ -181,6 +182,7 @@ let
         device_type = "server";
         theme_color = "#7aa2f7";
         log_level = "debug";
+        generation = "checkout";
         ca_file = "/etc/ssl/fleet-ca.pem";
         repo = {
           url = "git@git.example.org:fleet.git";
@@ -649,12 +651,142 @@ let
       expected = [ ];
     };
 
-    testHostname = {
-      expr = complaints (with' {
-        hostname = "web_1.example.org";
-      });
+    testHostnames = {
+      expr =
+        lib.genAttrs
+          [
+            "web-1"
+            "web_1.example.org"
+            "_db_1_"
+            "___"
+            "wëb"
+            ""
+            (lib.concatStrings (lib.genList (_: "x") 64))
+          ]
+          (
+            hostname:
+            complaints (with' {
+              inherit hostname;
+            })
+          );
+      expected =
+        let
+          bad = text: [
+            ''services.nixfleet-agent.hostname is "${text}", which is not 1 to 63 letters, digits and hyphens. Set it to a short name such as "web-1"; by default it is networking.hostName.''
+          ];
+          long = lib.concatStrings (lib.genList (_: "x") 64);
+        in
+        {
+          "web-1" = [ ];
+          "web_1.example.org" = [
+            ''services.nixfleet-agent.hostname is "web_1.example.org", and dashboards refuse a host with an underscore in its name. Set services.nixfleet-agent.hostname = "web-1", and services.nixfleet-agent.rebuild.flakeAttr = "web_1", its name in the flake. By default hostname is networking.hostName, which need not change.''
+          ];
+          "_db_1_" = [
+            ''services.nixfleet-agent.hostname is "_db_1_", and dashboards refuse a host with an underscore in its name. Set services.nixfleet-agent.hostname = "db-1", and services.nixfleet-agent.rebuild.flakeAttr = "_db_1_", its name in the flake. By default hostname is networking.hostName, which need not change.''
+          ];
+          "___" = bad "___";
+          "wëb" = bad "wëb";
+          "" = bad "";
+          ${long} = bad long;
+        };
+    };
+
+    # NixOS allows it, so the name comes from there without anybody having written it here.
+    testUnderscoreFromNixos = {
+      expr =
+        let
+          complaintsWith =
+            settings:
+            complaints (host {
+              networking.hostName = "my_host";
+              services.nixfleet-agent = {
+                enable = true;
+              }
+              // required
+              // settings;
+            });
+        in
+        {
+          asIs = complaintsWith { };
+          named = complaintsWith { rebuild.flakeAttr = "my_host"; };
+          mended = complaintsWith {
+            hostname = "my-host";
+            rebuild.flakeAttr = "my_host";
+          };
+        };
+      expected = {
+        asIs = [
+          ''services.nixfleet-agent.hostname is "my_host", and dashboards refuse a host with an underscore in its name. Set services.nixfleet-agent.hostname = "my-host", and services.nixfleet-agent.rebuild.flakeAttr = "my_host", its name in the flake. By default hostname is networking.hostName, which need not change.''
+        ];
+        named = [
+          ''services.nixfleet-agent.hostname is "my_host", and dashboards refuse a host with an underscore in its name. Set services.nixfleet-agent.hostname = "my-host". By default hostname is networking.hostName, which need not change.''
+        ];
+        mended = [ ];
+      };
+    };
+
+    testShortenedName = {
+      expr =
+        lib.mapAttrs
+          (
+            _: settings:
+            let
+              named = with' ({ hostname = "web-1.example.org"; } // settings);
+            in
+            complaints named ++ named.config.warnings
+          )
+          {
+            alone = { };
+            attribute.settings.rebuild.flake_attr = "web-1.example.org";
+            short.hostname = lib.mkForce "web-1";
+            both.settings.hostname = lib.mkForce "web_1.example.org";
+          };
+      expected = {
+        alone = [
+          ''services.nixfleet-agent.hostname is "web-1.example.org", which is shortened to "web-1" for the dashboard and in the flake. If that is right, set services.nixfleet-agent.hostname = "web-1". If the configuration in the flake has the long name, also set services.nixfleet-agent.rebuild.flakeAttr = "web-1.example.org".''
+        ];
+        attribute = [
+          ''services.nixfleet-agent.hostname is "web-1.example.org", which is shortened to "web-1" for the dashboard. If that is right, set services.nixfleet-agent.hostname = "web-1".''
+        ];
+        short = [ ];
+        # Only what is wrong with the short name: there is no use in two messages.
+        both = [
+          ''services.nixfleet-agent.hostname is "web_1.example.org", and dashboards refuse a host with an underscore in its name. Set services.nixfleet-agent.hostname = "web-1", and services.nixfleet-agent.rebuild.flakeAttr = "web_1", its name in the flake. By default hostname is networking.hostName, which need not change.''
+        ];
+      };
+    };
+
+    # The default is the agent's own, so the file does not have it.
+    testGeneration = {
+      expr = lib.mapAttrs (_: settings: (settingsOf (with' settings)).generation or "not written") {
+        default = { };
+        deployed.generation = "deployed";
+        checkout.generation = "checkout";
+        settings.settings.generation = "checkout";
+      };
+      expected = {
+        default = "not written";
+        deployed = "not written";
+        checkout = "checkout";
+        settings = "checkout";
+      };
+    };
+
+    # Nix says "is not of type" and these words.
+    testLimitsInTypes = {
+      expr =
+        let
+          options = minimal.options.services.nixfleet-agent;
+        in
+        [
+          options.interval.type.description
+          options.heartbeat.interval.type.description
+          options.generation.type.description
+        ];
       expected = [
-        ''services.nixfleet-agent.hostname is "web_1.example.org", which is not 1 to 63 letters, digits and hyphens. Set it to a short name such as "web-1"; by default it is networking.hostName.''
+        "integer between 1 and 3600 (both inclusive)"
+        "integer between 1 and 86400 (both inclusive)"
+        ''one of "deployed", "checkout"''
       ];
     };
 
@@ -758,6 +890,9 @@ let
         log-format = {
           rebuild.logFormat = "json";
         };
+        generation = {
+          generation = "HEAD";
+        };
         # Values that TOML cannot represent.
         null-setting = {
           settings.ca_file = null;
@@ -772,6 +907,7 @@ let
         "relative-checkout"
         "location"
         "log-format"
+        "generation"
         "null-setting"
       ] (_: false);
     };
@@ -822,12 +958,14 @@ let
           complaints (with' {
             nixpkgsVersion = "25.11";
             user = "alice";
+            version = "3.1.5";
           })
         )
       );
       expected = [
         "The agent has a user of its own, which may do nothing but start jobs; jobs run as root. Remove the option. A checkout that belongs to a person stays theirs: git runs as the owner of the folder."
         "The agent reads the version from the running system. To report another one, set services.nixfleet-agent.settings.nixpkgs_version."
+        "The agent reports its own version. To report another one, such as the one that the dashboard expects, set services.nixfleet-agent.settings.reported_version."
       ];
     };
   };

@@ -131,10 +131,7 @@ let
         ${name}.url is "${url}", which would send the token unencrypted to another machine.
         Write wss://, or set ${name}.settings.allow_insecure = true on a network you trust.
       '')
-      (check (builtins.match "[a-zA-Z0-9-]{1,63}([.].*)?" (settings.hostname or "nixos") != null) ''
-        ${name}.hostname is "${settings.hostname}", which is not 1 to 63 letters, digits and hyphens.
-        Set it to a short name such as "web-1"; by default it is networking.hostName.
-      '')
+      hostnameCheck
       (check (!settings ? token) ''
         ${name}.settings.token would be readable by everyone in the Nix store.
         Write the token into a file on the host and name it in ${name}.tokenFile.
@@ -158,6 +155,48 @@ let
       '')
     ]
     ++ lib.concatLists (lib.mapAttrsToList commandChecks (settings.commands or { }));
+
+  # The agent's name and what it uses of it, up to the first dot.
+  hostname = cfg.settings.hostname or "nixos";
+  shortName = lib.head (lib.splitString "." hostname);
+  isName = text: builtins.match "[a-zA-Z0-9-]{1,63}" text != null;
+
+  # By default the name is also that of the configuration in the flake.
+  attributeIsSet = (cfg.settings.rebuild or { }) ? flake_attr;
+
+  # NixOS allows underscores in networking.hostName. Dashboards refuse a registration with one.
+  hostnameCheck =
+    let
+      # Without hyphens at either end, which would look odd.
+      near = lib.head (builtins.match "-*(.*[^-]|)-*" (lib.replaceStrings [ "_" ] [ "-" ] shortName));
+      isUnderscored = lib.hasInfix "_" shortName && isName near;
+      attribute = lib.optionalString (
+        !attributeIsSet
+      ) '', and ${name}.rebuild.flakeAttr = "${shortName}", its name in the flake'';
+    in
+    check (isName shortName) (
+      if isUnderscored then
+        ''
+          ${name}.hostname is "${hostname}", and dashboards refuse a host with an underscore in its name.
+          Set ${name}.hostname = "${near}"${attribute}.
+          By default hostname is networking.hostName, which need not change.
+        ''
+      else
+        ''
+          ${name}.hostname is "${hostname}", which is not 1 to 63 letters, digits and hyphens.
+          Set it to a short name such as "web-1"; by default it is networking.hostName.
+        ''
+    );
+
+  hostnameWarning =
+    let
+      uses = if attributeIsSet then "for the dashboard" else "for the dashboard and in the flake";
+      attribute =
+        lib.optionalString (!attributeIsSet)
+          " If the configuration in the flake has the long name, also set ${name}.rebuild.flakeAttr = \"${hostname}\".";
+    in
+    lib.optional (hostname != shortName && isName shortName)
+      ''${name}.hostname is "${hostname}", which is shortened to "${shortName}" ${uses}. If that is right, set ${name}.hostname = "${shortName}".${attribute}'';
 
   commandChecks = command: given: [
     (check (builtins.match "[a-z0-9][a-z0-9-]{0,31}" command != null) ''
@@ -303,6 +342,10 @@ in
         The agent reads the version from the running system. To report another one, set
         services.nixfleet-agent.settings.nixpkgs_version.
       '')
+      (lib.mkRemovedOptionModule (at "version") ''
+        The agent reports its own version. To report another one, such as the one that the dashboard
+        expects, set services.nixfleet-agent.settings.reported_version.
+      '')
       (lib.mkRemovedOptionModule (at "user") ''
         The agent has a user of its own, which may do nothing but start jobs; jobs run as root. Remove the
         option. A checkout that belongs to a person stays theirs: git runs as the owner of the folder.
@@ -339,7 +382,9 @@ in
     interval = mkOption {
       type = types.ints.between 1 3600;
       default = 30;
-      description = "Seconds between heartbeats. A host counts as offline after three of them.";
+      description = ''
+        Seconds between heartbeats, at most an hour. A host counts as offline after three of them.
+      '';
     };
 
     hostname = mkOption {
@@ -347,7 +392,23 @@ in
       default = if config.networking.hostName == "" then null else config.networking.hostName;
       defaultText = literalExpression "config.networking.hostName";
       example = "web-1";
-      description = "Name of this host for the dashboard. If null, the name that the kernel has.";
+      description = ''
+        Name of this host for the dashboard: letters, digits and hyphens. If null, the name that the kernel
+        has. It is also the name in the flake, unless `rebuild.flakeAttr` is set.
+      '';
+    };
+
+    generation = mkOption {
+      type = types.enum [
+        "deployed"
+        "checkout"
+      ];
+      default = "deployed";
+      description = ''
+        Which commit the dashboard is told as the generation of this host: that of the running system
+        (`deployed`), or HEAD of the checkout (`checkout`). The second one is for dashboards that take a
+        `pull` as done only when the generation has changed.
+      '';
     };
 
     location = mkOption {
@@ -529,12 +590,14 @@ in
         extra_args = handOn opt.rebuild.extraArgs same;
         log_format = handOn opt.rebuild.logFormat same;
       };
-      # Written only if it differs from the agent's default, which keeps the file short.
+      # Written only if they differ from the agent's defaults, which keeps the file short.
+      generation = mkIf (cfg.generation != "deployed") (handOn opt.generation same);
       reboot = mkIf cfg.reboot.enable { enable = handOn opt.reboot.enable same; };
       commands = lib.mapAttrs (_: command) cfg.commands;
     };
 
     assertions = tokenChecks ++ settingsChecks;
+    warnings = hostnameWarning;
 
     environment.etc."nixfleet/agent.toml".source = configFile;
     environment.systemPackages = [ cfg.package ];

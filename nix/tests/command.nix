@@ -5,18 +5,14 @@
   lib,
 }:
 {
-  name = "nixfleet-command";
-  imports = [ (import ./lib/fleet.nix { inherit self; }) ];
-
-  nodes.host = {
+  host = {
     services.nixfleet-agent.commands.long.run = import ./lib/numbered.nix { inherit pkgs lib; };
   };
 
-  testScript = builtins.readFile ./lib/fleet.py + ''
-
+  script = ''
     start_fleet()
 
-    with subtest("T02 scenario 2: heartbeat during command execution"):
+    with step("T02 scenario 2: heartbeat during command execution"):
         since = mark()
         send("long")
         pid = running("long", since)
@@ -37,15 +33,15 @@
 
         # The process belongs to the command: it runs as root, in a unit of its own, and is no child of
         # the agent.
-        process = host.succeed(f"tr '\\0' ' ' < /proc/{pid}/cmdline; cat /proc/{pid}/cgroup; stat -c %U /proc/{pid}")
+        process = host_run(f"tr '\\0' ' ' < /proc/{pid}/cmdline; cat /proc/{pid}/cgroup; stat -c %U /proc/{pid}")
         print(process)
         assert "numbered" in process and "/nixfleet-job@long-" in process, process
         assert process.splitlines()[-1] == "root", process
-        agent = host.succeed("systemctl show -P MainPID nixfleet-agent.service").strip()
-        owner = host.succeed(f"stat -c %U /proc/{agent}").strip()
+        agent = unit("nixfleet-agent.service", "MainPID")
+        owner = host_run(f"stat -c %U /proc/{agent}").strip()
         assert owner == "nixfleet-agent", f"the agent runs as {owner}"
 
-        host.succeed("touch /run/gate")
+        host_run("touch /run/gate")
         status = ended("long", since)
         assert (status["status"], status["exit_code"]) == ("ok", 0), status
         numbered(whole_log(status))
@@ -54,8 +50,8 @@
         never_offline(beats(since))
         assert is_online(view()), view()
 
-    with subtest("T02 scenario 7: concurrent command rejection"):
-        host.succeed("rm /run/gate")
+    with step("T02 scenario 7: concurrent command rejection"):
+        host_run("rm -f /run/gate")
         since = mark()
         send("long")
         pid = running("long", since)
@@ -84,7 +80,7 @@
         count = len(beats(since))
         more = wait_for("three more beats", lambda: beats(since), lambda seen: len(seen) >= count + 3)
         assert all(pending(beat) == "long" and beat["payload"]["command_pid"] == pid for beat in more[count:]), more
-        host.succeed("touch /run/gate")
+        host_run("touch /run/gate")
         status = ended("long", since)
         assert (status["status"], status["exit_code"]) == ("ok", 0), status
         numbered(whole_log(status))

@@ -5,13 +5,11 @@
   lib,
 }:
 {
-  name = "nixfleet-host-status";
-  imports = [ (import ./lib/fleet.nix { inherit self; }) ];
+  host = { };
 
-  testScript = builtins.readFile ./lib/fleet.py + ''
-
+  script = ''
     def dashboard_time() -> float:
-        return float(dashboard.succeed("date +%s.%N"))
+        return float(dashboard_run("date +%s.%N"))
 
 
     def goes_offline() -> None:
@@ -39,28 +37,28 @@
 
     start_fleet()
 
-    with subtest("T02 scenario 5: online while heartbeats come"):
+    with step("T02 scenario 5: online while heartbeats come"):
         count = len(beats())
         seen = wait_for("five more beats", beats, lambda seen: len(seen) >= count + 5)
         never_offline(seen[count:])
         assert is_online(view()), view()
 
-    with subtest("T02 scenario 5: offline when the agent has stopped, online when it is back"):
-        host.succeed("systemctl stop nixfleet-agent.service")
+    with step("T02 scenario 5: offline when the agent has stopped, online when it is back"):
+        host_run("systemctl stop nixfleet-agent.service")
         goes_offline()
         since = mark()
-        host.succeed("systemctl start nixfleet-agent.service")
+        host_run("systemctl start nixfleet-agent.service")
         wait_for("the host to be online", view, is_online)
         assert beats(since), "online without a beat"
 
-    with subtest("an agent that hangs goes offline, and its watchdog brings it back"):
+    with step("an agent that hangs goes offline, and its watchdog brings it back"):
         connections = view()["connections"]
         # The connection stays open, but the agent does nothing.
-        host.succeed("systemctl kill --signal=STOP nixfleet-agent.service")
+        host_run("systemctl kill --signal=STOP nixfleet-agent.service")
         goes_offline()
         # systemd waits half a minute for the watchdog, and ten seconds for the abort.
         shown = wait_for("the host to be online", view, is_online)
         assert shown["connections"] > connections, f"the same agent went on: {shown}"
-        print(host.succeed("systemctl show -P NRestarts nixfleet-agent.service"))
+        print(unit("nixfleet-agent.service", "NRestarts"), "restarts")
   '';
 }

@@ -5,18 +5,14 @@
   lib,
 }:
 {
-  name = "nixfleet-reconnect";
-  imports = [ (import ./lib/fleet.nix { inherit self; }) ];
-
-  nodes.host = {
+  host = {
     services.nixfleet-agent.commands.long.run = import ./lib/numbered.nix { inherit pkgs lib; };
   };
 
-  testScript = builtins.readFile ./lib/fleet.py + ''
-
+  script = ''
     def written() -> int:
         """Lines in the log of the running command."""
-        return int(host.succeed("cat /var/lib/nixfleet-agent/jobs/*/log.jsonl | wc -l"))
+        return int(host_run("cat /var/lib/nixfleet-agent/jobs/*/log.jsonl | wc -l"))
 
 
     def reconnected(connection: int, restored: float) -> None:
@@ -43,42 +39,44 @@
 
 
     start_fleet()
-    since = mark()
-    send("long")
-    pid = running("long", since)
 
-    with subtest("T02 scenario 6: the dashboard drops the connection"):
+    with step("a command runs"):
+        since = mark()
+        send("long")
+        pid = running("long", since)
+
+    with step("T02 scenario 6: the dashboard drops the connection"):
         connection = view()["connections"]
         lost = host_time()
         code, answer = post(f"/hosts/{HOST}/faults", {"action": "drop"})
         assert code == 202, answer
         reconnected(connection + 1, lost)
-        host.succeed(f"kill -0 {pid}")
+        host_run(f"kill -0 {pid}")
 
-    with subtest("T02 scenario 6: the network is gone"):
+    with step("T02 scenario 6: the network is gone"):
         connection = view()["connections"]
         last = beats(since)[-1]["payload"]["seq"]
-        host.block()
+        unplug()
         wait_for("the host to be offline", view, lambda seen: not is_online(seen))
         before = written()
         # Nothing tells the agent that the cable is out. It notices when three heartbeats in a row have
         # not been acknowledged, or after 45 s of silence. Until then the connection could still resume.
         wait_for(
             "the agent to notice",
-            lambda: host.succeed("systemctl show -P StatusText nixfleet-agent.service").strip(),
+            lambda: unit("nixfleet-agent.service", "StatusText"),
             lambda seen: seen.startswith(("Connection lost", "Not connected")),
         )
-        host.succeed(f"kill -0 {pid}")
+        host_run(f"kill -0 {pid}")
         after = wait_for("lines that nobody gets yet", written, lambda seen: seen > before)
         print(f"the command wrote {after - before} lines meanwhile")
         restored = host_time()
-        host.unblock()
+        plug_in()
         reconnected(connection + 1, restored)
         first = next(beat for beat in beats(since) if beat["connection"] == connection + 1)
         print(f"beat {last} was the last before, beat {first['payload']['seq']} is the first after")
 
-    with subtest("T02 scenario 6: the command is not affected"):
-        host.succeed("touch /run/gate")
+    with step("T02 scenario 6: the command is not affected"):
+        host_run("touch /run/gate")
         status = ended("long", since)
         assert (status["status"], status["exit_code"]) == ("ok", 0), status
         lines = whole_log(status)

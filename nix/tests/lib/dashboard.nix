@@ -1,4 +1,4 @@
-# The mock dashboard, which the other machine can reach, and curl to query it.
+# The mock dashboard, which the other machine can reach, and what lib/fleet.py queries it with.
 { self }:
 { pkgs, ... }:
 let
@@ -7,7 +7,11 @@ in
 {
   imports = [ ./token.nix ];
 
-  environment.systemPackages = [ pkgs.curl ];
+  environment.systemPackages = [
+    pkgs.curl
+    pkgs.gzip
+    pkgs.iproute2
+  ];
 
   systemd.services.nixfleet-mock-dashboard = {
     description = "NixFleet mock dashboard";

@@ -1,9 +1,14 @@
 # Functions for all test scripts: they query the dashboard over its HTTP API, on the dashboard's own
-# machine, and wait for states. `dashboard` and `host` are the two machines.
+# machine, and wait for states. `dashboard` and `host` are the two machines. lib/fleet.nix defines TIME_LIMIT
+# before this text, and appends lib/vm.py or lib/container.py to it.
+import base64
+import gzip
 import json
 import shlex
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -27,8 +32,46 @@ RESTART = 60.0
 # Longest wait for a state, in seconds. Only a failing test waits that long.
 PATIENCE = 600
 
+# Longest run of one command on a machine, in seconds. Emulated machines take a minute for some.
+COMMAND = 180
+
+# Time limit of a step, in seconds: more than one wait, because a wait that fails says more.
+STEP = 900
+
+# The same for the start of both machines.
+START = 1200
+
+# What the test driver needs at the end of its own time limit, in seconds, to report a step that failed.
+REPORT = 60
+
 # Most messages in one answer of the dashboard.
 PAGE = 5000
+
+# Most characters that a command may print for the script. The console of a busy virtual machine has lost
+# part of an answer of 75 KB.
+PIECE = 20_000
+
+BEGUN = time.monotonic()
+
+
+@contextmanager
+def step(name: str, seconds: int = STEP) -> Generator[None, None, None]:
+    """A subtest with a time limit, so that a hang names its step. The limit of the whole test would not."""
+    left = TIME_LIMIT - REPORT - (time.monotonic() - BEGUN)
+    limit = max(1.0, min(seconds, left))
+
+    def expired(_number: int, _frame: object) -> None:
+        raise Exception(f"step `{name}`: no end within {limit:.0f} s")
+
+    # The driver runs the script in its main thread, which is the one that receives signals.
+    signal.signal(signal.SIGALRM, expired)
+    with subtest(name):
+        # Repeated, in case that something in the driver takes the first exception for an error of its own.
+        signal.setitimer(signal.ITIMER_REAL, limit, 30)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def wait_for(
@@ -49,9 +92,73 @@ def wait_for(
             time.sleep(1)
 
 
+def alone(command: str) -> str:
+    """The command without a person to ask. The shell of a virtual machine has a terminal as its standard
+    input, so `rm` of a write-protected file would wait there for an answer."""
+    return f"exec < /dev/null; {command}"
+
+
+def host_try(command: str, timeout: int = COMMAND) -> tuple[int, str]:
+    """Exit code and output of a command on the host. 124 is a time-out."""
+    return host.execute(alone(command), timeout=timeout)
+
+
+def host_run(command: str, timeout: int = COMMAND) -> str:
+    """Output of a command on the host, which must succeed."""
+    return host.succeed(alone(command), timeout=timeout)
+
+
+def dashboard_run(command: str, timeout: int = COMMAND) -> str:
+    """Output of a command on the dashboard's machine, which must succeed."""
+    return dashboard.succeed(alone(command), timeout=timeout)
+
+
+def unit(name: str, what: str) -> str:
+    """A property of a unit of the host."""
+    return host_run(f"systemctl show -P {what} {name}").strip()
+
+
+def exposure(name: str, most: float) -> None:
+    """Checks systemd's mark for the sandbox of a unit: 0 is best, 10 is no sandbox. The table in the log
+    explains each point."""
+    code, table = host_try(f"systemd-analyze security --no-pager --threshold={most * 10:.0f} {name}")
+    print(table)
+    assert code == 0, f"{name}: not at most {most}: {table.strip().splitlines()[-1:]}"
+
+
+def warnings() -> list[str]:
+    """What our units have logged since the boot with the priority of a warning or a higher one, and what
+    the service manager has logged about them."""
+    said = host_run(
+        "journalctl --boot --quiet --no-pager --output=cat --lines=50 --priority=warning "
+        "-u nixfleet-agent -u 'nixfleet-job@*' -u nixfleet-heartbeat"
+    )
+    # The dashboard and the network may come up after the agent, which says that it has to wait. A slow
+    # machine may take longer for a measurement than the agent thinks possible.
+    expected = ["Not connected: ", "A look at the host hangs"]
+    return [line for line in said.splitlines() if line.strip() and not any(text in line for text in expected)]
+
+
 def curl(arguments: str) -> str:
+    """The answer comes packed, as text, in pieces: a first one with exit code and length, then the rest."""
+    file = "/tmp/answer"
+    ask = f"curl --silent --show-error --max-time 60 {arguments} 2>&1"
+    pack = f"code=0; {ask} | gzip | base64 --wrap=0 > {file} || code=$?"
     # `execute`, because `succeed` would log every query.
-    code, answer = dashboard.execute(f"curl --silent --show-error --max-time 60 {arguments} 2>&1")
+    failed, first = dashboard.execute(
+        alone(f"{pack}; echo $code $(wc -c < {file}); head -c {PIECE} {file}"), timeout=COMMAND
+    )
+    assert failed == 0, f"curl {arguments}: {failed}: {first}"
+    head, _, packed = first.partition("\n")
+    code, length = map(int, head.split())
+    while len(packed) < length:
+        failed, piece = dashboard.execute(
+            alone(f"tail -c +{len(packed) + 1} {file} | head -c {PIECE}"), timeout=COMMAND
+        )
+        # `tail` may fail because `head` has enough.
+        assert piece, f"curl {arguments}: {len(packed)} of {length} characters: {failed}"
+        packed += piece
+    answer = gzip.decompress(base64.b64decode(packed, validate=True)).decode()
     assert code == 0, f"curl {arguments}: exit code {code}: {answer}"
     return answer
 
@@ -74,24 +181,41 @@ def view() -> Message:
     return known[0] if known else {}
 
 
+class Inbox:
+    """What the agent has sent, oldest first: each message with its `index`, the number of its
+    `connection`, the time of its arrival `at_ms`, its `type` and its `payload`."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def fetch(self) -> list[Message]:
+        """All messages. Only the new ones are asked for."""
+        while True:
+            page = get(f"/hosts/{HOST}/messages?since={len(self.messages)}")
+            if "messages" not in page:
+                # The dashboard does not know the host yet.
+                return self.messages
+            assert page["dropped"] == 0, f"the dashboard had to forget {page['dropped']} messages"
+            self.messages += page["messages"]
+            assert self.messages == [] or self.messages[-1]["index"] == len(self.messages) - 1, page["next"]
+            if len(page["messages"]) < PAGE:
+                return self.messages
+
+
+inbox = Inbox()
+
+# Identifier of the newest request for each command.
+requests: dict[str, str] = {}
+
+
 def messages(kind: str = "", since: int = 0) -> list[Message]:
-    """What the agent has sent, oldest first: each with its `index`, the number of its `connection`,
-    the time of its arrival `at_ms`, its `type` and its `payload`."""
-    found: list[Message] = []
-    while True:
-        page = get(f"/hosts/{HOST}/messages?since={since}" + (f"&type={kind}" if kind else ""))
-        if "messages" not in page:
-            return found
-        assert page["dropped"] == 0, f"the dashboard had to forget {page['dropped']} messages"
-        found += page["messages"]
-        if len(page["messages"]) < PAGE:
-            return found
-        since = page["next"]
+    """What the agent has sent, oldest first, from an index on."""
+    return [message for message in inbox.fetch()[since:] if kind in ("", message["type"])]
 
 
 def mark() -> int:
     """A value for `since`: messages that arrive from now on."""
-    return get(f"/hosts/{HOST}/messages?type=none").get("next", 0)
+    return len(inbox.fetch())
 
 
 def beats(since: int = 0) -> list[Message]:
@@ -108,16 +232,17 @@ def sent_at(beat: Message) -> float:
 
 
 def host_time() -> float:
-    return float(host.succeed("date +%s.%N"))
+    return float(host_run("date +%s.%N"))
 
 
 def start_fleet() -> None:
     """Returns once the host is online."""
-    start_all()
-    dashboard.wait_for_unit("nixfleet-mock-dashboard.service")
-    dashboard.wait_until_succeeds(f"curl --fail --silent {API}/hosts", timeout=PATIENCE)
-    host.wait_for_unit("nixfleet-agent.service")
-    wait_for("the host to be online", view, is_online)
+    with step("the fleet starts", START):
+        start_all()
+        dashboard.wait_for_unit("nixfleet-mock-dashboard.service", timeout=PATIENCE)
+        dashboard.wait_until_succeeds(f"curl --fail --silent {API}/hosts > /dev/null", timeout=PATIENCE)
+        host.wait_for_unit("nixfleet-agent.service", timeout=PATIENCE)
+        wait_for("the host to be online", view, is_online)
 
 
 def is_online(seen: Message) -> bool:
@@ -135,16 +260,33 @@ def send(command: str) -> None:
     )
     print(f"{command}: {code} {answer}")
     assert code == 202, f"{command} was not accepted: {code} {answer}"
+    requests[command] = answer["id"]
+
+
+def not_rejected(command: str, since: int) -> None:
+    """Fails if the agent rejected the request that `send` made. On a slow machine its answer may come
+    after that of the dashboard."""
+    for message in messages("command_rejected", since):
+        rejection = message["payload"]
+        if command in requests and rejection.get("command_id") == requests[command]:
+            raise Exception(f"{command} was rejected: {rejection}")
 
 
 def running(command: str, since: int) -> int:
     """Waits for a heartbeat with the command and its process id; returns the process id."""
-    seen = wait_for(
-        f"a beat during {command}, with its process id",
-        lambda: beats(since),
-        lambda seen: bool(seen) and pending(seen[-1]) == command and bool(seen[-1]["payload"]["command_pid"]),
-    )
-    return int(seen[-1]["payload"]["command_pid"])
+
+    def look() -> int:
+        for beat in reversed(beats(since)):
+            if pending(beat) == command and beat["payload"]["command_pid"]:
+                return int(beat["payload"]["command_pid"])
+        not_rejected(command, since)
+        for message in messages("status", since):
+            status = message["payload"]
+            if status["command"] == command:
+                raise Exception(f"{command} ended before a beat showed it with its process id: {status}")
+        return 0
+
+    return wait_for(f"a beat during {command}, with its process id", look, lambda pid: pid > 0)
 
 
 def idle(since: int) -> None:
@@ -159,12 +301,17 @@ def idle(since: int) -> None:
 
 def ended(command: str, since: int) -> Message:
     """Waits for the command's status and returns it."""
+
+    def look() -> list[Message]:
+        not_rejected(command, since)
+        return [message["payload"] for message in messages("status", since)]
+
     seen = wait_for(
         f"the status of {command}",
-        lambda: messages("status", since),
-        lambda seen: any(status["payload"]["command"] == command for status in seen),
+        look,
+        lambda seen: any(status["command"] == command for status in seen),
     )
-    status = next(status["payload"] for status in seen if status["payload"]["command"] == command)
+    status = next(status for status in seen if status["command"] == command)
     print(f"{command}: {status}")
     return status
 
@@ -191,7 +338,8 @@ def log_lines(job: str) -> dict[int, Message]:
 
 
 def whole_log(status: Message) -> list[Message]:
-    """All lines of an ended job, in order. Checks that their positions have no gap."""
+    """All lines of an ended job, in order. Checks that they have the positions 1 to `lines`: progress
+    that was reported between two lines takes no position."""
     count = status["lines"]
     lines = wait_for(
         f"all {count} lines",
@@ -204,10 +352,12 @@ def whole_log(status: Message) -> list[Message]:
     return [lines[position] for position in positions]
 
 
-def numbered(lines: list[Message]) -> None:
-    """Checks standard output: `line 1`, `line 2` .. and then `end`, no line lost, repeated or moved."""
+def numbered(lines: list[Message], last: str = "end") -> None:
+    """Checks standard output: `line 1`, `line 2` .. and then `end`, no line lost, repeated or moved. The
+    output of an interrupted command has no last line: then `last` is empty."""
     texts = [line["line"] for line in lines if line["stream"] == "stdout"]
-    expected = [f"line {number}" for number in range(1, len(texts))] + ["end"]
+    tail = [last] if last else []
+    expected = [f"line {number}" for number in range(1, len(texts) - len(tail) + 1)] + tail
     assert texts == expected, f"not the lines that were written: {texts}"
     print(f"{len(texts)} lines, complete and in order")
 

@@ -1,0 +1,191 @@
+# services.nixfleet-agent for Home Manager: the agent of one user, without root. A systemd user service on
+# Linux, a launchd agent on macOS. Commands run as this user.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  inherit (lib) mkIf mkOption types;
+
+  cfg = config.services.nixfleet-agent;
+  name = "services.nixfleet-agent";
+  toml = pkgs.formats.toml { };
+  inherit (pkgs.stdenv.hostPlatform) isDarwin isLinux;
+
+  stateDir = "${config.xdg.stateHome}/nixfleet-agent";
+
+  written = toml.generate "agent.toml" cfg.settings;
+
+  # The agent itself checks the file when the configuration is built. A host name is given, because that of
+  # the machine that builds says nothing.
+  checked =
+    pkgs.runCommand "agent.toml"
+      {
+        preferLocalBuild = true;
+        allowSubstitutes = false;
+        env = lib.optionalAttrs (!cfg.settings ? hostname) { NIXFLEET_HOSTNAME = "any"; };
+      }
+      ''
+        ${lib.getExe cfg.package} --config ${written} check-config
+        cp ${written} $out
+      '';
+
+  configFile =
+    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then checked else written;
+
+  command = [
+    (lib.getExe cfg.package)
+    "--config"
+    "${configFile}"
+    "run"
+  ];
+
+  # What commands find: this user's programs first, with home-manager among them.
+  path = lib.concatStringsSep ":" [
+    "${config.home.profileDirectory}/bin"
+    (lib.makeBinPath [
+      pkgs.gitMinimal
+      pkgs.openssh
+    ])
+    "/run/wrappers/bin"
+    "/run/current-system/sw/bin"
+    "/nix/var/nix/profiles/default/bin"
+    "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+  ];
+
+  inStore = path: path != null && (builtins.isPath path || lib.hasPrefix builtins.storeDir path);
+in
+{
+  options.services.nixfleet-agent = {
+    enable = lib.mkEnableOption "the NixFleet agent of this user, whose commands switch this user's home";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ./package.nix { };
+      defaultText = lib.literalExpression "nixfleet-agent.packages.\${system}.default";
+      description = "The agent.";
+    };
+
+    url = mkOption {
+      type = types.str;
+      example = "wss://fleet.example.org/ws";
+      description = "Address of the dashboard.";
+    };
+
+    tokenFile = mkOption {
+      type = types.path;
+      example = "/home/alice/.config/nixfleet/token";
+      description = ''
+        File on the host that holds the token and nothing else. This user needs to be able to read it. It is
+        read again for every connection.
+      '';
+    };
+
+    settings = mkOption {
+      type = types.submodule { freeformType = toml.type; };
+      default = { };
+      example = {
+        hostname = "laptop";
+        repo.url = "https://git.example.org/fleet.git";
+      };
+      description = ''
+        Everything else that the agent's settings file can hold; the README lists the keys. The file ends up
+        in the Nix store: no secrets.
+      '';
+    };
+  };
+
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = !inStore cfg.tokenFile;
+        message = ''
+          ${name}.tokenFile is ${toString cfg.tokenFile}, in the Nix store or on its way there, where
+          everyone could read the token. Write the path of a file on the host, in quotes.
+        '';
+      }
+      {
+        assertion = !cfg.settings ? token;
+        message = ''
+          ${name}.settings.token would be readable by everyone in the Nix store.
+          Write the token into a file on the host and name it in ${name}.tokenFile.
+        '';
+      }
+      {
+        assertion = (cfg.settings.jobs.launcher or "direct") == "direct";
+        message = ''
+          ${name}.settings.jobs.launcher is "${cfg.settings.jobs.launcher}", which needs root.
+          Remove it, or use the NixOS module, whose jobs are units of root.
+        '';
+      }
+    ];
+
+    services.nixfleet-agent.settings = {
+      inherit (cfg) url;
+      # A path, quoted or not, is a place on the host.
+      token_file = toString cfg.tokenFile;
+      state_dir = lib.mkDefault stateDir;
+      rebuild = mkIf isLinux {
+        # On macOS these are the agent's own defaults, with user@host as the attribute.
+        program = lib.mkDefault [ "home-manager" ];
+        flake_attr = lib.mkDefault config.home.username;
+      };
+    };
+
+    home.packages = [ cfg.package ];
+    # So that `nixfleet-agent status` and `logs` find this agent.
+    home.sessionVariables.NIXFLEET_CONFIG = "${configFile}";
+
+    systemd.user.services = mkIf isLinux {
+      nixfleet-agent = {
+        Unit = {
+          Description = "NixFleet agent";
+          Documentation = [ "man:nixfleet-agent(1)" ];
+          # No limit on restarts: the agent must survive a dashboard that is down for a night.
+          StartLimitIntervalSec = 0;
+        };
+        Service = {
+          # The agent is ready before the first connection.
+          Type = "notify";
+          ExecStart = lib.concatStringsSep " " command;
+          Environment = [ "PATH=${path}" ];
+          # The supervisors of commands are in this unit, too. A restart, such as that by a switch which one
+          # of them runs, ends the agent alone, and the next one goes on with the command.
+          KillMode = "process";
+          Restart = "always";
+          RestartSec = 1;
+          # No restart after a wrong configuration: it stays wrong until somebody changes it.
+          RestartPreventExitStatus = 64;
+          # The agent ends within a second.
+          TimeoutStopSec = 10;
+          WatchdogSec = 30;
+          UMask = "0077";
+        };
+        Install.WantedBy = [ "default.target" ];
+      };
+    };
+
+    launchd.agents = mkIf isDarwin {
+      nixfleet-agent = {
+        enable = true;
+        config = {
+          ProgramArguments = command;
+          EnvironmentVariables.PATH = path;
+          RunAtLoad = true;
+          # Started again whenever it ends, at most once in ten seconds.
+          KeepAlive = true;
+          ThrottleInterval = 10;
+          # As above: commands go on when the agent ends.
+          AbandonProcessGroup = true;
+          ProcessType = "Background";
+          # 0077: launchd wants a number.
+          Umask = 63;
+          StandardErrorPath = "${config.home.homeDirectory}/Library/Logs/nixfleet-agent.log";
+        };
+      };
+    };
+  };
+}
