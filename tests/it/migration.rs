@@ -12,7 +12,7 @@ mod checks;
 /// What proves a row.
 #[derive(Clone, Copy)]
 enum Proof {
-    /// A test, by its name: a function of Rust, an attribute of nix/module-check.nix, a subtest of nix/tests, or
+    /// A test, by its name: a function of Rust, an attribute of nix/module-check.nix, a step of nix/tests, or
     /// the sentence of a check in tests/systemd/checks.py.
     Test(&'static str),
     /// A test in nix/module-check.nix whose text contains this.
@@ -41,7 +41,7 @@ const ROWS: &[(&str, &[Proof])] = &[
         &[Test("a_bare_token_is_itself_and_an_environment_file_is_understood"), Here(checks::token_files)],
     ),
     ("`interval`", &[Nix("testMinimalSettings", "interval = 30;")]),
-    ("`hostname`", &[Nix("testHostname", "hostname = \"web_1.example.org\";"), Here(checks::hostnames)]),
+    ("`hostname`", &[Nix("testHostnames", "\"web_1.example.org\""), Here(checks::hostnames)]),
     ("`logLevel`", &[Test("testTheAgentChecksTheFile"), Here(checks::log_levels)]),
     ("`repoUrl`", &[Nix("testRenamedOptions", "repoUrl -> repo.url")]),
     ("`configRepo`", &[Nix("testRenamedOptions", "configRepo -> repo.dir"), Here(checks::two_places)]),
@@ -232,8 +232,8 @@ fn tests() -> BTreeSet<String> {
         let path = file.unwrap().path();
         if path.is_file() {
             let text = fs::read_to_string(path).unwrap();
-            let subtests = text.split("with subtest(\"").skip(1);
-            names.extend(subtests.map(|part| part.split('"').next().unwrap().to_owned()));
+            let steps = text.split("with step(\"").skip(1);
+            names.extend(steps.map(|part| part.split('"').next().unwrap().to_owned()));
         }
     }
     names
