@@ -168,7 +168,7 @@ fn usage(err: &impl ToString) -> Failure {
 
 fn check_config(source: &Source) -> Result<(), Failure> {
     let config = Config::check(source).map_err(|err| usage(&err))?;
-    for warning in warnings(source, &config).into_iter().chain(missing_certificates(&config)) {
+    for warning in warnings(source, &config) {
         complain(Priority::Warning, &format!("warning: {warning}"));
     }
     let Config { connection, host, .. } = config;
@@ -188,13 +188,6 @@ fn warnings(source: &Source, config: &Config) -> Vec<String> {
         lines.extend(nixfleet_config::unseen_by_units(source));
     }
     lines
-}
-
-/// A file with certificates that does not exist. Only a warning: a configuration may be checked on the machine
-/// that builds it, without that file.
-fn missing_certificates(config: &Config) -> Option<String> {
-    let path = config.connection.ca_file.as_ref().filter(|path| !path.exists())?;
-    Some(format!("ca_file: {} does not exist on this machine", path.display()))
 }
 
 fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
