@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::history::deploys;
-use nixfleet_jobs::journal::{Entry, Source};
+use nixfleet_jobs::journal::{Entry, REMARK, Source};
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream, encode};
 
@@ -18,9 +18,6 @@ use crate::wire;
 
 #[cfg(test)]
 mod tests;
-
-/// Prefix of the supervisor's own remarks, to tell them apart from the command's output.
-const REMARK: &str = "nixfleet: ";
 
 impl Session<'_> {
     /// Sends output or status of a job. Called only while the bulk lane is empty, so that a status, which
@@ -70,8 +67,8 @@ impl Session<'_> {
         if !looked {
             self.agent.jobs.span(id).in_scope(|| {
                 tracing::warn!(
-                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status tells what was \
-                     known before the command ended. Is the disk slow?"
+                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status tells what \
+                     was known before the command ended. Is the disk slow?"
                 );
             });
         }
