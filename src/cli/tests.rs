@@ -62,7 +62,7 @@ fn the_man_page_in_dist_knows_every_option_and_subcommand() {
 fn check_is_check_config_and_goes_with_no_other_subcommand() {
     let parsed = |words: &[&str]| {
         let cli = Cli::try_parse_from([&["nixfleet-agent"], words].concat()).unwrap();
-        meant(cli.check, cli.command)
+        effective_subcommand(cli.check, cli.command)
     };
     for words in [&["--check"][..], &["--check", "run"], &["--check", "check-config"], &["check-config"]] {
         assert!(matches!(parsed(words), Ok(Subcommands::CheckConfig)), "{words:?}");

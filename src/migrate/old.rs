@@ -49,7 +49,7 @@ pub(super) struct Variable {
 /// What the Go agent of this host was told.
 #[derive(Debug, Clone, Default)]
 pub struct Old {
-    /// Those that are not empty, by name.
+    /// Variables that are not empty, by name.
     pub(super) variables: BTreeMap<String, Variable>,
     /// Variables that are left out because of control characters in their value.
     pub(super) garbled: Vec<String>,
