@@ -7,6 +7,8 @@
 }:
 
 let
+  inherit (import ./check-helpers.nix { inherit pkgs lib; }) named complaintsOf report;
+
   # -- Home Manager --
 
   primitive =
@@ -92,28 +94,6 @@ let
   };
   linux = home pkgs minimal;
   mac = home darwinPkgs minimal;
-
-  # -- Helpers --
-
-  # "/nix/store/<hash>-git-minimal-2.1/bin" is "<git-minimal>/bin".
-  named =
-    text:
-    lib.concatMapStrings
-      (part: if lib.isList part then "<${(builtins.parseDrvName (lib.head part)).name}>" else part)
-      (
-        builtins.split "${builtins.storeDir}/[a-z0-9]{32}-([a-zA-Z0-9+._?=-]*)" (
-          builtins.unsafeDiscardStringContext text
-        )
-      );
-
-  complaints =
-    home:
-    map (
-      refused:
-      lib.concatStringsSep " " (
-        lib.filter lib.isString (builtins.split "[[:space:]]+" (lib.trim refused.message))
-      )
-    ) (lib.filter (each: !each.assertion) home.assertions);
 
   # -- Tests --
 
@@ -237,7 +217,7 @@ let
         agents = lib.attrNames linux.launchd.agents;
         settings = named linux.home.sessionVariables.NIXFLEET_CONFIG;
         onPath = lib.elem linux.services.nixfleet-agent.package linux.home.packages;
-        complaints = complaints linux ++ complaints mac;
+        complaints = complaintsOf linux ++ complaintsOf mac;
       };
       expected = {
         services = [ ];
@@ -265,7 +245,7 @@ let
     };
 
     testRefused = {
-      expr = complaints (
+      expr = complaintsOf (
         home pkgs (
           minimal
           // {
@@ -284,18 +264,5 @@ let
       ];
     };
   };
-
-  failures = lib.runTests tests;
 in
-pkgs.runCommand "home-check" { } (
-  if failures == [ ] then
-    "touch $out"
-  else
-    throw "nix/home-manager.nix:\n${
-      lib.concatMapStringsSep "\n" (failed: ''
-        ${failed.name}
-          expected ${lib.generators.toPretty { indent = "  "; } failed.expected}
-          got      ${lib.generators.toPretty { indent = "  "; } failed.result}
-      '') failures
-    }"
-)
+report "home-check" "nix/home-manager.nix" tests

@@ -7,6 +7,8 @@
 }:
 
 let
+  inherit (import ./check-helpers.nix { inherit pkgs lib; }) named complaintsOf report;
+
   # -- Hosts --
 
   agent =
@@ -112,15 +114,7 @@ let
 
   settingsOf = host: host.config.services.nixfleet-agent.settings;
 
-  # The messages, one line each, as a person who builds such a host sees them.
-  complaints =
-    host:
-    map (
-      refused:
-      lib.concatStringsSep " " (
-        lib.filter lib.isString (builtins.split "[[:space:]]+" (lib.trim refused.message))
-      )
-    ) (lib.filter (each: !each.assertion) host.config.assertions);
+  complaints = host: complaintsOf host.config;
 
   evaluates = value: (builtins.tryEval (builtins.deepSeq value true)).success;
 
@@ -137,17 +131,6 @@ let
   pathOf =
     host: service:
     map named (lib.splitString ":" host.config.systemd.services.${service}.environment.PATH);
-
-  # "/nix/store/<hash>-git-minimal-2.1/bin" is "<git-minimal>/bin".
-  named =
-    text:
-    lib.concatMapStrings
-      (part: if lib.isList part then "<${(builtins.parseDrvName (lib.head part)).name}>" else part)
-      (
-        builtins.split "${builtins.storeDir}/[a-z0-9]{32}-([a-zA-Z0-9+._?=-]*)" (
-          builtins.unsafeDiscardStringContext text
-        )
-      );
 
   etc = host: host.config.environment.etc."nixfleet/agent.toml".source;
 
@@ -969,18 +952,5 @@ let
       ];
     };
   };
-
-  failures = lib.runTests tests;
 in
-pkgs.runCommand "module-check" { } (
-  if failures == [ ] then
-    "touch $out"
-  else
-    throw "nix/module.nix:\n${
-      lib.concatMapStringsSep "\n" (failed: ''
-        ${failed.name}
-          expected ${lib.generators.toPretty { indent = "  "; } failed.expected}
-          got      ${lib.generators.toPretty { indent = "  "; } failed.result}
-      '') failures
-    }"
-)
+report "module-check" "nix/module.nix" tests

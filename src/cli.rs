@@ -52,7 +52,7 @@ struct Cli {
     check: bool,
     /// For callers of the Go agent: the same as `-V`
     #[arg(short = 'v', hide = true, action = ArgAction::Version)]
-    version_of_old: Option<bool>,
+    version_as_before: Option<bool>,
     #[command(subcommand)]
     command: Option<Subcommands>,
 }
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
         std::process::exit(code)
     });
     let source = Source::new(cli.config, std::env::vars_os()).map_err(|err| usage(&err));
-    let command = meant(cli.check, cli.command);
+    let command = effective_subcommand(cli.check, cli.command);
     let result = source.and_then(|source| match command? {
         Subcommands::Run => run::run(&source),
         Subcommands::CheckConfig => check_config(&source),
@@ -132,8 +132,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The subcommand that is meant. `--check` was an option of the Go agent, so it comes without a subcommand.
-fn meant(check: bool, command: Option<Subcommands>) -> Result<Subcommands, Failure> {
+/// The subcommand to run. `--check` was an option of the Go agent, so it comes without a subcommand.
+fn effective_subcommand(check: bool, command: Option<Subcommands>) -> Result<Subcommands, Failure> {
     match command {
         None | Some(Subcommands::Run | Subcommands::CheckConfig) if check => Ok(Subcommands::CheckConfig),
         Some(_) if check => {
@@ -168,7 +168,7 @@ fn usage(err: &impl ToString) -> Failure {
 
 fn check_config(source: &Source) -> Result<(), Failure> {
     let config = Config::check(source).map_err(|err| usage(&err))?;
-    for warning in warnings(source, &config).into_iter().chain(missing_certificates(&config)) {
+    for warning in warnings(source, &config) {
         complain(Priority::Warning, &format!("warning: {warning}"));
     }
     let Config { connection, host, .. } = config;
@@ -188,13 +188,6 @@ fn warnings(source: &Source, config: &Config) -> Vec<String> {
         lines.extend(nixfleet_config::unseen_by_units(source));
     }
     lines
-}
-
-/// A file with certificates that does not exist. Only a warning: a configuration may be checked on the machine
-/// that builds it, without that file.
-fn missing_certificates(config: &Config) -> Option<String> {
-    let path = config.connection.ca_file.as_ref().filter(|path| !path.exists())?;
-    Some(format!("ca_file: {} does not exist on this machine", path.display()))
 }
 
 fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {

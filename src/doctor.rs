@@ -85,6 +85,12 @@ fn warning(name: &'static str, text: impl Into<String>, fix: impl Into<String>) 
     finding(name, Verdict::Warning, text, fix)
 }
 
+/// A warning of the settings, which often has a semicolon and what to do behind it.
+fn warning_of_line(name: &'static str, line: &str) -> Finding {
+    let (text, fix) = line.split_once("; ").unwrap_or((line, ""));
+    warning(name, text, fix.trim_end_matches('.'))
+}
+
 fn fail(name: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Finding {
     finding(name, Verdict::Fail, text, fix)
 }

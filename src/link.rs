@@ -4,7 +4,7 @@
 //! run.rs       the main loop: connect, session, wait, and again
 //! dial.rs      one attempt to connect: TLS, the token, refusals
 //! reach.rs     the TCP connection of an attempt: lookup, addresses
-//! blocking.rs  calls of an attempt that may block
+//! blocking.rs  calls that may block, on threads of their own
 //! session.rs   one connection: events in, decisions, messages out
 //! agent.rs     the state that is kept from one connection to the next
 //! backoff.rs   how long to wait before the next attempt
@@ -13,8 +13,8 @@
 //! ended.rs     why a session ended
 //! ```
 //!
-//! `run` uses `dial`, `network` and `session`; `dial` uses `reach`, and both use `blocking`; `session` uses `agent`; `agent` uses `peer`
-//! and `backoff`. No dependency goes the other way.
+//! `run` uses `dial`, `network` and `session`; `dial` uses `reach`, and both use `blocking`; `session` uses
+//! `agent`; `agent` uses `peer` and `backoff`. No dependency goes the other way.
 
 pub mod agent;
 pub mod backoff;

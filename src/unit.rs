@@ -11,7 +11,7 @@ use nixfleet_os::subprocess::{self, ProgramError};
 /// Time limit for systemctl. It takes milliseconds, unless the service manager is very busy.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Name of the agent's unit, also of the agent that this one replaces.
+/// Name of the agent's unit. The Go agent's unit has the same name.
 pub(crate) const AGENT_UNIT: &str = "nixfleet-agent.service";
 
 /// The settings of a unit that matter here.

@@ -301,7 +301,7 @@ _nixfleet__agent() {
             return 0
             ;;
         nixfleet__subcmd__agent__subcmd__migrate)
-            opts="-c -h --unit --env-file --nixos --toml --write --config --help"
+            opts="-c -h --unit --env-file --nixos --toml --write --root --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -312,6 +312,10 @@ _nixfleet__agent() {
                     return 0
                     ;;
                 --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -58,6 +58,7 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -l
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l unit -d 'Read the old unit from FILE instead of asking systemd for it' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l env-file -d 'Read more variables from FILE, one NAME=value a line; may be given several times' -r -F
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l root -d 'Look at a host whose files are below DIR, such as a mounted disk, and write there; needs --unit' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l nixos -d 'Print options of the NixOS module, which on NixOS is the default'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand migrate" -l toml -d 'Print the settings file on NixOS, too'

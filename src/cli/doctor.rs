@@ -6,7 +6,7 @@ use serde_json::json;
 
 use nixfleet_config::Source;
 
-use super::terminal::{Color, Look, Paint, safe, wrap};
+use super::terminal::{self, Color, Look, Paint};
 use super::{FAILURE, Failure, USAGE};
 use crate::doctor::{self, Diagnosis, Finding, Verdict};
 
@@ -79,20 +79,8 @@ fn entry(finding: &Finding, look: Look) -> String {
         Verdict::Fail => ("FAIL", Paint::Red),
         Verdict::Skipped => ("skipped", Paint::Dim),
     };
-    // The texts contain names and messages from elsewhere: keep each finding on one line.
-    let plain = |text: &str| safe(&text.split_whitespace().collect::<Vec<_>>().join(" "), false);
-    let (what, fix) = (plain(&finding.text), plain(&finding.fix));
     let head = format!("{} {:<15}", paint.on(&format!("{word:<7}"), look.colours), finding.name);
-    if !look.safe {
-        let fix = if fix.is_empty() { fix } else { format!("; {fix}") };
-        return format!("{head} {what}{fix}\n");
-    }
-    let mut lines = wrap(&what, INDENT);
-    if !fix.is_empty() {
-        let mut fix = wrap(&format!("-> {fix}"), INDENT);
-        lines.append(&mut fix);
-    }
-    format!("{head} {}\n", lines.join(&format!("\n{:INDENT$}", "")))
+    terminal::entry(&head, &finding.text, &finding.fix, INDENT, "; ", look.safe)
 }
 
 fn summary(diagnosis: &Diagnosis) -> String {

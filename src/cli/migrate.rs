@@ -1,15 +1,15 @@
 //! `nixfleet-agent migrate`: the new settings on standard output, what is different on standard error.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 
 use nixfleet_config::{DEFAULT_FILE, Source};
 
-use super::terminal::{safe, wrap};
+use super::terminal::{self, safe};
 use super::{Cli, Failure};
-use crate::migrate::{self, Difference, Host, Old, Places, Plan};
+use crate::migrate::{self, Difference, Host, Old, Places, Plan, TOKEN_FILE};
 
 /// Columns before the text of a difference.
 const INDENT: usize = 16;
@@ -32,8 +32,8 @@ pub(super) struct Options {
     /// Write the settings file, which is that of --config or /etc/nixfleet/agent.toml and must not exist
     #[arg(long, conflicts_with = "nixos")]
     write: bool,
-    /// Look at the system whose files are below DIR
-    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    /// Look at a host whose files are below DIR, such as a mounted disk, and write there; needs --unit
+    #[arg(long, value_name = "DIR", default_value = "/", requires = "unit")]
     root: PathBuf,
 }
 
@@ -85,9 +85,8 @@ fn arguments(plan: &mut Plan, old: &Old) {
 
 fn write(source: &Source, options: &Options, host: &Host, plan: &Plan, old: &Old) -> Result<(), Failure> {
     let refuse = |text: String| Err(Failure::Start(text));
-    let default =
-        options.root.join(Path::new(DEFAULT_FILE).strip_prefix("/").unwrap_or(Path::new(DEFAULT_FILE)));
-    let path = source.file.clone().unwrap_or(default);
+    let default = migrate::below(&options.root, DEFAULT_FILE);
+    let path = source.file.clone().unwrap_or_else(|| default.clone());
     if host.is_nixos && source.file.is_none() {
         let text =
             "on NixOS the module writes this file: put the options of migrate --nixos into the configuration";
@@ -99,10 +98,11 @@ fn write(source: &Source, options: &Options, host: &Host, plan: &Plan, old: &Old
         return refuse(format!("{} is not written: {text}", path.display()));
     }
     migrate::write(&path, &migrate::toml(plan, old), plan.holds_password).map_err(Failure::Start)?;
+    let shown = path.display();
+    let option = if path == default { String::new() } else { format!("--config {shown} ") };
     note(&format!(
-        "\nWritten: {}. When the token is in its place: NIXFLEET_TOKEN_FILE=/etc/nixfleet/token nixfleet-agent \
-         check-config",
-        path.display()
+        "\nWritten: {shown}. When the token is in its place: NIXFLEET_TOKEN_FILE={TOKEN_FILE} nixfleet-agent \
+         {option}check-config",
     ));
     Ok(())
 }
@@ -114,23 +114,10 @@ fn report(old: &Old, plan: &Plan) {
     if !plan.differences.is_empty() {
         text.push_str("Different on this host:\n");
     }
-    text.extend(plan.differences.iter().map(|difference| entry(difference, on_terminal)));
+    text.extend(plan.differences.iter().map(|Difference { about, text, fix }| {
+        terminal::entry(&format!("{about:<15}"), text, fix, INDENT, " -> ", on_terminal)
+    }));
     note(&text);
-}
-
-fn entry(difference: &Difference, on_terminal: bool) -> String {
-    let Difference { about, text, fix } = difference;
-    let plain = |text: &str| safe(&text.split_whitespace().collect::<Vec<_>>().join(" "), false);
-    let (text, fix) = (plain(text), plain(fix));
-    if !on_terminal {
-        let fix = if fix.is_empty() { fix } else { format!(" -> {fix}") };
-        return format!("{about:<15} {text}{fix}\n");
-    }
-    let mut lines = wrap(&text, INDENT);
-    if !fix.is_empty() {
-        lines.append(&mut wrap(&format!("-> {fix}"), INDENT));
-    }
-    format!("{about:<15} {}\n", lines.join(&format!("\n{:INDENT$}", "")))
 }
 
 /// A line for people. If standard error is closed, nobody reads it.

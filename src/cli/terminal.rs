@@ -79,9 +79,33 @@ const RESET: &str = "\x1b[0m";
 /// Width of the smallest usual terminal, in characters.
 pub(super) const WIDTH: usize = 80;
 
+/// `head`, what there is to say, and what to do about it, which may be empty. For a terminal it is wrapped to the
+/// columns right of `indent`, with the fix on lines of its own. Otherwise it is one line, with `separator` before
+/// the fix. The texts contain names and messages from elsewhere, so they are made safe, and lose their line ends.
+pub(super) fn entry(
+    head: &str,
+    what: &str,
+    fix: &str,
+    indent: usize,
+    separator: &str,
+    terminal: bool,
+) -> String {
+    let plain = |text: &str| safe(&text.split_whitespace().collect::<Vec<_>>().join(" "), false);
+    let (what, fix) = (plain(what), plain(fix));
+    if !terminal {
+        let fix = if fix.is_empty() { fix } else { format!("{separator}{fix}") };
+        return format!("{head} {what}{fix}\n");
+    }
+    let mut lines = wrap(&what, indent);
+    if !fix.is_empty() {
+        lines.append(&mut wrap(&format!("-> {fix}"), indent));
+    }
+    format!("{head} {}\n", lines.join(&format!("\n{:indent$}", "")))
+}
+
 /// Wraps text to the width right of `indent` columns. Words that are too long stay whole, so that they can be
 /// copied.
-pub(super) fn wrap(text: &str, indent: usize) -> Vec<String> {
+fn wrap(text: &str, indent: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {

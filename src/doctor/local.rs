@@ -8,14 +8,14 @@ use std::time::SystemTime;
 
 use rustix::fs::{Access, StatVfs, access, statvfs};
 
-use nixfleet_config::{Host, TokenError, TokenSource};
+use nixfleet_config::{Host, TOKEN_VARIABLE, TokenError, TokenSource};
 use nixfleet_os::bounded_read;
 use nixfleet_os::error::chain;
 use nixfleet_protocol::{DeviceVitals, GpuVitals};
 use nixfleet_vitals::{device, stasysmo};
 
 use super::users::uid_of;
-use super::{Finding, Subject, fail, ok, root_only, skipped, warning};
+use super::{Finding, Subject, fail, ok, root_only, skipped, warning, warning_of_line};
 use crate::wire;
 
 /// Free space below which there is a warning, in bytes: a build of NixOS needs more.
@@ -129,7 +129,7 @@ fn token_file(source: &TokenSource) -> Vec<Finding> {
     const NAME: &str = "token file";
     let (shown, file) = match source {
         TokenSource::File(path) => (path.display().to_string(), fs::metadata(path).ok()),
-        TokenSource::Environment(_) => ("NIXFLEET_TOKEN".to_owned(), None),
+        TokenSource::Environment(_) => (TOKEN_VARIABLE.to_owned(), None),
     };
     match source.read() {
         Err(TokenError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -137,12 +137,8 @@ fn token_file(source: &TokenSource) -> Vec<Finding> {
         }
         Err(err) => vec![fail(NAME, chain(&err), "write the token and nothing else into it")],
         Ok(token) => {
-            let form = token.warning().map(|line| {
-                let (text, fix) = line.split_once("; ").unwrap_or((line, ""));
-                warning(NAME, text, fix.trim_end_matches('.'))
-            });
             let mut findings = vec![plausible(&shown, token.expose().len(), file.as_ref())];
-            findings.extend(form);
+            findings.extend(token.warning().map(|line| warning_of_line(NAME, line)));
             findings
         }
     }

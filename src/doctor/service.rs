@@ -181,7 +181,7 @@ fn agent(report: &Result<Report, String>, installed: bool) -> Finding {
     let why = connection.last_error.as_deref().unwrap_or("no reason is known");
     let fix = "see the checks of the network";
     match connection.state {
-        // A slow attempt does not make it any better.
+        // An attempt that takes long is no reason for hope: the ones before it failed.
         State::Waiting | State::Connecting if report.never_connected() && connection.last_error.is_some() => {
             fail(NAME, format!("it runs and has not connected since its start: {why}"), fix)
         }

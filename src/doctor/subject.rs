@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nixfleet_config::{Config, ConfigError, Connection, Host, LauncherKind, Source};
+use nixfleet_config::{Config, ConfigError, Connection, Host, LauncherKind, Source, VARIABLE_PREFIX};
 
-use super::{Finding, ok, warning};
+use super::{Finding, ok, warning_of_line};
 use crate::unit::{self, AGENT_UNIT, Unit};
 
 /// Name of the template unit of jobs.
@@ -44,7 +44,9 @@ impl Subject {
             let given = unit.environment.iter().filter(|(name, _)| !source.environment.contains_key(*name));
             let given: BTreeMap<String, String> = given.map(missing).collect();
             // Only settings: the PATH of this process must stay, or it would no longer find systemctl.
-            source.environment.extend(given.into_iter().filter(|(name, _)| name.starts_with("NIXFLEET_")));
+            source
+                .environment
+                .extend(given.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)));
         }
         let config = load(&mut source, agent_unit.as_ref())?;
         let mut warnings = config.warnings;
@@ -53,7 +55,7 @@ impl Subject {
         }
         let file = nixfleet_config::file_in_use(&source).map(|file| file.display().to_string());
         let from_unit = agent_unit.is_some().then(|| AGENT_UNIT.to_owned());
-        let variables = source.environment.keys().any(|name| name.starts_with("NIXFLEET_"));
+        let variables = source.environment.keys().any(|name| name.starts_with(VARIABLE_PREFIX));
         let variables = (variables && from_unit.is_none()).then(|| "variables".to_owned());
         let origin: Vec<String> = file.into_iter().chain(from_unit).chain(variables).collect();
         Ok(Self {
@@ -73,10 +75,7 @@ impl Subject {
         let url = &self.connection.url[..url::Position::AfterPath];
         let Host { hostname, .. } = &self.host;
         let text = format!("{hostname} reports to {url} (from {})", self.origin);
-        let warnings = self.warnings.iter().map(|line| {
-            let (text, fix) = line.split_once("; ").unwrap_or((line, ""));
-            warning("configuration", text, fix.trim_end_matches('.'))
-        });
+        let warnings = self.warnings.iter().map(|line| warning_of_line("configuration", line));
         std::iter::once(ok("configuration", text)).chain(warnings).collect()
     }
 

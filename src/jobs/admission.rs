@@ -98,7 +98,7 @@ pub enum Decision {
     Duplicate,
     /// Carry it out in the agent.
     Control(Control),
-    /// Refuse it: the command has another name here, which is described for people.
+    /// Refuse it: it is a command of the Go agent. The text says what to send in its place.
     Replaced(&'static str),
     /// Refuse it: there is no such command.
     Unknown,

@@ -51,8 +51,8 @@ pub trait Executor: fmt::Debug + Send {
     /// Saves the record of a job and starts it. [`ExecutorEvent::Launched`] or
     /// [`ExecutorEvent::NotLaunched`] follows.
     fn launch(&self, record: Record);
-    /// Ends a running job, because the command `asked` asks for it. [`ExecutorEvent::NotEnded`] follows if that
-    /// fails.
+    /// Ends a running job, because the command `asked`, such as `stop`, was sent.
+    /// [`ExecutorEvent::NotEnded`] follows if that fails.
     fn end(&self, job: &Instance, urgency: Urgency, asked: &str);
     /// Follows a job from behind log entry `after`. `known` is reported as its state until it has been read
     /// for the first time.

@@ -38,9 +38,9 @@ const RETRY: Duration = Duration::from_millis(5);
 /// still exists.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a launched job may take until its folder exists. The agent that launched it may have been replaced
-/// meanwhile, so this is the bus's time limit for the permission (25 s), that of a supervisor to be ready
-/// (30 s), and a little more.
+/// How long a launched job may take until its folder exists. An agent that has replaced the one that launched the
+/// job waits here for the whole start: 25 s for the permission, which is the time limit of the bus, 30 s for a
+/// supervisor to be ready, and a little more.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Stack of the thread, in bytes. Its buffers are on the heap.
@@ -65,8 +65,8 @@ pub enum Followed {
 }
 
 impl Followed {
-    /// Without line numbers, so that positions stand in for them. An older agent has delivered a part of the job in
-    /// this way, and numbers must not go back: a dashboard would take the lines for repeats.
+    /// The same without line numbers, so that positions stand in for them. It is for a job of which an older agent
+    /// has delivered a part by position: numbers must not go back, or a dashboard would take lines for repeats.
     pub fn numbered_by_position(mut self) -> Self {
         match &mut self {
             Self::Entries(entries) => entries.iter_mut().for_each(|entry| entry.line_number = None),

@@ -212,8 +212,8 @@ impl JobTable {
         }
     }
 
-    /// Orders the end of the current command, because the command `asked` asks for it. Returns false if there
-    /// is none.
+    /// Orders the end of the current command, because the command `asked`, such as `stop`, was sent. Returns
+    /// false if no command runs.
     pub fn end(&mut self, urgency: Urgency, asked: &str) -> bool {
         let Some(job) = self.jobs.back_mut().filter(|job| !job.finished) else { return false };
         match &mut job.phase {

@@ -33,7 +33,7 @@ pub struct Backoff {
 /// Why the last attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing was sent to the dashboard: this host has no network, no route or no name server.
+    /// Nothing was sent to the dashboard: this host has no network, no route, or no answer from a name server.
     Local,
     /// The network, or a dashboard that went away.
     Broken,

@@ -6,9 +6,9 @@ use std::{io, thread};
 
 use tokio::sync::oneshot;
 
-/// Threads at the same time. A resolver or a disk that hangs for ever keeps one for each attempt to connect;
-/// further attempts fail until one of them ends. One would be enough if none ever hung, and after a few more
-/// attempts it is clear that another thread hangs as well.
+/// Most threads at the same time. If a resolver or a disk hangs for ever, each attempt to connect leaves a thread
+/// behind; with so many of them, further attempts fail until one ends. One thread would be enough if nothing ever
+/// hung. A few more allow for a hang that is over soon.
 const THREADS: usize = 4;
 
 /// Threads that run now, in the whole process: an attempt that is given up leaves its thread behind.

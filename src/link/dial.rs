@@ -24,8 +24,8 @@ use super::backoff::Cause;
 use super::blocking;
 use super::reach::{Unreached, reach};
 
-/// Time limit for DNS, TCP, TLS and upgrade together; several addresses of a name fit into it. Longer than a bad link needs, and shorter than the
-/// time after which a dashboard shows the host as offline.
+/// Time limit for DNS, TCP, TLS and upgrade together; several addresses of a name fit into it. Longer than a bad
+/// link needs, and shorter than the time after which a dashboard shows the host as offline.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A WebSocket on which no message has been sent yet.

@@ -16,8 +16,8 @@ use std::os::unix::net::UnixDatagram as Socket;
 use rustix::io::Errno;
 use tokio::net::UnixDatagram;
 
-/// The most announcements that one change takes from the socket. The kernel keeps some hundred. So many of
-/// them that more are left count as another change.
+/// Most announcements that are taken from the socket for one change. The kernel keeps some hundred of them. If
+/// more are left, they count as another change.
 const DRAIN: usize = 1024;
 
 /// Listens for changes of this host's network.
@@ -26,13 +26,13 @@ pub struct Network {
     /// A netlink socket. tokio has no type for one, and its type for Unix sockets does nothing that depends on
     /// the address family: it polls, and calls recv(2).
     socket: Option<Socket>,
-    /// The log has the reason why there is no socket.
+    /// Whether the reason why there is no socket has been logged.
     logged: bool,
 }
 
 impl Network {
-    /// Starts to listen, unless it listens already. Returns whether changes will be noticed; they are not on
-    /// systems without netlink, and in a sandbox that forbids it.
+    /// Starts listening, unless it listens already. Returns whether changes will be noticed. They are not noticed
+    /// on systems without netlink, and in a sandbox that forbids it.
     pub fn listen(&mut self) -> bool {
         if self.socket.is_none() {
             match open() {
@@ -47,7 +47,7 @@ impl Network {
         self.socket.is_some()
     }
 
-    /// Stops to listen.
+    /// Stops listening.
     pub fn ignore(&mut self) {
         self.socket = None;
     }

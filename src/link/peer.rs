@@ -72,7 +72,6 @@ impl PeerState {
             let left = Duration::try_from(until.duration_since(clock)).unwrap_or_default();
             now + left.min(MAX_MAINTENANCE)
         });
-        // Healthy is what a dashboard is before it says anything.
         if self.status_or_healthy() != status {
             let (reason, until) = (&status.reason, &status.until);
             match status.state {
@@ -86,7 +85,7 @@ impl PeerState {
         self.status = Some((status.clone(), own_clock));
     }
 
-    /// What the dashboard is taken for.
+    /// The newest status that the dashboard sent. Until it sends one, it is assumed to be healthy.
     fn status_or_healthy(&self) -> &ServerStatus {
         const HEALTHY: &ServerStatus =
             &ServerStatus { state: ServerState::Healthy, reason: String::new(), until: String::new() };

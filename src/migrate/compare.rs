@@ -2,26 +2,19 @@
 
 use std::path::Path;
 
-use nixfleet_config::{Config, DEFAULT_FILE, Problem, Source};
+use nixfleet_config::{
+    Config, DEFAULT_FILE, DEFAULT_INTERVAL, INTERVAL, Problem, Source, TOKEN_VARIABLE, near_hostname,
+};
 
-use super::old::{Origin, TOKEN};
+use super::old::Origin;
 use super::plan::{Difference, Plan, Setting, Value};
 use super::{Host, Old, repository, services, text};
 
 /// Seconds between heartbeats of the Go agent if nothing was set.
 const OLD_INTERVAL: i64 = 5;
 
-/// Seconds between heartbeats of this agent if nothing is set.
-const INTERVAL: i64 = 30;
-
-/// Longest time between heartbeats of this agent, in seconds.
-const MAX_INTERVAL: i64 = 3600;
-
-/// Longest host name, in characters: the limit of dashboards and of a DNS label.
-const MAX_NAME: usize = 63;
-
 /// The file from which the unit of `dist/systemd` passes the token.
-const TOKEN_FILE: &str = "/etc/nixfleet/token";
+pub const TOKEN_FILE: &str = "/etc/nixfleet/token";
 
 /// Variables whose text becomes the value of a key as it is.
 const SAME: [(&str, &str); 4] = [
@@ -33,7 +26,7 @@ const SAME: [(&str, &str); 4] = [
 
 /// Variables that are handled, each in a function of its own.
 const OTHERS: [&str; 11] = [
-    TOKEN,
+    TOKEN_VARIABLE,
     "NIXFLEET_TOKEN_CACHE",
     "NIXFLEET_INTERVAL",
     "NIXFLEET_HOSTNAME",
@@ -90,7 +83,7 @@ pub fn compare(old: &Old, host: &Host) -> Plan {
 /// from elsewhere.
 fn problems(text: &str, hostname: &str) -> Vec<Problem> {
     let given = [
-        (TOKEN, "not-looked-at"),
+        (TOKEN_VARIABLE, "not-looked-at"),
         ("NIXFLEET_STATE_DIR", "/var/lib/nixfleet-agent"),
         ("NIXFLEET_HOSTNAME", hostname),
     ];
@@ -117,33 +110,31 @@ fn is_accepted(key: &str, value: &str) -> bool {
 
 fn interval(plan: &mut Plan, old: &Old) {
     const ABOUT: &str = "interval";
+    let (least, most) = (INTERVAL.start(), INTERVAL.end());
     let (seconds, comment) = match old.text("NIXFLEET_INTERVAL") {
         None => {
             let text = format!(
-                "none was set, which meant a heartbeat every {OLD_INTERVAL} s; here it means {INTERVAL} s"
+                "none was set, which meant a heartbeat every {OLD_INTERVAL} s; here it means {DEFAULT_INTERVAL} s"
             );
-            plan.tell(
-                ABOUT,
-                text,
-                format!("interval = {OLD_INTERVAL} keeps the pace; without it, {INTERVAL} s"),
-            );
+            let fix = format!("interval = {OLD_INTERVAL} keeps the pace; without it, {DEFAULT_INTERVAL} s");
+            plan.tell(ABOUT, text, fix);
             (OLD_INTERVAL, Some("The default of the Go agent. Here it is 30."))
         }
         Some(text) => match text.trim().parse::<i64>() {
-            Ok(seconds) if seconds > MAX_INTERVAL => {
+            Ok(seconds) if INTERVAL.contains(&seconds) => (seconds, None),
+            Ok(seconds) if seconds > *most => {
                 let text = format!("{seconds} s is more than this agent accepts");
-                plan.tell(ABOUT, text, format!("{MAX_INTERVAL}, the most, is set instead"));
-                (MAX_INTERVAL, Some("The most that is possible. It was more."))
+                plan.tell(ABOUT, text, format!("{most}, the most, is set instead"));
+                (*most, Some("The most that is possible. It was more."))
             }
-            Ok(seconds) if seconds > 0 => (seconds, None),
             _ => {
-                let what = format!("{text:?} is no number of seconds from 1 to {MAX_INTERVAL}");
-                plan.tell(ABOUT, what, format!("it is left out, which means {INTERVAL} s"));
-                (INTERVAL, None)
+                let what = format!("{text:?} is no number of seconds from {least} to {most}");
+                plan.tell(ABOUT, what, format!("it is left out, which means {DEFAULT_INTERVAL} s"));
+                (DEFAULT_INTERVAL, None)
             }
         },
     };
-    if seconds != INTERVAL {
+    if seconds != DEFAULT_INTERVAL {
         plan.settings.push(Setting { key: "interval", value: Value::Number(seconds), comment });
     }
 }
@@ -151,13 +142,17 @@ fn interval(plan: &mut Plan, old: &Old) {
 /// The name for the dashboard. Dashboards accept letters, digits and hyphens, and this agent takes the part up to
 /// the first dot.
 fn hostname(plan: &mut Plan, old: &Old, host: &Host) {
-    let name = old.text("NIXFLEET_HOSTNAME").unwrap_or(&host.name);
-    if name.is_empty() {
+    const ABOUT: &str = "hostname";
+    let given = old.text("NIXFLEET_HOSTNAME");
+    let name = given.unwrap_or(&host.name);
+    let Some(new) = near_hostname(name) else {
+        // That the host's own name cannot be used is among the problems of the settings.
+        if given.is_some() {
+            let text = format!("{name:?} is left out: dashboards refuse it");
+            plan.tell(ABOUT, text, "set hostname to a short name such as web-1");
+        }
         return;
-    }
-    let short = name.split('.').next().unwrap_or_default();
-    let fits = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
-    let new: String = short.chars().map(fits).take(MAX_NAME).collect();
+    };
     if new == name {
         // Without the setting it is the name of the host.
         if Some(name) != host.name.split('.').next() {
@@ -165,15 +160,12 @@ fn hostname(plan: &mut Plan, old: &Old, host: &Host) {
         }
         return;
     }
-    let why = match (short == name, short == new) {
-        (true, _) => "has a character that dashboards refuse",
-        (false, true) => "has a domain",
-        (false, false) => "has a domain, and a character that dashboards refuse",
-    };
+    let is_domain = name.split('.').next() == Some(&new);
+    let why = if is_domain { "has a domain" } else { "is a name that dashboards refuse" };
     plan.set("hostname", &new, Some("Dashboards accept letters, digits and hyphens only."));
     plan.set("rebuild.flake_attr", name, Some("The name that the flake has for this host."));
     plan.tell(
-        "hostname",
+        ABOUT,
         format!("{name:?} {why}: this host becomes {new}, which is another row in the dashboard"),
         format!(
             "is {new} right? Remove the row of the old name; rebuild.flake_attr keeps {name:?} for the flake"
@@ -204,7 +196,7 @@ fn token(plan: &mut Plan, old: &Old, host: &Host) {
     } else {
         format!("{TOKEN_FILE}, mode 0400: the unit reads it there")
     };
-    let Some(variable) = old.variables.get(TOKEN) else {
+    let Some(variable) = old.variables.get(TOKEN_VARIABLE) else {
         if old.unreadable.is_empty() {
             plan.tell(ABOUT, "none was seen", format!("write it to {place}"));
         }

@@ -6,20 +6,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nixfleet_config::environment_file;
+use nixfleet_config::{TOKEN_VARIABLE, VARIABLE_PREFIX, environment_file};
 use nixfleet_os::bounded_read;
 
 use super::users;
 use crate::unit::{self, AGENT_UNIT, EnvironmentFile, Unit};
 
 /// Longest unit file or file with variables that is read, in bytes. Usual ones have less than four thousand.
-const MAX_FILE: u64 = 256 * 1024;
-
-/// Prefix of the agent's variables.
-const PREFIX: &str = "NIXFLEET_";
-
-/// The variable with the token. Its text is not kept.
-pub(super) const TOKEN: &str = "NIXFLEET_TOKEN";
+const MAX_SETTINGS: u64 = 256 * 1024;
 
 /// A variable that this agent's own unit sets, and no unit of the Go agent.
 const MARK: &str = "NIXFLEET_JOBS__LAUNCHER";
@@ -55,7 +49,7 @@ pub(super) struct Variable {
 /// What the Go agent of this host was told.
 #[derive(Debug, Clone, Default)]
 pub struct Old {
-    /// Those that are not empty, by name.
+    /// Variables that are not empty, by name.
     pub(super) variables: BTreeMap<String, Variable>,
     /// Variables that are left out because of control characters in their value.
     pub(super) garbled: Vec<String>,
@@ -83,7 +77,9 @@ impl Old {
         let mut own = false;
         let mut files = Vec::new();
         match &places.unit {
-            Some(path) => files = old.add_unit(read_unit(path)?, path.display().to_string(), Some(path)),
+            Some(path) => {
+                files = old.add_unit(read_unit(&places.root, path)?, path.display().to_string(), Some(path))
+            }
             None => {
                 if let Some(mut unit) = unit::find(AGENT_UNIT) {
                     own = unit.environment.remove(MARK).is_some();
@@ -95,14 +91,14 @@ impl Old {
             }
         }
         for EnvironmentFile { path, optional } in files {
-            match below(&places.root, &path) {
+            match read_below(&places.root, &path) {
                 Ok(found) => old.add_file(path, &found),
                 Err(err) if err.kind() == io::ErrorKind::NotFound && optional => {}
                 Err(err) => old.unreadable.push((path, hint(&err))),
             }
         }
         for path in &places.env_files {
-            let found = below(Path::new("/"), path)
+            let found = read_below(Path::new("/"), path)
                 .map_err(|err| format!("cannot read {}: {}", path.display(), hint(&err)))?;
             old.add_file(path.clone(), &found);
         }
@@ -137,7 +133,7 @@ impl Old {
         self.command = unit.command;
         self.unit_files = unit.files;
         if let Some(file) = file {
-            self.is_user_unit = file.to_string_lossy().contains("/systemd/user/");
+            self.is_user_unit = is_of_person(file);
             if self.unit_files.is_empty() {
                 self.unit_files.push(file.to_owned());
             }
@@ -156,14 +152,15 @@ impl Old {
 
     /// Later variables replace earlier ones, and an empty one unsets.
     fn add(&mut self, name: String, text: String, origin: Origin) {
-        if !name.starts_with(PREFIX) {
+        if !name.starts_with(VARIABLE_PREFIX) {
             return;
         }
         self.variables.remove(&name);
         if text.is_empty() {
             return;
         }
-        let text = if name == TOKEN { String::new() } else { text };
+        // Where the token is matters here, and not the token.
+        let text = if name == TOKEN_VARIABLE { String::new() } else { text };
         if text.chars().any(char::is_control) {
             self.garbled.push(name);
         } else {
@@ -192,9 +189,9 @@ impl Old {
     }
 }
 
-fn read_unit(path: &Path) -> Result<Unit, String> {
+fn read_unit(root: &Path, path: &Path) -> Result<Unit, String> {
     let cannot = |why: String| format!("cannot read {}: {why}", path.display());
-    let bytes = bounded_read::read(path, MAX_FILE).map_err(|err| cannot(hint(&err)))?;
+    let bytes = bounded_read::read(path, MAX_SETTINGS).map_err(|err| cannot(hint(&err)))?;
     let text = String::from_utf8_lossy(&bytes);
     if bytes.starts_with(b"bplist") || text.contains("<plist") {
         return Err(cannot(
@@ -204,20 +201,24 @@ fn read_unit(path: &Path) -> Result<Unit, String> {
         ));
     }
     let mut unit = unit::parse(&text);
-    if path.to_string_lossy().contains("/systemd/user/") {
+    if is_of_person(path) {
         // Home Manager links such a unit into the Nix store. The link belongs to the person.
-        unit.user =
-            fs::symlink_metadata(path).ok().and_then(|link| users::name_of(Path::new("/"), link.uid()));
+        unit.user = fs::symlink_metadata(path).ok().and_then(|link| users::name_of(root, link.uid()));
     }
     Ok(unit)
 }
 
+/// Whether a unit file belongs to the service manager of a person.
+fn is_of_person(path: &Path) -> bool {
+    path.to_string_lossy().contains("/systemd/user/")
+}
+
 /// Mode and text of a file of the host.
-fn below(root: &Path, path: &Path) -> io::Result<(u32, Vec<u8>)> {
+fn read_below(root: &Path, path: &Path) -> io::Result<(u32, Vec<u8>)> {
     let path = users::below(root, path);
     let file: File = bounded_read::open(&path)?;
     let mode = file.metadata()?.permissions().mode() & 0o7777;
-    Ok((mode, bounded_read::read_open(&file, MAX_FILE)?))
+    Ok((mode, bounded_read::read_open(&file, MAX_SETTINGS)?))
 }
 
 fn hint(err: &io::Error) -> String {
@@ -240,7 +241,7 @@ mod tests {
         fs::write(&file, "NIXFLEET_TOKEN=s3cret\n").unwrap();
         for env_files in [vec![], vec![file]] {
             let old = Old::read(&Places { root: "/".into(), unit: Some(unit.clone()), env_files }).unwrap();
-            assert_eq!((old.text(TOKEN), old.text("NIXFLEET_URL")), (Some(""), Some("wss://x/ws")));
+            assert_eq!((old.text(TOKEN_VARIABLE), old.text("NIXFLEET_URL")), (Some(""), Some("wss://x/ws")));
             assert!(!format!("{old:?}").contains("s3cret"), "{old:?}");
         }
     }

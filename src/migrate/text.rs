@@ -28,11 +28,7 @@ pub fn toml(plan: &Plan, old: &Old) -> String {
     for Setting { key, value, comment } in &plan.settings {
         let (place, name) = key.split_once('.').map_or(("", *key), |(section, name)| (section, name));
         if place != section {
-            text.push_str(&format!(
-                "
-[{place}]
-"
-            ));
+            text.push_str(&format!("\n[{place}]\n"));
             section = place;
         }
         if let Some(comment) = comment {

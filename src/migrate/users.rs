@@ -10,7 +10,7 @@ use crate::unit::AGENT_UNIT;
 pub(super) const MAX_FILE: u64 = 1 << 20;
 
 /// A path of the host whose files are below `root`.
-pub(super) fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
+pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
     let path = path.as_ref();
     root.join(path.strip_prefix("/").unwrap_or(path))
 }

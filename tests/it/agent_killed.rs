@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::rig::{Fleet, eventually, job_folder, journal, lives};
+use crate::rig::{Fleet, eventually, job_folder, journal, json, lives};
 
 #[tokio::test]
 async fn a_killed_agent_loses_and_doubles_nothing() {
@@ -66,8 +66,7 @@ async fn a_job_whose_supervisor_was_killed_is_told_as_lost() {
     let _agent = fleet.agent().await;
     fleet.send("long");
     let pid = fleet.running("long").await;
-    let state: serde_json::Value =
-        serde_json::from_slice(&fs::read(job_folder(&fleet).join("state.json")).unwrap()).unwrap();
+    let state = json(&job_folder(&fleet).join("state.json")).unwrap();
     let supervisor =
         Pid::from_raw(i32::try_from(state["supervisor_pid"].as_u64().unwrap()).unwrap()).unwrap();
     kill_process(supervisor, Signal::KILL).unwrap();
@@ -87,13 +86,11 @@ async fn a_reboot_in_the_middle_of_a_command_is_told_as_that() {
     let pid = fleet.running("long").await;
     let folder = job_folder(&fleet);
     agent.kill();
-    let state: serde_json::Value =
-        serde_json::from_slice(&fs::read(folder.join("state.json")).unwrap()).unwrap();
+    let state = json(&folder.join("state.json")).unwrap();
     for pid in [state["supervisor_pid"].as_u64().unwrap(), u64::from(pid)] {
         kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
     }
-    let spec = fs::read_to_string(folder.join("spec.json")).unwrap();
-    let mut spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
+    let mut spec = json(&folder.join("spec.json")).unwrap();
     spec["boot_id"] = "another boot".into();
     fs::write(folder.join("spec.json"), spec.to_string()).unwrap();
     let _next = fleet.spawn_agent();

@@ -9,7 +9,7 @@ use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{AgentMessage, Status};
 
 use crate::command::{commit, with_origin};
-use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually};
+use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually, json};
 
 /// Number and text of each line of a job, in the order of arrival.
 fn lines(fleet: &Fleet, job: &str) -> Vec<(u64, String)> {
@@ -71,16 +71,13 @@ async fn arrived(fleet: &Fleet, text: &str) {
 
 /// The file of the newest job that runs `command`.
 fn job_file(fleet: &Fleet, command: &str, file: &str) -> Option<serde_json::Value> {
-    let read = |path: std::path::PathBuf| -> Option<serde_json::Value> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
-    };
     let mut folders: Vec<_> =
         fs::read_dir(fleet.path("state/jobs")).ok()?.flatten().map(|item| item.path()).collect();
     folders.sort();
     let of_command =
-        |folder: &std::path::PathBuf| Some(read(folder.join("spec.json"))?["command"] == command);
+        |folder: &std::path::PathBuf| Some(json(&folder.join("spec.json"))?["command"] == command);
     let folder = folders.into_iter().rev().find(|folder| of_command(folder) == Some(true))?;
-    read(folder.join(file))
+    json(&folder.join(file))
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ type Case<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
 
 #[test]
 fn each_difference_is_told_with_what_to_do() {
-    let cases: [Case<'_>; 12] = [
+    let cases: [Case<'_>; 14] = [
         ("NIXFLEET_INTERVAL=", "interval = 5\n", "interval", &["5 s", "30 s", "interval = 5"]),
         ("NIXFLEET_INTERVAL=7200", "interval = 3600\n", "interval", &["7200", "3600"]),
         ("NIXFLEET_INTERVAL=5m", "", "interval", &["\"5m\"", "left out"]),
@@ -96,6 +96,8 @@ fn each_difference_is_told_with_what_to_do() {
             "hostname",
             &["\"a_b\"", "becomes a-b"],
         ),
+        ("NIXFLEET_HOSTNAME=_db_1_", "hostname = \"db-1\"\n", "hostname", &["\"_db_1_\"", "becomes db-1,"]),
+        ("NIXFLEET_HOSTNAME=___", "", "hostname", &["\"___\" is left out", "such as web-1"]),
         (
             "NIXFLEET_URL=ws://fleet.example.org/ws",
             "",
@@ -211,10 +213,13 @@ fn systemd_is_asked_for_the_unit_and_a_persons_unit_is_pointed_out() {
         "home/alice/.config/systemd/user/nixfleet-agent.service",
         "[Service]\nEnvironment=NIXFLEET_URL=wss://x/ws\n",
     );
-    let none = host.with_systemctl("exit 1", &[]);
+    host.alices("home/alice/.config/systemd/user/nixfleet-agent.service");
+    let none = host.migrate(&[]);
+    assert_eq!(none.code, Some(1));
     assert!(none.err.contains(&format!("--unit {}", unit.display())), "{}", none.err);
     let named = said(host.command(&["--unit", unit.to_str().unwrap()]).output().unwrap());
     named.tells("unit", &["a person's service manager", "systemctl --user disable --now"]);
+    named.tells("user", &["as \"alice\""]);
 
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/systemd/nixfleet-agent.service");
     let own = host.with_systemctl(&format!("cat {}", own.display()), &[]);
@@ -332,4 +337,6 @@ fn what_cannot_be_read_or_meant_is_told() {
     for wrong in [["--nixos", "--toml"], ["--nixos", "--write"], ["--all", "--write"]] {
         assert_eq!(OldHost::new(USUAL).migrate(&wrong).code, Some(64), "{wrong:?}");
     }
+    let without_unit = said(OldHost::new(USUAL).command(&[]).output().unwrap());
+    assert!(without_unit.code == Some(64) && without_unit.err.contains("--unit"), "{}", without_unit.err);
 }

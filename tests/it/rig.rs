@@ -296,6 +296,11 @@ pub(crate) fn job_folder(fleet: &Fleet) -> PathBuf {
     folders[0].clone()
 }
 
+/// A JSON document, if there is a whole one.
+pub(crate) fn json(path: &Path) -> Option<serde_json::Value> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
 /// The text of each entry in a job's log, in order, with its position.
 pub(crate) fn journal(fleet: &Fleet) -> Vec<(u64, String)> {
     let text = fs::read_to_string(job_folder(fleet).join("log.jsonl")).unwrap();

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::rig::{AgentProcess, Fleet, eventually, job_folder};
+use crate::rig::{AgentProcess, Fleet, eventually, job_folder, json};
 
 /// Starts supervisors with the variables that systemd sets, and signals them. `$folder/answer` holds what
 /// `is-system-running` does.
@@ -129,8 +129,4 @@ impl Units {
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.fleet.path(name)
     }
-}
-
-fn json(path: &Path) -> Option<serde_json::Value> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }

@@ -10,36 +10,41 @@ use url::{Host as UrlHost, Url};
 use crate::check::{Checker, set};
 use crate::layers::quoted;
 use crate::problem::one_line;
-use crate::token::VARIABLE;
+use crate::token::TOKEN_VARIABLE;
 use crate::{Connection, Secret, TokenError, TokenSource};
 
 /// Keys that only [`connection`] reads.
 pub(super) const KEYS: &[&str] = &["url", "token", "token_file", "ca_file", "interval", "allow_insecure"];
 
 /// Seconds between heartbeats. With more than an hour a host would count as offline for hours.
-const INTERVAL: RangeInclusive<i64> = 1..=3600;
+pub const INTERVAL: RangeInclusive<i64> = 1..=3600;
 
 /// Path where dashboards listen, for URLs without a path.
 const DEFAULT_PATH: &str = "/ws";
 
-/// What is done with the token while the settings are checked.
+/// How far a check of the settings goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenCheck {
-    /// A file with it is not read.
-    Place,
-    /// It is read, if this user may.
-    Content,
+pub(super) enum Depth {
+    /// The settings alone.
+    Settings,
+    /// The files that they name as well: the token is read, if this user may.
+    Files,
 }
 
 /// Validates the connection. `None` if URL or token are unusable.
-pub(super) fn connection(check: &mut Checker<'_>, token_check: TokenCheck) -> Option<Connection> {
+pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connection> {
     let settings = &check.layers.settings;
     let url = url(check);
     let token = token(check);
-    if let Some(token) = token.as_ref().filter(|_| token_check == TokenCheck::Content) {
-        content(check, token);
-    }
     let ca_file = check.optional_path("ca_file", settings.ca_file.as_ref());
+    if depth == Depth::Files {
+        if let Some(token) = &token {
+            token_content(check, token);
+        }
+        if let Some(path) = ca_file.as_ref().filter(|path| !path.exists()) {
+            absent(check, "ca_file", path);
+        }
+    }
     let interval = check.seconds("interval", settings.interval, INTERVAL);
     Some(Connection { url: url?, token: token?, ca_file, interval })
 }
@@ -117,7 +122,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn token(check: &mut Checker<'_>) -> Option<TokenSource> {
-    if let Some(token) = check.variable(VARIABLE) {
+    if let Some(token) = check.variable(TOKEN_VARIABLE) {
         let token = TokenSource::Environment(Secret::new(token));
         if let Err(error) = token.read() {
             check.refuse("token", error.to_string(), "set NIXFLEET_TOKEN to the token alone");
@@ -142,15 +147,14 @@ fn token(check: &mut Checker<'_>) -> Option<TokenSource> {
     None
 }
 
-/// Checks the token itself. A file that is absent or closed to this user is only a warning: the settings may be
-/// checked on the machine that builds them, or by somebody else than the agent.
-fn content(check: &mut Checker<'_>, token: &TokenSource) {
+/// Checks the token itself. A file that this user may not read is only a warning: somebody else than the agent
+/// may check the settings.
+fn token_content(check: &mut Checker<'_>, token: &TokenSource) {
     let key = if set(check.layers.settings.token_file.as_ref()).is_some() { "token_file" } else { "token" };
     match token.read() {
         Ok(token) => check.warnings.extend(token.warning().map(str::to_owned)),
         Err(TokenError::Unreadable { path, source }) if source.kind() == io::ErrorKind::NotFound => {
-            let what = format!("{} does not exist on this machine", one_line(&path.to_string_lossy()));
-            check.warnings.push(format!("{key}: {what}"));
+            absent(check, key, &path);
         }
         Err(TokenError::Unreadable { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
             let what = format!("this user may not read {}", one_line(&path.to_string_lossy()));
@@ -158,4 +162,10 @@ fn content(check: &mut Checker<'_>, token: &TokenSource) {
         }
         Err(error) => check.refuse(key, chain(&error), "write the token and nothing else into it"),
     }
+}
+
+/// Warns of a file that does not exist. It is no problem: settings may be checked on the machine that builds them.
+fn absent(check: &mut Checker<'_>, key: &str, path: &Path) {
+    let path = one_line(&path.to_string_lossy());
+    check.warnings.push(format!("{key}: {path} does not exist on this machine"));
 }

@@ -13,7 +13,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
 use crate::keys::{KEYS, Kind, find};
-use crate::source::PREFIX;
+use crate::source::VARIABLE_PREFIX;
 use crate::{Problem, Source, names, token};
 
 /// Short names of keys, with increasing precedence. `NIXFLEET_<SECTION>__<KEY>` takes precedence over all of
@@ -38,7 +38,7 @@ const OLD_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Variables without a key in the file: the token must not be in the file, and the file cannot name itself.
-pub(super) const NO_KEYS: &[&str] = &[token::VARIABLE, "NIXFLEET_CONFIG"];
+pub(super) const NO_KEYS: &[&str] = &[token::TOKEN_VARIABLE, "NIXFLEET_CONFIG"];
 
 /// A path into the file, such as `["repo", "branch"]`.
 pub(super) type Path = Vec<String>;
@@ -61,7 +61,7 @@ enum Meaning {
 }
 
 fn meaning(name: &str) -> Meaning {
-    let Some(rest) = name.strip_prefix(PREFIX) else { return Meaning::Ignored };
+    let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Meaning::Ignored };
     if NO_KEYS.contains(&name) {
         return Meaning::Ignored;
     }
@@ -121,7 +121,7 @@ pub(super) fn warnings(source: &Source) -> Vec<String> {
     for (name, advice) in OLD_NAMES.iter().filter(|(name, _)| set(name)) {
         lines.push(format!("{name} {advice}"));
     }
-    for name in source.environment.keys().filter(|name| name.starts_with(PREFIX) && set(name)) {
+    for name in source.environment.keys().filter(|name| name.starts_with(VARIABLE_PREFIX) && set(name)) {
         let is_told = OLD_NAMES.iter().any(|(old, _)| old == name);
         if is_told || NO_KEYS.contains(&name.as_str()) || !matches!(meaning(name), Meaning::Ignored) {
             continue;
@@ -150,7 +150,7 @@ pub(super) fn unseen_by_units(source: &Source) -> Vec<String> {
 /// All known names for hints: the short names and the names of all keys, except the keys of commands, which
 /// contain names that the operator chose.
 fn known_names() -> Vec<String> {
-    let long = |path: &str| format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"));
+    let long = |path: &str| format!("{VARIABLE_PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"));
     NO_KEYS
         .iter()
         .map(|name| (*name).to_owned())

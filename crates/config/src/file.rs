@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use nixfleet_vitals::settings::{DISKS, TEMPERATURES};
 use serde::Deserialize;
 
+/// Seconds between heartbeats if nothing is set: dashboards consider a host offline after 90 s, which is three
+/// intervals.
+pub const DEFAULT_INTERVAL: i64 = 30;
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,8 +23,7 @@ pub(super) struct File {
     pub(super) token_file: Option<String>,
     /// PEM file with additional trusted certificates. Default: none.
     pub(super) ca_file: Option<String>,
-    /// Seconds between heartbeats, 1 to 3600. Default 30: dashboards consider a host offline after 90 s,
-    /// which is three intervals.
+    /// Seconds between heartbeats, 1 to 3600. Default [`DEFAULT_INTERVAL`].
     pub(super) interval: i64,
     /// Allows `ws://` to other machines, which sends the token unencrypted. Default false.
     pub(super) allow_insecure: bool,
@@ -73,7 +76,7 @@ impl Default for File {
             url: None,
             token_file: None,
             ca_file: None,
-            interval: 30,
+            interval: DEFAULT_INTERVAL,
             allow_insecure: false,
             hostname: None,
             user: None,

@@ -9,7 +9,7 @@ use crate::layers::quoted;
 /// Longest host name, in bytes: the limit of dashboards and of a DNS label.
 const MAX_HOSTNAME: usize = 63;
 
-/// A name judged.
+/// What is to be said about a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judged {
     Good,
@@ -78,16 +78,40 @@ pub(super) fn validated(check: &mut Checker<'_>, name: &str, whose: &str, user: 
 
 /// The name up to the first dot, and what to say about the whole.
 pub(super) fn judge(name: &str) -> (&str, Judged) {
-    let allowed = |name: &str| {
-        (1..=MAX_HOSTNAME).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let short = name.split('.').next().unwrap_or_default();
-    if allowed(short) {
+    let short = up_to_dot(name);
+    if is_allowed(short) {
         return (short, if short == name { Judged::Good } else { Judged::Shortened });
     }
-    let near = short.replace('_', "-");
-    let near = near.trim_matches('-');
-    let has_underscore = short.contains('_') && short.len() <= MAX_HOSTNAME;
-    (short, if allowed(near) && has_underscore { Judged::Underscores(near.to_owned()) } else { Judged::Bad })
+    let only_underscores =
+        short.len() <= MAX_HOSTNAME && short.bytes().all(|byte| byte == b'_' || is_allowed_byte(byte));
+    let near = near_hostname(short).filter(|_| only_underscores);
+    (short, near.map_or(Judged::Bad, Judged::Underscores))
+}
+
+/// The name that a host with this one should have: up to the first dot, and if dashboards refuse that, with
+/// hyphens for the characters that they refuse. None if nothing would be left.
+pub fn near_hostname(name: &str) -> Option<String> {
+    let short = up_to_dot(name);
+    if is_allowed(short) {
+        return Some(short.to_owned());
+    }
+    let fits = |letter: char| match u8::try_from(letter) {
+        Ok(byte) if is_allowed_byte(byte) => letter,
+        _ => '-',
+    };
+    let near: String = short.chars().map(fits).take(MAX_HOSTNAME).collect();
+    // Hyphens at the ends would look odd.
+    Some(near.trim_matches('-').to_owned()).filter(|near| !near.is_empty())
+}
+
+fn up_to_dot(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
+}
+
+fn is_allowed(name: &str) -> bool {
+    (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(is_allowed_byte)
+}
+
+fn is_allowed_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }

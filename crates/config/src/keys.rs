@@ -60,7 +60,6 @@ pub(super) const KEYS: &[Key] = &[
     key("device_type", Kind::Text, "\"server\""),
     key("reported_version", Kind::Text, "\"3.0.0\""),
     key("generation", Kind::Text, "\"deployed\""),
-    key("generation", Kind::Text, "\"deployed\""),
     key("nixpkgs_version", Kind::Text, "\"26.05.20260714.7beb50e\""),
     key("state_dir", Kind::Text, "\"/var/lib/nixfleet-agent\""),
     key("log_level", Kind::Text, "\"info\""),

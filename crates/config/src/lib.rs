@@ -32,7 +32,7 @@ use std::time::Duration;
 use nixfleet_vitals::prewarm::Limits;
 use url::Url;
 
-use connection::TokenCheck;
+use connection::Depth;
 
 mod check;
 mod connection;
@@ -52,12 +52,15 @@ mod source;
 mod token;
 mod validate;
 
+pub use connection::INTERVAL;
+pub use file::DEFAULT_INTERVAL;
+pub use hostname::near_hostname;
 pub use log_level::LOG_TARGETS;
 pub use nixfleet_jobs::settings::{CustomCommand, CustomStep, Rebuild, Repo};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
-pub use source::Source;
-pub use token::{Token, TokenError, TokenSource};
+pub use source::{Source, VARIABLE_PREFIX};
+pub use token::{TOKEN_VARIABLE, Token, TokenError, TokenSource};
 
 #[cfg(test)]
 mod tests;
@@ -230,16 +233,17 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with all problems that could be found. The exit code of the program is then 64.
     pub fn load(source: &Source) -> Result<Self, ConfigError> {
-        Self::validated(source, layers::Layers::read(source), TokenCheck::Place)
+        Self::validated(source, layers::Layers::read(source), Depth::Settings)
     }
 
-    /// Like [`Config::load`], and reads the token: a file that holds something else is a problem. The agent
-    /// itself starts with such a file, because it may be replaced while the agent runs.
+    /// Like [`Config::load`], and looks at the files that the settings name: a token file that holds something
+    /// else is a problem. The agent itself starts with such a file, because it may be replaced while the agent
+    /// runs.
     ///
     /// # Errors
     /// As for [`Config::load`].
     pub fn check(source: &Source) -> Result<Self, ConfigError> {
-        Self::validated(source, layers::Layers::read(source), TokenCheck::Content)
+        Self::validated(source, layers::Layers::read(source), Depth::Files)
     }
 
     /// Validates the text of a settings file before it is written to `file`, with the variables of `source`.
@@ -247,17 +251,17 @@ impl Config {
     /// # Errors
     /// As for [`Config::load`].
     pub fn of_text(source: &Source, file: &Path, text: &str) -> Result<Self, ConfigError> {
-        Self::validated(source, layers::Layers::of_text(source, file, text), TokenCheck::Place)
+        Self::validated(source, layers::Layers::of_text(source, file, text), Depth::Settings)
     }
 
     fn validated(
         source: &Source,
         read: Result<(layers::Layers, Vec<Problem>), Vec<Problem>>,
-        token_check: TokenCheck,
+        depth: Depth,
     ) -> Result<Self, ConfigError> {
         let (layers, mut problems) = read.map_err(|problems| ConfigError { problems })?;
         let mut check = check::Checker::new(&layers, source, &mut problems);
-        let connection = connection::connection(&mut check, token_check);
+        let connection = connection::connection(&mut check, depth);
         let host = validate::host(&mut check);
         let mut warnings = environment::warnings(source);
         warnings.append(&mut check.warnings);

@@ -7,7 +7,8 @@ use crate::names;
 /// Log levels.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
-/// Words of other programs, and the level that is meant. They are hints only; `warning` alone is accepted.
+/// Words of other programs, and the level that is probably meant. They are hints in an error; of such words only
+/// `warning` is accepted.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("disabled", "off"),
     ("none", "off"),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::{ConfigError, DEFAULT_FILE, Problem};
 
 /// Prefix of all variables of the agent.
-pub(crate) const PREFIX: &str = "NIXFLEET_";
+pub const VARIABLE_PREFIX: &str = "NIXFLEET_";
 
 /// Variables of other programs that the settings depend on.
 const OTHERS: &[&str] = &[
@@ -93,12 +93,12 @@ impl Source {
 
 /// Whether a variable can change the configuration.
 fn matters(name: &str) -> bool {
-    name.starts_with(PREFIX) || OTHERS.contains(&name)
+    name.starts_with(VARIABLE_PREFIX) || OTHERS.contains(&name)
 }
 
 /// Whether a variable belongs to the agent.
 fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX)
+    name.starts_with(VARIABLE_PREFIX)
 }
 
 /// The name of a variable in errors.

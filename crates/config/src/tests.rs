@@ -173,6 +173,13 @@ fn the_table_of_keys_has_every_field_of_the_file() {
 }
 
 #[test]
+fn the_table_of_keys_has_each_key_once() {
+    let paths: Vec<&str> = keys::KEYS.iter().map(|key| key.path).collect();
+    let unique: std::collections::BTreeSet<&&str> = paths.iter().collect();
+    assert_eq!(unique.len(), paths.len(), "{paths:?}");
+}
+
+#[test]
 fn a_url_without_a_path_means_ws() {
     for (given, wanted) in [
         ("ws://localhost:8000", "ws://localhost:8000/ws"),

@@ -12,10 +12,10 @@ use nixfleet_os::bounded_read;
 use crate::Secret;
 use crate::environment_file::assignments;
 use crate::problem::one_line;
-use crate::source::PREFIX;
+use crate::source::VARIABLE_PREFIX;
 
 /// The variable that holds the token, also inside an environment file.
-pub(crate) const VARIABLE: &str = "NIXFLEET_TOKEN";
+pub const TOKEN_VARIABLE: &str = "NIXFLEET_TOKEN";
 
 /// Longest token file read, in bytes. Tokens have tens of bytes, the longest JSON web tokens a few thousand.
 /// A larger file is not a token file.
@@ -93,8 +93,10 @@ impl TokenSource {
     /// [`TokenError`], which names the file or the variable.
     pub fn read(&self) -> Result<Token, TokenError> {
         match self {
-            Self::Environment(secret) => parse(secret.expose().as_bytes(), VARIABLE, || {
-                format!("The variable {VARIABLE} holds {VARIABLE}= once more; set it to the token alone.")
+            Self::Environment(secret) => parse(secret.expose().as_bytes(), TOKEN_VARIABLE, || {
+                format!(
+                    "The variable {TOKEN_VARIABLE} holds {TOKEN_VARIABLE}= once more; set it to the token alone."
+                )
             }),
             Self::File(path) => {
                 let unreadable = |source| TokenError::Unreadable { path: path.clone(), source };
@@ -102,8 +104,8 @@ impl TokenSource {
                 let origin = one_line(&path.to_string_lossy());
                 parse(&bytes, &origin, || {
                     format!(
-                        "The token file {origin} is an environment file, of which only {VARIABLE} is read; write \
-                         the token alone into it, without {VARIABLE}= and without quotes."
+                        "The token file {origin} is an environment file, of which only {TOKEN_VARIABLE} is read; write \
+                         the token alone into it, without {TOKEN_VARIABLE}= and without quotes."
                     )
                 })
             }
@@ -121,7 +123,7 @@ fn parse(bytes: &[u8], origin: &str, warning: impl FnOnce() -> String) -> Result
         return Ok(Token { secret: checked(bare, origin, "")?, warning: None });
     }
     // As for systemd, the last assignment counts.
-    match set.iter().rfind(|set| set.name == VARIABLE.as_bytes()) {
+    match set.iter().rfind(|set| set.name == TOKEN_VARIABLE.as_bytes()) {
         Some(token) => Ok(Token {
             secret: checked(&token.value, origin, " of the value of NIXFLEET_TOKEN")?,
             warning: Some(warning()),
@@ -132,7 +134,7 @@ fn parse(bytes: &[u8], origin: &str, warning: impl FnOnce() -> String) -> Result
 
 /// Whether this is the name of a variable of the agent.
 fn is_ours(name: &[u8]) -> bool {
-    let rest = name.strip_prefix(PREFIX.as_bytes()).unwrap_or_default();
+    let rest = name.strip_prefix(VARIABLE_PREFIX.as_bytes()).unwrap_or_default();
     !rest.is_empty() && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 

@@ -64,12 +64,27 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
     pub operation: Option<Box<OperationProgress>>,
     /// Count of lines that are missing directly before this entry. It is not in the file: the [`Reader`]
-    /// finds it out.
+    /// counts them.
     #[serde(skip)]
     pub missing: u64,
 }
 
 impl Entry {
+    /// A line of its own without a number.
+    pub fn new(seq: u64, at: String, stream: Source, line: String) -> Self {
+        Self {
+            seq,
+            line_number: None,
+            at,
+            stream,
+            line,
+            cont: false,
+            test: None,
+            operation: None,
+            missing: 0,
+        }
+    }
+
     /// Whether this is text rather than progress.
     pub fn is_text(&self) -> bool {
         self.test.is_none() && self.operation.is_none()
@@ -83,19 +98,16 @@ impl Entry {
     /// The remark that is shown in place of the lines that are missing before this entry, if there are any.
     /// It stands for the last one of them.
     pub fn gap(&self) -> Option<Self> {
+        let (seq, remark) = (self.seq.saturating_sub(1), gap_remark(self.missing));
         (self.missing > 0).then(|| Self {
-            seq: self.seq.saturating_sub(1),
             line_number: self.line_number.map(|number| number.saturating_sub(1)),
-            at: self.at.clone(),
-            stream: Source::System,
-            line: gap_remark(self.missing),
-            cont: false,
-            test: None,
-            operation: None,
-            missing: 0,
+            ..Self::new(seq, self.at.clone(), Source::System, remark)
         })
     }
 }
+
+/// Prefix under which remarks ([`Source::System`]) are shown among the output of a command.
+pub const REMARK: &str = "nixfleet: ";
 
 /// The text that is shown in place of `missing` lines that the size limit removed.
 pub fn gap_remark(missing: u64) -> String {

@@ -30,8 +30,8 @@ pub struct Record {
     /// does this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub announced: bool,
-    /// The dashboard gets lines under their numbers. An older agent that delivers a part of the job numbers
-    /// them by position, and drops this field: the job then goes on as it was begun.
+    /// The dashboard gets lines with their line numbers. An older agent that delivers a part of the job numbers
+    /// them by position, and drops this field. The rest of the job is then numbered by position, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub line_numbers: bool,
 }

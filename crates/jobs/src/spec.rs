@@ -185,8 +185,8 @@ pub struct JobResult {
     /// Target of `/run/current-system` afterwards.
     #[serde(default)]
     pub system_after: Option<PathBuf>,
-    /// The command was stopped by a SIGTERM that no order explains, and the service manager did not say
-    /// whether the machine was going down. The outcome is [`Outcome::Stopped`]; [`Self::explained`] says more.
+    /// The command was stopped by a SIGTERM that the agent had not ordered, and the service manager did not
+    /// say whether the machine was going down. The outcome is [`Outcome::Stopped`], up to [`Self::explained`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unexplained: bool,
 }
@@ -207,16 +207,16 @@ impl JobResult {
         self.dropped_lines.unwrap_or(self.dropped)
     }
 
-    /// The result as it is told, once it is known whether the machine went down: `rebooted`.
+    /// The result for dashboards and people, once it is known whether the machine went down (`rebooted`).
     #[must_use]
     pub fn explained(self, command: &str, rebooted: bool) -> Self {
         if !self.unexplained {
             return self;
         }
-        let name = capitalized(command);
         let (outcome, message) = if rebooted {
-            (Outcome::InterruptedByReboot, format!("{name}: stopped because the machine went down"))
+            (Outcome::InterruptedByReboot, stopped_by_shutdown(command))
         } else {
+            let name = capitalized(command);
             (Outcome::Stopped, format!("{name}: stopped by somebody on the host, not by the dashboard"))
         };
         Self { outcome, message, unexplained: false, ..self }
@@ -244,6 +244,11 @@ impl JobResult {
             unexplained: false,
         }
     }
+}
+
+/// The message of a command that was stopped because the machine went down.
+pub(crate) fn stopped_by_shutdown(command: &str) -> String {
+    format!("{}: stopped because the machine went down", capitalized(command))
 }
 
 /// The name of a command as the beginning of a sentence.

@@ -19,7 +19,7 @@ use crate::checkout::Checkout;
 use crate::git::{SHORT_LENGTH, head_commit};
 use crate::history::{History, Reached, deploys};
 use crate::journal::Writer;
-use crate::spec::{JobResult, Outcome, Spec, State, Step};
+use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
 use crate::{Instance, JobDir, JobsDir, Settings};
 
 mod child;
@@ -36,7 +36,7 @@ mod scripts;
 mod stop;
 
 use child::{Child, End};
-use done::{Done, capitalized};
+use done::Done;
 use plan::{Plan, PlanError};
 use progress::Progress;
 use stop::Stop;
@@ -49,8 +49,8 @@ pub const AGENT_VARIABLES: &[&str] =
 /// Exit code for a program that cannot be started, as in shells.
 const CANNOT_START: i32 = 127;
 
-/// Why a supervisor failed. But for [`SupervisorError::Result`], no job was created: nothing was run, and nothing
-/// is on disk.
+/// Why a supervisor failed. Except for [`SupervisorError::Result`], no job was created: nothing was run, and
+/// nothing is on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
     /// Another job is running on this machine.
@@ -66,8 +66,8 @@ pub enum SupervisorError {
         /// The cause.
         source: io::Error,
     },
-    /// The job has ended, and how is not on disk.
-    #[error("cannot write {}, so the job will be told as lost", path.display())]
+    /// The job has ended, but its result is not on disk.
+    #[error("cannot write {}, so the job will be reported as lost", path.display())]
     Result {
         /// The file.
         path: PathBuf,

@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use nixfleet_jobs::journal::{self, Entry, Source};
+use nixfleet_jobs::journal::{self, Entry, REMARK, Source};
 
 use super::folder::{End, Job, SHORT};
 use crate::cli::terminal::{Look, Paint, safe};
 use crate::observe::status::page::length;
-
-/// Prefix of the supervisor's remarks.
-const REMARK: &str = "nixfleet: ";
 
 /// Formats entries as lines, in order.
 #[derive(Debug)]

@@ -14,18 +14,7 @@ const PIPE: Look = Look { colours: false, safe: false };
 const TERMINAL: Look = Look { colours: true, safe: true };
 
 fn entry(seq: u64, stream: Stream, line: &str) -> Entry {
-    let at = "2026-01-01T12:00:00.000Z".to_owned();
-    Entry {
-        seq,
-        line_number: None,
-        at,
-        stream,
-        line: line.to_owned(),
-        cont: false,
-        test: None,
-        operation: None,
-        missing: 0,
-    }
+    Entry::new(seq, "2026-01-01T12:00:00.000Z".to_owned(), stream, line.to_owned())
 }
 
 fn shown(look: Look, entries: &[Entry]) -> String {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
 
-/// How long the end of a command is held back that was stopped by nobody knows whom, from that end on. If the
-/// machine goes down, this agent is ended by then, and the agent of the next boot knows what happened: units
-/// are stopped side by side, and this agent's ends within a second.
+/// How long the agent holds back the end of a command if nothing explains it, counted from that end. If the
+/// machine is going down, this agent does not live that long: units are stopped side by side, and the agent's
+/// unit ends within a second. The agent of the next boot then knows what happened.
 const HOLD: Duration = Duration::from_secs(10);
 
 /// Whether the machine was booted since the job began. `boot_id` is that of the running system. Without both
@@ -33,8 +33,8 @@ pub(crate) fn explained(result: JobResult, spec: Option<&Spec>, boot_id: Option<
     result.explained(spec.map_or("command", |spec| &spec.command), rebooted(spec, boot_id))
 }
 
-/// Whether to hold back the end of a command that ended at `ended_at`, because it may turn out that the machine
-/// goes down. `known` is for how long its result has been known: the clock may have been set meanwhile.
+/// Whether to hold back the end of a command that ended at `ended_at`, because the machine may be going down.
+/// `known` is the time since its result was first read. It decides if the clock was set meanwhile.
 pub(super) fn is_held(ended_at: &str, now: Timestamp, known: Duration) -> bool {
     let age = ended_at.parse::<Timestamp>().map(|ended_at| now.duration_since(ended_at));
     let old = age.is_ok_and(|age| age.unsigned_abs() >= HOLD && age.is_positive());

@@ -18,13 +18,13 @@ use super::{LaunchError, Launcher, START_TIMEOUT};
 /// Time for systemd itself on a busy machine, in addition to the unit's own time limit.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// Time limit of both attempts to start a unit: one that fails because the bus timed out, which the bus does
-/// after 25 s, and a whole one.
+/// Time limit of both attempts to start a unit together: one that the bus times out, which takes 25 s, and one
+/// whole start.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// What systemctl writes when a call over the bus took longer than its time limit, which is 25 s. In turn:
-/// systemctl waited for systemd; the same, from systemd; dbus-daemon waited for polkit to start, and systemd
-/// passed that on. The exit code is 1 for all of them, as for most other failures.
+/// What systemctl writes when a call over the bus took longer than its time limit, which is 25 s. The first two
+/// texts mean that systemd did not answer systemctl. The third one is that of dbus-daemon, when polkit did not
+/// start in time. The exit code is 1 for all of them, as for most other failures.
 const BUS_TIMED_OUT: &[&str] =
     &["Connection timed out", "Method call timed out", "timed out (service_start_timeout="];
 

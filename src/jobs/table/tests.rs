@@ -77,17 +77,8 @@ async fn a_job_that_an_older_agent_delivered_in_part_keeps_the_numbers_that_it_g
         let executor = FakeExecutor::default();
         let record = Record { line_numbers, ..record("pull", None, 8) };
         let mut jobs = JobTable::resume(vec![record], Box::new(executor.clone()));
-        let entry = Entry {
-            seq: 9,
-            line_number: Some(4),
-            at: String::new(),
-            stream: Source::Stdout,
-            line: "x".to_owned(),
-            cont: false,
-            test: None,
-            operation: None,
-            missing: 0,
-        };
+        let entry = Entry::new(9, String::new(), Source::Stdout, "x".to_owned());
+        let entry = Entry { line_number: Some(4), ..entry };
         let mut result = JobResult::without_supervisor(Outcome::Ok, String::new(), 9);
         (result.lines, result.dropped, result.dropped_lines) = (Some(4), 3, Some(1));
         let (_, items, _live) = executor.take(|orders| &mut orders.jobs).remove(0);

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
+use super::look::Look;
 use super::writer::{self, Writer};
 use super::{Phase, Session};
 use crate::jobs::executor::ExecutorEvent;
@@ -66,7 +67,7 @@ impl Session<'_> {
             () = sleep_until(wake) => Event::Timer,
             ended = &mut writer.0, if !self.awaiting_close => Event::Writer(ended.unwrap_or(writer::Ended::Stalled)),
             Some(event) = self.agent.executor_events.recv() => Event::Executor(event),
-            () = async { match &mut self.look { Some(look) => look.end().await, None => pending().await } }, if is_live => Event::Looked,
+            () = end_of(&mut self.look), if is_live => Event::Looked,
             () = changed(live) => Event::Live,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
@@ -74,6 +75,13 @@ impl Session<'_> {
             frame = stream.next() => Event::Inbound(frame),
             event = async { send_queue.room().await; self.agent.jobs.next().await }, if takes_output => Event::Job(event),
         }
+    }
+}
+
+async fn end_of(look: &mut Option<Look>) {
+    match look {
+        Some(look) => look.end().await,
+        None => pending().await,
     }
 }
 

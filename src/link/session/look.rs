@@ -19,7 +19,7 @@ use nixfleet_jobs::spec::JobResult;
 use super::Session;
 
 /// How long the status of a job waits for the look. A look takes a few milliseconds, and the first one at a new
-/// system 50 ms more. A disk that hangs must not hold back the status.
+/// system takes 50 ms more. A disk that hangs must not hold back the status.
 pub(super) const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A job that has ended, and whose status is not sent yet.
@@ -54,7 +54,7 @@ impl Look {
 }
 
 impl Session<'_> {
-    /// A job has ended: its status follows when the host was looked at.
+    /// A job has ended. Its status follows after a look at the host.
     pub(super) fn look_at_host(&mut self, job: EndedJob, now: Instant) {
         let answer = (self.agent.snapshots.look)();
         self.look = Some(Look { answer, waiting: Some((job, now + LOOK_TIMEOUT)) });
@@ -70,7 +70,7 @@ impl Session<'_> {
         match self.look.take().and_then(|look| look.waiting) {
             Some((job, _)) => self.ended(&job, true, now),
             None if self.register_again.is_some() => self.register_again(),
-            // The heartbeat behind the status had old facts, and the next one may be an hour away.
+            // The heartbeat behind the status had old facts, and the next scheduled one may be an hour away.
             None => self.heartbeat(now),
         }
     }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::history::deploys;
-use nixfleet_jobs::journal::{Entry, Source};
+use nixfleet_jobs::journal::{Entry, REMARK, Source};
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream, encode};
 
@@ -18,9 +18,6 @@ use crate::wire;
 
 #[cfg(test)]
 mod tests;
-
-/// Prefix of the supervisor's own remarks, to tell them apart from the command's output.
-const REMARK: &str = "nixfleet: ";
 
 impl Session<'_> {
     /// Sends output or status of a job. Called only while the bulk lane is empty, so that a status, which
@@ -58,8 +55,8 @@ impl Session<'_> {
     /// Sends the status of a job, and the heartbeat behind it. `looked`: the facts are those after the job.
     pub(super) fn ended(&mut self, job: &EndedJob, looked: bool, now: Instant) {
         let EndedJob { id, command, result } = job;
-        // One snapshot for both messages, because they have to agree.
-        let status = status(id, command, result, &self.agent.snapshots.facts().generation);
+        let facts = self.agent.snapshots.facts();
+        let status = status(id, command, result, &facts.generation);
         let (exit_code, outcome) = (status.exit_code, result.outcome.as_str());
         self.agent.jobs.span(id).in_scope(|| match status.status {
             StatusKind::Error => {
@@ -70,8 +67,8 @@ impl Session<'_> {
         if !looked {
             self.agent.jobs.span(id).in_scope(|| {
                 tracing::warn!(
-                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status tells what was \
-                     known before the command ended. Is the disk slow?"
+                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status tells what \
+                     was known before the command ended. Is the disk slow?"
                 );
             });
         }
@@ -85,7 +82,7 @@ impl Session<'_> {
             self.agent.job_ended(command, result.outcome, now);
         }
         // Existing dashboards complete the operation only when a heartbeat follows the status.
-        self.heartbeat_behind(Some((command, result.outcome)), now);
+        self.heartbeat_behind(Some((command, result.outcome)), &facts, now);
         if deploys(command) && result.outcome == Outcome::Ok {
             // Existing dashboards complete a switch only when the agent registers again.
             self.register_again = Some(now + FACTS_TIMEOUT);

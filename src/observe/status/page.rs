@@ -28,12 +28,12 @@ impl Page {
     fn connection(&mut self, report: &Report) {
         let connection = &report.connection;
         let place = &report.dashboard;
-        let alone = report.disconnected_since().map(|at| self.since(at)).unwrap_or_default();
+        let absence = report.disconnected_since().map(|at| self.since(at)).unwrap_or_default();
         let state = match connection.state {
             State::Connected => format!("connected to {place}, {}", self.since(&connection.since)),
-            State::Connecting => format!("connecting to {place}, not connected {alone}"),
-            State::Waiting if report.never_connected() => format!("not yet connected to {place}, {alone}"),
-            State::Waiting => format!("not connected to {place}, {alone}"),
+            State::Connecting => format!("connecting to {place}, not connected {absence}"),
+            State::Waiting if report.never_connected() => format!("not yet connected to {place}, {absence}"),
+            State::Waiting => format!("not connected to {place}, {absence}"),
         };
         self.text += &format!("{}: {}\n", plain(&report.hostname), plain(&state));
         if let Some(why) = &connection.last_error {

@@ -55,10 +55,12 @@ impl OldHost {
         path
     }
 
-    /// A folder that belongs to alice.
+    /// A file, or else a new folder, that belongs to alice.
     pub(super) fn alices(&self, name: &str) {
         let path = self.path(name);
-        fs::create_dir_all(&path).unwrap();
+        if !path.exists() {
+            fs::create_dir_all(&path).unwrap();
+        }
         if rustix::process::geteuid().is_root() {
             chown(path, Some(1000), None).unwrap();
         }
@@ -76,10 +78,11 @@ impl OldHost {
 
     /// With a systemctl that runs this script.
     pub(super) fn with_systemctl(&self, script: &str, arguments: &[&str]) -> Said {
-        let program = self.file("bin/systemctl", &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        let systemctl = self.file("bin/systemctl", &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(systemctl, fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
-        said(self.command(arguments).env("PATH", path).output().unwrap())
+        // As a host of this machine: systemd is asked for its own units only.
+        said(program().args(["migrate", "--toml"]).args(arguments).env("PATH", path).output().unwrap())
     }
 }
 

@@ -6,16 +6,17 @@ use std::path::Path;
 use crate::migrate::host::{OldHost, USUAL};
 use crate::rig::run_program;
 
+/// Variables of which `check-config` has nothing to say.
+const GOOD: [(&str, &str); 4] = [
+    ("NIXFLEET_URL", "wss://fleet.example.org/ws"),
+    ("NIXFLEET_TOKEN", "token"),
+    ("NIXFLEET_HOSTNAME", "web-1"),
+    ("NIXFLEET_STATE_DIR", "/tmp/x"),
+];
+
 /// `check-config` of a host with these variables: exit code and standard error.
 fn checked(variables: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut all = vec![
-        ("NIXFLEET_URL", "wss://fleet.example.org/ws"),
-        ("NIXFLEET_TOKEN", "token"),
-        ("NIXFLEET_HOSTNAME", "web-1"),
-        ("NIXFLEET_STATE_DIR", "/tmp/x"),
-    ];
-    all.extend(variables);
-    let output = run_program(&["check-config"], &all);
+    let output = run_program(&["check-config"], &[&GOOD[..], variables].concat());
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -64,15 +65,7 @@ pub(super) fn intervals() {
     for bad in ["0", "3601", "5s"] {
         refused(&[("NIXFLEET_INTERVAL", bad)], "NIXFLEET_INTERVAL");
     }
-    let output = run_program(
-        &["check-config"],
-        &[
-            ("NIXFLEET_URL", "wss://x/ws"),
-            ("NIXFLEET_TOKEN", "t"),
-            ("NIXFLEET_STATE_DIR", "/tmp/x"),
-            ("NIXFLEET_HOSTNAME", "a"),
-        ],
-    );
+    let output = run_program(&["check-config"], &GOOD);
     assert!(String::from_utf8(output.stdout).unwrap().ends_with("every 30 s.\n"));
     let old = OldHost::new("Environment=NIXFLEET_URL=wss://x/ws\n").migrate(&[]);
     assert!(old.settings().contains("\ninterval = 5\n"), "{}", old.out);
@@ -103,27 +96,6 @@ pub(super) fn two_places() {
     let found =
         OldHost::new(&format!("{USUAL}Environment=NIXFLEET_REPO_DIR=/home/alice/fleet\n")).migrate(&[]);
     assert!(!found.settings().contains("/home/alice"), "{}", found.out);
-}
-
-pub(super) fn check() {
-    let variables = [
-        ("NIXFLEET_URL", "wss://x/ws"),
-        ("NIXFLEET_TOKEN", "t"),
-        ("NIXFLEET_STATE_DIR", "/tmp/x"),
-        ("NIXFLEET_HOSTNAME", "web-1"),
-    ];
-    let [new, old] = [["check-config"], ["--check"]].map(|arguments| run_program(&arguments, &variables));
-    assert_eq!((old.status.code(), &old.stdout), (Some(0), &new.stdout));
-    assert_eq!(run_program(&["--check"], &variables[..1]).status.code(), Some(64));
-}
-
-pub(super) fn version() {
-    let [new, old] = [["--version"], ["-v"]].map(|arguments| run_program(&arguments, &[]));
-    assert_eq!((old.status.code(), &old.stdout), (Some(0), &new.stdout));
-}
-
-pub(super) fn arguments() {
-    assert_eq!(run_program(&["--url", "wss://x/ws"], &[]).status.code(), Some(64));
 }
 
 pub(super) fn generation() {

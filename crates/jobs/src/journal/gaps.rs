@@ -9,9 +9,9 @@ pub(super) struct Gaps {
     seq: u64,
     /// Number of the last line; its `seq` in a log without line numbers.
     line: u64,
-    /// Entries that are missing behind the last line: lines or progress, nobody knows.
+    /// Entries that are missing behind the last line. Nobody knows which of them were lines.
     holes: u64,
-    /// Those of them that a reader had read before they were removed.
+    /// Those of `holes` that a reader had read before they were removed.
     known: u64,
     /// Count of all missing lines so far.
     dropped: u64,
@@ -28,9 +28,9 @@ impl Gaps {
         self.dropped
     }
 
-    /// Takes the next entry. Returns how many lines are missing before it that are new to a reader who has
-    /// read the entries up to `after`. They are told before a line, since progress does not say how many
-    /// lines came before it.
+    /// Takes the next entry. Returns how many lines are missing before it, without those that a reader has seen
+    /// who has read the entries up to `after`. They are counted at a line: progress does not say how many lines
+    /// came before it.
     pub(super) fn entry(&mut self, entry: &Entry, after: u64) -> u64 {
         self.hole(entry.seq, after);
         if entry.is_text() { self.until(entry.number()) } else { 0 }
@@ -47,7 +47,7 @@ impl Gaps {
     fn hole(&mut self, seq: u64, after: u64) {
         let holes = seq.saturating_sub(self.seq + 1);
         self.holes += holes;
-        // If this entry had been read too, it was progress, and the remark about the hole was still to come.
+        // If the reader has read this entry too, it was progress, and the remark about the hole is still to come.
         if after < seq {
             self.known += after.saturating_sub(self.seq).min(holes);
         }
@@ -56,7 +56,8 @@ impl Gaps {
 
     /// The next line has this number.
     fn until(&mut self, number: u64) -> u64 {
-        // In a log with line numbers the first is the smaller one, in a log without the second.
+        // With line numbers, the jump of the number is the smaller one of the two. Without them, the jump counts
+        // progress as well, and the number of holes is the smaller one.
         let missing = number.saturating_sub(self.line + 1).min(self.holes);
         let new = missing.min(self.holes - self.known);
         self.dropped += missing;

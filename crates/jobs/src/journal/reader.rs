@@ -55,18 +55,9 @@ impl Reader {
         let last_seq = result.last_seq;
         let missing = self.gaps.end(last_seq, result.line_count(), self.after);
         self.after = self.after.max(last_seq);
-        let behind = Entry {
-            seq: last_seq + 1,
-            line_number: result.lines.map(|lines| lines + 1),
-            at: result.ended_at.clone(),
-            stream: Source::System,
-            line: String::new(),
-            cont: false,
-            test: None,
-            operation: None,
-            missing,
-        };
-        behind.gap()
+        let behind = Entry::new(last_seq + 1, result.ended_at.clone(), Source::System, String::new());
+        let line_number = result.lines.map(|lines| lines + 1);
+        Entry { line_number, missing, ..behind }.gap()
     }
 
     /// Returns the next entries, about `max_bytes` of log at most. An empty result means that there are no
@@ -83,7 +74,7 @@ impl Reader {
                 if let Ok(mut entry) = serde_json::from_slice::<Entry>(line) {
                     entry.missing = self.gaps.entry(&entry, self.after);
                     if entry.seq > self.after {
-                        // Skipped entries do not count: an empty result must mean that there are no more entries.
+                        // Skipped entries do not count: an empty result must mean that there are no more.
                         budget = budget.saturating_sub(line.len() + 1);
                         self.after = entry.seq;
                         entries.push(entry);

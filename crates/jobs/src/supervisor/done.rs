@@ -1,12 +1,10 @@
-//! What becomes of a command: from the end of a program to outcome, exit code and message.
+//! Outcome, exit code and message of a command, from the end of one of its programs.
 
 use std::time::Duration;
 
 use super::child::End;
 use super::stop::Reason;
-use crate::spec::{Outcome, Step};
-
-pub(super) use crate::spec::capitalized;
+use crate::spec::{Outcome, Step, capitalized, stopped_by_shutdown};
 
 /// Exit code for a command that exceeded its timeout, as in `timeout(1)`.
 const TIMED_OUT: i32 = 124;
@@ -47,11 +45,7 @@ impl End {
         let stopped = if exit_code == 0 { 143 } else { exit_code };
         let (outcome, exit_code, message) = match self.stopped {
             Some(Reason::Request) => (Outcome::Stopped, stopped, format!("{name}: stopped")),
-            Some(Reason::Shutdown) => (
-                Outcome::InterruptedByReboot,
-                stopped,
-                format!("{name}: stopped because the machine went down"),
-            ),
+            Some(Reason::Shutdown) => (Outcome::InterruptedByReboot, stopped, stopped_by_shutdown(command)),
             Some(Reason::Unexplained) => (
                 Outcome::Stopped,
                 stopped,

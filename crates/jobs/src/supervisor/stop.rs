@@ -34,7 +34,8 @@ pub(super) enum Reason {
     Request,
     /// The machine is shutting down.
     Shutdown,
-    /// A SIGTERM that nobody ordered, and the service manager does not say whether the machine goes down.
+    /// A SIGTERM that the agent did not order, and the service manager does not say whether the machine goes
+    /// down.
     Unexplained,
     /// The timeout of the command.
     Timeout,
@@ -52,7 +53,7 @@ impl Reason {
     }
 }
 
-/// How far a stop has got. Without a reason, a SIGTERM is the reason.
+/// How far a stop has got. Without a reason here, the reason is what the SIGTERM meant.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Running,

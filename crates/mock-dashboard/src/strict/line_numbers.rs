@@ -3,14 +3,11 @@
 
 use serde_json::Value;
 
-use nixfleet_jobs::journal::gap_remark;
+use nixfleet_jobs::journal::{REMARK, gap_remark};
 
 use super::Rule;
 use super::shape::text;
 use super::violations::Breach;
-
-/// Prefix of the agent's own remarks.
-const REMARK: &str = "nixfleet: ";
 
 /// The lines of one job, as far as they have arrived.
 #[derive(Debug, Default)]

@@ -9,17 +9,7 @@ use super::*;
 use crate::jobs::follower::BATCH;
 
 fn entry(seq: u64, stream: Source, line: &str) -> Entry {
-    Entry {
-        seq,
-        line_number: None,
-        at: nixfleet_os::timestamp(),
-        stream,
-        line: line.to_owned(),
-        cont: false,
-        test: None,
-        operation: None,
-        missing: 0,
-    }
+    Entry::new(seq, nixfleet_os::timestamp(), stream, line.to_owned())
 }
 
 fn decoded(texts: &[String]) -> Vec<AgentMessage> {

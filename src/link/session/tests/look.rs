@@ -70,6 +70,26 @@ async fn a_status_and_the_heartbeat_behind_it_tell_what_the_job_changed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_and_the_heartbeat_behind_it_are_made_from_one_snapshot() {
+    let mut rig = Rig::live(HOUR, &[]).await;
+    rig.facts(old);
+    let _flicker = rig.flicker();
+    for n in 0..100 {
+        let id = n.to_string();
+        rig.run_command_as("pull", Some(&id)).await.end(result(Outcome::Ok)).await;
+        while rig.looks() == 0 {
+            tokio::task::yield_now().await;
+        }
+        rig.looked(|_| {});
+        let (status, heartbeat) = ended(&mut rig).await;
+        assert_eq!(status.generation, heartbeat.generation, "the end of job {n}");
+        rig.command("pull", Some(&id)).await;
+        let (status, heartbeat) = ended(&mut rig).await;
+        assert_eq!(status.generation, heartbeat.generation, "its repeat");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn until_the_status_heartbeats_name_the_command() {
     let mut rig = looking(Duration::from_millis(100), "pull").await;
     for _ in 0..3 {

@@ -1,6 +1,7 @@
 //! A session under test, with a scripted dashboard at the other end of its socket and an executor that
 //! records its orders.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -140,6 +141,21 @@ impl Rig {
         self.facts.send_modify(|facts| change(Arc::make_mut(facts)));
     }
 
+    /// Changes the generation from another thread, again and again, until the result is dropped.
+    pub(super) fn flicker(&self) -> Flicker {
+        let (facts, stop) = (self.facts.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for generation in ["aaaaaaa", "bbbbbbb"].into_iter().cycle() {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                facts.send_modify(|facts| Arc::make_mut(facts).generation = generation.to_owned());
+            }
+        });
+        Flicker { stop, thread: Some(thread) }
+    }
+
     /// How many requests for new facts wait for an answer.
     pub(super) fn looks(&self) -> usize {
         self.looks.lock().unwrap().len()
@@ -188,5 +204,18 @@ impl Rig {
     pub(super) async fn drop_connection(&mut self) {
         self.socket = None;
         self.ended().await;
+    }
+}
+
+/// Ends its thread when dropped.
+pub(super) struct Flicker {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Flicker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
     }
 }

@@ -59,16 +59,11 @@ impl Job {
 }
 
 pub(crate) fn entries(seqs: RangeInclusive<u64>) -> Vec<Entry> {
-    let entry = |seq| Entry {
-        seq,
-        line_number: Some(seq),
-        at: "2026-01-01T00:00:00.000Z".to_owned(),
-        stream: if seq % 2 == 0 { Source::Stderr } else { Source::Stdout },
-        line: format!("line {seq} {}", "x".repeat(100)),
-        cont: false,
-        test: None,
-        operation: None,
-        missing: 0,
+    let entry = |seq| {
+        let at = "2026-01-01T00:00:00.000Z".to_owned();
+        let stream = if seq % 2 == 0 { Source::Stderr } else { Source::Stdout };
+        let line = format!("line {seq} {}", "x".repeat(100));
+        Entry { line_number: Some(seq), ..Entry::new(seq, at, stream, line) }
     };
     seqs.map(entry).collect()
 }
