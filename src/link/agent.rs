@@ -119,21 +119,16 @@ impl Agent {
         }
     }
 
-    /// Builds the next heartbeat, with these facts; returns its sequence number and its text. `completes` is the
-    /// command whose status goes before it, and its outcome.
-    pub fn heartbeat(
-        &mut self,
-        facts: &Facts,
-        completes: Option<(&str, Outcome)>,
-        now: SystemTime,
-    ) -> (u64, String) {
+    /// Builds the next heartbeat, with these facts; returns its sequence number and its text. `succeeded` is the
+    /// command whose status of success goes before it.
+    pub fn heartbeat(&mut self, facts: &Facts, succeeded: Option<&str>, now: SystemTime) -> (u64, String) {
         self.stats.beats += 1;
         self.history.beat(now);
         let seq = self.stats.beats;
         let interval = self.peer.interval(self.interval, Instant::now());
         let mut heartbeat =
             self.snapshots.heartbeat(facts, self.jobs.current(), seq, self.peer.rtt(), interval, now);
-        if completes == Some(("rollback", Outcome::Ok))
+        if succeeded == Some("rollback")
             && let Some(update_status) = &mut heartbeat.update_status
         {
             update::mark_rolled_back(update_status);

@@ -33,7 +33,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 
 use nixfleet_jobs::record::Record;
-use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{AgentMessage, CommandRequest, Prewarm, Status, encode};
 use nixfleet_vitals::prewarm::Notice;
 
@@ -297,10 +296,10 @@ impl<'a> Session<'a> {
         self.heartbeat_behind(None, &facts, now);
     }
 
-    /// Sends the heartbeat that completes this job, or any other one, with these facts. A status and the
-    /// heartbeat behind it have to agree, and a thread may change the facts at any time.
-    fn heartbeat_behind(&mut self, job: Option<(&str, Outcome)>, facts: &Facts, now: Instant) {
-        let (seq, text) = self.agent.heartbeat(facts, job, SystemTime::now());
+    /// Sends a heartbeat with these facts, behind the status of the command that `succeeded` or any other one.
+    /// A status and the heartbeat behind it have to agree, and a thread may change the facts at any time.
+    fn heartbeat_behind(&mut self, succeeded: Option<&str>, facts: &Facts, now: Instant) {
+        let (seq, text) = self.agent.heartbeat(facts, succeeded, SystemTime::now());
         self.last_heartbeat_at = now;
         self.acks.sent(seq, now);
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(text);
@@ -331,10 +330,11 @@ impl<'a> Session<'a> {
     }
 
     fn send_status_with(&mut self, status: Status, facts: &Facts, now: Instant) {
+        let succeeded = (status.exit_code == 0).then(|| status.command.clone());
         if !self.send_queue.status(Frame::Text(encode(&AgentMessage::Status(status)))) {
             self.dropped();
         }
-        self.heartbeat_behind(None, facts, now);
+        self.heartbeat_behind(succeeded.as_deref(), facts, now);
     }
 
     fn send(&mut self, message: &AgentMessage) {

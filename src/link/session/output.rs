@@ -82,8 +82,9 @@ impl Session<'_> {
             self.agent.job_ended(command, result.outcome, now);
         }
         // Existing dashboards complete the operation only when a heartbeat follows the status.
-        self.heartbeat_behind(Some((command, result.outcome)), &facts, now);
-        if deploys(command) && result.outcome == Outcome::Ok {
+        let succeeded = Some(command.as_str()).filter(|_| result.outcome == Outcome::Ok);
+        self.heartbeat_behind(succeeded, &facts, now);
+        if succeeded.is_some_and(deploys) {
             // Existing dashboards complete a switch only when the agent registers again.
             self.register_again = Some(now + FACTS_TIMEOUT);
             if looked {

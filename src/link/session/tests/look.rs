@@ -161,6 +161,14 @@ async fn the_heartbeat_that_completes_a_rollback_calls_it_good_and_the_next_one_
 
     let mut rig = Rig::live(HOUR, &[]).await;
     rig.facts(new);
+    rig.run_command_as("rollback", Some("one")).await.end(result(Outcome::Ok)).await;
+    ended(&mut rig).await;
+    rig.command("rollback", Some("one")).await;
+    let (_, heartbeat) = ended(&mut rig).await;
+    assert_eq!(system(&heartbeat), UpdateState::Ok, "a repeated status completes it as well");
+
+    let mut rig = Rig::live(HOUR, &[]).await;
+    rig.facts(new);
     rig.run_command("rollback").await.end(result(Outcome::Failed)).await;
     let (_, heartbeat) = ended(&mut rig).await;
     assert_eq!(system(&heartbeat), UpdateState::Outdated, "a failed one is not called good");
