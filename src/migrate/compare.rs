@@ -198,12 +198,17 @@ fn log_level(plan: &mut Plan, old: &Old) {
 
 fn token(plan: &mut Plan, old: &Old, host: &Host) {
     const ABOUT: &str = "token";
-    for (path, why) in &old.unreadable {
-        plan.tell(ABOUT, format!("{} was not read: {why}", path.display()), "what it sets is missing above");
-    }
     if let ([(path, _)], None) = (old.unreadable.as_slice(), old.variables.get(TOKEN)) {
         // The module of the Go agent had its `tokenFile` as the only file with variables.
         plan.token_file = Some(path.clone());
+    }
+    for (path, why) in &old.unreadable {
+        let fix = if host.has_module && plan.token_file.is_some() {
+            "it is named in tokenFile; is the token in it? What else it sets is missing above"
+        } else {
+            "what it sets is missing above"
+        };
+        plan.tell(ABOUT, format!("{} was not read: {why}", path.display()), fix);
     }
     let place = if host.has_module {
         "a file of its own, named in tokenFile".to_owned()

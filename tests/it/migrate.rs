@@ -138,7 +138,7 @@ fn for_the_module_differences_name_its_options() {
     found.tells("nixpkgs version", &["set settings.nixpkgs_version"]);
     found.tells("repository", &["in the Nix store", "repo.sshKeyFile"]);
     found.tells("variables", &["NIXFLEET_COLOUR", "put it into settings"]);
-    found.tells("token", &["/run/agenix/token was not read"]);
+    found.tells("token", &["/run/agenix/token was not read", "named in tokenFile"]);
     assert!(!found.err.contains("chmod"), "the file is in the Nix store: {}", found.err);
     // The old module had one such file, which was its `tokenFile`.
     assert!(found.out.contains("\n    tokenFile = \"/run/agenix/token\";\n"), "{}", found.out);
