@@ -42,14 +42,15 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     let Options { root, unit, env_file, .. } = options;
     let places = Places { root: root.clone(), unit: unit.clone(), env_files: env_file.clone() };
     let old = Old::read(&places).map_err(|text| Failure::Start(line_by_line(&text)))?;
-    let host = Host::look(root, &old);
+    let mut host = Host::look(root, &old);
+    let nixos = options.nixos || (host.is_nixos && !options.toml);
+    host.has_module = nixos && !options.write;
     let mut plan = migrate::compare(&old, &host);
     arguments(&mut plan, &old);
     if options.write {
         report(&old, &plan);
         return write(source, options, &host, &plan, &old);
     }
-    let nixos = options.nixos || (host.is_nixos && !options.toml);
     let text = if nixos { migrate::nix(&plan, &old) } else { migrate::toml(&plan, &old) };
     let text = if io::stdout().is_terminal() { line_by_line(&text) } else { text };
     match io::stdout().write_all(text.as_bytes()) {
@@ -98,11 +99,14 @@ fn write(source: &Source, options: &Options, host: &Host, plan: &Plan, old: &Old
         return refuse(format!("{} is not written: {text}", path.display()));
     }
     migrate::write(&path, &migrate::toml(plan, old), plan.holds_password).map_err(Failure::Start)?;
-    let shown = path.display();
-    let option = if path == default { String::new() } else { format!("--config {shown} ") };
+    // By its path: the name on the PATH may still be the Go agent.
+    let program = std::env::args().next().unwrap_or_else(|| "nixfleet-agent".to_owned());
+    let option = if path == default { String::new() } else { format!(" --config {}", path.display()) };
     note(&format!(
-        "\nWritten: {shown}. When the token is in its place: NIXFLEET_TOKEN_FILE={TOKEN_FILE} nixfleet-agent \
-         {option}check-config",
+        "
+Written: {}. When the token is in its place: NIXFLEET_TOKEN_FILE={TOKEN_FILE} {}{option} check-config",
+        path.display(),
+        safe(&program, false),
     ));
     Ok(())
 }

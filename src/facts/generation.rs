@@ -1,7 +1,8 @@
 //! The commit that is reported as the generation of the host. By default it is that of the deployed
 //! configuration, the first of these that is known:
 //!
-//! 1. the commit of the last successful switch, if the system that it made still runs;
+//! 1. the commit of the last successful switch, if the system that it made still runs, or if the host has no
+//!    link to its system;
 //! 2. `configurationRevision` of the running system;
 //! 3. HEAD of the checkout. It is the last choice, because a pull changes it without a deployment. If the
 //!    checkout belongs to root, HEAD as the last job noted it.
@@ -73,20 +74,17 @@ impl Generation {
     ///
     /// HEAD is not used before the system was asked: it could be a wrong answer for some milliseconds.
     pub(super) fn lookup(&self, history: &History) -> Lookup {
-        let system = match self.source {
-            GenerationSource::Deployed => std::fs::read_link(&self.current_system).ok(),
-            GenerationSource::Checkout => None,
-        };
-        if let Some(system) = &system {
-            if let Some(commit) = deployed(history, system).and_then(short) {
+        if self.source == GenerationSource::Deployed {
+            let system = std::fs::read_link(&self.current_system).ok();
+            if let Some(commit) = deployed(history, system.as_deref()).and_then(short) {
                 return Lookup::Known(commit);
             }
-            match self.revision(system) {
-                Some(Some(revision)) => {
+            match system.map(|system| self.revision(&system)) {
+                Some(Some(Some(revision))) => {
                     return Lookup::Known(revision.strip_suffix(DIRTY).unwrap_or(revision).to_owned());
                 }
-                Some(None) => {}
-                None => return Lookup::MustAsk,
+                Some(None) => return Lookup::MustAsk,
+                Some(Some(None)) | None => {}
             }
         }
         let head = self.repo.as_deref().and_then(|repo| checkout::commit(&self.jobs, repo));
@@ -124,9 +122,10 @@ impl Generation {
     }
 }
 
-/// The commit of the last successful switch, if the system that it made is `system`.
-pub(super) fn deployed<'a>(history: &'a History, system: &Path) -> Option<&'a str> {
-    let last = history.deployed.as_ref().filter(|last| last.system.as_deref() == Some(system))?;
+/// The commit of the last successful switch, if the system that it made is `system`. A host without a link to
+/// its system, such as one with Home Manager alone, had none after that switch either: the switch counts.
+pub(super) fn deployed<'a>(history: &'a History, system: Option<&Path>) -> Option<&'a str> {
+    let last = history.deployed.as_ref().filter(|last| last.system.as_deref() == system)?;
     last.commit.as_deref()
 }
 

@@ -100,7 +100,7 @@ fn system(history: &History, now: Now<'_>) -> Judgement {
         return unknown;
     }
     let pulled = now.commit.and_then(short).unwrap_or_default();
-    let Some(running) = now.system.and_then(|system| deployed(history, system)) else {
+    let Some(running) = deployed(history, now.system) else {
         return by_revision(history, now, &pulled);
     };
     let relocked = history.deployed.as_ref().is_some_and(|last| last.lock_hash.as_deref() != now.lock_hash);
@@ -134,6 +134,9 @@ fn by_revision(history: &History, now: Now<'_>, pulled: &str) -> Judgement {
         }
         None if rolled_back => {
             judgement(UpdateState::Outdated, format!("rolled back; {pulled} is in the checkout"))
+        }
+        None if history.deployed.is_some() && now.system.is_none() => {
+            judgement(UpdateState::Unknown, "there is no link to the running system any more")
         }
         None if history.deployed.is_some() => {
             judgement(UpdateState::Outdated, "another system runs than the one of the last switch")

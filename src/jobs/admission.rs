@@ -83,6 +83,8 @@ pub struct Current<'a> {
     pub command_id: Option<&'a str>,
     /// Its process id, once it is known.
     pub pid: Option<u32>,
+    /// It has ended, and its status was not sent yet.
+    pub ended: bool,
     /// When it was accepted, RFC 3339.
     pub accepted_at: &'a str,
 }

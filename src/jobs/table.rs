@@ -125,12 +125,13 @@ impl JobTable {
     /// The command that occupies the slot.
     pub fn current(&self) -> Option<Current<'_>> {
         let job = self.slot()?;
-        let pid = match &job.phase {
-            Phase::Following(follower) => follower.live.borrow().pid,
-            Phase::Launching(_) | Phase::Failed(_) => None,
+        let (pid, ended) = match &job.phase {
+            Phase::Following(follower) => (follower.live.borrow().pid, follower.live.borrow().ended),
+            Phase::Launching(_) => (None, false),
+            Phase::Failed(_) => (None, true),
         };
         let Record { command, command_id, accepted_at, .. } = &job.record;
-        Some(Current { command, command_id: command_id.as_deref(), pid, accepted_at })
+        Some(Current { command, command_id: command_id.as_deref(), pid, ended, accepted_at })
     }
 
     /// Waits until the state of the current command has been read once, so that its process id is known.

@@ -204,6 +204,7 @@ impl Agent {
             job_id: record.id.to_string(),
             command_id: record.command_id.clone(),
             pid: current.and_then(|current| current.pid),
+            ended: current.is_some_and(|current| current.ended),
             since: record.accepted_at.clone(),
         });
         let report = Report {

@@ -34,8 +34,8 @@ pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The token cannot be read.
-    #[error("cannot read the token")]
+    /// The token cannot be read. The error says by itself which file or variable it is about.
+    #[error(transparent)]
     Token(#[from] TokenError),
     /// The extra certificates cannot be read.
     #[error("cannot read certificates from {}; check NIXFLEET_CA_FILE", .0.display())]

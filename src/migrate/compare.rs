@@ -68,13 +68,13 @@ pub fn compare(old: &Old, host: &Host) -> Plan {
     log_level(&mut plan, old);
     repository::compare(&mut plan, old, host);
     token(&mut plan, old, host);
-    left_out(&mut plan, old);
+    left_out(&mut plan, old, host);
     plan.settings.sort_by_key(|setting| ORDER.iter().position(|key| *key == setting.key));
     let named = plan.settings.iter().any(|setting| setting.key == "hostname");
     let problems = problems(&text::toml(&plan, old), if named { "" } else { &host.name });
     plan.is_complete = problems.is_empty();
     // First of all, because without them there is no agent.
-    plan.differences.splice(0..0, problems.iter().map(to_be_set));
+    plan.differences.splice(0..0, problems.iter().map(|problem| to_be_set(problem, host)));
     services::compare(&mut plan, old, host);
     plan
 }
@@ -95,9 +95,10 @@ fn problems(text: &str, hostname: &str) -> Vec<Problem> {
     }
 }
 
-/// The fixes of problems name variables; here everything is a key of the file.
-fn to_be_set(problem: &Problem) -> Difference {
-    let fix = problem.fix.replace("NIXFLEET_ALLOW_INSECURE=1", "allow_insecure = true");
+/// The fixes of problems name variables; here everything is a key of the file, or an option.
+fn to_be_set(problem: &Problem, host: &Host) -> Difference {
+    let insecure = format!("{} = true", text::name("allow_insecure", host.has_module));
+    let fix = problem.fix.replace("NIXFLEET_ALLOW_INSECURE=1", &insecure);
     let text = format!("{}: {}", problem.key, problem.what);
     Difference { about: "to be set", text, fix: fix.replace("NIXFLEET_URL", "url") }
 }
@@ -168,7 +169,8 @@ fn hostname(plan: &mut Plan, old: &Old, host: &Host) {
         ABOUT,
         format!("{name:?} {why}: this host becomes {new}, which is another row in the dashboard"),
         format!(
-            "is {new} right? Remove the row of the old name; rebuild.flake_attr keeps {name:?} for the flake"
+            "is {new} right? Remove the row of the old name; {} keeps {name:?} for the flake",
+            text::name("rebuild.flake_attr", host.has_module)
         ),
     );
 }
@@ -188,10 +190,19 @@ fn log_level(plan: &mut Plan, old: &Old) {
 
 fn token(plan: &mut Plan, old: &Old, host: &Host) {
     const ABOUT: &str = "token";
-    for (path, why) in &old.unreadable {
-        plan.tell(ABOUT, format!("{} was not read: {why}", path.display()), "what it sets is missing above");
+    if let ([(path, _)], None) = (old.unreadable.as_slice(), old.variables.get(TOKEN_VARIABLE)) {
+        // The module of the Go agent had its `tokenFile` as the only file with variables.
+        plan.token_file = Some(path.clone());
     }
-    let place = if host.is_nixos {
+    for (path, why) in &old.unreadable {
+        let fix = if host.has_module && plan.token_file.is_some() {
+            "it is named in tokenFile; is the token in it? What else it sets is missing above"
+        } else {
+            "what it sets is missing above"
+        };
+        plan.tell(ABOUT, format!("{} was not read: {why}", path.display()), fix);
+    }
+    let place = if host.has_module {
         "a file of its own, named in tokenFile".to_owned()
     } else {
         format!("{TOKEN_FILE}, mode 0400: the unit reads it there")
@@ -221,14 +232,14 @@ fn token(plan: &mut Plan, old: &Old, host: &Host) {
 }
 
 /// Variables that do not become a setting.
-fn left_out(plan: &mut Plan, old: &Old) {
+fn left_out(plan: &mut Plan, old: &Old, host: &Host) {
     if let Some(version) = old.text("NIXFLEET_NIXPKGS_VERSION") {
         plan.tell(
             "nixpkgs version",
             format!(
                 "{version:?} is left out: it is read from the running system, and stays right after a switch"
             ),
-            "to report that one for ever, set nixpkgs_version",
+            format!("to report that one for ever, set {}", text::name("nixpkgs_version", host.has_module)),
         );
     }
     if old.text("NIXFLEET_TOKEN_CACHE").is_some() {
@@ -250,7 +261,11 @@ fn left_out(plan: &mut Plan, old: &Old) {
         plan.tell(
             "variables",
             format!("{name} is none of the Go agent's, and is left out"),
-            "if it is a setting of this agent (see the README), write it to the file",
+            if host.has_module {
+                "if it is a setting of this agent (see the README), put it into settings"
+            } else {
+                "if it is a setting of this agent (see the README), write it to the file"
+            },
         );
     }
 }

@@ -23,6 +23,8 @@ const KEYS: [&str; 6] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_
 pub struct Host {
     /// Whether it runs NixOS.
     pub is_nixos: bool,
+    /// Whether the new settings become options of the NixOS module.
+    pub has_module: bool,
     /// The name that the kernel has.
     pub(super) name: String,
     /// The old user's keys, if that is a person whose home is known and can be searched.
@@ -51,11 +53,14 @@ impl Host {
         let Some(person) = old.person() else { return host };
         if let Some(home) = users::home_of(root, person) {
             let ssh = home.join(".ssh");
-            // Without the right to search the folder, nothing is known.
-            host.keys = fs::read_dir(below(root, &ssh)).is_ok().then(|| {
-                let keys = KEYS.iter().map(|name| ssh.join(name));
-                keys.filter(|key| below(root, key).exists()).collect()
-            });
+            let there =
+                |_| KEYS.map(|name| ssh.join(name)).into_iter().filter(|key| below(root, key).exists());
+            host.keys = match fs::read_dir(below(root, &ssh)).map(there) {
+                Ok(keys) => Some(keys.collect()),
+                Err(err) if err.kind() == std::io::ErrorKind::NotFound => Some(Vec::new()),
+                // Without the right to search the folder, nothing is known.
+                Err(_) => None,
+            };
             host.ssh_config = Some(ssh.join("config")).filter(|file| below(root, file).exists());
         }
         host.look_at_sudo(root, person);

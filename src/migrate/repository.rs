@@ -4,7 +4,7 @@ use nixfleet_config::DEFAULT_FILE;
 
 use super::host::OWN_CHECKOUT;
 use super::plan::Plan;
-use super::{Host, Old};
+use super::{Host, Old, text};
 
 /// Adds address, folder, branch and key, and what is different about them.
 pub(super) fn compare(plan: &mut Plan, old: &Old, host: &Host) {
@@ -25,11 +25,20 @@ fn checkout(plan: &mut Plan, old: &Old, host: &Host) {
             plan.set("repo.url", url, None);
             if has_login(url) {
                 plan.holds_password = true;
+                let (place, fix) = if host.has_module {
+                    let key = text::name("repo.ssh_key", true);
+                    (
+                        "the Nix store",
+                        format!("use an SSH key ({key}), or a login that can do nothing but read"),
+                    )
+                } else {
+                    let fix = format!("chgrp nixfleet-agent {DEFAULT_FILE} && chmod 0640 {DEFAULT_FILE}");
+                    ("a file of mode 0644", format!("{fix}, or use an SSH key"))
+                };
                 plan.tell(
                     ABOUT,
-                    "its address contains a login, which everybody could read in a file of mode 0644 and in the Nix \
-                     store",
-                    format!("chgrp nixfleet-agent {DEFAULT_FILE} && chmod 0640 {DEFAULT_FILE}, or use an SSH key"),
+                    format!("its address contains a login, which everybody could read in {place}"),
+                    fix,
                 );
             }
             if let Some(folder) = folder.filter(|folder| *folder != OWN_CHECKOUT) {
@@ -96,6 +105,7 @@ fn ssh_key(plan: &mut Plan, old: &Old, host: &Host) {
     if !is_ssh(url) {
         return;
     }
+    let setting = text::name("repo.ssh_key", host.has_module);
     let before = format!("the old agent ran as {person:?}, whose keys ssh found; here git runs as root");
     match host.keys.as_deref() {
         Some([key]) => {
@@ -114,12 +124,15 @@ fn ssh_key(plan: &mut Plan, old: &Old, host: &Host) {
             } else {
                 format!("which of {} is it?", names.join(", "))
             };
-            plan.tell(ABOUT, before, format!("{which}; set repo.ssh_key to a key without a passphrase"));
+            plan.tell(ABOUT, before, format!("{which}; set {setting} to a key without a passphrase"));
         }
         None => plan.tell(
             ABOUT,
             before,
-            "run this command as root to see which keys there are; set repo.ssh_key to one without a passphrase",
+            format!(
+                "the keys of that user were not seen: run this command as root on the host itself, or look there; \
+                 set {setting} to a key without a passphrase"
+            ),
         ),
     }
     if let Some(config) = &host.ssh_config {

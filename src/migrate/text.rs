@@ -75,6 +75,16 @@ fn token_file(plan: &Plan) -> String {
     }
 }
 
+/// The name under which a key is set: that of the option, or that in the file.
+pub(super) fn name(key: &str, has_module: bool) -> String {
+    let option = OPTIONS.iter().find(|(known, _, _)| *known == key).map(|(_, option, _)| *option);
+    match (has_module, option) {
+        (false, _) => key.to_owned(),
+        (true, Some(option)) => option.to_owned(),
+        (true, None) => format!("settings.{key}"),
+    }
+}
+
 fn option(key: &str, value: &Value) -> String {
     let found = OPTIONS.iter().find(|(known, _, values)| {
         *known == key && (values.is_empty() || values.iter().any(|v| *value == Value::Text((*v).to_owned())))

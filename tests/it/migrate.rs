@@ -128,12 +128,36 @@ fn each_difference_is_told_with_what_to_do() {
     assert_eq!(lines.lines().filter(|line| line.contains(" -> ")).count(), 1, "only the token:\n{lines}");
 }
 
+/// What `migrate` says about the module uses its names, and nothing that is only possible with a file.
+#[test]
+fn for_the_module_differences_name_its_options() {
+    let host = OldHost::new(&format!(
+        "{USUAL}User=carol\nEnvironment=NIXFLEET_HOSTNAME=web.lan NIXFLEET_NIXPKGS_VERSION=24.05 NIXFLEET_COLOUR=red\n\
+         Environment=NIXFLEET_REPO_URL=https://a:s3cret@git/x\nEnvironmentFile=/run/agenix/token\n"
+    ));
+    let found = host.migrate(&["--nixos"]);
+    found.tells("hostname", &["rebuild.flakeAttr keeps"]);
+    found.tells("nixpkgs version", &["set settings.nixpkgs_version"]);
+    found.tells("repository", &["in the Nix store", "repo.sshKeyFile"]);
+    found.tells("variables", &["NIXFLEET_COLOUR", "put it into settings"]);
+    found.tells("token", &["/run/agenix/token was not read", "named in tokenFile"]);
+    assert!(!found.err.contains("chmod"), "the file is in the Nix store: {}", found.err);
+    // The old module had one such file, which was its `tokenFile`.
+    assert!(found.out.contains("\n    tokenFile = \"/run/agenix/token\";\n"), "{}", found.out);
+    let ssh = OldHost::new("User=carol\nEnvironment=NIXFLEET_URL=ws://x/ws NIXFLEET_REPO_URL=git@git:x\n");
+    let found = ssh.migrate(&["--nixos"]);
+    found.tells("SSH key", &["set repo.sshKeyFile"]);
+    found.tells("to be set", &["settings.allow_insecure = true"]);
+}
+
 #[test]
 fn keys_checkouts_and_sudo_rules_of_the_old_user_are_named() {
     let unit =
         "User=alice\nEnvironment=NIXFLEET_URL=wss://x/ws NIXFLEET_REPO_URL=git@git.example.org:fleet.git\n";
     let host = OldHost::new(unit);
-    host.migrate(&[]).tells("SSH key", &["\"alice\"", "as root"]);
+    host.migrate(&[]).tells("SSH key", &["\"alice\"", "has no key with a usual name", "set repo.ssh_key"]);
+    let stranger = OldHost::new(&unit.replace("alice", "carol"));
+    stranger.migrate(&[]).tells("SSH key", &["\"carol\"", "were not seen", "on the host itself"]);
     host.file("home/alice/.ssh/id_ed25519", "key");
     let found = host.migrate(&[]);
     assert!(found.settings().contains("\nssh_key = \"/home/alice/.ssh/id_ed25519\"\n"), "{}", found.out);

@@ -147,6 +147,26 @@ async fn a_dashboard_is_healthy_once_it_says_so_and_later_was_so_when_it_last_sa
 }
 
 #[tokio::test]
+async fn a_command_that_ended_without_a_connection_does_not_run_any_more() {
+    let fleet = Fleet::start().await;
+    let fleet = fleet.script("wait", "until test -e \"${0%/*}/end\"; do sleep 0.02; done");
+    let _agent = fleet.agent().await;
+    fleet.send("wait");
+    fleet.running("wait").await;
+    let refusal = Some(Refusal { status: 502, retry_after: None });
+    fleet.dashboard.set_faults(Faults { refuse_auth: refusal, ..Faults::default() });
+    fleet.dashboard.drop_connection(HOST).unwrap();
+    eventually("no connection", || page(&fleet).contains("not connected to").then_some(())).await;
+    assert!(page(&fleet).contains("\n  running     wait, process "), "{}", page(&fleet));
+    std::fs::write(fleet.path("end"), "").unwrap();
+    let ended = "\n  running     nothing; wait has ended and is not reported yet, job ";
+    eventually("its end", || page(&fleet).contains(ended).then_some(())).await;
+    fleet.dashboard.set_faults(Faults::default());
+    eventually("a report", || page(&fleet).contains("\n  ended       wait: ok (0), ").then_some(())).await;
+    assert!(page(&fleet).contains("\n  running     nothing\n"), "{}", page(&fleet));
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_counted_by_its_cause() {
     let fleet = Fleet::start().await;
     let _agent = fleet.agent().await;

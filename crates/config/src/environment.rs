@@ -103,7 +103,7 @@ pub(super) fn read(source: &Source) -> Environment {
                 key: name.to_owned(),
                 what: "unknown variable".to_owned(),
                 origin: String::new(),
-                fix: match names::nearest(name, known_names().iter().map(String::as_str)) {
+                fix: match nearest(name) {
                     Some(near) => format!("did you mean {near}?"),
                     None => "unset it".to_owned(),
                 },
@@ -112,6 +112,14 @@ pub(super) fn read(source: &Source) -> Environment {
         }
     }
     read
+}
+
+/// The known name that is nearest to this one. The prefix, which all have, does not count as likeness.
+fn nearest(name: &str) -> Option<String> {
+    let known = known_names();
+    let rests = known.iter().filter_map(|known| known.strip_prefix(VARIABLE_PREFIX));
+    let near = names::nearest(name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name), rests)?;
+    Some(format!("{VARIABLE_PREFIX}{near}"))
 }
 
 /// One line for each variable that is unknown or has an old name.
@@ -128,7 +136,7 @@ pub(super) fn warnings(source: &Source) -> Vec<String> {
         }
         // Only the name is shown, because the value may be a secret in the wrong variable.
         let shown = name.escape_debug();
-        lines.push(match names::nearest(name, known_names().iter().map(String::as_str)) {
+        lines.push(match nearest(name) {
             Some(near) => format!("{shown} is not a setting and is ignored; did you mean {near}?"),
             None => format!("{shown} is not a setting and is ignored."),
         });

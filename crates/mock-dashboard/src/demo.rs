@@ -152,7 +152,8 @@ fn explain(address: SocketAddr, scene: &scene::Scene) {
          2. While it runs, kill the agent:  pkill -KILL -f '{config} run'\n\
          \x20  The command runs on; a new agent picks it up, no line is lost, one status arrives.\n\
          3. The agent has cloned {origin} by itself.\n\
-         \x20  Commit something there, press `pull`, then `switch` (a stand-in, it changes nothing), then `test`.\n\
+         \x20  Commit something there and press `pull`: the system is outdated. Then press `switch` (a stand-in, which\n\
+         \x20  changes nothing on this machine), `test`, and `rollback`.\n\
          \n\
          Ctrl-C ends it all and removes {folder}.\n",
         config = scene.config().display(),

@@ -137,6 +137,22 @@ fn head_is_the_last_resort() {
     assert_eq!(host.found(), Lookup::Unknown);
 }
 
+/// Home Manager on another system than NixOS has no `/run/current-system`.
+#[test]
+fn without_a_link_to_the_system_the_last_switch_counts() {
+    let mut host = Host::new();
+    let mut history = History::default();
+    let result = JobResult {
+        commit: Some("bbbbbbb0000000000000000000000000000000bb".to_owned()),
+        ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
+    };
+    history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, None);
+    history.store(&host.jobs()).unwrap();
+    assert_eq!(host.found(), known("bbbbbbb"));
+    host.switch("one", None);
+    assert_eq!(host.found(), known("aaaaaaa"), "another system than the one of that switch");
+}
+
 #[test]
 fn a_note_that_cannot_be_read_is_no_note() {
     let mut host = Host::new();

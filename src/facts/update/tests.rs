@@ -124,6 +124,24 @@ fn the_system_is_what_the_checkout_says_or_it_is_not() {
     check(&system(&back, now), UpdateState::Outdated, "rolled back; aaaaaaa is in the checkout");
 }
 
+/// Home Manager on another system than NixOS has no `/run/current-system`.
+#[test]
+fn without_a_link_to_the_system_the_last_switch_counts() {
+    let system = |history: &History, now: Now<'_>| judged(history, now).system;
+    let unlinked = |last: Option<Last>| last.map(|last| Last { system: None, ..last });
+    let good = deployed_and_pulled(OLD);
+    let now = Now { system: None, ..there(OLD, LOCK_OLD, SYSTEM) };
+    check(&system(&good, now), UpdateState::Unknown, "there is no link to the running system any more");
+    let good = History { switch: unlinked(good.switch), deployed: unlinked(good.deployed), ..good };
+    check(&system(&good, now), UpdateState::Ok, "aaaaaaa is deployed");
+    let pulled = Now { system: None, ..there(NEW, LOCK_NEW, SYSTEM) };
+    let message = "bbbbbbb is in the checkout, aaaaaaa is deployed";
+    check(&system(&good, pulled), UpdateState::Outdated, message);
+    let rollback = unlinked(last("rollback", Outcome::Ok, OLD)).map(|last| Last { commit: None, ..last });
+    let back = History { switch: rollback.clone(), deployed: rollback, ..good };
+    check(&system(&back, now), UpdateState::Outdated, "rolled back; aaaaaaa is in the checkout");
+}
+
 #[test]
 fn a_failed_switch_is_an_error_until_something_moves() {
     let system = |history: &History, now: Now<'_>| judged(history, now).system;

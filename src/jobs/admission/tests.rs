@@ -35,7 +35,9 @@ fn host_with(settings: &str) -> Host {
 #[test]
 fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
     let host = host();
-    let running = |id| Some(Current { command: "switch", command_id: id, pid: Some(12345), accepted_at: AT });
+    let running = |id| {
+        Some(Current { command: "switch", command_id: id, pid: Some(12345), ended: false, accepted_at: AT })
+    };
     let request =
         |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
     let states = [
@@ -44,7 +46,7 @@ fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
         ("a job with id a", running(Some("a"))),
         (
             "a job that has no process yet",
-            Some(Current { command: "switch", command_id: None, pid: None, accepted_at: AT }),
+            Some(Current { command: "switch", command_id: None, pid: None, ended: false, accepted_at: AT }),
         ),
     ];
     for (state, current) in states {
@@ -110,7 +112,7 @@ fn a_name_of_the_go_agent_is_answered_with_its_replacement_and_is_free_for_the_o
 #[test]
 fn two_requests_without_an_id_are_never_the_same_request() {
     let host = host();
-    let current = Current { command: "pull", command_id: None, pid: Some(7), accepted_at: AT };
+    let current = Current { command: "pull", command_id: None, pid: Some(7), ended: false, accepted_at: AT };
     let request = CommandRequest { command: "pull".to_owned(), id: None };
     assert!(matches!(admit(&host, &request, Some(current)), Decision::Reject(_)));
 }
@@ -126,7 +128,8 @@ fn the_names_told_to_people_are_those_that_work() {
 #[test]
 fn questions_and_stops_are_let_in_beside_a_command_and_a_reboot_is_not() {
     let host = host();
-    let current = Current { command: "switch", command_id: Some("1"), pid: Some(7), accepted_at: AT };
+    let current =
+        Current { command: "switch", command_id: Some("1"), pid: Some(7), ended: false, accepted_at: AT };
     let decide = |name: &str, current| {
         admit(&host, &CommandRequest { command: name.to_owned(), id: Some("2".to_owned()) }, current)
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::report::{Queue, Report, Server, State};
+use super::report::{Queue, Report, Running, Server, State};
 use crate::observe::stats::{Counts, Histogram};
 
 /// The page, at the time `now`.
@@ -109,6 +109,13 @@ impl Page {
     fn commands(&mut self, report: &Report) {
         match &report.running {
             None => self.row("running", "nothing"),
+            Some(Running { command, job_id, ended: true, .. }) => {
+                let (command, job) = (plain(command), plain(job_id));
+                self.row(
+                    "running",
+                    &format!("nothing; {command} has ended and is not reported yet, job {job}"),
+                );
+            }
             Some(running) => {
                 let pid = running.pid.map_or("no process yet".to_owned(), |pid| format!("process {pid}"));
                 let since = self.since(&running.since);

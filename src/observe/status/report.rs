@@ -157,7 +157,7 @@ impl Server {
     }
 }
 
-/// The running command.
+/// The running command, or one that has ended and waits for a connection to tell its result.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Running {
@@ -169,6 +169,8 @@ pub struct Running {
     pub command_id: Option<String>,
     /// Process id of the command, once it has started.
     pub pid: Option<u32>,
+    /// It has ended, and no dashboard was told.
+    pub ended: bool,
     /// When it was accepted.
     pub since: String,
 }

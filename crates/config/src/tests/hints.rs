@@ -10,6 +10,7 @@ fn unknown_variables_are_a_warning_with_the_nearest_name() {
             ("NIXFLEET_INTERVALL", "5"),
             ("NIXFLEET_TOKEN_FIL", "x"),
             ("NIXFLEET_SOMETHING_ELSE_OF_OLD", "x"),
+            ("NIXFLEET_FOO", "x"),
             ("NIXFLEET_EMPTY", ""),
             ("NIXFLEET_NIXCFG", "/cfg"),
             ("NIXFLEET_TOKEN_CACHE", "/var/lib/old/token"),
@@ -22,6 +23,7 @@ fn unknown_variables_are_a_warning_with_the_nearest_name() {
         [
             "NIXFLEET_NIXCFG is the old name of NIXFLEET_REPO_DIR; use that one.",
             "NIXFLEET_TOKEN_CACHE named the file in which an old agent kept its token, and is ignored; unset it, and remove that file.",
+            "NIXFLEET_FOO is not a setting and is ignored.",
             "NIXFLEET_INTERVALL is not a setting and is ignored; did you mean NIXFLEET_INTERVAL?",
             "NIXFLEET_SOMETHING_ELSE_OF_OLD is not a setting and is ignored.",
             "NIXFLEET_TOKEN_FIL is not a setting and is ignored; did you mean NIXFLEET_TOKEN_FILE?",

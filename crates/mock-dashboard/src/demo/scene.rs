@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use nixfleet_jobs::JobsDir;
 
@@ -44,6 +44,11 @@ impl Scene {
         self.folder.join("stasysmo")
     }
 
+    /// The link to the system that runs, by the rebuild's account.
+    fn current_system(&self) -> PathBuf {
+        self.folder.join("current-system")
+    }
+
     pub(super) fn jobs(&self) -> JobsDir {
         JobsDir::new(self.folder.join("state/jobs"))
     }
@@ -53,6 +58,10 @@ impl Scene {
         write(
             &origin.join("flake.nix"),
             "{\n  description = \"A throw-away fleet\";\n  outputs = _: { };\n}\n",
+        )?;
+        write(
+            &origin.join("flake.lock"),
+            "{\n  \"nodes\": { \"root\": {} },\n  \"root\": \"root\",\n  \"version\": 7\n}\n",
         )?;
         let scripts = [
             ("T01-uptime.sh", "echo \"up for $(cut -d' ' -f1 /proc/uptime) s\"\n"),
@@ -73,6 +82,10 @@ impl Scene {
         let rebuild = self.folder.join("rebuild");
         write(&rebuild, REBUILD)?;
         executable(&rebuild)?;
+        let first = Command::new(&rebuild).arg("first").arg(self.origin()).status();
+        if !first.as_ref().is_ok_and(ExitStatus::success) {
+            return Err(format!("{} first: {first:?}", rebuild.display()));
+        }
         let token_file = self.folder.join("token");
         write(&token_file, token)?;
         only_owner(&token_file)?;
@@ -95,6 +108,7 @@ url = "file://{origin}"
 program = ["{rebuild}"]
 
 [paths]
+current_system = "{current}"
 stasysmo = "{stasysmo}"
 
 # 30 s of output.
@@ -105,6 +119,7 @@ run = ["sh", "-c", "for i in $(seq 1 30); do echo \"line $i of 30\"; sleep 1; do
             state = folder("state"),
             origin = folder("origin"),
             rebuild = rebuild.display(),
+            current = self.current_system().display(),
             stasysmo = folder("stasysmo"),
         );
         write(&self.config(), &config)
@@ -141,41 +156,56 @@ fn executable(path: &Path) -> Result<(), String> {
         .map_err(|err| format!("cannot make {} executable: {err}", path.display()))
 }
 
-/// Replaces `nixos-rebuild`: writes similar output, slowly enough to watch.
-const REBUILD: &str = r#"#!/bin/sh
-echo "This stand-in for nixos-rebuild changes nothing. It was called as: nixos-rebuild $*"
-exec >&2
-store=/nix/store/00000000000000000000000000000000
-case " $* " in
-*" --rollback "*)
-  echo "switching profile from version 12 to 11"
-  ;;
-*)
-  echo "building the system configuration..."
-  sleep 2
-  names="unit-nginx.service system-units etc-hosts etc nixos-system-demo-host-26.05"
-  echo "these 5 derivations will be built:"
-  for name in $names; do
-    echo "  $store-$name.drv"
-  done
-  echo "these 3 paths will be fetched (4.21 MiB download, 17.90 MiB unpacked):"
-  for name in nginx-1.30.0 pcre2-10.46 zlib-1.3.1; do
-    echo "  $store-$name"
-  done
-  for name in zlib-1.3.1 pcre2-10.46 nginx-1.30.0; do
-    echo "copying path '$store-$name' from 'https://cache.nixos.org'..."
-    sleep 0.5
-  done
-  for name in $names; do
-    echo "building '$store-$name.drv'..."
-    sleep 1
-  done
-  ;;
-esac
-echo "stopping the following units: nginx.service"
-sleep 1
-echo "activating the configuration..."
-sleep 2
-echo "setting up /etc..."
-echo "starting the following units: nginx.service"
-"#;
+/// Replaces `nixos-rebuild`: writes similar output, slowly enough to watch, and makes `current-system` a link to a
+/// folder that tells the deployed commit as a system does. With the argument `first` it makes the first system.
+const REBUILD: &str = include_str!("rebuild.sh");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `nixos-rebuild` that does not wait.
+    fn rebuild(scene: &Scene, arguments: &[&str]) -> (bool, String) {
+        let path = format!("{}:{}", scene.folder.join("quick").display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(scene.folder.join("rebuild"));
+        let output = command.args(arguments).env("PATH", path).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn deployed(scene: &Scene) -> String {
+        let program = scene.current_system().join("sw/bin/nixos-version");
+        let said = Command::new(program).arg("--json").output().unwrap().stdout;
+        serde_json::from_slice::<serde_json::Value>(&said).unwrap()["configurationRevision"].to_string()
+    }
+
+    fn head(scene: &Scene) -> String {
+        let mut command = Command::new("git");
+        let said = command.arg("-C").arg(scene.origin()).args(["rev-parse", "HEAD"]).output().unwrap().stdout;
+        format!("\"{}\"", String::from_utf8(said).unwrap().trim())
+    }
+
+    #[test]
+    fn a_switch_deploys_the_commit_of_the_checkout_and_a_rollback_goes_back() {
+        let scene = Scene::build("127.0.0.1:8000".parse().unwrap(), "token").unwrap();
+        let sleep = scene.folder.join("quick/sleep");
+        write(&sleep, "#!/bin/sh\n").unwrap();
+        executable(&sleep).unwrap();
+        let first = head(&scene);
+        assert_eq!(deployed(&scene), first);
+        let commit = ["commit", "--quiet", "--allow-empty", "--message", "Another"];
+        git(&scene.origin(), &commit).unwrap();
+        assert_ne!(head(&scene), first);
+        let flake = format!("{}#demo-host", scene.origin().display());
+        let (good, said) = rebuild(&scene, &["switch", "--flake", &flake]);
+        assert!(good && said.contains("activating the configuration..."), "{said}");
+        assert_eq!(deployed(&scene), head(&scene));
+        let system = fs::read_link(scene.current_system()).unwrap();
+        assert!(rebuild(&scene, &["switch", "--rollback"]).0);
+        assert_eq!(deployed(&scene), first);
+        let (good, said) = rebuild(&scene, &["switch", "--rollback"]);
+        assert!(!good && said.contains("no generation older than the current (1) exists"), "{said}");
+        assert!(rebuild(&scene, &["switch", "--flake", &flake]).0);
+        assert_eq!(deployed(&scene), head(&scene));
+        assert_ne!(fs::read_link(scene.current_system()).unwrap(), system, "each switch makes a new system");
+    }
+}

@@ -210,8 +210,8 @@ function drawDetail() {
   $("notice").hidden = !host.notice;
   setText($("notice").firstChild, host.notice ?? "");
   // The result stays visible until another command runs.
-  const over = view.pending_command && view.pending_command !== "test";
-  drawProgress(over ? null : view.test_progress);
+  const newest = view.pending_command ?? view.last_status?.command;
+  drawProgress(newest === "test" ? view.test_progress : null);
   drawParts(view);
   drawViolations(view);
   drawOutput(host);
@@ -290,14 +290,25 @@ function drawOutput(host) {
   $("follow").hidden = following;
 }
 
+// Where the output was when it was last scrolled.
+let scrolledTo = 0;
+
 $("output").addEventListener("scroll", () => {
   const output = $("output");
   const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < AT_END;
-  if (atEnd !== following) {
+  // The end also moves away when the output becomes smaller, above which something else appears. Only a reader
+  // scrolls up.
+  const up = output.scrollTop < scrolledTo;
+  scrolledTo = output.scrollTop;
+  if (following ? up && !atEnd : atEnd) {
     following = atEnd;
     $("follow").hidden = following;
   }
 }, { passive: true });
+
+new ResizeObserver(() => {
+  if (following) $("output").scrollTop = $("output").scrollHeight;
+}).observe($("output"));
 
 $("follow").addEventListener("click", () => {
   following = true;

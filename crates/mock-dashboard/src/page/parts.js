@@ -41,6 +41,12 @@ export function drawLights({ update_status: status }) {
 
 // ---- the parts of an operation ----
 
+// The parts of each command that has some. Those of an earlier command are not shown while it runs.
+const PARTS_OF = {
+  clone: ["pull"], pull: ["pull"], update: ["lock"], test: ["tests"],
+  switch: ["system"], rollback: ["system"], "pull-switch": ["pull", "system"],
+};
+
 const rows = new Map();
 
 function row(name) {
@@ -62,7 +68,9 @@ export function drawParts({ operation, pending_command: pending }) {
   for (const name of ["pull", "lock", "system", "tests"]) {
     const part = operation?.[name];
     // Of an operation that has ended, only failed parts are shown.
-    const shown = part && (pending || part.status === "in_progress" || part.status === "error");
+    const shown = part && (pending
+      ? PARTS_OF[pending]?.includes(name)
+      : part.status === "in_progress" || part.status === "error");
     if (!shown && !rows.has(name)) continue;
     const { item, bar, text } = row(name);
     item.hidden = !shown;

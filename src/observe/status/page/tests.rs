@@ -172,6 +172,14 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
   queue       empty without a connection; 3 answers dropped
 ";
     assert_eq!(page(&report, now()), wanted);
+    report.running = Some(Running {
+        command: "switch".to_owned(),
+        job_id: "a-b".to_owned(),
+        ended: true,
+        ..Running::default()
+    });
+    let ended = "\n  running     nothing; switch has ended and is not reported yet, job a-b\n";
+    assert!(page(&report, now()).contains(ended), "{}", page(&report, now()));
     report.connection.lost_at = None;
     let page = page(&report, now());
     assert!(

@@ -1,0 +1,75 @@
+#!/bin/sh
+# A stand-in for nixos-rebuild. A system is a folder in `systems`, and `current-system` is a link to the one that runs.
+set -eu
+folder=$(cd "$(dirname "$0")" && pwd)
+systems=$folder/systems
+current=$folder/current-system
+
+# make CHECKOUT: makes a system of its commit, and activates it.
+make() {
+  commit=$(git -C "$1" rev-parse HEAD)
+  mkdir -p "$systems"
+  made=$systems/$(($(ls "$systems" | wc -l) + 1))
+  mkdir -p "$made/sw/bin"
+  echo 26.05.20260714.7beb50e >"$made/nixos-version"
+  printf '#!/bin/sh\necho %s\n' "'{\"configurationRevision\":\"$commit\"}'" >"$made/sw/bin/nixos-version"
+  chmod +x "$made/sw/bin/nixos-version"
+  ln -sfn "$made" "$current"
+}
+
+if [ "$1" = first ]; then
+  make "$2"
+  exit
+fi
+
+echo "This stand-in for nixos-rebuild changes nothing on this machine. It was called as: nixos-rebuild $*"
+exec >&2
+store=/nix/store/00000000000000000000000000000000
+case " $* " in
+*" --rollback "*)
+  number=$(basename "$(readlink "$current")")
+  before=$((number - 1))
+  if [ "$before" -eq 0 ]; then
+    echo "error: no generation older than the current ($number) exists"
+    exit 1
+  fi
+  echo "switching profile from version $number to $before"
+  ;;
+*)
+  checkout=
+  for argument in "$@"; do
+    case $argument in
+    *"#"*) checkout=${argument%"#"*} ;;
+    esac
+  done
+  echo "building the system configuration..."
+  sleep 2
+  names="unit-nginx.service system-units etc-hosts etc nixos-system-demo-host-26.05"
+  echo "these 5 derivations will be built:"
+  for name in $names; do
+    echo "  $store-$name.drv"
+  done
+  echo "these 3 paths will be fetched (4.21 MiB download, 17.90 MiB unpacked):"
+  for name in nginx-1.30.0 pcre2-10.46 zlib-1.3.1; do
+    echo "  $store-$name"
+  done
+  for name in zlib-1.3.1 pcre2-10.46 nginx-1.30.0; do
+    echo "copying path '$store-$name' from 'https://cache.nixos.org'..."
+    sleep 0.5
+  done
+  for name in $names; do
+    echo "building '$store-$name.drv'..."
+    sleep 1
+  done
+  ;;
+esac
+echo "stopping the following units: nginx.service"
+sleep 1
+echo "activating the configuration..."
+sleep 2
+case " $* " in
+*" --rollback "*) ln -sfn "$systems/$before" "$current" ;;
+*) make "$checkout" ;;
+esac
+echo "setting up /etc..."
+echo "starting the following units: nginx.service"
