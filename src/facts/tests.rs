@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use nixfleet_config::{Config, Source};
+use nixfleet_config::{Config, GenerationSource, Source};
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::git::head_commit;
 use nixfleet_jobs::history::Reached;
@@ -223,7 +223,7 @@ fn what_was_known_is_still_known_to_the_next_agent() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     Collector::new(&host(folder.path())).refresh(false, |_| {});
-    let before = Memory::at(host(folder.path()).own_dir()).facts();
+    let before = Memory::at(host(folder.path()).own_dir(), GenerationSource::Deployed).facts();
     assert_eq!((before.generation.as_str(), before.lock_hash.len()), ("1d91f2b", 64));
     for gone in ["repo", "system"] {
         fs::remove_dir_all(folder.path().join(gone)).unwrap();
@@ -260,6 +260,39 @@ fn a_system_is_asked_for_its_revision_even_if_its_commit_is_known() {
     assert_eq!(collector.facts.generation, "1d91f2b");
     let verdict = &collector.facts.update_status.system;
     assert_eq!((verdict.status, verdict.message.as_str()), (UpdateState::Ok, "1d91f2b is deployed"));
+}
+
+#[test]
+fn a_system_that_the_last_switch_made_is_judged_before_it_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut collector = Collector::new(&host(folder.path()));
+    collector.refresh(false, |_| {});
+    let link = folder.path().join("current-system");
+    fs::remove_file(&link).unwrap();
+    let system = folder.path().join("next");
+    fs::create_dir_all(system.join("sw/bin")).unwrap();
+    let asked = folder.path().join("asked");
+    write_script(&system.join("sw/bin/nixos-version"), &format!("#!/bin/sh\ntouch {}\n", asked.display()));
+    symlink(&system, &link).unwrap();
+    let mut history = History::default();
+    let result = JobResult {
+        system_after: Some(system),
+        commit: head_commit(&folder.path().join("repo")),
+        ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
+    };
+    let lock = Some(collector.facts.lock_hash.clone());
+    history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, lock);
+    fs::create_dir_all(collector.jobs.path()).unwrap();
+    history.store(&collector.jobs).unwrap();
+    let judged_before_asking = RefCell::new(None);
+    collector.refresh(true, |facts| {
+        if facts.update_status.system.status == UpdateState::Ok {
+            judged_before_asking.borrow_mut().get_or_insert(!asked.exists());
+        }
+    });
+    assert_eq!(judged_before_asking.into_inner(), Some(true));
+    assert!(asked.exists());
 }
 
 #[test]
