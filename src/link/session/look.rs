@@ -39,12 +39,11 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Waits for its end: the facts are new, or there will be no new ones.
+    /// Waits for its end. Returns whether the facts are new; otherwise nobody will answer.
     ///
     /// Cancel-safe: it changes nothing until it returns, and must not be called again after that.
-    pub(super) async fn end(&mut self) {
-        // An error means that nobody will look.
-        drop((&mut self.answer).await);
+    pub(super) async fn end(&mut self) -> bool {
+        (&mut self.answer).await.is_ok()
     }
 
     /// When the status that waits is sent anyway.
@@ -65,10 +64,12 @@ impl Session<'_> {
         self.look.as_ref().is_some_and(|look| look.waiting.is_some())
     }
 
-    /// The look has ended.
-    pub(super) fn looked(&mut self, now: Instant) {
+    /// The look has ended. `facts_are_new`: otherwise there will be no answer to it.
+    pub(super) fn looked(&mut self, facts_are_new: bool, now: Instant) {
         match self.look.take().and_then(|look| look.waiting) {
-            Some((job, _)) => self.ended(&job, true, now),
+            Some((job, _)) => self.ended(&job, facts_are_new, now),
+            // Whatever comes next tells new facts as soon as there are any.
+            None if !facts_are_new => {}
             None if self.register_again.is_some() => self.register_again(),
             // The heartbeat behind the status had old facts, and the next one may be an hour away.
             None => self.heartbeat(now),

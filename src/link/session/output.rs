@@ -70,8 +70,8 @@ impl Session<'_> {
         if !looked {
             self.agent.jobs.span(id).in_scope(|| {
                 tracing::warn!(
-                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status tells what was \
-                     known before the command ended. Is the disk slow?"
+                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status may tell what \
+                     was known before the command ended. Is the disk slow?"
                 );
             });
         }
