@@ -44,17 +44,18 @@ impl Snapshots {
         Arc::clone(&self.facts.borrow())
     }
 
-    /// Builds the heartbeat with sequence number `seq`. `rtt` is the round trip of the newest acknowledged
+    /// Builds the heartbeat with sequence number `seq` from `facts`: the newest ones, or those of the status before
+    /// it, with which it has to agree. `rtt` is the round trip of the newest acknowledged
     /// one, `interval` the time until the next one.
     pub fn heartbeat(
         &self,
+        facts: &Facts,
         current: Option<Current<'_>>,
         seq: u64,
         rtt: Option<Duration>,
         interval: Duration,
         now: SystemTime,
     ) -> Heartbeat {
-        let facts = self.facts();
         let vitals = (self.vitals)(now);
         let mut update_status = facts.update_status.clone();
         if let Some(current) = current {

@@ -15,7 +15,7 @@ use nixfleet_protocol::{
 
 use super::backoff::Reconnect;
 use super::peer::PeerState;
-use crate::facts::update;
+use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
@@ -119,15 +119,20 @@ impl Agent {
         }
     }
 
-    /// Builds the next heartbeat; returns its sequence number and its text. `completes` is the command whose
+    /// Builds the next heartbeat from `facts`; returns its sequence number and its text. `completes` is the command whose
     /// status goes before it, and how that ended.
-    pub fn heartbeat(&mut self, completes: Option<(&str, Outcome)>, now: SystemTime) -> (u64, String) {
+    pub fn heartbeat(
+        &mut self,
+        facts: &Facts,
+        completes: Option<(&str, Outcome)>,
+        now: SystemTime,
+    ) -> (u64, String) {
         self.stats.beats += 1;
         self.history.beat(now);
         let seq = self.stats.beats;
         let interval = self.peer.interval(self.interval, Instant::now());
         let mut heartbeat =
-            self.snapshots.heartbeat(self.jobs.current(), seq, self.peer.rtt(), interval, now);
+            self.snapshots.heartbeat(facts, self.jobs.current(), seq, self.peer.rtt(), interval, now);
         if completes == Some(("rollback", Outcome::Ok))
             && let Some(update_status) = &mut heartbeat.update_status
         {

@@ -40,6 +40,7 @@ use nixfleet_vitals::prewarm::Notice;
 use super::agent::Agent;
 use super::dial;
 use super::ended::Ended;
+use crate::facts::Facts;
 use crate::jobs::executor::ExecutorEvent;
 use crate::observe::status::{Ask, Queue};
 use crate::wire;
@@ -292,12 +293,14 @@ impl<'a> Session<'a> {
     }
 
     fn heartbeat(&mut self, now: Instant) {
-        self.heartbeat_behind(None, now);
+        let facts = self.agent.snapshots.facts();
+        self.heartbeat_of(&facts, None, now);
     }
 
-    /// Sends the heartbeat that completes this job, or any other one.
-    fn heartbeat_behind(&mut self, job: Option<(&str, Outcome)>, now: Instant) {
-        let (seq, text) = self.agent.heartbeat(job, SystemTime::now());
+    /// Sends the heartbeat that completes this job, or any other one, with these facts. The facts may change at any
+    /// time, so a heartbeat that has to agree with a status is made from the same snapshot.
+    fn heartbeat_of(&mut self, facts: &Facts, job: Option<(&str, Outcome)>, now: Instant) {
+        let (seq, text) = self.agent.heartbeat(facts, job, SystemTime::now());
         self.last_heartbeat_at = now;
         self.acks.sent(seq, now);
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(text);
@@ -323,10 +326,16 @@ impl<'a> Session<'a> {
     /// Sends the answer to a request that is no job, and a heartbeat: existing dashboards complete the
     /// operation only when a heartbeat follows its status.
     fn send_status(&mut self, status: Status, now: Instant) {
+        let facts = self.agent.snapshots.facts();
+        self.send_status_of(&facts, status, now);
+    }
+
+    /// As [`Self::send_status`], with a status that tells something of these facts.
+    fn send_status_of(&mut self, facts: &Facts, status: Status, now: Instant) {
         if !self.send_queue.status(Frame::Text(encode(&AgentMessage::Status(status)))) {
             self.dropped();
         }
-        self.heartbeat(now);
+        self.heartbeat_of(facts, None, now);
     }
 
     fn send(&mut self, message: &AgentMessage) {

@@ -111,10 +111,10 @@ impl Session<'_> {
     fn command(&mut self, request: CommandRequest, now: Instant) {
         if let Some(ended) = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id)) {
             // The host may have changed since then, and a status agrees with the heartbeat behind it.
-            let generation = self.agent.snapshots.facts().generation.clone();
-            let status = Status { generation, ..ended.clone() };
+            let facts = self.agent.snapshots.facts();
+            let status = Status { generation: facts.generation.clone(), ..ended.clone() };
             tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
-            return self.send_status(status, now);
+            return self.send_status_of(&facts, status, now);
         }
         if request.id.as_ref().is_some_and(|id| id.len() > MAX_REQUEST_ID) {
             tracing::warn!("Refused a request whose id is too long.");

@@ -58,8 +58,8 @@ impl Session<'_> {
     /// Sends the status of a job, and the heartbeat behind it. `looked`: the facts are those after the job.
     pub(super) fn ended(&mut self, job: &EndedJob, looked: bool, now: Instant) {
         let EndedJob { id, command, result } = job;
-        // One snapshot for both messages, because they have to agree.
-        let status = status(id, command, result, &self.agent.snapshots.facts().generation);
+        let facts = self.agent.snapshots.facts();
+        let status = status(id, command, result, &facts.generation);
         let (exit_code, outcome) = (status.exit_code, result.outcome.as_str());
         self.agent.jobs.span(id).in_scope(|| match status.status {
             StatusKind::Error => {
@@ -85,7 +85,7 @@ impl Session<'_> {
             self.agent.job_ended(command, result.outcome, now);
         }
         // Existing dashboards complete the operation only when a heartbeat follows the status.
-        self.heartbeat_behind(Some((command, result.outcome)), now);
+        self.heartbeat_of(&facts, Some((command, result.outcome)), now);
         if deploys(command) && result.outcome == Outcome::Ok {
             // Existing dashboards complete a switch only when the agent registers again.
             self.register_again = Some(now + FACTS_TIMEOUT);
