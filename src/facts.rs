@@ -192,7 +192,7 @@ struct Collector {
 impl Collector {
     fn new(host: &Host) -> Self {
         let (repo, system) = (host.repo.dir.clone(), host.paths.current_system.clone());
-        let memory = Memory::at(host.own_dir());
+        let memory = Memory::at(host.own_dir(), host.generation);
         let mut facts = memory.facts();
         if let Some(version) = &host.nixpkgs_version {
             facts.nixpkgs_version.clone_from(version);
@@ -243,6 +243,11 @@ impl Collector {
             self.judge(&history, lock_hash.as_deref(), requested);
             publish(&self.facts);
         } else {
+            // The commit of the last switch is enough for a judgement, and the program may take seconds. Only for
+            // a system that is new since the last refresh: local changes in an old one must not be forgotten.
+            if self.facts.complete && self.deployed_by_switch(&history) {
+                self.judge(&history, lock_hash.as_deref(), requested);
+            }
             publish(&self.facts);
             self.generation.ask();
             self.refresh_generation(&history);
@@ -268,6 +273,12 @@ impl Collector {
             reboot_required: None,
         };
         revision != Some(None)
+    }
+
+    /// Whether the last switch made the running system.
+    fn deployed_by_switch(&self, history: &History) -> bool {
+        let current = self.facts.system.current.as_deref().map(Path::new);
+        generation::deployed(history, current).is_some()
     }
 
     /// Judges how up to date the host is. `lock_hash` is the current hash of flake.lock; none if there is no such

@@ -10,7 +10,7 @@
 //! The setting `generation = "checkout"` chooses the third one alone.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -26,6 +26,9 @@ pub(super) const DIRTY: &str = "-dirty";
 /// Time limit for [`VERSION_PROGRAM`]. It answers within 50 ms; during a rebuild it may take seconds.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
+/// Time after which a program that did not answer in time is run again.
+const RETRY: Duration = Duration::from_secs(60);
+
 /// The program that reports the revision of the running system, relative to the link to that system.
 const VERSION_PROGRAM: &str =
     if cfg!(target_os = "macos") { "sw/bin/darwin-version" } else { "sw/bin/nixos-version" };
@@ -35,8 +38,9 @@ const VERSION_PROGRAM: &str =
 pub(super) enum Lookup {
     /// The generation, shortened.
     Known(String),
-    /// The running system has not been asked yet; see [`Generation::ask`].
-    MustAsk,
+    /// The running system has not been asked yet, or it did not answer in time; see [`Generation::ask`]. What was
+    /// known before is still the best answer.
+    NotAnswered,
     /// No source knows it.
     Unknown,
 }
@@ -56,8 +60,8 @@ pub(super) struct Generation {
 struct Asked {
     system: PathBuf,
     revision: Option<String>,
-    /// The program did not answer in time: asking again may help.
-    timed_out: bool,
+    /// When the program did not answer in time: asking again may help.
+    timed_out: Option<Instant>,
 }
 
 impl Generation {
@@ -72,19 +76,19 @@ impl Generation {
 
     /// The generation, as far as small files contain it.
     ///
-    /// HEAD is not used before the system was asked: it could be a wrong answer for some milliseconds.
+    /// HEAD is not used before the system has answered: it could be a wrong answer until then.
     pub(super) fn lookup(&self, history: &History) -> Lookup {
         if self.source == GenerationSource::Deployed {
             let system = std::fs::read_link(&self.current_system).ok();
             if let Some(commit) = deployed(history, system.as_deref()).and_then(short) {
                 return Lookup::Known(commit);
             }
-            match system.map(|system| self.revision(&system)) {
-                Some(Some(Some(revision))) => {
+            match system.map(|system| self.answer_of(&system)) {
+                Some(Some(Asked { revision: Some(revision), .. })) => {
                     return Lookup::Known(revision.strip_suffix(DIRTY).unwrap_or(revision).to_owned());
                 }
-                Some(None) => return Lookup::MustAsk,
-                Some(Some(None)) | None => {}
+                Some(Some(Asked { timed_out: Some(_), .. }) | None) => return Lookup::NotAnswered,
+                Some(Some(Asked { timed_out: None, .. })) | None => {}
             }
         }
         let head = self.repo.as_deref().and_then(|repo| checkout::commit(&self.jobs, repo));
@@ -94,23 +98,30 @@ impl Generation {
     /// The revision that `system` reported, with [`DIRTY`] if its checkout had changes. The outer option is
     /// none if the system has not been asked yet.
     pub(super) fn revision(&self, system: &Path) -> Option<Option<&str>> {
+        Some(self.answer_of(system)?.revision.as_deref())
+    }
+
+    /// The answer of `system`; none if it has to be asked.
+    fn answer_of(&self, system: &Path) -> Option<&Asked> {
         let asked = self.asked.as_ref().filter(|asked| asked.system == *system)?;
-        Some(asked.revision.as_deref())
+        asked.timed_out.is_none_or(|at| at.elapsed() < RETRY).then_some(asked)
     }
 
     /// Runs the version program of the running system and remembers the answer. A system without the program or
     /// without a revision is asked only once.
     pub(super) fn ask(&mut self) {
         let Ok(system) = std::fs::read_link(&self.current_system) else { return };
-        let in_system = self.current_system.join(VERSION_PROGRAM);
+        // Not through the link, which may name another system by now.
+        let folder = self.current_system.parent().unwrap_or(Path::new("/"));
+        let in_system = folder.join(&system).join(VERSION_PROGRAM);
         // If the link is dangling, try the PATH.
         let in_path = Path::new(VERSION_PROGRAM).file_name().map(PathBuf::from).unwrap_or_default();
         let program = if in_system.exists() { in_system } else { in_path };
         let (revision, timed_out) = match subprocess::output(&program, &["--json"], ANSWER) {
-            Ok(output) => (revision(&output), false),
+            Ok(output) => (revision(&output), None),
             Err(error) => {
                 tracing::debug!(program = %program.display(), %error, "The system does not tell its revision.");
-                (None, error.is_timeout())
+                (None, error.is_timeout().then(Instant::now))
             }
         };
         self.asked = Some(Asked { system, revision, timed_out });
@@ -118,7 +129,7 @@ impl Generation {
 
     /// Forgets an attempt that timed out, so that the system is asked again.
     pub(super) fn forget_timeout(&mut self) {
-        self.asked.take_if(|asked| asked.timed_out);
+        self.asked.take_if(|asked| asked.timed_out.is_some());
     }
 }
 

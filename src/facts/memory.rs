@@ -6,8 +6,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use nixfleet_config::GenerationSource;
 use nixfleet_jobs::atomic_file::store;
 use nixfleet_jobs::format::{self, Format};
+use nixfleet_jobs::git::short;
 use nixfleet_os::bounded_read;
 use nixfleet_protocol::UpdateStatus;
 use serde::{Deserialize, Serialize};
@@ -20,11 +22,17 @@ const FILE: &str = "facts.json";
 /// Longest [`FILE`] read, in bytes. It holds a few short texts.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// The value of `generation_source` if the generation is the commit of the checkout.
+const CHECKOUT: &str = "checkout";
+
 /// Content of [`FILE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Known {
     generation: String,
+    /// What `generation` is the commit of: [`CHECKOUT`], or else the deployed configuration.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    generation_source: String,
     nixpkgs_version: String,
     lock_hash: String,
     #[serde(deserialize_with = "format::or_default")]
@@ -40,26 +48,34 @@ impl Format for Known {
 pub(super) struct Memory {
     folder: PathBuf,
     kept: Known,
+    /// The value of `generation_source` that fits the settings of this agent.
+    source: &'static str,
     /// The last write failed, and a warning was logged.
     broken: bool,
 }
 
 impl Memory {
     /// Reads the file of an earlier agent. An unreadable file counts as missing.
-    pub(super) fn at(folder: PathBuf) -> Self {
+    pub(super) fn at(folder: PathBuf, source: GenerationSource) -> Self {
         let path = folder.join(FILE);
         let read = bounded_read::read(&path, MAX_FILE);
         let kept = read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default();
-        Self { folder, kept, broken: false }
+        let source = match source {
+            GenerationSource::Deployed => "",
+            GenerationSource::Checkout => CHECKOUT,
+        };
+        Self { folder, kept, source, broken: false }
     }
 
     /// The facts from the file.
     pub(super) fn facts(&self) -> Facts {
-        let Known { generation, nixpkgs_version, lock_hash, update_status } = self.kept.clone();
+        let Known { generation, generation_source, nixpkgs_version, lock_hash, update_status } =
+            self.kept.clone();
+        // With another setting it was another commit. Earlier agents wrote a word for one that was not known.
+        let is_known = generation_source == self.source && short(&generation).as_ref() == Some(&generation);
         let version = if nixpkgs_version.is_empty() { UNKNOWN.to_owned() } else { nixpkgs_version };
         Facts {
-            // Earlier agents wrote that word for a generation that was not known.
-            generation: if generation == UNKNOWN { String::new() } else { generation },
+            generation: if is_known { generation } else { String::new() },
             nixpkgs_version: version,
             lock_hash,
             update_status,
@@ -71,6 +87,7 @@ impl Memory {
     pub(super) fn keep(&mut self, facts: &Facts) {
         let known = Known {
             generation: facts.generation.clone(),
+            generation_source: self.source.to_owned(),
             nixpkgs_version: facts.nixpkgs_version.clone(),
             lock_hash: facts.lock_hash.clone(),
             update_status: facts.update_status.clone(),
@@ -91,9 +108,15 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use nixfleet_protocol::{UpdateState, Verdict};
 
     use super::*;
+
+    fn memory(folder: &Path) -> Memory {
+        Memory::at(folder.to_owned(), GenerationSource::Deployed)
+    }
 
     fn facts() -> Facts {
         Facts {
@@ -116,12 +139,12 @@ mod tests {
     fn what_was_known_is_known_again() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("agent");
-        assert_eq!(Memory::at(own.clone()).facts(), Facts::default());
-        Memory::at(own.clone()).keep(&facts());
-        assert_eq!(Memory::at(own.clone()).facts(), facts());
+        assert_eq!(memory(&own).facts(), Facts::default());
+        memory(&own).keep(&facts());
+        assert_eq!(memory(&own).facts(), facts());
         for broken in ["", "{", "[]"] {
             fs::write(own.join(FILE), broken).unwrap();
-            assert_eq!(Memory::at(own.clone()).facts(), Facts::default(), "{broken:?}");
+            assert_eq!(memory(&own).facts(), Facts::default(), "{broken:?}");
         }
     }
 
@@ -140,6 +163,7 @@ mod tests {
         };
         let known = Known {
             generation: "d0e5ec6".to_owned(),
+            generation_source: String::new(),
             nixpkgs_version: UNKNOWN.to_owned(),
             lock_hash: "c2fb18707c2473f0863837b0a1fc5760f08f4f5d8fe3ce23337842f0b866e210".to_owned(),
             update_status: UpdateStatus {
@@ -149,7 +173,7 @@ mod tests {
                 tests: verdict(UpdateState::Outdated, "not run since the last switch"),
             },
         };
-        assert_eq!(Memory::at(folder.path().to_owned()).kept, known);
+        assert_eq!(memory(folder.path()).kept, known);
     }
 
     #[test]
@@ -158,8 +182,29 @@ mod tests {
         let path = folder.path().join(FILE);
         for (golden, expected) in [(V0, V0.replacen('{', "{\"version\":1,", 1)), (V1, V1.to_owned())] {
             fs::write(&path, golden).unwrap();
-            store(&path, &Memory::at(folder.path().to_owned()).kept).unwrap();
+            store(&path, &memory(folder.path()).kept).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_generation_of_another_setting_or_that_is_no_commit_is_not_known() {
+        use GenerationSource::{Checkout, Deployed};
+        let folder = tempfile::tempdir().unwrap();
+        let known = |source| Memory::at(folder.path().to_owned(), source).facts().generation;
+        for (written, other) in [(Deployed, Checkout), (Checkout, Deployed)] {
+            Memory::at(folder.path().to_owned(), written).keep(&facts());
+            assert_eq!((known(written).as_str(), known(other).as_str()), ("1d91f2b", ""), "{written:?}");
+        }
+        fs::write(folder.path().join(FILE), V1).unwrap();
+        assert_eq!(
+            (known(Deployed).as_str(), known(Checkout).as_str()),
+            ("1e28a51", ""),
+            "no source: deployed"
+        );
+        for word in [UNKNOWN, "1E28A51", "1e28a5", "1e28a511", "größer!"] {
+            fs::write(folder.path().join(FILE), V1.replacen("1e28a51", word, 1)).unwrap();
+            assert_eq!(known(Deployed), "", "{word}");
         }
     }
 
@@ -170,7 +215,7 @@ mod tests {
             V1.replace("\"version\":1", "\"version\":2,\"news\":[]").replace("\"outdated\"", "\"stale\"");
         assert_ne!(newer, V1);
         fs::write(folder.path().join(FILE), newer).unwrap();
-        let kept = Memory::at(folder.path().to_owned()).kept;
+        let kept = memory(folder.path()).kept;
         assert!(!kept.generation.is_empty() && !kept.lock_hash.is_empty());
         assert_eq!(kept.update_status, UpdateStatus::default());
     }
@@ -178,13 +223,13 @@ mod tests {
     #[test]
     fn sameness_is_not_written_and_a_full_disk_is_no_end() {
         let folder = tempfile::tempdir().unwrap();
-        let mut memory = Memory::at(folder.path().to_owned());
+        let mut memory = self::memory(folder.path());
         memory.keep(&facts());
         fs::remove_file(folder.path().join(FILE)).unwrap();
         memory.keep(&facts());
         assert!(!folder.path().join(FILE).exists());
         fs::write(folder.path().join("file"), "").unwrap();
-        let mut memory = Memory::at(folder.path().join("file"));
+        let mut memory = self::memory(&folder.path().join("file"));
         memory.keep(&facts());
         assert!(memory.broken);
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use nixfleet_config::{Config, Source};
+use nixfleet_config::{Config, GenerationSource, Source};
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::git::head_commit;
 use nixfleet_jobs::history::Reached;
@@ -13,6 +13,8 @@ use nixfleet_os::test_util::write_script;
 use nixfleet_protocol::UpdateState;
 
 use super::*;
+
+mod revision;
 
 /// Longest wait for something that should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -223,7 +225,7 @@ fn what_was_known_is_still_known_to_the_next_agent() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     Collector::new(&host(folder.path())).refresh(false, |_| {});
-    let before = Memory::at(host(folder.path()).own_dir()).facts();
+    let before = Memory::at(host(folder.path()).own_dir(), GenerationSource::Deployed).facts();
     assert_eq!((before.generation.as_str(), before.lock_hash.len()), ("1d91f2b", 64));
     for gone in ["repo", "system"] {
         fs::remove_dir_all(folder.path().join(gone)).unwrap();
@@ -234,32 +236,6 @@ fn what_was_known_is_still_known_to_the_next_agent() {
     assert_eq!(collector.facts.nixpkgs_version, "26.05.20260714.7beb50e");
     assert_eq!(collector.facts.lock_hash, before.lock_hash);
     assert_eq!(collector.facts.update_status.tests, before.update_status.tests, "with its time");
-}
-
-#[test]
-fn a_system_is_asked_for_its_revision_even_if_its_commit_is_known() {
-    let folder = tempfile::tempdir().unwrap();
-    fill(folder.path());
-    let version = folder.path().join("system/sw/bin/nixos-version");
-    fs::remove_file(&version).unwrap();
-    write_script(&version, "#!/bin/sh\necho '{\"configurationRevision\":\"ccccccc1\"}'\n");
-    let jobs = JobsDir::new(folder.path().join("state/jobs"));
-    fs::create_dir_all(jobs.path()).unwrap();
-    let mut history = History::default();
-    let result = JobResult {
-        system_after: Some(folder.path().join("system")),
-        commit: Some("1d91f2b4c0ffee00000000000000000000000001".to_owned()),
-        ..JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
-    };
-    let lock = Some("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned());
-    history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, lock);
-    history.store(&jobs).unwrap();
-    let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
-    assert_eq!(collector.facts.system.configuration_revision.as_deref(), Some("ccccccc"));
-    assert_eq!(collector.facts.generation, "1d91f2b");
-    let verdict = &collector.facts.update_status.system;
-    assert_eq!((verdict.status, verdict.message.as_str()), (UpdateState::Ok, "1d91f2b is deployed"));
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
             Event::Timer => return self.timer(now),
             Event::Writer(ended) => return self.writer_ended(ended),
             Event::Executor(event) => self.executor_event(event),
-            Event::Looked => self.looked(now),
+            Event::Looked(facts_are_new) => self.looked(facts_are_new, now),
             Event::Live => self.release_held(false),
             Event::Prewarm => self.send_prewarm(),
             Event::Ask(ask) => self.answer(ask, now),
@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
             return;
         }
         // Otherwise the next agent would have to send it.
-        self.look_overdue(now);
+        self.stop_waiting(now);
         self.send_queue.control(Frame::Close(reason));
         self.phase = Phase::Leaving { until: now + CLOSE_TIMEOUT, restart };
     }

@@ -28,7 +28,14 @@ pub fn write(path: &Path, text: &str, secret: bool) -> Result<(), String> {
         Ok(_) => return Err(exists(path)),
         Err(_) => {}
     }
-    write_new(path, text, if secret { SECRET_MODE } else { MODE }).map_err(|err| match err.kind() {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|err| match err.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("this user may not make the folder {}: run it as root", folder.display())
+        }
+        _ => format!("cannot make the folder {}: {err}", folder.display()),
+    })?;
+    write_new(folder, path, text, if secret { SECRET_MODE } else { MODE }).map_err(|err| match err.kind() {
         io::ErrorKind::AlreadyExists => exists(path),
         io::ErrorKind::PermissionDenied => format!("this user may not write {shown}: run it as root"),
         _ => format!("cannot write {shown}: {err}"),
@@ -42,9 +49,7 @@ fn exists(path: &Path) -> String {
     )
 }
 
-fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+fn write_new(folder: &Path, path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let temporary = path.with_extension(format!("migrate-{}", std::process::id()));
     let written = write_synced(&temporary, text, mode)
         // A link fails if the file exists by now, and a rename would replace it.

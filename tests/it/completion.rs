@@ -131,6 +131,24 @@ async fn tests_and_rollback_are_complete_with_the_heartbeat_behind_their_status(
 }
 
 #[tokio::test]
+async fn a_switch_is_complete_although_the_new_system_takes_long_to_tell_its_revision() {
+    let fleet = fleet("deployed").await;
+    let program = fleet.path("two/sw/bin/nixos-version");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    let asked = fleet.path("asked");
+    fs::write(&program, format!("#!/bin/sh\ntouch {}\nexec sleep 300\n", asked.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let _agent = agent(&fleet).await;
+    let (status, heartbeat) = completed(&fleet, "switch").await;
+    assert!(asked.exists(), "the status came while the system was being asked");
+    assert_eq!(status.generation, heartbeat.generation);
+    assert_eq!(lights(&heartbeat).system.status, UpdateState::Ok, "{:?}", lights(&heartbeat).system);
+    let (register, _) = registered_again(&fleet).await;
+    assert_eq!(register.generation, status.generation);
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
 async fn the_generation_is_one_commit_in_every_message_the_deployed_one_or_that_of_the_checkout() {
     for (setting, follows_pull) in [("deployed", false), ("checkout", true)] {
         let fleet = fleet(setting).await;

@@ -270,6 +270,12 @@ fn nothing_that_exists_is_overwritten_and_nothing_incomplete_is_written() {
     assert!(found.code == Some(1) && found.err.contains("is a link"), "{}", found.err);
     assert!(file.is_symlink());
     fs::remove_file(&file).unwrap();
+    // The folder cannot be made, because a file has its name.
+    fs::remove_dir(host.path("etc/nixfleet")).unwrap();
+    host.file("etc/nixfleet", "");
+    let found = host.migrate(&["--write"]);
+    assert!(found.code == Some(1) && found.err.contains("cannot make the folder"), "{}", found.err);
+    fs::remove_file(host.path("etc/nixfleet")).unwrap();
 
     host.file("etc/NIXOS", "");
     let found = host.migrate(&["--write"]);

@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use nixfleet_protocol::{KillCommand, KillSignal, StatusKind};
 
-use crate::rig::{Fleet, HOST, eventually, lives};
+use crate::rig::{Fleet, HOST, eventually, job_folder, lives};
 
 /// A process tree: a child, a grandchild in its own session, and one that ignores SIGTERM.
 const TREE: &str = "sleep 300 &\necho $! >> $PIDS\nsetsid sh -c 'echo $$ >> $PIDS; exec sleep 300' &\n\
@@ -126,4 +128,22 @@ async fn a_running_switch_to_configuration_counts_as_an_activation() {
         })
         .await;
     assert!(fleet.statuses().is_empty());
+}
+
+#[tokio::test]
+async fn a_hangup_does_not_part_a_supervisor_from_its_command() {
+    let fleet = Fleet::strict()
+        .await
+        .script("work", "cd \"${0%/*}\"\nuntil [ -e end ]; do sleep 0.02; done\necho last");
+    let _agent = fleet.agent().await;
+    fleet.send("work");
+    fleet.running("work").await;
+    let state = fs::read_to_string(job_folder(&fleet).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let supervisor = i32::try_from(state["supervisor_pid"].as_i64().unwrap()).unwrap();
+    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::HUP).unwrap();
+    fs::write(fleet.path("end"), "").unwrap();
+    let status = fleet.ended("work").await;
+    assert_eq!((status.outcome.as_deref(), status.lines), (Some("ok"), Some(1)), "{status:?}");
+    fleet.assert_no_violations();
 }

@@ -78,7 +78,7 @@ impl Host {
 
     /// The result of a lookup, after asking the system if necessary.
     fn found(&mut self) -> Lookup {
-        if self.lookup() == Lookup::MustAsk {
+        if self.lookup() == Lookup::NotAnswered {
             self.generation.ask();
         }
         self.lookup()
@@ -104,7 +104,7 @@ fn the_noted_commit_counts_while_its_system_runs() {
 fn a_system_is_asked_once_and_the_next_one_again() {
     let mut host = Host::new();
     host.switch("one", Some(r#"echo '{"nixosVersion":"26.05","configurationRevision":"CCCCCCC1-dirty"}'"#));
-    assert_eq!(host.lookup(), Lookup::MustAsk, "HEAD is no answer while the system can be asked");
+    assert_eq!(host.lookup(), Lookup::NotAnswered, "HEAD is no answer while the system can be asked");
     for _ in 0..3 {
         assert_eq!(host.found(), known("ccccccc"));
     }
@@ -164,4 +164,22 @@ fn a_note_that_cannot_be_read_is_no_note() {
     }
     fs::write(&note, vec![b' '; 1024 * 1024]).unwrap();
     assert_eq!(host.found(), known("aaaaaaa"));
+}
+
+#[test]
+fn a_system_that_does_not_answer_in_time_is_no_reason_to_believe_head() {
+    let mut host = Host::new();
+    host.switch("one", Some(r#"echo '{"configurationRevision":"ccccccc1"}'"#));
+    let asked = |ago| Asked {
+        system: host.below("one"),
+        revision: None,
+        timed_out: Some(Instant::now().checked_sub(ago).unwrap()),
+    };
+    let (now, then) = (asked(Duration::ZERO), asked(RETRY));
+    host.generation.asked = Some(now);
+    assert_eq!(host.lookup(), Lookup::NotAnswered);
+    assert_eq!(host.generation.revision(&host.below("one")), Some(None), "not asked again at once");
+    host.generation.asked = Some(then);
+    assert_eq!(host.generation.revision(&host.below("one")), None, "but after a while");
+    assert_eq!(host.found(), known("ccccccc"));
 }

@@ -27,8 +27,8 @@ pub(super) enum Event {
     Writer(writer::Ended),
     /// The outcome of an order to the executor.
     Executor(ExecutorEvent),
-    /// The look at the host after the end of a job has ended.
-    Looked,
+    /// The look at the host after the end of a job has ended. Whether the facts are new.
+    Looked(bool),
     /// The process of the current command changed.
     Live,
     /// There is a new pre-warm signal.
@@ -67,7 +67,7 @@ impl Session<'_> {
             () = sleep_until(wake) => Event::Timer,
             ended = &mut writer.0, if !self.awaiting_close => Event::Writer(ended.unwrap_or(writer::Ended::Stalled)),
             Some(event) = self.agent.executor_events.recv() => Event::Executor(event),
-            () = end_of(&mut self.look), if is_live => Event::Looked,
+            facts_are_new = end_of(&mut self.look), if is_live => Event::Looked(facts_are_new),
             () = changed(live) => Event::Live,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
@@ -78,7 +78,7 @@ impl Session<'_> {
     }
 }
 
-async fn end_of(look: &mut Option<Look>) {
+async fn end_of(look: &mut Option<Look>) -> bool {
     match look {
         Some(look) => look.end().await,
         None => pending().await,

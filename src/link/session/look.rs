@@ -39,12 +39,11 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Waits for its end: the facts are new, or there will be no new ones.
+    /// Waits for its end. Returns whether the facts are new; otherwise nobody will answer.
     ///
     /// Cancel-safe: it changes nothing until it returns, and must not be called again after that.
-    pub(super) async fn end(&mut self) {
-        // An error means that nobody will look.
-        drop((&mut self.answer).await);
+    pub(super) async fn end(&mut self) -> bool {
+        (&mut self.answer).await.is_ok()
     }
 
     /// When the status that waits is sent anyway.
@@ -65,20 +64,47 @@ impl Session<'_> {
         self.look.as_ref().is_some_and(|look| look.waiting.is_some())
     }
 
-    /// The look has ended.
-    pub(super) fn looked(&mut self, now: Instant) {
+    /// The look has ended. `facts_are_new`: otherwise there will be no answer to it.
+    pub(super) fn looked(&mut self, facts_are_new: bool, now: Instant) {
         match self.look.take().and_then(|look| look.waiting) {
-            Some((job, _)) => self.ended(&job, true, now),
+            Some((job, _)) => {
+                if !facts_are_new {
+                    self.warn_of_old_facts(
+                        &job,
+                        "because too many requests for it wait, or its thread is gone",
+                    );
+                }
+                self.ended(&job, facts_are_new, now);
+            }
+            // Whatever comes next tells new facts as soon as there are any.
+            None if !facts_are_new => {}
             None if self.register_again.is_some() => self.register_again(),
             // The heartbeat behind the status had old facts, and the next scheduled one may be an hour away.
             None => self.heartbeat(now),
         }
     }
 
-    /// Sends the status that waits without an end of the look, if there is one.
+    /// The look takes too long: sends the status that waits for it.
     pub(super) fn look_overdue(&mut self, now: Instant) {
+        if let Some((job, _)) = self.look.as_ref().and_then(|look| look.waiting.as_ref()) {
+            self.warn_of_old_facts(job, &format!("within {LOOK_TIMEOUT:?} (is the disk slow?)"));
+        }
+        self.stop_waiting(now);
+    }
+
+    /// Sends the status that waits for a look, if there is one.
+    pub(super) fn stop_waiting(&mut self, now: Instant) {
         if let Some((job, _)) = self.look.as_mut().and_then(|look| look.waiting.take()) {
             self.ended(&job, false, now);
         }
+    }
+
+    fn warn_of_old_facts(&self, job: &EndedJob, why: &str) {
+        self.agent.jobs.span(&job.id).in_scope(|| {
+            tracing::warn!(
+                "The host was not examined {why}: the heartbeat behind the status may tell what was known before the \
+                 command ended."
+            );
+        });
     }
 }

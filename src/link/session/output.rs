@@ -9,7 +9,7 @@ use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream, encode};
 
 use super::delivery::Receipt;
-use super::look::{EndedJob, LOOK_TIMEOUT};
+use super::look::EndedJob;
 use super::send_queue::Frame;
 use super::{FACTS_TIMEOUT, Session};
 use crate::jobs::follower::Followed;
@@ -64,14 +64,6 @@ impl Session<'_> {
             }
             _ => tracing::info!(exit_code, outcome, "The command ended: {}", status.message),
         });
-        if !looked {
-            self.agent.jobs.span(id).in_scope(|| {
-                tracing::warn!(
-                    "The host was not examined within {LOOK_TIMEOUT:?}: the heartbeat behind the status tells what \
-                     was known before the command ended. Is the disk slow?"
-                );
-            });
-        }
         // This comes before the job frees the slot, because the job is the reason for these rejections.
         self.release_held(true);
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));

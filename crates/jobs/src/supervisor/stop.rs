@@ -7,11 +7,13 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use nixfleet_os::service_manager::{Shutdown, ShutdownQuery};
 use rustix::process::{Pid, Signal};
-use signal_hook::consts::{SIGCHLD, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
 
 use super::process_tree;
 use crate::Urgency;
@@ -99,6 +101,9 @@ impl Stop {
             signal_hook::low_level::pipe::register(signal, write)?;
             io::Result::Ok(read)
         };
+        // Nothing is loaded anew. A supervisor that it ended would leave its command running, and tell nobody how
+        // that ends. A handler, because a program inherits that a signal is ignored, and no handler.
+        signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
         Ok(Self {
             order: pipe(Urgency::Stop.signal().as_raw())?,
             term: pipe(SIGTERM)?,

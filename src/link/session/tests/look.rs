@@ -123,6 +123,17 @@ async fn a_look_that_nobody_makes_holds_back_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_that_nobody_makes_is_no_new_knowledge() {
+    let mut rig = looking(HOUR, "switch").await;
+    let asked = Instant::now();
+    rig.look_fails();
+    ended(&mut rig).await;
+    rig.facts(new);
+    assert_eq!(registered_again(&mut rig).await.generation, "bbbbbbb");
+    assert_eq!(asked.elapsed(), FACTS_TIMEOUT, "the registration gave the facts time");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_good_switch_the_agent_registers_again_on_the_same_socket() {
     let mut rig = looking(HOUR, "switch").await;
     rig.looked(new);
