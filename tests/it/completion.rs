@@ -136,7 +136,9 @@ async fn a_switch_is_complete_although_the_new_system_takes_long_to_tell_its_rev
     let program = fleet.path("two/sw/bin/nixos-version");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     let asked = fleet.path("asked");
-    fs::write(&program, format!("#!/bin/sh\ntouch {}\nexec sleep 300\n", asked.display())).unwrap();
+    // It ends with the folder of the test, which outlives the agent.
+    let script = format!("#!/bin/sh\ntouch {0}\nwhile [ -e {0} ]; do sleep 0.1; done\n", asked.display());
+    fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let _agent = agent(&fleet).await;
     let (status, heartbeat) = completed(&fleet, "switch").await;
