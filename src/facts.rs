@@ -153,13 +153,12 @@ pub fn spawn(host: &Host) -> FactsHandle {
         loop {
             waiting.extend(incoming.try_iter());
             let requested = !waiting.is_empty();
-            if requested {
-                collector.generation.forget_timeout();
-            }
-            collector.refresh(requested, publish);
-            for answer in waiting.drain(..) {
-                let _may_have_stopped_waiting = answer.send(());
-            }
+            let answer = || {
+                for answer in waiting.drain(..) {
+                    let _may_have_stopped_waiting = answer.send(());
+                }
+            };
+            collector.refresh(requested, publish, answer);
             collector.hash_once(publish);
             match incoming.recv_timeout(PERIOD) {
                 Ok(request) => waiting.push(request),
@@ -212,7 +211,8 @@ impl Collector {
 
     /// Reads everything that may change, and publishes before each part that may take longer. Facts that cannot
     /// be read keep their last value. If the refresh was `requested`, it counts as a check even without changes.
-    fn refresh(&mut self, requested: bool, publish: impl Fn(&Facts)) {
+    /// `enough` is called when everything is published that a request waits for, once or twice.
+    fn refresh(&mut self, requested: bool, publish: impl Fn(&Facts), mut enough: impl FnMut()) {
         if self.version_override.is_none()
             && let Some(version) = system::nixpkgs_version(&self.paths.current_system)
         {
@@ -239,22 +239,25 @@ impl Collector {
         if let Some(hash) = &lock_hash {
             self.facts.lock_hash.clone_from(hash);
         }
-        if self.refresh_system() {
+        let answered = self.refresh_system();
+        // The commit of the last switch is enough for a judgement, and the program that tells the revision may take
+        // seconds. Only for a system that is new since the last refresh: local changes in an old one must not be
+        // forgotten.
+        if answered || (self.facts.complete && self.deployed_by_switch(&history)) {
             self.judge(&history, lock_hash.as_deref(), requested);
             publish(&self.facts);
+            enough();
         } else {
-            // The commit of the last switch is enough for a judgement, and the program may take seconds. Only for
-            // a system that is new since the last refresh: local changes in an old one must not be forgotten.
-            if self.facts.complete && self.deployed_by_switch(&history) {
-                self.judge(&history, lock_hash.as_deref(), requested);
-            }
             publish(&self.facts);
+        }
+        if !answered {
             self.generation.ask();
             self.refresh_generation(&history);
             self.refresh_system();
             self.judge(&history, lock_hash.as_deref(), requested);
             publish(&self.facts);
         }
+        enough();
         self.memory.keep(&self.facts);
     }
 

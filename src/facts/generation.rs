@@ -126,11 +126,6 @@ impl Generation {
         };
         self.asked = Some(Asked { system, revision, timed_out });
     }
-
-    /// Forgets an attempt that timed out, so that the system is asked again.
-    pub(super) fn forget_timeout(&mut self) {
-        self.asked.take_if(|asked| asked.timed_out.is_some());
-    }
 }
 
 /// The commit of the last successful switch, if the system that it made is `system`. A host without a link to

@@ -67,9 +67,9 @@ fn what_did_not_change_is_the_same_and_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     let before = collector.facts.clone();
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     assert_eq!(collector.facts, before, "to the time of each verdict");
 }
 
@@ -77,7 +77,7 @@ fn what_did_not_change_is_the_same_and_is_not_published() {
 fn nothing_known_is_unknown_and_not_empty() {
     let folder = tempfile::tempdir().unwrap();
     let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     assert_eq!(collector.facts.generation, "");
     assert_eq!(collector.facts.nixpkgs_version, UNKNOWN);
     assert_eq!(without_update_status(&collector.facts), Facts { complete: true, ..Facts::default() });
@@ -88,7 +88,7 @@ fn everything_there_is_found() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     let commit = "1d91f2b4c0ffee00000000000000000000000001".to_owned();
     assert_eq!(
         without_update_status(&collector.facts),
@@ -125,7 +125,7 @@ fn of_a_checkout_that_is_not_ours_to_read_the_last_job_told() {
         let file = folder.path().join("state/jobs/checkout.json");
         fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
         let mut collector = Collector::new(&host(folder.path()));
-        collector.refresh(false, |_| {});
+        collector.refresh(false, |_| {}, || {});
         collector.facts
     };
     let facts = note("another-repo");
@@ -149,10 +149,10 @@ fn a_note_of_a_checkout_that_is_gone_is_not_believed() {
     fs::create_dir_all(collector.jobs.path()).unwrap();
     let note = serde_json::to_vec(&checkout::Checkout::read(&repo)).unwrap();
     fs::write(collector.jobs.checkout(), note).unwrap();
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     assert!(collector.facts.system.repo_commit.is_some());
     fs::remove_dir_all(&repo).unwrap();
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     assert_eq!(collector.facts.system.repo_commit, None);
     let verdict = &collector.facts.update_status.lock;
     assert_eq!(
@@ -175,7 +175,7 @@ fn a_removed_lock_is_told_and_its_hash_still_reported() {
     fs::create_dir_all(collector.jobs.path()).unwrap();
     history.store(&collector.jobs).unwrap();
     let mut lock_verdict = || {
-        collector.refresh(false, |_| {});
+        collector.refresh(false, |_| {}, || {});
         let verdict = collector.facts.update_status.lock.clone();
         (collector.facts.lock_hash.clone(), verdict.status, verdict.message)
     };
@@ -195,9 +195,10 @@ fn what_is_absent_counts_only_after_a_whole_look() {
     let mut collector = Collector::new(&host(folder.path()));
     assert!(!collector.facts.complete);
     let published = RefCell::new(Vec::new());
-    collector.refresh(false, |facts: &Facts| {
+    let publish = |facts: &Facts| {
         published.borrow_mut().push((facts.complete, facts.update_status != UpdateStatus::default()));
-    });
+    };
+    collector.refresh(false, publish, || {});
     assert_eq!(published.into_inner(), [(false, false), (false, false), (true, true)]);
 }
 
@@ -206,7 +207,7 @@ fn what_is_known_stays_known_when_its_source_goes_away() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     let before = collector.facts.clone();
     for gone in ["repo", "system", "proc"] {
         fs::remove_dir_all(folder.path().join(gone)).unwrap();
@@ -214,7 +215,7 @@ fn what_is_known_stays_known_when_its_source_goes_away() {
     for gone in ["current-system", "os-release"] {
         fs::remove_file(folder.path().join(gone)).unwrap();
     }
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     let known = |facts: &Facts| Facts { system: HostSystem::default(), ..without_update_status(facts) };
     assert_eq!(known(&collector.facts), known(&before));
     assert_eq!(collector.facts.system, HostSystem::default(), "the truth about now");
@@ -224,14 +225,14 @@ fn what_is_known_stays_known_when_its_source_goes_away() {
 fn what_was_known_is_still_known_to_the_next_agent() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    Collector::new(&host(folder.path())).refresh(false, |_| {});
+    Collector::new(&host(folder.path())).refresh(false, |_| {}, || {});
     let before = Memory::at(host(folder.path()).own_dir(), GenerationSource::Deployed).facts();
     assert_eq!((before.generation.as_str(), before.lock_hash.len()), ("1d91f2b", 64));
     for gone in ["repo", "system"] {
         fs::remove_dir_all(folder.path().join(gone)).unwrap();
     }
     let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     assert_eq!(collector.facts.generation, "1d91f2b");
     assert_eq!(collector.facts.nixpkgs_version, "26.05.20260714.7beb50e");
     assert_eq!(collector.facts.lock_hash, before.lock_hash);
@@ -245,7 +246,7 @@ fn quick_facts_are_published_before_slow_ones() {
     let mut collector = Collector::new(&host(folder.path()));
     let published = RefCell::new(Vec::new());
     let publish = |facts: &Facts| published.borrow_mut().push(facts.clone());
-    collector.refresh(false, publish);
+    collector.refresh(false, publish, || {});
     collector.hash_once(publish);
     let published = published.borrow();
     assert_eq!(published[0].nixpkgs_version, "26.05.20260714.7beb50e");
@@ -263,7 +264,7 @@ fn the_setting_wins_over_the_systems_version() {
     host.nixpkgs_version = Some("mine".to_owned());
     let mut collector = Collector::new(&host);
     assert_eq!(collector.facts.nixpkgs_version, "mine");
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     assert_eq!(collector.facts.nixpkgs_version, "mine");
 }
 

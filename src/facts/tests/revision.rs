@@ -21,7 +21,7 @@ fn a_system_is_asked_for_its_revision_even_if_its_commit_is_known() {
     history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, lock);
     history.store(&jobs).unwrap();
     let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     assert_eq!(collector.facts.system.configuration_revision.as_deref(), Some("ccccccc"));
     assert_eq!(collector.facts.generation, "1d91f2b");
     let verdict = &collector.facts.update_status.system;
@@ -33,7 +33,7 @@ fn a_system_that_the_last_switch_made_is_judged_before_it_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     let mut collector = Collector::new(&host(folder.path()));
-    collector.refresh(false, |_| {});
+    collector.refresh(false, |_| {}, || {});
     let link = folder.path().join("current-system");
     fs::remove_file(&link).unwrap();
     let system = folder.path().join("next");
@@ -51,12 +51,13 @@ fn a_system_that_the_last_switch_made_is_judged_before_it_is_asked() {
     history.note(Reached::by("switch", 0, 1, Outcome::Ok), &JobId::generate(), "switch", &result, lock);
     fs::create_dir_all(collector.jobs.path()).unwrap();
     history.store(&collector.jobs).unwrap();
-    let judged_before_asking = RefCell::new(None);
-    collector.refresh(true, |facts| {
-        if facts.update_status.system.status == UpdateState::Ok {
-            judged_before_asking.borrow_mut().get_or_insert(!asked.exists());
-        }
-    });
-    assert_eq!(judged_before_asking.into_inner(), Some(true));
+    let judged = RefCell::new(None);
+    let publish = |facts: &Facts| *judged.borrow_mut() = Some(facts.update_status.system.status);
+    let answered = RefCell::new(None);
+    let enough = || {
+        answered.borrow_mut().get_or_insert((asked.exists(), *judged.borrow()));
+    };
+    collector.refresh(true, publish, enough);
+    assert_eq!(answered.into_inner(), Some((false, Some(UpdateState::Ok))), "answered before it was asked");
     assert!(asked.exists());
 }
