@@ -22,6 +22,7 @@ use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::{error, service_manager};
 
+use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
 use crate::observe::journald::{self, Priority};
 use crate::observe::systemd;
@@ -167,14 +168,16 @@ fn usage(err: &impl ToString) -> Failure {
 }
 
 fn check_config(source: &Source) -> Result<(), Failure> {
-    let config = Config::check(source).map_err(|err| usage(&err))?;
-    for warning in warnings(source, &config) {
+    let installed = Installed::load(source, Config::check).map_err(|err| usage(&err))?;
+    for warning in warnings(&installed.source, &installed.config) {
         complain(Priority::Warning, &format!("warning: {warning}"));
     }
-    let Config { connection, host, .. } = config;
+    let of_unit =
+        installed.of_unit().map_or_else(String::new, |unit| format!(" (with the settings of {unit})"));
+    let Config { connection, host, .. } = installed.config;
     drop(writeln!(
         io::stdout(),
-        "The configuration is good: {} reports to {} every {} s.",
+        "The configuration is good: {} reports to {} every {} s{of_unit}.",
         host.hostname,
         connection.url,
         connection.interval.as_secs()

@@ -30,7 +30,7 @@ mod service;
 mod subject;
 mod users;
 
-pub use subject::Subject;
+pub use subject::{Installed, Subject};
 
 /// Time limit for all checks together. Longer than the sum of the limits within any group.
 const LIMIT: Duration = Duration::from_secs(30);

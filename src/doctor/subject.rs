@@ -35,20 +35,8 @@ impl Subject {
     /// # Errors
     /// When the configuration is wrong, as for [`Config::load`].
     pub fn find(source: &Source) -> Result<Self, ConfigError> {
-        let installed = source.names_nothing();
-        let agent_unit = if installed { unit::find(AGENT_UNIT) } else { None };
-        let job_unit = if installed { unit::find(JOB_UNIT) } else { None };
-        let mut source = source.clone();
-        if let Some(unit) = &agent_unit {
-            let missing = |(name, value): (&String, &String)| (name.clone(), value.clone());
-            let given = unit.environment.iter().filter(|(name, _)| !source.environment.contains_key(*name));
-            let given: BTreeMap<String, String> = given.map(missing).collect();
-            // Only settings: the PATH of this process must stay, or it would no longer find systemctl.
-            source
-                .environment
-                .extend(given.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)));
-        }
-        let config = load(&mut source, agent_unit.as_ref())?;
+        let job_unit = if source.names_nothing() { unit::find(JOB_UNIT) } else { None };
+        let Installed { source, unit: agent_unit, config } = Installed::load(source, Config::load)?;
         let mut warnings = config.warnings;
         if config.host.jobs.launcher == LauncherKind::Systemd {
             warnings.extend(nixfleet_config::unseen_by_units(&source));
@@ -110,19 +98,51 @@ impl Subject {
     }
 }
 
-/// Loads the settings. The token of a unit is a credential; its path is only in the unit.
-fn load(source: &mut Source, unit: Option<&Unit>) -> Result<Config, ConfigError> {
-    let err = match Config::load(source) {
-        Ok(config) => return Ok(config),
-        Err(err) => err,
-    };
-    let credential = unit.and_then(|unit| unit.credentials.get("token")).map(|path| absolute(path));
-    match credential {
-        Some(path) if err.problems().iter().any(|problem| problem.key == "token") => {
-            source.environment.insert("NIXFLEET_TOKEN_FILE".to_owned(), path);
-            Config::load(source)
+/// Settings, and the unit that they are from.
+#[derive(Debug)]
+pub struct Installed {
+    /// The settings of the caller, and those of the unit.
+    pub source: Source,
+    /// The unit of the installed agent, unless the caller means another agent.
+    pub(crate) unit: Option<Unit>,
+    /// What `load` made of them.
+    pub config: Config,
+}
+
+impl Installed {
+    /// Loads the settings of the installed agent, with the variables and the token of its unit, if the caller
+    /// neither names a file nor sets variables.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn load(
+        source: &Source,
+        load: fn(&Source) -> Result<Config, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let unit = if source.names_nothing() { unit::find(AGENT_UNIT) } else { None };
+        let mut source = source.clone();
+        if let Some(unit) = &unit {
+            // Only settings: the PATH of this process must stay, or it would no longer find systemctl.
+            let settings = unit.environment.iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX));
+            source.environment.extend(settings.map(|(name, value)| (name.clone(), value.clone())));
         }
-        _ => Err(err),
+        let config = match load(&source) {
+            Ok(config) => config,
+            Err(err) => {
+                // The token of a unit is a credential. Its path is only in the unit.
+                let credential = unit.as_ref().and_then(|unit| unit.credentials.get("token"));
+                let is_missing = err.problems().iter().any(|problem| problem.key == "token");
+                let Some(path) = credential.filter(|_| is_missing) else { return Err(err) };
+                source.environment.insert("NIXFLEET_TOKEN_FILE".to_owned(), absolute(path));
+                load(&source)?
+            }
+        };
+        Ok(Self { source, unit, config })
+    }
+
+    /// The name of the unit, if the settings are those of the installed agent.
+    pub fn of_unit(&self) -> Option<&'static str> {
+        self.unit.as_ref().map(|_| AGENT_UNIT)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tokens in environment files, and files without a token.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -120,4 +121,35 @@ fn a_token_file_that_this_user_may_not_read_is_a_warning() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
     assert!(text.contains("warning: token_file: this user may not read /"), "{text}");
+}
+
+#[test]
+fn of_an_installed_agent_check_config_reads_the_token_that_its_unit_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let unit = format!(
+        "[Service]\nLoadCredential=token:{}\nEnvironment=NIXFLEET_URL=ws://127.0.0.1:1/ws\n\
+         Environment=NIXFLEET_HOSTNAME={HOST}\n",
+        path("token").display()
+    );
+    fs::write(path("unit"), unit).unwrap();
+    fs::write(path("systemctl"), format!("#!/bin/sh\nexec cat {}\n", path("unit").display())).unwrap();
+    fs::set_permissions(path("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let system_path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let check = |token: &str| {
+        fs::write(path("token"), token).unwrap();
+        let output = run_program(&["check-config"], &[("PATH", &system_path)]);
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        (output.status.code(), out, err)
+    };
+    let (code, out, err) = check(TOKEN);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains(HOST) && out.contains("with the settings of nixfleet-agent.service"), "{out}");
+    let (code, _, err) = check("two words");
+    assert!(code == Some(64) && err.contains("character 4 is a blank"), "{code:?} {err}");
+    // A caller with settings of their own means another agent.
+    let own = [("PATH", system_path.as_str()), ("NIXFLEET_URL", "ws://127.0.0.1:1/ws")];
+    let err = String::from_utf8(run_program(&["check-config"], &own).stderr).unwrap();
+    assert!(err.contains("token: missing"), "{err}");
 }
