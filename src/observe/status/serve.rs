@@ -27,17 +27,22 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    match fs::symlink_metadata(path) {
-        // Left by an earlier agent. The lock on the state folder excludes another running one.
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
-        Ok(_) => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
-        }
-        Err(_) => {}
+    // A socket may be left by an earlier agent. The lock on the state folder excludes another running one.
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+    // Under a name of its own until it has its permissions: whoever finds the socket may use it. The name is short,
+    // because the path of a socket has 107 bytes at most.
+    let unfinished = path.with_file_name(format!(".{}", std::process::id()));
+    // Left by an agent with the same process id that was killed here.
+    drop(fs::remove_file(&unfinished));
+    let listener = UnixListener::bind(&unfinished)?;
+    let finished = fs::set_permissions(&unfinished, fs::Permissions::from_mode(mode))
+        .and_then(|()| fs::rename(&unfinished, path));
+    if finished.is_err() {
+        drop(fs::remove_file(&unfinished));
+    }
+    finished.map(|()| listener)
 }
 
 async fn answer(mut stream: UnixStream, source: Arc<Source>) {
