@@ -222,7 +222,7 @@ pub fn mark_working(
 
 /// Marks the system as [`UpdateState::Ok`], in the one heartbeat that completes a good rollback. Existing
 /// dashboards call a rollback incomplete otherwise, although a system that was rolled back is outdated by
-/// intention. The next heartbeat tells that.
+/// intention, or unknown where there is nothing to compare it with. The next heartbeat has the real state.
 pub fn mark_rolled_back(status: &mut UpdateStatus) {
     if status.system.status == UpdateState::Outdated || status.system.status == UpdateState::Unknown {
         status.system.status = UpdateState::Ok;

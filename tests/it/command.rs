@@ -225,21 +225,23 @@ async fn test_runs_every_script_even_after_a_failure_and_reports_progress() {
 
 #[tokio::test]
 async fn tests_are_those_of_the_hostname_or_else_of_the_flake_attribute() {
-    let fleet = fleet_with_origin().await;
-    let origin = fleet.path("origin");
-    commit(&origin, "hosts/test_host/tests/T1.sh", "#!/bin/sh\necho attribute");
-    let mut agent = fleet.agent_command();
-    agent.env("NIXFLEET_REBUILD__FLAKE_ATTR", "test_host");
-    let _agent = AgentProcess::spawn(agent, fleet.path("state"));
-    fleet.ended("clone").await;
-    assert_eq!(fleet.run("test").await.message, "Test: 1/1 passed");
-    commit(&origin, "hosts/test-host/tests/T1.sh", "#!/bin/sh\necho hostname");
-    fleet.run("pull").await;
-    fleet.run("test").await;
-    let lines = fleet.lines();
-    let said: Vec<&str> =
-        lines.iter().map(|(_, line, _)| line.as_str()).filter(|line| line.ends_with("e")).collect();
-    assert_eq!(said, ["attribute", "hostname"]);
+    for attribute in ["test_host", "test-host.example.org"] {
+        let fleet = fleet_with_origin().await;
+        let origin = fleet.path("origin");
+        commit(&origin, &format!("hosts/{attribute}/tests/T1.sh"), "#!/bin/sh\necho attribute");
+        let mut agent = fleet.agent_command();
+        agent.env("NIXFLEET_REBUILD__FLAKE_ATTR", attribute);
+        let _agent = AgentProcess::spawn(agent, fleet.path("state"));
+        fleet.ended("clone").await;
+        assert_eq!(fleet.run("test").await.message, "Test: 1/1 passed", "{attribute}");
+        commit(&origin, "hosts/test-host/tests/T1.sh", "#!/bin/sh\necho hostname");
+        fleet.run("pull").await;
+        fleet.run("test").await;
+        let lines = fleet.lines();
+        let texts = lines.iter().map(|(_, line, _)| line.as_str());
+        let said: Vec<&str> = texts.filter(|line| ["attribute", "hostname"].contains(line)).collect();
+        assert_eq!(said, ["attribute", "hostname"]);
+    }
 }
 
 #[tokio::test]

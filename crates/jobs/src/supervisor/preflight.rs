@@ -124,9 +124,11 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
 }
 
 /// The folder with the tests of this host: that of its hostname, or else that of its flake attribute. The two
-/// differ where dashboards refuse the name that the host has in the flake, such as one with an underscore.
+/// differ where dashboards refuse the name that the host has in the flake, such as one with an underscore or a
+/// domain. An attribute that is no plain name, such as `..`, is no folder.
 fn tests_folder(settings: &Settings, dir: &Path) -> Option<PathBuf> {
-    let attribute = settings.rebuild.flake_attr.as_deref().filter(|name| !name.contains(['/', '.']));
+    let attribute =
+        settings.rebuild.flake_attr.as_deref().filter(|name| !name.contains('/') && !name.starts_with('.'));
     let names = [Some(settings.hostname.as_str()), attribute];
     let folders = names.into_iter().flatten().map(|name| dir.join("hosts").join(name).join("tests"));
     folders.into_iter().find(|folder| folder.is_dir())
