@@ -16,6 +16,9 @@ const OLD_INTERVAL: i64 = 5;
 /// The file from which the unit of `dist/systemd` passes the token.
 pub const TOKEN_FILE: &str = "/etc/nixfleet/token";
 
+/// How a unit says the name of its host (systemd.unit(5), specifiers). That is the default here.
+const OWN_NAME: [&str; 2] = ["%H", "%l"];
+
 /// Variables whose text becomes the value of a key as it is.
 const SAME: [(&str, &str); 4] = [
     ("NIXFLEET_THEME_COLOR", "theme_color"),
@@ -144,7 +147,7 @@ fn interval(plan: &mut Plan, old: &Old) {
 /// the first dot.
 fn hostname(plan: &mut Plan, old: &Old, host: &Host) {
     const ABOUT: &str = "hostname";
-    let given = old.text("NIXFLEET_HOSTNAME");
+    let given = old.text("NIXFLEET_HOSTNAME").filter(|name| !OWN_NAME.contains(name));
     let name = given.unwrap_or(&host.name);
     let Some(new) = near_hostname(name) else {
         // That the host's own name cannot be used is among the problems of the settings.

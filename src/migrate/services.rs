@@ -43,7 +43,8 @@ fn unit(plan: &mut Plan, old: &Old, host: &Host) {
     if old.is_user_unit {
         plan.tell(
             "unit",
-            "the old one belongs to a person's service manager; here there is a unit of the system only",
+            "the old one belongs to a person's service manager; the new one is a unit of the system, or with \
+             homeManagerModules.default again that of a person",
             "as that person: systemctl --user disable --now nixfleet-agent, or remove it from Home Manager",
         );
     }

@@ -122,6 +122,10 @@ fn each_difference_is_told_with_what_to_do() {
         );
         assert!(!found.err.contains("s3cret"), "{}", found.err);
     }
+    for own_name in ["%H", "%l"] {
+        let found = OldHost::new(&format!("{USUAL}Environment=NIXFLEET_HOSTNAME={own_name}\n")).migrate(&[]);
+        assert!(!found.settings().contains("hostname"), "the name of the host: {}", found.out);
+    }
     let quiet = OldHost::new(&format!("{USUAL}EnvironmentFile=/t\n"));
     quiet.file("t", "NIXFLEET_TOKEN=x\n");
     let lines = quiet.migrate(&[]).err;
@@ -242,7 +246,10 @@ fn systemd_is_asked_for_the_unit_and_a_persons_unit_is_pointed_out() {
     assert_eq!(none.code, Some(1));
     assert!(none.err.contains(&format!("--unit {}", unit.display())), "{}", none.err);
     let named = said(host.command(&["--unit", unit.to_str().unwrap()]).output().unwrap());
-    named.tells("unit", &["a person's service manager", "systemctl --user disable --now"]);
+    named.tells(
+        "unit",
+        &["a person's service manager", "homeManagerModules.default", "systemctl --user disable --now"],
+    );
     named.tells("user", &["as \"alice\""]);
 
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/systemd/nixfleet-agent.service");
