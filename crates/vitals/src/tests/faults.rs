@@ -189,7 +189,8 @@ fn temperatures(fake: &Fake) -> (Vec<(String, Option<f64>)>, Vec<String>) {
     let sensors = temperature::read(&fake.sys(), &names, &faults).unwrap().unwrap_or_default();
     let shown =
         sensors.into_iter().map(|sensor| (format!("{} {}", sensor.chip, sensor.label), sensor.celsius));
-    let named = faults.now().into_iter().map(|fault| fault.path.file_name().unwrap().to_str().unwrap().to_owned());
+    let named =
+        faults.now().into_iter().map(|fault| fault.path.file_name().unwrap().to_str().unwrap().to_owned());
     (shown.collect(), named.collect())
 }
 
