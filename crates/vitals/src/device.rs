@@ -142,9 +142,9 @@ impl Meters {
         vitals.cpu.is_some() && vitals.disks.is_some() && self.gpus.at(now).is_some()
     }
 
-    /// The files that could not be read or understood at their last reading, by path.
+    /// The files that could not be read or understood at their last reading.
     pub fn faults(&self) -> Vec<Fault> {
-        self.vitals.collectors().faults.now()
+        [self.vitals.collectors().faults.now(), self.gpus.faults().now()].concat()
     }
 
     /// The values of the host.

@@ -94,7 +94,7 @@ fn run(argv: &[String], signal: &Signal) {
 
 /// The last line of an output that is not empty, without control characters and cut.
 fn last_line(output: &str) -> String {
-    let lines = output.lines().map(str::trim);
+    let mut lines = output.lines().map(str::trim);
     let line = lines.rfind(|line| !line.is_empty()).unwrap_or_default();
     line.chars().filter(|letter| !letter.is_control()).take(MAX_SAID).collect()
 }
