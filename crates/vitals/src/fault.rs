@@ -10,8 +10,6 @@ use std::sync::{Mutex, PoisonError};
 
 use nixfleet_os::error;
 
-use crate::source::SourceError;
-
 /// Most files that are remembered. A host has about thirty sources, and a sensor is a file of its own.
 const MAX_FILES: usize = 64;
 
@@ -121,15 +119,6 @@ impl Faults {
             file.warnings += 1;
         }
         file.now = odd;
-    }
-
-    /// Takes the failure of a source. A program is no file; its failures are counted only.
-    pub(super) fn note_failure(&self, failure: &SourceError) {
-        match failure {
-            SourceError::Unreadable { path, source } => self.note(path, Some(unreadable(source))),
-            SourceError::Garbage { path } => self.note(path, Some(Odd::whole("is not as expected"))),
-            SourceError::Program { .. } => {}
-        }
     }
 
     /// What was wrong at the last reading of each file, by path.

@@ -393,7 +393,7 @@ fn reboot_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Foun
     let (booted, current) = (settings.paths.booted_system.clone(), settings.paths.current_system.clone());
     let collectors = Arc::clone(collectors);
     let measure = move |faults: &Faults| {
-        reboot::required(&booted, &current).inspect_err(|failure| faults.note_failure(failure))
+        reboot::required(&booted, &current).inspect_err(|failure| failure.note(faults))
     };
     probe(move |_| Value::Reboot(collectors.reboot.run(|| measure(&collectors.faults))))
 }

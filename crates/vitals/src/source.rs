@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use nixfleet_os::bounded_read;
 use nixfleet_os::subprocess::ProgramError;
 
-use crate::fault::{Faults, Odd};
+use crate::fault::{self, Faults, Odd};
 use crate::lines::Parsed;
 
 /// Buffer size for usual files, in bytes: they are read by one call, so their content is of one moment.
@@ -53,6 +53,15 @@ impl SourceError {
 
     pub(super) fn garbage(path: &Path) -> Self {
         Self::Garbage { path: path.to_owned() }
+    }
+
+    /// Notes the file. A program is none; its failures are counted only.
+    pub(super) fn note(&self, faults: &Faults) {
+        match self {
+            Self::Unreadable { path, source } => faults.note(path, Some(fault::unreadable(source))),
+            Self::Garbage { path } => faults.note(path, Some(Odd::whole("is not as expected"))),
+            Self::Program { .. } => {}
+        }
     }
 
     pub(super) fn is_timeout(&self) -> bool {
@@ -169,7 +178,7 @@ fn understand<B, T>(
             value.map(Some).ok_or_else(|| SourceError::garbage(path))
         }
         Err(failure) => {
-            faults.note_failure(&failure);
+            failure.note(faults);
             Err(failure)
         }
     }
@@ -186,10 +195,7 @@ pub(super) fn noted_line(path: &Path, faults: &Faults) -> Option<String> {
         Some(text) => Parsed::all(text),
         None => Parsed::nothing("is not one line of text"),
     };
-    match parsed(path, MAX_VALUE, faults, parse) {
-        Ok(text) => text,
-        Err(_noted) => None,
-    }
+    parsed(path, MAX_VALUE, faults, parse).unwrap_or_default()
 }
 
 fn plain(text: &str) -> Option<String> {

@@ -42,7 +42,7 @@ pub fn read(sys: &Path, names: &[String], faults: &Faults) -> Sample<Vec<Tempera
     }
     let class = sys.join("class/hwmon");
     let chips = source::present(&class, numbered(&class, "hwmon", ""));
-    let Some(chips) = chips.inspect_err(|failure| faults.note_failure(failure))? else { return Ok(None) };
+    let Some(chips) = chips.inspect_err(|failure| failure.note(faults))? else { return Ok(None) };
     let mut sensors = Vec::new();
     for (_, chip) in chips {
         let Some(name) = source::noted_line(&chip.join("name"), faults).filter(|name| names.contains(name))
@@ -58,7 +58,7 @@ fn read_chip(chip: &Path, name: &str, faults: &Faults, sensors: &mut Vec<Tempera
     let device = source::link_name(&chip.join("device"));
     // A chip that disappears while it is read has no sensors.
     let found = source::present(chip, numbered(chip, "temp", "_input"));
-    let found = found.inspect_err(|failure| faults.note_failure(failure)).unwrap_or_default();
+    let found = found.inspect_err(|failure| failure.note(faults)).unwrap_or_default();
     for (number, input) in found.unwrap_or_default() {
         if sensors.len() >= MAX_SENSORS {
             break;

@@ -242,6 +242,29 @@ fn one_file_of_hwmon_costs_itself_and_is_named() {
     assert_eq!(named, ["temp1_input", "temp3_input", "temp1_fault", "temp1_label", "name"]);
 }
 
+/// Runs as a user without permission, as [`a_forbidden_file_costs_its_own_value`] does.
+#[test]
+fn a_chip_that_cannot_be_listed_costs_itself() {
+    let run = || {
+        if rustix::process::geteuid().is_root() {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        let fake = Fake::empty();
+        for chip in ["hwmon0", "hwmon1"] {
+            fake.write(&format!("sys/class/hwmon/{chip}/name"), "nvme\n");
+            fake.write(&format!("sys/class/hwmon/{chip}/temp1_input"), "45000\n");
+        }
+        // Its name can be read.
+        let first = fake.path("sys/class/hwmon/hwmon0");
+        fs::set_permissions(&first, fs::Permissions::from_mode(0o111)).unwrap();
+        let (seen, named) = temperatures(&fake);
+        fs::set_permissions(&first, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!((seen, named), (vec![("nvme temp1".to_owned(), Some(45.0))], vec!["hwmon0".to_owned()]));
+    };
+    thread::spawn(run).join().unwrap();
+}
+
 #[test]
 fn the_list_of_mounts_is_read_whole_or_not_at_all() {
     let fake = Fake::of("zfs-server");
