@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 use nixfleet_config::Repo;
 use nixfleet_jobs::git::{SHORT_LENGTH, head_commit};
 use nixfleet_jobs::supervisor::plan::access;
+use nixfleet_os::address::public;
 use nixfleet_os::subprocess::{self, ProgramError};
 
 use super::users::name_of;
@@ -242,14 +243,18 @@ fn reason(said: &str, repo: &Repo) -> String {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.clone().next().unwrap_or("git failed without a word");
     let line = lines.find(|line| line.starts_with("fatal: ")).unwrap_or(first);
-    let line = match (repo.url.as_deref(), repo.public_url()) {
-        (Some(url), Some(public)) => line.replace(url, &public),
+    let line = match (repo.url.as_ref(), repo.public_url()) {
+        (Some(url), Some(public)) => line.replace(url.expose().as_str(), &public),
         _ => line.to_owned(),
     };
     // git may print a URL in a form of its own.
-    let hidden = line.split(' ').map(|word| match (word.find("://"), word.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}{}", &word[..scheme + 3], &word[at + 1..]),
-        _ => word.to_owned(),
+    let hidden = line.split(' ').map(|word| match word.find("://") {
+        // A quotation mark may stand before the scheme.
+        Some(at) => {
+            let begin = word[..at].trim_end_matches(|letter: char| letter.is_ascii_alphanumeric()).len();
+            format!("{}{}", &word[..begin], public(&word[begin..]))
+        }
+        None => word.to_owned(),
     });
     hidden.collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
 }

@@ -1,8 +1,10 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
-//! programs, hashing, time stamps, errors as text. Nothing here depends on fleets, jobs or settings.
+//! programs, hashing, time stamps, errors as text, addresses without their secrets. Nothing here depends on fleets, jobs or settings.
 
+pub mod address;
 mod boot;
 pub mod bounded_read;
+pub mod core_dump;
 pub mod error;
 pub mod service_manager;
 pub mod sha256;

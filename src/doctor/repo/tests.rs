@@ -1,6 +1,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
+use nixfleet_os::address::Address;
+
 use super::*;
 use crate::doctor::Verdict;
 use crate::doctor::tests::subject;
@@ -76,7 +78,7 @@ fn the_remote_is_asked_for_the_branch_as_jobs_would() {
 #[test]
 fn what_git_says_is_shown_without_passwords_and_with_a_fix() {
     let repo = Repo {
-        url: Some("https://me:secret@git.example.org/fleet.git".to_owned()),
+        url: Some(Address::new("https://me:secret@git.example.org/fleet.git".to_owned())),
         dir: None,
         branch: "main".to_owned(),
         ssh_key: None,
