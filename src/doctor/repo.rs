@@ -1,6 +1,6 @@
 //! The checkout of the fleet's configuration, and its remote.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use nixfleet_config::Repo;
 use nixfleet_jobs::git::{SHORT_LENGTH, head_commit};
 use nixfleet_jobs::supervisor::plan::access;
 use nixfleet_os::address::public;
+use nixfleet_os::bounded_read;
 use nixfleet_os::subprocess::{self, ProgramError};
 
 use super::users::name_of;
@@ -144,13 +145,15 @@ fn pulls_as(subject: &Subject, dir: &Path) -> Option<u32> {
 fn ssh_key(path: &Path, jobs_see_more: bool, reader: Option<u32>) -> Finding {
     const NAME: &str = "ssh key";
     let shown = path.display();
-    let opened = File::open(path).and_then(|file| file.metadata());
+    let opened = bounded_read::open(path).and_then(|file| file.metadata());
     match (opened, reader) {
         (Err(err), _) if err.kind() == io::ErrorKind::PermissionDenied && jobs_see_more => {
             root_only(NAME, shown)
         }
+        (Err(err), _) if err.kind() == io::ErrorKind::InvalidInput => {
+            fail(NAME, format!("{shown} is no file"), "check repo.ssh_key")
+        }
         (Err(err), _) => fail(NAME, format!("cannot read {shown}: {err}"), "check repo.ssh_key"),
-        (Ok(file), _) if !file.is_file() => fail(NAME, format!("{shown} is no file"), "check repo.ssh_key"),
         (Ok(file), Some(reader)) if file.uid() != reader => key_of_another(path, &file, reader),
         (Ok(file), _) => key_mode(path, file.mode() & 0o777),
     }

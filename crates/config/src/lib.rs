@@ -27,6 +27,8 @@
 //! secret.rs       text that no error or log shows
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

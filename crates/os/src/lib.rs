@@ -2,6 +2,8 @@
 //! programs, hashing, time stamps, errors as text, addresses without their secrets, and disk, clock and
 //! threads as handles. Nothing here depends on fleets, jobs or settings.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod address;
 mod boot;
 pub mod bounded_read;

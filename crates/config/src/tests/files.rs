@@ -23,6 +23,9 @@ fn checked(source: &Source) -> String {
     answered.recv_timeout(PATIENCE).expect("the check ends")
 }
 
+/// Puts something at a path.
+type Make = fn(&Path);
+
 fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
 }
@@ -32,13 +35,13 @@ fn a_fifo_a_folder_or_a_device_in_place_of_a_file_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("place");
     let shown = place.to_str().unwrap();
-    let make: [(&str, fn(&Path)); 4] = [
+    let kinds: [(&str, Make); 4] = [
         ("FIFO", fifo),
         ("folder", |path| fs::create_dir(path).unwrap()),
         ("device", |path| symlink("/dev/zero", path).unwrap()),
         ("socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
     ];
-    for (what, make) in make {
+    for (what, make) in kinds {
         make(&place);
         let mut given = Given::new("", &[]);
         given.source.file = Some(place.clone());
