@@ -18,6 +18,8 @@
 //!
 //! No two modules use each other, directly or through others; `cargo xtask graph --check` verifies it.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod cli;
 pub mod doctor;
 pub mod facts;

@@ -24,6 +24,7 @@ mod progress;
 mod reconnect;
 mod repository;
 mod rig;
+mod secrets;
 mod shutdown;
 mod status;
 mod stop;

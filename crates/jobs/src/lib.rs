@@ -13,6 +13,8 @@
 //!
 //! This crate runs as root. It knows no dashboard, no messages and no async runtime.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod atomic_file;
 pub mod checkout;
 pub mod format;

@@ -35,6 +35,8 @@
 //! # Ok::<(), nixfleet_protocol::DecodeError>(())
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;

@@ -36,6 +36,8 @@
 //! settings.rs     what is measured, and the paths of the system's files
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub use clock::{Moment, Timed};
 pub use collector::{Collector, CollectorStats, Collectors};
 pub use cpu::Cpu;
