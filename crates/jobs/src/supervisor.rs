@@ -164,6 +164,8 @@ impl<R: FnOnce()> Job<'_, R> {
             dropped: 0,
             lines: None,
             dropped_lines: None,
+            unwritten_lines: None,
+            unwritten: None,
             step: done.step,
             commit,
             system_before,
@@ -319,12 +321,17 @@ impl<R: FnOnce()> Job<'_, R> {
 
     /// Writes the result. This is the last write of a supervisor.
     fn finish(&mut self, result: &JobResult) -> Result<(), SupervisorError> {
-        self.log.flush();
+        // Before the result: after a power cut, no result may stand over a log that is lost.
+        if let Err(err) = self.log.sync() {
+            self.log.remark(&format!("cannot sync the log, a power cut may cost its end: {err}"));
+        }
         let result = JobResult {
             last_seq: self.log.last_seq(),
             dropped: self.log.dropped(),
             lines: Some(self.log.lines()),
             dropped_lines: Some(self.log.dropped_lines()),
+            unwritten_lines: Some(self.log.unwritten_lines()).filter(|lines| *lines > 0),
+            unwritten: self.log.unwritten_at_end(),
             ..result.clone()
         };
         let path = self.dir.result();
