@@ -10,8 +10,7 @@
 
 use std::io;
 
-use nixfleet_os::bounded_read;
-use rustix::fs::{FlockOperation, flock};
+use nixfleet_os::disk::{Lock, Open};
 use serde::{Deserialize, Serialize};
 
 use crate::progress::{OperationProgress, TestProgress};
@@ -128,10 +127,6 @@ pub const REMARK: &str = "nixfleet: ";
 /// # Errors
 /// An error of the file system; `NotFound` if the supervisor has not created the log yet.
 pub fn supervisor_lives(dir: &JobDir) -> io::Result<bool> {
-    let file = bounded_read::open(&dir.log(0))?;
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(err) => Err(err.into()),
-    }
+    let file = dir.disk().open(&dir.log(0), Open::Read)?;
+    Ok(!file.lock(Lock::Shared)?)
 }

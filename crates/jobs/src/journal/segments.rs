@@ -1,9 +1,9 @@
 //! The files of a log, as one sequence of lines.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::ffi::OsString;
+use std::io::{self, Read};
 
-use nixfleet_os::bounded_read;
+use nixfleet_os::disk::{File, Open};
 
 use super::Causes;
 use crate::JobDir;
@@ -30,7 +30,7 @@ pub(super) struct Segments {
     start: usize,
     /// The bytes up to the next line end are no line.
     skipping: bool,
-    /// The file cannot be opened; see [`Self::skip`].
+    /// Errors of this segment count as its end; see [`Self::skip`].
     given_up: bool,
     /// What explains why lines are missing before the next one.
     causes: Causes,
@@ -118,50 +118,56 @@ impl Segments {
 
     /// Reads from the end of the last line. False if there is no more than before.
     fn read_on(&mut self, max_bytes: usize) -> io::Result<bool> {
-        let file = match &mut self.file {
+        match self.read_again(max_bytes) {
+            // Nothing to be had: what comes next is in the next segment, or is the end of the log.
+            Err(_) if self.given_up => Ok(false),
+            read => read,
+        }
+    }
+
+    fn read_again(&mut self, max_bytes: usize) -> io::Result<bool> {
+        let mut file = match self.file.take() {
             Some(file) => file,
-            none => match bounded_read::open(&self.dir.log(self.segment)) {
-                Ok(file) => none.insert(file),
+            None => match self.open() {
                 Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
-                Err(_) if self.given_up => return Ok(false),
-                Err(err) => return Err(err),
+                file => file?,
             },
         };
-        self.given_up = false;
         let mut bytes = Vec::new();
         let limit = self.pending.len().saturating_add(max_bytes) as u64;
         let read =
-            file.seek(SeekFrom::Start(self.offset)).and_then(|_| file.take(limit).read_to_end(&mut bytes));
+            file.seek_to(self.offset).and_then(|()| Read::take(&mut file, limit).read_to_end(&mut bytes));
         match read {
             // What was read before the error counts. The error comes again, in front of its byte.
             Err(_) if bytes.len() > self.pending.len() => {}
-            Err(err) => {
-                self.file = None;
-                return Err(err);
-            }
-            Ok(0) => {
-                // A supervisor of an older version takes back complete lines, too.
-                self.offset = self.offset.min(file.metadata()?.len());
-            }
+            // The file is opened anew for the next attempt.
+            Err(err) => return Err(err),
+            // A supervisor of an older version takes back complete lines, too.
+            Ok(0) => self.offset = self.offset.min(file.length()?),
             Ok(_) => {}
         }
+        self.file = Some(file);
         let more = bytes.len() > self.pending.len() || bytes.contains(&b'\n');
+        self.given_up &= !more;
         self.pending = bytes;
         Ok(more)
     }
 
-    /// Passes over what could not be read, because of `err`: one block of the file, or the whole segment if it
-    /// cannot be opened.
+    fn open(&self) -> io::Result<File> {
+        self.dir.disk().open(&self.dir.log(self.segment), Open::Read)
+    }
+
+    /// Passes over what could not be read, because of `err`: one block of the file, or else the rest of the segment.
     pub(super) fn skip(&mut self, err: &io::Error) {
         self.causes.unreadable = Some(err.to_string());
-        let length =
-            bounded_read::open(&self.dir.log(self.segment)).and_then(|file| Ok(file.metadata()?.len()));
-        let Ok(length) = length else {
+        let at = self.offset + self.pending.len() as u64;
+        let length = self.open().and_then(|file| file.length()).unwrap_or_default();
+        let next = (at / BLOCK + 1).saturating_mul(BLOCK).min(length);
+        if next <= at {
             self.given_up = true;
             return;
-        };
-        let at = self.offset + self.pending.len() as u64;
-        self.offset = (at / BLOCK + 1).saturating_mul(BLOCK).min(length.max(at));
+        }
+        self.offset = next;
         self.pending.clear();
         self.start = 0;
         self.skipping = true;
@@ -169,20 +175,12 @@ impl Segments {
 
     /// The oldest existing segment after the current one. Segments between them may have been removed.
     fn next_segment(&self) -> io::Result<Option<u32>> {
-        let mut next: Option<u32> = None;
-        let items = match fs::read_dir(self.dir.path()) {
+        let names = match self.dir.disk().list(self.dir.path()) {
             Err(err) if err.kind() == io::ErrorKind::NotFound || self.given_up => return Ok(None),
-            items => items?,
+            names => names?,
         };
-        for item in items {
-            let name = item?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix("log.")?.strip_suffix(".jsonl"));
-            if let Some(number) = number.and_then(|n| n.parse().ok())
-                && number > self.segment
-            {
-                next = Some(next.map_or(number, |least| least.min(number)));
-            }
-        }
-        Ok(next)
+        let number =
+            |name: &OsString| name.to_str()?.strip_prefix("log.")?.strip_suffix(".jsonl")?.parse().ok();
+        Ok(names.iter().filter_map(number).filter(|number| *number > self.segment).min())
     }
 }

@@ -1,11 +1,10 @@
 //! Writing the log of a job.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::AddAssign;
 
-use nixfleet_os::timestamp;
-use rustix::fs::{FlockOperation, flock};
+use nixfleet_os::Clock;
+use nixfleet_os::disk::{File, Lock, Open};
 use serde::Serialize;
 
 use super::Source;
@@ -67,13 +66,12 @@ impl Writer {
     pub fn create(dir: JobDir, limit: u64) -> io::Result<Self> {
         let file = open_segment(&dir, 0)?;
         // A reader that tests the lock holds it for microseconds, so waiting is short.
-        rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+        file.wait_for_lock(Lock::Exclusive)?;
         Ok(Self {
             head_limit: limit / 2,
             segment_limit: limit / 2 / u64::from(TAIL_SEGMENTS),
             _alive: file.try_clone()?,
             file,
-            dir,
             segment: 0,
             length: 0,
             torn: false,
@@ -84,8 +82,14 @@ impl Writer {
             dropped: Count::default(),
             unwritten: Count::default(),
             newest_unwritten: None,
-            at: timestamp(),
+            at: dir.clock().timestamp(),
+            dir,
         })
+    }
+
+    /// The clock that dates the entries.
+    pub fn clock(&self) -> &Clock {
+        self.dir.clock()
     }
 
     /// `seq` of the newest entry.
@@ -120,7 +124,7 @@ impl Writer {
 
     /// Sets the time stamp of the entries up to the next call to now.
     pub fn tick(&mut self) {
-        self.at = timestamp();
+        self.at = self.dir.clock().timestamp();
     }
 
     /// Adds a line or a piece of one.
@@ -240,8 +244,8 @@ impl Writer {
         self.truncate();
         if self.torn {
             // A line end makes the part a line of its own, which readers skip.
-            match self.file.write_all(b"\n").and_then(|()| self.file.metadata()) {
-                Ok(metadata) => (self.length, self.torn) = (metadata.len(), false),
+            match self.file.write_all(b"\n").and_then(|()| self.file.length()) {
+                Ok(length) => (self.length, self.torn) = (length, false),
                 Err(err) => return (0, Err(err)),
             }
         }
@@ -265,7 +269,7 @@ impl Writer {
         self.tail.push(Count::default());
         while self.tail.len() > TAIL_SEGMENTS as usize {
             let oldest = self.segment + 1 - u32::try_from(self.tail.len()).unwrap_or(self.segment);
-            match fs::remove_file(self.dir.log(oldest)) {
+            match self.dir.disk().remove(&self.dir.log(oldest)) {
                 Err(err) if err.kind() != io::ErrorKind::NotFound => {
                     // The log is longer than its limit until the next segment. That is better than a loss.
                     break;
@@ -287,10 +291,10 @@ impl Writer {
         let oldest = self.segment + 1 - u32::try_from(self.tail.len()).unwrap_or(self.segment);
         // A sync by another descriptor writes all of a file, so earlier segments need not be kept open.
         for segment in [0].into_iter().chain(oldest.max(1)..=self.segment) {
-            File::open(self.dir.log(segment))?.sync_data()?;
+            self.dir.disk().open(&self.dir.log(segment), Open::Read)?.sync_all()?;
         }
         // The entries of new segments in the folder.
-        File::open(self.dir.path())?.sync_all()
+        self.dir.disk().sync_folder(self.dir.path())
     }
 }
 
@@ -323,5 +327,5 @@ enum Progress<'a> {
 }
 
 fn open_segment(dir: &JobDir, segment: u32) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(dir.log(segment))
+    dir.disk().open(&dir.log(segment), Open::Append)
 }
