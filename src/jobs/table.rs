@@ -304,8 +304,10 @@ impl JobTable {
     pub fn rewind(&mut self) {
         for job in &mut self.jobs {
             job.status_sent = false;
-            if let Phase::Following(follower) = &mut job.phase {
-                // The first heartbeat of the next connection needs the process id before the folder is read.
+            if let Phase::Following(follower) = &mut job.phase
+                && !follower.items.rewind(job.record.delivered_seq)
+            {
+                // The thread has told the end. The first heartbeat of the next connection needs the process id before the folder is read.
                 let known = *follower.live.borrow();
                 let follow = || self.executor.follow(&job.record.id, job.record.delivered_seq, known);
                 *follower = job.span.in_scope(follow);

@@ -56,7 +56,7 @@ impl Executor for FakeExecutor {
         let mut orders = self.0.lock().unwrap();
         orders.followed.push((id.clone(), after));
         orders.jobs.push((id.clone(), items, live));
-        Follower { live: live_receiver, items: items_receiver }
+        Follower { live: live_receiver, items: items_receiver.into() }
     }
 
     fn save(&self, _: Record) {}

@@ -58,7 +58,7 @@ impl Segments {
 
     /// Whether there are bytes behind the last line end.
     pub(super) fn is_torn(&self) -> bool {
-        self.skipping || self.start < self.pending.len()
+        self.start < self.pending.len()
     }
 
     /// Bytes of memory in use.
