@@ -56,6 +56,8 @@ struct Job {
     status_sent: bool,
     /// Its status has been queued in some session: the job no longer occupies the slot.
     finished: bool,
+    /// The dashboard has read more of its log than the record on disk says.
+    unsaved: bool,
     span: Span,
 }
 
@@ -88,7 +90,7 @@ impl JobTable {
             let span = record.span();
             let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
             let phase = Phase::Following(span.in_scope(follow));
-            Job { record, phase, status_sent: false, finished: false, span }
+            Job { record, phase, status_sent: false, finished: false, unsaved: false, span }
         });
         let jobs = jobs.collect();
         Self { executor, jobs, ended: VecDeque::new() }
@@ -187,7 +189,7 @@ impl JobTable {
             self.executor.launch(record.clone());
         });
         let phase = Phase::Launching(None);
-        self.jobs.push_back(Job { record, phase, status_sent: false, finished: false, span });
+        self.jobs.push_back(Job { record, phase, status_sent: false, finished: false, unsaved: false, span });
     }
 
     /// The job was launched: it is followed from now on.
@@ -281,11 +283,27 @@ impl JobTable {
         self.ended.iter().find(|(id, _)| id == command_id).map(|(_, status)| status)
     }
 
-    /// The dashboard has read the log entries up to `seq`. Returns the record to save.
-    pub fn lines_delivered(&mut self, id: &JobId, seq: u64) -> Option<Record> {
-        let job = self.find(id)?;
-        job.record.delivered_seq = job.record.delivered_seq.max(seq);
-        Some(job.record.clone())
+    /// The dashboard has read the log entries up to `seq`. [`Self::save_positions`] writes that to disk.
+    pub fn lines_delivered(&mut self, id: &JobId, seq: u64) {
+        if let Some(job) = self.find(id)
+            && job.record.delivered_seq < seq
+        {
+            job.record.delivered_seq = seq;
+            job.unsaved = true;
+        }
+    }
+
+    /// Whether a job has a position that is not on disk.
+    pub fn has_unsaved_positions(&self) -> bool {
+        self.jobs.iter().any(|job| job.unsaved)
+    }
+
+    /// Orders the positions that are not on disk to be saved, those of all jobs.
+    pub fn save_positions(&mut self) {
+        for job in self.jobs.iter_mut().filter(|job| job.unsaved) {
+            job.unsaved = false;
+            job.span.in_scope(|| self.executor.save(job.record.clone()));
+        }
     }
 
     /// The dashboard has read the status: the job is forgotten.
@@ -293,11 +311,6 @@ impl JobTable {
         let span = self.span(id);
         self.jobs.retain(|job| job.record.id != *id);
         span.in_scope(|| self.executor.forget(id));
-    }
-
-    /// Orders a newer record to be saved.
-    pub fn save(&self, record: Record) {
-        self.span(&record.id).in_scope(|| self.executor.save(record));
     }
 
     /// The connection has ended: everything without a receipt will be sent again on the next one.

@@ -281,7 +281,7 @@ impl<R: FnOnce()> Job<'_, R> {
             step_name: step.name.clone(),
         };
         let path = self.dir.state();
-        if let Err(err) = store_on(self.dir.disk(), &path, &state) {
+        if let Err(err) = folder::store_state(&self.dir, &state) {
             self.log.remark(&format!("cannot write {}: {err}", path.display()));
         }
         self.announce();
@@ -342,6 +342,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let stored = store_on(disk, &path, &result);
         // The reserve is always removed. If the disk was full, that makes room for the second attempt.
         drop(disk.remove(&folder::reserve(&self.dir)));
+        folder::remove_spare_state(&self.dir);
         let stored = stored.or_else(|_| store_on(disk, &path, &result));
         stored.map_err(|source| SupervisorError::Result { path, source })
     }

@@ -26,6 +26,7 @@ struct Orders {
     followed: Vec<(JobId, u64)>,
     ended: Vec<(JobId, Urgency)>,
     forgotten: Vec<JobId>,
+    saved: Vec<(JobId, u64)>,
     jobs: Vec<(JobId, mpsc::Sender<Followed>, watch::Sender<Live>)>,
 }
 
@@ -59,7 +60,9 @@ impl Executor for FakeExecutor {
         Follower { live: live_receiver, items: items_receiver.into() }
     }
 
-    fn save(&self, _: Record) {}
+    fn save(&self, record: Record) {
+        self.0.lock().unwrap().saved.push((record.id, record.delivered_seq));
+    }
 
     fn forget(&self, id: &JobId) {
         self.0.lock().unwrap().forgotten.push(id.clone());
@@ -174,8 +177,8 @@ fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let id = run(&mut jobs, None);
-    assert_eq!(jobs.lines_delivered(&id, 40).unwrap().delivered_seq, 40);
-    assert_eq!(jobs.lines_delivered(&id, 30).unwrap().delivered_seq, 40, "a late pong");
+    jobs.lines_delivered(&id, 40);
+    jobs.lines_delivered(&id, 30);
     executor.take(|orders| &mut orders.followed);
     jobs.rewind();
     assert_eq!(executor.take(|orders| &mut orders.followed), [(id.clone(), 40)]);
@@ -185,7 +188,28 @@ fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older
     jobs.rewind();
     assert!(executor.take(|orders| &mut orders.followed).is_empty(), "history");
     assert_eq!(executor.take(|orders| &mut orders.forgotten), std::slice::from_ref(&id));
-    assert!(jobs.lines_delivered(&id, 50).is_none());
+    jobs.lines_delivered(&id, 50);
+    assert!(!jobs.has_unsaved_positions());
+}
+
+#[test]
+fn each_job_keeps_its_position_until_it_is_saved_whatever_happens_to_the_others() {
+    let executor = FakeExecutor::default();
+    let records = vec![record("pull", None, 3), record("switch", None, 0), record("test", None, 0)];
+    let ids: Vec<JobId> = records.iter().map(|record| record.id.clone()).collect();
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    jobs.lines_delivered(&ids[0], 3);
+    assert!(!jobs.has_unsaved_positions(), "it is on disk");
+    jobs.lines_delivered(&ids[0], 12);
+    jobs.lines_delivered(&ids[1], 7);
+    jobs.lines_delivered(&JobId::generate(), 9);
+    jobs.status_delivered(&ids[2]);
+    // Of a job that is over nothing is saved: a record would bring it back.
+    jobs.lines_delivered(&ids[2], 5);
+    jobs.save_positions();
+    assert_eq!(executor.take(|orders| &mut orders.saved), [(ids[0].clone(), 12), (ids[1].clone(), 7)]);
+    jobs.save_positions();
+    assert!(executor.take(|orders| &mut orders.saved).is_empty(), "once");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nixfleet_os::disk::{File, Lock, Open};
 
 use super::SupervisorError;
+use crate::atomic_file::store_on;
 use crate::journal::Writer;
+use crate::spec::State;
 use crate::{JobDir, JobId, JobsDir, Settings};
 
 /// How long to wait for the lock. The previous supervisor may have written its result but not ended yet.
@@ -58,6 +60,34 @@ pub(super) fn reserve(dir: &JobDir) -> PathBuf {
     dir.path().join("result.reserve")
 }
 
+/// A state without a command, which takes the place of an old one when the disk is too full for a new one.
+fn spare(dir: &JobDir) -> PathBuf {
+    dir.path().join("state.spare")
+}
+
+/// Writes what is running. If that fails, the old state must not stay: its process is gone, and the kernel may give
+/// its number to another one. A rename needs no room on the disk, so a state without a process is kept for that.
+///
+/// # Errors
+/// An error of the file system. The state on disk then names no process.
+pub(super) fn store_state(dir: &JobDir, state: &State) -> io::Result<()> {
+    let (disk, spare) = (dir.disk(), spare(dir));
+    let nobody = State { child_pid: None, ..state.clone() };
+    let kept = disk.kind(&spare).map(drop).or_else(|_| store_on(disk, &spare, &nobody));
+    // Without a spare state, no state with a process may be written.
+    let stored = kept.and_then(|()| store_on(disk, &dir.state(), state));
+    if stored.is_err() {
+        // It fails if there is no spare state, and then no process was ever written.
+        drop(disk.rename(&spare, &dir.state()));
+    }
+    stored
+}
+
+/// Removes the spare state. The job has ended.
+pub(super) fn remove_spare_state(dir: &JobDir) {
+    drop(dir.disk().remove(&spare(dir)));
+}
+
 /// Removes the oldest job folders. The caller holds the lock of the host, so none of these jobs is running.
 pub(super) fn prune(jobs: &JobsDir, keep: usize, current: &JobId) {
     let Ok(names) = jobs.disk().list(jobs.path()) else { return };
@@ -68,5 +98,43 @@ pub(super) fn prune(jobs: &JobsDir, keep: usize, current: &JobId) {
     for id in ids.drain(..surplus) {
         // A folder that cannot be removed does no harm; the next job tries again.
         drop(jobs.disk().remove_folder(jobs.job(&id).path()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::atomic_file::load;
+
+    #[test]
+    fn a_state_that_cannot_be_written_does_not_leave_an_old_process_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+        fs::create_dir(dir.path()).unwrap();
+        // A folder in the place of the temporary file: nothing new can be written, as on a full disk.
+        let full = dir.state().with_extension("tmp");
+        let store = |pid, is_full| {
+            if is_full {
+                fs::create_dir(&full).unwrap();
+            }
+            let state =
+                State { supervisor_pid: 7, child_pid: Some(pid), step: 0, step_name: "step".to_owned() };
+            let stored = store_state(&dir, &state);
+            assert_eq!(stored.is_err(), is_full);
+            if is_full {
+                fs::remove_dir(&full).unwrap();
+            }
+            load::<State>(&dir.state()).unwrap().map(|state| (state.supervisor_pid, state.child_pid))
+        };
+        assert_eq!(store(1, true), None, "full from the start");
+        assert_eq!(store(2, false), Some((7, Some(2))));
+        assert_eq!(store(3, true), Some((7, None)), "a stop still finds the supervisor");
+        assert_eq!(store(4, true), Some((7, None)), "still full");
+        assert_eq!(store(5, false), Some((7, Some(5))));
+        assert_eq!(store(6, true), Some((7, None)), "full again");
+        remove_spare_state(&dir);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
