@@ -102,7 +102,7 @@ pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Re
         Job { settings, instance, dir, log, stop, begun: clock.instant(), ready: Some(ready), steps: 0 };
     let started_at = clock.timestamp();
     let result = job.execute(&jobs, started_at);
-    let finished = job.finish(&result);
+    let finished = folder::finish(&job.dir, &mut job.log, &result);
     job.announce();
     folder::prune(&jobs, settings.keep, &instance.id);
     finished
@@ -320,30 +320,5 @@ impl<R: FnOnce()> Job<'_, R> {
                 _ => format!("{}: ok", capitalized(command)),
             };
         }
-    }
-
-    /// Writes the result. This is the last write of a supervisor.
-    fn finish(&mut self, result: &JobResult) -> Result<(), SupervisorError> {
-        // Before the result: after a power cut, no result may stand over a log that is lost.
-        if let Err(err) = self.log.sync() {
-            self.log.remark(&format!("cannot sync the log, a power cut may cost its end: {err}"));
-        }
-        let result = JobResult {
-            last_seq: self.log.last_seq(),
-            dropped: self.log.dropped(),
-            lines: Some(self.log.lines()),
-            dropped_lines: Some(self.log.dropped_lines()),
-            unwritten_lines: Some(self.log.unwritten_lines()).filter(|lines| *lines > 0),
-            unwritten: self.log.unwritten_at_end(),
-            ..result.clone()
-        };
-        let path = self.dir.result();
-        let disk = self.dir.disk();
-        let stored = store_on(disk, &path, &result);
-        // The reserve is always removed. If the disk was full, that makes room for the second attempt.
-        drop(disk.remove(&folder::reserve(&self.dir)));
-        folder::remove_spare_state(&self.dir);
-        let stored = stored.or_else(|_| store_on(disk, &path, &result));
-        stored.map_err(|source| SupervisorError::Result { path, source })
     }
 }

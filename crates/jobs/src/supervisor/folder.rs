@@ -9,7 +9,7 @@ use nixfleet_os::disk::{File, Lock, Open};
 use super::SupervisorError;
 use crate::atomic_file::store_on;
 use crate::journal::Writer;
-use crate::spec::State;
+use crate::spec::{JobResult, State};
 use crate::{JobDir, JobId, JobsDir, Settings};
 
 /// How long to wait for the lock. The previous supervisor may have written its result but not ended yet.
@@ -83,9 +83,28 @@ pub(super) fn store_state(dir: &JobDir, state: &State) -> io::Result<()> {
     stored
 }
 
-/// Removes the spare state. The job has ended.
-pub(super) fn remove_spare_state(dir: &JobDir) {
-    drop(dir.disk().remove(&spare(dir)));
+/// Writes the result. This is the last write of a supervisor.
+pub(super) fn finish(dir: &JobDir, log: &mut Writer, result: &JobResult) -> Result<(), SupervisorError> {
+    // Before the result: after a power cut, no result may stand over a log that is lost.
+    if let Err(err) = log.sync() {
+        log.remark(&format!("cannot sync the log, a power cut may cost a part of it: {err}"));
+    }
+    let result = JobResult {
+        last_seq: log.last_seq(),
+        dropped: log.dropped(),
+        lines: Some(log.lines()),
+        dropped_lines: Some(log.dropped_lines()),
+        unwritten_lines: Some(log.unwritten_lines()).filter(|lines| *lines > 0),
+        unwritten: log.unwritten_at_end(),
+        ..result.clone()
+    };
+    let (disk, path) = (dir.disk(), dir.result());
+    let stored = store_on(disk, &path, &result);
+    // The reserve is always removed. If the disk was full, that makes room for the second attempt.
+    drop(disk.remove(&reserve(dir)));
+    drop(disk.remove(&spare(dir)));
+    let stored = stored.or_else(|_| store_on(disk, &path, &result));
+    stored.map_err(|source| SupervisorError::Result { path, source })
 }
 
 /// Removes the oldest job folders. The caller holds the lock of the host, so none of these jobs is running.
@@ -107,6 +126,8 @@ mod tests {
 
     use super::*;
     use crate::atomic_file::load;
+    use crate::journal::Source;
+    use crate::spec::Outcome;
 
     #[test]
     fn a_state_that_cannot_be_written_does_not_leave_an_old_process_behind() {
@@ -134,7 +155,33 @@ mod tests {
         assert_eq!(store(4, true), Some((7, None)), "still full");
         assert_eq!(store(5, false), Some((7, Some(5))));
         assert_eq!(store(6, true), Some((7, None)), "full again");
-        remove_spare_state(&dir);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let mut log = Writer::create(dir.clone(), 1 << 20).unwrap();
+        finish(&dir, &mut log, &result()).unwrap();
+        let names = ["log.jsonl", "result.json", "state.json"].map(|name| dir.path().join(name).exists());
+        assert_eq!((names, fs::read_dir(dir.path()).unwrap().count()), ([true; 3], 3), "nothing else stays");
+    }
+
+    fn result() -> JobResult {
+        JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
+    }
+
+    #[test]
+    fn the_log_is_synced_before_the_result_is_written_and_a_failure_is_in_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+        fs::create_dir(dir.path()).unwrap();
+        let mut log = Writer::create(dir.clone(), 65_536).unwrap();
+        for _ in 0..2000 {
+            log.line(Source::Stdout, "some text", false);
+            log.flush();
+        }
+        // It was written, and nothing but a sync looks at it again.
+        let newest = (0..100).map(|n| dir.log(n)).filter(|path| path.exists()).last().unwrap();
+        fs::rename(&newest, dir.path().join("aside")).unwrap();
+        finish(&dir, &mut log, &result()).unwrap();
+        let result: JobResult = load(&dir.result()).unwrap().unwrap();
+        assert_eq!((result.last_seq, result.lines), (2001, Some(2001)), "the remark was written before it");
+        let text = fs::read_to_string(dir.path().join("aside")).unwrap();
+        assert!(text.lines().last().unwrap().contains("cannot sync the log, a power cut may cost"), "{text}");
     }
 }
