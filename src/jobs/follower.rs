@@ -398,6 +398,13 @@ impl Thread {
         // The supervisor does not know what was damaged since.
         result.dropped = result.dropped.max(self.reader.dropped());
         let dropped_lines = self.reader.dropped_lines();
+        let damaged = dropped_lines.saturating_sub(result.missing_lines());
+        if damaged > 0 {
+            let path = self.dir.path().display();
+            tracing::warn!(
+                "{damaged} lines of the log in {path} are damaged or could not be read; remarks stand in their place."
+            );
+        }
         result.dropped_lines = result.dropped_lines.map(|dropped| dropped.max(dropped_lines));
         Some(result)
     }
