@@ -68,19 +68,24 @@ fn inside_small_files() {
 
 #[test]
 fn a_reader_that_met_a_torn_entry_reads_what_replaced_it() {
-    let (_folder, dir) = scratch();
-    let mut writer = Writer::create(dir.clone(), 1 << 20).unwrap();
-    let mut reader = Reader::new(dir.clone(), 0);
-    writer.remark("one");
-    let length = fs::metadata(dir.log(0)).unwrap().len();
-    // As a write that a full disk cut, before the writer takes it back.
-    let mut log = OpenOptions::new().append(true).open(dir.log(0)).unwrap();
-    log.write_all(br#"{"seq":2,"line_number":2,"at":"2026-11-26T14:58:18.671Z","stream":"stdout","li"#)
-        .unwrap();
-    assert_eq!(drain(&mut reader), [1]);
-    log.set_len(length).unwrap();
-    writer.remark("two");
-    assert_eq!(drain(&mut reader), [2], "the first line after the recovery");
+    for more in [0, 500] {
+        let (_folder, dir) = scratch();
+        let mut writer = Writer::create(dir.clone(), 1 << 20).unwrap();
+        let mut reader = Reader::new(dir.clone(), 0);
+        writer.remark("one");
+        let length = fs::metadata(dir.log(0)).unwrap().len();
+        // As a write that a full disk cut, before the writer takes it back.
+        let mut log = OpenOptions::new().append(true).open(dir.log(0)).unwrap();
+        // Longer than the next entry in one case, shorter in the other.
+        let torn =
+            format!(r#"{{"seq":2,"line_number":2,"at":"","stream":"stderr","line":"{}"#, "x".repeat(more));
+        log.write_all(torn.as_bytes()).unwrap();
+        assert_eq!(drain(&mut reader), [1]);
+        log.set_len(length).unwrap();
+        writer.remark("two");
+        writer.remark("three");
+        assert_eq!(drain(&mut reader), [2, 3], "the first line after the recovery");
+    }
 }
 
 #[test]
