@@ -123,8 +123,8 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
     let mut jobs = JobTable::resume(accepted, Box::new(executor));
     carried_out.into_iter().for_each(|record| jobs.carried_out(record));
+    drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
     if jobs.current().is_some() {
-        drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
         jobs.current_span().in_scope(|| tracing::info!("Picked up a command that an earlier agent started."));
     }
     let meters = Arc::new(Meters::start(&host.vitals_settings(), connection.interval));

@@ -1,9 +1,8 @@
 //! Carries out the agent's orders for jobs on threads, so that the agent never waits for a disk or a
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
@@ -35,6 +34,13 @@ pub enum ExecutorEvent {
     Launched(JobId),
     /// The job was not started, for this reason.
     NotLaunched(JobId, String),
+    /// The job had ended when its end was ordered.
+    EndedBefore {
+        /// The job.
+        id: JobId,
+        /// The command that asked for its end, such as `stop`.
+        asked: String,
+    },
     /// The job could not be ended and goes on.
     NotEnded {
         /// The job.
@@ -51,8 +57,8 @@ pub trait Executor: fmt::Debug + Send {
     /// Saves the record of a job and starts it. [`ExecutorEvent::Launched`] or
     /// [`ExecutorEvent::NotLaunched`] follows.
     fn launch(&self, record: Record);
-    /// Ends a running job, because the command `asked`, such as `stop`, was sent.
-    /// [`ExecutorEvent::NotEnded`] follows if that fails.
+    /// Ends a running job, because the command `asked`, such as `stop`, was sent. [`ExecutorEvent::NotEnded`]
+    /// or [`ExecutorEvent::EndedBefore`] follows if that fails.
     fn end(&self, job: &Instance, urgency: Urgency, asked: &str);
     /// Follows a job from behind log entry `after`. `known` is reported as its state until it has been read
     /// for the first time.
@@ -70,9 +76,9 @@ pub struct HostExecutor {
     records: Arc<RecordWriter>,
     events: mpsc::Sender<ExecutorEvent>,
     boot_id: Option<String>,
-    /// For each [`Urgency`], whether an order to end the job is being carried out. Further ones are then
+    /// The orders to end a job that are being carried out. Further ones of the same job and urgency are then
     /// ignored, so that many requests do not make many threads.
-    ending: [Arc<AtomicBool>; 2],
+    ending: Arc<Mutex<HashSet<(JobId, Urgency)>>>,
     launches: Arc<Launches>,
 }
 
@@ -103,6 +109,11 @@ impl HostExecutor {
         let (ending, launches) = Default::default();
         Ok((Self { launcher, jobs, records, events, boot_id, ending, launches }, receiver))
     }
+}
+
+/// The contents of a mutex. A thread that panicked left no half-made change.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts a thread, which enters the current span.
@@ -136,30 +147,32 @@ impl Executor for HostExecutor {
     }
 
     fn end(&self, job: &Instance, urgency: Urgency, asked: &str) {
-        let not_ended = {
-            let (id, asked) = (job.id.clone(), asked.to_owned());
-            move |why| ExecutorEvent::NotEnded { id, asked, why }
-        };
         let (launcher, dir) = (Arc::clone(&self.launcher), self.jobs.job(&job.id));
         let (instance, events) = (job.clone(), self.events.clone());
-        let ending = Arc::clone(&self.ending[usize::from(urgency == Urgency::Kill)]);
-        if ending.swap(true, Ordering::Relaxed) {
+        let (id, asked) = (job.id.clone(), asked.to_owned());
+        let order = (id.clone(), urgency);
+        let ending = Arc::clone(&self.ending);
+        if !locked(&ending).insert(order.clone()) {
             return;
         }
-        let done = Arc::clone(&ending);
-        let failed = not_ended.clone();
-        let order = move || {
+        let (done, carried_out, by) = (Arc::clone(&ending), order.clone(), asked.clone());
+        let run = move || {
             let ended = launcher.end(&instance, &dir, urgency);
-            done.store(false, Ordering::Relaxed);
+            locked(&done).remove(&carried_out);
+            let (id, asked) = (instance.id, by);
             match ended {
-                // A job that has just ended by itself sends its own status.
-                Ok(()) | Err(LaunchError::Ended) => {}
-                Err(err) => drop(events.blocking_send(failed(error::chain(&err)))),
+                Ok(()) => {}
+                Err(LaunchError::Ended) => drop(events.blocking_send(ExecutorEvent::EndedBefore { id, asked })),
+                Err(err) => {
+                    let why = error::chain(&err);
+                    drop(events.blocking_send(ExecutorEvent::NotEnded { id, asked, why }));
+                }
             }
         };
-        if let Err(err) = spawn("end", order) {
-            ending.store(false, Ordering::Relaxed);
-            drop(self.events.try_send(not_ended(format!("cannot start a thread: {err}"))));
+        if let Err(err) = spawn("end", run) {
+            locked(&ending).remove(&order);
+            let why = format!("cannot start a thread: {err}");
+            drop(self.events.try_send(ExecutorEvent::NotEnded { id, asked, why }));
         }
     }
 
