@@ -2,9 +2,9 @@
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
@@ -12,9 +12,10 @@ use tracing::Span;
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
-use nixfleet_os::error;
+use nixfleet_os::threads::Condition;
+use nixfleet_os::{Threads, error};
 
-use super::follower::{self, Followed, Follower, Live};
+use super::follower::{self, Followed, Follower, Live, send};
 use super::launcher::{LaunchError, Launcher};
 
 /// Events that may wait for the agent. There is at most one for each order, and there are few orders.
@@ -103,10 +104,13 @@ impl HostExecutor {
         boot_id: Option<String>,
     ) -> io::Result<(Self, mpsc::Receiver<ExecutorEvent>)> {
         let (events, receiver) = mpsc::channel(EVENTS);
-        let records = Arc::new(RecordWriter { records, queue: Mutex::default(), wake: Condvar::new() });
+        let threads = &jobs.machine().threads;
+        let wake = threads.condition();
+        let records = Arc::new(RecordWriter { records, queue: Mutex::default(), wake });
         let writer = Arc::clone(&records);
-        spawn("records", move || writer.run())?;
-        let (ending, launches) = Default::default();
+        spawn(threads, "records", move || writer.run())?;
+        let launches = Arc::new(Launches { count: Mutex::default(), none: threads.condition() });
+        let ending = Default::default();
         Ok((Self { launcher, jobs, records, events, boot_id, ending, launches }, receiver))
     }
 }
@@ -117,16 +121,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Starts a thread, which enters the current span.
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn spawn(threads: &Threads, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let span = Span::current();
     let run = move || span.in_scope(run);
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
+    threads.spawn(name, STACK, run)
 }
 
 impl Executor for HostExecutor {
     fn launch(&self, record: Record) {
         let (launcher, records) = (Arc::clone(&self.launcher), Arc::clone(&self.records));
-        let jobs = self.jobs.clone();
+        let (jobs, machine) = (self.jobs.clone(), self.jobs.machine().clone());
         let (id, events) = (record.id.clone(), self.events.clone());
         let launches = Arc::clone(&self.launches);
         launches.begun();
@@ -137,9 +141,9 @@ impl Executor for HostExecutor {
                 Err(message) => ExecutorEvent::NotLaunched(record.id, message),
             };
             done.ended();
-            drop(events.blocking_send(event));
+            send(&machine, &events, event);
         };
-        if let Err(err) = spawn("launch", order) {
+        if let Err(err) = spawn(&self.jobs.machine().threads, "launch", order) {
             launches.ended();
             let message = format!("cannot start a thread for the job: {err}");
             drop(self.events.try_send(ExecutorEvent::NotLaunched(id, message)));
@@ -162,14 +166,16 @@ impl Executor for HostExecutor {
             let (id, asked) = (instance.id, by);
             match ended {
                 Ok(()) => {}
-                Err(LaunchError::Ended) => drop(events.blocking_send(ExecutorEvent::EndedBefore { id, asked })),
+                Err(LaunchError::Ended) => {
+                    send(dir.machine(), &events, ExecutorEvent::EndedBefore { id, asked });
+                }
                 Err(err) => {
                     let why = error::chain(&err);
-                    drop(events.blocking_send(ExecutorEvent::NotEnded { id, asked, why }));
+                    send(dir.machine(), &events, ExecutorEvent::NotEnded { id, asked, why });
                 }
             }
         };
-        if let Err(err) = spawn("end", run) {
+        if let Err(err) = spawn(&self.jobs.machine().threads, "end", run) {
             locked(&ending).remove(&order);
             let why = format!("cannot start a thread: {err}");
             drop(self.events.try_send(ExecutorEvent::NotEnded { id, asked, why }));
@@ -210,7 +216,7 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
     let Err(err) = launcher.start(&job) else { return Ok(()) };
     // The launcher may fail although the supervisor runs, for example when systemctl loses its connection.
     // A job that exists is followed.
-    let exists = dir.result().exists() || matches!(journal::supervisor_lives(dir), Ok(true));
+    let exists = dir.disk().kind(&dir.result()).is_ok() || matches!(journal::supervisor_lives(dir), Ok(true));
     if exists { Ok(()) } else { Err(error::chain(&err)) }
 }
 
@@ -218,17 +224,18 @@ impl Drop for HostExecutor {
     /// Waits for the records to be written and for the launches to finish. Otherwise the next agent would
     /// find the record of a job that was never started.
     fn drop(&mut self) {
-        let begun = Instant::now();
+        let clock = self.jobs.clock();
+        let begun = clock.instant();
         self.records.wait_until_idle(DROP_TIMEOUT);
-        self.launches.wait_until_none(DROP_TIMEOUT.saturating_sub(begun.elapsed()));
+        self.launches.wait_until_none(DROP_TIMEOUT.saturating_sub(clock.elapsed(begun)));
     }
 }
 
 /// The number of launches that have not finished.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Launches {
     count: Mutex<usize>,
-    none: Condvar,
+    none: Condition,
 }
 
 impl Launches {
@@ -243,8 +250,7 @@ impl Launches {
     }
 
     fn wait_until_none(&self, limit: Duration) {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.none.wait_timeout_while(count, limit, |count| *count > 0));
+        drop(self.none.wait_while(&self.count, Some(limit), |count| *count > 0));
     }
 }
 
@@ -253,7 +259,7 @@ struct RecordWriter {
     records: Records,
     queue: Mutex<Queue>,
     /// Notified when there is a record to write, and when all are written.
-    wake: Condvar,
+    wake: Condition,
 }
 
 #[derive(Default)]
@@ -274,16 +280,14 @@ impl RecordWriter {
     }
 
     fn wait_until_idle(&self, limit: Duration) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = |queue: &mut Queue| queue.writing || !queue.records.is_empty();
-        drop(self.wake.wait_timeout_while(queue, limit, busy));
+        drop(self.wake.wait_while(&self.queue, Some(limit), busy));
     }
 
     fn run(&self) {
         loop {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let idle = |queue: &mut Queue| queue.records.is_empty();
-            let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.wake.wait_while(&self.queue, None, idle);
             let records: Vec<_> = queue.records.drain().collect();
             queue.writing = true;
             drop(queue);

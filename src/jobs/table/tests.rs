@@ -34,6 +34,12 @@ impl FakeExecutor {
         std::mem::take(field(&mut self.0.lock().unwrap()))
     }
 
+    /// Shows another state of a job.
+    fn show(&self, id: &JobId, live: Live) {
+        let orders = self.0.lock().unwrap();
+        orders.jobs.iter().rfind(|(job, ..)| job == id).unwrap().2.send_replace(live);
+    }
+
     /// Ends a job, for the follower that was started last.
     fn end(&self, id: &JobId) {
         let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
@@ -64,6 +70,10 @@ impl Executor for FakeExecutor {
     fn forget(&self, id: &JobId) {
         self.0.lock().unwrap().forgotten.push(id.clone());
     }
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
 }
 
 fn record(command: &str, command_id: Option<&str>, delivered_seq: u64) -> Record {
@@ -130,29 +140,109 @@ async fn jobs_of_an_earlier_agent_are_told_in_their_order_each_from_its_proven_l
 }
 
 #[test]
-fn a_stop_ends_the_newest_job_and_none_that_is_over() {
+fn a_stop_ends_the_running_job_and_none_that_is_over() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    assert!(!jobs.end(Urgency::Stop, "stop"), "nothing runs");
+    assert!(!jobs.end(Urgency::Stop, "stop", later()), "nothing runs");
     let first = run(&mut jobs, None);
     jobs.status_sent(&first, &status("pull"));
-    assert!(!jobs.end(Urgency::Stop, "stop"), "over, though nobody has proven to have read it");
+    assert!(!jobs.end(Urgency::Stop, "stop", later()), "over, though nobody has proven to have read it");
     let second = run(&mut jobs, None);
-    assert!(jobs.end(Urgency::Kill, "kill_command"));
+    assert!(jobs.end(Urgency::Kill, "kill_command", later()));
     assert_eq!(executor.take(|orders| &mut orders.ended), [(second, Urgency::Kill)]);
 }
 
 #[test]
-fn a_kill_during_the_launch_outranks_the_stop_before_it() {
+fn of_several_requests_during_the_launch_the_strongest_counts() {
+    let (stop, kill) = ((Urgency::Stop, "stop"), (Urgency::Kill, "kill_command"));
+    for (requests, expected) in
+        [([stop, kill], Urgency::Kill), ([kill, stop], Urgency::Kill), ([stop, stop], Urgency::Stop)]
+    {
+        let executor = FakeExecutor::default();
+        let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+        let record = record("pull", None, 0);
+        let id = record.id.clone();
+        jobs.accept(record);
+        for (urgency, asked) in requests {
+            assert!(jobs.end(urgency, asked, later()));
+        }
+        assert!(jobs.starting(&id));
+        jobs.launched(&id);
+        assert_eq!(executor.take(|orders| &mut orders.ended), [(id, expected)], "{requests:?}");
+    }
+}
+
+#[test]
+fn the_slot_belongs_to_the_job_that_runs_wherever_it_is_in_the_list() {
+    let executor = FakeExecutor::default();
+    // After a clock that was set back, the ids of jobs do not say which one is newer.
+    let records = vec![record("switch", None, 0), record("pull", None, 0), record("test", None, 0)];
+    let ids: Vec<JobId> = records.iter().map(|record| record.id.clone()).collect();
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    executor.show(&ids[1], Live { pid: None, ended: true });
+    executor.show(&ids[2], Live::default());
+    assert_eq!(jobs.current().map(|current| (current.command, current.pid)), Some(("switch", Some(7))));
+    executor.show(&ids[2], Live { pid: None, ended: true });
+    assert!(jobs.end(Urgency::Stop, "stop", later()));
+    assert_eq!(executor.take(|orders| &mut orders.ended), [(ids[0].clone(), Urgency::Stop)]);
+    executor.show(&ids[0], Live { pid: None, ended: true });
+    assert!(jobs.current().is_none() && !jobs.is_idle(), "three results are to be told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_ended_frees_the_slot_before_its_output_is_through() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let first = run(&mut jobs, Some("a"));
+    executor.show(&first, Live { pid: None, ended: true });
+    assert!(jobs.current().is_none() && !jobs.end(Urgency::Stop, "stop", later()));
+    let request = |command: &str, id: Option<&str>| CommandRequest {
+        command: command.to_owned(),
+        id: id.map(str::to_owned),
+    };
+    for (command, id, known) in
+        [("pull", Some("a"), true), ("pull", Some("b"), false), ("pull", None, true), ("test", None, false)]
+    {
+        assert_eq!(jobs.unreported(&request(command, id)).is_some(), known, "{command} {id:?}");
+    }
+    let second = run(&mut jobs, Some("b"));
+    assert_eq!(jobs.current_record().map(|record| &record.id), Some(&second));
+    // The second one is through first, and is told second.
+    executor.end(&second);
+    assert!(timeout(Duration::from_secs(3600), jobs.next()).await.is_err());
+    executor.end(&first);
+    for id in [first, second] {
+        let event = jobs.next().await;
+        assert_eq!(event.id, id);
+        jobs.status_sent(&id, &status("pull"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_end_a_job_is_due_for_an_answer_until_the_job_has_ended() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
     let record = record("pull", None, 0);
     let id = record.id.clone();
     jobs.accept(record);
-    assert!(jobs.end(Urgency::Stop, "stop") && jobs.end(Urgency::Kill, "kill_command"));
-    assert!(jobs.starting());
+    let unanswered = |asked: &str, launching| Unanswered { asked: asked.to_owned(), launching };
+    jobs.end(Urgency::Stop, "kill", now + second);
+    assert_eq!(jobs.unanswered(now + second), [unanswered("kill", true)]);
     jobs.launched(&id);
-    assert_eq!(executor.take(|orders| &mut orders.ended), [(id, Urgency::Kill)]);
+    // A repeat does not put the answer off.
+    for delay in [3, 9] {
+        jobs.end(Urgency::Stop, "stop", now + delay * second);
+    }
+    jobs.end(Urgency::Kill, "kill_command", now + 4 * second);
+    assert_eq!(jobs.unanswered_at(), Some(now + 3 * second));
+    assert_eq!(jobs.unanswered(now + 3 * second), [unanswered("stop", false)]);
+    jobs.stop_answered(&id, "kill_command");
+    assert_eq!(jobs.unanswered_at(), None, "the executor said why");
+    jobs.end(Urgency::Stop, "stop", now + 9 * second);
+    executor.show(&id, Live { pid: None, ended: true });
+    assert_eq!(jobs.unanswered_at(), None, "its status is the answer");
+    assert_eq!(jobs.unanswered(now + 9 * second), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +253,8 @@ async fn a_launch_that_failed_is_an_end_without_a_job() {
     let id = record.id.clone();
     jobs.accept(record);
     jobs.not_launched(&id, "no space left".to_owned());
-    assert!(!jobs.starting());
+    assert!(!jobs.starting(&id));
+    assert!(jobs.current().is_none(), "nothing runs");
     let Followed::Ended(result) = jobs.next().await.what else { panic!() };
     assert_eq!((result.outcome, result.message.as_str()), (Outcome::NotStarted, "no space left"));
     assert!(executor.take(|orders| &mut orders.followed).is_empty());
@@ -189,20 +280,22 @@ fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older
 }
 
 #[test]
-fn a_dashboard_that_proves_nothing_does_not_grow_the_list_for_ever() {
+fn a_dashboard_that_proves_nothing_fills_the_table_and_loses_no_result() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    let ids: Vec<JobId> = (0..100)
-        .map(|_| {
-            let id = run(&mut jobs, None);
-            jobs.status_sent(&id, &status("pull"));
-            id
-        })
-        .collect();
-    assert_eq!(executor.take(|orders| &mut orders.forgotten), ids[..100 - MAX_JOBS], "the oldest go");
+    let mut ids = Vec::new();
+    while !jobs.is_full() {
+        let id = run(&mut jobs, None);
+        jobs.status_sent(&id, &status("pull"));
+        ids.push(id);
+    }
+    assert_eq!(ids.len(), MAX_JOBS);
+    assert!(executor.take(|orders| &mut orders.forgotten).is_empty());
     executor.take(|orders| &mut orders.followed);
     jobs.rewind();
-    assert_eq!(executor.take(|orders| &mut orders.followed).len(), MAX_JOBS);
+    assert_eq!(executor.take(|orders| &mut orders.followed).len(), MAX_JOBS, "each is told again");
+    jobs.status_delivered(&ids[3]);
+    assert!(!jobs.is_full());
 }
 
 #[test]
@@ -252,7 +345,7 @@ fn lines_of_the_threads_of_a_job_have_its_id_and_its_command() {
         table.accept(record);
         assert_eq!(events.blocking_recv(), Some(ExecutorEvent::Launched(id.clone())));
         table.launched(&id);
-        table.end(Urgency::Stop, "kill");
+        table.end(Urgency::Stop, "kill", later());
         let (asked, why) = ("kill".to_owned(), "no".to_owned());
         let expected = ExecutorEvent::NotEnded { id: id.clone(), asked, why };
         assert_eq!(events.blocking_recv(), Some(expected));

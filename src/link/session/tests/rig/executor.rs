@@ -32,7 +32,7 @@ pub(crate) enum Order {
 pub(crate) struct Job {
     pub(crate) id: JobId,
     items: mpsc::Sender<Followed>,
-    _live: Arc<watch::Sender<Live>>,
+    live: Arc<watch::Sender<Live>>,
 }
 
 impl Job {
@@ -42,6 +42,11 @@ impl Job {
 
     pub(crate) async fn end(&self, result: JobResult) {
         self.items.send(Followed::Ended(Box::new(result))).await.unwrap();
+    }
+
+    /// The command ends. Its output is still to be read.
+    pub(crate) fn command_ends(&self) {
+        self.live.send_replace(Live { pid: None, ended: true });
     }
 
     /// Writes output until the task is aborted.
@@ -97,7 +102,7 @@ impl Executor for FakeExecutor {
         let live_now = *self.live.lock().unwrap();
         let (live, live_receiver) =
             watch::channel(if live_now == Live::default() { known } else { live_now });
-        self.jobs.lock().unwrap().push(Job { id: id.clone(), items, _live: Arc::new(live) });
+        self.jobs.lock().unwrap().push(Job { id: id.clone(), items, live: Arc::new(live) });
         Follower { live: live_receiver, items: items_receiver }
     }
 
