@@ -74,6 +74,11 @@ pub fn kind(host: &Host, name: &str) -> Option<Kind> {
     (JOBS.contains(&name) || host.commands.contains_key(name)).then_some(Kind::Job)
 }
 
+/// Whether the command runs as a job or ends the agent. Other requests may be repeated, and have no use for an id.
+pub fn starts(host: &Host, name: &str) -> bool {
+    matches!(kind(host, name), Some(Kind::Job | Kind::Control(Control::Restart | Control::Reboot)))
+}
+
 /// A command, as far as admission needs to know it.
 #[derive(Debug, Clone, Copy)]
 pub struct Current<'a> {

@@ -1,7 +1,7 @@
 //! Carries out the agent's orders for jobs on threads, so that the agent never waits for a disk or a
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
@@ -15,8 +15,14 @@ use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
 use nixfleet_os::threads::Condition;
 use nixfleet_os::{Threads, error};
 
+use super::answered::{self, Answered};
 use super::follower::{self, Followed, Follower, Live, send};
 use super::launcher::{LaunchError, Launcher};
+
+mod writer;
+
+pub use writer::Backlog;
+use writer::RecordWriter;
 
 /// Events that may wait for the agent. There is at most one for each order, and there are few orders.
 const EVENTS: usize = 64;
@@ -29,12 +35,16 @@ const DROP_TIMEOUT: Duration = Duration::from_millis(800);
 const STACK: usize = 256 * 1024;
 
 /// The outcome of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum ExecutorEvent {
     /// The job exists and runs.
     Launched(JobId),
     /// The job was not started, for this reason.
     NotLaunched(JobId, String),
+    /// A job of an earlier agent, whose record could not be read before.
+    Found(Box<Record>),
+    /// Answers of an earlier agent, which could not be read before.
+    FoundAnswers(Answered),
     /// The job had ended when its end was ordered.
     EndedBefore {
         /// The job.
@@ -68,6 +78,9 @@ pub trait Executor: fmt::Debug + Send {
     fn save(&self, record: Record);
     /// Removes the record of a job: the dashboard has read its status.
     fn forget(&self, id: &JobId);
+    /// Saves the requests that were answered. It is done before the records of jobs that are forgotten later are
+    /// removed.
+    fn keep_answered(&self, answered: answered::File);
 }
 
 /// The executor of a real machine.
@@ -105,13 +118,20 @@ impl HostExecutor {
     ) -> io::Result<(Self, mpsc::Receiver<ExecutorEvent>)> {
         let (events, receiver) = mpsc::channel(EVENTS);
         let threads = &jobs.machine().threads;
-        let wake = threads.condition();
-        let records = Arc::new(RecordWriter { records, queue: Mutex::default(), wake });
+        let records = Arc::new(RecordWriter::new(records, jobs.clone(), events.clone()));
         let writer = Arc::clone(&records);
         spawn(threads, "records", move || writer.run())?;
         let launches = Arc::new(Launches { count: Mutex::default(), none: threads.condition() });
         let ending = Default::default();
         Ok((Self { launcher, jobs, records, events, boot_id, ending, launches }, receiver))
+    }
+}
+
+impl HostExecutor {
+    /// Tries again, now and then, to read what an earlier agent wrote. [`ExecutorEvent::Found`] and
+    /// [`ExecutorEvent::FoundAnswers`] follow.
+    pub fn retry(&self, backlog: Backlog) {
+        self.records.retry(backlog);
     }
 }
 
@@ -133,6 +153,7 @@ impl Executor for HostExecutor {
         let (jobs, machine) = (self.jobs.clone(), self.jobs.machine().clone());
         let (id, events) = (record.id.clone(), self.events.clone());
         let launches = Arc::clone(&self.launches);
+        self.records.accepted(&record.id);
         launches.begun();
         let done = Arc::clone(&launches);
         let order = move || {
@@ -197,6 +218,10 @@ impl Executor for HostExecutor {
     fn forget(&self, id: &JobId) {
         self.records.put(id.clone(), None);
     }
+
+    fn keep_answered(&self, answered: answered::File) {
+        self.records.put_answered(answered);
+    }
 }
 
 /// A follower that reports only this end.
@@ -251,62 +276,6 @@ impl Launches {
 
     fn wait_until_none(&self, limit: Duration) {
         drop(self.none.wait_while(&self.count, Some(limit), |count| *count > 0));
-    }
-}
-
-/// Writes records to disk on its own thread. Of several records of one job only the newest is written.
-struct RecordWriter {
-    records: Records,
-    queue: Mutex<Queue>,
-    /// Notified when there is a record to write, and when all are written.
-    wake: Condition,
-}
-
-#[derive(Default)]
-struct Queue {
-    /// The newest record of each job, with the job's span; none: remove it.
-    records: HashMap<JobId, (Option<Record>, Span)>,
-    writing: bool,
-}
-
-impl RecordWriter {
-    fn put(&self, id: JobId, record: Option<Record>) {
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .records
-            .insert(id, (record, Span::current()));
-        self.wake.notify_all();
-    }
-
-    fn wait_until_idle(&self, limit: Duration) {
-        let busy = |queue: &mut Queue| queue.writing || !queue.records.is_empty();
-        drop(self.wake.wait_while(&self.queue, Some(limit), busy));
-    }
-
-    fn run(&self) {
-        loop {
-            let idle = |queue: &mut Queue| queue.records.is_empty();
-            let mut queue = self.wake.wait_while(&self.queue, None, idle);
-            let records: Vec<_> = queue.records.drain().collect();
-            queue.writing = true;
-            drop(queue);
-            for (id, (record, span)) in records {
-                let done = match &record {
-                    Some(record) => self.records.save(record),
-                    None => self.records.forget(&id),
-                };
-                if let Err(err) = done {
-                    span.in_scope(|| {
-                        tracing::warn!(
-                            "Cannot keep the job's record up to date, it may be told twice: {err}"
-                        );
-                    });
-                }
-            }
-            self.queue.lock().unwrap_or_else(PoisonError::into_inner).writing = false;
-            self.wake.notify_all();
-        }
     }
 }
 

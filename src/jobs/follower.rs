@@ -11,7 +11,7 @@ use tracing::Span;
 
 use nixfleet_jobs::journal::{Entry, Reader, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
-use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
+use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file, damage};
 use nixfleet_os::Machine;
 
 use change::Changes;
@@ -41,6 +41,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// job waits here for the whole start: 25 s for the permission, which is the time limit of the bus, 30 s for a
 /// supervisor to be ready, and a little more.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What follows when a file of a job cannot be read for a reason that may pass.
+const UNREADABLE: &str = "the end of the job is reported when it can be read; until then it is tried again";
 
 /// Stack of the thread, in bytes. Its buffers are on the heap.
 const STACK: usize = 128 * 1024;
@@ -143,6 +146,8 @@ struct Seen {
     /// The supervisor is dead.
     gone: bool,
     result: Option<JobResult>,
+    /// Why the result could not be read, if there is one.
+    unread: Option<io::Error>,
 }
 
 impl Thread {
@@ -204,6 +209,11 @@ impl Thread {
             match Changes::watch(&self.dir) {
                 Ok(changes) => return Some(changes),
                 Err(_) if self.items.is_closed() => return None,
+                // The folder may exist. Only its absence says something about the job.
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    damage::report(self.dir.path(), &err, UNREADABLE);
+                    self.dir.clock().sleep(CHECK_INTERVAL);
+                }
                 Err(_) if self.age() < START_TIMEOUT => self.dir.clock().sleep(RETRY),
                 Err(err) => {
                     let message = format!("the job never started: {}: {err}", self.dir.path().display());
@@ -220,12 +230,19 @@ impl Thread {
     fn look(&self, probe: bool) -> Seen {
         let gone = probe && self.is_gone();
         let disk = self.dir.disk();
-        let result = atomic_file::load_on::<JobResult>(disk, &self.dir.result()).ok().flatten();
-        let state = atomic_file::load_on::<State>(disk, &self.dir.state()).ok().flatten();
+        let result = atomic_file::load_on::<JobResult>(disk, &self.dir.result());
+        let (result, unread) = match result {
+            Ok(result) => (result, None),
+            Err(err) => (None, Some(err)),
+        };
+        let state = atomic_file::load_on::<State>(disk, &self.dir.state()).unwrap_or_else(|err| {
+            damage::report(&self.dir.state(), &err, "the process of the command is not known");
+            None
+        });
         let pid = state.and_then(|state| state.child_pid).filter(|_| result.is_none() && !gone);
         let live = Live { pid, ended: result.is_some() };
         self.live.send_if_modified(|old| std::mem::replace(old, live) != live);
-        Seen { gone, result }
+        Seen { gone, result, unread }
     }
 
     fn age(&self) -> Duration {
@@ -237,8 +254,20 @@ impl Thread {
             Ok(lives) => !lives,
             // A job that is just being created has no log yet.
             Err(err) if err.kind() == io::ErrorKind::NotFound => self.age() >= START_TIMEOUT,
+            // Without a log nobody can tell whether the supervisor lives. It had the time of a start to end.
+            Err(err) if damage::is_damage(&err) => {
+                damage::report(
+                    &self.dir.log(0),
+                    &err,
+                    "nobody knows whether the command runs; its output is lost",
+                );
+                self.age() >= START_TIMEOUT
+            }
             // Other errors, such as too many open files, say nothing about the supervisor.
-            Err(err) => err.kind() == io::ErrorKind::PermissionDenied,
+            Err(err) => {
+                damage::report(&self.dir.log(0), &err, UNREADABLE);
+                false
+            }
         }
     }
 
@@ -247,8 +276,35 @@ impl Thread {
         if seen.result.as_ref().map_or(!seen.gone, |result| !result.unexplained) {
             return seen.result;
         }
+        if let Some(err) = seen.unread {
+            let path = self.dir.result();
+            if !damage::is_damage(&err) {
+                damage::report(&path, &err, UNREADABLE);
+                return None;
+            }
+            damage::report(&path, &err, "nobody knows how the command ended, it is reported as lost");
+            let message = format!(
+                "the result is lost, nobody knows how the command ended: {}",
+                damage::describe(&path, &err)
+            );
+            return Some(self.without_supervisor(Outcome::Lost, message));
+        }
         let clock = self.dir.clock();
-        let spec: Option<Spec> = atomic_file::load_on(self.dir.disk(), &self.dir.spec()).ok().flatten();
+        let spec: Option<Spec> = match atomic_file::load_on(self.dir.disk(), &self.dir.spec()) {
+            Ok(spec) => spec,
+            Err(err) if damage::is_damage(&err) => {
+                damage::report(
+                    &self.dir.spec(),
+                    &err,
+                    "nobody knows whether the machine went down during the command",
+                );
+                None
+            }
+            Err(err) => {
+                damage::report(&self.dir.spec(), &err, UNREADABLE);
+                return None;
+            }
+        };
         if let Some(result) = seen.result {
             let since = *self.unexplained_since.get_or_insert_with(|| clock.instant());
             let told = explained(result, spec.as_ref(), self.boot_id.as_deref());

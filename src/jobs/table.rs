@@ -26,6 +26,7 @@ use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_protocol::{CommandRequest, Status, StatusKind};
 
 use super::admission::Current;
+use super::answered::Answered;
 use super::executor::Executor;
 use super::follower::{Followed, Follower, Live};
 use stops::Stops;
@@ -41,8 +42,8 @@ mod tests;
 /// accepted, because forgetting a job would lose its result.
 pub const MAX_JOBS: usize = 16;
 
-/// Ended requests whose status is kept, in case the dashboard repeats one with the same id.
-const REMEMBERED: usize = 16;
+/// Longest message of a result in a record, in characters. It is for people, and a heartbeat repeats 200 of them.
+const MAX_MESSAGE: usize = 4096;
 
 #[derive(Debug)]
 enum Phase {
@@ -52,6 +53,8 @@ enum Phase {
     Following(Follower),
     /// The launch failed, for this reason.
     Failed(String),
+    /// Its end is in the record, and all its output was delivered. Nothing is followed.
+    Decided,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl Job {
         match &self.phase {
             Phase::Launching => Live::default(),
             Phase::Following(follower) => *follower.live.borrow(),
-            Phase::Failed(_) => Live { pid: None, ended: true },
+            Phase::Failed(_) | Phase::Decided => Live { pid: None, ended: true },
         }
     }
 
@@ -104,8 +107,32 @@ impl Job {
 pub struct JobTable {
     executor: Box<dyn Executor>,
     jobs: VecDeque<Job>,
-    /// Ids of ended requests and their statuses, oldest first.
-    ended: VecDeque<(String, Status)>,
+    /// Requests that were answered.
+    answered: Answered,
+    /// The newest job of this host. The next one gets an id behind it.
+    newest: Option<JobId>,
+}
+
+/// A job of an earlier agent.
+fn resumed(record: Record, executor: &dyn Executor) -> Job {
+    let span = record.span();
+    let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
+    let phase =
+        if record.decided().is_some() { Phase::Decided } else { Phase::Following(span.in_scope(follow)) };
+    Job::new(record, phase, span)
+}
+
+/// The end of a job for dashboards: `result`, or else what was told before. It is saved before anybody is told.
+fn decide(job: &mut Job, mut result: Box<JobResult>, executor: &dyn Executor) -> Box<JobResult> {
+    if let Some(told) = &job.record.result {
+        return told.clone();
+    }
+    if let Some((end, _)) = result.message.char_indices().nth(MAX_MESSAGE) {
+        result.message.truncate(end);
+    }
+    job.record.result = Some(result.clone());
+    job.span.in_scope(|| executor.save(job.record.clone()));
+    result
 }
 
 /// Output or end of a job, to be sent to the dashboard.
@@ -124,14 +151,33 @@ pub struct JobEvent {
 impl JobTable {
     /// A table with the jobs of an earlier agent, which are followed again.
     pub fn resume(records: Vec<Record>, executor: Box<dyn Executor>) -> Self {
-        let jobs = records.into_iter().map(|record| {
-            let span = record.span();
-            let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
-            let phase = Phase::Following(span.in_scope(follow));
-            Job::new(record, phase, span)
-        });
-        let jobs = jobs.collect();
-        Self { executor, jobs, ended: VecDeque::new() }
+        let newest = records.iter().map(|record| record.id.clone()).max();
+        let jobs = records.into_iter().map(|record| resumed(record, &*executor)).collect();
+        Self { executor, jobs, answered: Answered::default(), newest }
+    }
+
+    /// What else an earlier agent left: the answers to requests, and the newest job of this host.
+    #[must_use]
+    pub fn after(self, answered: Answered, newest: Option<JobId>) -> Self {
+        Self { answered, newest: self.newest.max(newest), ..self }
+    }
+
+    /// A job of an earlier agent, whose record could be read only now.
+    pub fn found(&mut self, record: Record) {
+        if self.jobs.iter().any(|job| job.record.id == record.id) {
+            return;
+        }
+        let job = resumed(record, &*self.executor);
+        job.span.in_scope(|| tracing::info!("Picked up a command that an earlier agent started."));
+        let at = self.jobs.partition_point(|other| other.record.id < job.record.id);
+        self.newest = self.newest.take().max(Some(job.record.id.clone()));
+        self.jobs.insert(at, job);
+    }
+
+    /// Answers of an earlier agent, which could be read only now.
+    pub fn found_answers(&mut self, older: Answered) {
+        self.answered.add_older(older);
+        self.executor.keep_answered(self.answered.file());
     }
 
     /// The status of success of a reboot, which is sent before the reboot starts.
@@ -150,16 +196,13 @@ impl JobTable {
     /// Remembers the status of an announced job that has succeeded, in case the dashboard repeats the request.
     pub fn carried_out(&mut self, record: Record) {
         if let Some(id) = record.command_id {
-            self.remember(id, Self::rebooting());
+            self.remember(id, record.command, &Self::rebooting());
         }
     }
 
-    fn remember(&mut self, command_id: String, status: Status) {
-        self.ended.retain(|(id, _)| *id != command_id);
-        self.ended.push_back((command_id, status));
-        if self.ended.len() > REMEMBERED {
-            self.ended.pop_front();
-        }
+    fn remember(&mut self, command_id: String, command: String, status: &Status) {
+        self.answered.add(command_id, command, status);
+        self.executor.keep_answered(self.answered.file());
     }
 
     /// The command that occupies the slot.
@@ -197,7 +240,7 @@ impl JobTable {
     pub async fn looked_at(&self) {
         let followed = self.jobs.iter().filter_map(|job| match &job.phase {
             Phase::Following(follower) => Some(follower.live.clone()),
-            Phase::Launching | Phase::Failed(_) => None,
+            Phase::Launching | Phase::Failed(_) | Phase::Decided => None,
         });
         for mut live in followed {
             live.wait_for(|live| *live != Live::default()).await.map(drop).ok();
@@ -240,6 +283,8 @@ impl JobTable {
     /// Accepts a job: it occupies the slot, and its launch is ordered. Callers ask [`Self::is_full`] before, except
     /// for a reboot that was announced: the machine goes down with it.
     pub fn accept(&mut self, record: Record) {
+        let record = record.after(self.newest.as_ref());
+        self.newest = Some(record.id.clone());
         let span = record.span();
         span.in_scope(|| {
             tracing::info!("Accepted a command.");
@@ -320,6 +365,10 @@ impl JobTable {
         let Record { id, command, announced, line_numbers, .. } = job.record.clone();
         let what = match &mut job.phase {
             Phase::Launching => std::future::pending().await,
+            Phase::Decided => {
+                let lost = || JobResult::without_supervisor(Outcome::Lost, String::new(), 0);
+                Followed::Ended(job.record.result.clone().unwrap_or_else(|| Box::new(lost())))
+            }
             Phase::Failed(why) => {
                 Followed::Ended(Box::new(JobResult::without_supervisor(Outcome::NotStarted, why.clone(), 0)))
             }
@@ -330,7 +379,13 @@ impl JobTable {
                 Followed::Ended(Box::new(result))
             }),
         };
-        job.over |= matches!(what, Followed::Ended(_));
+        let what = match what {
+            Followed::Ended(result) => {
+                job.over = true;
+                Followed::Ended(decide(job, result, &*self.executor))
+            }
+            entries => entries,
+        };
         let what = if line_numbers { what } else { what.numbered_by_position() };
         JobEvent { id, command, announced, what }
     }
@@ -339,7 +394,7 @@ impl JobTable {
     pub fn live(&self, id: &JobId) -> Option<watch::Receiver<Live>> {
         match &self.jobs.iter().find(|job| job.record.id == *id)?.phase {
             Phase::Following(follower) => Some(follower.live.clone()),
-            Phase::Launching | Phase::Failed(_) => None,
+            Phase::Launching | Phase::Failed(_) | Phase::Decided => None,
         }
     }
 
@@ -349,14 +404,24 @@ impl JobTable {
         job.status_sent = true;
         let first = !std::mem::replace(&mut job.finished, true);
         if let Some(command_id) = job.record.command_id.clone() {
-            self.remember(command_id, status.clone());
+            let command = job.record.command.clone();
+            self.remember(command_id, command, status);
         }
         first
     }
 
-    /// The status that ended the request with this id, if it is remembered.
-    pub fn ended(&self, command_id: &str) -> Option<&Status> {
-        self.ended.iter().find(|(id, _)| id == command_id).map(|(_, status)| status)
+    /// The command that had this id and the status that ended it, if they are remembered.
+    pub fn ended(&self, command_id: &str) -> Option<(&str, &Status)> {
+        self.answered.get(command_id)
+    }
+
+    /// Another command than the request's that has the same id, if there is one.
+    pub fn clash(&self, request: &CommandRequest) -> Option<&str> {
+        let id = request.id.as_deref()?;
+        let accepted = self.jobs.iter().find(|job| job.record.command_id.as_deref() == Some(id));
+        let known = accepted.map(|job| job.record.command.as_str());
+        let known = known.or_else(|| self.ended(id).map(|(command, _)| command))?;
+        (known != request.command).then_some(known)
     }
 
     /// The dashboard has read the log entries up to `seq`. Returns the record to save.
@@ -373,9 +438,11 @@ impl JobTable {
         span.in_scope(|| self.executor.forget(id));
     }
 
-    /// Orders a newer record to be saved.
-    pub fn save(&self, record: Record) {
-        self.span(&record.id).in_scope(|| self.executor.save(record));
+    /// Orders the record of a job to be saved, as it is now. A job that was forgotten has none any more.
+    pub fn save(&self, record: &Record) {
+        if let Some(job) = self.jobs.iter().find(|job| job.record.id == record.id) {
+            job.span.in_scope(|| self.executor.save(job.record.clone()));
+        }
     }
 
     /// The connection has ended: everything without a receipt will be sent again on the next one.

@@ -209,6 +209,8 @@ impl Agent {
     pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<(String, String)> {
         match event {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
+            ExecutorEvent::Found(record) => self.jobs.found(*record),
+            ExecutorEvent::FoundAnswers(older) => self.jobs.found_answers(older),
             ExecutorEvent::NotLaunched(id, why) => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::error!("The command could not be started: {why}"));

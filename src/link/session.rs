@@ -273,7 +273,7 @@ impl<'a> Session<'a> {
     fn save_position(&mut self, now: Instant) {
         if let Some(record) = self.unsaved.take() {
             self.saved_at = now;
-            self.agent.jobs.save(record);
+            self.agent.jobs.save(&record);
         }
     }
 

@@ -15,6 +15,7 @@
 
 pub mod atomic_file;
 pub mod checkout;
+pub mod damage;
 pub mod format;
 pub mod git;
 pub mod history;

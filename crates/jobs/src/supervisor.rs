@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::atomic_file::store_on;
 use crate::checkout::Checkout;
-use crate::git::{SHORT_LENGTH, head_commit};
+use crate::git::{head_commit, short};
 use crate::history::{History, Reached, deploys};
 use crate::journal::Writer;
 use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
@@ -104,7 +104,7 @@ pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Re
     let result = job.execute(&jobs, started_at);
     let finished = job.finish(&result);
     job.announce();
-    folder::prune(&jobs, settings.keep, &instance.id);
+    folder::prune(&jobs, &settings.state_dir, settings.keep, &instance.id);
     finished
 }
 
@@ -183,7 +183,11 @@ impl<R: FnOnce()> Job<'_, R> {
         if reached == Reached::default() {
             return;
         }
-        let mut history = History::load(jobs);
+        let loaded = History::load_to_add(jobs, |text| self.log.remark(text));
+        let mut history = match loaded {
+            Ok(history) => history,
+            Err(why) => return self.log.remark(&format!("cannot record how the job ended: {why}")),
+        };
         history.note(reached, id, command, result, lock_hash);
         if let Err(err) = history.store(jobs) {
             self.log.remark(&format!("cannot record how the job ended: {err}"));
@@ -305,7 +309,7 @@ impl<R: FnOnce()> Job<'_, R> {
             result.message += "; home-manager can roll back from release 25.11 on";
         }
         if result.outcome == Outcome::Ok && result.message.is_empty() {
-            let short = result.commit.as_deref().map(|commit| &commit[..commit.len().min(SHORT_LENGTH)]);
+            let short = result.commit.as_deref().and_then(short);
             result.message = match (command.as_str(), short) {
                 ("clone", Some(short)) if before.is_none() => format!("Clone: Cloned {short}"),
                 ("pull" | "clone", Some(short)) if before == result.commit.as_deref() => {

@@ -13,6 +13,7 @@ use nixfleet_jobs::record::Records;
 use nixfleet_jobs::{Instance, JobDir, JobsDir};
 
 use super::*;
+use crate::jobs::answered::{File, MAX_KEPT};
 use crate::jobs::captured_log::CapturedLog;
 use crate::jobs::executor::{ExecutorEvent, HostExecutor};
 use crate::jobs::launcher::{LaunchError, Launcher};
@@ -26,6 +27,8 @@ struct Orders {
     followed: Vec<(JobId, u64)>,
     ended: Vec<(JobId, Urgency)>,
     forgotten: Vec<JobId>,
+    saved: Vec<Record>,
+    answered: File,
     jobs: Vec<(JobId, mpsc::Sender<Followed>, watch::Sender<Live>)>,
 }
 
@@ -65,7 +68,13 @@ impl Executor for FakeExecutor {
         Follower { live: live_receiver, items: items_receiver }
     }
 
-    fn save(&self, _: Record) {}
+    fn save(&self, record: Record) {
+        self.0.lock().unwrap().saved.push(record);
+    }
+
+    fn keep_answered(&self, answered: File) {
+        self.0.lock().unwrap().answered = answered;
+    }
 
     fn forget(&self, id: &JobId) {
         self.0.lock().unwrap().forgotten.push(id.clone());
@@ -258,6 +267,141 @@ async fn a_launch_that_failed_is_an_end_without_a_job() {
     let Followed::Ended(result) = jobs.next().await.what else { panic!() };
     assert_eq!((result.outcome, result.message.as_str()), (Outcome::NotStarted, "no space left"));
     assert!(executor.take(|orders| &mut orders.followed).is_empty());
+
+    // After a reconnect, and by the next agent, it is told in the same way.
+    jobs.status_sent(&id, &status("pull"));
+    jobs.rewind();
+    let saved = executor.take(|orders| &mut orders.saved);
+    for mut jobs in [jobs, JobTable::resume(saved, Box::new(executor.clone()))] {
+        let Followed::Ended(again) = jobs.next().await.what else { panic!() };
+        assert_eq!(again, result);
+    }
+    assert!(executor.take(|orders| &mut orders.followed).is_empty(), "there is no folder");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_told_is_told_in_the_same_way_again() {
+    for delivered_seq in [7, 3] {
+        let executor = FakeExecutor::default();
+        let told = JobResult::without_supervisor(Outcome::Ok, "told".to_owned(), 7);
+        let record = Record { result: Some(Box::new(told.clone())), ..record("pull", None, delivered_seq) };
+        let id = record.id.clone();
+        let mut jobs = JobTable::resume(vec![record], Box::new(executor.clone()));
+        if delivered_seq == 7 {
+            // Nothing is left to deliver, so the folder is not needed.
+            assert!(executor.take(|orders| &mut orders.followed).is_empty());
+        } else {
+            // The folder was removed meanwhile, for example.
+            let lost = JobResult::without_supervisor(Outcome::Lost, String::new(), 0);
+            let orders = executor.0.lock().unwrap();
+            let (_, items, _) = orders.jobs.iter().rfind(|(job, ..)| *job == id).unwrap();
+            items.try_send(Followed::Ended(Box::new(lost))).unwrap();
+        }
+        let Followed::Ended(result) = jobs.next().await.what else { panic!() };
+        assert_eq!(*result, told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_saved_before_it_is_told_and_its_message_has_a_bound() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let id = run(&mut jobs, None);
+    let long = JobResult::without_supervisor(Outcome::Ok, "é".repeat(3_000_000), 0);
+    {
+        let orders = executor.0.lock().unwrap();
+        orders.jobs[0].1.try_send(Followed::Ended(Box::new(long))).unwrap();
+    }
+    let Followed::Ended(result) = jobs.next().await.what else { panic!() };
+    assert_eq!(result.message.chars().count(), MAX_MESSAGE);
+    let saved = executor.take(|orders| &mut orders.saved);
+    assert_eq!(saved.len(), 1);
+    assert_eq!((&saved[0].id, saved[0].result.as_ref()), (&id, Some(&result)));
+    jobs.lines_delivered(&id, 3);
+    jobs.save(&saved[0]);
+    let newest = executor.take(|orders| &mut orders.saved).pop().unwrap();
+    assert!(newest.result.is_some() && newest.delivered_seq == 3, "a position does not undo it");
+}
+
+#[test]
+fn a_record_that_was_forgotten_is_not_saved_again() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let id = run(&mut jobs, None);
+    let late = jobs.lines_delivered(&id, 40).unwrap();
+    jobs.save(&late);
+    assert_eq!(executor.take(|orders| &mut orders.saved).len(), 1);
+    jobs.status_delivered(&id);
+    jobs.save(&late);
+    assert!(executor.take(|orders| &mut orders.saved).is_empty());
+}
+
+#[test]
+fn jobs_are_in_order_whatever_the_clock_says() {
+    let ahead: JobId = "e".repeat(32).parse().unwrap();
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()))
+        .after(Answered::default(), Some(ahead.clone()));
+    let mut ids = vec![ahead];
+    for _ in 0..3 {
+        jobs.accept(record("pull", None, 0));
+        ids.push(jobs.current_record().unwrap().id.clone());
+        let id = ids[ids.len() - 1].clone();
+        jobs.not_launched(&id, String::new());
+    }
+    assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+}
+
+#[test]
+fn a_record_that_could_not_be_read_at_the_start_gets_its_place() {
+    let executor = FakeExecutor::default();
+    let [first, second, third] =
+        [record("pull", None, 0), record("switch", Some("b"), 4), record("test", None, 0)];
+    let mut jobs = JobTable::resume(vec![first.clone(), third.clone()], Box::new(executor.clone()));
+    executor.take(|orders| &mut orders.followed);
+    jobs.found(second.clone());
+    jobs.found(second.clone());
+    jobs.found(third.clone());
+    assert_eq!(executor.take(|orders| &mut orders.followed), [(second.id.clone(), 4)]);
+    let order: Vec<&JobId> = jobs.jobs.iter().map(|job| &job.record.id).collect();
+    assert_eq!(order, [&first.id, &second.id, &third.id]);
+}
+
+#[test]
+fn an_id_belongs_to_one_command() {
+    let request = |command: &str, id: Option<&str>| CommandRequest {
+        command: command.to_owned(),
+        id: id.map(str::to_owned),
+        ..serde_json::from_value(serde_json::json!({ "command": "" })).unwrap()
+    };
+    let executor = FakeExecutor::default();
+    let records = vec![record("pull", Some("a"), 0), record("test", None, 0)];
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    let running = run(&mut jobs, Some("b"));
+    let check = |jobs: &JobTable| {
+        for (command, id, clash) in [
+            ("pull", Some("a"), None),
+            ("switch", Some("a"), Some("pull")),
+            ("switch", Some("b"), Some("pull")),
+            ("switch", Some("c"), None),
+            ("switch", None, None),
+        ] {
+            assert_eq!(jobs.clash(&request(command, id)), clash, "{command} {id:?}");
+        }
+    };
+    check(&jobs);
+    jobs.status_sent(&running, &status("pull"));
+    jobs.status_delivered(&running);
+    check(&jobs);
+    // The next agent knows it from the file.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answered.json");
+    nixfleet_jobs::atomic_file::store(&path, &executor.0.lock().unwrap().answered).unwrap();
+    let answered = Answered::load(&nixfleet_os::Disk::real(), &path).unwrap();
+    let records = vec![record("pull", Some("a"), 0)];
+    let next = JobTable::resume(records, Box::new(FakeExecutor::default())).after(answered, None);
+    check(&next);
+    assert_eq!(next.ended("b"), Some(("pull", &status("pull"))));
 }
 
 #[test]
@@ -302,14 +446,15 @@ fn a_dashboard_that_proves_nothing_fills_the_table_and_loses_no_result() {
 fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    for n in 0..=REMEMBERED {
+    for n in 0..=MAX_KEPT {
         let id = run(&mut jobs, Some(&n.to_string()));
+        jobs.status_sent(&id, &status("old"));
         jobs.status_sent(&id, &status(&n.to_string()));
-        jobs.status_sent(&id, &status(&n.to_string()));
+        jobs.status_delivered(&id);
     }
     assert!(jobs.ended("0").is_none(), "the oldest has made room");
-    for n in 1..=REMEMBERED {
-        assert_eq!(jobs.ended(&n.to_string()).map(|status| status.command.clone()), Some(n.to_string()));
+    for n in 1..=MAX_KEPT {
+        assert_eq!(jobs.ended(&n.to_string()).map(|(_, status)| status.command.clone()), Some(n.to_string()));
     }
     assert!(jobs.ended("").is_none());
 }

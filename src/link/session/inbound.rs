@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_jobs::supervisor::plan::PlanError;
+use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRejected, CommandRequest, DashboardMessage, DecodeError,
     HeartbeatAck, KillCommand, KillSignal, Registered, Status, StatusKind,
@@ -110,7 +110,18 @@ impl Session<'_> {
     }
 
     fn command(&mut self, request: CommandRequest, now: Instant) {
-        if let Some(ended) = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id)) {
+        // An empty id tells nothing apart.
+        let request = CommandRequest { id: request.id.filter(|id| !id.is_empty()), ..request };
+        if admission::starts(&self.agent.host, &request.command)
+            && let Some(known) = self.agent.jobs.clash(&request)
+        {
+            let reason =
+                format!("the id of this request belongs to another one, for `{known}`; each needs its own");
+            tracing::warn!(command = request.command, "Rejected a command: {reason}.");
+            return self.send(&AgentMessage::CommandRejected(admission::refusal(&request, reason)));
+        }
+        let answer = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id));
+        if let Some((_, ended)) = answer.filter(|(command, _)| *command == request.command) {
             // The host may have changed since then, and a status agrees with the heartbeat behind it.
             let facts = self.agent.snapshots.facts();
             let status = Status { generation: facts.generation.clone(), ..ended.clone() };
@@ -134,7 +145,8 @@ impl Session<'_> {
             return;
         }
         let jobs = &self.agent.jobs;
-        let decision = admission::admit(&self.agent.host, &request, jobs.current(), jobs.unreported(&request));
+        let decision =
+            admission::admit(&self.agent.host, &request, jobs.current(), jobs.unreported(&request));
         let refusal = match decision {
             Decision::Start | Decision::Control(Control::Reboot) => self.agent.refusal(now),
             Decision::Control(Control::Restart) => self.agent.peer.refusal(now),

@@ -63,8 +63,13 @@ impl Rig {
     /// As [`Self::start`], with settings of the host.
     pub(super) async fn with(interval: Duration, settings: &[(&str, &str)]) -> Self {
         let (orders, orders_receiver) = mpsc::unbounded_channel();
-        let executor =
-            FakeExecutor { orders, followed: Arc::default(), jobs: Arc::default(), live: Arc::default() };
+        let executor = FakeExecutor {
+            orders,
+            followed: Arc::default(),
+            jobs: Arc::default(),
+            live: Arc::default(),
+            answered: Arc::default(),
+        };
         let (executor_events, events_receiver) = mpsc::channel(64);
         let (asks, asks_receiver) = mpsc::channel(ASKS);
         let (facts, facts_receiver) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));

@@ -13,6 +13,7 @@ use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobId, Urgency};
 
 use super::{HOUR, Rig};
+use crate::jobs::answered::File;
 use crate::jobs::executor::{Executor, ExecutorEvent};
 use crate::jobs::follower::{Followed, Follower, Live};
 
@@ -85,6 +86,7 @@ pub(crate) struct FakeExecutor {
     pub(crate) followed: Arc<Mutex<Vec<(JobId, u64)>>>,
     pub(crate) jobs: Arc<Mutex<Vec<Job>>>,
     pub(crate) live: Arc<Mutex<Live>>,
+    pub(crate) answered: Arc<Mutex<File>>,
 }
 
 impl Executor for FakeExecutor {
@@ -108,6 +110,10 @@ impl Executor for FakeExecutor {
 
     fn save(&self, record: Record) {
         self.orders.send(Order::Save(record)).unwrap();
+    }
+
+    fn keep_answered(&self, answered: File) {
+        *self.answered.lock().unwrap() = answered;
     }
 
     fn forget(&self, id: &JobId) {
