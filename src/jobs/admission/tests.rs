@@ -35,9 +35,7 @@ fn host_with(settings: &str) -> Host {
 #[test]
 fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
     let host = host();
-    let running = |id| {
-        Some(Current { command: "switch", command_id: id, pid: Some(12345), accepted_at: AT })
-    };
+    let running = |id| Some(Current { command: "switch", command_id: id, pid: Some(12345), accepted_at: AT });
     let request =
         |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
     let states = [
@@ -128,8 +126,7 @@ fn the_names_told_to_people_are_those_that_work() {
 #[test]
 fn questions_and_stops_are_let_in_beside_a_command_and_a_reboot_is_not() {
     let host = host();
-    let current =
-        Current { command: "switch", command_id: Some("1"), pid: Some(7), accepted_at: AT };
+    let current = Current { command: "switch", command_id: Some("1"), pid: Some(7), accepted_at: AT };
     let decide = |name: &str, current| {
         admit(&host, &CommandRequest { command: name.to_owned(), id: Some("2".to_owned()) }, current, None)
     };
@@ -159,7 +156,11 @@ fn a_job_whose_status_is_to_come_blocks_only_what_could_be_taken_for_it() {
         |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
     let repeat = request("pull", Some("a"));
     assert_eq!(admit(&host, &repeat, None, Some(unreported)), Decision::Duplicate, "its own request");
-    assert_eq!(admit(&host, &repeat, Some(running), Some(unreported)), Decision::Duplicate, "beside another one");
+    assert_eq!(
+        admit(&host, &repeat, Some(running), Some(unreported)),
+        Decision::Duplicate,
+        "beside another one"
+    );
     let Decision::Reject(rejected) = admit(&host, &request("pull", None), None, Some(unreported)) else {
         panic!("a dashboard without ids would take the first status for the second")
     };

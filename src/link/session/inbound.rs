@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_jobs::supervisor::plan::PlanError;
+use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRejected, CommandRequest, DashboardMessage, DecodeError,
     HeartbeatAck, KillCommand, KillSignal, Registered, Status, StatusKind,
@@ -134,7 +134,8 @@ impl Session<'_> {
             return;
         }
         let jobs = &self.agent.jobs;
-        let decision = admission::admit(&self.agent.host, &request, jobs.current(), jobs.unreported(&request));
+        let decision =
+            admission::admit(&self.agent.host, &request, jobs.current(), jobs.unreported(&request));
         let refusal = match decision {
             Decision::Start | Decision::Control(Control::Reboot) => self.agent.refusal(now),
             Decision::Control(Control::Restart) => self.agent.peer.refusal(now),

@@ -87,8 +87,7 @@ async fn a_request_that_could_be_taken_for_the_ended_one_is_not_run() {
 async fn a_stop_that_has_no_effect_is_answered_in_bounded_time() {
     let mut rig = Rig::live(HOUR, &[]).await;
     let job = rig.run_command("pull").await;
-    for (message, asked, limit) in
-        [(STOP, "stop", GRACE + STOP_MARGIN), (KILL, "kill_command", STOP_MARGIN)]
+    for (message, asked, limit) in [(STOP, "stop", GRACE + STOP_MARGIN), (KILL, "kill_command", STOP_MARGIN)]
     {
         let begun = Instant::now();
         rig.texts(&[message]).await;
