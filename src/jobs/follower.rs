@@ -15,9 +15,11 @@ use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file, damage};
 use nixfleet_os::Machine;
 
 use change::Changes;
+use remains::Left;
 
 mod change;
 mod fate;
+mod remains;
 
 pub(crate) use fate::{explained, fate};
 
@@ -110,6 +112,7 @@ pub fn follow(
         items,
         boot_id,
         unexplained_since: None,
+        left: Left::default(),
     };
     let span = Span::current();
     let run = move || span.in_scope(|| thread.run());
@@ -139,6 +142,8 @@ struct Thread {
     begun: Instant,
     /// When a result was first read that nothing explains.
     unexplained_since: Option<Instant>,
+    /// What a dead supervisor left running.
+    left: Left,
 }
 
 /// What [`Thread::look`] found.
@@ -218,6 +223,7 @@ impl Thread {
                 Err(err) => {
                     let message = format!("the job never started: {}: {err}", self.dir.path().display());
                     let result = self.without_supervisor(Outcome::Lost, message);
+                    self.live.send_replace(Live { pid: None, ended: true });
                     send(self.dir.machine(), &self.items, Followed::Ended(Box::new(result)));
                     return None;
                 }
@@ -240,7 +246,10 @@ impl Thread {
             None
         });
         let pid = state.and_then(|state| state.child_pid).filter(|_| result.is_none() && !gone);
-        let live = Live { pid, ended: result.is_some() };
+        if gone && result.is_none() {
+            self.left.end(&self.dir, || !self.items.is_closed());
+        }
+        let live = Live { pid, ended: result.is_some() || gone };
         self.live.send_if_modified(|old| std::mem::replace(old, live) != live);
         Seen { gone, result, unread }
     }
@@ -313,7 +322,7 @@ impl Thread {
             return (!held).then_some(told);
         }
         let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
-        Some(self.without_supervisor(outcome, message.to_owned()))
+        Some(self.without_supervisor(outcome, self.left.explain(message)))
     }
 
     /// The result of a job that has none: its log ends with what was read last.

@@ -259,6 +259,12 @@ impl JobTable {
         job.map_or_else(|| tracing::error_span!(parent: None, "job", %id), |job| job.span.clone())
     }
 
+    /// The span for log lines about the newest job of the request with this id. Without one it changes nothing.
+    pub fn span_of_request(&self, command_id: Option<&str>) -> Span {
+        let job = self.jobs.iter().rfind(|job| job.record.command_id.as_deref() == command_id);
+        job.map_or_else(Span::none, |job| job.span.clone())
+    }
+
     /// The span for log lines about the command that occupies the slot. Without one it changes nothing.
     pub fn current_span(&self) -> Span {
         self.slot().map_or_else(Span::none, |job| job.span.clone())

@@ -25,6 +25,7 @@ pub mod lines;
 mod paths;
 pub mod progress;
 pub mod record;
+pub mod remains;
 pub mod settings;
 mod signal;
 pub mod spec;

@@ -87,6 +87,7 @@ impl Rig {
             items,
             boot_id: Some(BOOT.to_owned()),
             unexplained_since: None,
+            left: Left::default(),
         };
         (thread, Follower { live: live_receiver, items: items_receiver })
     }

@@ -168,10 +168,8 @@ impl Session<'_> {
                 self.reject(rejected, now);
             }
             Decision::Duplicate => {
-                tracing::info!(
-                    command = request.command,
-                    "Ignored a repeat of a request whose status is to come."
-                );
+                let span = self.agent.jobs.span_of_request(request.id.as_deref());
+                span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
             }
             Decision::Control(Control::Stop) => self.stop(&request.command, now),
             Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),

@@ -25,7 +25,7 @@ use crate::link::ended::Ended;
 use crate::link::session;
 use crate::observe::status::{ASKS, Ask, Asker, Report};
 use executor::FakeExecutor;
-pub(super) use executor::{Order, PID, entries, result};
+pub(super) use executor::{Job, Order, PID, entries, result};
 
 mod dashboard;
 mod executor;

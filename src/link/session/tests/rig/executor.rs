@@ -171,6 +171,11 @@ impl Rig {
         self.executor_events.try_send(ExecutorEvent::NotLaunched(record.id.clone(), why.to_owned())).unwrap();
     }
 
+    pub(crate) fn ended_before(&mut self, id: &JobId, asked: &str) {
+        let (id, asked) = (id.clone(), asked.to_owned());
+        self.executor_events.try_send(ExecutorEvent::EndedBefore { id, asked }).unwrap();
+    }
+
     pub(crate) fn not_ended(&mut self, id: &JobId, asked: &str, why: &str) {
         let (id, asked, why) = (id.clone(), asked.to_owned(), why.to_owned());
         self.executor_events.try_send(ExecutorEvent::NotEnded { id, asked, why }).unwrap();
