@@ -15,16 +15,18 @@ use tracing::Span;
 
 use nixfleet_jobs::journal::{Causes, Entry, Reader, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
-use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
+use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file, damage};
 use nixfleet_os::Machine;
 
 use change::Changes;
 use items::{CHANNEL, Link, Rewind};
+use remains::Left;
 
 mod bell;
 mod change;
 mod fate;
 mod items;
+mod remains;
 
 pub(crate) use fate::{explained, fate};
 pub use items::Items;
@@ -53,6 +55,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// job waits here for the whole start: 25 s for the permission, which is the time limit of the bus, 30 s for a
 /// supervisor to be ready, and a little more.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What follows when a file of a job cannot be read for a reason that may pass.
+const UNTIL_READ: &str = "the end of the job is reported when it can be read; until then it is tried again";
 
 /// Stack of the thread, in bytes. Its buffers are on the heap, but a damaged line of JSON may nest 127 times, which
 /// takes some 200 KiB. Only what is used is memory.
@@ -188,10 +193,8 @@ struct Thread {
     unexplained_since: Option<Instant>,
     /// Since when the log cannot be read.
     log: Failing,
-    /// Since when the supervisor's lock cannot be tested.
-    lock: Failing,
-    /// Since when the folder cannot be watched.
-    folder: Failing,
+    /// What a dead supervisor left running.
+    left: Left,
 }
 
 /// Something that fails again and again.
@@ -216,6 +219,8 @@ struct Seen {
     /// The supervisor is dead.
     gone: bool,
     result: Option<JobResult>,
+    /// Why the result could not be read, if there is one.
+    unread: Option<io::Error>,
 }
 
 impl Thread {
@@ -233,8 +238,7 @@ impl Thread {
             boot_id: boot_id.clone(),
             unexplained_since: None,
             log: Failing::default(),
-            lock: Failing::default(),
-            folder: Failing::default(),
+            left: Left::default(),
         }
     }
 
@@ -333,7 +337,6 @@ impl Thread {
 
     /// Waits until the job's folder exists. False if the receiver is gone or the job was never started.
     fn wait_for_folder(&mut self) -> bool {
-        let clock = self.dir.clock().clone();
         let mut retry = RETRY;
         while self.changes.is_none() {
             if self.items.is_closed() {
@@ -341,18 +344,17 @@ impl Thread {
             }
             match Changes::watch(&self.dir) {
                 Ok(changes) => self.changes = Some(changes),
+                // The folder may exist. Only its absence says something about the job.
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    damage::report(self.dir.path(), &err, UNTIL_READ);
+                    self.link.wait(SLOW_RETRY);
+                }
+                Err(_) if self.age() < START_TIMEOUT => {
+                    self.link.wait(retry);
+                    retry = (retry * 2).min(SLOW_RETRY);
+                }
                 Err(err) => {
-                    let missing = err.kind() == io::ErrorKind::NotFound;
-                    let path = self.dir.path().display();
-                    let message = if missing && self.age() >= START_TIMEOUT {
-                        format!("the job never started: {path}: {err}")
-                    } else if !missing && self.folder.again(clock.instant()) {
-                        format!("nobody knows how the command ended: cannot read {path}: {err}")
-                    } else {
-                        self.link.wait(retry);
-                        retry = (retry * 2).min(SLOW_RETRY);
-                        continue;
-                    };
+                    let message = format!("the job never started: {}: {err}", self.dir.path().display());
                     let result = self.without_supervisor(Outcome::Lost, message);
                     self.tell_end(result);
                     return false;
@@ -364,31 +366,50 @@ impl Thread {
 
     /// With `probe`, checks whether the supervisor is alive. Reads state and result only after that, because
     /// a dead supervisor writes no further result.
-    fn look(&mut self, probe: bool) -> Seen {
+    fn look(&self, probe: bool) -> Seen {
         let gone = probe && self.is_gone();
         let disk = self.dir.disk();
-        let result = atomic_file::load_on::<JobResult>(disk, &self.dir.result()).ok().flatten();
-        let state = atomic_file::load_on::<State>(disk, &self.dir.state()).ok().flatten();
+        let result = atomic_file::load_on::<JobResult>(disk, &self.dir.result());
+        let (result, unread) = match result {
+            Ok(result) => (result, None),
+            Err(err) => (None, Some(err)),
+        };
+        let state = atomic_file::load_on::<State>(disk, &self.dir.state()).unwrap_or_else(|err| {
+            damage::report(&self.dir.state(), &err, "the process of the command is not known");
+            None
+        });
         let pid = state.and_then(|state| state.child_pid).filter(|_| result.is_none() && !gone);
-        let live = Live { pid, ended: result.is_some() };
+        if gone && result.is_none() {
+            self.left.end(&self.dir, || !self.items.is_closed());
+        }
+        let live = Live { pid, ended: result.is_some() || gone };
         self.live.send_if_modified(|old| std::mem::replace(old, live) != live);
-        Seen { gone, result }
+        Seen { gone, result, unread }
     }
 
     fn age(&self) -> Duration {
         self.dir.clock().elapsed(self.begun)
     }
 
-    fn is_gone(&mut self) -> bool {
+    fn is_gone(&self) -> bool {
         match supervisor_lives(&self.dir) {
-            Ok(lives) => {
-                self.lock.since = None;
-                !lives
-            }
+            Ok(lives) => !lives,
             // A job that is just being created has no log yet.
             Err(err) if err.kind() == io::ErrorKind::NotFound => self.age() >= START_TIMEOUT,
+            // Without a log nobody can tell whether the supervisor lives. It had the time of a start to end.
+            Err(err) if damage::is_damage(&err) => {
+                damage::report(
+                    &self.dir.log(0),
+                    &err,
+                    "nobody knows whether the command runs; its output is lost",
+                );
+                self.age() >= START_TIMEOUT
+            }
             // Other errors, such as too many open files, say nothing about the supervisor.
-            Err(_) => self.lock.again(self.dir.clock().instant()),
+            Err(err) => {
+                damage::report(&self.dir.log(0), &err, UNTIL_READ);
+                false
+            }
         }
     }
 
@@ -415,8 +436,36 @@ impl Thread {
             self.rest = self.reader.finish(Some(&result));
             return Some(result);
         }
+        if let Some(err) = seen.unread {
+            let path = self.dir.result();
+            if !damage::is_damage(&err) {
+                damage::report(&path, &err, UNTIL_READ);
+                return None;
+            }
+            damage::report(&path, &err, "nobody knows how the command ended, it is reported as lost");
+            let message = format!(
+                "the result is lost, nobody knows how the command ended: {}",
+                damage::describe(&path, &err)
+            );
+            self.rest = self.reader.finish(None);
+            return Some(self.without_supervisor(Outcome::Lost, message));
+        }
         let clock = self.dir.clock();
-        let spec: Option<Spec> = atomic_file::load_on(self.dir.disk(), &self.dir.spec()).ok().flatten();
+        let spec: Option<Spec> = match atomic_file::load_on(self.dir.disk(), &self.dir.spec()) {
+            Ok(spec) => spec,
+            Err(err) if damage::is_damage(&err) => {
+                damage::report(
+                    &self.dir.spec(),
+                    &err,
+                    "nobody knows whether the machine went down during the command",
+                );
+                None
+            }
+            Err(err) => {
+                damage::report(&self.dir.spec(), &err, UNTIL_READ);
+                return None;
+            }
+        };
         if let Some(result) = seen.result {
             let since = *self.unexplained_since.get_or_insert_with(|| clock.instant());
             let told = explained(result, spec.as_ref(), self.boot_id.as_deref());
@@ -430,14 +479,10 @@ impl Thread {
         }
         let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
         self.rest = self.reader.finish(None);
-        let message = if self.lock.given_up {
-            format!("nobody knows how the command ended: cannot read {}", self.dir.log(0).display())
-        } else if self.reader.is_torn() {
-            format!("{message}; the end of its log is damaged, lines may be missing")
-        } else {
-            message.to_owned()
-        };
-        Some(self.without_supervisor(outcome, message))
+        let message = self.left.explain(message);
+        let torn =
+            if self.reader.is_torn() { "; the end of its log is damaged, lines may be missing" } else { "" };
+        Some(self.without_supervisor(outcome, message + torn))
     }
 
     /// The result of a job that has none: its log ends with what was read last.

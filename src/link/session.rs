@@ -32,7 +32,8 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 
-use nixfleet_protocol::{AgentMessage, CommandRequest, Prewarm, Status, encode};
+use nixfleet_jobs::JobId;
+use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status, encode};
 use nixfleet_vitals::prewarm::Notice;
 
 use super::agent::Agent;
@@ -126,8 +127,9 @@ struct Session<'a> {
     /// When the last heartbeat was queued.
     last_heartbeat_at: Instant,
     next_ping: Instant,
-    /// Requests to reject as soon as the process id of the running command is known, or at `held_until`.
-    held: Vec<CommandRequest>,
+    /// Rejections that are sent as soon as the process id of the job that is their reason is known, or at
+    /// `held_until`.
+    held: Vec<(JobId, CommandRejected)>,
     held_until: Option<Instant>,
     /// Register again when the host was looked at, or at this time.
     register_again: Option<Instant>,
@@ -259,7 +261,7 @@ impl<'a> Session<'a> {
         if let Some((asked, why)) = self.agent.executor_event(event)
             && self.is_live()
         {
-            self.refuse(&asked, format!("The command goes on: {why}"));
+            self.refuse(&asked, why);
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::JobId;
 use crate::format::Format;
+use crate::git::commit_or_none;
 
 /// One program of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,8 @@ pub struct Spec {
 
 impl Format for Spec {
     const VERSION: u32 = 1;
+    /// It has the programs of a command with their arguments and variables.
+    const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
 /// `state.json`: what is running. Replaced at each step.
@@ -195,7 +198,7 @@ pub struct JobResult {
     #[serde(default)]
     pub step: usize,
     /// HEAD of the repository afterwards, in full.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "commit_or_none")]
     pub commit: Option<String>,
     /// Target of `/run/current-system` before the command.
     #[serde(default)]
@@ -212,6 +215,8 @@ pub struct JobResult {
 impl Format for JobResult {
     /// Version 2 added `lines`, `dropped_lines` and `unexplained`, version 3 `unwritten_lines` and `unwritten`.
     const VERSION: u32 = 3;
+    /// Supervisors of earlier versions did not shorten the message.
+    const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
 impl JobResult {

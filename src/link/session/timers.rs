@@ -18,6 +18,7 @@ impl Session<'_> {
         let save = self.agent.jobs.has_unsaved_positions().then(|| self.saved_at + SAVE_INTERVAL);
         let optional = [
             self.held_until,
+            self.agent.jobs.unanswered_at().filter(|_| self.is_live()),
             self.register_again,
             self.look.as_ref().and_then(Look::until),
             self.pending_exit.as_ref().map(|(_, until)| *until),
@@ -61,6 +62,9 @@ impl Session<'_> {
         }
         if self.held_until.is_some_and(|at| now >= at) {
             self.release_held(true);
+        }
+        if self.is_live() {
+            self.answer_stops(now);
         }
         if self.look.as_ref().and_then(Look::until).is_some_and(|at| now >= at) {
             self.look_overdue(now);

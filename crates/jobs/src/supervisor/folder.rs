@@ -1,5 +1,6 @@
 //! The folder of a job, and the lock of the host.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,16 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes that are reserved at the start, so that the result can be written when the disk is full at the end.
 const RESULT_RESERVE: usize = 4096;
+
+/// Where the agent keeps its records, below its state folder.
+const RECORDS: [&str; 2] = ["agent", "delivery"];
+
+/// Names that are read there. The agent keeps 16 records, and at most as many leftovers.
+const MAX_NAMES: usize = 4096;
+
+/// Folders that are kept beyond `jobs.keep` because no dashboard has certainly read how the job ended. The agent
+/// accepts no more commands than these without that proof.
+const MAX_UNPROVEN: usize = 16;
 
 fn folder_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SupervisorError {
     let path = path.to_owned();
@@ -107,81 +118,58 @@ pub(super) fn finish(dir: &JobDir, log: &mut Writer, result: &JobResult) -> Resu
     stored.map_err(|source| SupervisorError::Result { path, source })
 }
 
-/// Removes the oldest job folders. The caller holds the lock of the host, so none of these jobs is running.
-pub(super) fn prune(jobs: &JobsDir, keep: usize, current: &JobId) {
+/// Removes old job folders. The caller holds the lock of the host, so none of these jobs is running.
+pub(super) fn prune(jobs: &JobsDir, state_dir: &Path, keep: usize, current: &JobId) {
     let Ok(names) = jobs.disk().list(jobs.path()) else { return };
-    let mut ids: Vec<JobId> =
-        names.iter().filter_map(|name| name.to_str()?.parse().ok()).filter(|id| id != current).collect();
-    ids.sort();
-    let surplus = (ids.len() + 1).saturating_sub(keep.max(1));
-    for id in ids.drain(..surplus) {
+    let ids: Vec<JobId> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
+    let unproven = unproven(jobs, state_dir);
+    for id in surplus(ids, keep, current, unproven.as_ref()) {
         // A folder that cannot be removed does no harm; the next job tries again.
         drop(jobs.disk().remove_folder(jobs.job(&id).path()));
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::atomic_file::load;
-    use crate::journal::Source;
-    use crate::spec::Outcome;
-
-    #[test]
-    fn a_state_that_cannot_be_written_does_not_leave_an_old_process_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = JobsDir::new(folder.path()).job(&JobId::generate());
-        fs::create_dir(dir.path()).unwrap();
-        // A folder in the place of the temporary file: nothing new can be written, as on a full disk.
-        let full = dir.state().with_extension("tmp");
-        let store = |pid, is_full| {
-            if is_full {
-                fs::create_dir(&full).unwrap();
-            }
-            let state =
-                State { supervisor_pid: 7, child_pid: Some(pid), step: 0, step_name: "step".to_owned() };
-            let stored = store_state(&dir, &state);
-            assert_eq!(stored.is_err(), is_full);
-            if is_full {
-                fs::remove_dir(&full).unwrap();
-            }
-            load::<State>(&dir.state()).unwrap().map(|state| (state.supervisor_pid, state.child_pid))
-        };
-        assert_eq!(store(1, true), None, "full from the start");
-        assert_eq!(store(2, false), Some((7, Some(2))));
-        assert_eq!(store(3, true), Some((7, None)), "a stop still finds the supervisor");
-        assert_eq!(store(4, true), Some((7, None)), "still full");
-        assert_eq!(store(5, false), Some((7, Some(5))));
-        assert_eq!(store(6, true), Some((7, None)), "full again");
-        let mut log = Writer::create(dir.clone(), 1 << 20).unwrap();
-        finish(&dir, &mut log, &result()).unwrap();
-        let names = ["log.jsonl", "result.json", "state.json"].map(|name| dir.path().join(name).exists());
-        assert_eq!((names, fs::read_dir(dir.path()).unwrap().count()), ([true; 3], 3), "nothing else stays");
-    }
-
-    fn result() -> JobResult {
-        JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
-    }
-
-    #[test]
-    fn the_log_is_synced_before_the_result_is_written_and_a_failure_is_in_both() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = JobsDir::new(folder.path()).job(&JobId::generate());
-        fs::create_dir(dir.path()).unwrap();
-        let mut log = Writer::create(dir.clone(), 65_536).unwrap();
-        for _ in 0..2000 {
-            log.line(Source::Stdout, "some text", false);
-            log.flush();
+/// The jobs whose end no dashboard has certainly read: the agent has a record of each. None if that cannot be read.
+///
+/// The folder with the records belongs to the agent's user, and this supervisor may be root. So no link is followed,
+/// and only names that are ids of jobs count, of a bounded number of names.
+fn unproven(jobs: &JobsDir, state_dir: &Path) -> Option<BTreeSet<JobId>> {
+    match jobs.disk().list_below(state_dir, &RECORDS, MAX_NAMES) {
+        Ok(names) => {
+            Some(names.iter().filter_map(|name| name.to_str()?.strip_suffix(".json")?.parse().ok()).collect())
         }
-        // It was written, and nothing but a sync looks at it again.
-        let newest = (0..100).map(|n| dir.log(n)).filter(|path| path.exists()).last().unwrap();
-        fs::rename(&newest, dir.path().join("aside")).unwrap();
-        finish(&dir, &mut log, &result()).unwrap();
-        let result: JobResult = load(&dir.result()).unwrap().unwrap();
-        assert_eq!((result.last_seq, result.lines), (2001, Some(2001)), "the remark was written before it");
-        let text = fs::read_to_string(dir.path().join("aside")).unwrap();
-        assert!(text.lines().last().unwrap().contains("cannot sync the log, a power cut may cost"), "{text}");
+        // No agent has accepted a command.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Some(BTreeSet::new()),
+        Err(_) => None,
     }
 }
+
+/// The jobs to remove so that `keep` are left, oldest first. A job of `unproven` is kept beyond that, because an
+/// agent would tell it as lost: up to [`MAX_UNPROVEN`] more than `keep`. Without `unproven`, that is every job.
+fn surplus(
+    mut ids: Vec<JobId>,
+    keep: usize,
+    current: &JobId,
+    unproven: Option<&BTreeSet<JobId>>,
+) -> Vec<JobId> {
+    let keep = keep.max(1);
+    ids.retain(|id| id != current);
+    ids.sort();
+    let mut left = ids.len() + 1;
+    let mut removed = Vec::new();
+    for (proven, limit) in [(true, keep), (false, keep + MAX_UNPROVEN)] {
+        ids.retain(|id| {
+            let of_this_kind = !unproven.is_none_or(|unproven| unproven.contains(id)) == proven;
+            let remove = of_this_kind && left > limit;
+            if remove {
+                left -= 1;
+                removed.push(id.clone());
+            }
+            !remove
+        });
+    }
+    removed
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,11 @@
 //! A disk that is full for a while: RLIMIT_FSIZE stands in for it, which stops a write in the middle of an entry.
 
-use std::process::Command;
-
 use super::*;
-
-/// Runs the test `name` of this program alone in a process whose files are `limit` bytes long at most. The signal
-/// that the kernel sends with the error is ignored.
-fn with_small_files(name: &str, limit: u64) {
-    let script =
-        format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" --exact {name} --ignored --nocapture", limit / 512);
-    let ran =
-        Command::new("sh").args(["-c", &script]).arg(std::env::current_exe().unwrap()).output().unwrap();
-    let text = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success() && text.contains("1 passed"), "{text}");
-}
+use crate::test_util::{alone, limit_files};
 
 #[test]
 fn a_write_that_stops_in_the_middle_keeps_what_was_complete_and_a_reader_gets_all_of_it() {
-    with_small_files("journal::tests::full_disk::inside_small_files", 8 * 1024);
+    alone("journal::tests::full_disk::inside_small_files");
 }
 
 /// Entries that the reader has now.
@@ -30,6 +18,7 @@ fn all(reader: &mut Reader) -> Vec<Entry> {
 #[test]
 #[ignore = "runs in a process of its own"]
 fn inside_small_files() {
+    limit_files(Some(8 * 1024));
     let (_folder, dir) = scratch();
     let mut writer = Writer::create(dir.clone(), 1 << 20).unwrap();
     let mut reader = Reader::new(dir.clone(), 0);
