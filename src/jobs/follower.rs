@@ -322,6 +322,15 @@ impl Thread {
             return (!held).then_some(told);
         }
         let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
+        let log = supervisor_lives(&self.dir);
+        if outcome == Outcome::Lost
+            && let Err(err) = log
+        {
+            let why = damage::describe(&self.dir.log(0), &err);
+            return Some(
+                self.without_supervisor(outcome, format!("nobody knows how the command ended: {why}")),
+            );
+        }
         Some(self.without_supervisor(outcome, self.left.explain(message)))
     }
 

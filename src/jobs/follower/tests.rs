@@ -11,6 +11,7 @@ use nixfleet_jobs::journal::{Source, Writer};
 use super::*;
 
 mod line_numbers;
+mod unreadable;
 
 /// Far longer than anything here takes: only a hang reaches it.
 const LIMIT: Duration = Duration::from_secs(20);
