@@ -68,7 +68,7 @@ impl Files for Failing {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn OpenFile>> {
         let mut failing = self.failing.lock().unwrap();
         let (name, left, errno) = &mut *failing;
-        if path.ends_with(&*name) && *left > 0 {
+        if path.ends_with(*name) && *left > 0 {
             *left -= 1;
             return Err((*errno).into());
         }
