@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::Span;
 
 use nixfleet_jobs::record::{Record, Records};
-use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
 use nixfleet_os::threads::Condition;
 use nixfleet_os::{Threads, error};
 
 use super::answered::{self, Answered};
-use super::follower::{self, Followed, Follower, Live, send};
+use super::follower::{self, Follower, Live, send};
 use super::launcher::{LaunchError, Launcher};
 
 mod writer;
@@ -204,11 +203,7 @@ impl Executor for HostExecutor {
     }
 
     fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower {
-        follower::follow(&self.jobs, id, after, known, self.boot_id.clone()).unwrap_or_else(|err| {
-            // No thread can be started. The job runs on, but its end will be reported as unknown.
-            let message = format!("cannot follow the job: no thread: {err}");
-            ended(JobResult::without_supervisor(Outcome::Lost, message, after))
-        })
+        follower::follow_in_time(&self.jobs, id, after, known, self.boot_id.clone())
     }
 
     fn save(&self, record: Record) {
@@ -222,14 +217,6 @@ impl Executor for HostExecutor {
     fn keep_answered(&self, answered: answered::File) {
         self.records.put_answered(answered);
     }
-}
-
-/// A follower that reports only this end.
-fn ended(result: JobResult) -> Follower {
-    let (_, live) = watch::channel(Live { pid: None, ended: true });
-    let (sender, items) = mpsc::channel(1);
-    drop(sender.try_send(Followed::Ended(Box::new(result))));
-    Follower { live, items }
 }
 
 /// Saves the record and starts the job. In this order: if the agent is killed in between, the next one
@@ -282,6 +269,7 @@ impl Launches {
 #[cfg(test)]
 mod tests {
     use nixfleet_jobs::journal::Writer;
+    use nixfleet_jobs::spec::{JobResult, Outcome};
 
     use super::*;
 

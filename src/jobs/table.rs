@@ -69,13 +69,15 @@ struct Job {
     status_sent: bool,
     /// Its status has been queued in some session.
     finished: bool,
+    /// The dashboard has read more of its log than the record on disk says.
+    unsaved: bool,
     span: Span,
 }
 
 impl Job {
     fn new(record: Record, phase: Phase, span: Span) -> Self {
-        let (over, status_sent, finished) = (false, false, false);
-        Self { record, phase, stops: Stops::default(), over, status_sent, finished, span }
+        let (over, status_sent, finished, unsaved) = (false, false, false, false);
+        Self { record, phase, stops: Stops::default(), over, status_sent, finished, unsaved, span }
     }
 
     fn live(&self) -> Live {
@@ -430,11 +432,27 @@ impl JobTable {
         (known != request.command).then_some(known)
     }
 
-    /// The dashboard has read the log entries up to `seq`. Returns the record to save.
-    pub fn lines_delivered(&mut self, id: &JobId, seq: u64) -> Option<Record> {
-        let job = self.find(id)?;
-        job.record.delivered_seq = job.record.delivered_seq.max(seq);
-        Some(job.record.clone())
+    /// The dashboard has read the log entries up to `seq`. [`Self::save_positions`] writes that to disk.
+    pub fn lines_delivered(&mut self, id: &JobId, seq: u64) {
+        if let Some(job) = self.find(id)
+            && job.record.delivered_seq < seq
+        {
+            job.record.delivered_seq = seq;
+            job.unsaved = true;
+        }
+    }
+
+    /// Whether a job has a position that is not on disk.
+    pub fn has_unsaved_positions(&self) -> bool {
+        self.jobs.iter().any(|job| job.unsaved)
+    }
+
+    /// Orders the positions that are not on disk to be saved, those of all jobs.
+    pub fn save_positions(&mut self) {
+        for job in self.jobs.iter_mut().filter(|job| job.unsaved) {
+            job.unsaved = false;
+            job.span.in_scope(|| self.executor.save(job.record.clone()));
+        }
     }
 
     /// The dashboard has read the status: the job is forgotten.
@@ -444,19 +462,15 @@ impl JobTable {
         span.in_scope(|| self.executor.forget(id));
     }
 
-    /// Orders the record of a job to be saved, as it is now. A job that was forgotten has none any more.
-    pub fn save(&self, record: &Record) {
-        if let Some(job) = self.jobs.iter().find(|job| job.record.id == record.id) {
-            job.span.in_scope(|| self.executor.save(job.record.clone()));
-        }
-    }
-
     /// The connection has ended: everything without a receipt will be sent again on the next one.
     pub fn rewind(&mut self) {
         for job in &mut self.jobs {
             job.status_sent = false;
-            if let Phase::Following(follower) = &mut job.phase {
-                // The first heartbeat of the next connection needs the process id before the folder is read.
+            if let Phase::Following(follower) = &mut job.phase
+                && !follower.items.rewind(job.record.delivered_seq)
+            {
+                // The thread has told the end. The first heartbeat of the next connection needs the process id
+                // before the folder is read.
                 let known = *follower.live.borrow();
                 let follow = || self.executor.follow(&job.record.id, job.record.delivered_seq, known);
                 *follower = job.span.in_scope(follow);

@@ -33,7 +33,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 
 use nixfleet_jobs::JobId;
-use nixfleet_jobs::record::Record;
 use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status, encode};
 use nixfleet_vitals::prewarm::Notice;
 
@@ -89,7 +88,7 @@ const HELD: usize = 1024;
 /// How long the second registration after a switch waits for new facts, if its status had to go without them.
 pub const FACTS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The delivered position in a log is written to disk at most this often. Output that is delivered
+/// Delivered positions in logs are written to disk at most this often. Output that is delivered
 /// after the last write is sent again if the agent is killed.
 const SAVE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -139,10 +138,8 @@ struct Session<'a> {
     /// An exit that has been announced. It is carried out when the dashboard has read the
     /// announcement, or at this time.
     pending_exit: Option<(PendingExit, Instant)>,
-    /// When a delivered position was last written to disk.
+    /// When delivered positions were last written to disk.
     saved_at: Instant,
-    /// A record with a delivered position that is not on disk yet.
-    unsaved: Option<Record>,
     /// The close frame has been written, so the writer has ended; the dashboard's answer is missing.
     awaiting_close: bool,
 }
@@ -166,7 +163,7 @@ where
         if let Some(ended) = session.apply(event, Instant::now()) {
             let registered = session.registered;
             let ended = session.exit_after_disconnect(ended);
-            session.save_position(Instant::now());
+            session.save_positions(Instant::now());
             session.agent.disconnected();
             // Flushes tungstenite's answer to a close frame, if there is one.
             drop(stream.next().now_or_never());
@@ -194,7 +191,6 @@ impl<'a> Session<'a> {
             look: None,
             pending_exit: None,
             saved_at: now,
-            unsaved: None,
             awaiting_close: false,
         }
     }
@@ -269,11 +265,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Writes the delivered position to disk, if there is a new one.
-    fn save_position(&mut self, now: Instant) {
-        if let Some(record) = self.unsaved.take() {
+    /// Writes the delivered positions to disk, if there are new ones.
+    fn save_positions(&mut self, now: Instant) {
+        if self.agent.jobs.has_unsaved_positions() {
             self.saved_at = now;
-            self.agent.jobs.save(&record);
+            self.agent.jobs.save_positions();
         }
     }
 

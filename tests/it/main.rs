@@ -9,6 +9,7 @@ mod command;
 mod completion;
 mod configuration;
 mod conversation;
+mod damaged_log;
 mod doctor;
 mod heartbeat;
 mod job;

@@ -105,7 +105,7 @@ pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Re
         Job { settings, instance, dir, log, stop, begun: clock.instant(), ready: Some(ready), steps: 0 };
     let started_at = clock.timestamp();
     let result = job.execute(&jobs, started_at);
-    let finished = job.finish(&result);
+    let finished = folder::finish(&job.dir, &mut job.log, &result);
     job.announce();
     folder::prune(&jobs, &settings.state_dir, settings.keep, &instance.id);
     finished
@@ -170,6 +170,8 @@ impl<R: FnOnce()> Job<'_, R> {
             dropped: 0,
             lines: None,
             dropped_lines: None,
+            unwritten_lines: None,
+            unwritten: None,
             step: done.step,
             commit,
             system_before,
@@ -295,7 +297,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let supervisor_pid = std::process::id();
         let state = State { supervisor_pid, child_pid, step, step_name: step_name.to_owned() };
         let path = self.dir.state();
-        if let Err(err) = store_on(self.dir.disk(), &path, &state) {
+        if let Err(err) = folder::store_state(&self.dir, &state) {
             self.log.remark(&format!("cannot write {}: {err}", path.display()));
         }
     }
@@ -370,24 +372,5 @@ impl<R: FnOnce()> Job<'_, R> {
                 _ => format!("{}: ok", capitalized(command)),
             };
         }
-    }
-
-    /// Writes the result. This is the last write of a supervisor.
-    fn finish(&mut self, result: &JobResult) -> Result<(), SupervisorError> {
-        self.log.flush();
-        let result = JobResult {
-            last_seq: self.log.last_seq(),
-            dropped: self.log.dropped(),
-            lines: Some(self.log.lines()),
-            dropped_lines: Some(self.log.dropped_lines()),
-            ..result.clone()
-        };
-        let path = self.dir.result();
-        let disk = self.dir.disk();
-        let stored = store_on(disk, &path, &result);
-        // The reserve is always removed. If the disk was full, that makes room for the second attempt.
-        drop(disk.remove(&folder::reserve(&self.dir)));
-        let stored = stored.or_else(|_| store_on(disk, &path, &result));
-        stored.map_err(|source| SupervisorError::Result { path, source })
     }
 }

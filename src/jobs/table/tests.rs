@@ -65,7 +65,7 @@ impl Executor for FakeExecutor {
         let mut orders = self.0.lock().unwrap();
         orders.followed.push((id.clone(), after));
         orders.jobs.push((id.clone(), items, live));
-        Follower { live: live_receiver, items: items_receiver }
+        Follower { live: live_receiver, items: items_receiver.into() }
     }
 
     fn save(&self, record: Record) {
@@ -318,7 +318,7 @@ async fn an_end_is_saved_before_it_is_told_and_its_message_has_a_bound() {
     assert_eq!(saved.len(), 1);
     assert_eq!((&saved[0].id, saved[0].result.as_ref()), (&id, Some(&result)));
     jobs.lines_delivered(&id, 3);
-    jobs.save(&saved[0]);
+    jobs.save_positions();
     let newest = executor.take(|orders| &mut orders.saved).pop().unwrap();
     assert!(newest.result.is_some() && newest.delivered_seq == 3, "a position does not undo it");
 }
@@ -328,11 +328,12 @@ fn a_record_that_was_forgotten_is_not_saved_again() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let id = run(&mut jobs, None);
-    let late = jobs.lines_delivered(&id, 40).unwrap();
-    jobs.save(&late);
+    jobs.lines_delivered(&id, 40);
+    jobs.save_positions();
     assert_eq!(executor.take(|orders| &mut orders.saved).len(), 1);
+    jobs.lines_delivered(&id, 41);
     jobs.status_delivered(&id);
-    jobs.save(&late);
+    jobs.save_positions();
     assert!(executor.take(|orders| &mut orders.saved).is_empty());
 }
 
@@ -408,8 +409,8 @@ fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let id = run(&mut jobs, None);
-    assert_eq!(jobs.lines_delivered(&id, 40).unwrap().delivered_seq, 40);
-    assert_eq!(jobs.lines_delivered(&id, 30).unwrap().delivered_seq, 40, "a late pong");
+    jobs.lines_delivered(&id, 40);
+    jobs.lines_delivered(&id, 30);
     executor.take(|orders| &mut orders.followed);
     jobs.rewind();
     assert_eq!(executor.take(|orders| &mut orders.followed), [(id.clone(), 40)]);
@@ -419,7 +420,30 @@ fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older
     jobs.rewind();
     assert!(executor.take(|orders| &mut orders.followed).is_empty(), "history");
     assert_eq!(executor.take(|orders| &mut orders.forgotten), std::slice::from_ref(&id));
-    assert!(jobs.lines_delivered(&id, 50).is_none());
+    jobs.lines_delivered(&id, 50);
+    assert!(!jobs.has_unsaved_positions());
+}
+
+#[test]
+fn each_job_keeps_its_position_until_it_is_saved_whatever_happens_to_the_others() {
+    let executor = FakeExecutor::default();
+    let records = vec![record("pull", None, 3), record("switch", None, 0), record("test", None, 0)];
+    let ids: Vec<JobId> = records.iter().map(|record| record.id.clone()).collect();
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    jobs.lines_delivered(&ids[0], 3);
+    assert!(!jobs.has_unsaved_positions(), "it is on disk");
+    jobs.lines_delivered(&ids[0], 12);
+    jobs.lines_delivered(&ids[1], 7);
+    jobs.lines_delivered(&JobId::generate(), 9);
+    jobs.status_delivered(&ids[2]);
+    // Of a job that is over nothing is saved: a record would bring it back.
+    jobs.lines_delivered(&ids[2], 5);
+    jobs.save_positions();
+    let saved = executor.take(|orders| &mut orders.saved).into_iter();
+    let saved: Vec<_> = saved.map(|record| (record.id, record.delivered_seq)).collect();
+    assert_eq!(saved, [(ids[0].clone(), 12), (ids[1].clone(), 7)]);
+    jobs.save_positions();
+    assert!(executor.take(|orders| &mut orders.saved).is_empty(), "once");
 }
 
 #[test]

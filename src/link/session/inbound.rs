@@ -314,15 +314,12 @@ impl Session<'_> {
         for receipt in self.delivery.pong(payload, now) {
             match receipt {
                 Receipt::Lines(id, seq) => {
-                    self.unsaved = self.agent.jobs.lines_delivered(&id, seq);
+                    self.agent.jobs.lines_delivered(&id, seq);
                     if now >= self.saved_at + SAVE_INTERVAL {
-                        self.save_position(now);
+                        self.save_positions(now);
                     }
                 }
-                Receipt::Status(id) => {
-                    self.unsaved = self.unsaved.take().filter(|record| record.id != id);
-                    self.agent.jobs.status_delivered(&id);
-                }
+                Receipt::Status(id) => self.agent.jobs.status_delivered(&id),
                 Receipt::PendingExit => self.run_pending_exit(now),
             }
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use nixfleet_os::disk::{File, Lock, Open};
 
 use super::SupervisorError;
+use crate::atomic_file::store_on;
 use crate::journal::Writer;
+use crate::spec::{JobResult, State};
 use crate::{JobDir, JobId, JobsDir, Settings};
 
 /// How long to wait for the lock. The previous supervisor may have written its result but not ended yet.
@@ -67,6 +69,53 @@ pub(super) fn create(dir: &JobDir, settings: &Settings) -> Result<Writer, Superv
 
 pub(super) fn reserve(dir: &JobDir) -> PathBuf {
     dir.path().join("result.reserve")
+}
+
+/// A state without a command, which takes the place of an old one when the disk is too full for a new one.
+fn spare(dir: &JobDir) -> PathBuf {
+    dir.path().join("state.spare")
+}
+
+/// Writes what is running. If that fails, the old state must not stay: its process is gone, and the kernel may give
+/// its number to another one. A rename needs no room on the disk, so a state without a process is kept for that.
+///
+/// # Errors
+/// An error of the file system. The state on disk then names no process.
+pub(super) fn store_state(dir: &JobDir, state: &State) -> io::Result<()> {
+    let (disk, spare) = (dir.disk(), spare(dir));
+    let nobody = State { child_pid: None, ..state.clone() };
+    let kept = disk.kind(&spare).map(drop).or_else(|_| store_on(disk, &spare, &nobody));
+    // Without a spare state, no state with a process may be written.
+    let stored = kept.and_then(|()| store_on(disk, &dir.state(), state));
+    if stored.is_err() {
+        // It fails if there is no spare state, and then no process was ever written.
+        drop(disk.rename(&spare, &dir.state()));
+    }
+    stored
+}
+
+/// Writes the result. This is the last write of a supervisor.
+pub(super) fn finish(dir: &JobDir, log: &mut Writer, result: &JobResult) -> Result<(), SupervisorError> {
+    // Before the result: after a power cut, no result may stand over a log that is lost.
+    if let Err(err) = log.sync() {
+        log.remark(&format!("cannot sync the log, a power cut may cost a part of it: {err}"));
+    }
+    let result = JobResult {
+        last_seq: log.last_seq(),
+        dropped: log.dropped(),
+        lines: Some(log.lines()),
+        dropped_lines: Some(log.dropped_lines()),
+        unwritten_lines: Some(log.unwritten_lines()).filter(|lines| *lines > 0),
+        unwritten: log.unwritten_at_end(),
+        ..result.clone()
+    };
+    let (disk, path) = (dir.disk(), dir.result());
+    let stored = store_on(disk, &path, &result);
+    // The reserve is always removed. If the disk was full, that makes room for the second attempt.
+    drop(disk.remove(&reserve(dir)));
+    drop(disk.remove(&spare(dir)));
+    let stored = stored.or_else(|_| store_on(disk, &path, &result));
+    stored.map_err(|source| SupervisorError::Result { path, source })
 }
 
 /// Removes old job folders. The caller holds the lock of the host, so none of these jobs is running.

@@ -113,6 +113,8 @@ fn the_results_of_version_0_are_read_with_every_field() {
         dropped: 0,
         lines: None,
         dropped_lines: None,
+        unwritten_lines: None,
+        unwritten: None,
         step: 0,
         commit: some(COMMIT),
         system_before: Some(OLD_SYSTEM.into()),

@@ -2,6 +2,10 @@ use std::os::unix::fs::symlink;
 use std::{fs, iter};
 
 use super::*;
+use crate::atomic_file::load;
+use crate::journal::Source;
+use crate::spec::Outcome;
+use crate::test_util::{alone, limit_files};
 
 fn id(number: usize) -> JobId {
     format!("{number:032x}").parse().unwrap()
@@ -66,4 +70,59 @@ fn a_job_whose_end_nobody_has_read_keeps_its_folder() {
     prune(&jobs, folder.path(), 1, &id(4));
     let left: Vec<usize> = (1..=4).filter(|number| jobs.job(&id(*number)).path().exists()).collect();
     assert_eq!(left, [2, 4]);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_does_not_leave_an_old_process_behind() {
+    alone("supervisor::folder::tests::state_on_a_full_disk");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn state_on_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+    fs::create_dir(dir.path()).unwrap();
+    let store = |pid, is_full: bool| {
+        limit_files(is_full.then_some(0));
+        let state = State { supervisor_pid: 7, child_pid: Some(pid), step: 0, step_name: "step".to_owned() };
+        let stored = store_state(&dir, &state);
+        assert_eq!(stored.is_err(), is_full);
+        limit_files(None);
+        load::<State>(&dir.state()).unwrap().map(|state| (state.supervisor_pid, state.child_pid))
+    };
+    assert_eq!(store(1, true), None, "full from the start");
+    assert_eq!(store(2, false), Some((7, Some(2))));
+    assert_eq!(store(3, true), Some((7, None)), "a stop still finds the supervisor");
+    assert_eq!(store(4, true), Some((7, None)), "still full");
+    assert_eq!(store(5, false), Some((7, Some(5))));
+    assert_eq!(store(6, true), Some((7, None)), "full again");
+    let mut log = Writer::create(dir.clone(), 1 << 20).unwrap();
+    finish(&dir, &mut log, &result()).unwrap();
+    let names = ["log.jsonl", "result.json", "state.json"].map(|name| dir.path().join(name).exists());
+    assert_eq!((names, fs::read_dir(dir.path()).unwrap().count()), ([true; 3], 3), "nothing else stays");
+}
+
+fn result() -> JobResult {
+    JobResult::without_supervisor(Outcome::Ok, String::new(), 0)
+}
+
+#[test]
+fn the_log_is_synced_before_the_result_is_written_and_a_failure_is_in_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+    fs::create_dir(dir.path()).unwrap();
+    let mut log = Writer::create(dir.clone(), 65_536).unwrap();
+    for _ in 0..2000 {
+        log.line(Source::Stdout, "some text", false);
+        log.flush();
+    }
+    // It was written, and nothing but a sync looks at it again.
+    let newest = (0..100).map(|n| dir.log(n)).filter(|path| path.exists()).last().unwrap();
+    fs::rename(&newest, dir.path().join("aside")).unwrap();
+    finish(&dir, &mut log, &result()).unwrap();
+    let result: JobResult = load(&dir.result()).unwrap().unwrap();
+    assert_eq!((result.last_seq, result.lines), (2001, Some(2001)), "the remark was written before it");
+    let text = fs::read_to_string(dir.path().join("aside")).unwrap();
+    assert!(text.lines().last().unwrap().contains("cannot sync the log, a power cut may cost"), "{text}");
 }

@@ -105,7 +105,7 @@ impl Executor for FakeExecutor {
         let (live, live_receiver) =
             watch::channel(if live_now == Live::default() { known } else { live_now });
         self.jobs.lock().unwrap().push(Job { id: id.clone(), items, live: Arc::new(live) });
-        Follower { live: live_receiver, items: items_receiver }
+        Follower { live: live_receiver, items: items_receiver.into() }
     }
 
     fn save(&self, record: Record) {
