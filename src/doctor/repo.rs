@@ -247,9 +247,12 @@ fn reason(said: &str, repo: &Repo) -> String {
         _ => line.to_owned(),
     };
     // git may print a URL in a form of its own.
-    let hidden = line.split(' ').map(|word| match (word.find("://"), word.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}{}", &word[..scheme + 3], &word[at + 1..]),
-        _ => word.to_owned(),
+    let hidden = line.split(' ').map(|word| match word.split_once("://") {
+        Some((scheme, rest)) => {
+            let shown = rest.rsplit_once('@').map_or(rest, |(_, shown)| shown);
+            format!("{scheme}://{shown}")
+        }
+        None => word.to_owned(),
     });
     hidden.collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
 }

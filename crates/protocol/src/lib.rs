@@ -34,6 +34,7 @@
 //! );
 //! # Ok::<(), nixfleet_protocol::DecodeError>(())
 //! ```
+#![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -126,8 +126,8 @@ fn assignment(line: &str) -> Result<Option<(&str, &str)>, String> {
 fn value(rest: &str) -> Result<&str, String> {
     let (word, behind) = match rest.trim_start() {
         word if rest.len() > word.len() && word.starts_with('#') => ("", word),
-        word => match word.chars().next().filter(|first| ['"', '\''].contains(first)) {
-            Some(quote) => word[1..].split_once(quote).ok_or("a quote is opened and not closed")?,
+        word => match ['"', '\''].into_iter().find_map(|quote| Some((quote, word.strip_prefix(quote)?))) {
+            Some((quote, text)) => text.split_once(quote).ok_or("a quote is opened and not closed")?,
             None => word.split_at(word.find(char::is_whitespace).unwrap_or(word.len())),
         },
     };
