@@ -168,7 +168,7 @@ fn rewrite_of<T: Format>(version: &str, name: &str) -> T {
     store(&path, &value).unwrap();
     let golden = fs::read_to_string(file(version, name)).unwrap();
     let begin = format!("{{\"version\":{},", T::VERSION);
-    let expected = golden.replacen(&format!("{{\"version\":{},", &version[1..]), &begin, 1);
+    let expected = golden.replacen(&format!("{{\"version\":{},", version.trim_start_matches('v')), &begin, 1);
     assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{name}");
     value
 }
