@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::geteuid;
 
 use nixfleet_config::Repo;
-use nixfleet_jobs::git::{SHORT_LENGTH, head_commit};
+use nixfleet_jobs::git::{head_commit, short};
 use nixfleet_jobs::supervisor::plan::access;
 use nixfleet_os::address::public;
 use nixfleet_os::bounded_read;
@@ -90,7 +90,7 @@ fn found(subject: &Subject, dir: &Path) -> Finding {
             "git status there says more; with repo.url the folder may be removed, and pull clones anew",
         );
     };
-    let text = format!("{}, {kind}, at {}", dir.display(), &commit[..SHORT_LENGTH.min(commit.len())]);
+    let text = format!("{}, {kind}, at {}", dir.display(), short(&commit).unwrap_or(commit));
     match fs::metadata(dir) {
         Ok(folder) => owned(subject, dir, &folder, text),
         // The folder was removed just now.
@@ -254,8 +254,10 @@ fn reason(said: &str, repo: &Repo) -> String {
     let hidden = line.split(' ').map(|word| match word.find("://") {
         // A quotation mark may stand before the scheme.
         Some(at) => {
-            let begin = word[..at].trim_end_matches(|letter: char| letter.is_ascii_alphanumeric()).len();
-            format!("{}{}", &word[..begin], public(&word[begin..]))
+            let (scheme, _) = word.split_at(at);
+            let begin = scheme.trim_end_matches(|letter: char| letter.is_ascii_alphanumeric()).len();
+            let (before, address) = word.split_at(begin);
+            format!("{before}{}", public(address))
         }
         None => word.to_owned(),
     });

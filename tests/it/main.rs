@@ -1,6 +1,6 @@
 //! The real binary against the mock dashboard, in real time with bounds.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test that cannot go on should say where")]
 
 mod acks;
 mod agent_killed;
@@ -9,6 +9,7 @@ mod command;
 mod completion;
 mod configuration;
 mod conversation;
+mod damaged_log;
 mod doctor;
 mod heartbeat;
 mod job;
@@ -26,8 +27,10 @@ mod repository;
 mod rig;
 mod secrets;
 mod shutdown;
+mod slot;
 mod status;
 mod stop;
+mod supervisor_killed;
 mod systemctl;
 mod t01;
 mod t03;

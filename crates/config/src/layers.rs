@@ -292,7 +292,7 @@ fn shown(found: &Actual) -> String {
 /// Quotes text on one line, shortened if it is long.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{:?} and more", &text[..end]),
+        Some((end, _)) => format!("{:?} and more", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
     }
 }

@@ -12,11 +12,13 @@
 //! and its result can be read afterwards.
 //!
 //! This crate runs as root. It knows no dashboard, no messages and no async runtime.
+#![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod atomic_file;
 pub mod checkout;
+pub mod damage;
 pub mod format;
 pub mod git;
 pub mod history;
@@ -26,6 +28,7 @@ pub mod lines;
 mod paths;
 pub mod progress;
 pub mod record;
+pub mod remains;
 pub mod settings;
 mod signal;
 pub mod spec;
