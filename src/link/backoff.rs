@@ -26,7 +26,7 @@ const FIRST_AFTER_REFUSAL: Duration = Duration::from_secs(4);
 /// agents of a fleet do not all reconnect in the same second when their dashboard restarts.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
-    /// Failed attempts since the last successful registration.
+    /// Attempts since the last connection that held.
     attempts: u32,
 }
 
@@ -82,6 +82,11 @@ impl Backoff {
     }
 }
 
+/// A connection that lasts this long after the registration has held: with the usual interval, a second heartbeat
+/// was sent. Only this starts the delays over. A dashboard that registers agents and then breaks, or that goes down
+/// in turns, would otherwise get an attempt every second from each agent, for ever.
+const HELD: Duration = Duration::from_secs(30);
+
 /// A connection that the dashboard closes this soon after the registration counts as an eviction.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
 
@@ -102,14 +107,6 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// The dashboard accepted the registration. Only this resets the back-off: a dashboard that accepts
-    /// connections and drops them would otherwise get an attempt every second.
-    pub fn registered(&mut self) {
-        if self.short_lived < SHORT_LIVED_LIMIT {
-            self.backoff.reset();
-        }
-    }
-
     /// The delay after a failed attempt to connect. `announced`: the agent will be told of changes of this
     /// host's network.
     pub fn after_failure(&mut self, cause: Cause, announced: bool, draw: f64) -> Duration {
@@ -132,7 +129,7 @@ impl Reconnect {
         self.backoff.next(Cause::Local, CAP, draw)
     }
 
-    /// The delay after a session. `closed`: the dashboard sent a close frame. `lasted`: time since the
+    /// The delay after a session, judged by how long it held, whatever ended it. `closed`: the dashboard sent a close frame. `lasted`: time since the
     /// registration, if there was one. `window`: the time over which the dashboard wants its agents to
     /// spread their reconnects. `draw` is a random number in `0.0..1.0`.
     pub fn after_session(
@@ -145,7 +142,7 @@ impl Reconnect {
         self.local = false;
         let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
         self.short_lived = if evicted { self.short_lived + 1 } else { 0 };
-        if lasted.is_some_and(|time| time >= SHORT_LIVED) {
+        if lasted.is_some_and(|time| time >= HELD) {
             self.backoff.reset();
         }
         if self.evicted().is_none() {
@@ -196,7 +193,7 @@ mod tests {
     const SHORT: Option<Duration> = Some(Duration::from_secs(1));
 
     #[test]
-    fn only_a_registration_starts_the_delays_over() {
+    fn only_a_connection_that_held_starts_the_delays_over() {
         let mut reconnect = Reconnect::default();
         let seconds = |delay: Duration| delay.as_secs_f64();
         assert_eq!(seconds(reconnect.after_failure(Cause::Broken, true, 1.0)), 1.0);
@@ -206,8 +203,30 @@ mod tests {
             "connected, never registered"
         );
         assert_eq!(seconds(reconnect.after_session(false, None, NO_WINDOW, 1.0)), 4.0);
-        reconnect.registered();
+        for (n, lasted) in
+            [SHORT, Some(HELD - Duration::from_millis(1)), SHORT, SHORT].into_iter().enumerate()
+        {
+            let delay = reconnect.after_session(false, lasted, NO_WINDOW, 1.0);
+            assert_eq!(seconds(delay), [8.0, 16.0, 32.0, 60.0][n], "registered, then reset");
+        }
         assert_eq!(seconds(reconnect.after_session(false, LONG, NO_WINDOW, 1.0)), 1.0);
+        assert_eq!(seconds(reconnect.after_session(true, Some(HELD), NO_WINDOW, 1.0)), 1.0);
+    }
+
+    #[test]
+    fn a_dashboard_that_registers_and_breaks_is_left_alone_more_and_more() {
+        fastrand::seed(7);
+        for closed in [true, false] {
+            let mut reconnect = Reconnect::default();
+            let (mut attempts, mut seconds) = (0, 0.0);
+            while seconds < 3600.0 {
+                attempts += 1;
+                let lasted = Some(Duration::from_millis(150));
+                seconds +=
+                    0.15 + reconnect.after_session(closed, lasted, NO_WINDOW, fastrand::f64()).as_secs_f64();
+            }
+            assert!(attempts < 200, "{attempts} in an hour, closed: {closed}");
+        }
     }
 
     #[test]
@@ -227,16 +246,13 @@ mod tests {
     fn two_agents_that_evict_each_other_slow_down_until_one_stays() {
         let mut reconnect = Reconnect::default();
         for turn in 1..=5 {
-            reconnect.registered();
             let delay = reconnect.after_session(true, SHORT, NO_WINDOW, 1.0);
-            assert_eq!(delay, if turn < 3 { Duration::from_secs(1) } else { CAP }, "turn {turn}");
+            assert_eq!(delay, if turn < 3 { Duration::from_secs(turn.into()) } else { CAP }, "turn {turn}");
             assert_eq!(reconnect.evicted(), (turn >= 3).then_some(turn));
         }
-        reconnect.registered();
         reconnect.after_session(false, LONG, NO_WINDOW, 1.0);
         assert_eq!(reconnect.evicted(), None);
-        reconnect.registered();
-        assert_eq!(reconnect.after_session(true, SHORT, NO_WINDOW, 1.0), Duration::from_secs(1));
+        assert_eq!(reconnect.after_session(true, SHORT, NO_WINDOW, 1.0), Duration::from_secs(2));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
-//! programs, hashing, time stamps, errors as text. Nothing here depends on fleets, jobs or settings.
+//! programs, hashing, time stamps, errors as text, text that is safe to show. Nothing here depends on fleets, jobs or settings.
 
 mod boot;
 pub mod bounded_read;
@@ -9,6 +9,7 @@ pub mod sha256;
 pub mod subprocess;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;
+pub mod text;
 mod time;
 
 pub use boot::boot_id;
