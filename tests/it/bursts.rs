@@ -4,6 +4,8 @@
 use std::fs;
 use std::process::Stdio;
 
+use nixfleet_mock_dashboard::Faults;
+
 use crate::rig::{AgentProcess, Fleet, HOST};
 
 /// An agent that logs into a file, as with systemd but without the journal.
@@ -62,11 +64,12 @@ async fn an_odd_field_of_registered_does_not_keep_an_agent_away() {
         r#"{"reconnect_window_s":1.5}"#,
     ] {
         let fleet = Fleet::start().await;
-        fleet.dashboard.set_faults(nixfleet_mock_dashboard::Faults {
-            registered: Some(format!(r#"{{"type":"registered","payload":{payload}}}"#)),
-            ..nixfleet_mock_dashboard::Faults::default()
-        });
-        let _agent = logging_agent(&fleet).await;
+        fleet.dashboard.set_faults(Faults { no_registered: true, ..Faults::default() });
+        let mut command = fleet.agent_command();
+        command.stderr(fs::File::create(fleet.path("log")).unwrap());
+        let _agent = AgentProcess::spawn(command, fleet.path("state"));
+        fleet.wait("a registration", |fleet| fleet.messages().pop()).await;
+        fleet.dashboard.send_raw(HOST, format!(r#"{{"type":"registered","payload":{payload}}}"#)).unwrap();
         fleet.wait("two beats", |fleet| (fleet.beats().len() >= 2).then_some(())).await;
         assert_eq!(fleet.dashboard.connections(HOST), 1, "{payload}");
         let odd = usize::from(!payload.contains("null"));
@@ -80,13 +83,15 @@ async fn a_flood_of_nonsense_leaves_a_short_log_without_forged_lines() {
     let _agent = logging_agent(&fleet).await;
     let forged = "nonsense\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J".to_owned();
     fleet.dashboard.send_many(HOST, vec![forged; 20_000]).unwrap();
-    assert_eq!(fleet.run("no\nsuch\u{202e}").await.command, "no such");
+    fleet.send("no\nsuch\u{202e}");
+    assert_eq!(fleet.wait("a status", |fleet| fleet.statuses().pop()).await.command, "no such");
     let log = log(&fleet);
     assert!(log.len() < 8_000 && log.contains("Skipped a malformed message"), "{log}");
     assert!(log.lines().all(|line| !line.contains("ERROR") || line.contains("preview=")), "{log}");
     let wrong = |letter: char| letter != '\n' && (letter.is_control() || letter == '\u{202e}');
     assert!(!log.contains(wrong), "{log:?}");
-    let report = fleet.status_json();
+    let output = fleet.agent_command().args(["status", "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["metrics"]["messages_ignored"]["malformed"], 20_000);
     assert_eq!(report["metrics"]["log_lines_left_out"], 19_995);
 }
