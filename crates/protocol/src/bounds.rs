@@ -216,11 +216,10 @@ fn bound_rejected(rejected: &mut CommandRejected) {
 }
 
 fn bound_progress(OperationProgress { progress }: &mut OperationProgress) {
-    for part in [&mut progress.pull, &mut progress.lock, &mut progress.system] {
-        if let Some(Part { phase, detail, .. }) = part {
-            cut(phase, NAME);
-            cut(detail, SENTENCE);
-        }
+    let parts = [&mut progress.pull, &mut progress.lock, &mut progress.system];
+    for Part { phase, detail, .. } in parts.into_iter().flatten() {
+        cut(phase, NAME);
+        cut(detail, SENTENCE);
     }
     if let Some(tests) = &mut progress.tests {
         tests.results.truncate(MAX_TEST_RESULTS);
