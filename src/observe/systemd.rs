@@ -27,8 +27,8 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Longest status in characters: a few lines of a terminal.
-const STATUS: usize = 400;
+/// Longest status in characters. Several mistakes in the settings fit, with how to fix them.
+const STATUS: usize = 1000;
 
 /// One line for `systemctl status`. A line end would begin another assignment, such as `WATCHDOG=trigger`, so the
 /// text is made one line.

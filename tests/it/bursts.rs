@@ -2,11 +2,12 @@
 //! small.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
 use nixfleet_mock_dashboard::Faults;
 
-use crate::rig::{AgentProcess, Fleet, HOST};
+use crate::rig::{AgentProcess, Fleet, HOST, eventually};
 
 /// An agent that logs into a file, as with systemd but without the journal.
 async fn logging_agent(fleet: &Fleet) -> AgentProcess {
@@ -75,6 +76,36 @@ async fn an_odd_field_of_registered_does_not_keep_an_agent_away() {
         let odd = usize::from(!payload.contains("null"));
         assert_eq!(log(&fleet).matches("cannot be read").count(), odd, "{payload}");
     }
+}
+
+#[tokio::test]
+async fn no_reason_of_a_close_feeds_the_watchdog_or_forges_a_line() {
+    let fleet = Fleet::start().await;
+    let socket = UnixDatagram::bind(fleet.path("notify")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut command = fleet.agent_command();
+    command.env("NOTIFY_SOCKET", fleet.path("notify"));
+    command.stderr(fs::File::create(fleet.path("log")).unwrap());
+    let _agent = AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    let reason = "gone\nWATCHDOG=trigger\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J";
+    fleet.dashboard.close(HOST, 1008, reason).unwrap();
+    let mut told = String::new();
+    eventually("the end of the connection", || {
+        let mut bytes = [0; 4096];
+        let count = socket.recv(&mut bytes).ok()?;
+        told += &format!("{}\n", std::str::from_utf8(&bytes[..count]).unwrap());
+        told.contains("gone").then_some(())
+    })
+    .await;
+    let names: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    assert!(names.iter().all(|name| ["READY", "STATUS"].contains(name)), "{told}");
+    let line = eventually("the line", || {
+        log(&fleet).lines().find(|line| line.contains("Connection lost")).map(str::to_owned)
+    })
+    .await;
+    assert!(line.contains("gone WATCHDOG=trigger 2026-01-01T00:00:00Z ERROR forged"), "{line}");
 }
 
 #[tokio::test]

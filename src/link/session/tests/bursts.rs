@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tracing::dispatcher;
 
 use nixfleet_jobs::spec::Outcome;
-use nixfleet_protocol::AgentMessage;
+use nixfleet_protocol::{AgentMessage, MAX_SENT_BYTES};
 
 use super::rig::{PID, Rig, result};
 use crate::jobs::captured_log::CapturedLog;
@@ -166,6 +166,19 @@ async fn an_odd_field_is_named_once_for_the_whole_process() {
     log.line("registered.host_id");
     log.line("command.id");
     assert!(!log.text().contains("capabilities"), "null is the same as absent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_with_megabytes_of_message_is_told_once_and_the_connection_lives() {
+    let mut rig = Rig::live(INTERVAL, &[]).await;
+    let job = rig.run_command("pull").await;
+    let mut endless = result(Outcome::Failed);
+    endless.message = "x".repeat(3 << 20);
+    job.end(endless).await;
+    let status = rig.status().await;
+    assert!(status.message.len() < MAX_SENT_BYTES && status.message.ends_with('…'));
+    rig.heartbeat().await;
+    rig.heartbeat().await;
 }
 
 #[tokio::test(start_paused = true)]
