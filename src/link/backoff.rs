@@ -26,8 +26,8 @@ const FIRST_AFTER_REFUSAL: Duration = Duration::from_secs(4);
 /// agents of a fleet do not all reconnect in the same second when their dashboard restarts.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
-    /// Attempts since the last connection that held.
-    attempts: u32,
+    /// How often the delay was doubled: once for each attempt, less what connections that lasted took back.
+    doublings: u32,
 }
 
 /// Why the last attempt failed.
@@ -63,8 +63,8 @@ impl Backoff {
             Cause::Local | Cause::Broken => Duration::from_secs(1),
             Cause::Refused => FIRST_AFTER_REFUSAL,
         };
-        let envelope = first.saturating_mul(1 << self.attempts.min(10)).min(cap);
-        self.attempts = self.attempts.saturating_add(1);
+        let envelope = first.saturating_mul(1 << self.doublings).min(cap);
+        self.doublings = (self.doublings + 1).min(DOUBLINGS);
         match cause {
             Cause::Local | Cause::Broken => envelope.mul_f64(draw),
             // At least half of the back-off: a refusal must be retried slowly.
@@ -73,19 +73,29 @@ impl Backoff {
     }
 
     fn reset(&mut self) {
-        self.attempts = 0;
+        self.doublings = 0;
+    }
+
+    /// A connection lasted this long.
+    fn lasted(&mut self, time: Duration) {
+        let steps = u32::try_from(time.as_secs() / STEP.as_secs()).unwrap_or(u32::MAX);
+        self.doublings = self.doublings.saturating_sub(steps);
     }
 
     /// Continues with the longest back-off.
     fn exhaust(&mut self) {
-        self.attempts = 10;
+        self.doublings = DOUBLINGS;
     }
 }
 
-/// A connection that lasts this long after the registration has held: with the usual interval, a second heartbeat
-/// was sent. Only this starts the delays over. A dashboard that registers agents and then breaks, or that goes down
-/// in turns, would otherwise get an attempt every second from each agent, for ever.
-const HELD: Duration = Duration::from_secs(30);
+/// How long a connection must last after the registration to take back one doubling of the delays. So after half a
+/// minute they start over, and a poor link that breaks every few seconds keeps short delays. A dashboard that registers
+/// agents and then breaks gets fewer and fewer attempts; if `registered` alone started the delays over, it would get
+/// one a second from each agent, for ever.
+const STEP: Duration = Duration::from_secs(5);
+
+/// Doublings from the first delay to the longest one.
+const DOUBLINGS: u32 = 6;
 
 /// A connection that the dashboard closes this soon after the registration counts as an eviction.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
@@ -142,9 +152,7 @@ impl Reconnect {
         self.local = false;
         let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
         self.short_lived = if evicted { self.short_lived + 1 } else { 0 };
-        if lasted.is_some_and(|time| time >= HELD) {
-            self.backoff.reset();
-        }
+        self.backoff.lasted(lasted.unwrap_or_default());
         if self.evicted().is_none() {
             // The window applies once for each registration; further attempts get the usual delays.
             let window = if lasted.is_some() { window } else { Duration::ZERO };
@@ -203,14 +211,17 @@ mod tests {
             "connected, never registered"
         );
         assert_eq!(seconds(reconnect.after_session(false, None, NO_WINDOW, 1.0)), 4.0);
-        for (n, lasted) in
-            [SHORT, Some(HELD - Duration::from_millis(1)), SHORT, SHORT].into_iter().enumerate()
+        for (lasted, delay) in
+            [(0, 8.0), (4, 16.0), (5, 16.0), (10, 8.0), (0, 16.0), (1, 32.0), (2, 60.0), (3, 60.0)]
         {
-            let delay = reconnect.after_session(false, lasted, NO_WINDOW, 1.0);
-            assert_eq!(seconds(delay), [8.0, 16.0, 32.0, 60.0][n], "registered, then reset");
+            let after = reconnect.after_session(false, Some(Duration::from_secs(lasted)), NO_WINDOW, 1.0);
+            assert_eq!(seconds(after), delay, "registered, and reset after {lasted} s");
         }
-        assert_eq!(seconds(reconnect.after_session(false, LONG, NO_WINDOW, 1.0)), 1.0);
-        assert_eq!(seconds(reconnect.after_session(true, Some(HELD), NO_WINDOW, 1.0)), 1.0);
+        assert_eq!(seconds(reconnect.after_session(false, Some(6 * STEP), NO_WINDOW, 1.0)), 1.0);
+        for _ in 0..10 {
+            let poor_link = reconnect.after_session(false, Some(2 * STEP), NO_WINDOW, 1.0);
+            assert_eq!(seconds(poor_link), 1.0);
+        }
     }
 
     #[test]
