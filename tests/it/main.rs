@@ -5,6 +5,7 @@
 mod acks;
 mod agent_killed;
 mod bad_input;
+mod bursts;
 mod command;
 mod completion;
 mod configuration;
