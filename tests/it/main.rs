@@ -21,6 +21,7 @@ mod logs;
 mod migrate;
 mod migration;
 mod network;
+mod one_result;
 mod output;
 mod progress;
 mod reconnect;
