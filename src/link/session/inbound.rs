@@ -16,7 +16,7 @@ use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
 use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
-use crate::jobs::table::Unanswered;
+use crate::jobs::table::{Stage, Unanswered};
 use crate::link::ended::Ended;
 use crate::observe::limiter::Topic;
 use crate::queries;
@@ -228,16 +228,22 @@ impl Session<'_> {
         format!("nothing is running{}", waiting.unwrap_or_default())
     }
 
-    /// Answers the requests to end a command that had no effect in time.
+    /// Answers the requests to end a command that nothing else has answered in time.
     pub(super) fn answer_stops(&mut self, now: Instant) {
-        for Unanswered { asked, launching } in self.agent.jobs.unanswered(now) {
-            let why = if launching {
-                "it is still being started, and ends as soon as it runs"
-            } else {
-                "it has not ended in time; its output says whether the stop was refused, and otherwise its \
-                 supervisor does not react"
+        for Unanswered { asked, command, stage } in self.agent.jobs.unanswered(now) {
+            let why = match stage {
+                Stage::Ended => {
+                    let text = format!("`{command}` has ended, its output and its status are still to come");
+                    self.send_status(Status::answer(&asked, StatusKind::Ok, 0, &text), now);
+                    continue;
+                }
+                Stage::Launching => "it is still being started, and ends as soon as it runs",
+                Stage::Running => {
+                    "it has not ended in time; its output says whether the stop was refused, and otherwise its \
+                     supervisor does not react"
+                }
             };
-            tracing::warn!(asked, "A request to end the command had no effect so far: {why}.");
+            tracing::warn!(asked, command, "A request to end the command had no effect so far: {why}.");
             self.refuse(&asked, format!("The command goes on: {why}"));
         }
     }
