@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use nixfleet_jobs::journal::{Entry, Source};
 use nixfleet_jobs::{Instance, Urgency};
+use nixfleet_protocol::StatusKind;
 
 use super::*;
 use crate::jobs::answered::{File, MAX_KEPT};
