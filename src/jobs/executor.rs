@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
@@ -13,9 +13,10 @@ use tracing::Span;
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
-use nixfleet_os::error;
+use nixfleet_os::threads::Condition;
+use nixfleet_os::{Threads, error};
 
-use super::follower::{self, Followed, Follower, Live};
+use super::follower::{self, Followed, Follower, Live, send};
 use super::launcher::{LaunchError, Launcher};
 
 /// Events that may wait for the agent. There is at most one for each order, and there are few orders.
@@ -97,25 +98,28 @@ impl HostExecutor {
         boot_id: Option<String>,
     ) -> io::Result<(Self, mpsc::Receiver<ExecutorEvent>)> {
         let (events, receiver) = mpsc::channel(EVENTS);
-        let records = Arc::new(RecordWriter { records, queue: Mutex::default(), wake: Condvar::new() });
+        let threads = &jobs.machine().threads;
+        let wake = threads.condition();
+        let records = Arc::new(RecordWriter { records, queue: Mutex::default(), wake });
         let writer = Arc::clone(&records);
-        spawn("records", move || writer.run())?;
-        let (ending, launches) = Default::default();
+        spawn(threads, "records", move || writer.run())?;
+        let launches = Arc::new(Launches { count: Mutex::default(), none: threads.condition() });
+        let ending = Default::default();
         Ok((Self { launcher, jobs, records, events, boot_id, ending, launches }, receiver))
     }
 }
 
 /// Starts a thread, which enters the current span.
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn spawn(threads: &Threads, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let span = Span::current();
     let run = move || span.in_scope(run);
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run).map(drop)
+    threads.spawn(name, STACK, run)
 }
 
 impl Executor for HostExecutor {
     fn launch(&self, record: Record) {
         let (launcher, records) = (Arc::clone(&self.launcher), Arc::clone(&self.records));
-        let jobs = self.jobs.clone();
+        let (jobs, machine) = (self.jobs.clone(), self.jobs.machine().clone());
         let (id, events) = (record.id.clone(), self.events.clone());
         let launches = Arc::clone(&self.launches);
         launches.begun();
@@ -126,9 +130,9 @@ impl Executor for HostExecutor {
                 Err(message) => ExecutorEvent::NotLaunched(record.id, message),
             };
             done.ended();
-            drop(events.blocking_send(event));
+            send(&machine, &events, event);
         };
-        if let Err(err) = spawn("launch", order) {
+        if let Err(err) = spawn(&self.jobs.machine().threads, "launch", order) {
             launches.ended();
             let message = format!("cannot start a thread for the job: {err}");
             drop(self.events.try_send(ExecutorEvent::NotLaunched(id, message)));
@@ -154,10 +158,10 @@ impl Executor for HostExecutor {
             match ended {
                 // A job that has just ended by itself sends its own status.
                 Ok(()) | Err(LaunchError::Ended) => {}
-                Err(err) => drop(events.blocking_send(failed(error::chain(&err)))),
+                Err(err) => send(dir.machine(), &events, failed(error::chain(&err))),
             }
         };
-        if let Err(err) = spawn("end", order) {
+        if let Err(err) = spawn(&self.jobs.machine().threads, "end", order) {
             ending.store(false, Ordering::Relaxed);
             drop(self.events.try_send(not_ended(format!("cannot start a thread: {err}"))));
         }
@@ -197,7 +201,7 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
     let Err(err) = launcher.start(&job) else { return Ok(()) };
     // The launcher may fail although the supervisor runs, for example when systemctl loses its connection.
     // A job that exists is followed.
-    let exists = dir.result().exists() || matches!(journal::supervisor_lives(dir), Ok(true));
+    let exists = dir.disk().kind(&dir.result()).is_ok() || matches!(journal::supervisor_lives(dir), Ok(true));
     if exists { Ok(()) } else { Err(error::chain(&err)) }
 }
 
@@ -205,17 +209,18 @@ impl Drop for HostExecutor {
     /// Waits for the records to be written and for the launches to finish. Otherwise the next agent would
     /// find the record of a job that was never started.
     fn drop(&mut self) {
-        let begun = Instant::now();
+        let clock = self.jobs.clock();
+        let begun = clock.instant();
         self.records.wait_until_idle(DROP_TIMEOUT);
-        self.launches.wait_until_none(DROP_TIMEOUT.saturating_sub(begun.elapsed()));
+        self.launches.wait_until_none(DROP_TIMEOUT.saturating_sub(clock.elapsed(begun)));
     }
 }
 
 /// The number of launches that have not finished.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Launches {
     count: Mutex<usize>,
-    none: Condvar,
+    none: Condition,
 }
 
 impl Launches {
@@ -230,8 +235,7 @@ impl Launches {
     }
 
     fn wait_until_none(&self, limit: Duration) {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.none.wait_timeout_while(count, limit, |count| *count > 0));
+        drop(self.none.wait_while(&self.count, Some(limit), |count| *count > 0));
     }
 }
 
@@ -240,7 +244,7 @@ struct RecordWriter {
     records: Records,
     queue: Mutex<Queue>,
     /// Notified when there is a record to write, and when all are written.
-    wake: Condvar,
+    wake: Condition,
 }
 
 #[derive(Default)]
@@ -261,16 +265,14 @@ impl RecordWriter {
     }
 
     fn wait_until_idle(&self, limit: Duration) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = |queue: &mut Queue| queue.writing || !queue.records.is_empty();
-        drop(self.wake.wait_timeout_while(queue, limit, busy));
+        drop(self.wake.wait_while(&self.queue, Some(limit), busy));
     }
 
     fn run(&self) {
         loop {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let idle = |queue: &mut Queue| queue.records.is_empty();
-            let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.wake.wait_while(&self.queue, None, idle);
             let records: Vec<_> = queue.records.drain().collect();
             queue.writing = true;
             drop(queue);

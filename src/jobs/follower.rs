@@ -4,16 +4,15 @@
 //! reads goes into a short channel. When the channel is full it waits; the output stays in the log.
 
 use std::io;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
 use nixfleet_jobs::journal::{Entry, Reader, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
 use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
+use nixfleet_os::Machine;
 
 use change::Changes;
 
@@ -102,17 +101,29 @@ pub fn follow(
     let dir = jobs.job(id);
     let thread = Thread {
         reader: Reader::new(dir.clone(), after),
+        begun: dir.clock().instant(),
         dir,
         live,
         items,
         boot_id,
-        begun: Instant::now(),
         unexplained_since: None,
     };
     let span = Span::current();
     let run = move || span.in_scope(|| thread.run());
-    thread::Builder::new().name("follower".to_owned()).stack_size(STACK).spawn(run)?;
+    jobs.machine().threads.spawn("follower", STACK, run)?;
     Ok(Follower { live: live_receiver, items: items_receiver })
+}
+
+/// Sends from a thread, and waits for room. The receiver may be gone.
+pub(super) fn send<T>(machine: &Machine, sender: &mpsc::Sender<T>, item: T) {
+    if !machine.threads.are_simulated() {
+        return drop(sender.blocking_send(item));
+    }
+    let mut item = item;
+    while let Err(mpsc::error::TrySendError::Full(back)) = sender.try_send(item) {
+        machine.clock.sleep(RETRY);
+        item = back;
+    }
 }
 
 struct Thread {
@@ -137,14 +148,15 @@ struct Seen {
 impl Thread {
     fn run(mut self) {
         let Some(mut changes) = self.wait_for_folder() else { return };
+        let clock = self.dir.clock().clone();
         let mut waiting: Option<Followed> = None;
         let mut checked: Option<Instant> = None;
         loop {
             // Checked in the first round too: after a reboot, the process id in the state file belongs to
             // another process.
-            let probe = checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
+            let probe = checked.is_none_or(|at| clock.elapsed(at) >= CHECK_INTERVAL);
             if probe {
-                checked = Some(Instant::now());
+                checked = Some(clock.instant());
             }
             // This comes before the log is read: if the job has ended by now, the log that is read below is
             // complete.
@@ -162,14 +174,13 @@ impl Thread {
                 self.live.send_replace(Live { pid: None, ended: true });
                 let remark = self.reader.gap_at_end(&result).map(|remark| Followed::Entries(vec![remark]));
                 for item in remark.into_iter().chain([Followed::Ended(Box::new(result))]) {
-                    // An error means that the receiver is gone.
-                    drop(self.items.blocking_send(item));
+                    send(self.dir.machine(), &self.items, item);
                 }
                 return;
             }
             if waiting.is_some() {
                 // The channel is full. Do not wait for changes, which a busy command makes all the time.
-                thread::sleep(RETRY);
+                clock.sleep(RETRY);
             } else {
                 changes.wait(CHECK_INTERVAL);
             }
@@ -190,14 +201,14 @@ impl Thread {
     /// started.
     fn wait_for_folder(&self) -> Option<Changes> {
         loop {
-            match Changes::watch(self.dir.path()) {
+            match Changes::watch(&self.dir) {
                 Ok(changes) => return Some(changes),
                 Err(_) if self.items.is_closed() => return None,
-                Err(_) if self.begun.elapsed() < START_TIMEOUT => thread::sleep(RETRY),
+                Err(_) if self.age() < START_TIMEOUT => self.dir.clock().sleep(RETRY),
                 Err(err) => {
                     let message = format!("the job never started: {}: {err}", self.dir.path().display());
                     let result = self.without_supervisor(Outcome::Lost, message);
-                    drop(self.items.blocking_send(Followed::Ended(Box::new(result))));
+                    send(self.dir.machine(), &self.items, Followed::Ended(Box::new(result)));
                     return None;
                 }
             }
@@ -208,19 +219,24 @@ impl Thread {
     /// a dead supervisor writes no further result.
     fn look(&self, probe: bool) -> Seen {
         let gone = probe && self.is_gone();
-        let result = atomic_file::load::<JobResult>(&self.dir.result()).ok().flatten();
-        let state = atomic_file::load::<State>(&self.dir.state()).ok().flatten();
+        let disk = self.dir.disk();
+        let result = atomic_file::load_on::<JobResult>(disk, &self.dir.result()).ok().flatten();
+        let state = atomic_file::load_on::<State>(disk, &self.dir.state()).ok().flatten();
         let pid = state.and_then(|state| state.child_pid).filter(|_| result.is_none() && !gone);
         let live = Live { pid, ended: result.is_some() };
         self.live.send_if_modified(|old| std::mem::replace(old, live) != live);
         Seen { gone, result }
     }
 
+    fn age(&self) -> Duration {
+        self.dir.clock().elapsed(self.begun)
+    }
+
     fn is_gone(&self) -> bool {
         match supervisor_lives(&self.dir) {
             Ok(lives) => !lives,
             // A job that is just being created has no log yet.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => self.begun.elapsed() >= START_TIMEOUT,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => self.age() >= START_TIMEOUT,
             // Other errors, such as too many open files, say nothing about the supervisor.
             Err(err) => err.kind() == io::ErrorKind::PermissionDenied,
         }
@@ -231,12 +247,13 @@ impl Thread {
         if seen.result.as_ref().map_or(!seen.gone, |result| !result.unexplained) {
             return seen.result;
         }
-        let spec: Option<Spec> = atomic_file::load(&self.dir.spec()).ok().flatten();
+        let clock = self.dir.clock();
+        let spec: Option<Spec> = atomic_file::load_on(self.dir.disk(), &self.dir.spec()).ok().flatten();
         if let Some(result) = seen.result {
-            let since = *self.unexplained_since.get_or_insert_with(Instant::now);
+            let since = *self.unexplained_since.get_or_insert_with(|| clock.instant());
             let told = explained(result, spec.as_ref(), self.boot_id.as_deref());
             let held = told.outcome == Outcome::Stopped
-                && fate::is_held(&told.ended_at, Timestamp::now(), since.elapsed());
+                && fate::is_held(&told.ended_at, clock.now(), clock.elapsed(since));
             return (!held).then_some(told);
         }
         let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
@@ -245,8 +262,10 @@ impl Thread {
 
     /// The result of a job that has none: its log ends with what was read last.
     fn without_supervisor(&self, outcome: Outcome, message: String) -> JobResult {
-        let reader = &self.reader;
+        let (reader, now) = (&self.reader, self.dir.clock().timestamp());
         JobResult {
+            started_at: now.clone(),
+            ended_at: now,
             lines: Some(reader.lines()),
             dropped_lines: Some(reader.dropped_lines()),
             ..JobResult::without_supervisor(outcome, message, reader.after())

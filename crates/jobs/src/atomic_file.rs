@@ -1,8 +1,10 @@
 //! Small JSON files that are replaced as a whole.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+
+use nixfleet_os::Disk;
+use nixfleet_os::disk::Open;
 
 use crate::format::{self, Format};
 
@@ -14,19 +16,27 @@ use crate::format::{self, Format};
 /// # Errors
 /// An error of the file system or of the serializer. The old content is then unchanged.
 pub fn store<T: Format>(path: &Path, value: &T) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = path.with_extension("tmp");
-    let written = write_synced(&temporary, value).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // A half-written temporary file is useless and may occupy the last block of the disk.
-        drop(fs::remove_file(&temporary));
-        return written;
-    }
-    File::open(folder)?.sync_all()
+    store_on(&Disk::real(), path, value)
 }
 
-fn write_synced<T: Format>(path: &Path, value: &T) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+/// [`store`] on that disk.
+///
+/// # Errors
+/// As for [`store`].
+pub fn store_on<T: Format>(disk: &Disk, path: &Path, value: &T) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let temporary = path.with_extension("tmp");
+    let written = write_synced(disk, &temporary, value).and_then(|()| disk.rename(&temporary, path));
+    if written.is_err() {
+        // A half-written temporary file is useless and may occupy the last block of the disk.
+        drop(disk.remove(&temporary));
+        return written;
+    }
+    disk.sync_folder(folder)
+}
+
+fn write_synced<T: Format>(disk: &Disk, path: &Path, value: &T) -> io::Result<()> {
+    let mut file = disk.open(path, Open::Truncate)?;
     file.write_all(&format::to_vec(value)?)?;
     file.sync_all()
 }
@@ -36,7 +46,15 @@ fn write_synced<T: Format>(path: &Path, value: &T) -> io::Result<()> {
 /// # Errors
 /// An error of the file system, or `InvalidData` for text that is not such a value.
 pub fn load<T: Format>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
+    load_on(&Disk::real(), path)
+}
+
+/// [`load`] from that disk.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_on<T: Format>(disk: &Disk, path: &Path) -> io::Result<Option<T>> {
+    match disk.read(path, u64::MAX) {
         Ok(bytes) => Ok(Some(format::parse(path, &bytes)?)),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err),

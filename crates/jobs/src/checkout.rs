@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use nixfleet_os::bounded_read;
 use nixfleet_os::sha256::hash_file;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +45,7 @@ impl Checkout {
             return None;
         }
         let path = jobs.checkout();
-        let noted: Self = format::parse(&path, &bounded_read::read(&path, MAX_NOTE).ok()?).ok()?;
+        let noted: Self = format::parse(&path, &jobs.disk().read(&path, MAX_NOTE).ok()?).ok()?;
         (noted.dir == dir).then_some(noted)
     }
 }

@@ -7,10 +7,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use nixfleet_os::bounded_read;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic_file::store;
+use crate::atomic_file::store_on;
 use crate::format::{self, Format};
 use crate::spec::{JobResult, Outcome};
 use crate::{JobId, JobsDir};
@@ -115,7 +114,7 @@ impl History {
     /// Reads the history of the jobs in that folder. An unreadable or missing file gives an empty history.
     pub fn load(jobs: &JobsDir) -> Self {
         let path = jobs.history();
-        let read = bounded_read::read(&path, MAX_FILE);
+        let read = jobs.disk().read(&path, MAX_FILE);
         read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default()
     }
 
@@ -124,7 +123,7 @@ impl History {
     /// # Errors
     /// An error of the file system.
     pub fn store(&self, jobs: &JobsDir) -> io::Result<()> {
-        store(&jobs.history(), self)
+        store_on(jobs.disk(), &jobs.history(), self)
     }
 
     /// Adds the end of a command.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nixfleet_os::Clock;
 use serde::{Deserialize, Serialize};
 
 /// Identity of a job: 32 hex digits that sort by the time they were made (UUID version 7).
@@ -18,7 +19,16 @@ pub struct BadJobId;
 impl JobId {
     /// Makes a new id.
     pub fn generate() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string())
+        Self::generate_at(&Clock::real())
+    }
+
+    /// Makes a new id at the time of that clock.
+    pub fn generate_at(clock: &Clock) -> Self {
+        let id = clock.simulation().map_or_else(uuid::Uuid::now_v7, |time| {
+            let millis = u64::try_from(time.now().as_millisecond()).unwrap_or_default();
+            uuid::Builder::from_unix_timestamp_millis(millis, &time.random()).into_uuid()
+        });
+        Self(id.simple().to_string())
     }
 
     /// The 32 digits.

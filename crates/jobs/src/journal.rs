@@ -7,10 +7,9 @@
 //! Every entry has a position, `seq`. Lines also have a number of their own, which progress between them does
 //! not use up: a dashboard sees only the numbers of lines.
 
-use std::fs::File;
 use std::io;
 
-use rustix::fs::{FlockOperation, flock};
+use nixfleet_os::disk::{Lock, Open};
 use serde::{Deserialize, Serialize};
 
 use crate::progress::{OperationProgress, TestProgress};
@@ -121,10 +120,6 @@ pub fn gap_remark(missing: u64) -> String {
 /// # Errors
 /// An error of the file system; `NotFound` if the supervisor has not created the log yet.
 pub fn supervisor_lives(dir: &JobDir) -> io::Result<bool> {
-    let file = File::open(dir.log(0))?;
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(err) => Err(err.into()),
-    }
+    let file = dir.disk().open(&dir.log(0), Open::Read)?;
+    Ok(!file.lock(Lock::Shared)?)
 }

@@ -2,16 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::{Clock, Disk, Machine};
+
 use crate::JobId;
 
-/// The folder that holds all job folders.
+/// The folder that holds all job folders, on its machine.
 #[derive(Debug, Clone)]
-pub struct JobsDir(PathBuf);
+pub struct JobsDir(PathBuf, Machine);
 
 impl JobsDir {
-    /// The folder at `path`, which need not exist yet.
+    /// The folder at `path` of this machine. It need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self::on(Machine::default(), path)
+    }
+
+    /// The folder at `path` of that machine.
+    pub fn on(machine: Machine, path: impl Into<PathBuf>) -> Self {
+        Self(path.into(), machine)
+    }
+
+    /// The machine of the folder.
+    pub fn machine(&self) -> &Machine {
+        &self.1
+    }
+
+    /// The disk with the folder.
+    pub fn disk(&self) -> &Disk {
+        &self.1.disk
+    }
+
+    /// The clock of its machine.
+    pub fn clock(&self) -> &Clock {
+        &self.1.clock
     }
 
     /// Path of the folder.
@@ -36,15 +58,30 @@ impl JobsDir {
 
     /// The folder of one job.
     pub fn job(&self, id: &JobId) -> JobDir {
-        JobDir(self.0.join(id.as_str()))
+        JobDir(self.0.join(id.as_str()), self.1.clone())
     }
 }
 
-/// The folder of one job.
+/// The folder of one job, on its machine.
 #[derive(Debug, Clone)]
-pub struct JobDir(PathBuf);
+pub struct JobDir(PathBuf, Machine);
 
 impl JobDir {
+    /// The machine of the folder.
+    pub fn machine(&self) -> &Machine {
+        &self.1
+    }
+
+    /// The disk with the folder.
+    pub fn disk(&self) -> &Disk {
+        &self.1.disk
+    }
+
+    /// The clock of its machine.
+    pub fn clock(&self) -> &Clock {
+        &self.1.clock
+    }
+
     /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0

@@ -3,10 +3,10 @@
 //! Each record is a small file in a folder that the agent owns; the job's folder belongs to its supervisor.
 //! When an agent starts, each existing record names a job to resume.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::{Clock, Machine};
 use serde::{Deserialize, Serialize};
 
 use crate::format::Format;
@@ -44,11 +44,16 @@ impl Format for Record {
 impl Record {
     /// Makes the record of a command that is accepted now.
     pub fn accept(command: String, command_id: Option<String>) -> Self {
+        Self::accept_at(&Clock::real(), command, command_id)
+    }
+
+    /// Makes the record of a command that is accepted at the time of that clock.
+    pub fn accept_at(clock: &Clock, command: String, command_id: Option<String>) -> Self {
         Self {
-            id: JobId::generate(),
+            id: JobId::generate_at(clock),
             command,
             command_id,
-            accepted_at: nixfleet_os::timestamp(),
+            accepted_at: clock.timestamp(),
             delivered_seq: 0,
             announced: false,
             line_numbers: true,
@@ -67,14 +72,19 @@ impl Record {
     }
 }
 
-/// The folder with the records.
+/// The folder with the records, on its machine.
 #[derive(Debug, Clone)]
-pub struct Records(PathBuf);
+pub struct Records(PathBuf, Machine);
 
 impl Records {
-    /// The folder at `path`, which need not exist yet.
+    /// The folder at `path` of this machine. It need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self::on(Machine::default(), path)
+    }
+
+    /// The folder at `path` of that machine.
+    pub fn on(machine: Machine, path: impl Into<PathBuf>) -> Self {
+        Self(path.into(), machine)
     }
 
     /// Path of the folder.
@@ -91,8 +101,9 @@ impl Records {
     /// # Errors
     /// An error of the file system.
     pub fn save(&self, record: &Record) -> io::Result<()> {
-        fs::create_dir_all(&self.0)?;
-        atomic_file::store(&self.file(&record.id), record)
+        // The mode of `std::fs`; the umask of the process narrows it.
+        self.1.disk.make_folders(&self.0, 0o777)?;
+        atomic_file::store_on(&self.1.disk, &self.file(&record.id), record)
     }
 
     /// Removes a record. A record that does not exist is no error.
@@ -100,7 +111,7 @@ impl Records {
     /// # Errors
     /// An error of the file system.
     pub fn forget(&self, id: &JobId) -> io::Result<()> {
-        match fs::remove_file(self.file(id)) {
+        match self.1.disk.remove(&self.file(id)) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
             _ => Ok(()),
         }
@@ -111,7 +122,8 @@ impl Records {
     /// record is removed.
     pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> (Vec<Record>, Vec<Record>) {
         let happened = |record: &Record| {
-            let spec: Option<Spec> = atomic_file::load(&jobs.job(&record.id).spec()).ok().flatten();
+            let spec: Option<Spec> =
+                atomic_file::load_on(jobs.disk(), &jobs.job(&record.id).spec()).ok().flatten();
             record.announced && spec.is_some_and(|spec| spec.boot_id.as_deref() != boot_id)
         };
         let (happened, open): (Vec<_>, Vec<_>) = self.load().into_iter().partition(happened);
@@ -126,17 +138,19 @@ impl Records {
     /// All records, oldest job first. Only files named `<job id>.json` are read: an agent that is killed
     /// during a write leaves a temporary file behind.
     pub fn load(&self) -> Vec<Record> {
-        let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let names = self.1.disk.list(&self.0).unwrap_or_default();
         let mut ids: Vec<JobId> =
-            names.filter_map(|item| item.file_name().to_str()?.strip_suffix(".json")?.parse().ok()).collect();
+            names.iter().filter_map(|name| name.to_str()?.strip_suffix(".json")?.parse().ok()).collect();
         ids.sort();
-        let record = |id: &JobId| atomic_file::load(&self.file(id)).ok().flatten();
+        let record = |id: &JobId| atomic_file::load_on(&self.1.disk, &self.file(id)).ok().flatten();
         ids.iter().filter_map(record).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -23,7 +23,7 @@ pub enum SignalError {
 /// # Errors
 /// [`SignalError`]; the job then continues, or has ended already.
 pub fn signal_supervisor(dir: &JobDir, urgency: Urgency) -> Result<(), SignalError> {
-    let state: Option<State> = atomic_file::load(&dir.state()).unwrap_or_default();
+    let state: Option<State> = atomic_file::load_on(dir.disk(), &dir.state()).unwrap_or_default();
     // The process id belongs to the supervisor only while the supervisor holds its lock.
     let (Some(state), Ok(true)) = (state, journal::supervisor_lives(dir)) else {
         return Err(SignalError::Ended);

@@ -12,9 +12,9 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use crate::atomic_file::store;
+use crate::atomic_file::store_on;
 use crate::checkout::Checkout;
 use crate::git::{SHORT_LENGTH, head_commit};
 use crate::history::{History, Reached, deploys};
@@ -92,14 +92,15 @@ pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Re
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|err| SupervisorError::Process(err.into()))?;
-    let stop = Stop::listen(settings.stop_grace).map_err(SupervisorError::Process)?;
     let jobs = JobsDir::new(&settings.dir);
+    let clock = jobs.clock();
+    let stop = Stop::listen(settings.stop_grace, clock.clone()).map_err(SupervisorError::Process)?;
     let _lock = folder::lock(&jobs)?;
     let dir = jobs.job(&instance.id);
     let log = folder::create(&dir, settings)?;
     let mut job =
-        Job { settings, instance, dir, log, stop, begun: Instant::now(), ready: Some(ready), steps: 0 };
-    let started_at = nixfleet_os::timestamp();
+        Job { settings, instance, dir, log, stop, begun: clock.instant(), ready: Some(ready), steps: 0 };
+    let started_at = clock.timestamp();
     let result = job.execute(&jobs, started_at);
     let finished = job.finish(&result);
     job.announce();
@@ -147,7 +148,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let system_after = fs::read_link(system).ok();
         let checkout = repo.as_deref().map(Checkout::read);
         if let Some(checkout) = &checkout
-            && let Err(err) = store(&jobs.checkout(), checkout)
+            && let Err(err) = store_on(jobs.disk(), &jobs.checkout(), checkout)
         {
             self.log.remark(&format!("cannot record the state of the checkout: {err}"));
         }
@@ -158,8 +159,8 @@ impl<R: FnOnce()> Job<'_, R> {
             signal: done.signal,
             message: done.message,
             started_at,
-            ended_at: nixfleet_os::timestamp(),
-            duration_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ended_at: jobs.clock().timestamp(),
+            duration_ms: u64::try_from(jobs.clock().elapsed(self.begun).as_millis()).unwrap_or(u64::MAX),
             last_seq: 0,
             dropped: 0,
             lines: None,
@@ -191,7 +192,8 @@ impl<R: FnOnce()> Job<'_, R> {
 
     /// Inspects the machine, makes the plan and writes the spec.
     fn plan(&mut self, started_at: &str) -> Result<Plan, String> {
-        let begun = SystemTime::now() - self.begun.elapsed();
+        let clock = self.dir.clock();
+        let begun = clock.system_time() - clock.elapsed(self.begun);
         let preflight = preflight::inspect(self.settings, &self.instance.command, begun);
         let plan = plan::plan(self.settings, &self.instance.command, &preflight)
             .map_err(|err: PlanError| format!("{}: {err}", self.instance.command));
@@ -206,7 +208,8 @@ impl<R: FnOnce()> Job<'_, R> {
             started_at: started_at.to_owned(),
         };
         let path = self.dir.spec();
-        let stored = store(&path, &spec).map_err(|err| format!("cannot write {}: {err}", path.display()));
+        let stored = store_on(self.dir.disk(), &path, &spec)
+            .map_err(|err| format!("cannot write {}: {err}", path.display()));
         let plan = plan?;
         stored?;
         prepare::prepare(&plan, self.settings, &self.instance.id, &mut self.log)?;
@@ -276,7 +279,7 @@ impl<R: FnOnce()> Job<'_, R> {
             step_name: step.name.clone(),
         };
         let path = self.dir.state();
-        if let Err(err) = store(&path, &state) {
+        if let Err(err) = store_on(self.dir.disk(), &path, &state) {
             self.log.remark(&format!("cannot write {}: {err}", path.display()));
         }
         self.announce();
@@ -328,10 +331,11 @@ impl<R: FnOnce()> Job<'_, R> {
             ..result.clone()
         };
         let path = self.dir.result();
-        let stored = store(&path, &result);
+        let disk = self.dir.disk();
+        let stored = store_on(disk, &path, &result);
         // The reserve is always removed. If the disk was full, that makes room for the second attempt.
-        drop(fs::remove_file(folder::reserve(&self.dir)));
-        let stored = stored.or_else(|_| store(&path, &result));
+        drop(disk.remove(&folder::reserve(&self.dir)));
+        let stored = stored.or_else(|_| store_on(disk, &path, &result));
         stored.map_err(|source| SupervisorError::Result { path, source })
     }
 }

@@ -1,15 +1,24 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
-//! programs, hashing, time stamps, errors as text. Nothing here depends on fleets, jobs or settings.
+//! programs, hashing, time stamps, errors as text, and disk, clock and
+//! threads as handles. Nothing here depends on fleets, jobs or settings.
 
 mod boot;
 pub mod bounded_read;
+pub mod clock;
+pub mod disk;
 pub mod error;
+mod machine;
 pub mod service_manager;
 pub mod sha256;
 pub mod subprocess;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;
+pub mod threads;
 mod time;
 
 pub use boot::boot_id;
+pub use clock::Clock;
+pub use disk::Disk;
+pub use machine::Machine;
+pub use threads::Threads;
 pub use time::timestamp;

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
+
+use nixfleet_jobs::JobDir;
+use nixfleet_os::Clock;
+use nixfleet_os::disk::Watch;
 
 /// How often to check without inotify. Output should reach the dashboard within 100 ms.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -11,8 +14,17 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// Notices when files in a folder are written, created or renamed.
 #[derive(Debug)]
 pub(super) struct Changes {
+    clock: Clock,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
     #[cfg(target_os = "linux")]
-    inotify: Option<rustix::fd::OwnedFd>,
+    Inotify(rustix::fd::OwnedFd),
+    Simulated(Box<dyn Watch>),
+    /// Without inotify, or when the user's inotify watches are used up.
+    Interval,
 }
 
 impl Changes {
@@ -20,22 +32,27 @@ impl Changes {
     ///
     /// # Errors
     /// When the folder does not exist or cannot be read.
-    pub(super) fn watch(folder: &Path) -> io::Result<Self> {
-        std::fs::metadata(folder)?;
-        Ok(Self {
-            // None when the user's inotify watches are used up.
-            #[cfg(target_os = "linux")]
-            inotify: watch(folder).ok(),
-        })
+    pub(super) fn watch(dir: &JobDir) -> io::Result<Self> {
+        let clock = dir.clock().clone();
+        if let Some(files) = dir.disk().simulation() {
+            return Ok(Self { clock, how: How::Simulated(files.watch(dir.path())?) });
+        }
+        std::fs::metadata(dir.path())?;
+        #[cfg(target_os = "linux")]
+        if let Ok(inotify) = watch(dir.path()) {
+            return Ok(Self { clock, how: How::Inotify(inotify) });
+        }
+        Ok(Self { clock, how: How::Interval })
     }
 
     /// Waits for a change, at most `limit`.
     pub(super) fn wait(&mut self, limit: Duration) {
-        #[cfg(target_os = "linux")]
-        if let Some(inotify) = &self.inotify {
-            return wait_on(inotify, limit);
+        match &mut self.how {
+            #[cfg(target_os = "linux")]
+            How::Inotify(inotify) => wait_on(inotify, limit),
+            How::Simulated(watch) => watch.wait(limit),
+            How::Interval => self.clock.sleep(limit.min(INTERVAL)),
         }
-        thread::sleep(limit.min(INTERVAL));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reading the log of a job.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
+
+use nixfleet_os::disk::{File, Open};
 
 use super::gaps::Gaps;
 use super::{Entry, Source};
@@ -115,7 +116,7 @@ impl Reader {
     fn read_file(&mut self, max_bytes: usize) -> io::Result<bool> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => match File::open(self.dir.log(self.segment)) {
+            none => match self.dir.disk().open(&self.dir.log(self.segment), Open::Read) {
                 Ok(file) => none.insert(file),
                 Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(err) => return Err(err),
@@ -127,8 +128,7 @@ impl Reader {
     /// The oldest existing segment after the current one. Segments between them may have been removed.
     fn next_segment(&self) -> io::Result<Option<u32>> {
         let mut next: Option<u32> = None;
-        for item in fs::read_dir(self.dir.path())? {
-            let name = item?.file_name();
+        for name in self.dir.disk().list(self.dir.path())? {
             let number = name.to_str().and_then(|name| name.strip_prefix("log.")?.strip_suffix(".jsonl"));
             if let Some(number) = number.and_then(|n| n.parse().ok())
                 && number > self.segment

@@ -1,11 +1,10 @@
 //! Writing the log of a job.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::AddAssign;
 
-use nixfleet_os::timestamp;
-use rustix::fs::{FlockOperation, flock};
+use nixfleet_os::Clock;
+use nixfleet_os::disk::{File, Lock, Open};
 use serde::Serialize;
 
 use super::Source;
@@ -58,13 +57,12 @@ impl Writer {
     pub fn create(dir: JobDir, limit: u64) -> io::Result<Self> {
         let file = open_segment(&dir, 0)?;
         // A reader that tests the lock holds it for microseconds, so waiting is short.
-        flock(&file, FlockOperation::LockExclusive)?;
+        file.wait_for_lock(Lock::Exclusive)?;
         Ok(Self {
             head_limit: limit / 2,
             segment_limit: limit / 2 / u64::from(TAIL_SEGMENTS),
             _alive: file.try_clone()?,
             file,
-            dir,
             segment: 0,
             length: 0,
             tail: Vec::new(),
@@ -72,8 +70,14 @@ impl Writer {
             buffered: Count::default(),
             total: Count::default(),
             dropped: Count::default(),
-            at: timestamp(),
+            at: dir.clock().timestamp(),
+            dir,
         })
+    }
+
+    /// The clock that dates the entries.
+    pub fn clock(&self) -> &Clock {
+        self.dir.clock()
     }
 
     /// `seq` of the newest entry.
@@ -98,7 +102,7 @@ impl Writer {
 
     /// Sets the time stamp of the entries up to the next call to now.
     pub fn tick(&mut self) {
-        self.at = timestamp();
+        self.at = self.dir.clock().timestamp();
     }
 
     /// Adds a line or a piece of one.
@@ -198,7 +202,7 @@ impl Writer {
         self.length = 0;
         self.tail.push(Count::default());
         if self.segment > TAIL_SEGMENTS {
-            fs::remove_file(self.dir.log(self.segment - TAIL_SEGMENTS))?;
+            self.dir.disk().remove(&self.dir.log(self.segment - TAIL_SEGMENTS))?;
             self.dropped += self.tail.remove(0);
         }
         Ok(())
@@ -227,5 +231,5 @@ enum Progress<'a> {
 }
 
 fn open_segment(dir: &JobDir, segment: u32) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(dir.log(segment))
+    dir.disk().open(&dir.log(segment), Open::Append)
 }

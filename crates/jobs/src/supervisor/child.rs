@@ -234,10 +234,10 @@ impl Child {
                     "process {} could not be killed and goes on; the job ends without it",
                     self.pid()
                 ));
-                self.ended = Some((Err(Signal::KILL.as_raw()), Instant::now()));
+                self.ended = Some((Err(Signal::KILL.as_raw()), stop.now()));
             }
             if let Some((code, at)) = self.ended
-                && (self.read_all() || at.elapsed() >= EOF_TIMEOUT)
+                && (self.read_all() || stop.now().saturating_duration_since(at) >= EOF_TIMEOUT)
                 && stop.settled()
             {
                 self.out.close(log, progress);
@@ -262,9 +262,9 @@ impl Child {
         let err =
             self.err.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
         // A time in the past needs no wake-up: nothing but the end of a stop is awaited then.
-        let eof = self.ended.map(|(_, at)| at + EOF_TIMEOUT).filter(|at| *at > Instant::now());
+        let eof = self.ended.map(|(_, at)| at + EOF_TIMEOUT).filter(|at| *at > stop.now());
         let wake = [eof, stop.wake_at(), progress.wake_at()].into_iter().flatten().min();
-        let timeout = wake.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = wake.map(|at| at.saturating_duration_since(stop.now()));
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         // An error is an interruption by a signal. Signals are handled after every wake-up.
         poll(&mut fds, timeout.as_ref()).ok();
@@ -282,7 +282,7 @@ impl Child {
                     (None, Some(signal)) => Err(signal),
                     (None, None) => continue,
                 };
-                self.ended = Some((code, Instant::now()));
+                self.ended = Some((code, stop.now()));
             }
         }
     }

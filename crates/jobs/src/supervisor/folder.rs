@@ -1,13 +1,10 @@
 //! The folder of a job, and the lock of the host.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use nixfleet_os::disk::{File, Lock, Open};
 
 use super::SupervisorError;
 use crate::journal::Writer;
@@ -25,35 +22,34 @@ fn folder_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Su
 }
 
 pub(super) fn lock(jobs: &JobsDir) -> Result<File, SupervisorError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o750).create(jobs.path()).map_err(folder_error("make", jobs.path()))?;
+    let (disk, clock) = (jobs.disk(), jobs.clock());
+    disk.make_folders(jobs.path(), 0o750).map_err(folder_error("make", jobs.path()))?;
     let path = jobs.lock();
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(folder_error("open", &path))?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let file = disk.open(&path, Open::Keep).map_err(folder_error("open", &path))?;
+    let deadline = clock.instant() + LOCK_TIMEOUT;
     loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(5));
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(SupervisorError::Busy(path)),
-            Err(err) => return Err(folder_error("lock", &path)(err.into())),
+        match file.lock(Lock::Exclusive) {
+            Ok(true) => return Ok(file),
+            Ok(false) if clock.instant() < deadline => clock.sleep(Duration::from_millis(5)),
+            Ok(false) => return Err(SupervisorError::Busy(path)),
+            Err(err) => return Err(folder_error("lock", &path)(err)),
         }
     }
 }
 
 pub(super) fn create(dir: &JobDir, settings: &Settings) -> Result<Writer, SupervisorError> {
-    let made = DirBuilder::new().mode(0o750).create(dir.path());
-    made.map_err(folder_error("make", dir.path()))?;
+    let disk = dir.disk();
+    disk.make_folder(dir.path(), 0o750).map_err(folder_error("make", dir.path()))?;
     let reserve = reserve(dir);
-    let filled = fs::write(&reserve, [0; RESULT_RESERVE]).map_err(folder_error("write", &reserve));
+    let filled =
+        disk.open(&reserve, Open::Truncate).and_then(|mut file| file.write_all(&[0; RESULT_RESERVE]));
+    let filled = filled.map_err(folder_error("write", &reserve));
     let log = filled.and_then(|()| {
         Writer::create(dir.clone(), settings.log_limit).map_err(folder_error("write", &dir.log(0)))
     });
     if log.is_err() {
         // A folder without a log would look like a lost job.
-        drop(fs::remove_dir_all(dir.path()));
+        drop(disk.remove_folder(dir.path()));
     }
     log
 }
@@ -64,16 +60,13 @@ pub(super) fn reserve(dir: &JobDir) -> PathBuf {
 
 /// Removes the oldest job folders. The caller holds the lock of the host, so none of these jobs is running.
 pub(super) fn prune(jobs: &JobsDir, keep: usize, current: &JobId) {
-    let Ok(items) = fs::read_dir(jobs.path()) else { return };
-    let mut ids: Vec<JobId> = items
-        .flatten()
-        .filter_map(|item| item.file_name().to_str()?.parse().ok())
-        .filter(|id| id != current)
-        .collect();
+    let Ok(names) = jobs.disk().list(jobs.path()) else { return };
+    let mut ids: Vec<JobId> =
+        names.iter().filter_map(|name| name.to_str()?.parse().ok()).filter(|id| id != current).collect();
     ids.sort();
     let surplus = (ids.len() + 1).saturating_sub(keep.max(1));
     for id in ids.drain(..surplus) {
         // A folder that cannot be removed does no harm; the next job tries again.
-        drop(fs::remove_dir_all(jobs.job(&id).path()));
+        drop(jobs.disk().remove_folder(jobs.job(&id).path()));
     }
 }

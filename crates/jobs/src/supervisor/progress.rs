@@ -128,7 +128,7 @@ impl Progress {
                 let share = (index - section.steps.start, section.steps.len());
                 *slot(&mut changes, kind) = self.simple_step(kind, share, step);
             }
-            PartKind::System => changes.system = Some(self.rebuild_begins(step)),
+            PartKind::System => changes.system = Some(self.rebuild_begins(step, log.clock().instant())),
             // A later script is reported when the script before it has ended.
             PartKind::Tests if begins => changes.tests = self.tests_begin(),
             PartKind::Tests => return,
@@ -146,9 +146,8 @@ impl Progress {
         Some(part.clone())
     }
 
-    fn rebuild_begins(&mut self, step: &Step) -> Part {
+    fn rebuild_begins(&mut self, step: &Step, now: Instant) -> Part {
         let live = step.argv.iter().any(|arg| LIVE_LOGS.contains(&arg.as_str()));
-        let now = Instant::now();
         let mut rebuild = Rebuild {
             phases: Phases::new(live),
             throttle: Throttle::default(),
@@ -192,7 +191,7 @@ impl Progress {
         }
         let part = rebuild.part();
         self.parts.system = Some(part.clone());
-        for part in rebuild.throttle.update(part, Instant::now()).into_iter().flatten() {
+        for part in rebuild.throttle.update(part, log.clock().instant()).into_iter().flatten() {
             report(Parts { system: Some(part), ..Parts::default() }, log);
         }
     }
@@ -200,7 +199,7 @@ impl Progress {
     /// Reports delayed progress, and checks for an activation that writes nothing.
     pub(super) fn tick(&mut self, log: &mut Writer) {
         let Some(rebuild) = &mut self.rebuild else { return };
-        let now = Instant::now();
+        let now = log.clock().instant();
         if rebuild.polls() && rebuild.poll_at <= now {
             if process_tree::activates() {
                 rebuild.phases.activates();

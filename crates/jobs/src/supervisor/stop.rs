@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use nixfleet_os::Clock;
 use nixfleet_os::service_manager::{Shutdown, ShutdownQuery};
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
@@ -82,6 +83,7 @@ pub(super) struct Stop {
     term: UnixStream,
     kill: UnixStream,
     child: UnixStream,
+    clock: Clock,
     grace: Duration,
     deadline: Option<Instant>,
     unstoppable: bool,
@@ -94,7 +96,7 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn listen(grace: Duration) -> io::Result<Self> {
+    pub(super) fn listen(grace: Duration, clock: Clock) -> io::Result<Self> {
         let pipe = |signal: i32| {
             let (read, write) = UnixStream::pair()?;
             read.set_nonblocking(true)?;
@@ -109,6 +111,7 @@ impl Stop {
             term: pipe(SIGTERM)?,
             kill: pipe(Urgency::Kill.signal().as_raw())?,
             child: pipe(SIGCHLD)?,
+            clock,
             grace,
             deadline: None,
             unstoppable: false,
@@ -119,9 +122,14 @@ impl Stop {
         })
     }
 
+    /// The time by the clock of the machine.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.instant()
+    }
+
     /// Starts the timeout of a command.
     pub(super) fn begin(&mut self, timeout: Option<Duration>, unstoppable: bool) {
-        self.deadline = timeout.map(|timeout| Instant::now() + timeout);
+        self.deadline = timeout.map(|timeout| self.now() + timeout);
         self.unstoppable = unstoppable;
     }
 
@@ -197,7 +205,7 @@ impl Stop {
         if running && !ended && self.is_final().is_some() && !activation && !process_tree::activates() {
             self.ask(None);
         }
-        let now = Instant::now();
+        let now = self.now();
         if matches!(self.phase, Phase::Running) && self.deadline.is_some_and(|at| at <= now) {
             if activation || process_tree::activates() {
                 self.deadline = Some(now + ACTIVATION_TICK);
@@ -276,7 +284,7 @@ impl Stop {
         self.signal(Signal::TERM);
         // A process that is suspended could not handle SIGTERM.
         self.signal(Signal::CONT);
-        self.phase = Phase::Asked(reason, Instant::now() + self.grace);
+        self.phase = Phase::Asked(reason, self.now() + self.grace);
     }
 
     fn kill(&mut self, reason: Option<Reason>) {
@@ -285,7 +293,7 @@ impl Stop {
             Phase::Asked(reason, _) | Phase::Killed(reason, _) => reason,
         };
         self.signal(Signal::KILL);
-        self.phase = Phase::Killed(reason, Instant::now() + KILL_TIMEOUT);
+        self.phase = Phase::Killed(reason, self.now() + KILL_TIMEOUT);
     }
 
     fn signal(&self, signal: Signal) {
@@ -301,14 +309,14 @@ impl Stop {
         let stopped = match self.phase {
             Phase::Running => true,
             Phase::Asked(..) => gone(),
-            Phase::Killed(_, give_up) => give_up <= Instant::now() || gone(),
+            Phase::Killed(_, give_up) => give_up <= self.now() || gone(),
         };
         stopped && !matches!(self.sigterm, Sigterm::Asking(_))
     }
 
     /// Whether the wait for killed processes has timed out.
     pub(super) fn timed_out(&self) -> bool {
-        matches!(self.phase, Phase::Killed(_, give_up) if give_up <= Instant::now())
+        matches!(self.phase, Phase::Killed(_, give_up) if give_up <= self.now())
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
@@ -317,9 +325,9 @@ impl Stop {
             Sigterm::None | Sigterm::Answered(_) => None,
         };
         let own = match self.phase {
-            Phase::Running if self.is_final().is_some() => Some(Instant::now() + ACTIVATION_TICK),
+            Phase::Running if self.is_final().is_some() => Some(self.now() + ACTIVATION_TICK),
             Phase::Running => self.deadline,
-            Phase::Asked(..) | Phase::Killed(..) => Some(Instant::now() + STOP_TICK),
+            Phase::Asked(..) | Phase::Killed(..) => Some(self.now() + STOP_TICK),
         };
         own.into_iter().chain(answer).min()
     }
