@@ -128,6 +128,8 @@ impl Act {
             Self::Damage { how: How::Truncate, .. } => "file: truncated",
             Self::Damage { how: How::Remove, .. } => "file: removed",
             Self::Damage { how: How::Garbage, .. } => "file: overwritten with garbage",
+            Self::Damage { how: How::Folder, .. } => "file: a folder in its place",
+            Self::Damage { how: How::Pipe, .. } => "file: a named pipe in its place",
             Self::FullDisk(_) => "disk: full",
             Self::FewFiles(..) => "limit: file descriptors",
             Self::FewThreads(..) => "limit: threads and processes",

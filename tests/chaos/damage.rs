@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::rig::json;
 
@@ -16,6 +17,7 @@ pub(crate) enum Target {
     State,
     Result,
     Log,
+    Lock,
     History,
     Facts,
 }
@@ -31,6 +33,7 @@ impl Target {
         Self::Result,
         Self::Log,
         Self::Log,
+        Self::Lock,
         Self::History,
         Self::Facts,
     ];
@@ -43,10 +46,15 @@ pub(crate) enum How {
     Truncate,
     Remove,
     Garbage,
+    /// A folder in its place, with something in it.
+    Folder,
+    /// A named pipe in its place, which blocks whoever opens it.
+    Pipe,
 }
 
 impl How {
-    pub(crate) const ALL: &[Self] = &[Self::Flip, Self::Truncate, Self::Remove, Self::Garbage];
+    pub(crate) const ALL: &[Self] =
+        &[Self::Flip, Self::Truncate, Self::Remove, Self::Garbage, Self::Folder, Self::Pipe];
 }
 
 /// A file that was damaged.
@@ -72,6 +80,7 @@ fn find(state: &Path, target: Target) -> Option<(PathBuf, Option<String>)> {
             let path = newest(&state.join("agent/delivery"), is_record)?;
             (path.clone(), Some(path))
         }
+        Target::Lock => (state.join("jobs/lock"), None),
         Target::History => (state.join("jobs/history.json"), None),
         Target::Facts => (state.join("agent/facts.json"), None),
         Target::Spec | Target::State | Target::Result | Target::Log => {
@@ -93,7 +102,7 @@ fn find(state: &Path, target: Target) -> Option<(PathBuf, Option<String>)> {
 pub(crate) fn damage(state: &Path, target: Target, how: How, rng: &mut Rng) -> Option<Damaged> {
     let (path, command) = find(state, target)?;
     let length = fs::metadata(&path).ok()?.len();
-    if length == 0 {
+    if length == 0 && matches!(how, How::Flip | How::Truncate | How::Garbage) {
         return None;
     }
     let open = || OpenOptions::new().read(true).write(true).open(&path).ok();
@@ -109,6 +118,15 @@ pub(crate) fn damage(state: &Path, target: Target, how: How, rng: &mut Rng) -> O
         How::Garbage => {
             let noise: Vec<u8> = (0..rng.usize(1..200)).map(|_| rng.u8(..)).collect();
             open()?.write_all_at(&noise, rng.u64(0..length)).ok()?;
+        }
+        How::Folder => {
+            fs::remove_file(&path).ok()?;
+            fs::create_dir(&path).ok()?;
+            fs::write(path.join("file"), "x").ok()?;
+        }
+        How::Pipe => {
+            fs::remove_file(&path).ok()?;
+            mkfifoat(CWD, &path, Mode::from_raw_mode(0o666)).ok()?;
         }
     }
     Some(Damaged { path, target, how, command })

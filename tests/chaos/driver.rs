@@ -320,7 +320,7 @@ impl Driver<'_> {
     fn records(&self) -> Vec<String> {
         let items = fs::read_dir(self.fleet.path("state/agent/delivery")).into_iter().flatten().flatten();
         items
-            .filter(|item| item.path().is_file())
+            .filter(|item| item.path().extension().is_some_and(|ending| ending == "json"))
             .map(|item| item.file_name().to_string_lossy().into_owned())
             .collect()
     }

@@ -47,14 +47,14 @@ impl Schedule {
             _ => Family::Processes,
         };
         let strict = seed / 5 % 2 == 0;
-        let ends = rng.u64(9_000..14_000);
+        let ends = rng.u64(11_000..17_000);
         let mut steps = Vec::new();
         let mut commands = Vec::new();
         let mut at = rng.u64(200..600);
         while at < ends {
             steps.push((at, Act::Ask(commands.len())));
             commands.push(Kind::any(&mut rng));
-            at += rng.u64(900..2_200);
+            at += rng.u64(1_200..2_800);
         }
         for _ in 0..rng.usize(0..4) {
             steps.push((rng.u64(CALM..ends), Act::AskAgain(rng.usize(0..commands.len()))));
@@ -62,10 +62,10 @@ impl Schedule {
         // Commands at the same time: one of them runs.
         steps.push((rng.u64(CALM..ends), Act::Ask(commands.len())));
         commands.push(Kind::any(&mut rng));
-        for _ in 0..rng.usize(5..12) {
+        for _ in 0..rng.usize(6..14) {
             steps.push((rng.u64(CALM..ends), general(&mut rng)));
         }
-        for _ in 0..rng.usize(2..6) {
+        for _ in 0..rng.usize(3..8) {
             steps.push((rng.u64(CALM..ends), family.act(&mut rng)));
         }
         steps.sort_by_key(|(at, _)| *at);
@@ -80,7 +80,7 @@ fn millis(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
 /// A fault of the network, of the dashboard or of a process.
 fn general(rng: &mut Rng) -> Act {
     let short = millis(rng, 200..3_000);
-    match rng.u32(0..20) {
+    match rng.u32(0..23) {
         0 => Act::Network(Network::Delay(millis(rng, 20..400)), short),
         1 => Act::Network(Network::Trickle, short),
         2 => Act::Network(Network::Blackhole, short),
@@ -103,7 +103,8 @@ fn general(rng: &mut Rng) -> Act {
         }
         16 | 17 => Act::Agent(Hit::Kill, millis(rng, 0..1_500)),
         18 => Act::Agent(Hit::Term, millis(rng, 0..1_500)),
-        _ => Act::Agent(Hit::Pause(short), Duration::ZERO),
+        19 => Act::Agent(Hit::Pause(short), Duration::ZERO),
+        _ => Family::Processes.act(rng),
     }
 }
 

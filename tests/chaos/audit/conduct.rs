@@ -3,7 +3,7 @@
 use nixfleet_mock_dashboard::{Rule, Violation};
 
 use crate::act::{Act, Hit, Who};
-use crate::evidence::Evidence;
+use crate::evidence::{Asked, Evidence};
 
 /// Threads of the agent: some fifteen for what it measures and follows, four attempts to connect, and one for each of
 /// a few orders and supervisors.
@@ -50,19 +50,20 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
 }
 
 /// A log that was damaged, or whose writer was killed, may have other numbers than the strict rules want: the audit of
-/// lines looks at these jobs. And a request that was sent again on a new connection may be rejected twice.
+/// lines looks at these jobs. And a request that was sent twice may be answered twice.
 fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
     let harmed = evidence.done.iter().any(|done| {
         let killed = matches!(done.act, Act::Signal(Who::Supervisor, Hit::Kill));
         done.hit && (killed || matches!(done.act, Act::Damage { .. } | Act::FullDisk(_)))
     });
     let asked_twice = || {
-        let id = |id: &str| violation.message.contains(&format!("\"command_id\":\"{id}\""));
-        evidence.asked.iter().any(|asked| asked.sent.len() > 1 && id(&asked.id))
+        let says = |field: &str, text: &str| violation.message.contains(&format!("\"{field}\":\"{text}\""));
+        let named = |asked: &&Asked| says("command_id", &asked.id) || says("command", &asked.name);
+        evidence.asked.iter().filter(named).any(|asked| asked.sent.len() > 1)
     };
     match violation.rule {
         Rule::LineNumbers => harmed,
-        Rule::Rejection => asked_twice(),
+        Rule::Rejection | Rule::Unasked => asked_twice(),
         _ => false,
     }
 }

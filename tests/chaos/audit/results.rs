@@ -66,7 +66,9 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     }
     for (id, job) in own {
         let Some((at, _, first)) = job.statuses.first() else {
-            findings.push(format!("`{name}` ({id}) has no status"));
+            if !forgotten {
+                findings.push(format!("`{name}` ({id}) has no status"));
+            }
             continue;
         };
         for (_, _, other) in &job.statuses[1..] {
