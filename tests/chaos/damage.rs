@@ -1,7 +1,7 @@
 //! Damage to files of the state folder.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
@@ -101,7 +101,8 @@ fn find(state: &Path, target: Target) -> Option<(PathBuf, Option<String>)> {
 /// Damages the newest such file. None if there is none yet.
 pub(crate) fn damage(state: &Path, target: Target, how: How, rng: &mut Rng) -> Option<Damaged> {
     let (path, command) = find(state, target)?;
-    let length = fs::metadata(&path).ok()?.len();
+    let owner = fs::metadata(&path).ok()?;
+    let length = owner.len();
     if length == 0 && matches!(how, How::Flip | How::Truncate | How::Garbage) {
         return None;
     }
@@ -123,11 +124,15 @@ pub(crate) fn damage(state: &Path, target: Target, how: How, rng: &mut Rng) -> O
             fs::remove_file(&path).ok()?;
             fs::create_dir(&path).ok()?;
             fs::write(path.join("file"), "x").ok()?;
+            chown(path.join("file"), Some(owner.uid()), Some(owner.gid())).ok()?;
         }
         How::Pipe => {
             fs::remove_file(&path).ok()?;
             mkfifoat(CWD, &path, Mode::from_raw_mode(0o666)).ok()?;
         }
+    }
+    if path.exists() {
+        chown(&path, Some(owner.uid()), Some(owner.gid())).ok()?;
     }
     Some(Damaged { path, target, how, command })
 }
