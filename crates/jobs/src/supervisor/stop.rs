@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nixfleet_os::Clock;
 use nixfleet_os::service_manager::{Shutdown, ShutdownQuery};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
 
@@ -165,6 +166,17 @@ impl Stop {
     fn query_pid(&self) -> Option<Pid> {
         let Sigterm::Asking(query) = &self.sigterm else { return None };
         query.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()))
+    }
+
+    /// Whether a stop of the command has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(self.phase, Phase::Running)
+    }
+
+    /// Whether a signal to end the command has arrived that no program was there for.
+    pub(super) fn is_requested(&self) -> bool {
+        let mut fds = [&self.order, &self.term, &self.kill].map(|pipe| PollFd::new(pipe, PollFlags::IN));
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Why the command was stopped, if it was.
