@@ -267,43 +267,4 @@ impl Launches {
 }
 
 #[cfg(test)]
-mod tests {
-    use nixfleet_jobs::journal::Writer;
-    use nixfleet_jobs::spec::{JobResult, Outcome};
-
-    use super::*;
-
-    /// Reports every start as failed.
-    #[derive(Debug)]
-    struct FailingLauncher;
-
-    impl Launcher for FailingLauncher {
-        fn start(&self, _: &Instance) -> Result<(), LaunchError> {
-            Err(LaunchError::Refused("the bus is away".to_owned()))
-        }
-
-        fn end(&self, _: &Instance, _: &JobDir, _: Urgency) -> Result<(), LaunchError> {
-            Err(LaunchError::Ended)
-        }
-    }
-
-    #[test]
-    fn a_job_that_exists_is_followed_whatever_its_launcher_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let jobs = JobsDir::new(folder.path());
-        let records = Records::new(folder.path().join("delivery"));
-        let record = Record::accept("pull".to_owned(), None);
-        let dir = jobs.job(&record.id);
-        let launched = || launch(&FailingLauncher, &records, &dir, &record);
-        assert_eq!(launched(), Err("the bus is away".to_owned()));
-        std::fs::create_dir(dir.path()).unwrap();
-        let supervisor = Writer::create(dir.clone(), 1 << 20).unwrap();
-        assert_eq!(launched(), Ok(()), "it runs");
-        drop(supervisor);
-        nixfleet_jobs::test_util::wait_until_dead(&dir);
-        assert!(launched().is_err(), "its supervisor died without a result");
-        let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
-        nixfleet_jobs::atomic_file::store(&dir.result(), &result).unwrap();
-        assert_eq!(launched(), Ok(()), "it has ended");
-    }
-}
+mod tests;

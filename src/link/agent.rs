@@ -117,10 +117,13 @@ impl Agent {
                 "vitals".into(),
             ],
             boot_id: facts.boot_id.clone(),
-            running_job: self.jobs.current_record().map(|record| RunningJob {
-                id: record.id.to_string(),
-                command: record.command.clone(),
-                started_at: record.accepted_at.clone(),
+            // A dashboard that is new to this host learns whose output and status follow.
+            running_job: self.jobs.current_record().or(self.jobs.unreported_record()).map(|record| {
+                RunningJob {
+                    id: record.id.to_string(),
+                    command: record.command.clone(),
+                    started_at: record.accepted_at.clone(),
+                }
             }),
         }
     }
@@ -235,7 +238,7 @@ impl Agent {
     /// Answers a request for the agent's status; `queue` is what waits to be sent.
     pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
         let current = self.jobs.current();
-        let shown = self.jobs.current_record().or_else(|| self.jobs.unreported_record());
+        let shown = self.jobs.current_record().or(self.jobs.unreported_record());
         let running = shown.map(|record| Running {
             command: record.command.clone(),
             job_id: record.id.to_string(),

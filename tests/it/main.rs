@@ -14,6 +14,7 @@ mod doctor;
 mod heartbeat;
 mod job;
 mod journald;
+mod late_stop;
 mod launch;
 mod line_numbers;
 mod logs;
