@@ -57,6 +57,8 @@ pub(crate) struct Driver<'a> {
     pub(crate) excused: Vec<Excused>,
     /// When connections became half-open.
     pub(crate) half_open: Vec<i64>,
+    /// When `register` got no answer.
+    pub(crate) mute: Vec<(i64, i64)>,
     /// The agent was told to end; the next one starts then.
     pub(crate) term_sent: Option<Instant>,
     messages: Vec<Recorded>,
@@ -116,6 +118,7 @@ pub(crate) async fn run(schedule: &Schedule, program: &Program) -> Evidence {
         done: Vec::new(),
         excused: Vec::new(),
         half_open: Vec::new(),
+        mute: Vec::new(),
         term_sent: None,
         messages: Vec::new(),
         live: 0,
@@ -357,6 +360,7 @@ impl Driver<'_> {
             asked: self.asked,
             done: self.done,
             excused: self.excused,
+            mute: self.mute,
             side: Side::read(folder.path()),
             deaths: self.deaths,
             together: self.together,

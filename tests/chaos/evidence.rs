@@ -80,6 +80,8 @@ pub(crate) struct Evidence {
     pub(crate) asked: Vec<Asked>,
     pub(crate) done: Vec<Done>,
     pub(crate) excused: Vec<Excused>,
+    /// When `register` got no answer.
+    pub(crate) mute: Vec<(i64, i64)>,
     pub(crate) side: Side,
     /// Ends of the agent that nobody ordered.
     pub(crate) deaths: Vec<String>,

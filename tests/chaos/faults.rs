@@ -244,6 +244,7 @@ impl Driver<'_> {
             self.end(what);
         }
         self.fleet.dashboard.set_faults(Faults::default());
+        self.speak();
         self.machine.unlimit(Resource::Nofile);
         self.machine.unlimit(Resource::Nproc);
         self.machine.wake_all();
@@ -258,12 +259,26 @@ impl Driver<'_> {
         match fault {
             Dashboard::NeverPong => faults.never_pong = on,
             Dashboard::StopReading => faults.stop_reading = on,
-            Dashboard::NoRegistered => faults.no_registered = on,
+            Dashboard::NoRegistered => {
+                faults.no_registered = on;
+                if on {
+                    self.mute.push((now_ms(), i64::MAX));
+                } else {
+                    self.speak();
+                }
+            }
             Dashboard::Refuse(status) => {
                 faults.refuse_auth = on.then_some(Refusal { status, retry_after: Some(1) });
             }
         }
         self.fleet.dashboard.set_faults(faults);
+    }
+
+    /// `register` is answered from now on.
+    fn speak(&mut self) {
+        for (_, until) in &mut self.mute {
+            *until = (*until).min(now_ms());
+        }
     }
 
     fn later(&mut self, at: Instant, what: Later) {

@@ -6,7 +6,6 @@ use nixfleet_mock_dashboard::Recorded;
 use nixfleet_protocol::{AgentMessage, Heartbeat};
 
 use super::{Job, record_damaged};
-use crate::act::{Act, Dashboard};
 use crate::evidence::{Evidence, Excused};
 use crate::schedule::Family;
 
@@ -153,12 +152,10 @@ fn truth(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
 /// A connection whose `register` got no answer has nothing else.
 fn before_registered(evidence: &Evidence) -> Vec<String> {
     let mut findings = Vec::new();
-    for done in &evidence.done {
-        let Act::Dashboard(Dashboard::NoRegistered, length) = done.act else { continue };
-        let until = done.at + i64::try_from(length.as_millis()).unwrap();
+    for (from, until) in &evidence.mute {
         let registered = evidence.messages.iter().filter(|recorded| {
             matches!(recorded.message, AgentMessage::Register(_))
-                && (done.at + MARGIN..until - MARGIN).contains(&recorded.at_ms)
+                && (from + MARGIN..until - MARGIN).contains(&recorded.at_ms)
         });
         for register in registered {
             let others = evidence.messages.iter().find(|other| {

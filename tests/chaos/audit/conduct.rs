@@ -2,6 +2,7 @@
 
 use nixfleet_mock_dashboard::{Rule, Violation};
 
+use super::record_damaged;
 use crate::act::{Act, Hit, Who};
 use crate::evidence::{Asked, Evidence};
 
@@ -56,13 +57,17 @@ fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
         let killed = matches!(done.act, Act::Signal(Who::Supervisor, Hit::Kill));
         done.hit && (killed || matches!(done.act, Act::Damage { .. } | Act::FullDisk(_)))
     });
-    let asked_twice = || {
+    let asked = || {
         let says = |field: &str, text: &str| violation.message.contains(&format!("\"{field}\":\"{text}\""));
-        let named = |asked: &&Asked| says("command_id", &asked.id) || says("command", &asked.name);
-        evidence.asked.iter().filter(named).any(|asked| asked.sent.len() > 1)
+        let named = move |asked: &&Asked| says("command_id", &asked.id) || says("command", &asked.name);
+        evidence.asked.iter().filter(named)
     };
+    let asked_twice = || asked().any(|asked| asked.sent.len() > 1);
+    // Two jobs under one name, if the agent could not know that the first one was accepted.
+    let forgotten = || asked().any(|asked| record_damaged(evidence, &asked.name));
     match violation.rule {
         Rule::LineNumbers => harmed,
+        Rule::OutputAfterStatus => forgotten(),
         Rule::Rejection | Rule::Unasked => asked_twice(),
         _ => false,
     }

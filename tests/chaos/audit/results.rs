@@ -28,7 +28,10 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     let mut findings = Vec::new();
     let own: Vec<(&String, &Job)> = jobs.iter().filter(|(_, job)| job.command == name).collect();
     let runs = evidence.side.runs.get(name).map(Vec::as_slice).unwrap_or_default();
-    let forgotten = record_damaged(evidence, name);
+    // The disk was full when the answer should have been noted.
+    let unwritten =
+        own.iter().filter_map(|(_, job)| job.statuses.first()).any(|(at, ..)| disk_was_full(evidence, *at));
+    let forgotten = unwritten || record_damaged(evidence, name);
     if own.len() > 1 && !forgotten {
         findings.push(format!(
             "`{name}` was told as {} jobs: {:?}",
@@ -87,6 +90,18 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     }
     findings
 }
+
+/// Whether the disk was full at that time, or a moment before or after it.
+fn disk_was_full(evidence: &Evidence, at: i64) -> bool {
+    evidence.done.iter().any(|done| {
+        let Act::FullDisk(length) = done.act else { return false };
+        let until = done.at + i64::try_from(length.as_millis()).unwrap();
+        done.hit && (done.at - MOMENT..until + MOMENT).contains(&at)
+    })
+}
+
+/// Milliseconds from the result of a job to what is noted about it.
+const MOMENT: i64 = 500;
 
 /// A status without the commit of the host, which may change between two repeats.
 fn plain(status: &Status) -> Status {
