@@ -116,6 +116,8 @@ fn is_true(status: &Status, runs: &[Run], excuses: &Excuses<'_>) -> Result<(), &
     if (status.status == StatusKind::Ok) != (code == 0) || (outcome == "ok") != (code == 0) {
         return Err("word, outcome and exit code disagree");
     }
+    let supervisor_hit =
+        excuses.any(|act| matches!(act, Act::Signal(Who::Supervisor, Hit::Kill | Hit::Term)));
     let supervisor_killed = excuses.any(|act| matches!(act, Act::Signal(Who::Supervisor, Hit::Kill)));
     let command_hit = excuses.any(|act| matches!(act, Act::Signal(Who::Command, Hit::Kill | Hit::Term)));
     let terms = |act: &Act| matches!(act, Act::Stop | Act::Kill | Act::Signal(_, Hit::Term));
@@ -139,7 +141,7 @@ fn is_true(status: &Status, runs: &[Run], excuses: &Excuses<'_>) -> Result<(), &
         "timed_out" if !late || exit.is_some() => Err("timed out, and it did not"),
         "timed_out" => Ok(()),
         "not_started" if !runs.is_empty() => Err("not started, but it ran"),
-        "not_started" if !(limited || damaged || supervisor_killed || agent_ended) => {
+        "not_started" if !(limited || damaged || supervisor_hit || agent_ended) => {
             Err("not started, and nothing explains it")
         }
         "not_started" => Ok(()),
