@@ -46,7 +46,7 @@ impl Schedule {
             3 => Family::Damage,
             _ => Family::Processes,
         };
-        let strict = seed / 5 % 2 == 0;
+        let strict = (seed / 5).is_multiple_of(2);
         let ends = rng.u64(11_000..17_000);
         let mut steps = Vec::new();
         let mut commands = Vec::new();
