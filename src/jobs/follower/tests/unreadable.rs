@@ -125,6 +125,8 @@ async fn an_error_that_may_pass_concludes_nothing() {
         ("result.json", Errno::IO),
         ("result.json", Errno::MFILE),
         ("result.json", Errno::ACCESS),
+        ("log.jsonl", Errno::ACCESS),
+        ("log.jsonl", Errno::MFILE),
         ("folder", Errno::ACCESS),
     ] {
         let mut rig = Rig::new();
