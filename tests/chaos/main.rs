@@ -15,7 +15,7 @@
 //! shares no code with the agent but the types of messages. The page docs/reliability.md says what is checked.
 //!
 //! Variables: `CHAOS_SEEDS` is the number of schedules, `CHAOS_SEED` the first seed, `CHAOS_JOBS` how many run at
-//! a time, `CHAOS_KEEP` keeps the folders of good schedules too.
+//! a time, `CHAOS_KEEP` keeps the folders of good schedules too, `CHAOS_AGENT` is another program than the built one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 

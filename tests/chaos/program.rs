@@ -25,7 +25,8 @@ impl Program {
     pub(crate) fn copy() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_nixfleet-agent"), folder.path().join("nixfleet-agent")).unwrap();
+        let built = std::env::var_os("CHAOS_AGENT").unwrap_or(env!("CARGO_BIN_EXE_nixfleet-agent").into());
+        fs::copy(built, folder.path().join("nixfleet-agent")).unwrap();
         Self(folder)
     }
 
