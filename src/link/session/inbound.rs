@@ -96,6 +96,11 @@ impl Session<'_> {
         self.apply_interval(now);
     }
 
+    fn ignore_repeat(&self, request: &CommandRequest) {
+        let span = self.agent.jobs.span_of_request(request.id.as_deref());
+        span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
+    }
+
     fn acknowledged(&mut self, ack: &HeartbeatAck, now: Instant) {
         if let Some((rtt, missing)) = self.acks.received(ack.seq, now) {
             self.agent.peer.acknowledged(rtt);
@@ -122,6 +127,9 @@ impl Session<'_> {
         }
         let answer = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id));
         if let Some((_, ended)) = answer.filter(|(command, _)| *command == request.command) {
+            if request.id.as_deref().is_some_and(|id| self.agent.jobs.is_status_to_come(id)) {
+                return self.ignore_repeat(&request);
+            }
             // The host may have changed since then, and a status agrees with the heartbeat behind it.
             let facts = self.agent.snapshots.facts();
             let status = Status { generation: facts.generation.clone(), ..ended.clone() };
@@ -167,10 +175,7 @@ impl Session<'_> {
                 );
                 self.reject(rejected, now);
             }
-            Decision::Duplicate => {
-                let span = self.agent.jobs.span_of_request(request.id.as_deref());
-                span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
-            }
+            Decision::Duplicate => self.ignore_repeat(&request),
             Decision::Control(Control::Stop) => self.stop(&request.command, now),
             Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
             Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
