@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use nixfleet_jobs::record::{Record, Records};
+use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
 use nixfleet_os::threads::Condition;
 use nixfleet_os::{Threads, error};
@@ -233,7 +234,20 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
     let written = |path: &Path| dir.disk().kind(path).is_ok();
     let lives = || matches!(journal::supervisor_lives(dir), Ok(true));
     let exists = written(&dir.result()) || written(&dir.spec()) || lives();
-    if exists { Ok(()) } else { Err(error::chain(&err)) }
+    if exists {
+        return Ok(());
+    }
+    // The next agent must not wait for the folder of a job that was never started, and tell another end.
+    let why = error::chain(&err);
+    let now = dir.clock().timestamp();
+    let (started_at, ended_at) = (now.clone(), now);
+    let result = JobResult::without_supervisor(Outcome::NotStarted, why.clone(), 0);
+    let result = Some(Box::new(JobResult { started_at, ended_at, ..result }));
+    if let Err(err) = records.save(&Record { result, ..record.clone() }) {
+        let folder = records.path().display();
+        tracing::warn!("Cannot write to {folder}: {err}. After a restart the command may be told as lost.");
+    }
+    Err(why)
 }
 
 impl Drop for HostExecutor {

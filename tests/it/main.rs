@@ -5,6 +5,7 @@
 mod acks;
 mod agent_killed;
 mod bad_input;
+mod bursts;
 mod command;
 mod completion;
 mod configuration;
@@ -21,6 +22,7 @@ mod logs;
 mod migrate;
 mod migration;
 mod network;
+mod one_result;
 mod output;
 mod progress;
 mod reconnect;
