@@ -5,6 +5,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
@@ -45,6 +46,8 @@ pub(crate) struct Needs {
 pub(crate) struct Machine {
     start: Start,
     agent: Option<Child>,
+    /// When the newest agent was started.
+    pub(crate) started: Option<Instant>,
     /// Agents that were started.
     pub(crate) starts: u64,
 }
@@ -66,7 +69,7 @@ impl Machine {
                 }
             }
         }
-        Self { start, agent: None, starts: 0 }
+        Self { start, agent: None, started: None, starts: 0 }
     }
 
     pub(crate) fn start_agent(&mut self) {
@@ -74,6 +77,7 @@ impl Machine {
             fs::File::options().create(true).append(true).open(self.start.folder.join("agent.log")).unwrap();
         self.start.command.stderr(log.try_clone().unwrap()).stdout(log);
         self.agent = Some(self.start.command.spawn().unwrap());
+        self.started = Some(Instant::now());
         self.starts += 1;
     }
 

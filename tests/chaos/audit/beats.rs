@@ -13,6 +13,9 @@ use crate::schedule::Family;
 /// offline.
 pub(crate) const LATE: i64 = 3_000;
 
+/// Three heartbeats with an interval of 1 s are never made within this time: one is due, one may follow new facts.
+const BURST: i64 = 500;
+
 /// How long a dashboard that does not answer `register` may still handle what it was about to.
 const MARGIN: i64 = 100;
 
@@ -30,6 +33,7 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         })
         .collect();
     findings.extend(order(evidence));
+    findings.extend(bursts(evidence));
     findings.extend(truth(evidence, jobs));
     findings.extend(before_registered(evidence));
     findings
@@ -104,6 +108,28 @@ fn order(evidence: &Evidence) -> Vec<String> {
         }
     }
     findings
+}
+
+/// Heartbeats that were missed are not made later: three at a time, with nothing between them that is a reason for one.
+fn bursts(evidence: &Evidence) -> Option<String> {
+    let mut made: Vec<i64> = Vec::new();
+    for recorded in &evidence.messages {
+        match &recorded.message {
+            AgentMessage::Heartbeat(beat) => {
+                let at = beat.sent_at.as_deref().and_then(|sent| sent.parse::<jiff::Timestamp>().ok());
+                made.extend(at.map(jiff::Timestamp::as_millisecond));
+            }
+            AgentMessage::Status(_) | AgentMessage::Register(_) => made.clear(),
+            _ => {}
+        }
+        if let [.., first, _, last] = made[..]
+            && (0..BURST).contains(&(last - first))
+            && evidence.family != Family::Clock
+        {
+            return Some(format!("three heartbeats were made at {}", evidence.seconds(last)));
+        }
+    }
+    None
 }
 
 /// A heartbeat names a command that runs, and a process that is the command's.
