@@ -113,13 +113,18 @@ fn order(evidence: &Evidence) -> Vec<String> {
 /// Heartbeats that were missed are not made later: three at a time, with nothing between them that is a reason for one.
 fn bursts(evidence: &Evidence) -> Option<String> {
     let mut made: Vec<i64> = Vec::new();
+    let mut has_reason = false;
     for recorded in &evidence.messages {
         match &recorded.message {
+            AgentMessage::Heartbeat(_) if std::mem::take(&mut has_reason) => {}
             AgentMessage::Heartbeat(beat) => {
                 let at = beat.sent_at.as_deref().and_then(|sent| sent.parse::<jiff::Timestamp>().ok());
                 made.extend(at.map(jiff::Timestamp::as_millisecond));
             }
-            AgentMessage::Status(_) | AgentMessage::Register(_) => made.clear(),
+            AgentMessage::Status(_) | AgentMessage::Register(_) => {
+                has_reason = true;
+                made.clear();
+            }
             _ => {}
         }
         if let [.., first, _, last] = made[..]

@@ -54,7 +54,7 @@ fn missing(text: &str) -> Option<u64> {
 
 fn compare(job: &Job, lines: &BTreeMap<u64, &str>, run: Option<&Run>) -> Result<(), String> {
     let prefix = format!("{} line ", job.command);
-    let (mut next, mut announced) = (1, 0);
+    let (mut next, mut announced, mut holes) = (1, 0, 0);
     for (seq, text) in lines {
         if let Some(count) = missing(text) {
             announced += count;
@@ -69,6 +69,7 @@ fn compare(job: &Job, lines: &BTreeMap<u64, &str>, run: Option<&Run>) -> Result<
                     number - 1
                 ));
             }
+            holes += number - next;
             (next, announced) = (number + 1, 0);
         } else if !text.starts_with(REMARK) && !FOREIGN.iter().any(|prefix| text.starts_with(prefix)) {
             return Err(format!("the command never wrote `{text}`"));
@@ -87,6 +88,10 @@ fn compare(job: &Job, lines: &BTreeMap<u64, &str>, run: Option<&Run>) -> Result<
         return Err(format!(
             "{arrived} lines arrived, {written} were written, {announced} are announced as missing"
         ));
+    }
+    let dropped = status.and_then(|status| status.dropped_lines);
+    if outcome != "lost" && dropped.is_some_and(|dropped| dropped < holes) {
+        return Err(format!("{holes} lines are missing, and the status counts {dropped:?}"));
     }
     let last = lines.keys().last().copied().unwrap_or_default();
     if let Some(told) = status.and_then(|status| status.lines)

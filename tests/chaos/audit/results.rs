@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 
-use super::{Excuses, Job, names, record_damaged};
+use super::{Excuses, Job, is_damaged, names, record_damaged};
 use crate::act::{Act, Hit, Who};
 use crate::commands::Run;
 use crate::damage::Target;
@@ -75,8 +75,10 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
             }
             continue;
         };
+        // The counts are those of the log, which may be damaged between two repeats.
+        let counts = !is_damaged(evidence, name, |_| true);
         for (_, _, other) in &job.statuses[1..] {
-            if plain(other) != plain(first) {
+            if plain(other, counts) != plain(first, counts) {
                 findings.push(format!("`{name}` ({id}) has two results: {first:?} and {other:?}"));
             }
         }
@@ -104,9 +106,10 @@ fn disk_was_full(evidence: &Evidence, at: i64) -> bool {
 /// Milliseconds from the result of a job to what is noted about it.
 const MOMENT: i64 = 500;
 
-/// A status without the commit of the host, which may change between two repeats.
-fn plain(status: &Status) -> Status {
-    Status { generation: String::new(), ..status.clone() }
+/// A status without the commit of the host, which may change between two repeats, and perhaps without the counts.
+fn plain(status: &Status, counts: bool) -> Status {
+    let (lines, dropped_lines) = if counts { (status.lines, status.dropped_lines) } else { (None, None) };
+    Status { generation: String::new(), lines, dropped_lines, ..status.clone() }
 }
 
 /// Whether the result of a job is what happened.
