@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Signal, kill_process};
 
 /// Variable by which every process of a schedule is found, whatever became of its parents.
 const MARK: &str = "CHAOS_SCHEDULE";
@@ -149,13 +149,13 @@ impl Machine {
             Resource::Nproc => self.threads(),
             _ => self.needs()?.files,
         };
-        set_soft(agent, resource, Some(now + more)).then_some(now + more)
+        set_soft(self.start.user, agent, resource, Some(now + more)).then_some(now + more)
     }
 
     /// Takes the limits off again, also those that were inherited.
     pub(crate) fn unlimit(&self, resource: Resource) {
         for process in self.processes() {
-            set_soft(process.pid, resource, None);
+            set_soft(self.start.user, process.pid, resource, None);
         }
     }
 
@@ -167,20 +167,22 @@ impl Machine {
     }
 }
 
-/// Sets a soft limit; with `None` to the hard limit. False if the process is gone.
-fn set_soft(pid: u32, resource: Resource, to: Option<u64>) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
-    let path = format!("/proc/{}/limits", pid.as_raw_nonzero());
-    let hard = fs::read_to_string(path).ok().and_then(|text| {
-        let name = if resource == Resource::Nproc { "Max processes" } else { "Max open files" };
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?.to_owned();
-        line.split_whitespace().nth(1).map(str::to_owned)
-    });
-    let Some(hard) = hard else { return false };
-    let maximum = hard.parse().ok();
-    let current = to.or(maximum);
-    let limit = Rlimit { current, maximum };
-    prlimit(Some(pid), resource, limit).is_ok()
+/// Sets a soft limit; with `None` to the hard limit. False if that failed, or if the process is gone. The program is
+/// started as the user of the process: root may lack the capability for processes of others.
+fn set_soft(user: Option<u32>, pid: u32, resource: Resource, to: Option<u64>) -> bool {
+    let (title, option) = match resource {
+        Resource::Nproc => ("Max processes", "--nproc"),
+        _ => ("Max open files", "--nofile"),
+    };
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/limits")) else { return false };
+    let hard = text.lines().find_map(|line| line.strip_prefix(title)?.split_whitespace().nth(1));
+    let Some(limit) = to.map(|to| to.to_string()).or(hard.map(str::to_owned)) else { return false };
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &pid.to_string(), &format!("{option}={limit}:")]);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 impl Drop for Machine {
