@@ -2,6 +2,7 @@
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
@@ -228,8 +229,11 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
     // After a failure the record stays until the dashboard has read the status.
     let Err(err) = launcher.start(&job) else { return Ok(()) };
     // The launcher may fail although the supervisor runs, for example when systemctl loses its connection.
-    // A job that exists is followed.
-    let exists = dir.disk().kind(&dir.result()).is_ok() || matches!(journal::supervisor_lives(dir), Ok(true));
+    // Or the supervisor was killed before it was ready: the spec is written before the first program starts. A job
+    // that exists is followed, and its follower finds out how it ended.
+    let written = |path: &Path| dir.disk().kind(path).is_ok();
+    let lives = || matches!(journal::supervisor_lives(dir), Ok(true));
+    let exists = written(&dir.result()) || written(&dir.spec()) || lives();
     if exists {
         return Ok(());
     }

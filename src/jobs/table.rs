@@ -31,6 +31,7 @@ use super::executor::Executor;
 use super::follower::{Followed, Live};
 use job::{Job, Phase};
 
+mod ending;
 mod job;
 mod requests;
 mod stops;
