@@ -28,6 +28,10 @@ pub fn signal_supervisor(dir: &JobDir, urgency: Urgency) -> Result<(), SignalErr
     let (Some(state), Ok(true)) = (state, journal::supervisor_lives(dir)) else {
         return Err(SignalError::Ended);
     };
+    if let Some(programs) = dir.machine().processes.simulation() {
+        let sent = programs.kill(state.supervisor_pid, urgency.signal().as_raw());
+        return sent.map_err(|err| SignalError::Refused(state.supervisor_pid, err));
+    }
     let pid = Pid::from_raw(state.supervisor_pid.cast_signed()).ok_or(SignalError::Ended)?;
     kill_process(pid, urgency.signal()).map_err(|err| SignalError::Refused(state.supervisor_pid, err.into()))
 }

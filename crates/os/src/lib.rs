@@ -1,6 +1,6 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
-//! programs, hashing, time stamps, errors as text, and disk, clock and
-//! threads as handles. Nothing here depends on fleets, jobs or settings.
+//! programs, hashing, time stamps, errors as text, and disk, clock, threads
+//! and processes as handles. Nothing here depends on fleets, jobs or settings.
 
 mod boot;
 pub mod bounded_read;
@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod error;
 mod machine;
+pub mod processes;
 pub mod service_manager;
 pub mod sha256;
 pub mod subprocess;
@@ -16,9 +17,10 @@ pub mod test_util;
 pub mod threads;
 mod time;
 
-pub use boot::boot_id;
+pub use boot::{boot_id, boot_id_on};
 pub use clock::Clock;
 pub use disk::Disk;
 pub use machine::Machine;
+pub use processes::Processes;
 pub use threads::Threads;
 pub use time::timestamp;
