@@ -1,7 +1,7 @@
 //! Carries out the agent's orders for jobs on threads, so that the agent never waits for a disk or a
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -250,7 +250,7 @@ struct RecordWriter {
 #[derive(Default)]
 struct Queue {
     /// The newest record of each job, with the job's span; none: remove it.
-    records: HashMap<JobId, (Option<Record>, Span)>,
+    records: BTreeMap<JobId, (Option<Record>, Span)>,
     writing: bool,
 }
 
@@ -273,7 +273,7 @@ impl RecordWriter {
         loop {
             let idle = |queue: &mut Queue| queue.records.is_empty();
             let mut queue = self.wake.wait_while(&self.queue, None, idle);
-            let records: Vec<_> = queue.records.drain().collect();
+            let records: Vec<_> = std::mem::take(&mut queue.records).into_iter().collect();
             queue.writing = true;
             drop(queue);
             for (id, (record, span)) in records {

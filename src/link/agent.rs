@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use nixfleet_config::Host;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
+use nixfleet_os::Clock;
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode,
 };
@@ -33,6 +34,8 @@ pub struct Agent {
     pub host: Host,
     /// Time between heartbeats, as configured on this host.
     pub interval: Duration,
+    /// The clock of the machine.
+    pub clock: Clock,
     /// The accepted jobs.
     pub jobs: JobTable,
     /// The outcomes of the orders that `jobs` gave to its executor.
@@ -70,6 +73,7 @@ impl Agent {
             queries: Queries::default(),
             host,
             interval,
+            clock: Clock::real(),
             jobs,
             executor_events,
             snapshots,
@@ -146,7 +150,7 @@ impl Agent {
 
     /// Starts a command. `announced`: the dashboard has already been sent a status of success for it.
     pub fn start(&mut self, command: String, command_id: Option<String>, announced: bool) {
-        let record = Record { announced, ..Record::accept(command, command_id) };
+        let record = Record { announced, ..Record::accept_at(&self.clock, command, command_id) };
         self.stats.jobs_started += 1;
         self.jobs.accept(record);
     }

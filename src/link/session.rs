@@ -23,7 +23,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -299,7 +299,10 @@ impl<'a> Session<'a> {
     /// Sends a heartbeat with these facts, behind the status of the command that `succeeded` or any other one.
     /// A status and the heartbeat behind it have to agree, and a thread may change the facts at any time.
     fn heartbeat_behind(&mut self, succeeded: Option<&str>, facts: &Facts, now: Instant) {
-        let (seq, text) = self.agent.heartbeat(facts, succeeded, SystemTime::now());
+        let (seq, text) = {
+            let now = self.agent.clock.system_time();
+            self.agent.heartbeat(facts, succeeded, now)
+        };
         self.last_heartbeat_at = now;
         self.acks.sent(seq, now);
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(text);
