@@ -17,6 +17,8 @@ cargo xtask COMMAND
   demo [OPTIONS]   build the agent and the mock dashboard, and show all of it on this machine
   test [OPTIONS]   all tests; OPTIONS go to `cargo test`
   check            formatting, lints, documentation, the module graph
+  sim [N] [--seed S] [--trace] [--planted]
+                   N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
 ";
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
+        Some("sim") => sim(&rest),
         Some("check") => check(),
         Some("graph") => match rest.as_slice() {
             [] => graph::run(&root(), false),
@@ -115,6 +118,16 @@ fn demo(options: &[OsString]) -> Result<(), String> {
 fn test(options: &[OsString]) -> Result<(), String> {
     eprintln!("Building and running all tests: three to five minutes on two cores the first time.");
     run(cargo().args(["test", "--locked"]).args(options))
+}
+
+/// The dev profile, as in the tests: a seed takes some hundredths of a second.
+fn sim(options: &[OsString]) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["run", "--locked", "--quiet", "-p", "nixfleet-sim"]);
+    if options.iter().any(|option| option == "--planted") {
+        command.args(["--features", "planted-faults"]);
+    }
+    run(command.arg("--").args(options))
 }
 
 fn check() -> Result<(), String> {

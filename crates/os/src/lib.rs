@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod error;
 mod machine;
+pub mod planted;
 pub mod processes;
 pub mod service_manager;
 pub mod sha256;

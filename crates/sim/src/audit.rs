@@ -68,7 +68,11 @@ impl Evidence<'_> {
         self.happened(|what| {
             matches!(
                 what,
-                What::Disk { who: Kind::Supervisor, fault: DiskFault::Io | DiskFault::TooManyFiles | DiskFault::Full | DiskFault::Torn, .. }
+                What::Disk {
+                    who: Kind::Supervisor,
+                    fault: DiskFault::Io | DiskFault::TooManyFiles | DiskFault::Full | DiskFault::Torn,
+                    ..
+                }
             )
         })
     }
@@ -83,10 +87,16 @@ pub(crate) fn audit(evidence: &Evidence<'_>) -> Vec<String> {
     one_at_a_time(evidence, &mut findings);
     answers(evidence, &mut findings);
     if evidence.most_threads > MOST_THREADS {
-        findings.push(format!("a process had {} threads, at most {MOST_THREADS} are allowed", evidence.most_threads));
+        findings.push(format!(
+            "a process had {} threads, at most {MOST_THREADS} are allowed",
+            evidence.most_threads
+        ));
     }
     if evidence.most_open > MOST_OPEN {
-        findings.push(format!("a process had {} open files, at most {MOST_OPEN} are allowed", evidence.most_open));
+        findings.push(format!(
+            "a process had {} open files, at most {MOST_OPEN} are allowed",
+            evidence.most_open
+        ));
     }
     findings
 }
@@ -103,7 +113,13 @@ fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
             Some(first) if Status { generation: String::new(), ..(*first).clone() } != told => {
                 findings.push(format!(
                     "`{}` was told as {:?} (exit {}: {}) and again as {:?} (exit {}: {})",
-                    status.command, first.outcome, first.exit_code, first.message, status.outcome, status.exit_code, status.message
+                    status.command,
+                    first.outcome,
+                    first.exit_code,
+                    first.message,
+                    status.outcome,
+                    status.exit_code,
+                    status.message
                 ));
             }
             Some(_) => {}
@@ -111,7 +127,10 @@ fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     }
     for status in by_job.values() {
         if let Err(why) = is_true(evidence, status) {
-            findings.push(format!("`{}` was told as {:?} (exit {}: {}), but {why}", status.command, status.outcome, status.exit_code, status.message));
+            findings.push(format!(
+                "`{}` was told as {:?} (exit {}: {}), but {why}",
+                status.command, status.outcome, status.exit_code, status.message
+            ));
         }
     }
     let mut jobs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -155,7 +174,8 @@ fn is_true(evidence: &Evidence<'_>, status: &Status) -> Result<(), String> {
         "lost" => {
             let whole = ran.iter().any(|ran| ran.ended.is_some() && !ran.orphaned);
             let launch = evidence.died(Kind::Agent)
-                || evidence.happened(|what| matches!(what, What::Launcher { .. } | What::NoThread | What::Hang(_)));
+                || evidence
+                    .happened(|what| matches!(what, What::Launcher { .. } | What::NoThread | What::Hang(_)));
             if killed || evidence.supervisor_disk() || (ran.is_empty() && launch) {
                 return Ok(());
             }
@@ -173,7 +193,9 @@ fn what(ran: &[&Ran]) -> String {
     if ran.is_empty() {
         return "it never ran".to_owned();
     }
-    let one = |ran: &&Ran| format!("{:?}, signals {:?}, orphaned {}", ran.ended.map(|(how, _)| how), ran.signals, ran.orphaned);
+    let one = |ran: &&Ran| {
+        format!("{:?}, signals {:?}, orphaned {}", ran.ended.map(|(how, _)| how), ran.signals, ran.orphaned)
+    };
     ran.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
@@ -215,12 +237,17 @@ fn answers(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
         match &noted.what {
             Seen::Asked(name, _) => asked.push((noted, name)),
             Seen::Read(count) => {
-                let certain = asked.iter().take(*count).skip(read).filter(|(sent, _)| sent.connection == noted.connection);
-                for (_, name) in certain.filter(|(_, name)| name.starts_with("work-") && !named.contains(name)) {
-                    let killed = evidence
-                        .deaths
-                        .iter()
-                        .any(|(at, kind)| *kind == Kind::Agent && *at + ACCEPTANCE > noted.at && *at < noted.at + ACCEPTANCE);
+                let certain = asked
+                    .iter()
+                    .take(*count)
+                    .skip(read)
+                    .filter(|(sent, _)| sent.connection == noted.connection);
+                for (_, name) in
+                    certain.filter(|(_, name)| name.starts_with("work-") && !named.contains(name))
+                {
+                    let killed = evidence.deaths.iter().any(|(at, kind)| {
+                        *kind == Kind::Agent && *at + ACCEPTANCE > noted.at && *at < noted.at + ACCEPTANCE
+                    });
                     let excused = killed || is_duplicate(evidence, name) || loses_answers(evidence, noted);
                     if !excused {
                         findings.push(format!("the request `{name}` was read and never answered"));
@@ -237,11 +264,12 @@ fn answers(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 fn is_duplicate(evidence: &Evidence<'_>, name: &str) -> bool {
     // The clash of work-0 is called work-10.
     let number: Option<usize> = name.strip_prefix("work-").and_then(|number| number.parse().ok());
-    evidence.happened(|what| matches!(what, What::Dashboard(Act::Clash(of)) if Some(of + 10) == number)) && !CLASHES
+    evidence.happened(|what| matches!(what, What::Dashboard(Act::Clash(of)) if Some(of + 10) == number))
+        && !CLASHES
 }
 
 /// Whether a request with a known id and another name has to be answered.
-const CLASHES: bool = false;
+const CLASHES: bool = true;
 
 /// Whether an answer that is no status of a job may be lost: nobody proves that it arrived.
 fn loses_answers(evidence: &Evidence<'_>, read: &Noted) -> bool {

@@ -306,9 +306,14 @@ fn described(what: &Seen) -> String {
     match what {
         Seen::Message(message) => match &**message {
             AgentMessage::Heartbeat(beat) => {
-                format!("heartbeat {:?} {:?} {:?} {:?}", beat.seq, beat.sent_at, beat.pending_command, beat.command_pid)
+                format!(
+                    "heartbeat {:?} {:?} {:?} {:?}",
+                    beat.seq, beat.sent_at, beat.pending_command, beat.command_pid
+                )
             }
-            AgentMessage::Output(line) => format!("output {:?} {:?} {}", line.job_id, line.seq, short(&line.line)),
+            AgentMessage::Output(line) => {
+                format!("output {:?} {:?} {}", line.job_id, line.seq, short(&line.line))
+            }
             AgentMessage::OutputBatch(batch) => {
                 let lines: Vec<String> =
                     batch.lines.iter().map(|line| format!("{} {}", line.seq, short(&line.line))).collect();

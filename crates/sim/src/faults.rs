@@ -73,7 +73,12 @@ pub(crate) enum What {
     Dashboard(Act),
     Net(NetFault),
     /// From this operation of such processes on, counted from the start, so many fail.
-    Disk { who: Kind, from: u64, count: u64, fault: DiskFault },
+    Disk {
+        who: Kind,
+        from: u64,
+        count: u64,
+        fault: DiskFault,
+    },
     /// All operations of such processes hang until the end.
     Hang(Kind),
     /// SIGKILL.
@@ -91,7 +96,9 @@ pub(crate) enum What {
     /// No thread can be started.
     NoThread,
     /// The launcher fails, although the supervisor runs if this is set.
-    Launcher { starts: bool },
+    Launcher {
+        starts: bool,
+    },
 }
 
 /// When it happens, and how long it lasts if it lasts.

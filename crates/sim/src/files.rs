@@ -230,7 +230,12 @@ impl Files for ProcessFiles {
         if how != Open::Read {
             self.disk().changed.ring();
         }
-        let file = OpenedFile { process: Arc::clone(&self.0), path: path.to_owned(), inode, append: how == Open::Append };
+        let file = OpenedFile {
+            process: Arc::clone(&self.0),
+            path: path.to_owned(),
+            inode,
+            append: how == Open::Append,
+        };
         Ok(Box::new(Handle { file: Arc::new(Opened { file, open }), position: 0 }))
     }
 
@@ -438,7 +443,12 @@ impl OpenFile for Handle {
 
     fn length(&self) -> io::Result<u64> {
         self.operation("length", false)?;
-        Ok(self.disk().state().inodes.get(&self.file.file.inode).map_or(0, |inode| inode.content.len() as u64))
+        Ok(self
+            .disk()
+            .state()
+            .inodes
+            .get(&self.file.file.inode)
+            .map_or(0, |inode| inode.content.len() as u64))
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

@@ -146,7 +146,14 @@ impl Programs {
 }
 
 /// Plays the script of a program.
-async fn play(world: Arc<World>, parent: Arc<Process>, pid: u32, command: String, script: Script, bell: Arc<Bell>) {
+async fn play(
+    world: Arc<World>,
+    parent: Arc<Process>,
+    pid: u32,
+    command: String,
+    script: Script,
+    bell: Arc<Bell>,
+) {
     let mut number = 0;
     let programs = &world.programs;
     for (pause, lines, error) in script.steps {
@@ -243,7 +250,9 @@ impl Kernel for ProcessPrograms {
     fn read(&self, output: Output, buffer: &mut [u8]) -> io::Result<usize> {
         let output = usize::from(output == Output::Err);
         let mut all = self.programs().all();
-        let Some(program) = all.values_mut().rfind(|program| program.parent == self.0.pid) else { return Ok(0) };
+        let Some(program) = all.values_mut().rfind(|program| program.parent == self.0.pid) else {
+            return Ok(0);
+        };
         let count = program.output[output].len().min(buffer.len());
         if count == 0 && program.holders > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -284,7 +293,9 @@ impl Kernel for ProcessPrograms {
             return;
         }
         let mut ended = false;
-        for (pid, program) in self.programs().all().iter_mut().filter(|(_, program)| program.parent == self.0.pid) {
+        for (pid, program) in
+            self.programs().all().iter_mut().filter(|(_, program)| program.parent == self.0.pid)
+        {
             if signal == SIGKILL {
                 program.holders = usize::from(program.ran.ended.is_none());
             }

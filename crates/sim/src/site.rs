@@ -84,7 +84,11 @@ impl Site {
     }
 
     fn running(&self) -> Option<(Arc<Process>, watch::Sender<bool>, Asker)> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|(process, ..)| !process.is_dead())
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .filter(|(process, ..)| !process.is_dead())
     }
 
     /// The process of the agent, if it runs.
@@ -106,7 +110,8 @@ impl Site {
         let shutdown = watch::Sender::new(false);
         let (asker, asks) = mpsc::channel(ASKS);
         let (site, own, stop) = (Arc::clone(self), Arc::clone(&process), shutdown.subscribe());
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&process), shutdown, asker));
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Arc::clone(&process), shutdown, asker));
         let main = move || {
             let exit = site.agent_main(&own, stop, asks);
             own.kill(&format!("it exits: {exit:?}"));

@@ -99,8 +99,13 @@ pub(crate) fn spawn(process: &Arc<Process>, name: &str, run: Box<dyn FnOnce() + 
         run();
         generator::done()
     });
-    let thread =
-        Thread { process: Arc::clone(process), name: name.to_owned(), coroutine: Some(coroutine), wait: Wait::Turn, timer: None };
+    let thread = Thread {
+        process: Arc::clone(process),
+        name: name.to_owned(),
+        coroutine: Some(coroutine),
+        wait: Wait::Turn,
+        timer: None,
+    };
     drop(tokio::spawn(thread));
 }
 
@@ -188,5 +193,6 @@ impl Drop for Thread {
 /// The message of a panic.
 pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
 }

@@ -94,7 +94,11 @@ impl World {
                 deaths: Vec::new(),
                 off_until: None,
             }),
-            trace: Mutex::new(Trace { digest: 0xcbf2_9ce4_8422_2325, count: 0, lines: keep_trace.then(Vec::new) }),
+            trace: Mutex::new(Trace {
+                digest: 0xcbf2_9ce4_8422_2325,
+                count: 0,
+                lines: keep_trace.then(Vec::new),
+            }),
         });
         world.boot();
         world
@@ -279,7 +283,11 @@ impl World {
             return until - now;
         }
         let mut state = self.state();
-        if state.random.u32(..24) == 0 { Duration::from_micros(state.random.u64(..4000)) } else { Duration::ZERO }
+        if state.random.u32(..24) == 0 {
+            Duration::from_micros(state.random.u64(..4000))
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// What this operation meets.
@@ -292,7 +300,9 @@ impl World {
             let meets = match fault {
                 DiskFault::Io => !matches!(what, "lock" | "remove" | "remove folder"),
                 DiskFault::TooManyFiles => matches!(what, "open" | "list" | "watch" | "sync folder"),
-                DiskFault::Full | DiskFault::Torn => writes && matches!(what, "open" | "mkdir" | "write" | "sync"),
+                DiskFault::Full | DiskFault::Torn => {
+                    writes && matches!(what, "open" | "mkdir" | "write" | "sync")
+                }
                 DiskFault::Crash | DiskFault::PowerCut => true,
             };
             (who == kind && meets && (from..from + count).contains(&number)).then_some(fault)

@@ -42,7 +42,8 @@ pub(super) fn check(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
                     late(evidence, connection, noted.at, findings);
                     connection.last_beat = Some(noted.at);
                     if connection.last_seq >= beat.seq {
-                        findings.push(format!("heartbeat {:?} came after {:?}", beat.seq, connection.last_seq));
+                        findings
+                            .push(format!("heartbeat {:?} came after {:?}", beat.seq, connection.last_seq));
                     }
                     connection.last_seq = beat.seq;
                     if !known.insert((beat.sent_at.clone(), beat.seq)) {

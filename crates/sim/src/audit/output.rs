@@ -27,7 +27,13 @@ pub(super) fn check(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
             }
             AgentMessage::OutputBatch(batch) => {
                 for line in &batch.lines {
-                    add(jobs.entry(&batch.job_id).or_default(), &batch.command, line.seq, &line.line, findings);
+                    add(
+                        jobs.entry(&batch.job_id).or_default(),
+                        &batch.command,
+                        line.seq,
+                        &line.line,
+                        findings,
+                    );
                 }
             }
             AgentMessage::Status(status) => {
@@ -51,7 +57,11 @@ fn add<'a>(job: &mut Job<'a>, command: &'a str, number: u64, line: &'a str, find
     job.command = command;
     let first = *job.lines.entry(number).or_insert(line);
     if first != line {
-        findings.push(format!("line {number} of `{command}` was told as {:?} and as {:?}", short(first), short(line)));
+        findings.push(format!(
+            "line {number} of `{command}` was told as {:?} and as {:?}",
+            short(first),
+            short(line)
+        ));
     }
 }
 
@@ -95,7 +105,10 @@ fn compare(evidence: &Evidence<'_>, job: &Job<'_>, ran: &Ran, findings: &mut Vec
     let complete = matches!(job.outcome, Some("ok" | "failed")) && !ran.orphaned;
     let rest = (ran.lines.len() - next) as u64;
     // What a process that was left behind writes comes after the end; these programs leave none that writes.
-    if complete && rest > allowed && !evidence.deaths.iter().any(|(_, kind)| *kind == Kind::Supervisor && rest == 0) {
+    if complete
+        && rest > allowed
+        && !evidence.deaths.iter().any(|(_, kind)| *kind == Kind::Supervisor && rest == 0)
+    {
         findings.push(format!(
             "the output of `{}` ends early: {rest} lines are missing at its end, {allowed} were announced",
             job.command
