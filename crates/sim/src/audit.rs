@@ -8,9 +8,8 @@ use nixfleet_protocol::{AgentMessage, Status};
 use tokio::time::Instant;
 
 use crate::dashboard::{Noted, Seen};
-use crate::faults::{Act, DiskFault, Event, NetFault, What};
-use crate::process::Kind;
-use crate::programs::Ran;
+use crate::faults::{Act, DiskFault, Event, Kind, NetFault, What};
+use crate::machine::programs::Ran;
 
 mod beats;
 mod output;

@@ -14,8 +14,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use crate::faults::{Act, What};
+use crate::machine::World;
 use crate::network::{End, Wire};
-use crate::world::World;
 
 /// What a dashboard saw or did on a connection.
 #[derive(Debug, Clone)]

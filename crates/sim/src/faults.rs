@@ -2,7 +2,21 @@
 
 use std::time::Duration;
 
-use crate::process::Kind;
+/// What runs in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    Agent,
+    Supervisor,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Supervisor => "supervisor",
+        }
+    }
+}
 
 /// What one operation of the disk meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::faults::Kind;
 use crate::faults::{Act, DiskFault, Event, NetFault, Schedule, What};
-use crate::process::Kind;
 
 /// Faults begin within this time.
 pub(crate) const HORIZON: Duration = Duration::from_secs(40);

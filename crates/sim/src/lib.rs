@@ -10,26 +10,19 @@
 //! site.rs       the host: starts the real agent and real supervisors
 //! dashboard.rs  the dashboard
 //! network.rs    connections in memory
-//! world.rs      the machine: clock, faults, trace
-//! process.rs    a process, and its handles for the seam of `nixfleet-os`
-//! files.rs      the disk, and what a power cut leaves of it
-//! programs.rs   the programs that supervisors run
-//! threads.rs    threads as coroutines
+//! machine.rs    the machine: clock, faults, trace; below it processes, threads as coroutines, the disk and what a
+//!               power cut leaves of it, and the programs that supervisors run
 //! ```
 
 mod audit;
 mod dashboard;
 mod faults;
-mod files;
 mod generate;
+mod machine;
 mod network;
-mod process;
-mod programs;
 mod run;
 mod shrink;
 mod site;
-mod threads;
-mod world;
 
 pub use faults::Schedule;
 pub use run::{Outcome, run};

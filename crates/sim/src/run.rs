@@ -11,11 +11,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::audit::{self, Evidence};
 use crate::dashboard::Seen;
+use crate::faults::Kind;
 use crate::faults::{Act, NetFault, Schedule, What};
 use crate::generate::HORIZON;
-use crate::process::{Kind, Process};
+use crate::machine::World;
+use crate::machine::process::Process;
 use crate::site::Site;
-use crate::world::World;
 
 /// When the faults end.
 const FAULTS_END: Duration = Duration::from_secs(HORIZON.as_secs() + 12);

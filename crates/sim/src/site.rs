@@ -25,11 +25,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::dashboard::Dashboard;
+use crate::faults::Kind;
 use crate::faults::{NetFault, What};
+use crate::machine::World;
+use crate::machine::process::Process;
+use crate::machine::wait::{Bell, block_on};
+use crate::machine::{handles, thread};
 use crate::network::{End, Wire};
-use crate::process::{Kind, Process};
-use crate::threads::{self, Bell, block_on};
-use crate::world::World;
 
 /// Time between heartbeats.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
@@ -116,7 +118,7 @@ impl Site {
             let exit = site.agent_main(&own, stop, asks);
             own.kill(&format!("it exits: {exit:?}"));
         };
-        threads::spawn(&process, "main", Box::new(main));
+        thread::spawn(&process, "main", Box::new(main));
         process
     }
 
@@ -127,7 +129,7 @@ impl Site {
         stop: watch::Receiver<bool>,
         asks: mpsc::Receiver<nixfleet_agent::observe::status::Ask>,
     ) -> Result<String, String> {
-        let (machine, host) = (process.machine(), self.host.clone());
+        let (machine, host) = (handles(process), self.host.clone());
         let folder = JobsDir::on(machine.clone(), &host.jobs.dir);
         let records = Records::on(machine.clone(), self.delivery());
         let launcher = Arc::new(SystemManager { site: Arc::clone(self), agent: Arc::clone(process) });
@@ -216,14 +218,14 @@ impl SystemManager {
                 told.lock().unwrap_or_else(PoisonError::into_inner).ready = true;
                 rings.ring();
             };
-            let ran = supervisor::run_on(own.machine(), &settings, &instance, ready);
+            let ran = supervisor::run_on(handles(&own), &settings, &instance, ready);
             if let Err(err) = &ran {
                 told.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(error::chain(err));
             }
             own.kill(&format!("it exits: {:?}", ran.map_err(|err| error::chain(&err))));
             rings.ring();
         };
-        threads::spawn(&process, "supervisor", Box::new(run));
+        thread::spawn(&process, "supervisor", Box::new(run));
         (process, start, bell)
     }
 }

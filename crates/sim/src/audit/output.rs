@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use nixfleet_protocol::AgentMessage;
 
 use super::Evidence;
-use crate::process::Kind;
-use crate::programs::Ran;
+use crate::faults::Kind;
+use crate::machine::programs::Ran;
 
 /// What the dashboard has of a job: its command, and its lines by number.
 #[derive(Default)]

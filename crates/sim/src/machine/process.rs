@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
@@ -10,30 +9,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nixfleet_os::clock::Time;
-use nixfleet_os::threads::{Gate, Tasks};
-use nixfleet_os::{Clock, Disk, Machine, Processes, Threads};
 use tokio::time::Instant;
 
-use crate::files::ProcessFiles;
-use crate::programs::ProcessPrograms;
-use crate::threads::{self, Bell, Wait, suspend};
-use crate::world::World;
-
-/// What runs in a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
-    Agent,
-    Supervisor,
-}
-
-impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::Supervisor => "supervisor",
-        }
-    }
-}
+use super::World;
+use super::wait::{Bell, Wait, suspend};
+use crate::faults::Kind;
 
 /// A process.
 pub(crate) struct Process {
@@ -70,16 +50,6 @@ impl Process {
             signals: Mutex::default(),
             gone: AtomicU64::new(0),
         })
-    }
-
-    /// The handles for the code that runs in it.
-    pub(crate) fn machine(self: &Arc<Self>) -> Machine {
-        Machine {
-            disk: Disk::simulated(Arc::new(ProcessFiles(Arc::clone(self)))),
-            clock: Clock::simulated(Arc::new(ProcessTime(Arc::clone(self)))),
-            threads: Threads::simulated(Arc::new(ProcessTasks(Arc::clone(self)))),
-            processes: Processes::simulated(Arc::new(ProcessPrograms(Arc::clone(self)))),
-        }
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -139,7 +109,7 @@ impl Process {
         !self.signals.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn instant(&self) -> std::time::Instant {
+    pub(super) fn instant(&self) -> std::time::Instant {
         if self.is_dead() {
             let steps = self.gone.fetch_add(1, Ordering::Relaxed);
             return self.world.begun.into_std() + Duration::from_secs(3600 * (steps + 1));
@@ -161,8 +131,9 @@ impl Process {
     }
 }
 
+/// The clock as a process sees it.
 #[derive(Debug)]
-struct ProcessTime(Arc<Process>);
+pub(super) struct ProcessTime(pub(super) Arc<Process>);
 
 impl Time for ProcessTime {
     fn now(&self) -> Timestamp {
@@ -179,40 +150,5 @@ impl Time for ProcessTime {
 
     fn random(&self) -> [u8; 10] {
         self.0.world.random_id()
-    }
-}
-
-#[derive(Debug)]
-struct ProcessTasks(Arc<Process>);
-
-impl Tasks for ProcessTasks {
-    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        if self.0.is_dead() || self.0.world.no_thread() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        threads::spawn(&self.0, name, run);
-        Ok(())
-    }
-
-    fn gate(&self) -> Arc<dyn Gate> {
-        Arc::new(ProcessGate(Arc::clone(&self.0), Arc::default()))
-    }
-
-    fn instant(&self) -> std::time::Instant {
-        self.0.instant()
-    }
-}
-
-#[derive(Debug)]
-struct ProcessGate(Arc<Process>, Arc<Bell>);
-
-impl Gate for ProcessGate {
-    fn wait(&self, limit: Option<Duration>) {
-        // A dead process waits for nobody. One that waits without a limit is on its way out by an unwinding.
-        self.0.wait(&self.1, limit);
-    }
-
-    fn open(&self) {
-        self.1.ring();
     }
 }

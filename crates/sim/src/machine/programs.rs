@@ -9,9 +9,9 @@ use nixfleet_os::processes::{Output, Programs as Kernel};
 use nixfleet_os::service_manager::Shutdown;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::Process;
-use crate::threads::Bell;
-use crate::world::World;
+use super::World;
+use super::process::Process;
+use super::wait::Bell;
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;

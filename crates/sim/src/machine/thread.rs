@@ -5,92 +5,22 @@
 //! are unwound, and what they still do on the way has no effect.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use generator::{Generator, Gn};
-use tokio::time::{Instant, Sleep, sleep_until};
+use nixfleet_os::threads::{Gate, Tasks};
+use tokio::time::{Sleep, sleep_until};
 
-use crate::process::Process;
+use super::process::Process;
+use super::wait::{Bell, Wait, inside};
 
 /// Stack of a coroutine in machine words: 1 MiB. Pages that are not touched cost nothing.
 const STACK: usize = 128 * 1024;
-
-/// What a coroutine waits for.
-pub(crate) enum Wait {
-    /// The others that can run have run.
-    Turn,
-    /// This time.
-    Until(Instant),
-    /// The bell has rung since it was heard last, or this time has come.
-    Bell(Arc<Bell>, u64, Option<Instant>),
-    /// Somebody wakes the future that it polls.
-    Wake,
-}
-
-thread_local! {
-    /// Of the coroutine that runs.
-    static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Waits, if a coroutine calls it.
-pub(crate) fn suspend(wait: Wait) {
-    if INSIDE.get() {
-        #[expect(deprecated, reason = "the function of the scope cannot be called from deep below")]
-        generator::yield_with(wait);
-    }
-}
-
-/// Runs a future to its end on the coroutine that calls this.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    loop {
-        let waker = WAKER.with_borrow(Clone::clone).unwrap_or_else(|| Waker::noop().clone());
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        suspend(Wait::Wake);
-    }
-}
-
-/// Wakes everybody who waits for it.
-#[derive(Default)]
-pub(crate) struct Bell {
-    rung: AtomicU64,
-    waiting: Mutex<Vec<Waker>>,
-}
-
-impl fmt::Debug for Bell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bell")
-    }
-}
-
-impl Bell {
-    /// How often it has rung.
-    pub(crate) fn heard(&self) -> u64 {
-        self.rung.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn ring(&self) {
-        self.rung.fetch_add(1, Ordering::Relaxed);
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        waiting.into_iter().for_each(Waker::wake);
-    }
-
-    pub(crate) fn listen(&self, waker: &Waker) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|other| other.will_wake(waker)) {
-            waiting.push(waker.clone());
-        }
-    }
-}
 
 /// Starts a coroutine of a process.
 pub(crate) fn spawn(process: &Arc<Process>, name: &str, run: Box<dyn FnOnce() + Send>) {
@@ -138,11 +68,7 @@ impl Thread {
 
     fn resume(&mut self, context: &Context<'_>) -> Option<Wait> {
         let coroutine = self.coroutine.as_mut()?;
-        WAKER.set(Some(context.waker().clone()));
-        INSIDE.set(true);
-        let resumed = catch_unwind(AssertUnwindSafe(|| coroutine.resume()));
-        INSIDE.set(false);
-        match resumed {
+        match inside(context.waker(), || catch_unwind(AssertUnwindSafe(|| coroutine.resume()))) {
             Ok(wait) => wait,
             Err(panic) => {
                 self.process.panicked(&self.name, &text_of(&*panic));
@@ -191,8 +117,44 @@ impl Drop for Thread {
 }
 
 /// The message of a panic.
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
+fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
+/// The threads as a process sees them.
+#[derive(Debug)]
+pub(super) struct ProcessTasks(pub(super) Arc<Process>);
+
+impl Tasks for ProcessTasks {
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        if self.0.is_dead() || self.0.world.no_thread() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        spawn(&self.0, name, run);
+        Ok(())
+    }
+
+    fn gate(&self) -> Arc<dyn Gate> {
+        Arc::new(ProcessGate(Arc::clone(&self.0), Arc::default()))
+    }
+
+    fn instant(&self) -> std::time::Instant {
+        self.0.instant()
+    }
+}
+
+#[derive(Debug)]
+struct ProcessGate(Arc<Process>, Arc<Bell>);
+
+impl Gate for ProcessGate {
+    fn wait(&self, limit: Option<Duration>) {
+        // A dead process waits for nobody. One that waits without a limit is on its way out by an unwinding.
+        self.0.wait(&self.1, limit);
+    }
+
+    fn open(&self) {
+        self.1.ring();
+    }
 }

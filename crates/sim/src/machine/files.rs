@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use nixfleet_os::disk::{Files, Kind as What, Lock, Open, OpenFile, Watch};
 
+use super::process::Process;
+use super::wait::{Bell, Wait, suspend};
 use crate::faults::DiskFault;
-use crate::process::Process;
-use crate::threads::{Bell, Wait, suspend};
 
 /// A file, whatever its names are.
 #[derive(Debug, Clone, Default)]

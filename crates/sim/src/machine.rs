@@ -7,12 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use nixfleet_os::{Clock, Machine, Processes, Threads};
 use tokio::time::Instant;
 
-use crate::faults::{DiskFault, Event, Schedule, What};
-use crate::files::Disk;
-use crate::process::{Kind, Process};
-use crate::programs::Programs;
+use crate::faults::{DiskFault, Event, Kind, Schedule, What};
+use files::{Disk, ProcessFiles};
+use process::{Process, ProcessTime};
+use programs::{ProcessPrograms, Programs};
+use thread::ProcessTasks;
+
+mod files;
+pub(crate) mod process;
+pub(crate) mod programs;
+pub(crate) mod thread;
+pub(crate) mod wait;
 
 /// The wall clock at the start of each run.
 const EPOCH: &str = "2026-07-14T12:00:00Z";
@@ -312,5 +320,15 @@ impl World {
     /// The number of a command of this simulation, by its name.
     pub(crate) fn number_of(&self, command: &str) -> usize {
         command.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The handles for the code that runs in a process.
+pub(crate) fn handles(process: &Arc<Process>) -> Machine {
+    Machine {
+        disk: nixfleet_os::Disk::simulated(Arc::new(ProcessFiles(Arc::clone(process)))),
+        clock: Clock::simulated(Arc::new(ProcessTime(Arc::clone(process)))),
+        threads: Threads::simulated(Arc::new(ProcessTasks(Arc::clone(process)))),
+        processes: Processes::simulated(Arc::new(ProcessPrograms(Arc::clone(process)))),
     }
 }
