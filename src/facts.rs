@@ -21,9 +21,9 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use nixfleet_config::{Host, Paths};
-use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::checkout::{self, Checkout};
 use nixfleet_jobs::history::History;
+use nixfleet_jobs::{JobsDir, damage};
 use nixfleet_os::timestamp;
 use nixfleet_protocol::{HostSystem, UpdateStatus};
 
@@ -186,6 +186,8 @@ struct Collector {
     lock: Option<WatchedHash>,
     binary_hashed: bool,
     memory: Memory,
+    /// As it was read last.
+    history: History,
 }
 
 impl Collector {
@@ -206,6 +208,7 @@ impl Collector {
             binary_hashed: false,
             facts,
             memory,
+            history: History::default(),
         }
     }
 
@@ -232,7 +235,7 @@ impl Collector {
                 self.facts.source_commit = commit;
             }
         }
-        let history = History::load(&self.jobs);
+        let history = self.read_history();
         self.refresh_generation(&history);
         publish(&self.facts);
         let lock_hash = self.read_lock_hash();
@@ -259,6 +262,18 @@ impl Collector {
         }
         enough();
         self.memory.keep(&self.facts);
+    }
+
+    /// The history of commands. One that cannot be read stays as it was: it does not mean that nothing ever ran.
+    fn read_history(&mut self) -> History {
+        match History::load(&self.jobs) {
+            Ok(history) => self.history = history,
+            Err(err) => {
+                let path = self.jobs.history();
+                damage::report(&path, &err, "how up to date the host is follows from what was read before");
+            }
+        }
+        self.history.clone()
     }
 
     /// Reads the links to the systems and the commit of the checkout. Returns false if the running system has

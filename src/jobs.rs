@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! admission.rs     what a command's name stands for, and whether it may start now
+//! answered.rs      requests that were answered, in case one is repeated
 //! table.rs         the accepted jobs, which of them is running, and what the dashboard still has to get
 //! executor.rs      launches jobs, ends them and saves their records, on threads
 //! launcher.rs      starts and signals a supervisor
@@ -10,6 +11,7 @@
 //! ```
 
 pub mod admission;
+pub mod answered;
 pub mod executor;
 pub mod first_clone;
 pub mod follower;

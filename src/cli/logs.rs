@@ -22,7 +22,7 @@ use nixfleet_jobs::journal::{Entry, Reader};
 use super::terminal::Color;
 use super::{Failure, usage};
 use crate::jobs::follower::{self, Followed, Live};
-use folder::{Folder, Job};
+use folder::{End, Folder, Job};
 use lines::Lines;
 
 mod folder;
@@ -108,12 +108,14 @@ fn show(host: &Host, folder: &Folder, options: &Options) -> Result<(), Error> {
             while let Some(entries) = batch(&mut reader).map_err(cannot_read)? {
                 screen.show(&entries)?;
             }
+            screen.show(&rest(&mut reader, &job, options))?;
         }
         Some(count) => {
             let mut last = Tail::new(count);
             while let Some(entries) = batch(&mut reader).map_err(cannot_read)? {
                 last.add(entries);
             }
+            last.add(rest(&mut reader, &job, options));
             screen.show(last.entries())?;
         }
     }
@@ -130,6 +132,16 @@ fn show(host: &Host, folder: &Folder, options: &Options) -> Result<(), Error> {
 fn batch(reader: &mut Reader) -> io::Result<Option<Vec<Entry>>> {
     let entries = reader.read(BATCH)?;
     Ok((!entries.is_empty()).then_some(entries))
+}
+
+/// What comes behind the entries of a log: a remark about lines that are missing at its end. With `--follow`, the
+/// follower tells it.
+fn rest(reader: &mut Reader, job: &Job, options: &Options) -> Vec<Entry> {
+    match &job.end {
+        _ if options.follow => Vec::new(),
+        End::Result(result) => reader.finish(Some(result)),
+        End::Running(_) | End::Without(..) => reader.finish(None),
+    }
 }
 
 /// Shows the entries after position `after`, until the job ends.

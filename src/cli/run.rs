@@ -1,19 +1,18 @@
 //! The start of the agent, and its end.
 
-use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
 
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::record::Records;
-use nixfleet_os::service_manager;
+use nixfleet_os::disk::{File, Lock, Open};
+use nixfleet_os::{Disk, service_manager};
 use nixfleet_vitals::device::{self, Meters};
 use nixfleet_vitals::prewarm::{self, Hook};
 use nixfleet_vitals::{gpu, stasysmo};
@@ -21,7 +20,8 @@ use nixfleet_vitals::{gpu, stasysmo};
 use super::{Failure, listen_for_signals, status, usage, warnings};
 use crate::facts::installed::own_place;
 use crate::heartbeat::Snapshots;
-use crate::jobs::executor::HostExecutor;
+use crate::jobs::answered::{self, Answered};
+use crate::jobs::executor::{Backlog, HostExecutor};
 use crate::jobs::launcher::{Direct, Launcher, Systemd};
 use crate::jobs::table::JobTable;
 use crate::link::agent::Agent;
@@ -82,8 +82,7 @@ fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
     let folder = host.own_dir();
     let path = folder.join("lock");
     let created = std::fs::create_dir_all(&folder);
-    let opened =
-        created.and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
+    let opened = created.and_then(|()| Disk::real().open(&path, Open::Keep));
     let file = match opened {
         Ok(file) => file,
         Err(err) => {
@@ -94,8 +93,8 @@ fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
             return Ok(None);
         }
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::Start(format!(
+    match file.lock(Lock::Exclusive) {
+        Ok(false) => Err(Failure::Start(format!(
             "another agent runs with the state folder {}; stop it, or set NIXFLEET_STATE_DIR to another folder",
             host.state_dir.display()
         ))),
@@ -118,13 +117,17 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         LauncherKind::Systemd => Arc::new(Systemd::default()),
     };
     let boot_id = nixfleet_os::boot_id(&host.paths.proc);
-    let (accepted, carried_out) = records.open(&folder, boot_id.as_deref());
+    let opened = records.open(&folder, boot_id.as_deref());
+    let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
+    let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
     let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
-    let mut jobs = JobTable::resume(accepted, Box::new(executor));
-    carried_out.into_iter().for_each(|record| jobs.carried_out(record));
+    executor.retry(backlog);
+    let jobs = JobTable::resume(opened.resumed, Box::new(executor));
+    let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
+    opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
+    drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
     if jobs.current().is_some() {
-        drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
         jobs.current_span().in_scope(|| tracing::info!("Picked up a command that an earlier agent started."));
     }
     let meters = Arc::new(Meters::start(&host.vitals_settings(), connection.interval));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::geteuid;
 
 use nixfleet_config::Repo;
-use nixfleet_jobs::git::{SHORT_LENGTH, head_commit};
+use nixfleet_jobs::git::{head_commit, short};
 use nixfleet_jobs::supervisor::plan::access;
 use nixfleet_os::subprocess::{self, ProgramError};
 
@@ -88,7 +88,7 @@ fn found(subject: &Subject, dir: &Path) -> Finding {
             "git status there says more; with repo.url the folder may be removed, and pull clones anew",
         );
     };
-    let text = format!("{}, {kind}, at {}", dir.display(), &commit[..SHORT_LENGTH.min(commit.len())]);
+    let text = format!("{}, {kind}, at {}", dir.display(), short(&commit).unwrap_or(commit));
     match fs::metadata(dir) {
         Ok(folder) => owned(subject, dir, &folder, text),
         // The folder was removed just now.

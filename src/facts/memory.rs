@@ -7,10 +7,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use nixfleet_config::GenerationSource;
-use nixfleet_jobs::atomic_file::store;
+use nixfleet_jobs::atomic_file::{load, store};
+use nixfleet_jobs::damage;
 use nixfleet_jobs::format::{self, Format};
 use nixfleet_jobs::git::short;
-use nixfleet_os::bounded_read;
 use nixfleet_protocol::UpdateStatus;
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,6 @@ use super::{Facts, UNKNOWN};
 
 /// Name of the file in the agent's own folder.
 const FILE: &str = "facts.json";
-
-/// Longest [`FILE`] read, in bytes. It holds a few short texts.
-const MAX_FILE: u64 = 64 * 1024;
 
 /// The value of `generation_source` if the generation is the commit of the checkout.
 const CHECKOUT: &str = "checkout";
@@ -52,19 +49,30 @@ pub(super) struct Memory {
     source: &'static str,
     /// The last write failed, and a warning was logged.
     broken: bool,
+    /// The file exists and could not be read, for a reason that may pass. It is not replaced by one that knows less.
+    unread: bool,
 }
 
 impl Memory {
-    /// Reads the file of an earlier agent. An unreadable file counts as missing.
+    /// Reads the file of an earlier agent. A damaged file counts as missing.
     pub(super) fn at(folder: PathBuf, source: GenerationSource) -> Self {
         let path = folder.join(FILE);
-        let read = bounded_read::read(&path, MAX_FILE);
-        let kept = read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default();
+        let (kept, unread) = match load(&path) {
+            Ok(kept) => (kept.unwrap_or_default(), false),
+            Err(err) => {
+                damage::report(
+                    &path,
+                    &err,
+                    "what an earlier agent knew about the host has to be found out again",
+                );
+                (Known::default(), !damage::is_damage(&err))
+            }
+        };
         let source = match source {
             GenerationSource::Deployed => "",
             GenerationSource::Checkout => CHECKOUT,
         };
-        Self { folder, kept, source, broken: false }
+        Self { folder, kept, source, broken: false, unread }
     }
 
     /// The facts from the file.
@@ -96,6 +104,13 @@ impl Memory {
             return;
         }
         let path = self.folder.join(FILE);
+        if self.unread {
+            // Once it can be read, this agent may know more than the file or less. The next agent reads it.
+            self.unread = load::<Known>(&path).is_err_and(|err| !damage::is_damage(&err));
+            if self.unread {
+                return;
+            }
+        }
         match fs::create_dir_all(&self.folder).and_then(|()| store(&path, &known)) {
             Ok(()) => (self.kept, self.broken) = (known, false),
             Err(err) if !std::mem::replace(&mut self.broken, true) => {

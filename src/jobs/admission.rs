@@ -74,17 +74,20 @@ pub fn kind(host: &Host, name: &str) -> Option<Kind> {
     (JOBS.contains(&name) || host.commands.contains_key(name)).then_some(Kind::Job)
 }
 
-/// The running command, as far as admission needs to know it.
+/// Whether the command runs as a job or ends the agent. Other requests may be repeated, and have no use for an id.
+pub fn starts(host: &Host, name: &str) -> bool {
+    matches!(kind(host, name), Some(Kind::Job | Kind::Control(Control::Restart | Control::Reboot)))
+}
+
+/// A command, as far as admission needs to know it.
 #[derive(Debug, Clone, Copy)]
 pub struct Current<'a> {
     /// Its name.
     pub command: &'a str,
     /// The id of the dashboard's request, if it had one.
     pub command_id: Option<&'a str>,
-    /// Its process id, once it is known.
+    /// Its process id, while it runs and once it is known.
     pub pid: Option<u32>,
-    /// It has ended, and its status was not sent yet.
-    pub ended: bool,
     /// When it was accepted, RFC 3339.
     pub accepted_at: &'a str,
 }
@@ -96,7 +99,7 @@ pub enum Decision {
     Start,
     /// Reject it: another command runs.
     Reject(CommandRejected),
-    /// Ignore it: it repeats the request of the running command.
+    /// Ignore it: it repeats a request whose status is to come.
     Duplicate,
     /// Carry it out in the agent.
     Control(Control),
@@ -107,25 +110,35 @@ pub enum Decision {
 }
 
 /// Decides about a request. This is the only place that decides whether the host is busy.
-pub fn admit(host: &Host, request: &CommandRequest, current: Option<Current<'_>>) -> Decision {
+///
+/// `current` is the command that runs. `unreported` is one that has ended and that this request cannot be told from
+/// ([`JobTable::unreported`](super::table::JobTable::unreported)).
+pub fn admit(
+    host: &Host,
+    request: &CommandRequest,
+    current: Option<Current<'_>>,
+    unreported: Option<Current<'_>>,
+) -> Decision {
     let Some(kind) = kind(host, &request.command) else {
         let replaced = REPLACED.iter().find(|(old, _)| *old == request.command);
         return replaced.map_or(Decision::Unknown, |(_, by)| Decision::Replaced(by));
     };
-    match (kind, current) {
+    let repeats = |other: &Current<'_>| request.id.is_some() && request.id.as_deref() == other.command_id;
+    match (kind, current, unreported) {
         // `stop` and questions are allowed while a command runs. A rejection would make existing dashboards
         // mark the running command as failed.
-        (Kind::Control(control @ (Control::Stop | Control::Ask(_))), _) => Decision::Control(control),
-        (_, Some(current)) if request.id.is_some() && request.id.as_deref() == current.command_id => {
-            Decision::Duplicate
-        }
-        (_, Some(current)) => Decision::Reject(rejection(request, current)),
-        (Kind::Control(control), None) => Decision::Control(control),
-        (Kind::Job, None) => Decision::Start,
+        (Kind::Control(control @ (Control::Stop | Control::Ask(_))), ..) => Decision::Control(control),
+        (_, Some(other), _) | (_, _, Some(other)) if repeats(&other) => Decision::Duplicate,
+        (_, Some(current), _) => Decision::Reject(rejection(request, current)),
+        // A dashboard without ids knows a status by its command alone. It would take that of the first job for the
+        // end of the second one.
+        (Kind::Job, None, Some(unreported)) => Decision::Reject(rejection(request, unreported)),
+        (Kind::Control(control), None, _) => Decision::Control(control),
+        (Kind::Job, None, None) => Decision::Start,
     }
 }
 
-/// The answer to a request while `current` runs.
+/// The answer to a request while `current` runs, or while its status is still to come.
 pub fn rejection(request: &CommandRequest, current: Current<'_>) -> CommandRejected {
     CommandRejected {
         reason: ALREADY_RUNNING.to_owned(),

@@ -1,23 +1,27 @@
 //! Carries out the agent's orders for jobs on threads, so that the agent never waits for a disk or a
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::Span;
 
 use nixfleet_jobs::record::{Record, Records};
-use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
 use nixfleet_os::threads::Condition;
 use nixfleet_os::{Threads, error};
 
-use super::follower::{self, Followed, Follower, Live, send};
+use super::answered::{self, Answered};
+use super::follower::{self, Follower, Live, send};
 use super::launcher::{LaunchError, Launcher};
+
+mod writer;
+
+pub use writer::Backlog;
+use writer::RecordWriter;
 
 /// Events that may wait for the agent. There is at most one for each order, and there are few orders.
 const EVENTS: usize = 64;
@@ -30,12 +34,23 @@ const DROP_TIMEOUT: Duration = Duration::from_millis(800);
 const STACK: usize = 256 * 1024;
 
 /// The outcome of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum ExecutorEvent {
     /// The job exists and runs.
     Launched(JobId),
     /// The job was not started, for this reason.
     NotLaunched(JobId, String),
+    /// A job of an earlier agent, whose record could not be read before.
+    Found(Box<Record>),
+    /// Answers of an earlier agent, which could not be read before.
+    FoundAnswers(Answered),
+    /// The job had ended when its end was ordered.
+    EndedBefore {
+        /// The job.
+        id: JobId,
+        /// The command that asked for its end, such as `stop`.
+        asked: String,
+    },
     /// The job could not be ended and goes on.
     NotEnded {
         /// The job.
@@ -52,8 +67,8 @@ pub trait Executor: fmt::Debug + Send {
     /// Saves the record of a job and starts it. [`ExecutorEvent::Launched`] or
     /// [`ExecutorEvent::NotLaunched`] follows.
     fn launch(&self, record: Record);
-    /// Ends a running job, because the command `asked`, such as `stop`, was sent.
-    /// [`ExecutorEvent::NotEnded`] follows if that fails.
+    /// Ends a running job, because the command `asked`, such as `stop`, was sent. [`ExecutorEvent::NotEnded`]
+    /// or [`ExecutorEvent::EndedBefore`] follows if that fails.
     fn end(&self, job: &Instance, urgency: Urgency, asked: &str);
     /// Follows a job from behind log entry `after`. `known` is reported as its state until it has been read
     /// for the first time.
@@ -62,6 +77,9 @@ pub trait Executor: fmt::Debug + Send {
     fn save(&self, record: Record);
     /// Removes the record of a job: the dashboard has read its status.
     fn forget(&self, id: &JobId);
+    /// Saves the requests that were answered. It is done before the records of jobs that are forgotten later are
+    /// removed.
+    fn keep_answered(&self, answered: answered::File);
 }
 
 /// The executor of a real machine.
@@ -71,9 +89,9 @@ pub struct HostExecutor {
     records: Arc<RecordWriter>,
     events: mpsc::Sender<ExecutorEvent>,
     boot_id: Option<String>,
-    /// For each [`Urgency`], whether an order to end the job is being carried out. Further ones are then
+    /// The orders to end a job that are being carried out. Further ones of the same job and urgency are then
     /// ignored, so that many requests do not make many threads.
-    ending: [Arc<AtomicBool>; 2],
+    ending: Arc<Mutex<HashSet<(JobId, Urgency)>>>,
     launches: Arc<Launches>,
 }
 
@@ -99,14 +117,26 @@ impl HostExecutor {
     ) -> io::Result<(Self, mpsc::Receiver<ExecutorEvent>)> {
         let (events, receiver) = mpsc::channel(EVENTS);
         let threads = &jobs.machine().threads;
-        let wake = threads.condition();
-        let records = Arc::new(RecordWriter { records, queue: Mutex::default(), wake });
+        let records = Arc::new(RecordWriter::new(records, jobs.clone(), events.clone()));
         let writer = Arc::clone(&records);
         spawn(threads, "records", move || writer.run())?;
         let launches = Arc::new(Launches { count: Mutex::default(), none: threads.condition() });
         let ending = Default::default();
         Ok((Self { launcher, jobs, records, events, boot_id, ending, launches }, receiver))
     }
+}
+
+impl HostExecutor {
+    /// Tries again, now and then, to read what an earlier agent wrote. [`ExecutorEvent::Found`] and
+    /// [`ExecutorEvent::FoundAnswers`] follow.
+    pub fn retry(&self, backlog: Backlog) {
+        self.records.retry(backlog);
+    }
+}
+
+/// The contents of a mutex. A thread that panicked left no half-made change.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts a thread, which enters the current span.
@@ -122,6 +152,7 @@ impl Executor for HostExecutor {
         let (jobs, machine) = (self.jobs.clone(), self.jobs.machine().clone());
         let (id, events) = (record.id.clone(), self.events.clone());
         let launches = Arc::clone(&self.launches);
+        self.records.accepted(&record.id);
         launches.begun();
         let done = Arc::clone(&launches);
         let order = move || {
@@ -140,39 +171,39 @@ impl Executor for HostExecutor {
     }
 
     fn end(&self, job: &Instance, urgency: Urgency, asked: &str) {
-        let not_ended = {
-            let (id, asked) = (job.id.clone(), asked.to_owned());
-            move |why| ExecutorEvent::NotEnded { id, asked, why }
-        };
         let (launcher, dir) = (Arc::clone(&self.launcher), self.jobs.job(&job.id));
         let (instance, events) = (job.clone(), self.events.clone());
-        let ending = Arc::clone(&self.ending[usize::from(urgency == Urgency::Kill)]);
-        if ending.swap(true, Ordering::Relaxed) {
+        let (id, asked) = (job.id.clone(), asked.to_owned());
+        let order = (id.clone(), urgency);
+        let ending = Arc::clone(&self.ending);
+        if !locked(&ending).insert(order.clone()) {
             return;
         }
-        let done = Arc::clone(&ending);
-        let failed = not_ended.clone();
-        let order = move || {
+        let (done, carried_out, by) = (Arc::clone(&ending), order.clone(), asked.clone());
+        let run = move || {
             let ended = launcher.end(&instance, &dir, urgency);
-            done.store(false, Ordering::Relaxed);
+            locked(&done).remove(&carried_out);
+            let (id, asked) = (instance.id, by);
             match ended {
-                // A job that has just ended by itself sends its own status.
-                Ok(()) | Err(LaunchError::Ended) => {}
-                Err(err) => send(dir.machine(), &events, failed(error::chain(&err))),
+                Ok(()) => {}
+                Err(LaunchError::Ended) => {
+                    send(dir.machine(), &events, ExecutorEvent::EndedBefore { id, asked });
+                }
+                Err(err) => {
+                    let why = error::chain(&err);
+                    send(dir.machine(), &events, ExecutorEvent::NotEnded { id, asked, why });
+                }
             }
         };
-        if let Err(err) = spawn(&self.jobs.machine().threads, "end", order) {
-            ending.store(false, Ordering::Relaxed);
-            drop(self.events.try_send(not_ended(format!("cannot start a thread: {err}"))));
+        if let Err(err) = spawn(&self.jobs.machine().threads, "end", run) {
+            locked(&ending).remove(&order);
+            let why = format!("cannot start a thread: {err}");
+            drop(self.events.try_send(ExecutorEvent::NotEnded { id, asked, why }));
         }
     }
 
     fn follow(&self, id: &JobId, after: u64, known: Live) -> Follower {
-        follower::follow(&self.jobs, id, after, known, self.boot_id.clone()).unwrap_or_else(|err| {
-            // No thread can be started. The job runs on, but its end will be reported as unknown.
-            let message = format!("cannot follow the job: no thread: {err}");
-            ended(JobResult::without_supervisor(Outcome::Lost, message, after))
-        })
+        follower::follow_in_time(&self.jobs, id, after, known, self.boot_id.clone())
     }
 
     fn save(&self, record: Record) {
@@ -182,14 +213,10 @@ impl Executor for HostExecutor {
     fn forget(&self, id: &JobId) {
         self.records.put(id.clone(), None);
     }
-}
 
-/// A follower that reports only this end.
-fn ended(result: JobResult) -> Follower {
-    let (_, live) = watch::channel(Live { pid: None, ended: true });
-    let (sender, items) = mpsc::channel(1);
-    drop(sender.try_send(Followed::Ended(Box::new(result))));
-    Follower { live, items }
+    fn keep_answered(&self, answered: answered::File) {
+        self.records.put_answered(answered);
+    }
 }
 
 /// Saves the record and starts the job. In this order: if the agent is killed in between, the next one
@@ -239,65 +266,10 @@ impl Launches {
     }
 }
 
-/// Writes records to disk on its own thread. Of several records of one job only the newest is written.
-struct RecordWriter {
-    records: Records,
-    queue: Mutex<Queue>,
-    /// Notified when there is a record to write, and when all are written.
-    wake: Condition,
-}
-
-#[derive(Default)]
-struct Queue {
-    /// The newest record of each job, with the job's span; none: remove it.
-    records: BTreeMap<JobId, (Option<Record>, Span)>,
-    writing: bool,
-}
-
-impl RecordWriter {
-    fn put(&self, id: JobId, record: Option<Record>) {
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .records
-            .insert(id, (record, Span::current()));
-        self.wake.notify_all();
-    }
-
-    fn wait_until_idle(&self, limit: Duration) {
-        let busy = |queue: &mut Queue| queue.writing || !queue.records.is_empty();
-        drop(self.wake.wait_while(&self.queue, Some(limit), busy));
-    }
-
-    fn run(&self) {
-        loop {
-            let idle = |queue: &mut Queue| queue.records.is_empty();
-            let mut queue = self.wake.wait_while(&self.queue, None, idle);
-            let records: Vec<_> = std::mem::take(&mut queue.records).into_iter().collect();
-            queue.writing = true;
-            drop(queue);
-            for (id, (record, span)) in records {
-                let done = match &record {
-                    Some(record) => self.records.save(record),
-                    None => self.records.forget(&id),
-                };
-                if let Err(err) = done {
-                    span.in_scope(|| {
-                        tracing::warn!(
-                            "Cannot keep the job's record up to date, it may be told twice: {err}"
-                        );
-                    });
-                }
-            }
-            self.queue.lock().unwrap_or_else(PoisonError::into_inner).writing = false;
-            self.wake.notify_all();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use nixfleet_jobs::journal::Writer;
+    use nixfleet_jobs::spec::{JobResult, Outcome};
 
     use super::*;
 

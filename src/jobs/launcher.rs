@@ -52,7 +52,7 @@ impl From<SignalError> for LaunchError {
     fn from(err: SignalError) -> Self {
         match err {
             SignalError::Ended => Self::Ended,
-            refused @ SignalError::Refused(..) => Self::Signal(refused),
+            other => Self::Signal(other),
         }
     }
 }

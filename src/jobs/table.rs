@@ -1,13 +1,14 @@
 //! The jobs that this agent has accepted, and how much of each the dashboard has received.
 //!
 //! ```text
-//! accept -> launching -> running -> status sent -> status delivered (pong) -> forgotten
+//! accept -> launching -> running -> over -> status sent -> status delivered (pong) -> forgotten
 //!               '-> failed ----------^
 //! ```
 //!
-//! One command runs at a time: the newest job occupies the only slot until its status has been queued.
-//! Older jobs only wait for the receipt for their status. Everything that has to survive the agent is in
-//! the records on disk: the next agent builds the same table from them.
+//! One command runs at a time: a job occupies the only slot until its command has ended. Its output and its
+//! status may take longer to reach the dashboard than it ran, and block no other command. Jobs that are over are
+//! told in the order of their acceptance, before anything of a later job. Everything that has to survive the agent
+//! is in the records on disk: the next agent builds the same table from them.
 //!
 //! Each job has a span, so that its log lines carry its id and its command.
 //!
@@ -16,47 +17,91 @@
 use std::collections::VecDeque;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::Span;
 
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{JobId, Urgency};
-use nixfleet_protocol::{Status, StatusKind};
+use nixfleet_protocol::{CommandRequest, Status, StatusKind};
 
 use super::admission::Current;
+use super::answered::Answered;
 use super::executor::Executor;
 use super::follower::{Followed, Follower, Live};
+use stops::Stops;
+
+mod stops;
+
+pub use stops::Unanswered;
 
 #[cfg(test)]
 mod tests;
 
-/// Jobs in the table. A dashboard that never answers a ping confirms no status; beyond this number the
-/// oldest job is forgotten.
-const MAX_JOBS: usize = 16;
+/// Jobs in the table. A dashboard that never answers a ping confirms no status. Beyond this number no command is
+/// accepted, because forgetting a job would lose its result.
+pub const MAX_JOBS: usize = 16;
 
-/// Ended requests whose status is kept, in case the dashboard repeats one with the same id.
-const REMEMBERED: usize = 16;
+/// Longest message of a result in a record, in characters. It is for people, and a heartbeat repeats 200 of them.
+const MAX_MESSAGE: usize = 4096;
 
 #[derive(Debug)]
 enum Phase {
-    /// The launch is ordered. A request to end the job waits here until it is launched, with the command that
-    /// asked for it.
-    Launching(Option<(Urgency, String)>),
+    /// The launch is ordered. Requests to end the job wait until it is launched.
+    Launching,
     /// The job was launched and is followed.
     Following(Follower),
     /// The launch failed, for this reason.
     Failed(String),
+    /// Its end is in the record, and all its output was delivered. Nothing is followed.
+    Decided,
 }
 
 #[derive(Debug)]
 struct Job {
     record: Record,
     phase: Phase,
+    /// Requests to end it that have had no effect yet.
+    stops: Stops,
+    /// Its end was taken from the follower.
+    over: bool,
     /// Its status has been queued in this session.
     status_sent: bool,
-    /// Its status has been queued in some session: the job no longer occupies the slot.
+    /// Its status has been queued in some session.
     finished: bool,
+    /// The dashboard has read more of its log than the record on disk says.
+    unsaved: bool,
     span: Span,
+}
+
+impl Job {
+    fn new(record: Record, phase: Phase, span: Span) -> Self {
+        let (over, status_sent, finished, unsaved) = (false, false, false, false);
+        Self { record, phase, stops: Stops::default(), over, status_sent, finished, unsaved, span }
+    }
+
+    fn live(&self) -> Live {
+        match &self.phase {
+            Phase::Launching => Live::default(),
+            Phase::Following(follower) => *follower.live.borrow(),
+            Phase::Failed(_) | Phase::Decided => Live { pid: None, ended: true },
+        }
+    }
+
+    /// Whether its command runs or may run: no end is known.
+    fn runs(&self) -> bool {
+        !self.over && !self.finished && !self.live().ended
+    }
+
+    /// Whether its process id will be known soon.
+    fn starts(&self) -> bool {
+        self.runs() && self.live() == Live::default()
+    }
+
+    fn describe(&self) -> Current<'_> {
+        let Record { command, command_id, accepted_at, .. } = &self.record;
+        Current { command, command_id: command_id.as_deref(), pid: self.live().pid, accepted_at }
+    }
 }
 
 /// The accepted jobs, oldest first, and the executor that carries out the orders for them.
@@ -64,8 +109,32 @@ struct Job {
 pub struct JobTable {
     executor: Box<dyn Executor>,
     jobs: VecDeque<Job>,
-    /// Ids of ended requests and their statuses, oldest first.
-    ended: VecDeque<(String, Status)>,
+    /// Requests that were answered.
+    answered: Answered,
+    /// The newest job of this host. The next one gets an id behind it.
+    newest: Option<JobId>,
+}
+
+/// A job of an earlier agent.
+fn resumed(record: Record, executor: &dyn Executor) -> Job {
+    let span = record.span();
+    let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
+    let phase =
+        if record.decided().is_some() { Phase::Decided } else { Phase::Following(span.in_scope(follow)) };
+    Job::new(record, phase, span)
+}
+
+/// The end of a job for dashboards: `result`, or else what was told before. It is saved before anybody is told.
+fn decide(job: &mut Job, mut result: Box<JobResult>, executor: &dyn Executor) -> Box<JobResult> {
+    if let Some(told) = &job.record.result {
+        return told.clone();
+    }
+    if let Some((end, _)) = result.message.char_indices().nth(MAX_MESSAGE) {
+        result.message.truncate(end);
+    }
+    job.record.result = Some(result.clone());
+    job.span.in_scope(|| executor.save(job.record.clone()));
+    result
 }
 
 /// Output or end of a job, to be sent to the dashboard.
@@ -84,14 +153,33 @@ pub struct JobEvent {
 impl JobTable {
     /// A table with the jobs of an earlier agent, which are followed again.
     pub fn resume(records: Vec<Record>, executor: Box<dyn Executor>) -> Self {
-        let jobs = records.into_iter().map(|record| {
-            let span = record.span();
-            let follow = || executor.follow(&record.id, record.delivered_seq, Live::default());
-            let phase = Phase::Following(span.in_scope(follow));
-            Job { record, phase, status_sent: false, finished: false, span }
-        });
-        let jobs = jobs.collect();
-        Self { executor, jobs, ended: VecDeque::new() }
+        let newest = records.iter().map(|record| record.id.clone()).max();
+        let jobs = records.into_iter().map(|record| resumed(record, &*executor)).collect();
+        Self { executor, jobs, answered: Answered::default(), newest }
+    }
+
+    /// What else an earlier agent left: the answers to requests, and the newest job of this host.
+    #[must_use]
+    pub fn after(self, answered: Answered, newest: Option<JobId>) -> Self {
+        Self { answered, newest: self.newest.max(newest), ..self }
+    }
+
+    /// A job of an earlier agent, whose record could be read only now.
+    pub fn found(&mut self, record: Record) {
+        if self.jobs.iter().any(|job| job.record.id == record.id) {
+            return;
+        }
+        let job = resumed(record, &*self.executor);
+        job.span.in_scope(|| tracing::info!("Picked up a command that an earlier agent started."));
+        let at = self.jobs.partition_point(|other| other.record.id < job.record.id);
+        self.newest = self.newest.take().max(Some(job.record.id.clone()));
+        self.jobs.insert(at, job);
+    }
+
+    /// Answers of an earlier agent, which could be read only now.
+    pub fn found_answers(&mut self, older: Answered) {
+        self.answered.add_older(older);
+        self.executor.keep_answered(self.answered.file());
     }
 
     /// The status of success of a reboot, which is sent before the reboot starts.
@@ -110,33 +198,53 @@ impl JobTable {
     /// Remembers the status of an announced job that has succeeded, in case the dashboard repeats the request.
     pub fn carried_out(&mut self, record: Record) {
         if let Some(id) = record.command_id {
-            self.remember(id, Self::rebooting());
+            self.remember(id, record.command, &Self::rebooting());
         }
     }
 
-    fn remember(&mut self, command_id: String, status: Status) {
-        self.ended.retain(|(id, _)| *id != command_id);
-        self.ended.push_back((command_id, status));
-        if self.ended.len() > REMEMBERED {
-            self.ended.pop_front();
-        }
+    fn remember(&mut self, command_id: String, command: String, status: &Status) {
+        self.answered.add(command_id, command, status);
+        self.executor.keep_answered(self.answered.file());
     }
 
     /// The command that occupies the slot.
     pub fn current(&self) -> Option<Current<'_>> {
-        let job = self.slot()?;
-        let (pid, ended) = match &job.phase {
-            Phase::Following(follower) => (follower.live.borrow().pid, follower.live.borrow().ended),
-            Phase::Launching(_) => (None, false),
-            Phase::Failed(_) => (None, true),
-        };
-        let Record { command, command_id, accepted_at, .. } = &job.record;
-        Some(Current { command, command_id: command_id.as_deref(), pid, ended, accepted_at })
+        self.slot().map(Job::describe)
     }
 
-    /// Waits until the state of the current command has been read once, so that its process id is known.
+    /// The command that ended and whose status was not queued yet, if the request cannot be told from it: it has
+    /// the same id, or it has no id and names the same command.
+    pub fn unreported(&self, request: &CommandRequest) -> Option<Current<'_>> {
+        let same = |record: &Record| match &request.id {
+            Some(id) => record.command_id.as_ref() == Some(id),
+            None => record.command == request.command,
+        };
+        let mut untold = self.jobs.iter().filter(|job| !job.finished && !job.runs());
+        untold.find(|job| same(&job.record)).map(Job::describe)
+    }
+
+    /// The record of the oldest job whose command has ended and whose status was not queued yet.
+    pub fn unreported_record(&self) -> Option<&Record> {
+        self.jobs.iter().find(|job| !job.finished && !job.runs()).map(|job| &job.record)
+    }
+
+    /// Whether no command runs and none waits to be reported.
+    pub fn is_idle(&self) -> bool {
+        self.jobs.iter().all(|job| job.finished)
+    }
+
+    /// Whether so many results wait for proof that they were read that no command may be accepted.
+    pub fn is_full(&self) -> bool {
+        self.jobs.len() >= MAX_JOBS
+    }
+
+    /// Waits until the state of every job has been read once, so that it is known which one runs.
     pub async fn looked_at(&self) {
-        if let Some(mut live) = self.live() {
+        let followed = self.jobs.iter().filter_map(|job| match &job.phase {
+            Phase::Following(follower) => Some(follower.live.clone()),
+            Phase::Launching | Phase::Failed(_) | Phase::Decided => None,
+        });
+        for mut live in followed {
             live.wait_for(|live| *live != Live::default()).await.map(drop).ok();
         }
     }
@@ -153,54 +261,56 @@ impl JobTable {
         job.map_or_else(|| tracing::error_span!(parent: None, "job", %id), |job| job.span.clone())
     }
 
+    /// The span for log lines about the newest job of the request with this id. Without one it changes nothing.
+    pub fn span_of_request(&self, command_id: Option<&str>) -> Span {
+        let job = self.jobs.iter().rfind(|job| job.record.command_id.as_deref() == command_id);
+        job.map_or_else(Span::none, |job| job.span.clone())
+    }
+
     /// The span for log lines about the command that occupies the slot. Without one it changes nothing.
     pub fn current_span(&self) -> Span {
         self.slot().map_or_else(Span::none, |job| job.span.clone())
     }
 
+    /// The job that runs, wherever it is in the list. After a start of the agent, several may count as running
+    /// until their folders have been read; one with a process then comes first, and else the newest.
     fn slot(&self) -> Option<&Job> {
-        self.jobs.back().filter(|job| !job.finished)
+        self.jobs.iter().filter(|job| job.runs()).max_by_key(|job| job.live().pid.is_some())
     }
 
-    /// Whether the current command is starting, so that its process id will be known soon.
-    pub fn starting(&self) -> bool {
-        self.slot().is_some_and(|job| match &job.phase {
-            Phase::Launching(_) => true,
-            Phase::Following(follower) => *follower.live.borrow() == Live::default(),
-            Phase::Failed(_) => false,
-        })
+    /// Whether a job is starting, so that its process id will be known soon.
+    pub fn starting(&self, id: &JobId) -> bool {
+        self.jobs.iter().any(|job| job.record.id == *id && job.starts())
     }
 
-    /// Accepts a job: it occupies the slot, and its launch is ordered.
+    /// The process id of a job's command, while it runs.
+    pub fn pid(&self, id: &JobId) -> Option<u32> {
+        self.jobs.iter().find(|job| job.record.id == *id)?.live().pid
+    }
+
+    /// Accepts a job: it occupies the slot, and its launch is ordered. Callers ask [`Self::is_full`] before, except
+    /// for a reboot that was announced: the machine goes down with it.
     pub fn accept(&mut self, record: Record) {
-        if self.jobs.len() >= MAX_JOBS
-            && let Some(oldest) = self.jobs.pop_front()
-        {
-            oldest.span.in_scope(|| {
-                tracing::warn!("The dashboard never proved that it read the end of this job, forgetting it.");
-                self.executor.forget(&oldest.record.id);
-            });
-        }
+        let record = record.after(self.newest.as_ref());
+        self.newest = Some(record.id.clone());
         let span = record.span();
         span.in_scope(|| {
             tracing::info!("Accepted a command.");
             self.executor.launch(record.clone());
         });
-        let phase = Phase::Launching(None);
-        self.jobs.push_back(Job { record, phase, status_sent: false, finished: false, span });
+        self.jobs.push_back(Job::new(record, Phase::Launching, span));
     }
 
     /// The job was launched: it is followed from now on.
     pub fn launched(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.record.id == *id)
-            && let Phase::Launching(stop) = &mut job.phase
+            && matches!(job.phase, Phase::Launching)
         {
-            let stop = stop.take();
             job.span.in_scope(|| {
                 let follower = self.executor.follow(id, job.record.delivered_seq, Live::default());
                 job.phase = Phase::Following(follower);
-                if let Some((urgency, asked)) = stop {
-                    self.executor.end(&job.record.instance(), urgency, &asked);
+                if let Some((urgency, asked)) = job.stops.strongest() {
+                    self.executor.end(&job.record.instance(), urgency, asked);
                 }
             });
         }
@@ -213,18 +323,39 @@ impl JobTable {
         }
     }
 
-    /// Orders the end of the current command, because the command `asked`, such as `stop`, was sent. Returns
-    /// false if no command runs.
-    pub fn end(&mut self, urgency: Urgency, asked: &str) -> bool {
-        let Some(job) = self.jobs.back_mut().filter(|job| !job.finished) else { return false };
-        match &mut job.phase {
-            Phase::Launching(stop) => *stop = Some((urgency, asked.to_owned())),
-            Phase::Following(_) => {
-                job.span.in_scope(|| self.executor.end(&job.record.instance(), urgency, asked));
-            }
-            Phase::Failed(_) => {}
+    /// Orders the end of the current command, because the command `asked`, such as `stop`, was sent. If it still
+    /// runs at `until`, [`Self::unanswered`] tells. Returns false if no command runs.
+    pub fn end(&mut self, urgency: Urgency, asked: &str, until: Instant) -> bool {
+        let Some(id) = self.current_record().map(|record| record.id.clone()) else { return false };
+        let Some(job) = self.jobs.iter_mut().find(|job| job.record.id == id) else { return false };
+        job.stops.add(urgency, asked, until);
+        if matches!(job.phase, Phase::Following(_)) {
+            job.span.in_scope(|| self.executor.end(&job.record.instance(), urgency, asked));
         }
         true
+    }
+
+    /// A request to end a job was answered.
+    pub fn stop_answered(&mut self, id: &JobId, asked: &str) {
+        if let Some(job) = self.find(id) {
+            job.stops.answered(asked);
+        }
+    }
+
+    /// When to call [`Self::unanswered`].
+    pub fn unanswered_at(&self) -> Option<Instant> {
+        self.jobs.iter().filter(|job| job.runs()).filter_map(|job| job.stops.due()).min()
+    }
+
+    /// Takes the requests to end a command that had no effect in time.
+    pub fn unanswered(&mut self, now: Instant) -> Vec<Unanswered> {
+        let running = self.jobs.iter_mut().filter(|job| job.runs());
+        running
+            .flat_map(|job| {
+                let launching = matches!(job.phase, Phase::Launching);
+                job.stops.take_due(now).map(move |asked| Unanswered { asked, launching }).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     fn find(&mut self, id: &JobId) -> Option<&mut Job> {
@@ -241,7 +372,11 @@ impl JobTable {
         };
         let Record { id, command, announced, line_numbers, .. } = job.record.clone();
         let what = match &mut job.phase {
-            Phase::Launching(_) => std::future::pending().await,
+            Phase::Launching => std::future::pending().await,
+            Phase::Decided => {
+                let lost = || JobResult::without_supervisor(Outcome::Lost, String::new(), 0);
+                Followed::Ended(job.record.result.clone().unwrap_or_else(|| Box::new(lost())))
+            }
             Phase::Failed(why) => {
                 Followed::Ended(Box::new(JobResult::without_supervisor(Outcome::NotStarted, why.clone(), 0)))
             }
@@ -252,40 +387,72 @@ impl JobTable {
                 Followed::Ended(Box::new(result))
             }),
         };
+        let what = match what {
+            Followed::Ended(result) => {
+                job.over = true;
+                Followed::Ended(decide(job, result, &*self.executor))
+            }
+            entries => entries,
+        };
         let what = if line_numbers { what } else { what.numbered_by_position() };
         JobEvent { id, command, announced, what }
     }
 
-    /// The state of the current command, to wait for its changes.
-    pub fn live(&self) -> Option<watch::Receiver<Live>> {
-        match &self.slot()?.phase {
+    /// The state of a job's command, to wait for its changes.
+    pub fn live(&self, id: &JobId) -> Option<watch::Receiver<Live>> {
+        match &self.jobs.iter().find(|job| job.record.id == *id)?.phase {
             Phase::Following(follower) => Some(follower.live.clone()),
-            Phase::Launching(_) | Phase::Failed(_) => None,
+            Phase::Launching | Phase::Failed(_) | Phase::Decided => None,
         }
     }
 
-    /// The status of a job has been queued. Returns true the first time, which is when the job frees the
-    /// slot.
+    /// The status of a job has been queued. Returns true the first time.
     pub fn status_sent(&mut self, id: &JobId, status: &Status) -> bool {
         let Some(job) = self.find(id) else { return false };
         job.status_sent = true;
         let first = !std::mem::replace(&mut job.finished, true);
         if let Some(command_id) = job.record.command_id.clone() {
-            self.remember(command_id, status.clone());
+            let command = job.record.command.clone();
+            self.remember(command_id, command, status);
         }
         first
     }
 
-    /// The status that ended the request with this id, if it is remembered.
-    pub fn ended(&self, command_id: &str) -> Option<&Status> {
-        self.ended.iter().find(|(id, _)| id == command_id).map(|(_, status)| status)
+    /// The command that had this id and the status that ended it, if they are remembered.
+    pub fn ended(&self, command_id: &str) -> Option<(&str, &Status)> {
+        self.answered.get(command_id)
     }
 
-    /// The dashboard has read the log entries up to `seq`. Returns the record to save.
-    pub fn lines_delivered(&mut self, id: &JobId, seq: u64) -> Option<Record> {
-        let job = self.find(id)?;
-        job.record.delivered_seq = job.record.delivered_seq.max(seq);
-        Some(job.record.clone())
+    /// Another command than the request's that has the same id, if there is one.
+    pub fn clash(&self, request: &CommandRequest) -> Option<&str> {
+        let id = request.id.as_deref()?;
+        let accepted = self.jobs.iter().find(|job| job.record.command_id.as_deref() == Some(id));
+        let known = accepted.map(|job| job.record.command.as_str());
+        let known = known.or_else(|| self.ended(id).map(|(command, _)| command))?;
+        (known != request.command).then_some(known)
+    }
+
+    /// The dashboard has read the log entries up to `seq`. [`Self::save_positions`] writes that to disk.
+    pub fn lines_delivered(&mut self, id: &JobId, seq: u64) {
+        if let Some(job) = self.find(id)
+            && job.record.delivered_seq < seq
+        {
+            job.record.delivered_seq = seq;
+            job.unsaved = true;
+        }
+    }
+
+    /// Whether a job has a position that is not on disk.
+    pub fn has_unsaved_positions(&self) -> bool {
+        self.jobs.iter().any(|job| job.unsaved)
+    }
+
+    /// Orders the positions that are not on disk to be saved, those of all jobs.
+    pub fn save_positions(&mut self) {
+        for job in self.jobs.iter_mut().filter(|job| job.unsaved) {
+            job.unsaved = false;
+            job.span.in_scope(|| self.executor.save(job.record.clone()));
+        }
     }
 
     /// The dashboard has read the status: the job is forgotten.
@@ -295,17 +462,15 @@ impl JobTable {
         span.in_scope(|| self.executor.forget(id));
     }
 
-    /// Orders a newer record to be saved.
-    pub fn save(&self, record: Record) {
-        self.span(&record.id).in_scope(|| self.executor.save(record));
-    }
-
     /// The connection has ended: everything without a receipt will be sent again on the next one.
     pub fn rewind(&mut self) {
         for job in &mut self.jobs {
             job.status_sent = false;
-            if let Phase::Following(follower) = &mut job.phase {
-                // The first heartbeat of the next connection needs the process id before the folder is read.
+            if let Phase::Following(follower) = &mut job.phase
+                && !follower.items.rewind(job.record.delivered_seq)
+            {
+                // The thread has told the end. The first heartbeat of the next connection needs the process id
+                // before the folder is read.
                 let known = *follower.live.borrow();
                 let follow = || self.executor.follow(&job.record.id, job.record.delivered_seq, known);
                 *follower = job.span.in_scope(follow);

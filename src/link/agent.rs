@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use nixfleet_config::Host;
+use nixfleet_jobs::Urgency;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_os::Clock;
@@ -20,12 +21,17 @@ use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
-use crate::jobs::table::JobTable;
+use crate::jobs::table::{JobTable, MAX_JOBS};
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
 use crate::observe::status::{Ask, Queue, Report, Running, Server};
 use crate::observe::systemd::{self, Watchdog};
 use crate::queries::Queries;
+
+/// How long a command may take to end after a request, in addition to the grace period: 5 s in which a supervisor
+/// waits for processes that it has killed, and as long again for the signal and for a busy machine. After that the
+/// request is answered: the command goes on.
+pub const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// The state that the agent keeps from one connection to the next.
 #[derive(Debug)]
@@ -155,6 +161,26 @@ impl Agent {
         self.jobs.accept(record);
     }
 
+    /// Why no command may start now, as the reason of a rejection; none if commands may start.
+    pub fn refusal(&self, now: Instant) -> Option<String> {
+        let full = || {
+            format!(
+                "{MAX_JOBS} results wait for proof that the dashboard has read them (the pong to the ping behind a \
+                 status); another command would push one out; send it again later"
+            )
+        };
+        self.peer.refusal(now).or_else(|| self.jobs.is_full().then(full))
+    }
+
+    /// Orders the end of the command that runs, because the command `asked` was sent. Returns false if none runs.
+    pub fn end_current(&mut self, urgency: Urgency, asked: &str, now: Instant) -> bool {
+        let grace = match urgency {
+            Urgency::Stop => self.host.jobs.stop_grace,
+            Urgency::Kill => Duration::ZERO,
+        };
+        self.jobs.end(urgency, asked, now + grace + STOP_MARGIN)
+    }
+
     /// Starts the job that reboots the machine. Its status of success must have been sent before.
     pub fn reboot(&mut self, command_id: Option<String>) {
         self.start("reboot".to_owned(), command_id, true);
@@ -168,7 +194,8 @@ impl Agent {
     /// Starts a clone of the repository if it is due and there is no checkout.
     pub fn clone_if_missing(&mut self, now: Instant) {
         let checkout = Checkout::of(&self.snapshots.facts());
-        let idle = self.jobs.current().is_none() && self.peer.refusal(now).is_none();
+        // A job that has ended may have made the checkout, and the host was not looked at yet.
+        let idle = self.jobs.is_idle() && self.refusal(now).is_none();
         if self.first_clone.take(checkout, idle, now) {
             self.start("clone".to_owned(), None, false);
         }
@@ -182,10 +209,12 @@ impl Agent {
     }
 
     /// Handles the outcome of an order. If a command could not be stopped, returns the command that asked for
-    /// it, and the reason for people.
+    /// it, and the answer to it.
     pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<(String, String)> {
         match event {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
+            ExecutorEvent::Found(record) => self.jobs.found(*record),
+            ExecutorEvent::FoundAnswers(older) => self.jobs.found_answers(older),
             ExecutorEvent::NotLaunched(id, why) => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::error!("The command could not be started: {why}"));
@@ -194,7 +223,14 @@ impl Agent {
             ExecutorEvent::NotEnded { id, asked, why } => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::error!("The command could not be stopped: {why}"));
-                return Some((asked, why));
+                self.jobs.stop_answered(&id, &asked);
+                return Some((asked, format!("The command goes on: {why}")));
+            }
+            ExecutorEvent::EndedBefore { id, asked } => {
+                let span = self.jobs.span(&id);
+                span.in_scope(|| tracing::info!("The command had ended before it could be stopped."));
+                self.jobs.stop_answered(&id, &asked);
+                return Some((asked, "nothing is running: the command had just ended by itself".to_owned()));
             }
         }
         None
@@ -203,12 +239,13 @@ impl Agent {
     /// Answers a request for the agent's status; `queue` is what waits to be sent.
     pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
         let current = self.jobs.current();
-        let running = self.jobs.current_record().map(|record| Running {
+        let shown = self.jobs.current_record().or_else(|| self.jobs.unreported_record());
+        let running = shown.map(|record| Running {
             command: record.command.clone(),
             job_id: record.id.to_string(),
             command_id: record.command_id.clone(),
             pid: current.and_then(|current| current.pid),
-            ended: current.is_some_and(|current| current.ended),
+            ended: current.is_none(),
             since: record.accepted_at.clone(),
         });
         let report = Report {

@@ -32,8 +32,8 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 
-use nixfleet_jobs::record::Record;
-use nixfleet_protocol::{AgentMessage, CommandRequest, Prewarm, Status, encode};
+use nixfleet_jobs::JobId;
+use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status, encode};
 use nixfleet_vitals::prewarm::Notice;
 
 use super::agent::Agent;
@@ -88,7 +88,7 @@ const HELD: usize = 1024;
 /// How long the second registration after a switch waits for new facts, if its status had to go without them.
 pub const FACTS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The delivered position in a log is written to disk at most this often. Output that is delivered
+/// Delivered positions in logs are written to disk at most this often. Output that is delivered
 /// after the last write is sent again if the agent is killed.
 const SAVE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -127,8 +127,9 @@ struct Session<'a> {
     /// When the last heartbeat was queued.
     last_heartbeat_at: Instant,
     next_ping: Instant,
-    /// Requests to reject as soon as the process id of the running command is known, or at `held_until`.
-    held: Vec<CommandRequest>,
+    /// Rejections that are sent as soon as the process id of the job that is their reason is known, or at
+    /// `held_until`.
+    held: Vec<(JobId, CommandRejected)>,
     held_until: Option<Instant>,
     /// Register again when the host was looked at, or at this time.
     register_again: Option<Instant>,
@@ -137,10 +138,8 @@ struct Session<'a> {
     /// An exit that has been announced. It is carried out when the dashboard has read the
     /// announcement, or at this time.
     pending_exit: Option<(PendingExit, Instant)>,
-    /// When a delivered position was last written to disk.
+    /// When delivered positions were last written to disk.
     saved_at: Instant,
-    /// A record with a delivered position that is not on disk yet.
-    unsaved: Option<Record>,
     /// The close frame has been written, so the writer has ended; the dashboard's answer is missing.
     awaiting_close: bool,
 }
@@ -164,7 +163,7 @@ where
         if let Some(ended) = session.apply(event, Instant::now()) {
             let registered = session.registered;
             let ended = session.exit_after_disconnect(ended);
-            session.save_position(Instant::now());
+            session.save_positions(Instant::now());
             session.agent.disconnected();
             // Flushes tungstenite's answer to a close frame, if there is one.
             drop(stream.next().now_or_never());
@@ -192,7 +191,6 @@ impl<'a> Session<'a> {
             look: None,
             pending_exit: None,
             saved_at: now,
-            unsaved: None,
             awaiting_close: false,
         }
     }
@@ -263,15 +261,15 @@ impl<'a> Session<'a> {
         if let Some((asked, why)) = self.agent.executor_event(event)
             && self.is_live()
         {
-            self.refuse(&asked, format!("The command goes on: {why}"));
+            self.refuse(&asked, why);
         }
     }
 
-    /// Writes the delivered position to disk, if there is a new one.
-    fn save_position(&mut self, now: Instant) {
-        if let Some(record) = self.unsaved.take() {
+    /// Writes the delivered positions to disk, if there are new ones.
+    fn save_positions(&mut self, now: Instant) {
+        if self.agent.jobs.has_unsaved_positions() {
             self.saved_at = now;
-            self.agent.jobs.save(record);
+            self.agent.jobs.save_positions();
         }
     }
 

@@ -73,8 +73,7 @@ async fn a_job_whose_supervisor_was_killed_is_told_as_lost() {
     let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
     assert_eq!((status.exit_code, status.outcome.as_deref()), (1, Some("lost")));
     assert_eq!(fleet.lines().len(), 1);
-    // The supervisor is dead, so end the command here.
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert!(!lives(pid), "the command does not go on");
     fleet.wait("a free slot", |fleet| fleet.beats().pop()?.1.pending_command.is_none().then_some(())).await;
 }
 

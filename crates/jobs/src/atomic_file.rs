@@ -1,11 +1,12 @@
 //! Small JSON files that are replaced as a whole.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use nixfleet_os::Disk;
 use nixfleet_os::disk::Open;
 
+use crate::damage;
 use crate::format::{self, Format};
 
 /// Replaces a file as a whole: temporary file, fsync, rename, fsync of the folder. The file gets the
@@ -36,7 +37,15 @@ pub fn store_on<T: Format>(disk: &Disk, path: &Path, value: &T) -> io::Result<()
 }
 
 fn write_synced<T: Format>(disk: &Disk, path: &Path, value: &T) -> io::Result<()> {
-    let mut file = disk.open(path, Open::Truncate)?;
+    let mut file = match disk.open(path, Open::Truncate) {
+        Ok(file) => file,
+        Err(err) if damage::is_damage(&err) => {
+            // Something else has the name of the temporary file. Only this code uses that name.
+            disk.remove(path).or_else(|_| disk.remove_folder(path))?;
+            disk.open(path, Open::Truncate)?
+        }
+        Err(err) => return Err(err),
+    };
     file.write_all(&format::to_vec(value)?)?;
     file.sync_all()
 }
@@ -44,7 +53,7 @@ fn write_synced<T: Format>(disk: &Disk, path: &Path, value: &T) -> io::Result<()
 /// Reads a file written by [`store`], of any version; `None` when it does not exist.
 ///
 /// # Errors
-/// An error of the file system, or `InvalidData` for text that is not such a value.
+/// An error of the file system, or [damage](crate::damage): text that is not such a value, or no regular file.
 pub fn load<T: Format>(path: &Path) -> io::Result<Option<T>> {
     load_on(&Disk::real(), path)
 }
@@ -54,9 +63,19 @@ pub fn load<T: Format>(path: &Path) -> io::Result<Option<T>> {
 /// # Errors
 /// As for [`load`].
 pub fn load_on<T: Format>(disk: &Disk, path: &Path) -> io::Result<Option<T>> {
-    match disk.read(path, u64::MAX) {
-        Ok(bytes) => Ok(Some(format::parse(path, &bytes)?)),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
+    let file = match disk.open(path, Open::Read) {
+        Ok(file) => file,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(err),
+    };
+    // Not after reading it: a file may seem to have a gigabyte and be empty.
+    if file.length()? > T::MAX_BYTES {
+        let text = format!("longer than {} bytes", T::MAX_BYTES);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
+    let mut bytes = Vec::new();
+    file.take(T::MAX_BYTES).read_to_end(&mut bytes)?;
+    // The kind of an error of the parser depends on where the text ends.
+    let value = format::parse(path, &bytes);
+    value.map(Some).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
 }

@@ -8,11 +8,10 @@ use nixfleet_os::sha256::hash_file;
 use serde::{Deserialize, Serialize};
 
 use crate::JobsDir;
-use crate::format::{self, Format};
-use crate::git::head_commit;
-
-/// Longest `checkout.json` read, in bytes. It holds a path and two hashes.
-const MAX_NOTE: u64 = 16 * 1024;
+use crate::atomic_file::load_on;
+use crate::damage;
+use crate::format::Format;
+use crate::git::{commit_or_none, head_commit};
 
 /// Content of `checkout.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +19,7 @@ pub struct Checkout {
     /// Folder of the checkout.
     pub dir: PathBuf,
     /// HEAD of the checkout, in full.
+    #[serde(default, deserialize_with = "commit_or_none")]
     pub commit: Option<String>,
     /// SHA-256 of the checkout's flake.lock in hex.
     pub lock_hash: Option<String>,
@@ -45,7 +45,14 @@ impl Checkout {
             return None;
         }
         let path = jobs.checkout();
-        let noted: Self = format::parse(&path, &jobs.disk().read(&path, MAX_NOTE).ok()?).ok()?;
+        let noted: Self = load_on(jobs.disk(), &path).unwrap_or_else(|err| {
+            damage::report(
+                &path,
+                &err,
+                "the state of a checkout that only root reads is unknown until the next job",
+            );
+            None
+        })?;
         (noted.dir == dir).then_some(noted)
     }
 }

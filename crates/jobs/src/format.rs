@@ -28,6 +28,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub trait Format: Serialize + DeserializeOwned {
     /// The version that is written. It is raised when fields are added; see the rule of this module.
     const VERSION: u32;
+    /// Longest file that is read, in bytes. Such files hold a few short texts.
+    const MAX_BYTES: u64 = 1024 * 1024;
 }
 
 /// The object that is written: the version, followed by the fields of the value.

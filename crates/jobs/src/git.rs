@@ -7,6 +7,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::bounded_read;
+use serde::Deserializer;
+
+use crate::format;
 
 /// Longest HEAD, `.git` file or ref read, in bytes. They hold one line with a path or a hash.
 const MAX_SMALL: u64 = 8 * 1024;
@@ -28,6 +31,15 @@ pub const SHORT_LENGTH: usize = 7;
 pub fn short(commit: &str) -> Option<String> {
     let digits = commit.get(..SHORT_LENGTH)?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| digits.to_ascii_lowercase())
+}
+
+/// For `deserialize_with`: a commit from a file. Anything but up to 64 hex digits counts as absent, so that no reader
+/// has to expect other text.
+pub(crate) fn commit_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = format::or_default(deserializer)?;
+    let is_hash =
+        |text: &String| (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(text.filter(is_hash))
 }
 
 /// The commit that is checked out in `repo`, as 40 (SHA-1) or 64 (SHA-256) hex digits. Linked worktrees,

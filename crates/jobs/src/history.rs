@@ -6,19 +6,24 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::atomic_file::store_on;
-use crate::format::{self, Format};
+use crate::atomic_file::{load_on, store_on};
+use crate::damage;
+use crate::format::Format;
+use crate::git::commit_or_none;
 use crate::spec::{JobResult, Outcome};
 use crate::{JobId, JobsDir};
 
 #[cfg(test)]
 mod tests;
 
-/// Longest file read, in bytes. It holds four short entries.
-const MAX_FILE: u64 = 64 * 1024;
+/// How often to try to read the history before a supervisor adds to it, and the pause between two attempts. Together
+/// they are short enough for the next command, which waits for this supervisor.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest message kept, in characters. It is repeated in every heartbeat.
 const MAX_MESSAGE: usize = 200;
@@ -61,10 +66,10 @@ pub struct Last {
     pub message: String,
     /// Commit that the command pulled, deployed or tested, in full: HEAD of the checkout afterwards. `None`
     /// after a rollback.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "commit_or_none")]
     pub commit: Option<String>,
     /// HEAD of the checkout afterwards, in full, for every command.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "commit_or_none")]
     pub head: Option<String>,
     /// SHA-256 of the checkout's flake.lock in hex. `None` after a rollback.
     #[serde(default)]
@@ -111,11 +116,42 @@ impl Reached {
 }
 
 impl History {
-    /// Reads the history of the jobs in that folder. An unreadable or missing file gives an empty history.
-    pub fn load(jobs: &JobsDir) -> Self {
+    /// Reads the history of the jobs in that folder; it is empty if there is no such file.
+    ///
+    /// # Errors
+    /// An error of the file system, or [damage]. Nothing must be stored over a history that cannot be read.
+    pub fn load(jobs: &JobsDir) -> io::Result<Self> {
+        Ok(load_on(jobs.disk(), &jobs.history())?.unwrap_or_default())
+    }
+
+    /// Reads the history to add to it. An error that may pass is tried again for a moment. A damaged file is moved
+    /// to `history.damaged`, in place of an earlier one, and the history begins anew. Calls `remark` with what is to
+    /// be told.
+    ///
+    /// # Errors
+    /// What is wrong: the file exists and cannot be read, so nothing must be stored over it.
+    pub fn load_to_add(jobs: &JobsDir, remark: impl FnOnce(&str)) -> Result<Self, String> {
         let path = jobs.history();
-        let read = jobs.disk().read(&path, MAX_FILE);
-        read.ok().and_then(|bytes| format::parse(&path, &bytes).ok()).unwrap_or_default()
+        let mut attempts = 1;
+        loop {
+            match Self::load(jobs) {
+                Ok(history) => return Ok(history),
+                Err(err) if damage::is_damage(&err) => {
+                    let (what, aside) = (damage::describe(&path, &err), path.with_extension("damaged"));
+                    jobs.disk()
+                        .rename(&path, &aside)
+                        .map_err(|err| format!("{what}, and it stays: {err}"))?;
+                    let aside = aside.display();
+                    remark(&format!("{what}: it is now {aside}, and earlier ends of commands are forgotten"));
+                    return Ok(Self::default());
+                }
+                Err(err) if attempts >= ATTEMPTS => return Err(damage::describe(&path, &err)),
+                Err(_) => {
+                    attempts += 1;
+                    jobs.clock().sleep(PAUSE);
+                }
+            }
+        }
     }
 
     /// Writes the history.

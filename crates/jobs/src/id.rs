@@ -31,6 +31,16 @@ impl JobId {
         Self(id.simple().to_string())
     }
 
+    /// This id if it sorts behind `newest`, and else the next one behind `newest`. So the order of jobs does not
+    /// depend on the clock, which may be set back.
+    #[must_use]
+    pub fn after(self, newest: Option<&Self>) -> Self {
+        let Some(newest) = newest.filter(|newest| self <= **newest) else { return self };
+        // None for the greatest possible id, which no clock makes.
+        let next = u128::from_str_radix(&newest.0, 16).ok().and_then(|number| number.checked_add(1));
+        next.map_or(self, |number| Self(format!("{number:032x}")))
+    }
+
     /// The 32 digits.
     pub fn as_str(&self) -> &str {
         &self.0

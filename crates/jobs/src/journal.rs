@@ -3,6 +3,7 @@
 //! The head (`log.jsonl`) takes half of the size limit and is never removed. Later entries go to smaller
 //! segments (`log.1.jsonl`, ..), of which only the newest are kept. So a log that is too long loses its
 //! middle, but neither its beginning nor its end. A reader sees the gap as a jump in `seq`.
+//! An entry behind others that could not be written says so itself.
 //!
 //! Every entry has a position, `seq`. Lines also have a number of their own, which progress between them does
 //! not use up: a dashboard sees only the numbers of lines.
@@ -13,12 +14,16 @@ use nixfleet_os::disk::{Lock, Open};
 use serde::{Deserialize, Serialize};
 
 use crate::progress::{OperationProgress, TestProgress};
+use crate::spec::Unwritten;
 use crate::{JobDir, format};
 
+mod causes;
 mod gaps;
 mod reader;
+mod segments;
 mod writer;
 
+pub use causes::{Causes, gap_count, gap_remark};
 pub use reader::Reader;
 pub use writer::Writer;
 
@@ -62,10 +67,16 @@ pub struct Entry {
     /// Progress of the command's parts; the entry then has no text.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
     pub operation: Option<Box<OperationProgress>>,
+    /// What could not be written directly before this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
+    pub unwritten: Option<Box<Unwritten>>,
     /// Count of lines that are missing directly before this entry. It is not in the file: the [`Reader`]
     /// counts them.
     #[serde(skip)]
     pub missing: u64,
+    /// Why they are missing.
+    #[serde(skip)]
+    pub causes: Causes,
 }
 
 impl Entry {
@@ -80,7 +91,9 @@ impl Entry {
             cont: false,
             test: None,
             operation: None,
+            unwritten: None,
             missing: 0,
+            causes: Causes::default(),
         }
     }
 
@@ -97,7 +110,7 @@ impl Entry {
     /// The remark that is shown in place of the lines that are missing before this entry, if there are any.
     /// It stands for the last one of them.
     pub fn gap(&self) -> Option<Self> {
-        let (seq, remark) = (self.seq.saturating_sub(1), gap_remark(self.missing));
+        let (seq, remark) = (self.seq.saturating_sub(1), gap_remark(self.missing, &self.causes));
         (self.missing > 0).then(|| Self {
             line_number: self.line_number.map(|number| number.saturating_sub(1)),
             ..Self::new(seq, self.at.clone(), Source::System, remark)
@@ -107,12 +120,6 @@ impl Entry {
 
 /// Prefix under which remarks ([`Source::System`]) are shown among the output of a command.
 pub const REMARK: &str = "nixfleet: ";
-
-/// The text that is shown in place of `missing` lines that the size limit removed.
-pub fn gap_remark(missing: u64) -> String {
-    let (lines, are) = if missing == 1 { ("line", "is") } else { ("lines", "are") };
-    format!("{missing} {lines} {are} missing here: the log reached its size limit")
-}
 
 /// Whether the supervisor of a job is alive. A supervisor holds a lock on the head of the log for its whole
 /// life; the kernel releases the lock however the process ends.

@@ -15,6 +15,7 @@
 
 pub mod atomic_file;
 pub mod checkout;
+pub mod damage;
 pub mod format;
 pub mod git;
 pub mod history;
@@ -24,6 +25,7 @@ pub mod lines;
 mod paths;
 pub mod progress;
 pub mod record;
+pub mod remains;
 pub mod settings;
 mod signal;
 pub mod spec;

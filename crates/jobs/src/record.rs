@@ -3,15 +3,19 @@
 //! Each record is a small file in a folder that the agent owns; the job's folder belongs to its supervisor.
 //! When an agent starts, each existing record names a job to resume.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::{Clock, Machine};
 use serde::{Deserialize, Serialize};
 
-use crate::format::Format;
-use crate::spec::Spec;
-use crate::{Instance, JobId, JobsDir, atomic_file};
+use crate::format::{self, Format};
+use crate::spec::{JobResult, Spec};
+use crate::{Instance, JobId, JobsDir, atomic_file, damage};
+
+mod salvage;
 
 /// An accepted command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +38,15 @@ pub struct Record {
     /// them by position, and drops this field. The rest of the job is then numbered by position, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub line_numbers: bool,
+    /// How the job ended, as a dashboard was told first. It is told in the same way again, whatever has become of the
+    /// job's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
+    pub result: Option<Box<JobResult>>,
 }
 
 impl Format for Record {
-    /// Version 2 added `line_numbers`.
-    const VERSION: u32 = 2;
+    /// Version 2 added `line_numbers`, version 3 `result`.
+    const VERSION: u32 = 3;
 }
 
 impl Record {
@@ -57,6 +65,7 @@ impl Record {
             delivered_seq: 0,
             announced: false,
             line_numbers: true,
+            result: None,
         }
     }
 
@@ -64,6 +73,18 @@ impl Record {
     /// Its level is `error`, so that no `log_level` removes the job's name from a line that is shown.
     pub fn span(&self) -> tracing::Span {
         tracing::error_span!(parent: None, "job", id = %self.id, command = self.command)
+    }
+
+    /// The same job with an id that sorts behind `newest`.
+    #[must_use]
+    pub fn after(self, newest: Option<&JobId>) -> Self {
+        Self { id: self.id.after(newest), ..self }
+    }
+
+    /// How the job ended, if that is decided and nothing of its output is left to deliver. Its folder is then not
+    /// needed any more.
+    pub fn decided(&self) -> Option<&JobResult> {
+        self.result.as_deref().filter(|result| self.delivered_seq >= result.last_seq)
     }
 
     /// The instance name for its supervisor.
@@ -117,85 +138,164 @@ impl Records {
         }
     }
 
-    /// Returns the records of jobs to resume, oldest first, and those of announced reboots that have
-    /// happened. An announced reboot has happened if its job was started in another boot than `boot_id`; its
-    /// record is removed.
-    pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> (Vec<Record>, Vec<Record>) {
-        let happened = |record: &Record| {
-            let spec: Option<Spec> =
-                atomic_file::load_on(jobs.disk(), &jobs.job(&record.id).spec()).ok().flatten();
-            record.announced && spec.is_some_and(|spec| spec.boot_id.as_deref() != boot_id)
+    /// Reads the records of an earlier agent, and removes leftovers of writes that were cut short. A record that is
+    /// damaged is moved aside and made anew from what can be read.
+    ///
+    /// An announced reboot has happened if its job was started in another boot than `boot_id`; its record is removed.
+    pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> Opened {
+        let ids = match self.ids() {
+            Ok(ids) => ids,
+            Err(err) => {
+                damage::report(
+                    &self.0,
+                    &err,
+                    "commands that an earlier agent accepted are told when it can be read",
+                );
+                let unread = Unread { ids: Vec::new(), folder: true };
+                return Opened { unread, newest: newest_job(jobs), ..Opened::default() };
+            }
         };
-        let (happened, open): (Vec<_>, Vec<_>) = self.load().into_iter().partition(happened);
-        for record in &happened {
+        let newest = ids.last().cloned().max(newest_job(jobs));
+        let mut opened = Opened { newest, ..Opened::default() };
+        for id in ids {
+            let Some(record) = self.open_one(&id, jobs).transpose() else { continue };
+            match record {
+                Err(Retry) => opened.unread.ids.push(id),
+                Ok(record) if self.has_happened(&record, jobs, boot_id) => opened.happened.push(record),
+                Ok(record) => opened.resumed.push(record),
+            }
+        }
+        opened
+    }
+
+    /// Reads one record, and repairs it if it is damaged. None if there is none.
+    fn open_one(&self, id: &JobId, jobs: &JobsDir) -> Result<Option<Record>, Retry> {
+        let path = self.file(id);
+        match self.read(id) {
+            Ok(record) => Ok(record),
+            Err(err) if damage::is_damage(&err) => salvage::record(self, id, &err, jobs).map(Some),
+            Err(err) => {
+                damage::report(&path, &err, "its command is told as soon as the file can be read");
+                Err(Retry)
+            }
+        }
+    }
+
+    fn has_happened(&self, record: &Record, jobs: &JobsDir, boot_id: Option<&str>) -> bool {
+        if !record.announced {
+            return false;
+        }
+        let path = jobs.job(&record.id).spec();
+        let spec: Option<Spec> = atomic_file::load_on(jobs.disk(), &path).unwrap_or_else(|err| {
+            damage::report(
+                &path,
+                &err,
+                "nobody knows whether the announced reboot has happened; it is told again",
+            );
+            None
+        });
+        let happened = spec.is_some_and(|spec| spec.boot_id.as_deref() != boot_id);
+        if happened {
             record.span().in_scope(|| tracing::info!("The announced command was carried out."));
             // If the file cannot be removed, the next start tries again.
             drop(self.forget(&record.id));
         }
-        (open, happened)
+        happened
     }
 
-    /// All records, oldest job first. Only files named `<job id>.json` are read: an agent that is killed
-    /// during a write leaves a temporary file behind.
+    /// Tries to read what could not be read before. `own` are the jobs of this agent, which has their records.
+    /// Returns the records that were found; what is still not read stays in `unread`.
+    pub fn open_unread(&self, unread: &mut Unread, own: &BTreeSet<JobId>, jobs: &JobsDir) -> Vec<Record> {
+        if unread.folder
+            && let Ok(ids) = self.ids()
+        {
+            *unread = Unread { ids: ids.into_iter().filter(|id| !own.contains(id)).collect(), folder: false };
+        }
+        let mut found = Vec::new();
+        unread.ids.retain(|id| match self.open_one(id, jobs) {
+            Ok(record) => {
+                found.extend(record);
+                false
+            }
+            Err(Retry) => true,
+        });
+        found
+    }
+
+    /// The records that can be read, oldest job first.
     pub fn load(&self) -> Vec<Record> {
-        let names = self.1.disk.list(&self.0).unwrap_or_default();
-        let mut ids: Vec<JobId> =
-            names.iter().filter_map(|name| name.to_str()?.strip_suffix(".json")?.parse().ok()).collect();
+        self.ids().unwrap_or_default().iter().filter_map(|id| self.read(id).ok().flatten()).collect()
+    }
+
+    fn read(&self, id: &JobId) -> io::Result<Option<Record>> {
+        let record: Option<Record> = atomic_file::load_on(&self.1.disk, &self.file(id))?;
+        if record.as_ref().is_some_and(|record| record.id != *id) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is the record of another job"));
+        }
+        // Earlier agents took an empty text for an id.
+        Ok(record
+            .map(|record| Record { command_id: record.command_id.filter(|id| !id.is_empty()), ..record }))
+    }
+
+    /// The ids of all records, oldest job first. Only files named `<job id>.json` are records. Temporary files of an
+    /// agent that was killed during a write are removed.
+    fn ids(&self) -> io::Result<Vec<JobId>> {
+        let names = match self.1.disk.list(&self.0) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            names => names?,
+        };
+        let named = |suffix: &str| -> Vec<JobId> {
+            let id = |name: &OsString| name.to_str()?.strip_suffix(suffix)?.parse().ok();
+            names.iter().filter_map(id).collect()
+        };
+        for id in named(".tmp") {
+            // It does no harm; the next start tries again.
+            drop(self.1.disk.remove(&self.file(&id).with_extension("tmp")));
+        }
+        let mut ids = named(".json");
         ids.sort();
-        let record = |id: &JobId| atomic_file::load_on(&self.1.disk, &self.file(id)).ok().flatten();
-        ids.iter().filter_map(record).collect()
+        Ok(ids)
     }
 }
+
+/// The newest job with a folder. A folder that cannot be read has none.
+fn newest_job(jobs: &JobsDir) -> Option<JobId> {
+    let names = jobs.disk().list(jobs.path()).unwrap_or_default();
+    names.iter().filter_map(|name| name.to_str()?.parse().ok()).max()
+}
+
+/// The records of an earlier agent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Jobs to resume, oldest first.
+    pub resumed: Vec<Record>,
+    /// Announced reboots that have happened.
+    pub happened: Vec<Record>,
+    /// What could not be read; see [`Records::open_unread`].
+    pub unread: Unread,
+    /// The newest job of this host. Newer jobs get ids that sort behind it.
+    pub newest: Option<JobId>,
+}
+
+/// Records that could not be read for a reason that may pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Their jobs.
+    pub ids: Vec<JobId>,
+    /// The names of the records could not be read.
+    pub folder: bool,
+}
+
+impl Unread {
+    /// Whether everything was read.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty() && !self.folder
+    }
+}
+
+/// A file cannot be read now.
+#[derive(Debug)]
+struct Retry;
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn records_come_back_in_the_order_of_their_jobs() {
-        let folder = tempfile::tempdir().unwrap();
-        let records = Records::new(folder.path().join("delivery"));
-        assert!(records.load().is_empty());
-        let made: Vec<Record> =
-            (0..3).map(|n| Record { delivered_seq: n, ..Record::accept(format!("c{n}"), None) }).collect();
-        for record in made.iter().rev() {
-            records.save(record).unwrap();
-        }
-        fs::write(records.path().join("junk.json"), "{").unwrap();
-        let torn = records.file(&made[0].id).with_extension("tmp");
-        fs::copy(records.file(&made[0].id), torn).unwrap();
-        assert_eq!(records.load(), made);
-        records.forget(&made[1].id).unwrap();
-        records.forget(&made[1].id).unwrap();
-        assert_eq!(records.load().len(), 2);
-    }
-
-    #[test]
-    fn an_announced_reboot_is_forgotten_in_the_next_boot() {
-        let folder = tempfile::tempdir().unwrap();
-        let (records, jobs) = (Records::new(folder.path().join("delivery")), JobsDir::new(folder.path()));
-        let (reboot, pull) = (
-            Record { announced: true, ..Record::accept("reboot".to_owned(), None) },
-            Record::accept("pull".to_owned(), None),
-        );
-        for record in [&reboot, &pull] {
-            records.save(record).unwrap();
-            fs::create_dir_all(jobs.job(&record.id).path()).unwrap();
-            let spec = Spec {
-                id: record.id.clone(),
-                command: record.command.clone(),
-                steps: Vec::new(),
-                timeout_s: None,
-                boot_id: Some("one".to_owned()),
-                started_at: String::new(),
-            };
-            atomic_file::store(&jobs.job(&record.id).spec(), &spec).unwrap();
-        }
-        let both = vec![reboot.clone(), pull.clone()];
-        assert_eq!(records.open(&jobs, Some("one")), (both, vec![]), "it has not happened yet");
-        assert_eq!(records.open(&jobs, Some("two")), (vec![pull.clone()], vec![reboot]));
-        assert_eq!(records.load(), [pull], "for good");
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::JobId;
 use crate::format::Format;
+use crate::git::commit_or_none;
 
 /// One program of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,8 @@ pub struct Spec {
 
 impl Format for Spec {
     const VERSION: u32 = 1;
+    /// It has the programs of a command with their arguments and variables.
+    const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
 /// `state.json`: what is running. Replaced at each step.
@@ -144,6 +147,18 @@ impl Outcome {
     }
 }
 
+/// What of a log could not be written, and why. It is in the next entry that was written, or in the result of the
+/// job if there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwritten {
+    /// Count of entries.
+    pub entries: u64,
+    /// Count of lines among them.
+    pub lines: u64,
+    /// The newest error.
+    pub why: String,
+}
+
 /// `result.json`: how a job ended. Written once; it is the last thing a supervisor writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobResult {
@@ -173,11 +188,17 @@ pub struct JobResult {
     /// Lines among `dropped`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_lines: Option<u64>,
+    /// Those of them that could not be written; the others were removed by the size limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten_lines: Option<u64>,
+    /// What could not be written behind the last entry of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten: Option<Unwritten>,
     /// Index of the last step that was started, from 0.
     #[serde(default)]
     pub step: usize,
     /// HEAD of the repository afterwards, in full.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "commit_or_none")]
     pub commit: Option<String>,
     /// Target of `/run/current-system` before the command.
     #[serde(default)]
@@ -192,8 +213,10 @@ pub struct JobResult {
 }
 
 impl Format for JobResult {
-    /// Version 2 added `lines`, `dropped_lines` and `unexplained`.
-    const VERSION: u32 = 2;
+    /// Version 2 added `lines`, `dropped_lines` and `unexplained`, version 3 `unwritten_lines` and `unwritten`.
+    const VERSION: u32 = 3;
+    /// Supervisors of earlier versions did not shorten the message.
+    const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
 impl JobResult {
@@ -237,6 +260,8 @@ impl JobResult {
             dropped: 0,
             lines: None,
             dropped_lines: None,
+            unwritten_lines: None,
+            unwritten: None,
             step: 0,
             commit: None,
             system_before: None,

@@ -18,11 +18,11 @@ use nixfleet_os::Machine;
 
 use crate::atomic_file::store_on;
 use crate::checkout::Checkout;
-use crate::git::{SHORT_LENGTH, head_commit};
+use crate::git::{head_commit, short};
 use crate::history::{History, Reached, deploys};
 use crate::journal::Writer;
 use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
-use crate::{Instance, JobDir, JobsDir, Settings};
+use crate::{Instance, JobDir, JobsDir, Settings, remains};
 
 mod child;
 mod done;
@@ -43,6 +43,9 @@ use done::Done;
 use plan::{Plan, PlanError};
 use progress::Progress;
 use stop::Stop;
+
+#[cfg(target_os = "linux")]
+pub(crate) use process_tree::is_activation;
 
 /// Environment variables of the agent's own process: its token and its service manager. Supervisors and
 /// commands do not get them.
@@ -82,8 +85,8 @@ pub enum SupervisorError {
     Process(#[source] io::Error),
 }
 
-/// Runs a job to its end. `ready` is called once: when the job exists on disk and its first program runs, or
-/// when it is certain that none will run.
+/// Runs a job to its end. `ready` is called once: when the job exists on disk and its first program runs, when it
+/// waits for what an earlier command left behind, or when it is certain that no program will run.
 ///
 /// # Errors
 /// [`SupervisorError`] if no job was created, or if its result could not be written. A command that fails is
@@ -115,9 +118,9 @@ pub fn run_on(
         Job { settings, instance, dir, log, stop, begun: clock.instant(), ready: Some(ready), steps: 0 };
     let started_at = clock.timestamp();
     let result = job.execute(&jobs, started_at);
-    let finished = job.finish(&result);
+    let finished = folder::finish(&job.dir, &mut job.log, &result);
     job.announce();
-    folder::prune(&jobs, settings.keep, &instance.id);
+    folder::prune(&jobs, &settings.state_dir, settings.keep, &instance.id);
     finished
 }
 
@@ -156,7 +159,9 @@ impl<R: FnOnce()> Job<'_, R> {
         let system_before = fs::read_link(system).ok();
         let repo = self.settings.repo.dir.clone();
         let before = repo.as_deref().and_then(head_commit);
-        let done = match self.plan(&started_at) {
+        // A stop needs the process id of this supervisor from now on.
+        self.store_state(None, 0, "");
+        let done = match self.plan(jobs, &started_at) {
             Ok(plan) => {
                 let mut progress = Progress::begin(&self.instance.command, &plan.steps, &mut self.log);
                 let done = self.run_steps(&plan, &mut progress);
@@ -189,6 +194,8 @@ impl<R: FnOnce()> Job<'_, R> {
             dropped: 0,
             lines: None,
             dropped_lines: None,
+            unwritten_lines: None,
+            unwritten: None,
             step: done.step,
             commit,
             system_before,
@@ -207,7 +214,11 @@ impl<R: FnOnce()> Job<'_, R> {
         if reached == Reached::default() {
             return;
         }
-        let mut history = History::load(jobs);
+        let loaded = History::load_to_add(jobs, |text| self.log.remark(text));
+        let mut history = match loaded {
+            Ok(history) => history,
+            Err(why) => return self.log.remark(&format!("cannot record how the job ended: {why}")),
+        };
         history.note(reached, id, command, result, lock_hash);
         if let Err(err) = history.store(jobs) {
             self.log.remark(&format!("cannot record how the job ended: {err}"));
@@ -215,12 +226,15 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     /// Inspects the machine, makes the plan and writes the spec.
-    fn plan(&mut self, started_at: &str) -> Result<Plan, String> {
+    fn plan(&mut self, jobs: &JobsDir, started_at: &str) -> Result<Plan, String> {
+        let cleared = self.end_remains(jobs);
         let clock = self.dir.clock();
         let begun = clock.system_time() - clock.elapsed(self.begun);
         let preflight = preflight::inspect(self.settings, &self.instance.command, begun);
-        let plan = plan::plan(self.settings, &self.instance.command, &preflight)
-            .map_err(|err: PlanError| format!("{}: {err}", self.instance.command));
+        let plan = cleared.and_then(|()| {
+            plan::plan(self.settings, &self.instance.command, &preflight)
+                .map_err(|err: PlanError| format!("{}: {err}", self.instance.command))
+        });
         let planned = plan.as_ref().ok();
         let spec = Spec {
             id: self.instance.id.clone(),
@@ -260,12 +274,14 @@ impl<R: FnOnce()> Job<'_, R> {
                 tests.passed += u32::from(passed);
                 self.log.progress(&tests.after(index));
             }
+            // A stop after the end of a program does not change how that one ended, and lets no other one begin.
+            let others = index + 1 < plan.steps.len() && (end.code == Ok(0) || step.test);
+            let cut = end.stopped_after.or_else(|| self.stop.is_final()).filter(|_| others);
+            if cut.is_some() && end.stopped.is_none() {
+                let end = End { stopped: cut, ..end };
+                return Done { step: index, ..end.into_done(command, step, self.settings.stop_grace) };
+            }
             if end.code == Ok(0) && end.stopped.is_none() {
-                let stopped = self.stop.is_final().filter(|_| index + 1 < plan.steps.len());
-                if stopped.is_some() {
-                    let end = End { code: Ok(0), stopped, why: String::new() };
-                    return Done { step: index, ..end.into_done(command, step, self.settings.stop_grace) };
-                }
                 continue;
             }
             let ended = end.stopped.is_some() || !step.test;
@@ -284,7 +300,7 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     fn run_step(&mut self, index: usize, step: &Step, progress: &mut Progress) -> End {
-        let child = match Child::spawn(step, self.log.processes()) {
+        let child = match Child::spawn(step, &self.instance.id, self.log.processes()) {
             Ok(child) => child,
             Err(err) => {
                 self.announce();
@@ -293,21 +309,59 @@ impl<R: FnOnce()> Job<'_, R> {
                     step.argv[0]
                 );
                 self.log.remark(&text);
-                return End { code: Ok(CANNOT_START), stopped: None, why: text };
+                return End { code: Ok(CANNOT_START), stopped: None, stopped_after: None, why: text };
             }
         };
-        let state = State {
-            supervisor_pid: self.log.processes().own_pid(),
-            child_pid: Some(child.pid()),
-            step: index,
-            step_name: step.name.clone(),
-        };
-        let path = self.dir.state();
-        if let Err(err) = store_on(self.dir.disk(), &path, &state) {
-            self.log.remark(&format!("cannot write {}: {err}", path.display()));
-        }
+        self.store_state(Some(child.pid()), index, &step.name);
         self.announce();
         child.run(step.activation, &mut self.stop, &mut self.log, progress)
+    }
+
+    fn store_state(&mut self, child_pid: Option<u32>, step: usize, step_name: &str) {
+        let supervisor_pid = self.log.processes().own_pid();
+        let state = State { supervisor_pid, child_pid, step, step_name: step_name.to_owned() };
+        let path = self.dir.state();
+        if let Err(err) = folder::store_state(&self.dir, &state) {
+            self.log.remark(&format!("cannot write {}: {err}", path.display()));
+        }
+    }
+
+    /// Ends what supervisors that were killed left of their commands: one command runs at a time.
+    ///
+    /// # Errors
+    /// A message for people: a process is still there, so this command must not begin.
+    fn end_remains(&mut self, jobs: &JobsDir) -> Result<(), String> {
+        let name = capitalized(&self.instance.command);
+        if jobs.machine().threads.are_simulated() {
+            return Ok(());
+        }
+        let boot_id = nixfleet_os::boot_id_on(jobs.disk(), &self.settings.proc);
+        let earlier = remains::jobs(jobs, &self.instance.id, boot_id.as_deref());
+        let (stop, log, ready) = (&self.stop, &mut self.log, &mut self.ready);
+        let found = remains::end(
+            &earlier,
+            || !stop.is_requested(),
+            || {
+                log.remark(
+                    "an earlier command goes on without its supervisor, which was killed; it is ended first",
+                );
+                // It may take longer than a start may.
+                if let Some(ready) = ready.take() {
+                    ready();
+                }
+            },
+        );
+        if let Some(text) = found.describe() {
+            self.log.remark(&format!("the earlier command: {text}"));
+        }
+        match found.left {
+            0 => Ok(()),
+            _ if self.stop.is_requested() => Err(format!("{name}: stopped before it began")),
+            left => Err(format!(
+                "{name}: {left} of the processes of an earlier command, whose supervisor was killed, cannot be \
+                 ended; end them on this host, and send the command again"
+            )),
+        }
     }
 
     /// Refines outcome and message by facts other than the exit code.
@@ -329,7 +383,7 @@ impl<R: FnOnce()> Job<'_, R> {
             result.message += "; home-manager can roll back from release 25.11 on";
         }
         if result.outcome == Outcome::Ok && result.message.is_empty() {
-            let short = result.commit.as_deref().map(|commit| &commit[..commit.len().min(SHORT_LENGTH)]);
+            let short = result.commit.as_deref().and_then(short);
             result.message = match (command.as_str(), short) {
                 ("clone", Some(short)) if before.is_none() => format!("Clone: Cloned {short}"),
                 ("pull" | "clone", Some(short)) if before == result.commit.as_deref() => {
@@ -342,24 +396,5 @@ impl<R: FnOnce()> Job<'_, R> {
                 _ => format!("{}: ok", capitalized(command)),
             };
         }
-    }
-
-    /// Writes the result. This is the last write of a supervisor.
-    fn finish(&mut self, result: &JobResult) -> Result<(), SupervisorError> {
-        self.log.flush();
-        let result = JobResult {
-            last_seq: self.log.last_seq(),
-            dropped: self.log.dropped(),
-            lines: Some(self.log.lines()),
-            dropped_lines: Some(self.log.dropped_lines()),
-            ..result.clone()
-        };
-        let path = self.dir.result();
-        let disk = self.dir.disk();
-        let stored = store_on(disk, &path, &result);
-        // The reserve is always removed. If the disk was full, that makes room for the second attempt.
-        drop(disk.remove(&folder::reserve(&self.dir)));
-        let stored = stored.or_else(|_| store_on(disk, &path, &result));
-        stored.map_err(|source| SupervisorError::Result { path, source })
     }
 }

@@ -17,3 +17,32 @@ pub fn wait_until_dead(dir: &JobDir) {
         std::thread::yield_now();
     }
 }
+
+/// Runs the ignored test `name` of this program alone in a process of its own, which gets an error instead of a signal
+/// when a file becomes too large. There the test may limit the size of files, as on a full disk.
+///
+/// # Panics
+/// When the test fails.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+pub(crate) fn alone(name: &str) {
+    let script = "trap '' XFSZ; exec \"$0\" --exact \"$1\" --ignored --nocapture";
+    let mut test = std::process::Command::new("sh");
+    let ran = test.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(name).output().unwrap();
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// Limits the size of files from now on, in bytes; none lifts the limit.
+///
+/// # Panics
+/// When the kernel refuses.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+pub(crate) fn limit_files(bytes: Option<u64>) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let current = bytes.or(maximum);
+    setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+}

@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-/// How to end a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How to end a job; the stronger way is the greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
     /// SIGTERM to the command, and SIGKILL after the grace period. Refused during an activation.
     Stop,

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -175,6 +176,32 @@ impl Disk {
             None => fs::read_dir(path)?.map(|item| Ok(item?.file_name())).collect(),
             Some(files) => files.list(path),
         }
+    }
+
+    /// Up to `limit` names in a folder below `folder`, in no order. No symbolic link below `folder` is followed, so that
+    /// root may read a folder of another user.
+    ///
+    /// # Errors
+    /// An error of the file system; `NotADirectory` or another one for a symbolic link.
+    pub fn list_below(&self, folder: &Path, below: &[&str], limit: usize) -> io::Result<Vec<OsString>> {
+        if let Some(files) = &self.0 {
+            let path = below.iter().fold(folder.to_owned(), |path, name| path.join(name));
+            return Ok(files.list(&path)?.into_iter().take(limit).collect());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut opened = rustix::fs::open(folder, flags, rustix::fs::Mode::empty())?;
+        for name in below {
+            let flags = flags | OFlags::NOFOLLOW;
+            opened = rustix::fs::openat(&opened, *name, flags, rustix::fs::Mode::empty())?;
+        }
+        let mut names = Vec::new();
+        for item in rustix::fs::Dir::new(opened)?.take(limit) {
+            let name = item?.file_name().to_bytes().to_owned();
+            if !matches!(&*name, b"." | b"..") {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
     }
 
     /// What the path names. A symbolic link is not followed.

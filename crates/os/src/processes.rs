@@ -35,6 +35,8 @@ pub trait Programs: fmt::Debug + Send + Sync {
     fn wait(&self, limit: Option<Duration>) -> (bool, bool);
     /// Whether this signal has arrived since the last call.
     fn take_signal(&self, signal: i32) -> bool;
+    /// Whether a signal has arrived that was not taken.
+    fn has_signals(&self) -> bool;
     /// A process below this one that has ended, with its exit code or the signal that ended it.
     fn reap(&self) -> Option<(u32, Result<i32, i32>)>;
     /// Sends a signal to all processes below this one.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nixfleet_agent::facts::Facts;
 use nixfleet_agent::heartbeat::Snapshots;
-use nixfleet_agent::jobs::executor::HostExecutor;
+use nixfleet_agent::jobs::answered::{self, Answered};
+use nixfleet_agent::jobs::executor::{Backlog, HostExecutor};
 use nixfleet_agent::jobs::launcher::{LaunchError, Launcher};
 use nixfleet_agent::jobs::table::JobTable;
 use nixfleet_agent::link::agent::Agent;
@@ -134,11 +135,15 @@ impl Site {
         let records = Records::on(machine.clone(), self.delivery());
         let launcher = Arc::new(SystemManager { site: Arc::clone(self), agent: Arc::clone(process) });
         let boot_id = nixfleet_os::boot_id_on(&machine.disk, &host.paths.proc);
-        let (accepted, carried_out) = records.open(&folder, boot_id.as_deref());
+        let opened = records.open(&folder, boot_id.as_deref());
+        let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
+        let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
         let (executor, events) =
             HostExecutor::open(launcher, folder, records, boot_id).map_err(|err| err.to_string())?;
-        let mut jobs = JobTable::resume(accepted, Box::new(executor));
-        carried_out.into_iter().for_each(|record| jobs.carried_out(record));
+        executor.retry(backlog);
+        let jobs = JobTable::resume(opened.resumed, Box::new(executor));
+        let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
+        opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
         let (facts, newest) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));
         let ((_stasysmo, stasysmo), (_prewarm, prewarm)) = (watch::channel(None), watch::channel(None));
         let world = Arc::clone(&self.world);
@@ -154,9 +159,7 @@ impl Site {
         let snapshots =
             Snapshots { facts: newest, stasysmo, vitals: Box::new(|_| None), prewarm, look: Box::new(look) };
         let exit = block_on(async {
-            if jobs.current().is_some() {
-                drop(timeout(Duration::from_secs(2), jobs.looked_at()).await);
-            }
+            drop(timeout(Duration::from_secs(2), jobs.looked_at()).await);
             let mut agent = Agent::new(host, INTERVAL, jobs, events, snapshots, asks);
             agent.clock = machine.clock;
             agent.run(&Network(Arc::clone(self)), stop).await

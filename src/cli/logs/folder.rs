@@ -56,7 +56,7 @@ impl Job {
 }
 
 fn short(id: &JobId) -> &str {
-    &id.as_str()[id.as_str().len() - SHORT..]
+    id.as_str().get(id.as_str().len().saturating_sub(SHORT)..).unwrap_or_default()
 }
 
 /// The folder of jobs.

@@ -29,7 +29,7 @@ impl Lines {
     pub(super) fn line(&mut self, entry: &Entry) -> String {
         let mut text = String::new();
         if entry.missing > 0 {
-            self.put_remark(&mut text, &journal::gap_remark(entry.missing));
+            self.put_remark(&mut text, &journal::gap_remark(entry.missing, &entry.causes));
         }
         match (&entry.test, entry.stream) {
             // The output of the programs says the same.

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nixfleet_jobs::journal::{self, Source as Stream, Writer};
+use nixfleet_jobs::journal::{self, Causes, Source as Stream, Writer};
 use nixfleet_jobs::progress::{OperationProgress, TestProgress};
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
 use nixfleet_jobs::{JobId, JobsDir, atomic_file};
@@ -44,7 +44,9 @@ fn a_pipe_gets_the_text_as_it_is_and_a_terminal_what_cannot_harm_it() {
 #[test]
 fn a_cut_is_a_line_and_a_long_line_is_one() {
     let part = |seq, text| Entry { cont: true, ..entry(seq, Stream::Stdout, text) };
-    let behind_a_gap = |missing, seq, text| Entry { missing, ..entry(seq, Stream::Stdout, text) };
+    let causes = Causes { size_limit: true, ..Causes::default() };
+    let behind_a_gap =
+        |missing, seq, text| Entry { missing, causes: causes.clone(), ..entry(seq, Stream::Stdout, text) };
     let entries = [part(1, "a"), part(2, "b"), entry(3, Stream::Stdout, "c"), behind_a_gap(1, 5, "d")];
     let wanted = "abc\nnixfleet: 1 line is missing here: the log reached its size limit\nd\n";
     assert_eq!(shown(PIPE, &entries), wanted);

@@ -69,7 +69,7 @@ impl Host {
     }
 
     fn lookup(&self) -> Lookup {
-        self.generation.lookup(&History::load(&self.jobs()))
+        self.generation.lookup(&History::load(&self.jobs()).unwrap_or_default())
     }
 
     fn runs(&self) -> usize {

@@ -35,9 +35,7 @@ fn host_with(settings: &str) -> Host {
 #[test]
 fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
     let host = host();
-    let running = |id| {
-        Some(Current { command: "switch", command_id: id, pid: Some(12345), ended: false, accepted_at: AT })
-    };
+    let running = |id| Some(Current { command: "switch", command_id: id, pid: Some(12345), accepted_at: AT });
     let request =
         |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
     let states = [
@@ -46,7 +44,7 @@ fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
         ("a job with id a", running(Some("a"))),
         (
             "a job that has no process yet",
-            Some(Current { command: "switch", command_id: None, pid: None, ended: false, accepted_at: AT }),
+            Some(Current { command: "switch", command_id: None, pid: None, accepted_at: AT }),
         ),
     ];
     for (state, current) in states {
@@ -67,25 +65,25 @@ fn one_job_at_a_time_is_let_in_and_a_stop_always_is() {
                 Some(_) => rejected(name),
             };
             for name in JOBS.iter().copied().chain(["backup", "deploy-all"]) {
-                let decision = admit(&host, &request(name, id), current);
+                let decision = admit(&host, &request(name, id), current, None);
                 assert_eq!(decision, when_idle(Decision::Start, name), "{name} {id:?} during {state}");
             }
-            let decision = admit(&host, &request("restart", id), current);
+            let decision = admit(&host, &request("restart", id), current, None);
             let expected = when_idle(Decision::Control(Control::Restart), "restart");
             assert_eq!(decision, expected, "restart {id:?} during {state}");
             for name in ["stop", "kill"] {
-                let decision = admit(&host, &request(name, id), current);
+                let decision = admit(&host, &request(name, id), current, None);
                 assert_eq!(decision, Decision::Control(Control::Stop), "{name} {id:?} during {state}");
             }
             for name in ["bump-flake", "force-rebuild", "force-update"] {
-                let decision = admit(&host, &request(name, id), current);
+                let decision = admit(&host, &request(name, id), current, None);
                 assert!(
                     matches!(decision, Decision::Replaced(_)),
                     "{name:?} {id:?} during {state}: {decision:?}"
                 );
             }
             for name in ["", "Force-Update", "Pull", "pull ", "../pull", "pull\0", "exec-job"] {
-                let decision = admit(&host, &request(name, id), current);
+                let decision = admit(&host, &request(name, id), current, None);
                 assert_eq!(decision, Decision::Unknown, "{name:?} {id:?} during {state}");
             }
         }
@@ -99,22 +97,22 @@ fn a_name_of_the_go_agent_is_answered_with_its_replacement_and_is_free_for_the_o
     for (name, replacement) in
         [("bump-flake", "`update`"), ("force-rebuild", "`switch`"), ("force-update", "`pull-switch`")]
     {
-        let Decision::Replaced(by) = admit(&plain, &request(name), None) else { panic!("{name}") };
+        let Decision::Replaced(by) = admit(&plain, &request(name), None, None) else { panic!("{name}") };
         assert!(by.contains(replacement), "{name}: {by}");
         for known in by.split('`').skip(1).step_by(2) {
             assert!(kind(&plain, known).is_some(), "{name} is replaced by {known}, which is there");
         }
         let own = format!("[commands.{name}]\nrun = [\"true\"]\n");
-        assert_eq!(admit(&host_with(&own), &request(name), None), Decision::Start, "{name}");
+        assert_eq!(admit(&host_with(&own), &request(name), None, None), Decision::Start, "{name}");
     }
 }
 
 #[test]
 fn two_requests_without_an_id_are_never_the_same_request() {
     let host = host();
-    let current = Current { command: "pull", command_id: None, pid: Some(7), ended: false, accepted_at: AT };
+    let current = Current { command: "pull", command_id: None, pid: Some(7), accepted_at: AT };
     let request = CommandRequest { command: "pull".to_owned(), id: None };
-    assert!(matches!(admit(&host, &request, Some(current)), Decision::Reject(_)));
+    assert!(matches!(admit(&host, &request, Some(current), None), Decision::Reject(_)));
 }
 
 #[test]
@@ -128,10 +126,9 @@ fn the_names_told_to_people_are_those_that_work() {
 #[test]
 fn questions_and_stops_are_let_in_beside_a_command_and_a_reboot_is_not() {
     let host = host();
-    let current =
-        Current { command: "switch", command_id: Some("1"), pid: Some(7), ended: false, accepted_at: AT };
+    let current = Current { command: "switch", command_id: Some("1"), pid: Some(7), accepted_at: AT };
     let decide = |name: &str, current| {
-        admit(&host, &CommandRequest { command: name.to_owned(), id: Some("2".to_owned()) }, current)
+        admit(&host, &CommandRequest { command: name.to_owned(), id: Some("2".to_owned()) }, current, None)
     };
     for (name, question) in [
         ("check-version", Question::Version),
@@ -147,5 +144,29 @@ fn questions_and_stops_are_let_in_beside_a_command_and_a_reboot_is_not() {
     for (name, control) in [("reboot", Control::Reboot), ("restart", Control::Restart)] {
         assert_eq!(decide(name, None), Decision::Control(control));
         assert!(matches!(decide(name, Some(current)), Decision::Reject(_)), "{name}");
+    }
+}
+
+#[test]
+fn a_job_whose_status_is_to_come_blocks_only_what_could_be_taken_for_it() {
+    let host = host();
+    let unreported = Current { command: "pull", command_id: Some("a"), pid: None, accepted_at: AT };
+    let running = Current { command: "switch", command_id: Some("b"), pid: Some(7), accepted_at: AT };
+    let request =
+        |name: &str, id: Option<&str>| CommandRequest { command: name.to_owned(), id: id.map(str::to_owned) };
+    let repeat = request("pull", Some("a"));
+    assert_eq!(admit(&host, &repeat, None, Some(unreported)), Decision::Duplicate, "its own request");
+    assert_eq!(
+        admit(&host, &repeat, Some(running), Some(unreported)),
+        Decision::Duplicate,
+        "beside another one"
+    );
+    let Decision::Reject(rejected) = admit(&host, &request("pull", None), None, Some(unreported)) else {
+        panic!("a dashboard without ids would take the first status for the second")
+    };
+    assert_eq!((rejected.current_command.as_deref(), rejected.current_pid), (Some("pull"), None));
+    for name in ["stop", "restart"] {
+        let decision = admit(&host, &request(name, None), None, Some(unreported));
+        assert!(matches!(decision, Decision::Control(_)), "{name}: {decision:?}");
     }
 }

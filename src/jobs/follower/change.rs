@@ -8,6 +8,8 @@ use nixfleet_jobs::JobDir;
 use nixfleet_os::Clock;
 use nixfleet_os::disk::Watch;
 
+use super::bell::Bell;
+
 /// How often to check without inotify. Output should reach the dashboard within 100 ms.
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -45,11 +47,11 @@ impl Changes {
         Ok(Self { clock, how: How::Interval })
     }
 
-    /// Waits for a change, at most `limit`.
-    pub(super) fn wait(&mut self, limit: Duration) {
+    /// Waits for a change or the bell, at most `limit`.
+    pub(super) fn wait(&mut self, bell: &Bell, limit: Duration) {
         match &mut self.how {
             #[cfg(target_os = "linux")]
-            How::Inotify(inotify) => wait_on(inotify, limit),
+            How::Inotify(inotify) => wait_on(inotify, bell, limit),
             How::Simulated(watch) => watch.wait(limit),
             How::Interval => self.clock.sleep(limit.min(INTERVAL)),
         }
@@ -66,11 +68,14 @@ fn watch(folder: &Path) -> io::Result<rustix::fd::OwnedFd> {
 }
 
 #[cfg(target_os = "linux")]
-fn wait_on(inotify: &rustix::fd::OwnedFd, limit: Duration) {
+fn wait_on(inotify: &rustix::fd::OwnedFd, bell: &Bell, limit: Duration) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    let mut fds = [PollFd::new(inotify, PollFlags::IN)];
+    let mut fds = vec![PollFd::new(inotify, PollFlags::IN)];
+    fds.extend(bell.fd().map(|fd| PollFd::new(fd, PollFlags::IN)));
+    // After an interruption by a signal the follower looks once too often.
     poll(&mut fds, Timespec::try_from(limit).ok().as_ref()).ok();
+    bell.silence();
     // The events are discarded: the follower reads all files anyway.
     let mut buffer = [0; 4096];
     while matches!(rustix::io::read(inotify, &mut buffer), Ok(1..)) {}

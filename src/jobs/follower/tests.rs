@@ -7,10 +7,13 @@ use tokio::time::timeout;
 
 use nixfleet_jobs::atomic_file::store;
 use nixfleet_jobs::journal::{Source, Writer};
+use nixfleet_os::Threads;
 
 use super::*;
 
+mod faulty_machine;
 mod line_numbers;
+mod trouble;
 
 /// Far longer than anything here takes: only a hang reaches it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -71,6 +74,8 @@ impl Rig {
         result.dropped = writer.dropped();
         result.lines = Some(writer.lines());
         result.dropped_lines = Some(writer.dropped_lines());
+        result.unwritten_lines = Some(writer.unwritten_lines());
+        result.unwritten = writer.unwritten_at_end();
         store(&self.dir.result(), &result).unwrap();
         result
     }
@@ -79,16 +84,10 @@ impl Rig {
     fn thread(&self) -> (Thread, Follower) {
         let (live, live_receiver) = watch::channel(Live::default());
         let (items, items_receiver) = mpsc::channel(CHANNEL);
-        let thread = Thread {
-            begun: Instant::now(),
-            reader: Reader::new(self.dir.clone(), 0),
-            dir: self.dir.clone(),
-            live,
-            items,
-            boot_id: Some(BOOT.to_owned()),
-            unexplained_since: None,
-        };
-        (thread, Follower { live: live_receiver, items: items_receiver })
+        let link = Link::new(&Threads::default());
+        let (dir, boot_id) = (self.dir.clone(), Some(BOOT.to_owned()));
+        let start = Start { dir, after: 0, live, items, link, boot_id, span: Span::none() };
+        (Thread::new(&start), Follower { live: live_receiver, items: items_receiver.into() })
     }
 }
 

@@ -10,7 +10,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nixfleet_jobs::{Instance, JobDir, Urgency, journal};
+use nixfleet_jobs::{Instance, JobDir, SignalError, Urgency, journal};
 use nixfleet_os::subprocess::{self, ProgramError};
 
 use super::{LaunchError, Launcher, START_TIMEOUT};
@@ -107,7 +107,10 @@ impl Launcher for Systemd {
         match self.call(&kill, CALL_TIMEOUT).map_err(LaunchError::Systemctl)? {
             (true, _) => Ok(()),
             // The job ended by itself meanwhile.
-            (false, _) if matches!(journal::supervisor_lives(dir), Ok(false)) => Err(LaunchError::Ended),
+            (false, _) if dir.disk().kind(&dir.result()).is_ok() => Err(LaunchError::Ended),
+            (false, _) if matches!(journal::supervisor_lives(dir), Ok(false)) => {
+                Err(LaunchError::Signal(SignalError::Dead))
+            }
             (false, output) => Err(LaunchError::Refused(explain("signal", &unit, &output))),
         }
     }

@@ -13,6 +13,7 @@ use nixfleet_jobs::record::Records;
 use nixfleet_jobs::{Instance, JobDir, JobsDir};
 
 use super::*;
+use crate::jobs::answered::{File, MAX_KEPT};
 use crate::jobs::captured_log::CapturedLog;
 use crate::jobs::executor::{ExecutorEvent, HostExecutor};
 use crate::jobs::launcher::{LaunchError, Launcher};
@@ -26,12 +27,20 @@ struct Orders {
     followed: Vec<(JobId, u64)>,
     ended: Vec<(JobId, Urgency)>,
     forgotten: Vec<JobId>,
+    saved: Vec<Record>,
+    answered: File,
     jobs: Vec<(JobId, mpsc::Sender<Followed>, watch::Sender<Live>)>,
 }
 
 impl FakeExecutor {
     fn take<T>(&self, field: impl FnOnce(&mut Orders) -> &mut Vec<T>) -> Vec<T> {
         std::mem::take(field(&mut self.0.lock().unwrap()))
+    }
+
+    /// Shows another state of a job.
+    fn show(&self, id: &JobId, live: Live) {
+        let orders = self.0.lock().unwrap();
+        orders.jobs.iter().rfind(|(job, ..)| job == id).unwrap().2.send_replace(live);
     }
 
     /// Ends a job, for the follower that was started last.
@@ -56,14 +65,24 @@ impl Executor for FakeExecutor {
         let mut orders = self.0.lock().unwrap();
         orders.followed.push((id.clone(), after));
         orders.jobs.push((id.clone(), items, live));
-        Follower { live: live_receiver, items: items_receiver }
+        Follower { live: live_receiver, items: items_receiver.into() }
     }
 
-    fn save(&self, _: Record) {}
+    fn save(&self, record: Record) {
+        self.0.lock().unwrap().saved.push(record);
+    }
+
+    fn keep_answered(&self, answered: File) {
+        self.0.lock().unwrap().answered = answered;
+    }
 
     fn forget(&self, id: &JobId) {
         self.0.lock().unwrap().forgotten.push(id.clone());
     }
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
 }
 
 fn record(command: &str, command_id: Option<&str>, delivered_seq: u64) -> Record {
@@ -130,29 +149,109 @@ async fn jobs_of_an_earlier_agent_are_told_in_their_order_each_from_its_proven_l
 }
 
 #[test]
-fn a_stop_ends_the_newest_job_and_none_that_is_over() {
+fn a_stop_ends_the_running_job_and_none_that_is_over() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    assert!(!jobs.end(Urgency::Stop, "stop"), "nothing runs");
+    assert!(!jobs.end(Urgency::Stop, "stop", later()), "nothing runs");
     let first = run(&mut jobs, None);
     jobs.status_sent(&first, &status("pull"));
-    assert!(!jobs.end(Urgency::Stop, "stop"), "over, though nobody has proven to have read it");
+    assert!(!jobs.end(Urgency::Stop, "stop", later()), "over, though nobody has proven to have read it");
     let second = run(&mut jobs, None);
-    assert!(jobs.end(Urgency::Kill, "kill_command"));
+    assert!(jobs.end(Urgency::Kill, "kill_command", later()));
     assert_eq!(executor.take(|orders| &mut orders.ended), [(second, Urgency::Kill)]);
 }
 
 #[test]
-fn a_kill_during_the_launch_outranks_the_stop_before_it() {
+fn of_several_requests_during_the_launch_the_strongest_counts() {
+    let (stop, kill) = ((Urgency::Stop, "stop"), (Urgency::Kill, "kill_command"));
+    for (requests, expected) in
+        [([stop, kill], Urgency::Kill), ([kill, stop], Urgency::Kill), ([stop, stop], Urgency::Stop)]
+    {
+        let executor = FakeExecutor::default();
+        let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+        let record = record("pull", None, 0);
+        let id = record.id.clone();
+        jobs.accept(record);
+        for (urgency, asked) in requests {
+            assert!(jobs.end(urgency, asked, later()));
+        }
+        assert!(jobs.starting(&id));
+        jobs.launched(&id);
+        assert_eq!(executor.take(|orders| &mut orders.ended), [(id, expected)], "{requests:?}");
+    }
+}
+
+#[test]
+fn the_slot_belongs_to_the_job_that_runs_wherever_it_is_in_the_list() {
+    let executor = FakeExecutor::default();
+    // After a clock that was set back, the ids of jobs do not say which one is newer.
+    let records = vec![record("switch", None, 0), record("pull", None, 0), record("test", None, 0)];
+    let ids: Vec<JobId> = records.iter().map(|record| record.id.clone()).collect();
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    executor.show(&ids[1], Live { pid: None, ended: true });
+    executor.show(&ids[2], Live::default());
+    assert_eq!(jobs.current().map(|current| (current.command, current.pid)), Some(("switch", Some(7))));
+    executor.show(&ids[2], Live { pid: None, ended: true });
+    assert!(jobs.end(Urgency::Stop, "stop", later()));
+    assert_eq!(executor.take(|orders| &mut orders.ended), [(ids[0].clone(), Urgency::Stop)]);
+    executor.show(&ids[0], Live { pid: None, ended: true });
+    assert!(jobs.current().is_none() && !jobs.is_idle(), "three results are to be told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_ended_frees_the_slot_before_its_output_is_through() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let first = run(&mut jobs, Some("a"));
+    executor.show(&first, Live { pid: None, ended: true });
+    assert!(jobs.current().is_none() && !jobs.end(Urgency::Stop, "stop", later()));
+    let request = |command: &str, id: Option<&str>| CommandRequest {
+        command: command.to_owned(),
+        id: id.map(str::to_owned),
+    };
+    for (command, id, known) in
+        [("pull", Some("a"), true), ("pull", Some("b"), false), ("pull", None, true), ("test", None, false)]
+    {
+        assert_eq!(jobs.unreported(&request(command, id)).is_some(), known, "{command} {id:?}");
+    }
+    let second = run(&mut jobs, Some("b"));
+    assert_eq!(jobs.current_record().map(|record| &record.id), Some(&second));
+    // The second one is through first, and is told second.
+    executor.end(&second);
+    assert!(timeout(Duration::from_secs(3600), jobs.next()).await.is_err());
+    executor.end(&first);
+    for id in [first, second] {
+        let event = jobs.next().await;
+        assert_eq!(event.id, id);
+        jobs.status_sent(&id, &status("pull"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_end_a_job_is_due_for_an_answer_until_the_job_has_ended() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
     let record = record("pull", None, 0);
     let id = record.id.clone();
     jobs.accept(record);
-    assert!(jobs.end(Urgency::Stop, "stop") && jobs.end(Urgency::Kill, "kill_command"));
-    assert!(jobs.starting());
+    let unanswered = |asked: &str, launching| Unanswered { asked: asked.to_owned(), launching };
+    jobs.end(Urgency::Stop, "kill", now + second);
+    assert_eq!(jobs.unanswered(now + second), [unanswered("kill", true)]);
     jobs.launched(&id);
-    assert_eq!(executor.take(|orders| &mut orders.ended), [(id, Urgency::Kill)]);
+    // A repeat does not put the answer off.
+    for delay in [3, 9] {
+        jobs.end(Urgency::Stop, "stop", now + delay * second);
+    }
+    jobs.end(Urgency::Kill, "kill_command", now + 4 * second);
+    assert_eq!(jobs.unanswered_at(), Some(now + 3 * second));
+    assert_eq!(jobs.unanswered(now + 3 * second), [unanswered("stop", false)]);
+    jobs.stop_answered(&id, "kill_command");
+    assert_eq!(jobs.unanswered_at(), None, "the executor said why");
+    jobs.end(Urgency::Stop, "stop", now + 9 * second);
+    executor.show(&id, Live { pid: None, ended: true });
+    assert_eq!(jobs.unanswered_at(), None, "its status is the answer");
+    assert_eq!(jobs.unanswered(now + 9 * second), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,10 +262,147 @@ async fn a_launch_that_failed_is_an_end_without_a_job() {
     let id = record.id.clone();
     jobs.accept(record);
     jobs.not_launched(&id, "no space left".to_owned());
-    assert!(!jobs.starting());
+    assert!(!jobs.starting(&id));
+    assert!(jobs.current().is_none(), "nothing runs");
     let Followed::Ended(result) = jobs.next().await.what else { panic!() };
     assert_eq!((result.outcome, result.message.as_str()), (Outcome::NotStarted, "no space left"));
     assert!(executor.take(|orders| &mut orders.followed).is_empty());
+
+    // After a reconnect, and by the next agent, it is told in the same way.
+    jobs.status_sent(&id, &status("pull"));
+    jobs.rewind();
+    let saved = executor.take(|orders| &mut orders.saved);
+    for mut jobs in [jobs, JobTable::resume(saved, Box::new(executor.clone()))] {
+        let Followed::Ended(again) = jobs.next().await.what else { panic!() };
+        assert_eq!(again, result);
+    }
+    assert!(executor.take(|orders| &mut orders.followed).is_empty(), "there is no folder");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_told_is_told_in_the_same_way_again() {
+    for delivered_seq in [7, 3] {
+        let executor = FakeExecutor::default();
+        let told = JobResult::without_supervisor(Outcome::Ok, "told".to_owned(), 7);
+        let record = Record { result: Some(Box::new(told.clone())), ..record("pull", None, delivered_seq) };
+        let id = record.id.clone();
+        let mut jobs = JobTable::resume(vec![record], Box::new(executor.clone()));
+        if delivered_seq == 7 {
+            // Nothing is left to deliver, so the folder is not needed.
+            assert!(executor.take(|orders| &mut orders.followed).is_empty());
+        } else {
+            // The folder was removed meanwhile, for example.
+            let lost = JobResult::without_supervisor(Outcome::Lost, String::new(), 0);
+            let orders = executor.0.lock().unwrap();
+            let (_, items, _) = orders.jobs.iter().rfind(|(job, ..)| *job == id).unwrap();
+            items.try_send(Followed::Ended(Box::new(lost))).unwrap();
+        }
+        let Followed::Ended(result) = jobs.next().await.what else { panic!() };
+        assert_eq!(*result, told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_saved_before_it_is_told_and_its_message_has_a_bound() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let id = run(&mut jobs, None);
+    let long = JobResult::without_supervisor(Outcome::Ok, "é".repeat(3_000_000), 0);
+    {
+        let orders = executor.0.lock().unwrap();
+        orders.jobs[0].1.try_send(Followed::Ended(Box::new(long))).unwrap();
+    }
+    let Followed::Ended(result) = jobs.next().await.what else { panic!() };
+    assert_eq!(result.message.chars().count(), MAX_MESSAGE);
+    let saved = executor.take(|orders| &mut orders.saved);
+    assert_eq!(saved.len(), 1);
+    assert_eq!((&saved[0].id, saved[0].result.as_ref()), (&id, Some(&result)));
+    jobs.lines_delivered(&id, 3);
+    jobs.save_positions();
+    let newest = executor.take(|orders| &mut orders.saved).pop().unwrap();
+    assert!(newest.result.is_some() && newest.delivered_seq == 3, "a position does not undo it");
+}
+
+#[test]
+fn a_record_that_was_forgotten_is_not_saved_again() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let id = run(&mut jobs, None);
+    jobs.lines_delivered(&id, 40);
+    jobs.save_positions();
+    assert_eq!(executor.take(|orders| &mut orders.saved).len(), 1);
+    jobs.lines_delivered(&id, 41);
+    jobs.status_delivered(&id);
+    jobs.save_positions();
+    assert!(executor.take(|orders| &mut orders.saved).is_empty());
+}
+
+#[test]
+fn jobs_are_in_order_whatever_the_clock_says() {
+    let ahead: JobId = "e".repeat(32).parse().unwrap();
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()))
+        .after(Answered::default(), Some(ahead.clone()));
+    let mut ids = vec![ahead];
+    for _ in 0..3 {
+        jobs.accept(record("pull", None, 0));
+        ids.push(jobs.current_record().unwrap().id.clone());
+        let id = ids[ids.len() - 1].clone();
+        jobs.not_launched(&id, String::new());
+    }
+    assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+}
+
+#[test]
+fn a_record_that_could_not_be_read_at_the_start_gets_its_place() {
+    let executor = FakeExecutor::default();
+    let [first, second, third] =
+        [record("pull", None, 0), record("switch", Some("b"), 4), record("test", None, 0)];
+    let mut jobs = JobTable::resume(vec![first.clone(), third.clone()], Box::new(executor.clone()));
+    executor.take(|orders| &mut orders.followed);
+    jobs.found(second.clone());
+    jobs.found(second.clone());
+    jobs.found(third.clone());
+    assert_eq!(executor.take(|orders| &mut orders.followed), [(second.id.clone(), 4)]);
+    let order: Vec<&JobId> = jobs.jobs.iter().map(|job| &job.record.id).collect();
+    assert_eq!(order, [&first.id, &second.id, &third.id]);
+}
+
+#[test]
+fn an_id_belongs_to_one_command() {
+    let request = |command: &str, id: Option<&str>| CommandRequest {
+        command: command.to_owned(),
+        id: id.map(str::to_owned),
+        ..serde_json::from_value(serde_json::json!({ "command": "" })).unwrap()
+    };
+    let executor = FakeExecutor::default();
+    let records = vec![record("pull", Some("a"), 0), record("test", None, 0)];
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    let running = run(&mut jobs, Some("b"));
+    let check = |jobs: &JobTable| {
+        for (command, id, clash) in [
+            ("pull", Some("a"), None),
+            ("switch", Some("a"), Some("pull")),
+            ("switch", Some("b"), Some("pull")),
+            ("switch", Some("c"), None),
+            ("switch", None, None),
+        ] {
+            assert_eq!(jobs.clash(&request(command, id)), clash, "{command} {id:?}");
+        }
+    };
+    check(&jobs);
+    jobs.status_sent(&running, &status("pull"));
+    jobs.status_delivered(&running);
+    check(&jobs);
+    // The next agent knows it from the file.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answered.json");
+    nixfleet_jobs::atomic_file::store(&path, &executor.0.lock().unwrap().answered).unwrap();
+    let answered = Answered::load(&nixfleet_os::Disk::real(), &path).unwrap();
+    let records = vec![record("pull", Some("a"), 0)];
+    let next = JobTable::resume(records, Box::new(FakeExecutor::default())).after(answered, None);
+    check(&next);
+    assert_eq!(next.ended("b"), Some(("pull", &status("pull"))));
 }
 
 #[test]
@@ -174,8 +410,8 @@ fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let id = run(&mut jobs, None);
-    assert_eq!(jobs.lines_delivered(&id, 40).unwrap().delivered_seq, 40);
-    assert_eq!(jobs.lines_delivered(&id, 30).unwrap().delivered_seq, 40, "a late pong");
+    jobs.lines_delivered(&id, 40);
+    jobs.lines_delivered(&id, 30);
     executor.take(|orders| &mut orders.followed);
     jobs.rewind();
     assert_eq!(executor.take(|orders| &mut orders.followed), [(id.clone(), 40)]);
@@ -185,38 +421,64 @@ fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older
     jobs.rewind();
     assert!(executor.take(|orders| &mut orders.followed).is_empty(), "history");
     assert_eq!(executor.take(|orders| &mut orders.forgotten), std::slice::from_ref(&id));
-    assert!(jobs.lines_delivered(&id, 50).is_none());
+    jobs.lines_delivered(&id, 50);
+    assert!(!jobs.has_unsaved_positions());
 }
 
 #[test]
-fn a_dashboard_that_proves_nothing_does_not_grow_the_list_for_ever() {
+fn each_job_keeps_its_position_until_it_is_saved_whatever_happens_to_the_others() {
+    let executor = FakeExecutor::default();
+    let records = vec![record("pull", None, 3), record("switch", None, 0), record("test", None, 0)];
+    let ids: Vec<JobId> = records.iter().map(|record| record.id.clone()).collect();
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    jobs.lines_delivered(&ids[0], 3);
+    assert!(!jobs.has_unsaved_positions(), "it is on disk");
+    jobs.lines_delivered(&ids[0], 12);
+    jobs.lines_delivered(&ids[1], 7);
+    jobs.lines_delivered(&JobId::generate(), 9);
+    jobs.status_delivered(&ids[2]);
+    // Of a job that is over nothing is saved: a record would bring it back.
+    jobs.lines_delivered(&ids[2], 5);
+    jobs.save_positions();
+    let saved = executor.take(|orders| &mut orders.saved).into_iter();
+    let saved: Vec<_> = saved.map(|record| (record.id, record.delivered_seq)).collect();
+    assert_eq!(saved, [(ids[0].clone(), 12), (ids[1].clone(), 7)]);
+    jobs.save_positions();
+    assert!(executor.take(|orders| &mut orders.saved).is_empty(), "once");
+}
+
+#[test]
+fn a_dashboard_that_proves_nothing_fills_the_table_and_loses_no_result() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    let ids: Vec<JobId> = (0..100)
-        .map(|_| {
-            let id = run(&mut jobs, None);
-            jobs.status_sent(&id, &status("pull"));
-            id
-        })
-        .collect();
-    assert_eq!(executor.take(|orders| &mut orders.forgotten), ids[..100 - MAX_JOBS], "the oldest go");
+    let mut ids = Vec::new();
+    while !jobs.is_full() {
+        let id = run(&mut jobs, None);
+        jobs.status_sent(&id, &status("pull"));
+        ids.push(id);
+    }
+    assert_eq!(ids.len(), MAX_JOBS);
+    assert!(executor.take(|orders| &mut orders.forgotten).is_empty());
     executor.take(|orders| &mut orders.followed);
     jobs.rewind();
-    assert_eq!(executor.take(|orders| &mut orders.followed).len(), MAX_JOBS);
+    assert_eq!(executor.take(|orders| &mut orders.followed).len(), MAX_JOBS, "each is told again");
+    jobs.status_delivered(&ids[3]);
+    assert!(!jobs.is_full());
 }
 
 #[test]
 fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    for n in 0..=REMEMBERED {
+    for n in 0..=MAX_KEPT {
         let id = run(&mut jobs, Some(&n.to_string()));
+        jobs.status_sent(&id, &status("old"));
         jobs.status_sent(&id, &status(&n.to_string()));
-        jobs.status_sent(&id, &status(&n.to_string()));
+        jobs.status_delivered(&id);
     }
     assert!(jobs.ended("0").is_none(), "the oldest has made room");
-    for n in 1..=REMEMBERED {
-        assert_eq!(jobs.ended(&n.to_string()).map(|status| status.command.clone()), Some(n.to_string()));
+    for n in 1..=MAX_KEPT {
+        assert_eq!(jobs.ended(&n.to_string()).map(|(_, status)| status.command.clone()), Some(n.to_string()));
     }
     assert!(jobs.ended("").is_none());
 }
@@ -252,7 +514,7 @@ fn lines_of_the_threads_of_a_job_have_its_id_and_its_command() {
         table.accept(record);
         assert_eq!(events.blocking_recv(), Some(ExecutorEvent::Launched(id.clone())));
         table.launched(&id);
-        table.end(Urgency::Stop, "kill");
+        table.end(Urgency::Stop, "kill", later());
         let (asked, why) = ("kill".to_owned(), "no".to_owned());
         let expected = ExecutorEvent::NotEnded { id: id.clone(), asked, why };
         assert_eq!(events.blocking_recv(), Some(expected));

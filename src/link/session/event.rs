@@ -58,7 +58,7 @@ impl Session<'_> {
         let is_live = self.is_live();
         let takes_output = is_live && !self.is_looking() && self.delivery.open(Instant::now());
         let wake = self.wake_at();
-        let live = if self.held.is_empty() { None } else { self.agent.jobs.live() };
+        let live = self.held.first().and_then(|(id, _)| self.agent.jobs.live(id));
         let send_queue = &self.send_queue;
         tokio::select! {
             biased;

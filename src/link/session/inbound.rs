@@ -3,10 +3,10 @@
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use nixfleet_jobs::Urgency;
 use nixfleet_jobs::supervisor::plan::PlanError;
+use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_protocol::{
-    ALREADY_RUNNING, AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRequest, DashboardMessage, DecodeError,
+    AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRejected, CommandRequest, DashboardMessage, DecodeError,
     HeartbeatAck, KillCommand, KillSignal, Registered, Status, StatusKind,
 };
 
@@ -15,6 +15,7 @@ use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
 use super::{HELD, PID_TIMEOUT, Phase, SAVE_INTERVAL, Session};
 use crate::jobs::admission::{self, Control, Decision, Question};
+use crate::jobs::table::Unanswered;
 use crate::link::ended::Ended;
 use crate::queries;
 
@@ -67,7 +68,7 @@ impl Session<'_> {
                 self.registered(&registered, now);
             }
             (DashboardMessage::Command(request), Phase::Live(_)) => self.command(request, now),
-            (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill),
+            (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill, now),
             (DashboardMessage::HeartbeatAck(ack), Phase::Live(_)) => self.acknowledged(&ack, now),
             (message, _) => tracing::warn!(?message, "Ignored a message outside a registration."),
         }
@@ -109,7 +110,18 @@ impl Session<'_> {
     }
 
     fn command(&mut self, request: CommandRequest, now: Instant) {
-        if let Some(ended) = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id)) {
+        // An empty id tells nothing apart.
+        let request = CommandRequest { id: request.id.filter(|id| !id.is_empty()), ..request };
+        if admission::starts(&self.agent.host, &request.command)
+            && let Some(known) = self.agent.jobs.clash(&request)
+        {
+            let reason =
+                format!("the id of this request belongs to another one, for `{known}`; each needs its own");
+            tracing::warn!(command = request.command, "Rejected a command: {reason}.");
+            return self.send(&AgentMessage::CommandRejected(admission::refusal(&request, reason)));
+        }
+        let answer = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id));
+        if let Some((_, ended)) = answer.filter(|(command, _)| *command == request.command) {
             // The host may have changed since then, and a status agrees with the heartbeat behind it.
             let facts = self.agent.snapshots.facts();
             let status = Status { generation: facts.generation.clone(), ..ended.clone() };
@@ -132,15 +144,20 @@ impl Session<'_> {
             }
             return;
         }
-        let current = self.agent.jobs.current();
-        match admission::admit(&self.agent.host, &request, current) {
-            Decision::Start => match self.agent.peer.refusal(now) {
-                None => self.agent.start(request.command, request.id, false),
-                Some(reason) => {
-                    tracing::info!(command = request.command, "Rejected a command: {reason}.");
-                    self.send(&AgentMessage::CommandRejected(admission::refusal(&request, reason)));
-                }
-            },
+        let jobs = &self.agent.jobs;
+        let decision =
+            admission::admit(&self.agent.host, &request, jobs.current(), jobs.unreported(&request));
+        let refusal = match decision {
+            Decision::Start | Decision::Control(Control::Reboot) => self.agent.refusal(now),
+            Decision::Control(Control::Restart) => self.agent.peer.refusal(now),
+            _ => None,
+        };
+        if let Some(reason) = refusal {
+            tracing::info!(command = request.command, "Rejected a command: {reason}.");
+            return self.send(&AgentMessage::CommandRejected(admission::refusal(&request, reason)));
+        }
+        match decision {
+            Decision::Start => self.agent.start(request.command, request.id, false),
             Decision::Reject(rejected) => {
                 tracing::info!(
                     command = request.command,
@@ -148,18 +165,13 @@ impl Session<'_> {
                     "Rejected a command: {}.",
                     rejected.reason
                 );
-                if rejected.current_pid.is_none() && self.agent.jobs.starting() && self.held.len() < HELD {
-                    self.held_until.get_or_insert(now + PID_TIMEOUT);
-                    self.held.push(request);
-                } else {
-                    self.send(&AgentMessage::CommandRejected(rejected));
-                }
+                self.reject(rejected, now);
             }
             Decision::Duplicate => {
-                let span = self.agent.jobs.current_span();
-                span.in_scope(|| tracing::info!("Ignored a repeat of the running request."));
+                let span = self.agent.jobs.span_of_request(request.id.as_deref());
+                span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
             }
-            Decision::Control(Control::Stop) => self.stop(&request.command),
+            Decision::Control(Control::Stop) => self.stop(&request.command, now),
             Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
             Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
                 self.refuse(&request.command, format!("Reboot: {}", PlanError::RebootOff));
@@ -180,12 +192,35 @@ impl Session<'_> {
         }
     }
 
-    fn stop(&mut self, asked: &str) {
-        if self.agent.jobs.end(Urgency::Stop, asked) {
+    fn stop(&mut self, asked: &str, now: Instant) {
+        if self.agent.end_current(Urgency::Stop, asked, now) {
             let span = self.agent.jobs.current_span();
             span.in_scope(|| tracing::info!("Stopping the running command."));
         } else {
-            self.refuse(asked, "nothing is running".to_owned());
+            self.refuse(asked, self.nothing_runs());
+        }
+    }
+
+    /// The answer to a request to end a command when none runs.
+    fn nothing_runs(&self) -> String {
+        let waiting = self.agent.jobs.unreported_record();
+        let waiting = waiting.map(|record| {
+            format!("; `{}` has ended, its output and its status are still to come", record.command)
+        });
+        format!("nothing is running{}", waiting.unwrap_or_default())
+    }
+
+    /// Answers the requests to end a command that had no effect in time.
+    pub(super) fn answer_stops(&mut self, now: Instant) {
+        for Unanswered { asked, launching } in self.agent.jobs.unanswered(now) {
+            let why = if launching {
+                "it is still being started, and ends as soon as it runs"
+            } else {
+                "it has not ended in time; its output says whether the stop was refused, and otherwise its \
+                 supervisor does not react"
+            };
+            tracing::warn!(asked, "A request to end the command had no effect so far: {why}.");
+            self.refuse(&asked, format!("The command goes on: {why}"));
         }
     }
 
@@ -217,14 +252,14 @@ impl Session<'_> {
         self.send_status(Status::answer(asked, kind, exit_code, &message), now);
     }
 
-    fn kill_command(&mut self, kill: &KillCommand) {
+    fn kill_command(&mut self, kill: &KillCommand, now: Instant) {
         let pid = self.agent.jobs.current().map(|current| current.pid);
         let urgency = match kill.signal {
             KillSignal::Term => Urgency::Stop,
             KillSignal::Kill => Urgency::Kill,
         };
         match pid {
-            None => self.refuse("kill_command", "nothing is running".to_owned()),
+            None => self.refuse("kill_command", self.nothing_runs()),
             Some(own) if kill.pid != 0 && own != Some(kill.pid) => {
                 tracing::warn!(
                     pid = kill.pid,
@@ -235,7 +270,7 @@ impl Session<'_> {
             Some(_) => {
                 let span = self.agent.jobs.current_span();
                 span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
-                self.agent.jobs.end(urgency, "kill_command");
+                self.agent.end_current(urgency, "kill_command", now);
             }
         }
     }
@@ -246,22 +281,32 @@ impl Session<'_> {
         self.send_status(Status::answer(&asked, StatusKind::Error, 1, &message), Instant::now());
     }
 
-    /// Sends the rejections that wait for a process id, if it is known by now or they are `overdue`.
-    pub(super) fn release_held(&mut self, overdue: bool) {
-        let current = self.agent.jobs.current();
-        if !overdue && current.is_some_and(|current| current.pid.is_none()) && self.agent.jobs.starting() {
-            return;
-        }
-        self.held_until = None;
-        for request in std::mem::take(&mut self.held) {
-            match self.agent.jobs.current() {
-                Some(current) => {
-                    let rejected = admission::rejection(&request, current);
-                    self.send(&AgentMessage::CommandRejected(rejected));
-                }
-                // The other command has ended meanwhile; this one was still not carried out.
-                None => self.refuse(&request.command, format!("{ALREADY_RUNNING} at the time")),
+    /// Sends a rejection, or holds it while the process id of the command that is its reason is not known yet.
+    fn reject(&mut self, rejected: CommandRejected, now: Instant) {
+        let starting = self.agent.jobs.current_record().map(|record| record.id.clone());
+        let starting = starting.filter(|id| rejected.current_pid.is_none() && self.agent.jobs.starting(id));
+        match starting {
+            Some(id) if self.held.len() < HELD => {
+                self.held_until.get_or_insert(now + PID_TIMEOUT);
+                self.held.push((id, rejected));
             }
+            _ => self.send(&AgentMessage::CommandRejected(rejected)),
+        }
+    }
+
+    /// Sends the rejections whose process id is known by now, or that nobody can know any more. All of them if
+    /// they are `overdue`.
+    pub(super) fn release_held(&mut self, overdue: bool) {
+        let held = std::mem::take(&mut self.held);
+        let (keep, ready) = held.into_iter().partition(|(id, _)| !overdue && self.agent.jobs.starting(id));
+        self.held = keep;
+        if self.held.is_empty() {
+            self.held_until = None;
+        }
+        let ready: Vec<(JobId, CommandRejected)> = ready;
+        for (id, rejected) in ready {
+            let current_pid = self.agent.jobs.pid(&id);
+            self.send(&AgentMessage::CommandRejected(CommandRejected { current_pid, ..rejected }));
         }
     }
 
@@ -269,15 +314,12 @@ impl Session<'_> {
         for receipt in self.delivery.pong(payload, now) {
             match receipt {
                 Receipt::Lines(id, seq) => {
-                    self.unsaved = self.agent.jobs.lines_delivered(&id, seq);
+                    self.agent.jobs.lines_delivered(&id, seq);
                     if now >= self.saved_at + SAVE_INTERVAL {
-                        self.save_position(now);
+                        self.save_positions(now);
                     }
                 }
-                Receipt::Status(id) => {
-                    self.unsaved = self.unsaved.take().filter(|record| record.id != id);
-                    self.agent.jobs.status_delivered(&id);
-                }
+                Receipt::Status(id) => self.agent.jobs.status_delivered(&id),
                 Receipt::PendingExit => self.run_pending_exit(now),
             }
         }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Existing dashboards judge a job by the heartbeat behind its status, so that heartbeat has to tell what the
-//! job changed. Until the status is sent the job occupies its slot, and heartbeats name it.
+//! job changed. The job's slot is free meanwhile, so the next command may run already.
 
 use std::time::Duration;
 

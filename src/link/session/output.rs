@@ -64,7 +64,7 @@ impl Session<'_> {
             }
             _ => tracing::info!(exit_code, outcome, "The command ended: {}", status.message),
         });
-        // This comes before the job frees the slot, because the job is the reason for these rejections.
+        // The job is the reason for these rejections, so they come before its status.
         self.release_held(true);
         self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
         self.ping(Some(Receipt::Status(id.clone())), 0, now);

@@ -17,6 +17,7 @@ mod log;
 mod look;
 mod requests;
 mod rig;
+mod slot;
 mod stats;
 
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -15,9 +15,10 @@ impl Session<'_> {
             Phase::Live(schedule) => schedule.next(),
         };
         let output = if self.delivery.open(Instant::now()) { None } else { self.delivery.opens_at() };
-        let save = self.unsaved.as_ref().map(|_| self.saved_at + SAVE_INTERVAL);
+        let save = self.agent.jobs.has_unsaved_positions().then(|| self.saved_at + SAVE_INTERVAL);
         let optional = [
             self.held_until,
+            self.agent.jobs.unanswered_at().filter(|_| self.is_live()),
             self.register_again,
             self.look.as_ref().and_then(Look::until),
             self.pending_exit.as_ref().map(|(_, until)| *until),
@@ -57,10 +58,13 @@ impl Session<'_> {
             self.ping(None, 0, now);
         }
         if now >= self.saved_at + SAVE_INTERVAL {
-            self.save_position(now);
+            self.save_positions(now);
         }
         if self.held_until.is_some_and(|at| now >= at) {
             self.release_held(true);
+        }
+        if self.is_live() {
+            self.answer_stops(now);
         }
         if self.look.as_ref().and_then(Look::until).is_some_and(|at| now >= at) {
             self.look_overdue(now);

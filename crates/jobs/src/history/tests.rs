@@ -1,3 +1,7 @@
+use std::path::Path;
+
+use nixfleet_os::disk;
+
 use super::*;
 
 fn result(outcome: Outcome, commit: &str) -> JobResult {
@@ -53,18 +57,120 @@ fn each_command_is_noted_where_it_belongs() {
 fn a_failed_switch_leaves_the_last_good_one_in_place() {
     let folder = tempfile::tempdir().unwrap();
     let jobs = JobsDir::new(folder.path());
-    assert_eq!(History::load(&jobs), History::default());
+    assert_eq!(History::load(&jobs).unwrap(), History::default());
     let mut history = History::default();
     for (outcome, commit) in [(Outcome::Ok, "a"), (Outcome::Failed, "b")] {
         let reached = Reached::by("switch", 0, 1, outcome);
         history.note(reached, &JobId::generate(), "switch", &result(outcome, commit), None);
     }
     history.store(&jobs).unwrap();
-    let history = History::load(&jobs);
+    let history = History::load(&jobs).unwrap();
     let commit = |last: Option<Last>| last.unwrap().commit.unwrap();
     assert!(commit(history.deployed).starts_with('a') && commit(history.switch).starts_with('b'));
+}
+
+#[test]
+fn nothing_is_stored_over_a_history_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = JobsDir::new(folder.path());
+    let add = || {
+        let mut remarks = Vec::new();
+        let history = History::load_to_add(&jobs, |text| remarks.push(text.to_owned()));
+        (history, remarks)
+    };
+    assert_eq!(add(), (Ok(History::default()), vec![]), "no file");
+    // Damaged: it is moved aside, once.
     std::fs::write(jobs.history(), "{torn").unwrap();
-    assert_eq!(History::load(&jobs), History::default());
+    assert!(History::load(&jobs).is_err());
+    let (history, remarks) = add();
+    assert_eq!(history, Ok(History::default()));
+    let aside = folder.path().join("history.damaged");
+    assert!(
+        remarks[0].contains("history.json is damaged") && remarks[0].contains("history.damaged"),
+        "{remarks:?}"
+    );
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), "{torn");
+    assert_eq!(add(), (Ok(History::default()), vec![]));
+    // Unreadable for a reason that may pass: an error, after more than one attempt, and the file stays.
+    let disk = nixfleet_os::Disk::simulated(std::sync::Arc::new(Unreadable::default()));
+    let machine = nixfleet_os::Machine { disk, ..nixfleet_os::Machine::default() };
+    let jobs = JobsDir::on(machine, folder.path());
+    let why = History::load_to_add(&jobs, |_| panic!("it is not damaged")).unwrap_err();
+    assert!(why.contains("history.json") && why.contains("Input/output error"), "{why}");
+    let files = jobs.disk().simulation().unwrap();
+    assert!(format!("{files:?}").contains('4'), "{files:?}");
+}
+
+/// A disk that cannot read.
+#[derive(Debug, Default)]
+struct Unreadable(std::sync::atomic::AtomicU32);
+
+impl nixfleet_os::disk::Files for Unreadable {
+    fn open(&self, _: &Path, _: disk::Open) -> io::Result<Box<dyn disk::OpenFile>> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(rustix::io::Errno::IO.into())
+    }
+
+    fn make_folder(&self, _: &Path, _: bool) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        unreachable!("the file has to stay")
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn remove_folder(&self, _: &Path) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+        unreachable!()
+    }
+
+    fn kind(&self, _: &Path) -> io::Result<disk::Kind> {
+        unreachable!()
+    }
+
+    fn read_link(&self, _: &Path) -> io::Result<PathBuf> {
+        unreachable!()
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn watch(&self, _: &Path) -> io::Result<Box<dyn disk::Watch>> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn a_commit_in_a_file_is_a_hash_or_absent() {
+    let commit = |text: &str| {
+        let mut last = serde_json::to_value(Last {
+            job: JobId::generate(),
+            command: "pull".to_owned(),
+            outcome: Outcome::Ok,
+            exit_code: 0,
+            message: String::new(),
+            commit: None,
+            head: None,
+            lock_hash: None,
+            system: None,
+        })
+        .unwrap();
+        last["commit"] = serde_json::from_str(text).unwrap();
+        serde_json::from_value::<Last>(last).unwrap().commit
+    };
+    assert_eq!(commit("\"1e28a51\""), Some("1e28a51".to_owned()));
+    for text in ["null", "7", "\"\"", "\"ééééééé\"", "\"1e28a51-dirty\"", &format!("\"{}\"", "a".repeat(65))]
+    {
+        assert_eq!(commit(text), None, "{text}");
+    }
 }
 
 #[test]

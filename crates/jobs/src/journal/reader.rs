@@ -1,38 +1,30 @@
 //! Reading the log of a job.
 
-use std::io::{self, Read};
+use std::io;
 
-use nixfleet_os::disk::{File, Open};
-
-use super::gaps::Gaps;
-use super::{Entry, Source};
+use super::gaps::{Fit, Gaps};
+use super::segments::Segments;
+use super::{Causes, Entry, Source};
 use crate::JobDir;
 use crate::spec::JobResult;
 
-/// Longest entry that is read, in bytes: a line of maximum length in which every byte is escaped, with a
-/// margin.
-const MAX_ENTRY: usize = 512 * 1024;
-
-/// Reads a log, also while it is being written.
+/// Reads a log, also while it is being written, and also if it is damaged: what is missing is counted.
 #[derive(Debug)]
 pub struct Reader {
-    dir: JobDir,
-    segment: u32,
-    file: Option<File>,
-    /// Bytes that were read but not yet parsed.
-    pending: Vec<u8>,
-    /// Start of the next entry in `pending`.
-    start: usize,
+    pub(super) segments: Segments,
     /// Entries up to this `seq` are skipped.
     after: u64,
     /// Of all entries from the first one, also of those that are skipped.
     gaps: Gaps,
+    /// An entry behind a jump that nothing explains. It is believed as soon as another one follows it: a damaged
+    /// digit must not make all later entries look like repeats.
+    held: Option<Entry>,
 }
 
 impl Reader {
     /// Makes a reader of the entries after `after`.
     pub fn new(dir: JobDir, after: u64) -> Self {
-        Self { dir, segment: 0, file: None, pending: Vec::new(), start: 0, after, gaps: Gaps::default() }
+        Self { segments: Segments::new(dir), after, gaps: Gaps::default(), held: None }
     }
 
     /// `seq` of the newest entry that was returned.
@@ -50,92 +42,115 @@ impl Reader {
         self.gaps.dropped()
     }
 
-    /// The remark about lines that are missing at the end of the log, if there are any. Everything must have
-    /// been read, and `result` must be that of the job.
-    pub fn gap_at_end(&mut self, result: &JobResult) -> Option<Entry> {
-        let last_seq = result.last_seq;
-        let missing = self.gaps.end(last_seq, result.line_count(), self.after);
-        self.after = self.after.max(last_seq);
-        let behind = Entry::new(last_seq + 1, result.ended_at.clone(), Source::System, String::new());
-        let line_number = result.lines.map(|lines| lines + 1);
-        Entry { line_number, missing, ..behind }.gap()
+    /// Count of the entries up to there that are missing in the log.
+    pub fn dropped(&self) -> u64 {
+        self.gaps.dropped_entries()
+    }
+
+    /// Whether something behind the last line is no entry, or could not be read. Everything must have been read.
+    pub fn is_torn(&self) -> bool {
+        self.segments.is_torn() || self.gaps.is_damaged()
     }
 
     /// Returns the next entries, about `max_bytes` of log at most. An empty result means that there are no
-    /// more entries at present. A line that is not an entry is skipped.
+    /// more entries at present.
     ///
     /// # Errors
-    /// An error of the file system. Reading can continue afterwards.
+    /// An error of the file system. Nothing was read then, and the next call tries again.
     pub fn read(&mut self, max_bytes: usize) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut budget = max_bytes;
         loop {
-            while let Some(end) = self.pending[self.start..].iter().position(|&b| b == b'\n') {
-                let line = &self.pending[self.start..self.start + end];
-                if let Ok(mut entry) = serde_json::from_slice::<Entry>(line) {
-                    entry.missing = self.gaps.entry(&entry, self.after);
-                    if entry.seq > self.after {
-                        // Skipped entries do not count: an empty result must mean that there are no more.
-                        budget = budget.saturating_sub(line.len() + 1);
-                        self.after = entry.seq;
-                        entries.push(entry);
-                    }
+            while let Some(line) = self.segments.line() {
+                let (length, entry) = (line.len() + 1, serde_json::from_slice::<Entry>(line));
+                self.note();
+                let before = entries.len();
+                match entry {
+                    Ok(entry) => self.take(entry, &mut entries),
+                    Err(_) => self.gaps.note(Causes { damaged: true, ..Causes::default() }),
                 }
-                self.start += end + 1;
+                if entries.len() > before {
+                    // Skipped entries do not count: an empty result must mean that there are no more.
+                    budget = budget.saturating_sub(length);
+                }
                 if budget == 0 && !entries.is_empty() {
                     return Ok(entries);
                 }
             }
-            if !self.fill(max_bytes)? {
-                return Ok(entries);
-            }
-        }
-    }
-
-    /// Reads more bytes, from the next segment if the current one is at its end. False if there are none.
-    fn fill(&mut self, max_bytes: usize) -> io::Result<bool> {
-        self.pending.drain(..self.start);
-        self.start = 0;
-        if self.pending.len() > MAX_ENTRY {
-            self.pending.clear();
-        }
-        if self.read_file(max_bytes)? {
-            return Ok(true);
-        }
-        let Some(next) = self.next_segment()? else { return Ok(false) };
-        // The writer may have appended to this segment after the read and before the folder was listed.
-        if self.read_file(max_bytes)? {
-            return Ok(true);
-        }
-        self.pending.clear();
-        self.segment = next;
-        self.file = None;
-        self.read_file(max_bytes)
-    }
-
-    fn read_file(&mut self, max_bytes: usize) -> io::Result<bool> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => match self.dir.disk().open(&self.dir.log(self.segment), Open::Read) {
-                Ok(file) => none.insert(file),
-                Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            match self.segments.fill(max_bytes) {
+                Ok(true) => {}
+                Ok(false) => return Ok(entries),
+                // The next call meets the error again. These entries must not be lost with it.
+                Err(_) if !entries.is_empty() => return Ok(entries),
                 Err(err) => return Err(err),
-            },
-        };
-        Ok(file.take(max_bytes as u64).read_to_end(&mut self.pending)? > 0)
-    }
-
-    /// The oldest existing segment after the current one. Segments between them may have been removed.
-    fn next_segment(&self) -> io::Result<Option<u32>> {
-        let mut next: Option<u32> = None;
-        for name in self.dir.disk().list(self.dir.path())? {
-            let number = name.to_str().and_then(|name| name.strip_prefix("log.")?.strip_suffix(".jsonl"));
-            if let Some(number) = number.and_then(|n| n.parse().ok())
-                && number > self.segment
-            {
-                next = Some(next.map_or(number, |least| least.min(number)));
             }
         }
-        Ok(next)
+    }
+
+    /// Gives up on what could not be read because of `err`, and goes on behind it.
+    pub fn skip_unreadable(&mut self, err: &io::Error) {
+        self.segments.skip(err);
+        self.note();
+    }
+
+    /// What is told at the end of the log, behind all that [`Self::read`] returned: an entry that was held back,
+    /// and a remark about lines that are missing at the end. Everything must have been read, and `result` must be
+    /// that of the job; none if it has none.
+    pub fn finish(&mut self, result: Option<&JobResult>) -> Vec<Entry> {
+        self.note();
+        let mut entries = Vec::new();
+        if let Some(held) = self.held.take() {
+            if result.is_none_or(|result| held.seq <= result.last_seq) {
+                self.accept(held, &mut entries);
+            } else {
+                self.gaps.note(Causes { damaged: true, ..Causes::default() });
+            }
+        }
+        entries.extend(result.and_then(|result| self.gap_at_end(result)));
+        entries
+    }
+
+    fn gap_at_end(&mut self, result: &JobResult) -> Option<Entry> {
+        if self.segments.is_torn() {
+            self.gaps.note(Causes { damaged: true, ..Causes::default() });
+        }
+        if let Some(unwritten) = &result.unwritten {
+            self.gaps.note(Causes { unwritten: Some(unwritten.why.clone()), ..Causes::default() });
+        }
+        let last_seq = result.last_seq;
+        let (missing, causes) = self.gaps.end(last_seq, result.line_count(), self.after);
+        self.after = self.after.max(last_seq);
+        let seq = last_seq.saturating_add(1);
+        let behind = Entry::new(seq, result.ended_at.clone(), Source::System, String::new());
+        let line_number = result.lines.map(|lines| lines.saturating_add(1));
+        Entry { line_number, missing, causes, ..behind }.gap()
+    }
+
+    fn note(&mut self) {
+        self.gaps.note(self.segments.take_causes());
+    }
+
+    /// Takes the next entry of the file.
+    fn take(&mut self, entry: Entry, entries: &mut Vec<Entry>) {
+        if let Some(held) = self.held.take() {
+            if held.seq < entry.seq {
+                self.accept(held, entries);
+            } else {
+                self.gaps.note(Causes { damaged: true, ..Causes::default() });
+            }
+        }
+        match self.gaps.fit(&entry) {
+            Fit::Next => self.accept(entry, entries),
+            Fit::Jump => self.held = Some(entry),
+            Fit::Wrong => self.gaps.note(Causes { damaged: true, ..Causes::default() }),
+        }
+    }
+
+    fn accept(&mut self, mut entry: Entry, entries: &mut Vec<Entry>) {
+        (entry.missing, entry.causes) = self.gaps.entry(&entry, self.after);
+        if entry.seq > self.after {
+            self.after = entry.seq;
+            entries.push(entry);
+        }
     }
 }

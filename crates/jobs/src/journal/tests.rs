@@ -101,6 +101,8 @@ fn read_all(dir: &JobDir, after: u64) -> (Vec<Entry>, Reader) {
     loop {
         let batch = reader.read(1000).unwrap();
         if batch.is_empty() {
+            // Without a result: only an entry that was held back.
+            entries.extend(reader.finish(None));
             return (entries, reader);
         }
         entries.extend(batch);
@@ -112,6 +114,8 @@ fn result(writer: &Writer) -> JobResult {
         dropped: writer.dropped(),
         lines: Some(writer.lines()),
         dropped_lines: Some(writer.dropped_lines()),
+        unwritten_lines: Some(writer.unwritten_lines()),
+        unwritten: writer.unwritten_at_end(),
         ..JobResult::without_supervisor(Outcome::Ok, String::new(), writer.last_seq())
     }
 }
@@ -161,7 +165,7 @@ fn lines_that_are_missing_are_counted_without_the_progress_among_them() {
     assert!(missing > 500 && writer.dropped() > missing + 50, "{missing} of {}", writer.dropped());
     assert_eq!((missing, reader.dropped_lines()), (writer.dropped_lines(), writer.dropped_lines()));
     assert_eq!(reader.lines(), writer.lines());
-    assert_eq!(reader.gap_at_end(&result(&writer)), None);
+    assert_eq!(reader.finish(Some(&result(&writer))), []);
     let behind = entries.iter().position(|entry| entry.missing > 0).unwrap();
     let before = entries[..behind].iter().rfind(|entry| entry.is_text()).unwrap();
     let hole = before.seq + 1..entries[behind].seq - 1;
@@ -207,15 +211,18 @@ fn what_a_full_disk_cost_is_counted_and_a_loss_at_the_end_has_a_remark_too() {
     let (entries, mut reader) = read_all(&dir, 0);
     let first = entries.iter().find(|entry| entry.missing > 0).unwrap();
     assert_eq!((first.line.as_str(), first.missing, first.number()), ("there is room again", lost.1, 101));
+    let why = "the log could not be written: Is a directory (os error 21)";
     let remark = first.gap().unwrap();
-    assert_eq!((remark.number(), remark.seq, remark.line), (100, 200, gap_remark(lost.1)));
-    let end = reader.gap_at_end(&result(&writer)).unwrap();
+    let line = format!("{} lines are missing here: {why}", lost.1);
+    assert_eq!((remark.number(), remark.seq, remark.line), (100, 200, line));
+    let [end] = &reader.finish(Some(&result(&writer)))[..] else { panic!("no remark") };
     assert_eq!((end.number(), end.seq), (201, 401));
-    assert_eq!(end.line, gap_remark(at_end));
+    assert_eq!(end.line, format!("{at_end} lines are missing here: {why}"));
+    assert_eq!(writer.unwritten_lines(), writer.dropped_lines());
     assert_eq!(reader.dropped_lines(), writer.dropped_lines());
     // Once it was delivered, it is not told again.
     let (_, mut reader) = read_all(&dir, 401);
-    assert_eq!(reader.gap_at_end(&result(&writer)), None);
+    assert_eq!(reader.finish(Some(&result(&writer))), []);
 }
 
 /// Writes a log as supervisors did that numbered no lines.
@@ -253,8 +260,12 @@ fn the_lines_of_an_older_supervisor_have_their_positions_as_numbers() {
         assert!(entries.iter().all(|entry| entry.line_number.is_none() && entry.number() == entry.seq));
         let mut remarks: Vec<(u64, u64)> =
             entries.iter().filter_map(|entry| Some((entry.gap()?.number(), entry.missing))).collect();
-        let end = reader.gap_at_end(&old);
-        remarks.extend(end.map(|end| (end.number(), if end.line == gap_remark(2) { 2 } else { 0 })));
+        let end = reader.finish(Some(&old));
+        let behind: Vec<(u64, u64)> =
+            end.iter().filter_map(|entry| Some((entry.gap()?.number(), entry.missing))).collect();
+        remarks.extend(behind);
+        let told = end.iter().filter(|entry| entry.missing == 0);
+        remarks.extend(told.filter_map(|end| Some((end.number(), gap_count(&end.line)?))));
         assert_eq!(remarks, expected, "{missing:?}");
         assert_eq!(reader.dropped_lines(), missing.len() as u64, "{missing:?}");
     }
@@ -299,3 +310,6 @@ fn a_torn_or_foreign_line_is_skipped() {
     writer.remark("two");
     assert_eq!(drain(&mut Reader::new(dir, 0)), [1, 2]);
 }
+
+mod damage;
+mod full_disk;

@@ -8,8 +8,10 @@ use nixfleet_os::{Clock, Processes};
 use serde::Serialize;
 
 use super::Source;
+use super::causes::bounded;
 use crate::JobDir;
 use crate::progress::{OperationProgress, TestProgress};
+use crate::spec::Unwritten;
 
 /// Number of segments that are kept besides the head.
 const TAIL_SEGMENTS: u32 = 4;
@@ -23,24 +25,31 @@ const BUFFER: usize = 64 * 1024;
 pub struct Writer {
     dir: JobDir,
     /// Size limit of the head in bytes.
-    head_limit: u64,
+    pub(super) head_limit: u64,
     /// Size limit of each later segment in bytes.
     segment_limit: u64,
     file: File,
     /// Number of the segment in `file`.
-    segment: u32,
-    /// Bytes of complete entries in `file`. After a failed write the file is truncated to this length.
+    pub(super) segment: u32,
+    /// Bytes of complete entries in `file`. After a failed write the file is truncated to this length. It never
+    /// shrinks, because a reader may have read all complete entries.
     length: u64,
+    /// `file` ends with a part of an entry, because it could not be truncated.
+    torn: bool,
     /// What is in each existing segment after the head, oldest first.
     tail: Vec<Count>,
     /// Encoded entries that are not in the file yet.
     buffer: Vec<u8>,
-    /// What is in `buffer`.
-    buffered: Count,
+    /// For each entry in `buffer`, its end and whether it is a line.
+    buffered: Vec<(usize, bool)>,
     /// All that was written.
     total: Count,
     /// What is missing of it.
     dropped: Count,
+    /// What of that could not be written.
+    unwritten: Count,
+    /// What could not be written behind the last entry that was.
+    newest_unwritten: Option<Box<Unwritten>>,
     /// Time stamp of the current burst. Formatting the time for each line would cost more than writing the
     /// line.
     at: String,
@@ -65,11 +74,14 @@ impl Writer {
             file,
             segment: 0,
             length: 0,
+            torn: false,
             tail: Vec::new(),
             buffer: Vec::with_capacity(BUFFER),
-            buffered: Count::default(),
+            buffered: Vec::new(),
             total: Count::default(),
             dropped: Count::default(),
+            unwritten: Count::default(),
+            newest_unwritten: None,
             at: dir.clock().timestamp(),
             dir,
         })
@@ -103,6 +115,16 @@ impl Writer {
     /// Number of lines among them.
     pub fn dropped_lines(&self) -> u64 {
         self.dropped.lines
+    }
+
+    /// Number of lines among them that could not be written. The others were removed by the size limit.
+    pub fn unwritten_lines(&self) -> u64 {
+        self.unwritten.lines
+    }
+
+    /// What could not be written behind the last entry of the log.
+    pub fn unwritten_at_end(&self) -> Option<Unwritten> {
+        self.newest_unwritten.as_deref().cloned()
     }
 
     /// Sets the time stamp of the entries up to the next call to now.
@@ -151,6 +173,8 @@ impl Writer {
             test: Option<&'a TestProgress>,
             #[serde(skip_serializing_if = "Option::is_none")]
             operation: Option<&'a OperationProgress>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            unwritten: Option<&'a Unwritten>,
         }
         let (test, operation) = match progress {
             Progress::None => (None, None),
@@ -158,59 +182,124 @@ impl Writer {
             Progress::Operation(operation) => (None, Some(operation)),
         };
         let is_text = test.is_none() && operation.is_none();
-        let one = Count { entries: 1, lines: u64::from(is_text) };
-        self.total += one;
+        self.total += Count::of(is_text);
         let Count { entries: seq, lines } = self.total;
         let line_number = is_text.then_some(lines);
-        let entry = Borrowed { seq, line_number, at: &self.at, stream, line, cont, test, operation };
+        let unwritten = self.newest_unwritten.as_deref().filter(|_| self.buffered.is_empty());
+        let entry =
+            Borrowed { seq, line_number, at: &self.at, stream, line, cont, test, operation, unwritten };
         serde_json::to_writer(&mut self.buffer, &entry).expect("writing to memory cannot fail");
         self.buffer.push(b'\n');
-        self.buffered += one;
+        self.buffered.push((self.buffer.len(), is_text));
         if self.buffer.len() >= BUFFER {
             self.flush();
         }
     }
 
-    /// Writes the buffer to the file. If the disk is full, the buffered entries are lost and counted; the
+    /// Writes the buffer to the file. If the disk is full, the entries that do not fit are lost and counted; the
     /// command is not affected.
     pub fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
         }
-        match self.write_out() {
-            Ok(()) => self.length += self.buffer.len() as u64,
-            Err(_) => {
-                self.dropped += self.buffered;
-                // An incomplete entry would make the next one unreadable too.
-                drop(self.file.set_len(self.length));
-            }
+        let (written, failed) = self.write_out();
+        // A reader may have read the complete ones, so they stay.
+        let kept = self.buffered.iter().take_while(|(end, _)| *end <= written).count();
+        let end = kept.checked_sub(1).map_or(0, |last| self.buffered[last].0);
+        self.length += end as u64;
+        let (mut added, mut lost) = (Count::default(), Count::default());
+        for (index, (_, is_text)) in self.buffered.iter().enumerate() {
+            *(if index < kept { &mut added } else { &mut lost }) += Count::of(*is_text);
+        }
+        if let Some(count) = self.tail.last_mut() {
+            *count += added;
+        }
+        if kept > 0 {
+            self.newest_unwritten = None;
+        }
+        if let Err(err) = failed {
+            self.dropped += lost;
+            self.unwritten += lost;
+            let note = self.newest_unwritten.get_or_insert_default();
+            note.entries += lost.entries;
+            note.lines += lost.lines;
+            note.why = bounded(&err.to_string());
+            // An incomplete entry would make the next one unreadable too.
+            self.torn |= written > end;
+            self.truncate();
         }
         self.buffer.clear();
-        self.buffered = Count::default();
+        self.buffered.clear();
     }
 
-    fn write_out(&mut self) -> io::Result<()> {
+    /// Removes a part of an entry from the end of the file.
+    fn truncate(&mut self) {
+        self.torn = self.torn && self.file.set_len(self.length).is_err();
+    }
+
+    /// Returns how many bytes of the buffer were written, and the error that stopped it.
+    fn write_out(&mut self) -> (usize, io::Result<()>) {
         let limit = if self.segment == 0 { self.head_limit } else { self.segment_limit };
-        if self.length > 0 && self.length + self.buffer.len() as u64 > limit {
-            self.next_segment()?;
+        if self.length > 0
+            && self.length + self.buffer.len() as u64 > limit
+            && let Err(err) = self.next_segment()
+        {
+            return (0, Err(err));
         }
-        self.file.write_all(&self.buffer)?;
-        if let Some(count) = self.tail.last_mut() {
-            *count += self.buffered;
+        self.truncate();
+        if self.torn {
+            // A line end makes the part a line of its own, which readers skip.
+            match self.file.write_all(b"\n").and_then(|()| self.file.length()) {
+                Ok(length) => (self.length, self.torn) = (length, false),
+                Err(err) => return (0, Err(err)),
+            }
         }
-        Ok(())
+        let mut written = 0;
+        while written < self.buffer.len() {
+            match self.file.write(&self.buffer[written..]) {
+                Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return (written, Err(err)),
+            }
+        }
+        (written, Ok(()))
     }
 
     fn next_segment(&mut self) -> io::Result<()> {
         self.file = open_segment(&self.dir, self.segment + 1)?;
         self.segment += 1;
         self.length = 0;
+        self.torn = false;
         self.tail.push(Count::default());
-        if self.segment > TAIL_SEGMENTS {
-            self.dir.disk().remove(&self.dir.log(self.segment - TAIL_SEGMENTS))?;
-            self.dropped += self.tail.remove(0);
+        while self.tail.len() > TAIL_SEGMENTS as usize {
+            let oldest = self.segment + 1 - u32::try_from(self.tail.len()).unwrap_or(self.segment);
+            match self.dir.disk().remove(&self.dir.log(oldest)) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    // The log is longer than its limit until the next segment. That is better than a loss.
+                    break;
+                }
+                _ => self.dropped += self.tail.remove(0),
+            }
         }
         Ok(())
+    }
+
+    /// Writes the log to the disk, so that it survives a power cut. Called once, before the result is written: a
+    /// result must not stand over a log that is lost. During the command the kernel writes at its own pace,
+    /// because a sync for each burst would delay the command.
+    ///
+    /// # Errors
+    /// An error of the file system: a part of the log may be lost in a power cut.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush();
+        let oldest = self.segment + 1 - u32::try_from(self.tail.len()).unwrap_or(self.segment);
+        // A sync by another descriptor writes all of a file, so earlier segments need not be kept open.
+        for segment in [0].into_iter().chain(oldest.max(1)..=self.segment) {
+            self.dir.disk().open(&self.dir.log(segment), Open::Read)?.sync_all()?;
+        }
+        // The entries of new segments in the folder.
+        self.dir.disk().sync_folder(self.dir.path())
     }
 }
 
@@ -219,6 +308,13 @@ impl Writer {
 struct Count {
     entries: u64,
     lines: u64,
+}
+
+impl Count {
+    /// One entry.
+    fn of(is_text: bool) -> Self {
+        Self { entries: 1, lines: u64::from(is_text) }
+    }
 }
 
 impl AddAssign for Count {

@@ -16,8 +16,10 @@ use super::AGENT_VARIABLES;
 use super::failure_reason::FailureReason;
 use super::progress::Progress;
 use super::stop::{Reason, Stop};
+use crate::JobId;
 use crate::journal::{Source, Writer};
 use crate::lines::{Lines, Piece};
+use crate::remains::JOB_VARIABLE;
 use crate::spec::{Step, User};
 
 /// Variables that would make git use another repository than the one it is called for: the list of
@@ -70,6 +72,8 @@ pub(super) struct End {
     pub(super) code: Result<i32, i32>,
     /// Why the supervisor stopped it; `None` if it ended by itself.
     pub(super) stopped: Option<Reason>,
+    /// Why the rest of the command is not to run, because of a stop after its end.
+    pub(super) stopped_after: Option<Reason>,
     /// The output line that best explains a failure; may be empty.
     pub(super) why: String,
 }
@@ -195,14 +199,16 @@ pub(super) struct Child {
     err: Pipe,
     /// Exit code or signal, and when the end was noticed.
     ended: Option<(Result<i32, i32>, Instant)>,
+    /// A stop had begun when it ended. A later one does not change how it ended: the first end counts.
+    stopped: bool,
 }
 
 impl Child {
-    /// Starts the program of a step in a process group of its own.
+    /// Starts the program of a step of a job in a process group of its own.
     ///
     /// # Errors
     /// An error of the operating system.
-    pub(super) fn spawn(step: &Step, processes: &Processes) -> io::Result<Self> {
+    pub(super) fn spawn(step: &Step, job: &JobId, processes: &Processes) -> io::Result<Self> {
         if let Some(programs) = processes.simulation() {
             return Self::simulated(step, processes, programs);
         }
@@ -215,6 +221,7 @@ impl Child {
             command.env_remove(name);
         }
         command.args(args).envs(&step.env).envs(&step.secrets.0).process_group(0);
+        command.env(JOB_VARIABLE, job.as_str());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in AGENT_VARIABLES {
             command.env_remove(name);
@@ -232,6 +239,7 @@ impl Child {
             out: Pipe::new(child.stdout.take().map(Stream::Out), Source::Stdout),
             err: Pipe::new(child.stderr.take().map(Stream::Err), Source::Stderr),
             ended: None,
+            stopped: false,
         })
     }
 
@@ -244,6 +252,7 @@ impl Child {
             out: Pipe::new(stream(Output::Out), Source::Stdout),
             err: Pipe::new(stream(Output::Err), Source::Stderr),
             ended: None,
+            stopped: false,
         })
     }
 
@@ -281,7 +290,7 @@ impl Child {
                     "process {} could not be killed and goes on; the job ends without it",
                     self.pid()
                 ));
-                self.ended = Some((Err(Signal::KILL.as_raw()), stop.now()));
+                self.ended(Err(Signal::KILL.as_raw()), stop);
             }
             if let Some((code, at)) = self.ended
                 && (self.read_all() || stop.now().saturating_duration_since(at) >= EOF_TIMEOUT)
@@ -291,7 +300,9 @@ impl Child {
                 self.err.close(log, progress);
                 log.flush();
                 let why = FailureReason::best(self.err.reason, self.out.reason);
-                return End { code, stopped: stop.reason(), why };
+                let reason = stop.reason();
+                let (stopped, stopped_after) = if self.stopped { (reason, None) } else { (None, reason) };
+                return End { code, stopped, stopped_after, why };
             }
         }
     }
@@ -341,8 +352,13 @@ impl Child {
                     (None, Some(signal)) => Err(signal),
                     (None, None) => continue,
                 };
-                self.ended = Some((code, stop.now()));
+                self.ended(code, stop);
             }
         }
+    }
+
+    fn ended(&mut self, code: Result<i32, i32>, stop: &Stop) {
+        self.ended = Some((code, stop.now()));
+        self.stopped = stop.has_begun();
     }
 }

@@ -67,8 +67,9 @@ fn descendants(except: Option<Pid>) -> Vec<Descendant> {
     found
 }
 
+/// Whether an argument names the activation program of NixOS.
 #[cfg(target_os = "linux")]
-fn is_activation(argument: &str) -> bool {
+pub(crate) fn is_activation(argument: &str) -> bool {
     argument.rsplit('/').next() == Some(ACTIVATION)
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use nixfleet_os::Machine;
 use nixfleet_os::processes::Programs;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
 
 use crate::Urgency;
@@ -49,6 +50,19 @@ impl Signals {
             Self::Simulated(_) => &[],
         };
         pipes.iter().map(|(_, pipe)| pipe.as_fd())
+    }
+
+    /// Whether a signal to end the command waits to be taken.
+    pub(super) fn any_to_end(&self) -> bool {
+        match self {
+            Self::Real(pipes) => {
+                let to_end = pipes.iter().filter(|(signal, _)| *signal != SIGCHLD);
+                let mut fds: Vec<PollFd<'_>> =
+                    to_end.map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)).collect();
+                poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+            }
+            Self::Simulated(programs) => programs.has_signals(),
+        }
     }
 
     /// Whether this signal has arrived since the last call.

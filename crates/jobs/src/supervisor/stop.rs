@@ -150,6 +150,16 @@ impl Stop {
         query.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()))
     }
 
+    /// Whether a stop of the command has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(self.phase, Phase::Running)
+    }
+
+    /// Whether a signal to end the command has arrived that no program was there for.
+    pub(super) fn is_requested(&self) -> bool {
+        self.signals.any_to_end()
+    }
+
     /// Why the command was stopped, if it was.
     pub(super) fn reason(&self) -> Option<Reason> {
         match self.phase {

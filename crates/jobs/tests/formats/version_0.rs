@@ -113,6 +113,8 @@ fn the_results_of_version_0_are_read_with_every_field() {
         dropped: 0,
         lines: None,
         dropped_lines: None,
+        unwritten_lines: None,
+        unwritten: None,
         step: 0,
         commit: some(COMMIT),
         system_before: Some(OLD_SYSTEM.into()),
@@ -233,7 +235,7 @@ fn the_histories_of_version_0_are_read_with_every_field() {
     let folder = tempfile::tempdir().unwrap();
     let jobs = JobsDir::new(folder.path());
     fs::copy(file("v0", "history.json"), jobs.history()).unwrap();
-    assert_eq!(History::load(&jobs), after);
+    assert_eq!(History::load(&jobs).unwrap(), after);
 }
 
 #[test]
@@ -255,6 +257,7 @@ fn the_records_of_version_0_are_read_with_every_field() {
         delivered_seq: 1,
         announced: false,
         line_numbers: false,
+        result: None,
     };
     let reboot = Record {
         id: job("01a2185ba94e7087b66002dd22e355a3"),
@@ -264,6 +267,7 @@ fn the_records_of_version_0_are_read_with_every_field() {
         delivered_seq: 0,
         announced: true,
         line_numbers: false,
+        result: None,
     };
     check("reload.delivery.json", &reload);
     check("reboot.delivery.json", &reboot);

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use nixfleet_jobs::journal::{REMARK, gap_remark};
+use nixfleet_jobs::journal::{REMARK, gap_count};
 
 use super::Rule;
 use super::shape::text;
@@ -67,7 +67,5 @@ impl LineNumbers {
 
 /// The count in a remark about missing lines.
 fn missing(line: &str) -> Option<u64> {
-    let remark = line.strip_prefix(REMARK)?;
-    let count = remark.split(' ').next()?.parse().ok()?;
-    (count > 0 && remark == gap_remark(count)).then_some(count)
+    gap_count(line.strip_prefix(REMARK)?)
 }

@@ -103,7 +103,8 @@ impl File {
                     Lock::Shared => FlockOperation::LockShared,
                     Lock::Exclusive => FlockOperation::LockExclusive,
                 };
-                Ok(flock(file, operation)?)
+                // A signal must not make a job fail.
+                Ok(rustix::io::retry_on_intr(|| flock(file, operation))?)
             }
         }
     }

@@ -278,6 +278,10 @@ impl Kernel for ProcessPrograms {
         self.0.take_signal(signal)
     }
 
+    fn has_signals(&self) -> bool {
+        self.0.has_signals()
+    }
+
     fn reap(&self) -> Option<(u32, Result<i32, i32>)> {
         let mut all = self.programs().all();
         let parent = self.0.pid;

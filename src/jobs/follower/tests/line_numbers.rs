@@ -68,7 +68,11 @@ async fn a_remark_about_a_cut_with_progress_in_it_counts_lines_only() {
     let lines: Vec<&Entry> = entries.iter().filter(|entry| entry.is_text()).collect();
     let jumps: Vec<_> = lines.windows(2).filter(|pair| pair[1].number() != pair[0].number() + 1).collect();
     let [jump] = jumps[..] else { panic!("{} jumps", jumps.len()) };
-    assert_eq!((jump[1].line.as_str(), jump[1].stream), (gap_remark(dropped).as_str(), Source::System));
+    let size_limit = Causes { size_limit: true, ..Causes::default() };
+    assert_eq!(
+        (jump[1].line.as_str(), jump[1].stream),
+        (gap_remark(dropped, &size_limit).as_str(), Source::System)
+    );
     assert_eq!(jump[0].number() + dropped, jump[1].number());
     assert_eq!(lines.last().unwrap().number(), 2_000);
 }
@@ -86,10 +90,12 @@ async fn lines_that_a_full_disk_cost_at_the_end_are_a_remark_before_the_result()
     fs::remove_dir(rig.dir.log(1)).unwrap();
     let dropped = result.dropped_lines.unwrap();
     assert!(dropped > 0);
+    let unwritten = Some("Is a directory (os error 21)".to_owned());
+    let why = Causes { unwritten, ..Causes::default() };
     for after in [0, 10] {
         let (entries, end) = rest(&mut rig.follow(after)).await;
         let last = entries.last().unwrap();
-        assert_eq!((last.number(), last.seq, &last.line), (200, 200, &gap_remark(dropped)));
+        assert_eq!((last.number(), last.seq, &last.line), (200, 200, &gap_remark(dropped, &why)));
         assert_eq!(end, result);
     }
     assert!(rest(&mut rig.follow(200)).await.0.is_empty(), "it was delivered");

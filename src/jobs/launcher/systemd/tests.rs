@@ -68,6 +68,9 @@ fn a_refused_signal_is_told_only_while_the_supervisor_lives() {
     assert!(refused.to_string().contains("polkit"), "{refused}");
     drop(log);
     nixfleet_jobs::test_util::wait_until_dead(&dir);
+    let dead = systemd.end(&job, &dir, Urgency::Stop).unwrap_err().to_string();
+    assert!(dead.starts_with("its supervisor is dead"), "{dead}");
+    fs::write(dir.result(), "{}").unwrap();
     assert!(matches!(systemd.end(&job, &dir, Urgency::Stop), Err(LaunchError::Ended)));
 }
 

@@ -27,7 +27,7 @@ async fn each_line_about_a_job_has_its_id_and_its_command_once() {
     let span = format!("INFO job{{id={} command=\"pull\"}}: ", job.id);
     for text in [
         "Accepted a command.",
-        "Ignored a repeat of the running request.",
+        "Ignored a repeat of a request whose status is to come.",
         "Stopping the running command.",
         "The command ended: message exit_code=1 outcome=\"stopped\"",
     ] {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use nixfleet_jobs::JobId;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
-use nixfleet_protocol::{AgentMessage, Status, StatusKind, UpdateState, Verdict};
+use nixfleet_protocol::{AgentMessage, CommandRejected, Status, StatusKind, UpdateState, Verdict};
 
 use super::rig::{Order, Rig, result};
 use crate::jobs::follower::Live;
@@ -177,7 +178,63 @@ async fn a_reboot_is_told_before_it_begins_and_not_again_when_it_has() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(matches!(&forgotten[..], [Order::Forget(id)] if *id == record.id), "{forgotten:?}");
+    let of_this_job = |id: &JobId| *id == record.id;
+    assert!(
+        matches!(&forgotten[..], [Order::Save(saved), Order::Forget(id)] if of_this_job(&saved.id) && of_this_job(id)),
+        "{forgotten:?}"
+    );
+}
+
+async fn rejection(rig: &mut Rig) -> CommandRejected {
+    loop {
+        match rig.next().await {
+            AgentMessage::CommandRejected(rejected) => return rejected,
+            AgentMessage::Heartbeat(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_belongs_to_another_command_is_rejected_while_that_runs_and_when_it_has_ended() {
+    let mut rig = live(&[]).await;
+    let job = rig.run_command_as("pull", Some("a")).await;
+    let clash = "the id of this request belongs to another one, for `pull`; each needs its own";
+    let check = |rejected: CommandRejected| {
+        assert_eq!(rejected.reason, clash);
+        let named = (rejected.command.as_deref(), rejected.command_id.as_deref());
+        assert_eq!(named, (Some("switch"), Some("a")));
+        assert_eq!(rejected.current_command, None);
+    };
+    rig.command("switch", Some("a")).await;
+    check(rejection(&mut rig).await);
+    // A question and `stop` need no id, so it does not matter.
+    rig.command("stop", Some("a")).await;
+    while !rig.orders().iter().any(|order| matches!(order, Order::End(..))) {
+        rig.heartbeat().await;
+    }
+    job.end(result(Outcome::Ok)).await;
+    let first = rig.status().await;
+    assert_eq!(first.command, "pull");
+    rig.command("switch", Some("a")).await;
+    check(rejection(&mut rig).await);
+    rig.command("pull", Some("a")).await;
+    assert_eq!(rig.status().await, first, "the same request");
+    let orders = rig.orders();
+    assert!(!orders.iter().any(|order| matches!(order, Order::Launch(_))), "{orders:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_id_is_none() {
+    let mut rig = live(&[]).await;
+    for _ in 0..2 {
+        let job = rig.run_command_as("pull", Some("")).await;
+        let saved = rig.orders();
+        assert!(saved.is_empty(), "{saved:?}");
+        job.end(result(Outcome::Ok)).await;
+        assert_eq!(rig.status().await.command, "pull");
+        rig.pong().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use crate::link::ended::Ended;
 use crate::link::session;
 use crate::observe::status::{ASKS, Ask, Asker, Report};
 use executor::FakeExecutor;
-pub(super) use executor::{Order, PID, entries, result};
+pub(super) use executor::{Job, Order, PID, entries, result};
 
 mod dashboard;
 mod executor;
@@ -63,8 +63,13 @@ impl Rig {
     /// As [`Self::start`], with settings of the host.
     pub(super) async fn with(interval: Duration, settings: &[(&str, &str)]) -> Self {
         let (orders, orders_receiver) = mpsc::unbounded_channel();
-        let executor =
-            FakeExecutor { orders, followed: Arc::default(), jobs: Arc::default(), live: Arc::default() };
+        let executor = FakeExecutor {
+            orders,
+            followed: Arc::default(),
+            jobs: Arc::default(),
+            live: Arc::default(),
+            answered: Arc::default(),
+        };
         let (executor_events, events_receiver) = mpsc::channel(64);
         let (asks, asks_receiver) = mpsc::channel(ASKS);
         let (facts, facts_receiver) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use nixfleet_jobs::journal::{REMARK, gap_remark};
+use nixfleet_jobs::journal::{Causes, REMARK, gap_remark};
 
 pub(super) fn message(kind: &str, payload: Value) -> String {
     json!({ "type": kind, "payload": payload }).to_string()
@@ -65,7 +65,7 @@ pub(super) fn job_line(command: &str, job: &str, seq: u64) -> String {
 
 /// A remark about lines that are missing.
 pub(super) fn gap(command: &str, job: &str, seq: u64, missing: u64) -> String {
-    let line = format!("{REMARK}{}", gap_remark(missing));
+    let line = format!("{REMARK}{}", gap_remark(missing, &Causes { size_limit: true, ..Causes::default() }));
     changed(&job_line(command, job, seq), json!({"line": line}))
 }
 

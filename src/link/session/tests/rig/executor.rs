@@ -13,6 +13,7 @@ use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobId, Urgency};
 
 use super::{HOUR, Rig};
+use crate::jobs::answered::File;
 use crate::jobs::executor::{Executor, ExecutorEvent};
 use crate::jobs::follower::{Followed, Follower, Live};
 
@@ -32,7 +33,7 @@ pub(crate) enum Order {
 pub(crate) struct Job {
     pub(crate) id: JobId,
     items: mpsc::Sender<Followed>,
-    _live: Arc<watch::Sender<Live>>,
+    live: Arc<watch::Sender<Live>>,
 }
 
 impl Job {
@@ -42,6 +43,11 @@ impl Job {
 
     pub(crate) async fn end(&self, result: JobResult) {
         self.items.send(Followed::Ended(Box::new(result))).await.unwrap();
+    }
+
+    /// The command ends. Its output is still to be read.
+    pub(crate) fn command_ends(&self) {
+        self.live.send_replace(Live { pid: None, ended: true });
     }
 
     /// Writes output until the task is aborted.
@@ -80,6 +86,7 @@ pub(crate) struct FakeExecutor {
     pub(crate) followed: Arc<Mutex<Vec<(JobId, u64)>>>,
     pub(crate) jobs: Arc<Mutex<Vec<Job>>>,
     pub(crate) live: Arc<Mutex<Live>>,
+    pub(crate) answered: Arc<Mutex<File>>,
 }
 
 impl Executor for FakeExecutor {
@@ -97,12 +104,16 @@ impl Executor for FakeExecutor {
         let live_now = *self.live.lock().unwrap();
         let (live, live_receiver) =
             watch::channel(if live_now == Live::default() { known } else { live_now });
-        self.jobs.lock().unwrap().push(Job { id: id.clone(), items, _live: Arc::new(live) });
-        Follower { live: live_receiver, items: items_receiver }
+        self.jobs.lock().unwrap().push(Job { id: id.clone(), items, live: Arc::new(live) });
+        Follower { live: live_receiver, items: items_receiver.into() }
     }
 
     fn save(&self, record: Record) {
         self.orders.send(Order::Save(record)).unwrap();
+    }
+
+    fn keep_answered(&self, answered: File) {
+        *self.answered.lock().unwrap() = answered;
     }
 
     fn forget(&self, id: &JobId) {
@@ -158,6 +169,11 @@ impl Rig {
     pub(crate) fn not_launched(&mut self, order: &Order, why: &str) {
         let Order::Launch(record) = order else { panic!("{order:?}") };
         self.executor_events.try_send(ExecutorEvent::NotLaunched(record.id.clone(), why.to_owned())).unwrap();
+    }
+
+    pub(crate) fn ended_before(&mut self, id: &JobId, asked: &str) {
+        let (id, asked) = (id.clone(), asked.to_owned());
+        self.executor_events.try_send(ExecutorEvent::EndedBefore { id, asked }).unwrap();
     }
 
     pub(crate) fn not_ended(&mut self, id: &JobId, asked: &str, why: &str) {

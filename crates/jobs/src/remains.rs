@@ -1,0 +1,163 @@
+//! Processes that are left of a job whose supervisor was killed.
+//!
+//! A supervisor that is killed cannot end its command, and its orphans are no longer below anything that belongs to
+//! the job. So every process of a job carries the job's id in its environment, and is found by it. A process that
+//! cleared its environment is found if a process that carries the id is above it, or is in the same session.
+//!
+//! With the `systemd` launcher the service manager ends these processes, by the cgroup of the unit.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::spec::Spec;
+use crate::{JobDir, JobId, JobsDir, atomic_file, journal};
+
+#[cfg(target_os = "linux")]
+mod find;
+
+#[cfg(target_os = "linux")]
+use find::find;
+
+/// The variable that holds the id of the job in each of its processes. It does not begin with `NIXFLEET_`, which
+/// is the beginning of a setting's name.
+pub const JOB_VARIABLE: &str = "_NIXFLEET_JOB_ID";
+
+/// How long the processes may take to end after SIGTERM: the default of `jobs.stop_grace`.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long to wait for processes that were killed. One in an uninterruptible sleep may never disappear.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait for the end of an activation, which must not be stopped half-way. Activations take seconds,
+/// and some minutes if services are slow to stop.
+const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How often to look.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What was done with the processes that were left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Most processes that were seen at once.
+    pub found: usize,
+    /// One of them activated a system, so that they were given time.
+    pub activation: bool,
+    /// Those that are still there.
+    pub left: usize,
+}
+
+impl Remains {
+    /// What happened, as the end of a sentence; none if there were no processes.
+    pub fn describe(self) -> Option<String> {
+        let Self { found, activation, left } = self;
+        let count = |n: usize| if n == 1 { "1 process".to_owned() } else { format!("{n} processes") };
+        Some(match (found, activation, left) {
+            (0, ..) => return None,
+            (_, true, 0) => "the activation that it had begun was awaited".to_owned(),
+            (1, false, 0) => "1 process of it went on without a supervisor, and was ended".to_owned(),
+            (_, false, 0) => format!("{} of it went on without a supervisor, and were ended", count(found)),
+            (_, true, left) => format!("an activation of it goes on without a supervisor ({})", count(left)),
+            (_, false, left) => format!("{} of it could not be ended", count(left)),
+        })
+    }
+}
+
+/// Whether a job may have left processes behind: its supervisor is dead, it has no result, and the machine was not
+/// booted since.
+fn may_be_left(dir: &JobDir, boot_id: Option<&str>) -> bool {
+    let disk = dir.disk();
+    let dead = matches!(journal::supervisor_lives(dir), Ok(false));
+    let spec = || atomic_file::load_on::<Spec>(disk, &dir.spec()).ok().flatten();
+    let same_boot = || spec().and_then(|spec| spec.boot_id).is_none_or(|then| Some(then.as_str()) == boot_id);
+    dead && disk.kind(&dir.result()).is_err() && same_boot()
+}
+
+/// The jobs in the folder that may have left processes behind, but `current`. The caller holds the lock of the
+/// host.
+pub(crate) fn jobs(jobs: &JobsDir, current: &JobId, boot_id: Option<&str>) -> Vec<JobId> {
+    let names = jobs.disk().list(jobs.path()).unwrap_or_default();
+    let ids = names.iter().filter_map(|name| name.to_str()?.parse::<JobId>().ok());
+    ids.filter(|id| id != current && may_be_left(&jobs.job(id), boot_id)).collect()
+}
+
+/// Ends the processes that are left of these jobs, and waits until they are gone. An activation is awaited first.
+/// `go_on` is asked while that takes long; if it returns false, the processes are left alone. `begun` is called once,
+/// when there are any.
+///
+/// It takes 15 s at most after an activation, and 10 min for that.
+pub fn end(jobs: &[JobId], go_on: impl Fn() -> bool, begun: impl FnOnce()) -> Remains {
+    let mut remains = Remains::default();
+    if jobs.is_empty() || find(jobs).is_empty() {
+        return remains;
+    }
+    begun();
+    let mut wait = |limit: Duration, kill: bool, awaited: &dyn Fn(&[Found]) -> bool| {
+        let since = Instant::now();
+        loop {
+            let found = find(jobs);
+            remains.found = remains.found.max(found.len());
+            remains.activation |= found.iter().any(|process| process.activates);
+            remains.left = found.len();
+            if !awaited(&found) || since.elapsed() >= limit || !go_on() {
+                return found;
+            }
+            if kill {
+                // Again, for processes that were forked between the listing and the signal.
+                signal(&found, Signal::KILL);
+            }
+            std::thread::sleep(TICK);
+        }
+    };
+    let found = wait(ACTIVATION_TIMEOUT, false, &|found| found.iter().any(|process| process.activates));
+    if found.iter().any(|process| process.activates) || !go_on() {
+        return remains;
+    }
+    signal(&found, Signal::TERM);
+    // A process that is suspended could not handle SIGTERM.
+    signal(&found, Signal::CONT);
+    wait(GRACE, false, &|found| !found.is_empty());
+    wait(KILL_TIMEOUT, true, &|found| !found.is_empty());
+    remains
+}
+
+/// A process that belongs to a job.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    pid: Pid,
+    /// It runs the activation program of NixOS.
+    activates: bool,
+}
+
+fn signal(found: &[Found], signal: Signal) {
+    for process in found {
+        // An error means that the process has ended, or is a setuid program that may not be signalled.
+        kill_process(process.pid, signal).ok();
+    }
+}
+
+/// Unknown without /proc.
+#[cfg(not(target_os = "linux"))]
+fn find(_jobs: &[JobId]) -> Vec<Found> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_said() {
+        for (found, activation, left, expected) in [
+            (0, false, 0, None),
+            (1, false, 0, Some("1 process of it went on without a supervisor, and was ended")),
+            (3, false, 0, Some("3 processes of it went on without a supervisor, and were ended")),
+            (3, false, 1, Some("1 process of it could not be ended")),
+            (2, true, 0, Some("the activation that it had begun was awaited")),
+            (2, true, 2, Some("an activation of it goes on without a supervisor (2 processes)")),
+        ] {
+            let said = Remains { found, activation, left }.describe();
+            assert_eq!(said.as_deref(), expected);
+        }
+    }
+}

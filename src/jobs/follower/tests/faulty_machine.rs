@@ -1,0 +1,218 @@
+//! A machine whose disk and threads fail on demand. Its files are those of the real disk.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use std::{io, thread};
+
+use nixfleet_os::disk::{Disk, File, Files, Kind, Lock, Open, OpenFile, Watch};
+use nixfleet_os::threads::{Gate, Tasks};
+use nixfleet_os::{Machine, Threads};
+
+use super::Instant;
+
+/// What is wrong at present.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    #[default]
+    None,
+    /// Reads of the log fail with this error of the kernel.
+    Read(i32),
+    /// Files of the log cannot be opened, with this error.
+    Open(i32),
+    /// Reads of the log do not return.
+    Hang,
+    /// There is no thread to be had.
+    NoThread,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fault: Fault,
+    /// Reads that hang now.
+    hanging: usize,
+    /// Threads that were started and have not ended.
+    threads: usize,
+    /// Attempts to open the state.
+    looks: usize,
+}
+
+/// The switch of all faults.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faults(Arc<(Mutex<State>, Condvar)>);
+
+impl Faults {
+    pub(super) fn set(&self, fault: Fault) {
+        self.0.0.lock().unwrap().fault = fault;
+        self.0.1.notify_all();
+    }
+
+    pub(super) fn hanging(&self) -> usize {
+        self.0.0.lock().unwrap().hanging
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        self.0.0.lock().unwrap().threads
+    }
+
+    pub(super) fn looks(&self) -> usize {
+        self.0.0.lock().unwrap().looks
+    }
+
+    pub(super) fn machine(&self) -> Machine {
+        let disk = Disk::simulated(Arc::new(FaultyDisk(self.clone())));
+        Machine { disk, threads: Threads::simulated(Arc::new(self.clone())), ..Machine::default() }
+    }
+}
+
+impl Tasks for Faults {
+    fn spawn(&self, _: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let mut state = self.0.0.lock().unwrap();
+        if state.fault == Fault::NoThread {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        state.threads += 1;
+        let all = self.clone();
+        thread::Builder::new().stack_size(super::STACK).spawn(move || {
+            run();
+            all.0.0.lock().unwrap().threads -= 1;
+        })?;
+        Ok(())
+    }
+
+    fn gate(&self) -> Arc<dyn Gate> {
+        Arc::new(Turnstile::default())
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Turnstile(Mutex<u64>, Condvar);
+
+impl Gate for Turnstile {
+    fn wait(&self, limit: Option<Duration>) {
+        // An opening between the look and this wait is noticed after the limit.
+        let limit = limit.unwrap_or(Duration::from_millis(20)).min(Duration::from_millis(20));
+        drop(self.1.wait_timeout(self.0.lock().unwrap(), limit).unwrap());
+    }
+
+    fn open(&self) {
+        self.1.notify_all();
+    }
+}
+
+#[derive(Debug)]
+struct FaultyDisk(Faults);
+
+#[derive(Debug)]
+struct FaultyFile(File, Faults, bool);
+
+impl Files for FaultyDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn OpenFile>> {
+        let is_log = path.file_name().unwrap().to_str().unwrap().starts_with("log");
+        let mut state = self.0.0.0.lock().unwrap();
+        state.looks += usize::from(path.ends_with("state.json"));
+        match state.fault {
+            Fault::Open(code) if is_log => Err(io::Error::from_raw_os_error(code)),
+            _ => Ok(Box::new(FaultyFile(Disk::real().open(path, how)?, self.0.clone(), is_log))),
+        }
+    }
+
+    fn make_folder(&self, path: &Path, _: bool) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        Disk::real().list(path)
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<Kind> {
+        Disk::real().kind(path)
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::read_link(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        Disk::real().sync_folder(path)
+    }
+
+    fn watch(&self, path: &Path) -> io::Result<Box<dyn Watch>> {
+        fs::metadata(path)?;
+        Ok(Box::new(Often))
+    }
+}
+
+#[derive(Debug)]
+struct Often;
+
+impl Watch for Often {
+    fn wait(&mut self, limit: Duration) {
+        thread::sleep(limit.min(Duration::from_millis(5)));
+    }
+}
+
+impl OpenFile for FaultyFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (state, changed) = &*self.1.0;
+        let mut state = state.lock().unwrap();
+        if self.2 {
+            while state.fault == Fault::Hang {
+                state.hanging += 1;
+                state = changed.wait(state).unwrap();
+                state.hanging -= 1;
+            }
+            if let Fault::Read(code) = state.fault {
+                return Err(io::Error::from_raw_os_error(code));
+            }
+        }
+        drop(state);
+        io::Read::read(&mut self.0, buffer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut self.0, bytes)
+    }
+
+    fn seek_to(&mut self, position: u64) -> io::Result<()> {
+        self.0.seek_to(position)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn lock(&self, lock: Lock, _: bool) -> io::Result<bool> {
+        self.0.lock(lock)
+    }
+
+    fn try_clone(&self) -> io::Result<Box<dyn OpenFile>> {
+        Ok(Box::new(FaultyFile(self.0.try_clone()?, self.1.clone(), self.2)))
+    }
+}

@@ -1,0 +1,62 @@
+//! Requests to end a job that nobody has answered yet.
+//!
+//! A stop that works has no answer of its own: the job's status says `stopped`. A stop may also be refused by the
+//! supervisor, or reach a supervisor that does not react. So each request is remembered until the job has ended,
+//! and answered when that takes too long.
+
+use nixfleet_jobs::Urgency;
+use tokio::time::Instant;
+
+/// Requests that are remembered for one job. There are three names, `stop`, `kill` and `kill_command`, and the last
+/// one has two signals. A repeat takes the place of the request before it.
+const MAX: usize = 4;
+
+#[derive(Debug)]
+struct Request {
+    urgency: Urgency,
+    asked: String,
+    until: Instant,
+}
+
+/// A request to end a command that had no effect in time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The command that asked for it, such as `stop`.
+    pub asked: String,
+    /// The job is still being launched.
+    pub launching: bool,
+}
+
+/// The requests to end one job, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Stops(Vec<Request>);
+
+impl Stops {
+    /// Adds a request, which is to be answered at `until`. A repeat keeps the time of the first one: a dashboard
+    /// that asks again and again still gets an answer.
+    pub(super) fn add(&mut self, urgency: Urgency, asked: &str, until: Instant) {
+        let known = self.0.iter().any(|request| request.urgency == urgency && request.asked == asked);
+        if !known && self.0.len() < MAX {
+            self.0.push(Request { urgency, asked: asked.to_owned(), until });
+        }
+    }
+
+    /// The strongest request: a stop behind a kill does not weaken it.
+    pub(super) fn strongest(&self) -> Option<(Urgency, &str)> {
+        let strongest = self.0.iter().max_by_key(|request| request.urgency)?;
+        Some((strongest.urgency, &strongest.asked))
+    }
+
+    pub(super) fn answered(&mut self, asked: &str) {
+        self.0.retain(|request| request.asked != asked);
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|request| request.until).min()
+    }
+
+    /// Takes what is due.
+    pub(super) fn take_due(&mut self, now: Instant) -> impl Iterator<Item = String> {
+        self.0.extract_if(.., move |request| request.until <= now).map(|request| request.asked)
+    }
+}
