@@ -2,6 +2,7 @@
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
@@ -29,6 +30,13 @@ const EVENTS: usize = 64;
 /// How long an agent that ends waits for its records and launches, at most: it should be gone within a
 /// second.
 const DROP_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// How long to look for the job of a start that failed: its supervisor may be on its way to make the job's folder,
+/// which takes milliseconds. Shorter than [`DROP_TIMEOUT`].
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// How often to look.
+const SETTLE_TICK: Duration = Duration::from_millis(20);
 
 /// Stack of the threads for orders, in bytes.
 const STACK: usize = 256 * 1024;
@@ -227,9 +235,19 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
     // After a failure the record stays until the dashboard has read the status.
     let Err(err) = launcher.start(&job) else { return Ok(()) };
     // The launcher may fail although the supervisor runs, for example when systemctl loses its connection.
-    // A job that exists is followed.
-    let exists = dir.disk().kind(&dir.result()).is_ok() || matches!(journal::supervisor_lives(dir), Ok(true));
-    if exists { Ok(()) } else { Err(error::chain(&err)) }
+    // A job that exists is followed. So is one whose supervisor died: with a spec, its command may have begun.
+    let exists = || {
+        let is_there = |path: &Path| dir.disk().kind(path).is_ok();
+        is_there(&dir.result()) || is_there(&dir.spec()) || matches!(journal::supervisor_lives(dir), Ok(true))
+    };
+    let (clock, begun) = (dir.clock(), dir.clock().instant());
+    while !exists() {
+        if clock.elapsed(begun) >= SETTLED {
+            return Err(error::chain(&err));
+        }
+        clock.sleep(SETTLE_TICK);
+    }
+    Ok(())
 }
 
 impl Drop for HostExecutor {
@@ -269,7 +287,7 @@ impl Launches {
 #[cfg(test)]
 mod tests {
     use nixfleet_jobs::journal::Writer;
-    use nixfleet_jobs::spec::{JobResult, Outcome};
+    use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
 
     use super::*;
 
@@ -301,7 +319,17 @@ mod tests {
         assert_eq!(launched(), Ok(()), "it runs");
         drop(supervisor);
         nixfleet_jobs::test_util::wait_until_dead(&dir);
-        assert!(launched().is_err(), "its supervisor died without a result");
+        assert!(launched().is_err(), "its supervisor died before it had a plan");
+        let spec = Spec {
+            id: record.id.clone(),
+            command: "pull".to_owned(),
+            steps: Vec::new(),
+            timeout_s: None,
+            boot_id: None,
+            started_at: String::new(),
+        };
+        nixfleet_jobs::atomic_file::store(&dir.spec(), &spec).unwrap();
+        assert_eq!(launched(), Ok(()), "its supervisor died, and its command may have begun");
         let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
         nixfleet_jobs::atomic_file::store(&dir.result(), &result).unwrap();
         assert_eq!(launched(), Ok(()), "it has ended");
