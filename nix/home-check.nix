@@ -63,6 +63,7 @@ let
                   "Adaptive"
                   "Interactive"
                 ]) "Standard";
+                SoftResourceLimits = option (attrsOf int) { };
                 Umask = option int 18;
                 StandardErrorPath = option path "/dev/null";
               };
@@ -204,6 +205,7 @@ let
           ThrottleInterval = 10;
           AbandonProcessGroup = true;
           ProcessType = "Background";
+          SoftResourceLimits.Core = 0;
           Umask = 63;
           StandardErrorPath = "/Users/alice/Library/Logs/nixfleet-agent.log";
         };

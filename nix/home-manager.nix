@@ -163,6 +163,8 @@ in
           TimeoutStopSec = 10;
           WatchdogSec = 30;
           UMask = "0077";
+          # No LimitCORE=0: commands inherit the limits of this unit. The agent itself and its supervisors forbid
+          # core files of theirs, which would hold the token.
         };
         Install.WantedBy = [ "default.target" ];
       };
@@ -181,6 +183,8 @@ in
           # As above: commands go on when the agent ends.
           AbandonProcessGroup = true;
           ProcessType = "Background";
+          # No core files, which would hold the token. Commands may raise this limit again.
+          SoftResourceLimits.Core = 0;
           # 0077: launchd wants a number.
           Umask = 63;
           StandardErrorPath = "${config.home.homeDirectory}/Library/Logs/nixfleet-agent.log";

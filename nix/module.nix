@@ -159,7 +159,7 @@ let
   # The agent's name and what it uses of it, up to the first dot.
   hostname = cfg.settings.hostname or "nixos";
   shortName = lib.head (lib.splitString "." hostname);
-  isName = text: builtins.match "[a-zA-Z0-9-]{1,63}" text != null;
+  isName = text: builtins.match "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?" text != null;
 
   # By default the name is also that of the configuration in the flake.
   attributeIsSet = (cfg.settings.rebuild or { }) ? flake_attr;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
-use nixfleet_os::{error, service_manager};
+use nixfleet_os::{core_dump, error, service_manager};
 
 use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
@@ -95,6 +95,11 @@ Every setting is a key of the file and a variable: repo.branch is NIXFLEET_REPO_
 /// Runs the program and returns its exit code: 0 for success, 64 for wrong usage or configuration, 1 for
 /// other failures.
 pub fn main() -> ExitCode {
+    // Before any secret is read. The watchdog of the service manager ends a hanging agent by SIGABRT, which
+    // writes a core file.
+    if let Err(err) = core_dump::forbid() {
+        complain(Priority::Warning, &format!("warning: core files of this process may hold secrets: {err}"));
+    }
     let cli = Cli::try_parse().unwrap_or_else(|err| {
         // `--help` and `--version` also arrive here; they are not errors.
         let code = if err.use_stderr() { i32::from(USAGE) } else { 0 };

@@ -1,5 +1,7 @@
 //! `nixfleet-agent`; see [`nixfleet_agent::cli`].
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -47,8 +47,7 @@ impl About {
         meters: &Arc<Meters>,
         hook: Option<Hook>,
     ) -> Self {
-        // Without the query, which may hold a secret.
-        let dashboard = connection.url[..url::Position::AfterPath].to_owned();
+        let dashboard = connection.url.to_string();
         Self {
             dashboard,
             socket: client::listens_at(host),

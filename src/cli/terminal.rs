@@ -130,11 +130,10 @@ pub(super) fn safe(text: &str, colours: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut painted = false;
-    while let Some(letter) = rest.chars().next() {
-        let behind = &rest[letter.len_utf8()..];
-        rest = match (letter, behind.chars().next()) {
-            ('\x1b', Some('[')) => control_sequence(&behind[1..], colours, &mut out, &mut painted),
-            ('\x1b', Some(']' | 'P' | 'X' | '^' | '_')) => behind_string(&behind[1..]),
+    while let Some((letter, behind)) = first(rest) {
+        rest = match (letter, first(behind)) {
+            ('\x1b', Some(('[', sequence))) => control_sequence(sequence, colours, &mut out, &mut painted),
+            ('\x1b', Some((']' | 'P' | 'X' | '^' | '_', string))) => behind_string(string),
             ('\x1b', _) => behind_escape(behind),
             // The same as single characters (ECMA-48, C1).
             ('\u{9b}', _) => control_sequence(behind, colours, &mut out, &mut painted),
@@ -153,6 +152,12 @@ pub(super) fn safe(text: &str, colours: bool) -> String {
     out
 }
 
+/// The first character of a text, and the text behind it.
+fn first(text: &str) -> Option<(char, &str)> {
+    let mut letters = text.chars();
+    letters.next().map(|letter| (letter, letters.as_str()))
+}
+
 /// Whether a character can make a terminal show the rest of the line in another order.
 fn changes_direction(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -160,11 +165,14 @@ fn changes_direction(letter: char) -> bool {
 
 /// Skips `CSI parameters intermediates final`; copies it to `out` if it sets colours.
 fn control_sequence<'a>(text: &'a str, colours: bool, out: &mut String, painted: &mut bool) -> &'a str {
-    let parameters = text.len() - text.trim_start_matches(|c| ('0'..='?').contains(&c)).len();
-    let behind = text[parameters..].trim_start_matches(|c| (' '..='/').contains(&c));
-    let is_short = text.len() - behind.len() == parameters;
-    let Some(last) = behind.chars().next().filter(|c| ('@'..='~').contains(c)) else { return behind };
-    let given = &text[..parameters];
+    let unparsed = text.trim_start_matches(|c| ('0'..='?').contains(&c));
+    let parameters = text.len() - unparsed.len();
+    let behind = unparsed.trim_start_matches(|c| (' '..='/').contains(&c));
+    let is_short = behind.len() == unparsed.len();
+    let Some((last, rest)) = first(behind).filter(|(last, _)| ('@'..='~').contains(last)) else {
+        return behind;
+    };
+    let given = text.strip_suffix(unparsed).unwrap_or_default();
     let plain = given.bytes().all(|b| b.is_ascii_digit() || b == b';' || b == b':');
     if colours && last == 'm' && is_short && plain && parameters <= MAX_PARAMETERS {
         out.push_str("\x1b[");
@@ -172,25 +180,25 @@ fn control_sequence<'a>(text: &'a str, colours: bool, out: &mut String, painted:
         out.push('m');
         *painted = true;
     }
-    &behind[1..]
+    rest
 }
 
 /// Skips a control string up to its end, BEL or ST; the whole text if there is no end.
 fn behind_string(text: &str) -> &str {
-    match text.find(['\x07', '\x1b', '\u{9c}']) {
-        Some(at) if text[at..].starts_with("\x1b\\") => &text[at + 2..],
+    let end = text.find(['\x07', '\x1b', '\u{9c}']);
+    let rest = end.and_then(|at| text.get(at..)).unwrap_or_default();
+    match rest.strip_prefix("\x1b\\") {
+        Some(behind) => behind,
         // Another escape ends the string and begins a new sequence.
-        Some(at) if text[at..].starts_with('\x1b') => &text[at..],
-        Some(at) => text[at..].trim_start_matches(['\x07', '\u{9c}']),
-        None => "",
+        None => rest.trim_start_matches(['\x07', '\u{9c}']),
     }
 }
 
 /// Skips the rest of an escape sequence: its intermediates and its final character.
 fn behind_escape(text: &str) -> &str {
     let behind = text.trim_start_matches(|c| (' '..='/').contains(&c));
-    match behind.chars().next() {
-        Some('0'..='~') => &behind[1..],
+    match first(behind) {
+        Some(('0'..='~', rest)) => rest,
         _ => behind,
     }
 }

@@ -50,8 +50,9 @@ fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
     };
     let text = format!("{century}{}", std::str::from_utf8(text).ok()?);
     let digits = text.strip_suffix('Z').filter(|digits| digits.len() == 14 && digits.is_ascii())?;
-    let (year, month, day) = (&digits[..4], &digits[4..6], &digits[6..8]);
-    let clock = format!("{}:{}:{}", &digits[8..10], &digits[10..12], &digits[12..]);
+    let part = |range| digits.get(range);
+    let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
+    let clock = format!("{}:{}:{}", part(8..10)?, part(10..12)?, part(12..14)?);
     Some((format!("{year}-{month}-{day}T{clock}Z").parse().ok()?, rest))
 }
 

@@ -12,7 +12,8 @@ use nixfleet_config::{Host, TOKEN_VARIABLE, TokenError, TokenSource};
 use nixfleet_os::bounded_read;
 use nixfleet_os::error::chain;
 use nixfleet_protocol::{DeviceVitals, GpuVitals};
-use nixfleet_vitals::{device, stasysmo};
+use nixfleet_vitals::settings::Paths;
+use nixfleet_vitals::{Fault, device, stasysmo};
 
 use super::users::uid_of;
 use super::{Finding, Subject, fail, ok, root_only, skipped, warning, warning_of_line};
@@ -29,6 +30,9 @@ const FEW_INODES: u64 = 1000;
 
 /// A token with fewer characters is weak, or was cut off.
 const SHORT_TOKEN: usize = 16;
+
+/// Most files that are named one by one.
+const MAX_FAULTS: usize = 8;
 
 /// Findings about the state folder, disk space and token file.
 pub(super) fn state(subject: &Subject) -> Vec<Finding> {
@@ -163,8 +167,14 @@ pub(super) fn readings(subject: &Subject) -> Vec<Finding> {
     let host = &subject.host;
     let mut findings = vec![stasysmo_files(&host.paths.stasysmo, SystemTime::now())];
     if host.vitals.enabled {
-        let vitals = wire::vitals::message(device::collect(&host.vitals_settings(), &host.hostname));
+        let settings = host.vitals_settings();
+        let (seen, faults) = device::examine(&settings, &host.hostname);
+        let vitals = wire::vitals::message(seen);
         findings.extend([gpus(&vitals.gpus), vitals_of(&vitals)]);
+        findings.extend(odd_files(&faults));
+        if vitals.network.is_none() {
+            findings.extend(no_network(&settings.paths));
+        }
     } else {
         findings.push(skipped("vitals", "switched off: vitals.enabled is false"));
     }
@@ -248,6 +258,25 @@ fn vitals_of(vitals: &DeviceVitals) -> Finding {
         let text = format!("nothing is known of {}", unknown.join(", "));
         warning(NAME, text, "is /proc mounted, and does a disk hang?")
     }
+}
+
+/// A finding for each file that could not be read or understood.
+fn odd_files(faults: &[Fault]) -> Vec<Finding> {
+    const NAME: &str = "vitals";
+    const FIX: &str = "its figure is unknown, and all others are not affected";
+    let mut findings: Vec<Finding> =
+        faults.iter().take(MAX_FAULTS).map(|fault| warning(NAME, fault.to_string(), FIX)).collect();
+    if faults.len() > MAX_FAULTS {
+        let more = faults.len() - MAX_FAULTS;
+        findings.push(warning(NAME, format!("{more} further files could not be read or understood"), FIX));
+    }
+    findings
+}
+
+/// Why there is no figure of the network.
+fn no_network(paths: &Paths) -> Option<Finding> {
+    let why = nixfleet_vitals::network::why_none(&paths.proc, &paths.sys)?;
+    Some(skipped("vitals", format!("no figure of the network: {why}")))
 }
 
 #[cfg(test)]

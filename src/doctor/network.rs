@@ -65,8 +65,8 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
 }
 
 async fn steps(connection: &Connection) -> Vec<Finding> {
-    let host = connection.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let port = connection.url.port_or_known_default().unwrap_or(443);
+    let host = connection.url.expose().host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = connection.url.expose().port_or_known_default().unwrap_or(443);
     let begun = Instant::now();
     let found = timeout(LOOKUP, tokio::net::lookup_host((host, port))).await;
     let found = match found {
@@ -157,7 +157,7 @@ fn tcp(reached: &[(SocketAddr, Result<Duration, String>)]) -> Finding {
 
 /// Findings about TLS and the token, as far as the connection got.
 fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timestamp) -> Vec<Finding> {
-    let secure = connection.url.scheme() == "wss";
+    let secure = connection.url.expose().scheme() == "wss";
     let tls_ok = || match secure {
         true => trusted(probe.certificate.as_deref().and_then(not_after), now),
         false => skipped("tls", "ws:// has none"),

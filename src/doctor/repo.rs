@@ -1,6 +1,6 @@
 //! The checkout of the fleet's configuration, and its remote.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,6 +12,8 @@ use rustix::process::geteuid;
 use nixfleet_config::Repo;
 use nixfleet_jobs::git::{head_commit, short};
 use nixfleet_jobs::supervisor::plan::access;
+use nixfleet_os::address::public;
+use nixfleet_os::bounded_read;
 use nixfleet_os::subprocess::{self, ProgramError};
 
 use super::users::name_of;
@@ -143,13 +145,15 @@ fn pulls_as(subject: &Subject, dir: &Path) -> Option<u32> {
 fn ssh_key(path: &Path, jobs_see_more: bool, reader: Option<u32>) -> Finding {
     const NAME: &str = "ssh key";
     let shown = path.display();
-    let opened = File::open(path).and_then(|file| file.metadata());
+    let opened = bounded_read::open(path).and_then(|file| file.metadata());
     match (opened, reader) {
         (Err(err), _) if err.kind() == io::ErrorKind::PermissionDenied && jobs_see_more => {
             root_only(NAME, shown)
         }
+        (Err(err), _) if err.kind() == io::ErrorKind::InvalidInput => {
+            fail(NAME, format!("{shown} is no file"), "check repo.ssh_key")
+        }
         (Err(err), _) => fail(NAME, format!("cannot read {shown}: {err}"), "check repo.ssh_key"),
-        (Ok(file), _) if !file.is_file() => fail(NAME, format!("{shown} is no file"), "check repo.ssh_key"),
         (Ok(file), Some(reader)) if file.uid() != reader => key_of_another(path, &file, reader),
         (Ok(file), _) => key_mode(path, file.mode() & 0o777),
     }
@@ -242,14 +246,20 @@ fn reason(said: &str, repo: &Repo) -> String {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.clone().next().unwrap_or("git failed without a word");
     let line = lines.find(|line| line.starts_with("fatal: ")).unwrap_or(first);
-    let line = match (repo.url.as_deref(), repo.public_url()) {
-        (Some(url), Some(public)) => line.replace(url, &public),
+    let line = match (repo.url.as_ref(), repo.public_url()) {
+        (Some(url), Some(public)) => line.replace(url.expose().as_str(), &public),
         _ => line.to_owned(),
     };
     // git may print a URL in a form of its own.
-    let hidden = line.split(' ').map(|word| match (word.find("://"), word.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}{}", &word[..scheme + 3], &word[at + 1..]),
-        _ => word.to_owned(),
+    let hidden = line.split(' ').map(|word| match word.find("://") {
+        // A quotation mark may stand before the scheme.
+        Some(at) => {
+            let (scheme, _) = word.split_at(at);
+            let begin = scheme.trim_end_matches(|letter: char| letter.is_ascii_alphanumeric()).len();
+            let (before, address) = word.split_at(begin);
+            format!("{before}{}", public(address))
+        }
+        None => word.to_owned(),
     });
     hidden.collect::<Vec<_>>().join(" ").chars().take(QUOTED).collect()
 }

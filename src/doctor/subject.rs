@@ -59,10 +59,8 @@ impl Subject {
 
     /// Findings about the settings.
     pub(super) fn findings(&self) -> Vec<Finding> {
-        // Without the query, which may hold a secret.
-        let url = &self.connection.url[..url::Position::AfterPath];
         let Host { hostname, .. } = &self.host;
-        let text = format!("{hostname} reports to {url} (from {})", self.origin);
+        let text = format!("{hostname} reports to {} (from {})", self.connection.url, self.origin);
         let warnings = self.warnings.iter().map(|line| warning_of_line("configuration", line));
         std::iter::once(ok("configuration", text)).chain(warnings).collect()
     }

@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -19,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Error as WsError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
-use nixfleet_config::{Connection, TokenError};
+use nixfleet_config::{CaFileError, Connection, TokenError};
 use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 
 use super::backoff::Cause;
@@ -39,9 +37,12 @@ pub enum ConnectError {
     /// The token cannot be read. The error says by itself which file or variable it is about.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The extra certificates cannot be read.
-    #[error("cannot read certificates from {}; check NIXFLEET_CA_FILE", .0.display())]
-    CaFile(PathBuf, #[source] rustls::pki_types::pem::Error),
+    /// The extra certificates cannot be read. The error says by itself which file it is about.
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
+    /// One of the extra certificates is none.
+    #[error("{} has a certificate that cannot be used; check NIXFLEET_CA_FILE", .0.display())]
+    CaCertificate(PathBuf, #[source] rustls::Error),
     /// There is no trusted certificate.
     #[error("no trusted certificates: the system has none, and NIXFLEET_CA_FILE is not set")]
     NoRoots,
@@ -84,7 +85,7 @@ impl ConnectError {
     pub fn counted_as(&self) -> &'static str {
         match self {
             Self::Token(_) => "token",
-            Self::CaFile(..) | Self::NoRoots => "certificates",
+            Self::CaFile(_) | Self::CaCertificate(..) | Self::NoRoots => "certificates",
             Self::Tls(_) => "tls",
             Self::NoThread(_) => "no_thread",
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
@@ -223,6 +224,7 @@ async fn attempt(
     let (bearer, connector) = prepared.map_err(ConnectError::NoThread)??;
     let mut request = connection
         .url
+        .expose()
         .as_str()
         .into_client_request()
         .map_err(|err| ConnectError::Handshake(Box::new(err)))?;
@@ -230,8 +232,8 @@ async fn attempt(
         request.headers_mut().insert(header::AUTHORIZATION, bearer);
     }
 
-    let host = connection.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let port = connection.url.port_or_known_default().unwrap_or(443);
+    let host = connection.url.expose().host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = connection.url.expose().port_or_known_default().unwrap_or(443);
     let unreachable = |err| ConnectError::Unreachable(format!("{host}:{port}"), err);
     let tcp = reach(host, port).await.map_err(|err| match err {
         Unreached::NoThread(err) => ConnectError::NoThread(err),
@@ -303,7 +305,7 @@ fn prepare(
     with_token: bool,
 ) -> Result<(Option<HeaderValue>, Connector), ConnectError> {
     let bearer = if with_token { Some(bearer(connection)?) } else { None };
-    let connector = if connection.url.scheme() == "wss" {
+    let connector = if connection.url.expose().scheme() == "wss" {
         Connector::Rustls(Arc::new(tls(connection)?))
     } else {
         Connector::Plain
@@ -329,9 +331,9 @@ fn tls(connection: &Connection) -> Result<ClientConfig, ConnectError> {
     // Certificates of the system that cannot be read are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = &connection.ca_file {
-        let wrong = |err| ConnectError::CaFile(path.clone(), err);
-        for certificate in CertificateDer::pem_file_iter(path).map_err(wrong)? {
-            roots.add(certificate.map_err(wrong)?).map_err(ConnectError::Tls)?;
+        for certificate in nixfleet_config::certificates(path)? {
+            let unusable = |err| ConnectError::CaCertificate(path.clone(), err);
+            roots.add(certificate).map_err(unusable)?;
         }
     }
     if roots.is_empty() {

@@ -56,6 +56,7 @@ fn write_new(folder: &Path, path: &Path, text: &str, mode: u32) -> io::Result<()
         .and_then(|()| fs::hard_link(&temporary, path));
     drop(fs::remove_file(&temporary));
     written?;
+    #[allow(clippy::disallowed_methods, reason = "a folder, which opens at once")]
     File::open(folder)?.sync_all()
 }
 

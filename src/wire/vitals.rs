@@ -48,8 +48,8 @@ pub fn message(seen: device::DeviceVitals) -> DeviceVitals {
             .map(|uptime| (uptime.value + uptime.age(nixfleet_vitals::Moment::now())).as_secs()),
         load: host.load.map(|load| [load.one, load.five, load.fifteen].map(|load| rounded(load, FIGURE))),
         swap_usage: share(host.swap.and_then(|swap| swap.used_share())),
-        memory_total: host.memory.map(|memory| memory.total),
-        memory_free: host.memory.map(|memory| memory.free),
+        memory_total: host.memory.and_then(|memory| memory.total),
+        memory_free: host.memory.and_then(|memory| memory.free),
         pressure: Some(pressure).filter(|pressure| *pressure != Pressures::default()),
         disks: host.disks.iter().flat_map(|disks| &disks.value).map(disk).collect(),
         network: host

@@ -240,3 +240,24 @@ async fn a_configuration_that_is_wrong_is_the_first_finding_and_exit_code_64() {
     found.check("configuration", "fail", &["interval", "NIXFLEET_INTERVAL"]);
     assert_eq!(found.0["checks"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn files_of_the_host_that_are_odd_are_named_with_line_and_reason() {
+    let fleet = Fleet::start().await;
+    let proc = fleet.path("proc");
+    crate::vitals::odd_proc(&proc);
+    let proc = proc.to_str().unwrap();
+    let variables =
+        [("NIXFLEET_VITALS__ENABLED", "true"), ("NIXFLEET_PATHS__PROC", proc), ("NIXFLEET_PATHS__SYS", proc)];
+    let (_, found) = json(&fleet, &variables).await;
+    let checks = found.0["checks"].as_array().unwrap();
+    for (verdict, words) in [
+        ("warning", "meminfo, line 2 (MemFree): is no number with kB behind it"),
+        ("warning", "stat, cpu: is missing"),
+        ("skipped", "no interface has hardware behind it or a default route: eth0"),
+    ] {
+        let is_it = |check: &&Value| check["check"] == "vitals" && check.to_string().contains(words);
+        let check = checks.iter().find(is_it).unwrap_or_else(|| panic!("no {words}: {checks:#?}"));
+        assert_eq!(check["verdict"], verdict, "{check}");
+    }
+}

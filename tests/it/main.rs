@@ -1,6 +1,6 @@
 //! The real binary against the mock dashboard, in real time with bounds.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test that cannot go on should say where")]
 
 mod acks;
 mod agent_killed;
@@ -25,6 +25,7 @@ mod progress;
 mod reconnect;
 mod repository;
 mod rig;
+mod secrets;
 mod shutdown;
 mod slot;
 mod status;

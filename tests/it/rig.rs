@@ -240,6 +240,11 @@ impl AgentProcess {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Waits for the process to end; how it ended.
+    pub(crate) async fn end(&mut self) -> std::process::ExitStatus {
+        eventually("the agent's end", || self.child.try_wait().unwrap()).await
+    }
+
     /// Waits for the process to end by itself; its exit code.
     pub(crate) async fn exit_code(&mut self) -> i32 {
         let status = eventually("the agent's end", || self.child.try_wait().unwrap()).await;

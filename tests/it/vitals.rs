@@ -24,10 +24,15 @@ struct Follower {
 
 impl Follower {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    fn start_with(arguments: &[&str], variables: &[(&str, &Path)]) -> Self {
         let mut child = program()
             .args(["vitals", "--follow"])
             .args(arguments)
             .envs(BARE)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -97,6 +102,51 @@ fn keys(line: &str) -> Vec<String> {
         .filter(|word| word.contains(char::is_alphabetic))
         .map(str::to_owned)
         .collect()
+}
+
+/// A /proc of which one line and one file are odd.
+pub(crate) fn odd_proc(proc: &Path) {
+    for (name, text) in [
+        ("meminfo", "MemTotal: 2000 kB\nMemFree: \u{1b}[31m kB\nMemAvailable: 1500 kB\n"),
+        ("stat", "garbage\n"),
+        ("loadavg", "0.50 0.25 0.12 1/80 11206\n"),
+        ("uptime", "3600.12 7000.00\n"),
+        ("net/dev", "Inter-|\n face |\n  eth0: 1 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0\n"),
+        ("self/mountinfo", "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"),
+    ] {
+        let path = proc.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_odd_is_named_once_and_all_other_figures_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    odd_proc(folder.path());
+    let variables = [("NIXFLEET_PATHS__PROC", folder.path()), ("NIXFLEET_PATHS__SYS", folder.path())];
+    let follower = Follower::start_with(&["--interval", "1"], &variables);
+    // Each source has been read several times then.
+    for _ in 0..3 {
+        let vitals: Value = serde_json::from_str(&follower.next().1).unwrap();
+        assert_eq!(
+            (&vitals["memory_usage"], &vitals["memory_free"]),
+            (&0.25.into(), &Value::Null),
+            "{vitals}"
+        );
+        assert_eq!((&vitals["cpu_usage"], &vitals["load"][0]), (&Value::Null, &0.5.into()), "{vitals}");
+        assert!(vitals["uptime_s"].as_u64() >= Some(3600) && vitals["disks"][0]["path"] == "/", "{vitals}");
+    }
+    let said = follower.end(Signal::TERM);
+    let named = |words: &str| said.lines().filter(|line| line.contains(words)).count();
+    let folder = folder.path().display();
+    assert_eq!(
+        named(&format!("{folder}/meminfo, line 2 (MemFree): is no number with kB behind it")),
+        1,
+        "{said}"
+    );
+    assert_eq!(named(&format!("{folder}/stat, cpu: is missing")), 1, "{said}");
+    assert!(named(" WARN ") == 2 && !said.contains('\u{1b}'), "{said}");
 }
 
 #[test]

@@ -330,6 +330,15 @@ def _():
 
 @check("first")
 def _():
+    """no core file can hold the token, neither by the unit's limit nor by the agent itself; jobs keep their limit"""
+    require(show(AGENT, "LimitCORE") == "0", show(AGENT, "LimitCORE"))
+    require(show("nixfleet-job@any-0.service", "LimitCORE") != "0", "a job has the agent's limit")
+    # The kernel gives the files of a process that cannot be dumped to root.
+    require(os.stat(f"/proc/{agent_pid()}/environ").st_uid == 0, "the agent can be dumped")
+
+
+@check("first")
+def _():
     """it registers and beats once there is a dashboard"""
     start_dashboard()
     online()

@@ -2,6 +2,7 @@
 //!
 //! It uses only the standard library, so that the first command on a fresh machine compiles in a
 //! second.
+#![allow(clippy::string_slice, reason = "it reads the sources of this repository only")]
 
 use std::env;
 use std::ffi::OsString;

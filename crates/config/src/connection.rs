@@ -4,6 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use nixfleet_os::address::{Address, public};
 use nixfleet_os::error::chain;
 use url::{Host as UrlHost, Url};
 
@@ -11,7 +12,7 @@ use crate::check::{Checker, set};
 use crate::layers::quoted;
 use crate::problem::one_line;
 use crate::token::TOKEN_VARIABLE;
-use crate::{Connection, Secret, TokenError, TokenSource};
+use crate::{CaFileError, Connection, Secret, TokenError, TokenSource, ca_file};
 
 /// Keys that only [`connection`] reads.
 pub(super) const KEYS: &[&str] = &["url", "token", "token_file", "ca_file", "interval", "allow_insecure"];
@@ -41,12 +42,12 @@ pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connec
         if let Some(token) = &token {
             token_content(check, token);
         }
-        if let Some(path) = ca_file.as_ref().filter(|path| !path.exists()) {
-            absent(check, "ca_file", path);
+        if let Some(path) = &ca_file {
+            certificates(check, path);
         }
     }
     let interval = check.seconds("interval", settings.interval, INTERVAL);
-    Some(Connection { url: url?, token: token?, ca_file, interval })
+    Some(Connection { url: Address::new(url?), token: token?, ca_file, interval })
 }
 
 fn url(check: &mut Checker<'_>) -> Option<Url> {
@@ -61,13 +62,9 @@ fn url(check: &mut Checker<'_>) -> Option<Url> {
     let as_example = "write it as wss://HOST/ws";
     let mut url = match Url::parse(given) {
         Ok(url) => url,
-        // Text that is not a URL may still hold a password. Text with an `@` is not shown.
-        Err(error) if given.contains('@') => {
-            check.refuse("url", format!("is not a URL: {error}"), as_example);
-            return None;
-        }
+        // Text that is not a URL may still hold a password.
         Err(error) => {
-            check.refuse("url", format!("{} is not a URL: {error}", quoted(given)), as_example);
+            check.refuse("url", format!("{} is not a URL: {error}", quoted(&public(given))), as_example);
             return None;
         }
     };
@@ -161,6 +158,21 @@ fn token_content(check: &mut Checker<'_>, token: &TokenSource) {
             check.warnings.push(format!("{key}: {what}, so the token was not checked; check it as root"));
         }
         Err(error) => check.refuse(key, chain(&error), "write the token and nothing else into it"),
+    }
+}
+
+/// Checks the file of certificates itself, with the same exception.
+fn certificates(check: &mut Checker<'_>, path: &Path) {
+    match ca_file::certificates(path) {
+        Ok(_) => {}
+        Err(CaFileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            absent(check, "ca_file", path);
+        }
+        Err(CaFileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            let what = format!("this user may not read {}", one_line(&path.to_string_lossy()));
+            check.warnings.push(format!("ca_file: {what}, so it was not checked; check it as root"));
+        }
+        Err(error) => check.refuse("ca_file", chain(&error), "name a file with certificates in PEM"),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Validates the name of this host.
 //!
 //! Dashboards use the name as an identity and as the name of a folder, and refuse every name that is not 1 to
-//! 63 letters, digits and hyphens. NixOS also allows underscores and, in effect, domains.
+//! 63 letters, digits and hyphens. A hyphen at either end is refused here: a program takes such a name for an
+//! option, and no DNS label has one. NixOS also allows underscores and, in effect, domains.
 
 use crate::check::{Checker, set};
 use crate::layers::quoted;
@@ -17,6 +18,8 @@ pub(super) enum Judged {
     Shortened,
     /// The name before the first dot has underscores; otherwise it would be allowed. This name is near.
     Underscores(String),
+    /// A hyphen begins or ends the name before the first dot; otherwise it would be allowed. This name is near.
+    Hyphen(String),
     Bad,
 }
 
@@ -67,6 +70,13 @@ pub(super) fn validated(check: &mut Checker<'_>, name: &str, whose: &str, user: 
                 format!("write hostname = {near:?}{other}{place}"),
             );
         }
+        Judged::Hyphen(near) => check.refuse(
+            "hostname",
+            format!(
+                "{whose}{shown} begins or ends with a hyphen, and programs take such a name for an option"
+            ),
+            format!("write hostname = {near:?}"),
+        ),
         Judged::Bad => check.refuse(
             "hostname",
             format!("{whose}{shown} is not 1 to {MAX_HOSTNAME} letters, digits and hyphens"),
@@ -84,8 +94,12 @@ pub(super) fn judge(name: &str) -> (&str, Judged) {
     }
     let only_underscores =
         short.len() <= MAX_HOSTNAME && short.bytes().all(|byte| byte == b'_' || is_allowed_byte(byte));
-    let near = near_hostname(short).filter(|_| only_underscores);
-    (short, near.map_or(Judged::Bad, Judged::Underscores))
+    let judged = match near_hostname(short).filter(|_| only_underscores) {
+        Some(near) if short.contains('_') => Judged::Underscores(near),
+        Some(near) => Judged::Hyphen(near),
+        None => Judged::Bad,
+    };
+    (short, judged)
 }
 
 /// The name that a host with this one should have: up to the first dot, and if dashboards refuse that, with
@@ -109,7 +123,10 @@ fn up_to_dot(name: &str) -> &str {
 }
 
 fn is_allowed(name: &str) -> bool {
-    (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(is_allowed_byte)
+    (1..=MAX_HOSTNAME).contains(&name.len())
+        && name.bytes().all(is_allowed_byte)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 fn is_allowed_byte(byte: u8) -> bool {

@@ -42,6 +42,14 @@ pub(super) struct Key {
     pub(super) example: &'static str,
 }
 
+impl Key {
+    /// Whether its value may hold a secret, such as a password in the arguments of a program. Errors do not show
+    /// such a value.
+    pub(super) fn may_be_secret(&self) -> bool {
+        matches!(self.path, "commands.*.run" | "commands.*.steps" | "commands.*.env" | "prewarm.hook")
+    }
+}
+
 const fn key(path: &'static str, kind: Kind, example: &'static str) -> Key {
     Key { path, kind, example }
 }

@@ -13,7 +13,7 @@ use nixfleet_os::bounded_read;
 use crate::file::File;
 use crate::keys::{KEYS, Key, Kind, find};
 use crate::source::origin_of;
-use crate::{Problem, Source, environment, names};
+use crate::{Problem, Source, environment, names, syntax};
 
 /// Longest configuration file read, in bytes. Usual files have at most a few thousand.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -154,7 +154,7 @@ fn read_file(source: &Source) -> Result<Layer, Problem> {
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Dict, Problem> {
-    let problem = |at: usize, what: String| {
+    let problem = |at: usize, what: String, fix: &str| {
         let before = bytes.get(..at).unwrap_or(bytes);
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
@@ -162,14 +162,18 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Dict, Problem> {
             key: format!("{}:{line}:{column}", path.display()),
             what,
             origin: String::new(),
-            fix: String::new(),
+            fix: fix.to_owned(),
         }
     };
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| problem(error.valid_up_to(), "not UTF-8".to_owned()))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+        let what = if is_utf16 { "UTF-16, not UTF-8" } else { "not UTF-8" };
+        problem(error.valid_up_to(), what.to_owned(), "save the file as UTF-8")
+    })?;
     Toml::from_str(text).map_err(|error| {
         let what = error.message().lines().collect::<Vec<_>>().join(", ");
-        problem(error.span().map_or(0, |span| span.start), what)
+        let at = error.span().map_or(0, |span| span.start);
+        problem(at, what, syntax::hint(text, at, error.message()))
     })
 }
 
@@ -239,7 +243,11 @@ fn wrong_type(path: &[String], error: &figment::Error) -> Problem {
     let what = match &error.kind {
         ErrorKind::InvalidType(found, wanted) | ErrorKind::InvalidValue(found, wanted) => {
             let noun = if wanted.contains("string") { "text" } else { noun };
-            format!("{} is not {noun}", shown(found))
+            match key.filter(|key| key.may_be_secret()) {
+                Some(_) if inside => format!("a value in it is not {noun}"),
+                Some(_) => format!("the value is not {noun}"),
+                None => format!("{} is not {noun}", shown(found)),
+            }
         }
         other => other.to_string(),
     };
@@ -284,7 +292,7 @@ fn shown(found: &Actual) -> String {
 /// Quotes text on one line, shortened if it is long.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{:?} and more", &text[..end]),
+        Some((end, _)) => format!("{:?} and more", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
     }
 }

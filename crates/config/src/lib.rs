@@ -9,9 +9,12 @@
 //! file.rs         the structure of the file, for serde       (names, meanings, units, defaults)
 //! keys.rs         the table of keys, with examples           (types)
 //! environment.rs  the same keys as NIXFLEET_* variables
+//! syntax.rs       the hint in an error of the file's syntax
 //! layers.rs       both as figment layers, errors as lines    (precedence, origin of a value)
 //! validate.rs     from strings and numbers to typed values   (what is allowed)
 //! connection.rs   validates the connection
+//! ca_file.rs      certificates to trust in addition
+//! folders.rs      checks the folders that the settings name
 //! hostname.rs     validates the name of this host
 //! log_level.rs    validates the log level
 //! custom.rs       validates custom commands
@@ -23,23 +26,29 @@
 //! environment_file.rs  lines NAME=value, as systemd reads them
 //! secret.rs       text that no error or log shows
 //! ```
+#![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nixfleet_os::address::Address;
 use nixfleet_vitals::prewarm::Limits;
 use url::Url;
 
 use connection::Depth;
 
+mod ca_file;
 mod check;
 mod connection;
 mod custom;
 mod environment;
 pub mod environment_file;
 mod file;
+mod folders;
 mod hostname;
 mod keys;
 mod layers;
@@ -49,9 +58,11 @@ mod names;
 mod problem;
 mod secret;
 mod source;
+mod syntax;
 mod token;
 mod validate;
 
+pub use ca_file::{CaFileError, certificates};
 pub use connection::INTERVAL;
 pub use file::DEFAULT_INTERVAL;
 pub use hostname::near_hostname;
@@ -84,7 +95,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// `ws` or `wss`, with a host, a path that is not `/`, and neither user info nor fragment.
-    pub url: Url,
+    pub url: Address<Url>,
     /// Where the token is. It is read again for every connection attempt.
     pub token: TokenSource,
     /// File with additional trusted certificates, in PEM.
@@ -236,9 +247,9 @@ impl Config {
         Self::validated(source, layers::Layers::read(source), Depth::Settings)
     }
 
-    /// Like [`Config::load`], and looks at the files that the settings name: a token file that holds something
-    /// else is a problem. The agent itself starts with such a file, because it may be replaced while the agent
-    /// runs.
+    /// Like [`Config::load`], and looks at the files and folders that the settings name: a token file that holds
+    /// something else is a problem, and so are certificates that nobody can read. The agent itself starts with
+    /// such a file, because it may be replaced while the agent runs.
     ///
     /// # Errors
     /// As for [`Config::load`].
@@ -263,6 +274,9 @@ impl Config {
         let mut check = check::Checker::new(&layers, source, &mut problems);
         let connection = connection::connection(&mut check, depth);
         let host = validate::host(&mut check);
+        if depth == Depth::Files {
+            folders::folders(&mut check, &host);
+        }
         let mut warnings = environment::warnings(source);
         warnings.append(&mut check.warnings);
         match connection {

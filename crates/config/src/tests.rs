@@ -5,10 +5,12 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod files;
 mod hints;
 mod hostnames;
 mod messages;
 mod readme;
+mod secrets;
 mod tokens;
 mod users;
 
@@ -61,7 +63,7 @@ impl Given {
 fn the_environment_alone_is_enough() {
     let given = Given::new("", &[]);
     let config = given.loads();
-    assert_eq!(config.connection.url.as_str(), "wss://fleet.example.org/ws");
+    assert_eq!(config.connection.url.expose().as_str(), "wss://fleet.example.org/ws");
     assert_eq!(config.connection.interval, Duration::from_secs(30));
     assert_eq!(config.connection.token.read().unwrap().expose(), "s3cret");
     let host = config.host;
@@ -187,10 +189,13 @@ fn a_url_without_a_path_means_ws() {
         ("ws://[::1]:80/agent?x=1", "ws://[::1]/agent?x=1"),
         ("wss://fleet.example.org/a/b", "wss://fleet.example.org/a/b"),
     ] {
-        assert_eq!(Given::new("", &[("NIXFLEET_URL", given)]).loads().connection.url.as_str(), wanted);
+        assert_eq!(
+            Given::new("", &[("NIXFLEET_URL", given)]).loads().connection.url.expose().as_str(),
+            wanted
+        );
     }
     let allowed = [("NIXFLEET_URL", "ws://192.0.2.1/ws"), ("NIXFLEET_ALLOW_INSECURE", "1")];
-    assert_eq!(Given::new("", &allowed).loads().connection.url.as_str(), "ws://192.0.2.1/ws");
+    assert_eq!(Given::new("", &allowed).loads().connection.url.expose().as_str(), "ws://192.0.2.1/ws");
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub const TOKEN_VARIABLE: &str = "NIXFLEET_TOKEN";
 /// A larger file is not a token file.
 const MAX_TOKEN_FILE: u64 = 16 * 1024;
 
+/// What some editors write at the beginning of a file in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Where the token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSource {
@@ -73,6 +76,12 @@ pub enum TokenError {
         /// The file or the variable.
         origin: String,
     },
+    /// It is a line such as `TOKEN=..`, of an environment file of another program.
+    #[error("{origin} holds an assignment, such as TOKEN=.., instead of a token alone")]
+    Assignment {
+        /// The file or the variable.
+        origin: String,
+    },
     /// It has blanks, control characters or non-ASCII characters, which an HTTP header cannot hold.
     #[error("{origin} holds something else than a token: character {position} is {what}, which no token has")]
     Malformed {
@@ -120,7 +129,11 @@ fn parse(bytes: &[u8], origin: &str, warning: impl FnOnce() -> String) -> Result
     if set.is_empty() {
         let bare = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
-        return Ok(Token { secret: checked(bare, origin, "")?, warning: None });
+        let is_quoted = matches!(bare, [first @ (b'"' | b'\''), .., last] if first == last);
+        let warning = is_quoted.then(|| {
+            format!("The token in {origin} is in quotes, which are sent with it; remove them from there.")
+        });
+        return Ok(Token { secret: checked(bare, origin, "")?, warning });
     }
     // As for systemd, the last assignment counts.
     match set.iter().rfind(|set| set.name == TOKEN_VARIABLE.as_bytes()) {
@@ -138,13 +151,32 @@ fn is_ours(name: &[u8]) -> bool {
     !rest.is_empty() && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
+/// Whether the text is a line such as `TOKEN=..` or `export FLEET_TOKEN=..`. A token may end with `=` and may
+/// contain it, so only a name that says that it is a token counts.
+fn is_assignment(text: &[u8]) -> bool {
+    let Some(at) = text.iter().position(|byte| *byte == b'=') else { return false };
+    let name = text[..at].trim_ascii();
+    let name = name.strip_prefix(b"export ").unwrap_or(name);
+    let is_name = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let value = text[at + 1..].trim_ascii();
+    is_name && name.to_ascii_lowercase().ends_with(b"token") && value.iter().any(|byte| *byte != b'=')
+}
+
 /// Checks for the characters of a bearer token and of a header value (RFC 9110, sections 11.2 and 5.5),
 /// without the space.
 fn checked(token: &[u8], origin: &str, whose: &str) -> Result<Secret, TokenError> {
     if token.is_empty() {
         return Err(TokenError::Empty { origin: origin.to_owned() });
     }
+    if is_assignment(token) {
+        return Err(TokenError::Assignment { origin: origin.to_owned() });
+    }
     match token.iter().position(|byte| !byte.is_ascii_graphic()) {
+        Some(0) if token.starts_with(BYTE_ORDER_MARK) => Err(TokenError::Malformed {
+            origin: origin.to_owned(),
+            position: format!("1{whose}"),
+            what: "the byte order mark of an editor",
+        }),
         Some(index) => Err(TokenError::Malformed {
             origin: origin.to_owned(),
             position: format!("{}{whose}", index + 1),

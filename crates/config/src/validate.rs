@@ -3,7 +3,9 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::address::Address;
 use nixfleet_vitals::prewarm::Limits;
+use url::Url;
 
 use crate::check::{Checker, set};
 use crate::hostname::hostname;
@@ -161,6 +163,7 @@ fn repo(check: &mut Checker<'_>, state_dir: &Path) -> Repo {
             let what = "is not the address of a repository";
             check.refuse("repo.url", what, "write https://HOST/PATH, ssh://USER@HOST/PATH or USER@HOST:PATH");
         }
+        exposed_secrets(check, url);
     }
     let dir = check.optional_path("repo.dir", given.dir.as_ref());
     if !is_branch(&given.branch) {
@@ -168,10 +171,25 @@ fn repo(check: &mut Checker<'_>, state_dir: &Path) -> Repo {
         check.refuse("repo.branch", what, "set it to a name such as main");
     }
     Repo {
-        url: url.map(str::to_owned),
+        url: url.map(|url| Address::new(url.to_owned())),
         dir: dir.or_else(|| url.map(|_| state_dir.join("repo"))),
         branch: given.branch.clone(),
         ssh_key: check.optional_path("repo.ssh_key", given.ssh_key.as_ref()),
+    }
+}
+
+/// Warns of secrets in the address of the repository that git has to get as an argument: the agent can keep a
+/// login for HTTP to itself, and nothing else.
+fn exposed_secrets(check: &mut Checker<'_>, url: &str) {
+    const SEEN: &str = "which every user of this host sees in the arguments of git";
+    let Ok(url) = Url::parse(url) else { return };
+    let is_web = matches!(url.scheme(), "http" | "https");
+    if is_web && url.query().is_some() {
+        let fix = "write a token as a login instead, https://NAME:TOKEN@HOST/PATH";
+        check.warn("repo.url", format!("has a query, {SEEN}"), fix);
+    }
+    if !is_web && url.password().is_some() {
+        check.warn("repo.url", format!("has a password, {SEEN}"), "leave it out, and set repo.ssh_key");
     }
 }
 

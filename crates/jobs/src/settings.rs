@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
+use nixfleet_os::address::Address;
 
 /// How commands run on this host, and what they do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
     /// URL that it is cloned from. If set, the agent owns the checkout ("isolated mode").
-    pub url: Option<String>,
+    pub url: Option<Address<String>>,
     /// Folder of the checkout, absolute. Always set if `url` is set.
     pub dir: Option<PathBuf>,
     /// Branch that is pulled.
@@ -54,17 +54,9 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// [`Repo::url`] without user name and password. Either may be a secret.
+    /// [`Repo::url`] without login and query, either of which may be a secret.
     pub fn public_url(&self) -> Option<String> {
-        let given = self.url.as_deref()?;
-        Some(match Url::parse(given) {
-            Ok(mut url) if url.password().is_some() || !url.username().is_empty() => {
-                // Both calls fail only for URLs that cannot have user info, but this URL has it.
-                let _ = url.set_password(None).is_ok() && url.set_username("").is_ok();
-                url.to_string()
-            }
-            _ => given.to_owned(),
-        })
+        self.url.as_ref().map(Address::to_string)
     }
 }
 

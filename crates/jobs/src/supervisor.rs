@@ -26,6 +26,7 @@ use crate::{Instance, JobDir, JobsDir, Settings, remains};
 
 mod child;
 mod done;
+mod environment;
 mod failure_reason;
 mod folder;
 mod owner;

@@ -24,7 +24,6 @@ pub fn wait_until_dead(dir: &JobDir) {
 /// # Panics
 /// When the test fails.
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 pub(crate) fn alone(name: &str) {
     let script = "trap '' XFSZ; exec \"$0\" --exact \"$1\" --ignored --nocapture";
     let mut test = std::process::Command::new("sh");
@@ -38,7 +37,6 @@ pub(crate) fn alone(name: &str) {
 /// # Panics
 /// When the kernel refuses.
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 pub(crate) fn limit_files(bytes: Option<u64>) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

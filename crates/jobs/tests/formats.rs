@@ -1,6 +1,7 @@
 //! The files of the state folder, as agents really wrote them: `formats/v0` by the last agent without a
 //! version field, `formats/v1` by the last one before any file had version 2. `formats/v2` has only files whose
-//! version is 2, by this agent. `formats/record.sh` records such a folder.
+//! version is 2, and `formats/v3` one whose version is 3, of a supervisor whose files could have 8 KiB at most.
+//! `formats/record.sh` records the others.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its file has failed")]
 
 use std::fmt::Debug;
@@ -157,15 +158,31 @@ fn line_numbers_are_fields_of_version_2() {
 
 /// Reads a file of version 2 and writes it again.
 fn rewrite_v2<T: Format>(name: &str) -> T {
+    rewrite_of("v2", name)
+}
+
+fn rewrite_of<T: Format>(version: &str, name: &str) -> T {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("written.json");
-    let value: T = load(&file("v2", name)).unwrap().unwrap();
+    let value: T = load(&file(version, name)).unwrap().unwrap();
     store(&path, &value).unwrap();
-    let golden = fs::read_to_string(file("v2", name)).unwrap();
+    let golden = fs::read_to_string(file(version, name)).unwrap();
     let begin = format!("{{\"version\":{},", T::VERSION);
-    let expected = golden.replacen("{\"version\":2,", &begin, 1);
+    let expected = golden.replacen(&format!("{{\"version\":{},", version.trim_start_matches('v')), &begin, 1);
     assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{name}");
     value
+}
+
+#[test]
+fn what_could_not_be_written_is_a_field_of_version_3() {
+    let result: JobResult = rewrite_of("v3", "full_disk.result.json");
+    let unwritten = result.unwritten.unwrap();
+    assert_eq!(
+        (result.lines, result.dropped_lines, result.unwritten_lines),
+        (Some(2000), Some(1909), Some(1909))
+    );
+    assert_eq!((unwritten.entries, unwritten.lines), (1909, 1909));
+    assert_eq!(unwritten.why, "File too large (os error 27)");
 }
 
 #[test]

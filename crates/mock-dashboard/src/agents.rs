@@ -25,7 +25,7 @@ use crate::hub::Registration;
 use crate::moment::Moment;
 use crate::policy::Policy;
 use crate::strict::Ruling;
-use crate::web::{AppState, READ_BUFFER, failure, is_foreign_origin};
+use crate::web::{AppState, READ_BUFFER, failure};
 use crate::wire::{Peer, Switches};
 use crate::{Lifetime, Shared, sleep_until_some};
 
@@ -76,9 +76,6 @@ pub(super) async fn connect(
         let mut response = failure(StatusCode::UNAUTHORIZED, "missing or wrong token").into_response();
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
-    }
-    if is_foreign_origin(&headers) {
-        return failure(StatusCode::FORBIDDEN, "foreign origin").into_response();
     }
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,

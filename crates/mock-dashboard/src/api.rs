@@ -8,6 +8,7 @@ use axum::{
     body::Bytes,
     extract::{Path, Query, State},
     http::{HeaderMap, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -20,10 +21,11 @@ use nixfleet_protocol::{AgentMessage, KillCommand};
 
 use crate::asks::Verdict;
 use crate::faults::Act;
+use crate::names::Names;
 use crate::view::HostStatus;
 use crate::web::{AppState, Failure, failure};
 use crate::wire::Peer;
-use crate::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers};
+use crate::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers, doors};
 
 /// How long the response to a command request waits for the agent. An agent rejects a command as soon as it
 /// knows the process id of the running one, which takes a second at most.
@@ -50,7 +52,8 @@ const SCRIPTS: [(&str, &str); 4] = [
 type App = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, Peer>;
 
 /// All routes.
-pub(super) fn router(shared: Arc<Shared>, lifetime: Lifetime) -> App {
+pub(super) fn router(shared: Arc<Shared>, names: Names, lifetime: Lifetime) -> App {
+    let state = AppState { shared, lifetime, names: Arc::new(names) };
     let scripts = SCRIPTS.into_iter().fold(Router::new(), |router, (path, text)| {
         router
             .route(path, get(move || async move { file("text/javascript; charset=utf-8", text.to_owned()) }))
@@ -74,7 +77,9 @@ pub(super) fn router(shared: Arc<Shared>, lifetime: Lifetime) -> App {
             get(async |state: State<AppState>| Json(state.handle().policy())).post(set_policy),
         )
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such page") })
-        .with_state(AppState { shared, lifetime })
+        // Behind all routes and the fallback, so that no handler sees a request under another name.
+        .layer(from_fn_with_state(state.clone(), doors::guard))
+        .with_state(state)
         .into_make_service_with_connect_info::<Peer>()
 }
 

@@ -8,7 +8,6 @@ use axum::{
         State,
         ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
-    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
@@ -19,7 +18,7 @@ use tracing::debug;
 
 use nixfleet_protocol::encode;
 
-use crate::web::{AppState, READ_BUFFER, failure, is_foreign_origin};
+use crate::web::{AppState, READ_BUFFER};
 use crate::{Lifetime, Shared};
 
 /// The longest message accepted from a browser, in bytes. Browsers send nothing useful.
@@ -43,12 +42,8 @@ const WRITE_LIMIT: Duration = Duration::from_secs(20);
 /// `GET /browser`.
 pub(super) async fn connect(
     State(state): State<AppState>,
-    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    if is_foreign_origin(&headers) {
-        return failure(StatusCode::FORBIDDEN, "foreign origin").into_response();
-    }
     match upgrade {
         Err(rejection) => rejection.into_response(),
         Ok(upgrade) => upgrade

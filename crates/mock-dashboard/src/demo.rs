@@ -45,6 +45,11 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
 
+    /// Name or address under which the page answers, besides localhost and the own addresses; may be given several
+    /// times
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+
     /// The agent [default: nixfleet-agent beside this program, else on the PATH]
     #[arg(long, value_name = "PROGRAM")]
     agent: Option<PathBuf>,
@@ -65,7 +70,10 @@ pub fn run(options: &Options) -> Result<(), String> {
 async fn play(options: &Options) -> Result<(), String> {
     let agent = find_agent(options.agent.as_deref())?;
     let token = "demo-token";
-    let dashboard = bind(options.listen, token).await?;
+    let mut dashboard = bind(options.listen, token).await?;
+    for name in &options.allow_host {
+        dashboard = dashboard.allow_host(name).map_err(|err| format!("--allow-host: {err}"))?;
+    }
     let address = dashboard.address();
     let scene = scene::Scene::build(reachable(address), token)?;
     let (stop, stopped) = watch::channel(false);

@@ -18,13 +18,17 @@
 //! # A mock, not a dashboard
 //! Nothing is stored, reading needs no login, and the page at `/` contains the CSRF token. So it is meant for
 //! loopback and for virtual machines only. The CSRF header is still required, because real dashboards require
-//! it, and because a script of another site cannot read the page.
+//! it, and because a script of another site cannot read the page: `names` refuses requests under a name that may be
+//! that site's.
 //!
 //! # When a host is online
 //! Only heartbeats count: a host is `online` from its first heartbeat until three intervals have passed since
 //! the newest one. The interval is the one that the dashboard requested, or else the one in `register`. A
 //! lost socket does not change the status, but it shows in `connected` at once. A timer on the next deadline
 //! changes the status, so browsers get the change without a request.
+#![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,18 +44,21 @@ use tracing::info;
 
 use hub::Hub;
 use moment::Moment;
+use names::Names;
 
 mod agents;
 mod api;
 mod asks;
 mod browsers;
 pub mod demo;
+mod doors;
 mod faults;
 mod handle;
 mod host;
 mod hub;
 mod jobs;
 mod moment;
+mod names;
 mod policy;
 mod record;
 mod strict;
@@ -65,6 +72,7 @@ mod tests;
 pub use faults::{Faults, Refusal};
 pub use handle::Handle;
 pub use host::SendError;
+pub use names::BadName;
 pub use policy::Policy;
 pub use record::Recorded;
 pub use strict::{Rule, Strict, Verdict, Violation};
@@ -123,6 +131,7 @@ pub struct Dashboard {
     listener: TcpListener,
     address: SocketAddr,
     shared: Arc<Shared>,
+    names: Names,
 }
 
 impl fmt::Debug for Dashboard {
@@ -157,7 +166,19 @@ impl Dashboard {
             listener,
             address,
             shared: Arc::new(Shared::new(&options.token, csrf_token, options.strict)),
+            names: Names::default(),
         })
+    }
+
+    /// Answers under this name, too. By default it answers under names of loopback, and under the address that
+    /// the connection was made to. All others may be names of another site, which a browser would let read the
+    /// answers.
+    ///
+    /// # Errors
+    /// The text is neither a name nor an address.
+    pub fn allow_host(mut self, name: &str) -> Result<Self, BadName> {
+        self.names.allow(name)?;
+        Ok(self)
     }
 
     /// The address that it listens on, with the real port.
@@ -184,7 +205,11 @@ impl Dashboard {
         // Both are owned by this future. When it is dropped, the tasks of all connections end.
         let (closing, closed) = watch::channel(());
         let (alive, mut all_gone) = mpsc::channel::<std::convert::Infallible>(1);
-        let app = api::router(Arc::clone(&self.shared), Lifetime { closed: closed.clone(), _alive: alive });
+        let app = api::router(
+            Arc::clone(&self.shared),
+            self.names,
+            Lifetime { closed: closed.clone(), _alive: alive },
+        );
 
         let mut http_closed = closed.clone();
         let http = axum::serve(wire::Listener::new(self.listener), app).with_graceful_shutdown(async move {
@@ -344,6 +369,7 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 /// 128 random bits in hex.
 fn random_token() -> io::Result<String> {
     let mut bytes = [0_u8; 16];
+    #[allow(clippy::disallowed_methods, reason = "the kernel's own device, of which 16 bytes are read")]
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,10 +1,12 @@
 //! The program `nixfleet-mock-dashboard`.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
+use std::env;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::{env, fs};
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +15,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use nixfleet_os::bounded_read;
 
 use nixfleet_mock_dashboard::{BindError, Dashboard, Options, Strict, demo};
 
@@ -59,6 +63,11 @@ struct Serve {
     #[arg(long)]
     strict: bool,
 
+    /// Name or address under which the dashboard answers, besides localhost and its own addresses; may be given
+    /// several times
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+
     /// What to log: error, warn, info, debug or trace [default: $NIXFLEET_LOG_LEVEL, then info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -73,6 +82,9 @@ Examples:
   curl -s http://127.0.0.1:8000/api/hosts
   curl -s -H 'X-CSRF-Token: c' -d '{\"command\":\"pull\"}' \\
     http://127.0.0.1:8000/api/hosts/$(hostname)/command";
+
+/// Longest token file read, in bytes, as in the agent.
+const MAX_TOKEN_FILE: u64 = 16 * 1024;
 
 /// Exit code for wrong usage, EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
@@ -108,12 +120,13 @@ fn run(arguments: Arguments) -> Result<(), (u8, String)> {
         .enable_all()
         .build()
         .map_err(|error| (1, format!("cannot start: {error}")))?;
-    runtime.block_on(serve(Options {
+    let options = Options {
         listen: arguments.listen,
         token,
         csrf_token: arguments.csrf_token,
         strict: arguments.strict.then(Strict::default),
-    }))
+    };
+    runtime.block_on(serve(options, &arguments.allow_host))
 }
 
 /// Logs to standard error. The only thread never waits for a slow reader there; lines that are too many
@@ -136,8 +149,10 @@ fn token(arguments: &Serve) -> Result<String, (u8, String)> {
     let token = if let Some(token) = &arguments.token {
         token.clone()
     } else if let Some(file) = &arguments.token_file {
-        let text = fs::read_to_string(file)
+        let bytes = bounded_read::read(file, MAX_TOKEN_FILE)
             .map_err(|error| (USAGE, format!("cannot read the token file {}: {error}", file.display())))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| (USAGE, format!("the token file {} is not UTF-8", file.display())))?;
         text.strip_suffix('\n')
             .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line))
             .to_owned()
@@ -151,9 +166,9 @@ fn token(arguments: &Serve) -> Result<String, (u8, String)> {
     Ok(token)
 }
 
-async fn serve(options: Options) -> Result<(), (u8, String)> {
+async fn serve(options: Options, names: &[String]) -> Result<(), (u8, String)> {
     let asked = options.listen;
-    let dashboard = Dashboard::bind(options).await.map_err(|error| match &error {
+    let mut dashboard = Dashboard::bind(options).await.map_err(|error| match &error {
         BindError::Listen { address, source } if source.kind() == io::ErrorKind::AddrInUse => (
             1,
             format!(
@@ -164,6 +179,9 @@ async fn serve(options: Options) -> Result<(), (u8, String)> {
         BindError::Random(source) => (1, format!("{error}: {source}")),
         BindError::EmptyToken | BindError::BadCsrfToken => (USAGE, error.to_string()),
     })?;
+    for name in names {
+        dashboard = dashboard.allow_host(name).map_err(|error| (USAGE, format!("--allow-host: {error}")))?;
+    }
     if !asked.ip().is_loopback() {
         eprintln!(
             "warning: {asked} can be reached by others, and this is a mock for tests without any login"

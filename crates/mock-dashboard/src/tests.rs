@@ -2,6 +2,7 @@
 
 mod asks;
 pub(super) mod client;
+mod doors;
 mod faults;
 mod rules;
 mod sockets;

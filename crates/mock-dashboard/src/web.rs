@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::names::Names;
 use crate::{Lifetime, Shared};
 
 /// Read buffer of each socket, in bytes. Agents send a few hundred bytes at a time. The library's default of
@@ -18,6 +19,7 @@ pub(super) const READ_BUFFER: usize = 8 * 1024;
 pub(super) struct AppState {
     pub(super) shared: Arc<Shared>,
     pub(super) lifetime: Lifetime,
+    pub(super) names: Arc<Names>,
 }
 
 /// The response `{"error": ..}`.

@@ -92,12 +92,18 @@ impl Switches {
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// The address of this machine that the connection was made to, if the kernel still knows it.
+    pub(super) local: Option<SocketAddr>,
     pub(super) switches: Arc<Switches>,
 }
 
 impl Connected<IncomingStream<'_, Listener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self { address: *stream.remote_addr(), switches: Arc::clone(&stream.io().switches) }
+        Self {
+            address: *stream.remote_addr(),
+            local: stream.io().tcp.local_addr().ok(),
+            switches: Arc::clone(&stream.io().switches),
+        }
     }
 }
 

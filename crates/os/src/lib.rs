@@ -1,10 +1,15 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
-//! programs, hashing, time stamps, errors as text, and disk, clock, threads
-//! and processes as handles. Nothing here depends on fleets, jobs or settings.
+//! programs, hashing, time stamps, errors as text, addresses without their secrets, and disk, clock, threads and
+//! processes as handles. Nothing here depends on fleets, jobs or settings.
+#![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
+pub mod address;
 mod boot;
 pub mod bounded_read;
 pub mod clock;
+pub mod core_dump;
 pub mod disk;
 pub mod error;
 mod machine;

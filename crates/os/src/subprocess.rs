@@ -12,11 +12,16 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 
 pub use background::Background;
+use leftovers::Leftovers;
 
 mod background;
+mod leftovers;
 
 /// Longest output, in bytes. The expected output has a line or two.
 const MAX_OUTPUT: usize = 64 * 1024;
+
+/// Bytes kept of an output of any length: enough for the last lines, which say why a program failed.
+const TAIL: usize = 4 * 1024;
 
 /// Polling interval while waiting for the end of a program that has closed its output. Usually it has ended
 /// already.
@@ -34,6 +39,12 @@ pub enum ProgramError {
     /// It was killed because it wrote too much.
     #[error("wrote more than {MAX_OUTPUT} bytes")]
     TooMuch,
+    /// It was killed, and does not end: it waits in the kernel. The number is its process id.
+    #[error("hangs in the kernel as process {0}, for example because a disk does not answer; it was killed")]
+    Hangs(u32),
+    /// It was not started.
+    #[error("was not started: {} programs hang in the kernel already", leftovers::MAX_LEFTOVERS)]
+    TooManyHang,
     /// It ended with an exit code other than 0, or by a signal.
     #[error("ended with {0}")]
     Failed(ExitStatus),
@@ -42,8 +53,22 @@ pub enum ProgramError {
 impl ProgramError {
     /// Whether it was a timeout, so that another attempt may succeed.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::TooSlow(_))
+        matches!(self, Self::TooSlow(_) | Self::Hangs(_) | Self::TooManyHang)
     }
+}
+
+/// The programs of this process that hang in the kernel.
+static LEFTOVERS: Leftovers = Leftovers::new();
+
+/// Which output is read, and how much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Standard output. A program that writes more than [`MAX_OUTPUT`] is killed.
+    Output,
+    /// Standard output and standard error as one. A program that writes more than [`MAX_OUTPUT`] is killed.
+    Both,
+    /// The last [`TAIL`] bytes of both. All that is before them is read and dropped.
+    Tail,
 }
 
 /// Runs a program and returns its standard output. `limit` is the timeout.
@@ -51,7 +76,7 @@ impl ProgramError {
 /// # Errors
 /// [`ProgramError`]; also if the program does not end with exit code 0.
 pub fn output(program: &Path, arguments: &[&str], limit: Duration) -> Result<Vec<u8>, ProgramError> {
-    let (status, answer) = run(program, arguments, &[], limit, false)?;
+    let (status, answer) = run(program, arguments, &[], limit, Wanted::Output, &LEFTOVERS)?;
     if status.success() { Ok(answer) } else { Err(ProgramError::Failed(status)) }
 }
 
@@ -67,24 +92,40 @@ pub fn outcome(
     environment: &[(&str, &str)],
     limit: Duration,
 ) -> Result<(ExitStatus, String), ProgramError> {
-    let (status, answer) = run(program, arguments, environment, limit, true)?;
+    let (status, answer) = run(program, arguments, environment, limit, Wanted::Both, &LEFTOVERS)?;
     Ok((status, String::from_utf8_lossy(&answer).into_owned()))
 }
 
+/// As [`outcome`], for a program that may write as much as it likes: the text is the last 4 KiB.
+///
+/// # Errors
+/// [`ProgramError`], but never [`ProgramError::Failed`] nor [`ProgramError::TooMuch`].
+pub fn outcome_with_tail(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    limit: Duration,
+) -> Result<(ExitStatus, String), ProgramError> {
+    let (status, tail) = run(program, arguments, environment, limit, Wanted::Tail, &LEFTOVERS)?;
+    Ok((status, String::from_utf8_lossy(&tail).into_owned()))
+}
+
 /// The program gets only `PATH` of this process's environment, because the token may be in the environment.
-/// After the timeout it is killed with its process group.
+/// After the timeout it is killed with its process group. A program that does not end then is given up.
 fn run(
     program: &Path,
     arguments: &[&str],
     environment: &[(&str, &str)],
     limit: Duration,
-    with_errors: bool,
+    wanted: Wanted,
+    leftovers: &Leftovers,
 ) -> Result<(ExitStatus, Vec<u8>), ProgramError> {
+    leftovers.admit()?;
     let limit = Limit { span: limit, at: Instant::now() + limit };
-    let (mut child, reader) = spawn(program, arguments, environment, with_errors)?;
-    let result = read_output(&mut child, reader, limit);
+    let (mut child, reader) = spawn(program, arguments, environment, wanted != Wanted::Output)?;
+    let result = read_output(&mut child, reader, limit, wanted);
     if result.is_err() {
-        kill(&mut child);
+        leftovers.end(child)?;
     }
     result
 }
@@ -121,6 +162,7 @@ fn read_output(
     child: &mut Child,
     mut output: io::PipeReader,
     limit: Limit,
+    wanted: Wanted,
 ) -> Result<(ExitStatus, Vec<u8>), ProgramError> {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
@@ -130,7 +172,9 @@ fn read_output(
             0 => break,
             length => answer.extend_from_slice(&piece[..length]),
         }
-        if answer.len() > MAX_OUTPUT {
+        if wanted == Wanted::Tail {
+            answer.drain(..answer.len().saturating_sub(TAIL));
+        } else if answer.len() > MAX_OUTPUT {
             return Err(ProgramError::TooMuch);
         }
     }
@@ -157,11 +201,6 @@ fn wait_for_input(input: &impl AsFd, limit: Limit) -> Result<(), ProgramError> {
             Err(error) => return Err(io::Error::from(error).into()),
         }
     }
-}
-
-fn kill(child: &mut Child) {
-    kill_group(child);
-    let _status_of_no_interest = child.wait();
 }
 
 fn kill_group(child: &mut Child) {

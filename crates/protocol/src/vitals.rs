@@ -57,7 +57,7 @@ pub struct DeviceVitals {
     /// The measured file systems.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DiskVitals>,
-    /// Throughput of all physical network interfaces together.
+    /// Throughput of all counted network interfaces together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Throughput>,
     /// Throughput of all physical disks together.

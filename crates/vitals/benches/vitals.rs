@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nixfleet_vitals::{
-    Moment, cpu, disk, disk_io, load, memory, network, pressure, reboot, temperature, units,
+    Faults, Moment, cpu, disk, disk_io, load, memory, network, pressure, reboot, temperature, units,
 };
 
 /// Readings for each number.
@@ -50,6 +50,7 @@ fn measure() -> f64 {
     let mut interfaces = network::NetworkMeter::new(proc, sys);
     let mut whole_disks = disk_io::DiskIoMeter::new(proc, sys);
 
+    let faults = Faults::default();
     println!("{:<28}{:>12}   found", "look", "median, us");
     let mut whole = 0.0;
     let mut row = |name: &str, readings: usize, counts: bool, read: &mut dyn FnMut() -> &'static str| {
@@ -72,19 +73,19 @@ fn measure() -> f64 {
             whole += median;
         }
     };
-    row("cpu", READINGS, true, &mut || found(&processors.sample()));
-    row("memory, swap, ZFS", READINGS, true, &mut || found(&memory::read(proc)));
-    row("load", READINGS, true, &mut || found(&load::read(proc, sys)));
-    row("uptime", READINGS, true, &mut || found(&load::read_uptime(proc)));
+    row("cpu", READINGS, true, &mut || found(&processors.sample(Moment::now(), &faults)));
+    row("memory, swap, ZFS", READINGS, true, &mut || found(&memory::read(proc, &faults)));
+    row("load", READINGS, true, &mut || found(&load::read(proc, sys, &faults)));
+    row("uptime", READINGS, true, &mut || found(&load::read_uptime(proc, &faults)));
     for resource in ["cpu", "memory", "io"] {
         let name = format!("pressure, {resource}");
-        row(&name, READINGS, true, &mut || found(&pressure::read(proc, resource)));
+        row(&name, READINGS, true, &mut || found(&pressure::read(proc, resource, &faults)));
     }
-    row("network", READINGS, true, &mut || found(&interfaces.sample(Moment::now())));
-    row("disk throughput", READINGS, true, &mut || found(&whole_disks.sample(Moment::now())));
-    row("list of mounts", READINGS, true, &mut || found(&disk::mounts(proc, &disks)));
+    row("network", READINGS, true, &mut || found(&interfaces.sample(Moment::now(), &faults)));
+    row("disk throughput", READINGS, true, &mut || found(&whole_disks.sample(Moment::now(), &faults)));
+    row("list of mounts", READINGS, true, &mut || found(&disk::mounts(proc, &disks, &faults)));
     row("space of /", READINGS, true, &mut || found(&disk::usage(Path::new("/")).map(Some)));
-    row("temperatures", READINGS, true, &mut || found(&temperature::read(sys, &chips)));
+    row("temperatures", READINGS, true, &mut || found(&temperature::read(sys, &chips, &faults)));
     let (booted, current) = (Path::new("/run/booted-system"), Path::new("/run/current-system"));
     row("reboot required", READINGS, true, &mut || found(&reboot::required(booted, current)));
     let systemctl = Path::new("systemctl");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nixfleet_os::error;
 
+use crate::fault::Faults;
 use crate::source::Sample;
 
 /// The counters of one collector. Each counter is exact, but two counters may be of slightly different
@@ -119,6 +120,7 @@ impl Collector {
 pub struct Collectors {
     pub cpu: Collector,
     pub memory: Collector,
+    pub zfs: Collector,
     pub load: Collector,
     pub uptime: Collector,
     pub pressure: Collector,
@@ -130,6 +132,8 @@ pub struct Collectors {
     pub temperatures: Collector,
     pub units: Collector,
     pub reboot: Collector,
+    /// The files that could not be read or understood.
+    pub faults: Faults,
 }
 
 impl Default for Collectors {
@@ -137,6 +141,7 @@ impl Default for Collectors {
         Self {
             cpu: Collector::new("cpu"),
             memory: Collector::new("memory"),
+            zfs: Collector::new("zfs"),
             load: Collector::new("load"),
             uptime: Collector::new("uptime"),
             pressure: Collector::new("pressure"),
@@ -148,16 +153,18 @@ impl Default for Collectors {
             temperatures: Collector::new("temperatures"),
             units: Collector::new("units"),
             reboot: Collector::new("reboot"),
+            faults: Faults::default(),
         }
     }
 }
 
 impl Collectors {
     /// The collectors that read nothing but /proc.
-    pub(super) fn of_proc(&self) -> [&Collector; 8] {
+    pub(super) fn of_proc(&self) -> [&Collector; 9] {
         [
             &self.cpu,
             &self.memory,
+            &self.zfs,
             &self.load,
             &self.uptime,
             &self.pressure,

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::Moment;
 use crate::disk::Disk;
+use crate::fault::Fault;
 use crate::gpu::{self, Gpu, GpuHandle};
 use crate::handle::VitalsHandle;
 use crate::prewarm::Load;
@@ -141,6 +142,11 @@ impl Meters {
         vitals.cpu.is_some() && vitals.disks.is_some() && self.gpus.at(now).is_some()
     }
 
+    /// The files that could not be read or understood at their last reading.
+    pub fn faults(&self) -> Vec<Fault> {
+        [self.vitals.collectors().faults.now(), self.gpus.faults().now()].concat()
+    }
+
     /// The values of the host.
     pub fn vitals(&self) -> &VitalsHandle {
         &self.vitals
@@ -173,13 +179,18 @@ pub fn collect_device_vitals(device_id: impl Into<String>) -> DeviceVitals {
 
 /// The same as [`collect_device_vitals`], with other settings.
 pub fn collect(settings: &Settings, device_id: &str) -> DeviceVitals {
+    examine(settings, device_id).0
+}
+
+/// The same as [`collect`], and the files that could not be read or understood.
+pub fn examine(settings: &Settings, device_id: &str) -> (DeviceVitals, Vec<Fault>) {
     // An interval of zero gives the fastest pace.
     let meters = Meters::start(settings, Duration::ZERO);
     let started = Instant::now();
     loop {
         let now = SystemTime::now();
         if meters.are_warm(now) || started.elapsed() >= MAX_WAIT {
-            return meters.read(device_id, now);
+            return (meters.read(device_id, now), meters.faults());
         }
         thread::sleep(POLL_INTERVAL);
     }

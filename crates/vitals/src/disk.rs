@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Timed;
+use crate::fault::{Faults, Odd};
+use crate::lines::Parsed;
 use crate::source::{self, Sample};
 
 /// Longest list of mounts accepted, in bytes: about 5,000 mounts.
@@ -74,19 +76,22 @@ pub struct Inodes {
 /// * a folder that systemd hides from this process, as `ProtectHome=` does, because the values would be those
 ///   of /run.
 ///
-/// This does not use procfs: procfs fails for the whole list if it does not understand one line, and it does
-/// not resolve escapes.
-pub fn parse_mounts(list: &[u8], wanted: &[PathBuf]) -> Vec<Option<Mount>> {
+/// A line that is not understood is left out; the first one is returned as well.
+pub fn parse_mounts(list: &[u8], wanted: &[PathBuf]) -> (Vec<Option<Mount>>, Option<Odd>) {
     let mut mounts = vec![None; wanted.len()];
-    for line in list.split(|byte| *byte == b'\n') {
-        let Some((root, point, filesystem)) = mount(line) else { continue };
+    let mut odd = None;
+    for (index, line) in list.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        let Some((root, point, filesystem)) = mount(line) else {
+            odd.get_or_insert_with(|| Odd::in_line(index + 1, "", "is no mount"));
+            continue;
+        };
         for (index, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted == point) {
             let hidden = root.starts_with(INACCESSIBLE) || filesystem == "autofs";
             mounts[index] =
                 (!hidden).then(|| Mount { point: point.clone(), filesystem: filesystem.to_owned() });
         }
     }
-    mounts
+    (mounts, odd)
 }
 
 /// Root, mount point and file system type of a line of proc_pid_mountinfo(5).
@@ -121,10 +126,13 @@ fn unescape(word: &[u8]) -> PathBuf {
 /// Reads the list of mounts; see [`parse_mounts`]. None if there is no such list.
 ///
 /// # Errors
-/// The list cannot be read, or is longer than 1 MiB.
-pub fn mounts(proc: &Path, wanted: &[PathBuf]) -> Sample<Vec<Option<Mount>>> {
-    let list = source::bytes(&proc.join("self/mountinfo"), MAX_MOUNTS)?;
-    Ok(list.map(|list| parse_mounts(&list, wanted)))
+/// The list cannot be read, or is longer than 1 MiB: the last mount on a point counts, so a part of the list
+/// does not say what is mounted.
+pub fn mounts(proc: &Path, wanted: &[PathBuf], faults: &Faults) -> Sample<Vec<Option<Mount>>> {
+    source::parsed(&proc.join("self/mountinfo"), MAX_MOUNTS, faults, |list| {
+        let (mounts, odd) = parse_mounts(list, wanted);
+        Parsed { value: Some(mounts), odd }
+    })
 }
 
 /// Queries a file system. This can hang for ever. None if it has no size, such as /proc.

@@ -4,14 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Moment;
-use crate::rate::{Counters, Meter};
+use crate::fault::Faults;
+use crate::lines::{self, Parsed, Problem};
+use crate::rate::{Counters, Meter, Selection};
 use crate::source::{self, Sample};
 
-/// Longest /proc/diskstats accepted, in bytes: about 10,000 disks and partitions.
+/// Longest /proc/diskstats that is read whole, in bytes: about 10,000 disks and partitions.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The unit of /proc/diskstats in bytes, whatever the sector size of the disk is.
-#[cfg(target_os = "linux")]
 const SECTOR: u64 = 512;
 
 /// Throughput of all physical disks together, in bytes per second.
@@ -23,25 +24,24 @@ pub struct DiskIo {
     pub written: f64,
 }
 
-/// Parses /proc/diskstats: bytes read and written by each disk and partition.
-#[cfg(target_os = "linux")]
-pub fn parse(text: &str) -> Option<Counters> {
-    use procfs::FromBufRead;
-    let disks = procfs::DiskStats::from_buf_read(text.as_bytes()).ok()?;
-    let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
-    Some(
-        disks
-            .0
-            .into_iter()
-            .map(|disk| (disk.name, [bytes(disk.sectors_read), bytes(disk.sectors_written)]))
-            .collect(),
-    )
-}
-
-/// Other systems do not have the file.
-#[cfg(not(target_os = "linux"))]
-pub fn parse(_: &str) -> Option<Counters> {
-    None
+/// Parses /proc/diskstats: bytes read and written by each disk and partition. A host without disks has an
+/// empty file.
+pub fn parse(text: &[u8]) -> Parsed<Counters> {
+    let mut disks = Counters::new();
+    let odd = lines::each(text, |line| {
+        let mut words = line.split_ascii_whitespace();
+        let name = words.nth(2).ok_or(Problem { label: "", reason: "has no name of a disk" })?;
+        // Behind the name: reads, merged reads, sectors, milliseconds, and the same of writes.
+        let mut number = |skipped: usize| words.nth(skipped)?.parse::<u64>().ok();
+        let (read, written) = (number(2), number(3));
+        // Without a word behind them, digits may be missing.
+        let (Some(read), Some(written), Some(_)) = (read, written, words.next()) else {
+            return Err(Problem { label: name, reason: "lacks a whole number of sectors" });
+        };
+        disks.insert(name.to_owned(), [read, written].map(|sectors| sectors.saturating_mul(SECTOR)));
+        Ok(())
+    });
+    Parsed { value: (text.is_empty() || !disks.is_empty()).then_some(disks), odd }
 }
 
 /// Whether a disk is counted. Each byte must be counted once. So it must be a whole disk (partitions are not
@@ -59,22 +59,28 @@ pub fn is_physical(block: &Path, name: &str) -> bool {
 pub struct DiskIoMeter {
     path: PathBuf,
     block: PathBuf,
+    physical: Selection,
     meter: Meter,
 }
 
 impl DiskIoMeter {
     /// Nothing is read yet.
     pub fn new(proc: &Path, sys: &Path) -> Self {
-        Self { path: proc.join("diskstats"), block: sys.join("block"), meter: Meter::default() }
+        Self {
+            path: proc.join("diskstats"),
+            block: sys.join("block"),
+            physical: Selection::default(),
+            meter: Meter::default(),
+        }
     }
 
     /// The rates since the previous reading; None at the first one, or if there is no physical disk.
     ///
     /// # Errors
-    /// The file cannot be read or has an unexpected content.
-    pub fn sample(&mut self, now: Moment) -> Sample<DiskIo> {
-        let Some(all) = source::parsed(&self.path, MAX_FILE, parse)? else { return Ok(None) };
-        let counters = self.meter.select(all, now, |name| is_physical(&self.block, name));
+    /// The file cannot be read, or none of its lines is understood.
+    pub fn sample(&mut self, now: Moment, faults: &Faults) -> Sample<DiskIo> {
+        let Some(all) = source::parsed_lines(&self.path, MAX_FILE, faults, parse)? else { return Ok(None) };
+        let counters = self.physical.of(&all, now, |name| is_physical(&self.block, name));
         let rates = self.meter.rates(counters, now);
         Ok(rates.map(|[read, written]| DiskIo { read, written }))
     }

@@ -15,11 +15,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
+
+use crate::fault::Faults;
 
 pub use reader::{Gpus, Hint};
 
@@ -246,6 +248,7 @@ pub struct GpuHandle {
     newest: watch::Receiver<Option<Snapshot>>,
     started: SystemTime,
     stale_reads: AtomicU64,
+    faults: Arc<Faults>,
     /// Dropping it stops the thread; nothing is ever sent.
     _stop: mpsc::Sender<()>,
 }
@@ -271,6 +274,11 @@ impl GpuHandle {
         unanswered + self.stale_reads.load(Ordering::Relaxed)
     }
 
+    /// The files of GPUs that could not be read or understood.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
     /// The snapshot, for waiting for changes.
     pub fn watch(&self) -> watch::Receiver<Option<Snapshot>> {
         self.newest.clone()
@@ -291,6 +299,7 @@ fn spawn_with(mut gpus: Gpus, interval: Duration) -> GpuHandle {
     let (publish, newest) = watch::channel(None);
     let (stop, stopped) = mpsc::channel();
     let period = period_for(interval);
+    let faults = gpus.faults();
     let run = move || {
         loop {
             let found = gpus.read(Instant::now());
@@ -306,5 +315,5 @@ fn spawn_with(mut gpus: Gpus, interval: Duration) -> GpuHandle {
     if let Err(error) = thread::Builder::new().name("gpu".to_owned()).stack_size(STACK).spawn(run) {
         tracing::warn!(%error, "No thread for GPUs: heartbeats go without them.");
     }
-    GpuHandle { newest, started: SystemTime::now(), stale_reads: AtomicU64::new(0), _stop: stop }
+    GpuHandle { newest, started: SystemTime::now(), stale_reads: AtomicU64::new(0), faults, _stop: stop }
 }

@@ -25,6 +25,8 @@
 //! handle.rs       starts and stops the threads
 //! clock.rs        moments and ages
 //! collector.rs    counts cost and failures of each source
+//! fault.rs        which files could not be read or understood, for the log and for people
+//! lines.rs        files of lines, of which each stands alone
 //! source.rs       reads files that may be missing, invalid or endless
 //! gpu.rs          GPUs, with threads of their own
 //! stasysmo.rs     readings that StaSysMo writes
@@ -33,13 +35,18 @@
 //! device.rs       everything in one object; a heartbeat service for other programs
 //! settings.rs     what is measured, and the paths of the system's files
 //! ```
+#![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub use clock::{Moment, Timed};
 pub use collector::{Collector, CollectorStats, Collectors};
 pub use cpu::Cpu;
 pub use disk::{Disk, Inodes, Mount, Usage};
 pub use disk_io::DiskIo;
+pub use fault::{Fault, Faults, Odd};
 pub use handle::{VitalsHandle, spawn};
+pub use lines::Parsed;
 pub use load::Load;
 pub use memory::{Memory, Swap};
 pub use network::Network;
@@ -57,8 +64,10 @@ pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod disk_io;
+mod fault;
 pub mod gpu;
 mod handle;
+mod lines;
 pub mod load;
 pub mod memory;
 pub mod network;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::fault::Faults;
+use crate::lines::Parsed;
 use crate::source::{self, Sample};
 
 /// Longest file accepted, in bytes. The longest is the list of processors, a few hundred bytes on a host
@@ -25,28 +27,28 @@ pub struct Load {
     pub processors: Option<u64>,
 }
 
-/// Parses /proc/loadavg.
-#[cfg(target_os = "linux")]
-pub fn parse(text: &str) -> Option<Load> {
-    use procfs::FromRead;
-    let load = procfs::LoadAverage::from_read(text.as_bytes()).ok()?;
-    let number = |value: f32| {
-        // The value as written, which has two decimals; an f32 becomes inexact in an f64.
-        let value = (f64::from(value) * 100.0).round() / 100.0;
-        (value.is_finite() && value >= 0.0).then_some(value + 0.0)
-    };
-    Some(Load {
-        one: number(load.one)?,
-        five: number(load.five)?,
-        fifteen: number(load.fifteen)?,
-        processors: None,
-    })
+/// Parses /proc/loadavg. Only its first three words are needed.
+pub fn parse(text: &[u8]) -> Parsed<Load> {
+    let words = words(text).map(|word| number(word?));
+    let mut words = words.into_iter();
+    let mut next = || words.next().flatten();
+    match (next(), next(), next()) {
+        (Some(one), Some(five), Some(fifteen)) => Parsed::all(Load { one, five, fifteen, processors: None }),
+        _ => Parsed::nothing("does not begin with three numbers"),
+    }
 }
 
-/// Other systems do not have the file.
-#[cfg(not(target_os = "linux"))]
-pub fn parse(_: &str) -> Option<Load> {
-    None
+/// The first three words of the first line, each with white space behind it: without it, digits may be missing.
+fn words(text: &[u8]) -> [Option<&str>; 3] {
+    let line = text.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.split_inclusive(u8::is_ascii_whitespace);
+    std::array::from_fn(|_| std::str::from_utf8(words.next()?.split_last()?.1).ok())
+}
+
+fn number(word: &str) -> Option<f64> {
+    let value: f64 = word.parse().ok()?;
+    // The addition turns -0 into 0.
+    (value.is_finite() && value >= 0.0).then_some(value + 0.0)
 }
 
 /// Count of processors in a list such as `0-3,8`, as in /sys/devices/system/cpu/online.
@@ -60,28 +62,26 @@ pub fn parse_processors(text: &str) -> Option<u64> {
     (count <= MAX_PROCESSORS).then_some(count)
 }
 
-/// Parses /proc/uptime: time since the boot, including sleep.
-#[cfg(target_os = "linux")]
-pub fn parse_uptime(text: &str) -> Option<Duration> {
-    use procfs::FromRead;
-    Duration::try_from_secs_f64(procfs::Uptime::from_read(text.as_bytes()).ok()?.uptime).ok()
-}
-
-/// Other systems do not have the file.
-#[cfg(not(target_os = "linux"))]
-pub fn parse_uptime(_: &str) -> Option<Duration> {
-    None
+/// Parses /proc/uptime: time since the boot, including sleep. Only its first word is needed.
+pub fn parse_uptime(text: &[u8]) -> Parsed<Duration> {
+    let seconds =
+        words(text)[0].and_then(number).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.map_or_else(|| Parsed::nothing("does not begin with a number of seconds"), Parsed::all)
 }
 
 /// Reads the load averages.
 ///
 /// # Errors
 /// The file cannot be read or has an unexpected content.
-pub fn read(proc: &Path, sys: &Path) -> Sample<Load> {
-    let load = source::parsed(&proc.join("loadavg"), MAX_FILE, parse)?;
+pub fn read(proc: &Path, sys: &Path, faults: &Faults) -> Sample<Load> {
+    let load = source::parsed(&proc.join("loadavg"), MAX_FILE, faults, parse)?;
     let online = sys.join("devices/system/cpu/online");
+    let parse = |text: &[u8]| {
+        let count = std::str::from_utf8(text).ok().and_then(parse_processors);
+        count.map_or_else(|| Parsed::nothing("is no list of processors"), Parsed::all)
+    };
     // The load is useful without the count of processors.
-    let processors = source::parsed(&online, MAX_FILE, parse_processors).ok().flatten();
+    let processors = source::parsed(&online, MAX_FILE, faults, parse).unwrap_or_default();
     Ok(load.map(|load| Load { processors, ..load }))
 }
 
@@ -89,6 +89,6 @@ pub fn read(proc: &Path, sys: &Path) -> Sample<Load> {
 ///
 /// # Errors
 /// As for [`read`].
-pub fn read_uptime(proc: &Path) -> Sample<Duration> {
-    source::parsed(&proc.join("uptime"), MAX_FILE, parse_uptime)
+pub fn read_uptime(proc: &Path, faults: &Faults) -> Sample<Duration> {
+    source::parsed(&proc.join("uptime"), MAX_FILE, faults, parse_uptime)
 }

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::fault::Faults;
+use crate::lines::{self, Parsed, Problem};
 use crate::source::{self, Sample};
 
-/// Longest file accepted, in bytes. It has two lines of about 60 bytes.
-const MAX_FILE: u64 = 4 * 1024;
+/// Longest file that is read whole, in bytes. It has two lines of about 60 bytes.
+const MAX_FILE: u64 = 64 * 1024;
 
 /// How long programs waited.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,11 +32,21 @@ pub struct Pressure {
     pub full: Option<Stall>,
 }
 
-/// Parses a file of /proc/pressure. This does not use procfs, which requires both lines.
-pub fn parse(text: &str) -> Option<Pressure> {
-    let line = |kind: &str| text.lines().find_map(|line| stall(line.strip_prefix(kind)?.strip_prefix(' ')?));
-    let pressure = Pressure { some: line("some"), full: line("full") };
-    (pressure.some.is_some() || pressure.full.is_some()).then_some(pressure)
+/// Parses a file of /proc/pressure.
+pub fn parse(text: &[u8]) -> Parsed<Pressure> {
+    let mut found = Pressure { some: None, full: None };
+    let odd = lines::each(text, |line| {
+        let (kind, figures) = line.split_once(' ').unwrap_or((line, ""));
+        let place = match kind {
+            "some" => &mut found.some,
+            "full" => &mut found.full,
+            _ => return Err(Problem { label: "", reason: "is neither `some` nor `full`" }),
+        };
+        *place =
+            Some(stall(figures).ok_or(Problem { label: kind, reason: "lacks one of its four figures" })?);
+        Ok(())
+    });
+    Parsed { value: Some(found).filter(|found| found.some.is_some() || found.full.is_some()), odd }
 }
 
 fn stall(text: &str) -> Option<Stall> {
@@ -57,6 +69,6 @@ fn stall(text: &str) -> Option<Stall> {
 ///
 /// # Errors
 /// The file cannot be read or has an unexpected content.
-pub fn read(proc: &Path, resource: &str) -> Sample<Pressure> {
-    source::parsed(&proc.join("pressure").join(resource), MAX_FILE, parse)
+pub fn read(proc: &Path, resource: &str, faults: &Faults) -> Sample<Pressure> {
+    source::parsed_lines(&proc.join("pressure").join(resource), MAX_FILE, faults, parse)
 }

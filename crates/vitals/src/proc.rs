@@ -8,7 +8,7 @@ use crate::collector::Collectors;
 use crate::cpu::{Cpu, CpuMeter};
 use crate::disk_io::{DiskIo, DiskIoMeter};
 use crate::load::{self, Load};
-use crate::memory::{self, Memory, Swap};
+use crate::memory::{Memory, MemoryMeter, Swap};
 use crate::network::{Network, NetworkMeter};
 use crate::pressure::{self, Pressure};
 use crate::settings::Paths;
@@ -36,6 +36,7 @@ pub struct ProcMeter {
     proc: PathBuf,
     sys: PathBuf,
     cpu: CpuMeter,
+    memory: MemoryMeter,
     network: NetworkMeter,
     disk_io: DiskIoMeter,
     boot_id: Option<String>,
@@ -46,6 +47,7 @@ impl ProcMeter {
     pub fn new(paths: &Paths) -> Self {
         Self {
             cpu: CpuMeter::new(&paths.proc),
+            memory: MemoryMeter::new(&paths.proc),
             network: NetworkMeter::new(&paths.proc, &paths.sys),
             disk_io: DiskIoMeter::new(&paths.proc, &paths.sys),
             proc: paths.proc.clone(),
@@ -57,23 +59,24 @@ impl ProcMeter {
     /// Reads all values. A source that cannot be read makes its own value unknown and no other.
     pub fn sample(&mut self, now: Moment, collectors: &Collectors) -> ProcSample {
         let proc = &self.proc;
-        let (memory, swap) = collectors.memory.run(|| memory::read(proc)).unzip();
-        let pressure = |resource| collectors.pressure.run(|| pressure::read(proc, resource));
+        let faults = &collectors.faults;
+        let (memory, swap) = self.memory.sample(now, collectors);
+        let pressure = |resource| collectors.pressure.run(|| pressure::read(proc, resource, faults));
         // It cannot change while this process runs.
         if self.boot_id.is_none() {
             self.boot_id = collectors.boot_id.run(|| Ok(nixfleet_os::boot_id(proc)));
         }
         ProcSample {
-            cpu: collectors.cpu.run(|| self.cpu.sample()),
+            cpu: collectors.cpu.run(|| self.cpu.sample(now, faults)),
             memory,
             swap,
-            load: collectors.load.run(|| load::read(proc, &self.sys)),
-            uptime: collectors.uptime.run(|| load::read_uptime(proc)),
+            load: collectors.load.run(|| load::read(proc, &self.sys, faults)),
+            uptime: collectors.uptime.run(|| load::read_uptime(proc, faults)),
             cpu_pressure: pressure("cpu"),
             memory_pressure: pressure("memory"),
             io_pressure: pressure("io"),
-            network: collectors.network.run(|| self.network.sample(now)),
-            disk_io: collectors.disk_io.run(|| self.disk_io.sample(now)),
+            network: collectors.network.run(|| self.network.sample(now, faults)),
+            disk_io: collectors.disk_io.run(|| self.disk_io.sample(now, faults)),
             boot_id: self.boot_id.clone(),
         }
     }

@@ -5,65 +5,95 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// Time after which it is checked again which devices are physical. A name can move to another device, and a
+/// Time after which it is checked again which devices are counted. A name can move to another device, and a
 /// device can get another master.
 const RECHECK: Duration = Duration::from_secs(60);
 
 /// Two counters for each device, both since the boot and in the same unit.
 pub type Counters = BTreeMap<String, [u64; 2]>;
 
-/// Growth of both counters per second, all devices together. A device that is new, or whose counters became
-/// smaller (its driver was restarted), is skipped once. None if no device remains: the rate is unknown then,
-/// not 0.
+/// Highest plausible rate of one device, in units per second: a tebibyte, five times the fastest network
+/// adapters of 2025. More than that is a counter that jumped, such as one below zero.
+const MAX_RATE: f64 = (1_u64 << 40) as f64;
+
+/// Growth of both counters per second, all devices together. A device that is new, whose counters became
+/// smaller (its driver was restarted, or a counter of 32 bits began anew), or which grew faster than any device
+/// can, is skipped once. None if no device remains: the rate is unknown then, not 0.
 pub fn per_second(earlier: &Counters, later: &Counters, elapsed: Duration) -> Option<[f64; 2]> {
-    let mut sum: Option<[u128; 2]> = None;
-    for (name, [first, second]) in later {
-        let Some(before) = earlier.get(name) else { continue };
-        let (Some(first), Some(second)) = (first.checked_sub(before[0]), second.checked_sub(before[1]))
-        else {
-            continue;
-        };
-        let [sum_first, sum_second] = sum.get_or_insert_default();
-        *sum_first += u128::from(first);
-        *sum_second += u128::from(second);
-    }
     let seconds = elapsed.as_secs_f64();
-    let sum = sum.filter(|_| seconds > 0.0)?;
-    Some(sum.map(|grown| grown as f64 / seconds))
+    if seconds <= 0.0 {
+        return None;
+    }
+    let mut sum: Option<[f64; 2]> = None;
+    for (name, counters) in later {
+        let Some(grown) = earlier.get(name).and_then(|before| grown(before, counters)) else { continue };
+        let rates = grown.map(|grown| grown as f64 / seconds);
+        if rates.iter().any(|rate| *rate > MAX_RATE) {
+            continue;
+        }
+        let sum = sum.get_or_insert_default();
+        sum[0] += rates[0];
+        sum[1] += rates[1];
+    }
+    sum
 }
 
-/// Remembers the previous counters, and which devices are physical.
+/// Growth of both counters of one device; None if one became smaller.
+fn grown(earlier: &[u64; 2], later: &[u64; 2]) -> Option<[u64; 2]> {
+    Some([later[0].checked_sub(earlier[0])?, later[1].checked_sub(earlier[1])?])
+}
+
+/// Remembers the previous counters.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     previous: Option<(Moment, Counters)>,
-    physical: BTreeMap<String, bool>,
-    checked_at: Option<Moment>,
+    /// Counters of devices that stepped back at the previous reading, as they were before it.
+    before_step: Counters,
 }
 
 impl Meter {
-    /// Keeps the physical devices. New names are checked at once, all names once a minute.
-    pub(super) fn select(
+    /// The rates since the previous call; None at the first one. A device whose counters stepped back and
+    /// returned to where they were is skipped twice: otherwise all that it ever counted would be of this time.
+    pub(super) fn rates(&mut self, counters: Counters, now: Moment) -> Option<[f64; 2]> {
+        let (then, mut earlier) = self.previous.replace((now, counters))?;
+        let (_, counters) = self.previous.as_ref()?;
+        for (name, before) in std::mem::take(&mut self.before_step) {
+            if counters.get(&name).is_some_and(|later| grown(&before, later).is_some()) {
+                earlier.remove(&name);
+            }
+        }
+        let rates = per_second(&earlier, counters, now.awake_since(then));
+        earlier.retain(|name, before| counters.get(name).is_some_and(|later| grown(before, later).is_none()));
+        self.before_step = earlier;
+        rates
+    }
+}
+
+/// Remembers which devices are counted.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    counted: BTreeMap<String, bool>,
+    checked_at: Option<Moment>,
+}
+
+impl Selection {
+    /// The counters of those devices that are counted. New names are checked at once, all names once a
+    /// minute.
+    pub(super) fn of(
         &mut self,
-        mut all: Counters,
+        all: &Counters,
         now: Moment,
-        is_physical: impl Fn(&str) -> bool,
+        mut counts: impl FnMut(&str) -> bool,
     ) -> Counters {
         if self.checked_at.is_none_or(|checked| now.since(checked) > RECHECK) {
             self.checked_at = Some(now);
-            self.physical.clear();
+            self.counted.clear();
         }
-        self.physical.retain(|name, _| all.contains_key(name));
-        all.retain(|name, _| match self.physical.get(name) {
-            Some(counts) => *counts,
-            None => *self.physical.entry(name.clone()).or_insert(is_physical(name)),
+        self.counted.retain(|name, _| all.contains_key(name));
+        let counted = all.iter().filter(|(name, _)| match self.counted.get(*name) {
+            Some(counted) => *counted,
+            None => *self.counted.entry((*name).clone()).or_insert_with(|| counts(name)),
         });
-        all
-    }
-
-    /// The rates since the previous call; None at the first one.
-    pub(super) fn rates(&mut self, counters: Counters, now: Moment) -> Option<[f64; 2]> {
-        let (then, earlier) = self.previous.replace((now, counters))?;
-        let (_, counters) = self.previous.as_ref()?;
-        per_second(&earlier, counters, now.awake_since(then))
+        counted.map(|(name, counters)| (name.clone(), *counters)).collect()
     }
 }

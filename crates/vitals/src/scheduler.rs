@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::clock::{Moment, Timed};
 use crate::collector::{Collector, Collectors};
 use crate::disk::{self, Disk, Mount, Usage};
+use crate::fault::{self, Faults};
 use crate::proc::{ProcMeter, ProcSample};
 use crate::reboot;
 use crate::settings::Settings;
@@ -358,19 +359,29 @@ fn proc_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found>
 fn mounts_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (proc, wanted) = (settings.paths.proc.clone(), settings.disks.clone());
     let collectors = Arc::clone(collectors);
-    probe(move |_| Value::Mounts(collectors.mounts.run(|| disk::mounts(&proc, &wanted))))
+    probe(move |_| Value::Mounts(collectors.mounts.run(|| disk::mounts(&proc, &wanted, &collectors.faults))))
 }
 
 fn usage_probe(point: PathBuf, statvfs: &Statvfs, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (statvfs, collectors) = (Arc::clone(statvfs), Arc::clone(collectors));
-    let measure = move || statvfs(&point).map_err(|error| SourceError::unreadable(&point, error));
-    probe(move |_| Value::Usage(collectors.disks.run(&measure)))
+    probe(move |_| {
+        let measure = || {
+            let usage = statvfs(&point);
+            collectors.faults.note(&point, usage.as_ref().err().map(fault::unreadable));
+            usage.map_err(|error| SourceError::unreadable(&point, error))
+        };
+        Value::Usage(collectors.disks.run(measure))
+    })
 }
 
 fn temperatures_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (sys, names) = (settings.paths.sys.clone(), settings.temperatures.clone());
     let collectors = Arc::clone(collectors);
-    probe(move |_| Value::Temperatures(collectors.temperatures.run(|| temperature::read(&sys, &names))))
+    probe(move |_| {
+        Value::Temperatures(
+            collectors.temperatures.run(|| temperature::read(&sys, &names, &collectors.faults)),
+        )
+    })
 }
 
 fn units_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
@@ -381,5 +392,8 @@ fn units_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found
 fn reboot_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (booted, current) = (settings.paths.booted_system.clone(), settings.paths.current_system.clone());
     let collectors = Arc::clone(collectors);
-    probe(move |_| Value::Reboot(collectors.reboot.run(|| reboot::required(&booted, &current))))
+    let measure = move |faults: &Faults| {
+        reboot::required(&booted, &current).inspect_err(|failure| failure.note(faults))
+    };
+    probe(move |_| Value::Reboot(collectors.reboot.run(|| measure(&collectors.faults))))
 }

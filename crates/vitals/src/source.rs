@@ -10,6 +10,9 @@ use rustix::io::Errno;
 use nixfleet_os::bounded_read;
 use nixfleet_os::subprocess::ProgramError;
 
+use crate::fault::{self, Faults, Odd};
+use crate::lines::Parsed;
+
 /// Buffer size for usual files, in bytes: they are read by one call, so their content is of one moment.
 const USUAL: usize = 8 * 1024;
 
@@ -52,6 +55,15 @@ impl SourceError {
         Self::Garbage { path: path.to_owned() }
     }
 
+    /// Notes the file. A program is none; its failures are counted only.
+    pub(super) fn note(&self, faults: &Faults) {
+        match self {
+            Self::Unreadable { path, source } => faults.note(path, Some(fault::unreadable(source))),
+            Self::Garbage { path } => faults.note(path, Some(Odd::whole("is not as expected"))),
+            Self::Program { .. } => {}
+        }
+    }
+
     pub(super) fn is_timeout(&self) -> bool {
         matches!(self, Self::Program { source, .. } if source.is_timeout())
     }
@@ -61,11 +73,12 @@ impl SourceError {
 pub type Sample<T> = Result<Option<T>, SourceError>;
 
 /// Whether an error only means that this host has no such source. With the kernel parameter `psi=0`, pressure
-/// files exist but cannot be opened.
+/// files exist but cannot be opened. A sensor without a value at this moment, such as that of a radio that is
+/// switched off, answers ENODATA or EAGAIN.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.kind() == io::ErrorKind::NotADirectory
-        || [Errno::OPNOTSUPP, Errno::NODEV, Errno::NXIO]
+        || [Errno::OPNOTSUPP, Errno::NODEV, Errno::NXIO, Errno::NODATA, Errno::AGAIN]
             .contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
@@ -97,16 +110,92 @@ pub(super) fn head(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads and parses a file.
-pub(super) fn parsed<T>(path: &Path, limit: u64, parse: impl Fn(&str) -> Option<T>) -> Sample<T> {
-    let Some(bytes) = bytes(path, limit)? else { return Ok(None) };
-    let value = std::str::from_utf8(&bytes).ok().and_then(parse);
-    value.map(Some).ok_or_else(|| SourceError::garbage(path))
+/// Reads and parses a file. A file that is longer than the limit is not parsed.
+pub(super) fn parsed<T>(
+    path: &Path,
+    limit: u64,
+    faults: &Faults,
+    parse: impl FnOnce(&[u8]) -> Parsed<T>,
+) -> Sample<T> {
+    understand(path, bytes(path, limit), faults, |bytes| parse(&bytes))
+}
+
+/// Reads and parses the first bytes of a file.
+pub(super) fn parsed_head<T>(
+    path: &Path,
+    limit: u64,
+    faults: &Faults,
+    parse: impl FnOnce(&[u8]) -> Parsed<T>,
+) -> Sample<T> {
+    understand(path, present(path, head(path, limit)), faults, |bytes| parse(&bytes))
+}
+
+/// Reads and parses a file of lines, of which each stands alone. Of a file that is longer than the limit, the
+/// whole lines below it are parsed.
+pub(super) fn parsed_lines<T>(
+    path: &Path,
+    limit: u64,
+    faults: &Faults,
+    parse: impl FnOnce(&[u8]) -> Parsed<T>,
+) -> Sample<T> {
+    let read = head(path, limit.saturating_add(1)).map(|mut bytes| {
+        let is_cut = bytes.len() as u64 > limit;
+        if is_cut {
+            // The last line may have lost digits.
+            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        }
+        (bytes, is_cut)
+    });
+    understand(path, present(path, read), faults, |(bytes, is_cut)| {
+        if is_cut && bytes.is_empty() {
+            return Parsed::nothing("has no line end");
+        }
+        let mut parsed = parse(&bytes);
+        if is_cut {
+            let rest = || Odd::whole(format!("is longer than {limit} bytes; the rest is not read"));
+            parsed.odd.get_or_insert_with(rest);
+        }
+        parsed
+    })
+}
+
+/// Parses what was read, and notes what is wrong with the file.
+fn understand<B, T>(
+    path: &Path,
+    read: Sample<B>,
+    faults: &Faults,
+    parse: impl FnOnce(B) -> Parsed<T>,
+) -> Sample<T> {
+    match read {
+        Ok(None) => {
+            faults.note(path, None);
+            Ok(None)
+        }
+        Ok(Some(bytes)) => {
+            let Parsed { value, odd } = parse(bytes);
+            let nothing = value.is_none().then(|| Odd::whole("holds nothing that is understood"));
+            faults.note(path, odd.or(nothing));
+            value.map(Some).ok_or_else(|| SourceError::garbage(path))
+        }
+        Err(failure) => {
+            failure.note(faults);
+            Err(failure)
+        }
+    }
 }
 
 /// One line of text from a small file; None for any error.
 pub(super) fn line(path: &Path) -> Option<String> {
-    parsed(path, MAX_VALUE, plain).ok().flatten()
+    plain(std::str::from_utf8(&bytes(path, MAX_VALUE).ok()??).ok()?)
+}
+
+/// One line of text from a small file, which is noted if it cannot be read or understood. None without it.
+pub(super) fn noted_line(path: &Path, faults: &Faults) -> Option<String> {
+    let parse = |bytes: &[u8]| match std::str::from_utf8(bytes).ok().and_then(plain) {
+        Some(text) => Parsed::all(text),
+        None => Parsed::nothing("is not one line of text"),
+    };
+    parsed(path, MAX_VALUE, faults, parse).unwrap_or_default()
 }
 
 fn plain(text: &str) -> Option<String> {

@@ -16,6 +16,9 @@ use crate::settings::Paths;
 mod accuracy;
 mod faults;
 mod hosts;
+mod interfaces;
+mod lines;
+mod steps;
 mod values;
 
 /// Longest wait for something that usually takes a second or two.
@@ -44,6 +47,7 @@ impl Fake {
             ("uptime", "proc/uptime"),
             ("mountinfo", "proc/self/mountinfo"),
             ("net-dev", "proc/net/dev"),
+            ("net-route", "proc/net/route"),
             ("diskstats", "proc/diskstats"),
             ("arcstats", "proc/spl/kstat/zfs/arcstats"),
             ("pressure-cpu", "proc/pressure/cpu"),

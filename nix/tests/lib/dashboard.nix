@@ -21,6 +21,7 @@ in
     serviceConfig.ExecStart = toString [
       "${packages.nixfleet-mock-dashboard}/bin/nixfleet-mock-dashboard"
       "--listen [::]:8000"
+      "--allow-host dashboard"
       "--token-file /run/nixfleet-token"
       "--csrf-token csrf"
     ];

@@ -26,6 +26,13 @@ const MAX_SHOWN: usize = 60;
 /// Allowed seconds between two lines. A value above one day is most likely in milliseconds.
 pub(super) const INTERVAL: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
 
+/// Beginnings of a file in UTF-16.
+const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
+
+/// Quotes around a value: those of shells, and those that text editors replace them with.
+const QUOTES: [(char, char); 4] =
+    [('"', '"'), ('\'', '\''), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}')];
+
 /// The settings of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Conf {
@@ -57,7 +64,15 @@ pub(super) fn read(named: Option<&Path>) -> Result<Conf, String> {
         Err(err) if named.is_none() && err.kind() == io::ErrorKind::NotFound => return Ok(Conf::default()),
         Err(err) => return Err(format!("cannot read {}: {err}", path.display())),
     };
-    let Ok(text) = String::from_utf8(bytes) else { return Err(format!("{} is not UTF-8", path.display())) };
+    let text = String::from_utf8(bytes).map_err(|err| {
+        let shown = path.display();
+        let bytes = err.as_bytes();
+        if UTF_16.iter().any(|mark| bytes.starts_with(mark)) {
+            return format!("{shown} is UTF-16; save it as UTF-8");
+        }
+        let line = 1 + bytes[..err.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        format!("{shown}:{line}: the line is not UTF-8; save the file as UTF-8")
+    })?;
     parse(&text).map_err(|problems| {
         let lines: Vec<String> =
             problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect();
@@ -73,8 +88,9 @@ pub(super) fn parse(text: &str) -> Result<Conf, Vec<Problem>> {
     let mut conf = Conf::default();
     let mut set_in: [Option<usize>; 2] = [None; 2];
     let mut problems = Vec::new();
-    // Some editors put a byte order mark at the beginning.
+    // Some editors put a byte order mark at the beginning, and old ones a mark at the end.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.strip_suffix('\u{1a}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         if let Err(what) = take(&mut conf, &mut set_in, number, line) {
@@ -126,8 +142,8 @@ fn assignment(line: &str) -> Result<Option<(&str, &str)>, String> {
 fn value(rest: &str) -> Result<&str, String> {
     let (word, behind) = match rest.trim_start() {
         word if rest.len() > word.len() && word.starts_with('#') => ("", word),
-        word => match word.chars().next().filter(|first| ['"', '\''].contains(first)) {
-            Some(quote) => word[1..].split_once(quote).ok_or("a quote is opened and not closed")?,
+        word => match QUOTES.iter().find_map(|(open, close)| Some((word.strip_prefix(*open)?, *close))) {
+            Some((word, close)) => word.split_once(close).ok_or("a quote is opened and not closed")?,
             None => word.split_at(word.find(char::is_whitespace).unwrap_or(word.len())),
         },
     };

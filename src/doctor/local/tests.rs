@@ -159,3 +159,35 @@ fn failed_units_and_unknown_values_are_warnings() {
     let unknown = DeviceVitals { disk_usage: None, ..known };
     check(&vitals_of(&unknown), Verdict::Warning, &["nothing is known of disk"]);
 }
+
+#[test]
+fn files_that_are_not_understood_are_named_with_line_and_reason() {
+    let odd =
+        nixfleet_vitals::Odd { line: Some(2), label: "MemFree".to_owned(), reason: "is odd".to_owned() };
+    let fault = |path: &str| Fault { path: path.into(), odd: odd.clone() };
+    assert_eq!(odd_files(&[]), []);
+    let one = only(odd_files(&[fault("/proc/meminfo")]));
+    check(
+        &one,
+        Verdict::Warning,
+        &["/proc/meminfo, line 2 (MemFree): is odd", "all others are not affected"],
+    );
+    let many: Vec<Fault> = (0..20).map(|number| fault(&format!("/sys/{number}"))).collect();
+    let found = odd_files(&many);
+    assert_eq!(found.len(), MAX_FAULTS + 1);
+    check(&found[MAX_FAULTS], Verdict::Warning, &["12 further files"]);
+}
+
+#[test]
+fn a_host_without_an_adapter_is_told_why_it_has_no_figure_of_its_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths =
+        Paths { proc: folder.path().join("proc"), sys: folder.path().join("sys"), ..Paths::default() };
+    fs::create_dir_all(paths.proc.join("net")).unwrap();
+    let dev = "Inter-|\n face |\n  eth0: 1 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0\n";
+    fs::write(paths.proc.join("net/dev"), dev).unwrap();
+    let wanted = ["no figure of the network", "no interface has hardware behind it or a default route: eth0"];
+    check(&no_network(&paths).unwrap(), Verdict::Skipped, &wanted);
+    fs::write(paths.proc.join("net/route"), "eth0 00000000 010010AC 0003 0 0 0 00000000 0 0 0\n").unwrap();
+    assert_eq!(no_network(&paths), None);
+}

@@ -1,6 +1,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
+use nixfleet_os::address::Address;
+
 use super::*;
 use crate::doctor::Verdict;
 use crate::doctor::tests::subject;
@@ -34,7 +36,7 @@ fn a_checkout_is_missing_foreign_or_at_a_commit() {
     let dir = folder.path().join("checkout");
     subject.host.repo.dir = Some(dir.clone());
     check(&checkout(&subject, &dir), Verdict::Fail, &["is not there yet", "set repo.url"]);
-    subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
+    subject.host.repo.url = Some(Address::new("https://git.example.org/fleet.git".to_owned()));
     check(&checkout(&subject, &dir), Verdict::Warning, &["clones it by itself"]);
     fs::create_dir(&dir).unwrap();
     check(&checkout(&subject, &dir), Verdict::Warning, &["is not there yet"]);
@@ -56,12 +58,12 @@ fn the_remote_is_asked_for_the_branch_as_jobs_would() {
     let mut subject = subject(folder.path());
     let origin = folder.path().join("origin");
     repository(&origin);
-    subject.host.repo.url = Some(format!("file://{}", origin.display()));
+    subject.host.repo.url = Some(Address::new(format!("file://{}", origin.display())));
     let dir = folder.path().join("checkout");
     check(&remote(&subject, &dir), Verdict::Ok, &["has the branch main"]);
     subject.host.repo.branch = "other".to_owned();
     check(&remote(&subject, &dir), Verdict::Fail, &["no branch other", "NIXFLEET_BRANCH"]);
-    subject.host.repo.url = Some(format!("file://{}/nothing", origin.display()));
+    subject.host.repo.url = Some(Address::new(format!("file://{}/nothing", origin.display())));
     check(&remote(&subject, &dir), Verdict::Fail, &["nothing", "check repo.url"]);
     subject.host.jobs.launcher = nixfleet_config::LauncherKind::Systemd;
     subject.is_root = false;
@@ -76,7 +78,7 @@ fn the_remote_is_asked_for_the_branch_as_jobs_would() {
 #[test]
 fn what_git_says_is_shown_without_passwords_and_with_a_fix() {
     let repo = Repo {
-        url: Some("https://me:secret@git.example.org/fleet.git".to_owned()),
+        url: Some(Address::new("https://me:secret@git.example.org/fleet.git".to_owned())),
         dir: None,
         branch: "main".to_owned(),
         ssh_key: None,
@@ -147,7 +149,7 @@ fn somebodys_checkout_is_fine_in_plain_mode_and_the_agents_own_has_to_be_roots()
         // The caller is root and does not have the owner's keys.
         check(&remote(&subject, &dir), Verdict::Skipped, &["runs as uid 54321", "as uid 54321: git -C "]);
     }
-    subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
+    subject.host.repo.url = Some(Address::new("https://git.example.org/fleet.git".to_owned()));
     let found = checkout(&subject, &dir);
     check(&found, Verdict::Warning, &["for whom git refuses it", "chown -R root: ", "clones anew"]);
     assert!(!found.fix.contains("safe.directory"), "{found:?}");
@@ -187,6 +189,6 @@ fn a_key_has_to_be_for_whom_git_pull_runs_as() {
     }
     // The agent's own clone is made by root, whoever owns the folder.
     give_away(&dir, STRANGER);
-    subject.host.repo.url = Some("https://git.example.org/fleet.git".to_owned());
+    subject.host.repo.url = Some(Address::new("https://git.example.org/fleet.git".to_owned()));
     check(&findings(&subject)[1], ok, &["mode 0400"]);
 }

@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 use tokio::time::timeout;
 
 use nixfleet_jobs::atomic_file::store;
-use nixfleet_jobs::journal::{Source, Writer};
+use nixfleet_jobs::journal::{Causes, Source, Writer};
+use nixfleet_jobs::spec::{Outcome, Spec, State};
 use nixfleet_os::Threads;
 
+use super::thread::Seen;
 use super::*;
 
 mod faulty_machine;
 mod line_numbers;
 mod trouble;
+mod unreadable;
 
 /// Far longer than anything here takes: only a hang reaches it.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -373,7 +373,6 @@ fn an_id_belongs_to_one_command() {
     let request = |command: &str, id: Option<&str>| CommandRequest {
         command: command.to_owned(),
         id: id.map(str::to_owned),
-        ..serde_json::from_value(serde_json::json!({ "command": "" })).unwrap()
     };
     let executor = FakeExecutor::default();
     let records = vec![record("pull", Some("a"), 0), record("test", None, 0)];

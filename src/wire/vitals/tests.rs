@@ -52,7 +52,12 @@ fn each_figure_comes_from_its_meter() {
     let stall = Stall { avg10: 0.5, avg60: 0.1, avg300: 0.1, total: Duration::ZERO };
     let vitals = Vitals {
         cpu: timed(cpu),
-        memory: timed(Memory { total: 1000, free: 300, available: Some(400), zfs_reclaimable: None }),
+        memory: timed(Memory {
+            total: Some(1000),
+            free: Some(300),
+            available: Some(400),
+            zfs_reclaimable: None,
+        }),
         swap: timed(Swap { total: 100, used: 25 }),
         load: timed(Load { one: 1.0, five: 2.0, fifteen: 3.0, processors: None }),
         uptime: timed(Duration::from_millis(142_100)),

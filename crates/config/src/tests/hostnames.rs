@@ -56,6 +56,21 @@ fn a_name_with_an_underscore_is_refused_with_the_lines_to_write() {
         ),
         (
             "",
+            "-bad",
+            "hostname: \"-bad\" begins or ends with a hyphen, and programs take such a name for an option (FILE); write hostname = \"bad\"",
+        ),
+        (
+            "",
+            "bad-.lan",
+            "hostname: \"bad-.lan\" begins or ends with a hyphen, and programs take such a name for an option (FILE); write hostname = \"bad\"",
+        ),
+        (
+            "",
+            "--",
+            "hostname: \"--\" is not 1 to 63 letters, digits and hyphens (FILE); set NIXFLEET_HOSTNAME to a short name such as web-1",
+        ),
+        (
+            "",
             "a_ b",
             "hostname: \"a_ b\" is not 1 to 63 letters, digits and hyphens (FILE); set NIXFLEET_HOSTNAME to a short name such as web-1",
         ),
@@ -96,7 +111,10 @@ proptest! {
     fn every_name_is_used_shortened_or_refused_with_a_name_that_is_allowed(name in "[a-zA-Z0-9_.-]{0,70}|\\PC{0,10}") {
         let (used, problems, warnings) = from_kernel(&name);
         let is_allowed = |name: &str| {
-            (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            (1..=63).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !name.starts_with('-')
+                && !name.ends_with('-')
         };
         prop_assert_eq!(problems.is_empty(), is_allowed(&used));
         prop_assert_eq!(!warnings.is_empty(), problems.is_empty() && used != name);

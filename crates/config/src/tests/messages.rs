@@ -191,11 +191,11 @@ fn bad_files_are_told_with_their_path_and_the_fix() {
         ),
         (
             "[commands.backup]\nrun = ['sleep', 5]",
-            "commands.backup.run: 5 is not text (FILE); write it as [\"restic\", \"backup\", \"/home\"]",
+            "commands.backup.run: a value in it is not text (FILE); write it as [\"restic\", \"backup\", \"/home\"]",
         ),
         (
             "[commands.backup]\nrun = 'sleep 5'",
-            "commands.backup.run: \"sleep 5\" is not a list of words (FILE); write it as [\"restic\", \"backup\", \"/home\"]",
+            "commands.backup.run: the value is not a list of words (FILE); write it as [\"restic\", \"backup\", \"/home\"]",
         ),
         (
             "[commands.backup]\nsteps = []",
@@ -218,6 +218,14 @@ fn bad_files_are_told_with_their_path_and_the_fix() {
             "commands.switch: is a command that the agent has itself (FILE); choose another name",
         ),
         (
+            "[commands.backup]\nrun = ['a']\nenv = { A = 5 }",
+            "commands.backup.env: a value in it is not text (FILE); write it as { LANG = \"C.UTF-8\" }",
+        ),
+        (
+            "[commands.-bad]\nrun = ['a']",
+            "commands.-bad: is not a name for a command (FILE); choose up to 32 lower-case letters, digits and hyphens, such as backup",
+        ),
+        (
             "[commands.'a b']\nrun = ['a']",
             "commands.a b: is not a name for a command (FILE); choose up to 32 lower-case letters, digits and hyphens, such as backup",
         ),
@@ -236,6 +244,8 @@ fn bad_syntax_is_told_with_file_line_and_column() {
     for (toml, wanted) in
         [("interval = [", "FILE:1:13: "), ("a = 1\na = 2", "FILE:2:1: "), ("x = 1\n\n[", "FILE:3:1: ")]
     {
+        let hint = Given::new(toml, &[]).fails().split_once("; ").map(|(_, hint)| hint.len());
+        assert!(hint.is_some_and(|length| length > 10), "{toml:?}: how to fix it");
         let error = Given::new(toml, &[]).fails();
         assert!(error.starts_with(wanted) && error.len() > wanted.len(), "{toml:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");

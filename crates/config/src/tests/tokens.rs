@@ -59,8 +59,8 @@ fn a_bare_token_is_itself_and_an_environment_file_is_understood() {
         ("abc", "abc", true),
         ("abc=\n", "abc=", true),
         ("dG9rZW4=dG9rZW4==\r\n", "dG9rZW4=dG9rZW4==", true),
-        ("TOKEN=abc\n", "TOKEN=abc", true),
-        ("\"abc\"\n", "\"abc\"", true),
+        ("KEY=abc\n", "KEY=abc", true),
+        ("token==\n", "token==", true),
         ("#abc\n", "#abc", true),
         ("NIXFLEET_TOKEN=abc", "abc", false),
         ("NIXFLEET_TOKEN=abc==\n", "abc==", false),
@@ -99,6 +99,14 @@ fn a_file_without_a_token_is_a_problem_of_the_settings_when_it_is_looked_at() {
         (b"NIXFLEET_TOKEN=\n", "holds no token"),
         (b"NIXFLEET_TOKEN=abc\nNIXFLEET_TOKEN=\n", "holds no token"),
         (b"NIXFLEET_URL=wss://a/ws\n", "is an environment file without NIXFLEET_TOKEN"),
+        (b"TOKEN=s3cret\n", "holds an assignment, such as TOKEN=.., instead of a token alone"),
+        (b"export FLEET_TOKEN='s3cret'\n", "holds an assignment, such as TOKEN=.., instead of a token alone"),
+        (b"token = s3cret", "holds an assignment, such as TOKEN=.., instead of a token alone"),
+        (b"NIXFLEET_TOKEN=TOKEN=s3cret", "holds an assignment, such as TOKEN=.., instead of a token alone"),
+        (
+            b"\xef\xbb\xbfs3cret",
+            "holds something else than a token: character 1 is the byte order mark of an editor, which no token has",
+        ),
         (b"s3cret word", "holds something else than a token: character 7 is a blank, which no token has"),
         (
             b"NIXFLEET_TOKEN=s3 cret\n",
@@ -195,5 +203,18 @@ proptest! {
                 prop_assert!(!said.contains(part), "{}", said);
             }
         }
+    }
+}
+
+#[test]
+fn quotes_around_a_token_are_a_warning_that_does_not_show_it() {
+    for content in ["\"s3cret\"\n", "'s3cret'"] {
+        let (given, file) = with_file(content.as_bytes());
+        let warnings = Config::check(&given.source).unwrap().warnings;
+        let wanted = format!(
+            "The token in {} is in quotes, which are sent with it; remove them from there.",
+            file.display()
+        );
+        assert_eq!(warnings, [wanted]);
     }
 }

@@ -60,7 +60,7 @@ run = ["restic", "backup"]
         host_type: host.host_type,
         user: "alice".to_owned(),
         repo: Repo {
-            url: Some("https://git.example.org/fleet.git".to_owned()),
+            url: Some(Address::new("https://git.example.org/fleet.git".to_owned())),
             dir: Some("/the/repo".into()),
             branch: "the-branch".to_owned(),
             ssh_key: Some("/the/key".into()),

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use super::AGENT_VARIABLES;
+use super::environment::withhold;
 use super::failure_reason::FailureReason;
 use super::progress::Progress;
 use super::stop::{Reason, Stop};
@@ -220,6 +221,7 @@ impl Child {
         for name in GIT_VARIABLES.iter().chain(others) {
             command.env_remove(name);
         }
+        withhold(&mut command, std::env::vars_os().map(|(name, _)| name));
         command.args(args).envs(&step.env).envs(&step.secrets.0).process_group(0);
         command.env(JOB_VARIABLE, job.as_str());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

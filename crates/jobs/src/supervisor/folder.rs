@@ -159,7 +159,7 @@ fn surplus(
     let mut removed = Vec::new();
     for (proven, limit) in [(true, keep), (false, keep + MAX_UNPROVEN)] {
         ids.retain(|id| {
-            let of_this_kind = !unproven.is_none_or(|unproven| unproven.contains(id)) == proven;
+            let of_this_kind = unproven.is_none_or(|unproven| unproven.contains(id)) != proven;
             let remove = of_this_kind && left > limit;
             if remove {
                 left -= 1;

@@ -1,12 +1,12 @@
 //! The state of the repository before a command, on which its plan depends.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nixfleet_os::subprocess;
+use nixfleet_os::{bounded_read, subprocess};
 
 use super::owner;
 use super::plan::{JOBS, NotRun, Preflight, RepoState, TestScripts};
@@ -75,8 +75,9 @@ fn is_readable(git: &Path) -> io::Result<bool> {
     }
     fs::read_dir(git)?.try_for_each(|item| item.map(drop))?;
     let absent = |err: &io::Error| err.kind() == io::ErrorKind::NotFound;
+    // In the checkout of somebody else a name may be a FIFO, on which a usual open would wait for ever.
     for name in ["HEAD", "config", "commondir"] {
-        match File::open(git.join(name)).and_then(|mut file| file.read(&mut [0])) {
+        match bounded_read::open(&git.join(name)).and_then(|mut file| file.read(&mut [0])) {
             Err(err) if !absent(&err) => return Err(err),
             _ => {}
         }
@@ -161,4 +162,29 @@ fn test_scripts(settings: &Settings, dir: &Path) -> TestScripts {
     found.run.sort();
     found.not_run.sort();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_fifo_in_place_of_a_file_of_git_hangs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["objects", "refs"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert!(is_readable(folder.path()).unwrap());
+        mknodat(CWD, folder.path().join("HEAD"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let (answer, answered) = mpsc::channel();
+        let git = folder.path().to_owned();
+        thread::spawn(move || answer.send(is_readable(&git).map_err(|err| err.kind())));
+        let answer = answered.recv_timeout(Duration::from_secs(20)).expect("an answer");
+        assert_eq!(answer, Err(io::ErrorKind::InvalidInput));
+    }
 }

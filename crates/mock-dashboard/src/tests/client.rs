@@ -45,13 +45,25 @@ impl Running {
     }
 
     pub(crate) async fn start_as(strict: Option<Strict>) -> Self {
+        Self::start_with(strict, &[]).await
+    }
+
+    /// With names besides those of loopback.
+    pub(crate) async fn start_under(names: &[&str]) -> Self {
+        Self::start_with(None, names).await
+    }
+
+    async fn start_with(strict: Option<Strict>, names: &[&str]) -> Self {
         let options = Options {
             listen: ([127, 0, 0, 1], 0).into(),
             token: TOKEN.to_owned(),
             csrf_token: Some(CSRF.to_owned()),
             strict,
         };
-        let dashboard = Dashboard::bind(options).await.unwrap();
+        let mut dashboard = Dashboard::bind(options).await.unwrap();
+        for name in names {
+            dashboard = dashboard.allow_host(name).unwrap();
+        }
         let (address, handle) = (dashboard.address(), dashboard.handle());
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(dashboard.serve(async {
@@ -132,7 +144,7 @@ impl Running {
         let csrf = csrf.map_or(String::new(), |token| format!("X-CSRF-Token: {token}\r\n"));
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{csrf}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{csrf}\r\n{body}"
         );
         let mut tcp = TcpStream::connect(self.address).await.unwrap();
         tcp.write_all(request.as_bytes()).await.unwrap();

@@ -59,6 +59,117 @@ fn a_slow_program_is_killed_with_its_children() {
     }
 }
 
+/// A program that SIGKILL does not end, as far as its parent can see: a tracer holds it, which never waits for
+/// it. The tracer ends when `hold` does not exist any more. None where processes may not be traced.
+struct Undying {
+    folder: tempfile::TempDir,
+}
+
+const UNDYING: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    int ready[2];
+    char byte = 1;
+    if (argc < 2 || pipe(ready)) return 9;
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+    pid_t target = getpid(), tracer = fork();
+    if (tracer == 0) {
+        setsid();
+        close(1);
+        byte = ptrace(PTRACE_SEIZE, target, 0, 0) ? 0 : 1;
+        if (write(ready[1], &byte, 1) != 1) return 9;
+        while (byte && access(argv[1], F_OK) == 0) usleep(5000);
+        return 0;
+    }
+    if (read(ready[0], &byte, 1) != 1 || !byte) return 9;
+    for (;;) pause();
+}
+"#;
+
+impl Undying {
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("undying.c");
+        std::fs::write(&source, UNDYING).unwrap();
+        std::fs::write(folder.path().join("hold"), "").unwrap();
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let built = Command::new(compiler).arg("-o").arg(folder.path().join("undying")).arg(&source).status();
+        let undying = built.is_ok_and(|status| status.success()).then_some(Self { folder });
+        if undying.is_none() {
+            skipped("there is no C compiler");
+        }
+        undying
+    }
+
+    fn hold(&self) -> std::path::PathBuf {
+        self.folder.path().join("hold")
+    }
+
+    fn run(&self, leftovers: &Leftovers) -> Result<(), ProgramError> {
+        let hold = self.hold();
+        let program = self.folder.path().join("undying");
+        // Long enough for the tracer to attach.
+        let limit = Duration::from_millis(500);
+        run(&program, &[hold.to_str().unwrap()], &[], limit, Wanted::Output, leftovers).map(drop)
+    }
+}
+
+impl Drop for Undying {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(self.hold()));
+    }
+}
+
+/// Says so in a way that the test runner does not capture.
+fn skipped(why: &str) {
+    use std::io::Write;
+    writeln!(io::stderr(), "\nSKIPPED: programs that do not end: {why}").unwrap();
+}
+
+#[test]
+fn a_program_that_sigkill_does_not_end_is_given_up_and_they_do_not_become_many() {
+    let Some(undying) = Undying::new() else { return };
+    let leftovers = Leftovers::new();
+    let begin = Instant::now();
+    let first = undying.run(&leftovers).unwrap_err();
+    if let ProgramError::Io(_) = first {
+        return skipped("this process may not trace another");
+    }
+    assert!(matches!(first, ProgramError::Hangs(_)) && first.is_timeout(), "{first}");
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert_eq!(leftovers.count(), 1);
+    let more = thread::scope(|scope| {
+        let runs: Vec<_> =
+            (1..leftovers::MAX_LEFTOVERS).map(|_| scope.spawn(|| undying.run(&leftovers))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(more.iter().all(|result| matches!(result, Err(ProgramError::Hangs(_)))), "{more:?}");
+    let refused = |leftovers| run(Path::new("/bin/true"), &[], &[], LONG, Wanted::Output, leftovers);
+    assert!(matches!(refused(&leftovers), Err(ProgramError::TooManyHang)));
+    // When they end after all, programs are started again.
+    std::fs::remove_file(undying.hold()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while leftovers.count() > 0 {
+        assert!(Instant::now() < deadline, "{} still hang", leftovers.count());
+        thread::sleep(PAUSE);
+    }
+    assert!(refused(&leftovers).is_ok());
+}
+
+#[test]
+fn a_program_may_write_more_than_is_kept() {
+    let script = "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo last; exit 3";
+    let (status, tail) = outcome_with_tail(Path::new("/bin/sh"), &["-c", script], &[], LONG).unwrap();
+    assert_eq!((status.code(), tail.len()), (Some(3), TAIL));
+    assert!(tail.ends_with("x\nlast\n"), "{tail}");
+    let endless = outcome_with_tail(Path::new("/bin/sh"), &["-c", "exec cat /dev/zero"], &[], SHORT);
+    assert!(endless.unwrap_err().is_timeout(), "its time limit holds");
+}
+
 fn background(script: &str, limit: Duration) -> Result<String, ProgramError> {
     let mut program = Background::start(Path::new("/bin/sh"), &["-c", script], limit).unwrap();
     loop {

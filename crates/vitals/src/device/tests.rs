@@ -39,7 +39,7 @@ fn the_figures_of_this_machine_are_those_of_other_programs() {
     assert_eq!(vitals.device_id, "here");
     assert!(vitals.cpu_usage.is_some_and(|usage| (0.0..=1.0).contains(&usage)), "{vitals:?}");
     let total = procfs_total();
-    assert_eq!(vitals.host.memory.map(|memory| memory.total), Some(total));
+    assert_eq!(vitals.host.memory.and_then(|memory| memory.total), Some(total));
     let disks = vitals.host.disks.map(|disks| disks.value).unwrap_or_default();
     if let Some(usage) =
         disks.iter().find(|disk| disk.mount.point == Path::new("/")).and_then(|disk| disk.usage)

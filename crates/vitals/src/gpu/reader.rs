@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::card::{Card, Power};
@@ -9,6 +10,7 @@ use super::nvidia::{Answers, Failure, Nvidia, Selection};
 use super::rest::Rest;
 use super::sysfs::Sysfs;
 use super::{Gpu, Reading, Sources, Status, Vendor, amd, card, intel};
+use crate::fault::Faults;
 
 /// Time between two searches for GPUs. A GPU can appear and disappear with a cable or a virtual machine.
 const SEARCH: Duration = Duration::from_secs(30);
@@ -96,6 +98,11 @@ impl Gpus {
     /// Count of queries to NVML that were not answered in time.
     pub fn unanswered(&self) -> u64 {
         self.nvidia.unanswered()
+    }
+
+    /// The files that could not be read or understood.
+    pub(super) fn faults(&self) -> Arc<Faults> {
+        Arc::clone(self.sysfs.faults())
     }
 
     /// Takes the hints that are new since the last call.

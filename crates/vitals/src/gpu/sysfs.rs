@@ -3,14 +3,21 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use rustix::io::Errno;
 
 use nixfleet_os::bounded_read;
 
+use crate::fault::{self, Faults, Odd};
+
 /// Longest file accepted, in bytes: a page, which is the limit of sysfs.
 const MAX_FILE: u64 = 4096;
+
+/// Errors with which a driver says that it has no value now, or none at all.
+const REFUSALS: [Errno; 7] =
+    [Errno::BUSY, Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NODATA, Errno::AGAIN];
 
 type Read = Box<dyn Fn(&Path) -> io::Result<Vec<u8>> + Send>;
 
@@ -19,6 +26,8 @@ pub(super) struct Sysfs {
     read: Read,
     /// Whether a driver has reported that its device is gone.
     gone: Cell<bool>,
+    /// The files that could not be read or understood.
+    faults: Arc<Faults>,
 }
 
 impl fmt::Debug for Sysfs {
@@ -33,18 +42,30 @@ impl Sysfs {
     }
 
     pub(super) fn with(read: Read) -> Self {
-        Self { read, gone: Cell::new(false) }
+        Self { read, gone: Cell::new(false), faults: Arc::default() }
     }
 
     /// The text of a file without surrounding white space. Every error means that the value is unknown: EBUSY
     /// and EPERM come from a GPU that has just gone to sleep, EOPNOTSUPP and EINVAL from one that has the
-    /// file but no such sensor.
+    /// file but no such sensor. Other errors are noted.
     pub(super) fn text(&self, path: &Path) -> Option<String> {
         match (self.read)(path) {
-            Ok(bytes) => Some(std::str::from_utf8(&bytes).ok()?.trim().to_owned()),
+            Ok(bytes) => match std::str::from_utf8(&bytes) {
+                Ok(text) => {
+                    self.faults.note(path, None);
+                    Some(text.trim().to_owned())
+                }
+                Err(_) => {
+                    self.faults.note(path, Some(Odd::whole("is not UTF-8")));
+                    None
+                }
+            },
             Err(error) => {
-                if matches!(Errno::from_io_error(&error), Some(Errno::NODEV | Errno::NXIO)) {
-                    self.gone.set(true);
+                match Errno::from_io_error(&error) {
+                    Some(Errno::NODEV | Errno::NXIO) => self.gone.set(true),
+                    Some(Errno::NOENT | Errno::NOTDIR) => {}
+                    Some(errno) if REFUSALS.contains(&errno) => {}
+                    _ => self.faults.note(path, Some(fault::unreadable(&error))),
                 }
                 None
             }
@@ -53,12 +74,21 @@ impl Sysfs {
 
     /// A file with one whole number.
     pub(super) fn number<N: FromStr>(&self, path: &Path) -> Option<N> {
-        self.text(path)?.parse().ok()
+        let number = self.text(path)?.parse().ok();
+        if number.is_none() {
+            self.faults.note(path, Some(Odd::whole("is not the whole number that it should be")));
+        }
+        number
     }
 
     /// A file with one hexadecimal number, such as `0x10de`.
     pub(super) fn hex(&self, path: &Path) -> Option<u32> {
         u32::from_str_radix(self.text(path)?.strip_prefix("0x")?, 16).ok()
+    }
+
+    /// The files that could not be read or understood.
+    pub(super) fn faults(&self) -> &Arc<Faults> {
+        &self.faults
     }
 
     /// Whether a driver has reported since the last call that its device is gone.

@@ -20,6 +20,9 @@ const QUEUE: usize = 4;
 /// Longest run of the program. It should unload a model or notify somebody, not do long work itself.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
+/// Longest line of a program that failed that is logged, in characters.
+const MAX_SAID: usize = 200;
+
 /// Stack of the thread, in bytes.
 const STACK: usize = 256 * 1024;
 
@@ -34,7 +37,7 @@ impl Hook {
     /// Starts a program for each signal. `argv` is the program and its arguments. The environment of the
     /// program has `PREWARM_PHASE` (`start` or `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and
     /// `PREWARM_GPU_TEMPERATURE` (degrees Celsius); the last two are empty when unknown. The program may run
-    /// for a minute. An empty `argv` does nothing.
+    /// for a minute, and write as much as it likes: of a program that failed, the last line is logged. An empty `argv` does nothing.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -79,14 +82,21 @@ fn run(argv: &[String], signal: &Signal) {
         ("PREWARM_GPU_USAGE", &usage),
         ("PREWARM_GPU_TEMPERATURE", &temperature),
     ];
-    match subprocess::outcome(Path::new(name), &arguments, &environment, TIME_LIMIT) {
+    match subprocess::outcome_with_tail(Path::new(name), &arguments, &environment, TIME_LIMIT) {
         Ok((status, _)) if status.success() => tracing::debug!("The pre-warm hook ended well."),
         Ok((status, output)) => {
-            let said = output.lines().next_back().unwrap_or_default();
+            let said = last_line(&output);
             tracing::warn!(%status, said, "The pre-warm hook {name} failed.");
         }
         Err(err) => tracing::warn!("The pre-warm hook {name} {}.", error::chain(&err)),
     }
+}
+
+/// The last line of an output that is not empty, without control characters and cut.
+fn last_line(output: &str) -> String {
+    let mut lines = output.lines().map(str::trim);
+    let line = lines.rfind(|line| !line.is_empty()).unwrap_or_default();
+    line.chars().filter(|letter| !letter.is_control()).take(MAX_SAID).collect()
 }
 
 #[cfg(test)]
@@ -130,6 +140,23 @@ mod tests {
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
         wait_for(|| read().lines().count() == 2);
         assert_eq!(read(), "start|0.900||busy; rm -rf \"$HOME\"\nend|0.900||busy; rm -rf \"$HOME\"\n");
+    }
+
+    #[test]
+    fn a_program_that_writes_much_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("done");
+        let hook = shell(format!("head -c 300000 /dev/zero; echo done > {}", file.display()));
+        hook.send(signal(Phase::Start));
+        wait_for(|| std::fs::read_to_string(&file).is_ok_and(|text| text == "done\n"));
+    }
+
+    #[test]
+    fn the_last_line_of_an_output_is_shown_without_control_characters() {
+        for (output, wanted) in [("", ""), ("a\nb\n\n \n", "b"), ("a\n\u{1b}[31mred\u{7}", "[31mred")] {
+            assert_eq!(last_line(output), wanted, "{output:?}");
+        }
+        assert_eq!(last_line(&"ü".repeat(5000)).chars().count(), MAX_SAID);
     }
 
     #[test]

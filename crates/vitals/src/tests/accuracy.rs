@@ -42,7 +42,8 @@ fn the_processors_share_agrees_with_idle_time_and_with_a_load_of_our_own() {
     if lacks("/sys/devices/system/cpu") {
         return;
     }
-    let processors = load::read(real().0, real().1).unwrap().unwrap().processors.unwrap() as f64;
+    let processors =
+        load::read(real().0, real().1, &Faults::default()).unwrap().unwrap().processors.unwrap() as f64;
     let mut meter = cpu::CpuMeter::new(real().0);
     let (stop, spinning) = (Arc::new(AtomicBool::new(false)), Instant::now());
     let spinner = {
@@ -53,10 +54,10 @@ fn the_processors_share_agrees_with_idle_time_and_with_a_load_of_our_own() {
             }
         })
     };
-    assert_eq!(meter.sample().unwrap(), None);
+    assert_eq!(meter.sample(Moment::now(), &Faults::default()).unwrap(), None);
     let (before, idle_before) = (own_time(), idle());
     thread::sleep(SECOND * 2);
-    let cpu = meter.sample().unwrap().unwrap();
+    let cpu = meter.sample(Moment::now(), &Faults::default()).unwrap().unwrap();
     let (after, idle_after) = (own_time(), idle());
     stop.store(true, Relaxed);
     spinner.join().unwrap();
@@ -76,16 +77,17 @@ fn memory_agrees_with_free() {
         return;
     }
     let output = Command::new("free").args(["-b", "-w"]).env("LC_ALL", "C").output().unwrap();
-    let (memory, swap) = memory::read(real().0).unwrap().unwrap();
+    let (memory, swap) = memory::MemoryMeter::new(real().0).sample(Moment::now(), &Collectors::default());
+    let (memory, swap) = (memory.unwrap(), swap.unwrap());
     let text = String::from_utf8(output.stdout).unwrap();
     let row = |name: &str| -> Vec<u64> {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().skip(1).map(|number| number.parse().unwrap()).collect()
     };
-    assert_eq!(memory.total, row("Mem:")[0]);
+    assert_eq!(memory.total, Some(row("Mem:")[0]));
     if memory.zfs_reclaimable.is_none() {
         let available = *row("Mem:").last().unwrap() as f64;
-        about(memory.available.unwrap() as f64, available, memory.total as f64 * 0.03);
+        about(memory.available.unwrap() as f64, available, memory.total.unwrap() as f64 * 0.03);
     }
     assert_eq!((swap.total, swap.total - swap.used), (row("Swap:")[0], row("Swap:")[2]));
 }
@@ -96,8 +98,8 @@ fn load_and_uptime_agree_with_the_system_call() {
         return;
     }
     let info = rustix::system::sysinfo();
-    let load = load::read(real().0, real().1).unwrap().unwrap();
-    let uptime = load::read_uptime(real().0).unwrap().unwrap();
+    let load = load::read(real().0, real().1, &Faults::default()).unwrap().unwrap();
+    let uptime = load::read_uptime(real().0, &Faults::default()).unwrap().unwrap();
     for (value, expected) in [load.one, load.five, load.fifteen].into_iter().zip(info.loads) {
         about(value, expected as f64 / 65536.0, 0.3);
     }
@@ -110,7 +112,7 @@ fn load_and_uptime_agree_with_the_system_call() {
 #[test]
 fn a_file_systems_usage_agrees_with_df() {
     let wanted = [PathBuf::from("/"), PathBuf::from("/dev/shm"), PathBuf::from("/proc")];
-    let mounts = disk::mounts(real().0, &wanted).unwrap().unwrap();
+    let mounts = disk::mounts(real().0, &wanted, &Faults::default()).unwrap().unwrap();
     let mut compared = 0;
     for mount in mounts.into_iter().flatten() {
         let Some(usage) = disk::usage(&mount.point).unwrap() else {
@@ -167,7 +169,7 @@ fn interfaces_counters_agree_with_sysfs() {
     }
     let number = |path: String| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     counters_are_between(
-        || network::parse(&fs::read_to_string("/proc/net/dev").unwrap()).unwrap(),
+        || network::parse(&fs::read("/proc/net/dev").unwrap()).value.unwrap(),
         |name| {
             let of = |file| number(format!("/sys/class/net/{name}/statistics/{file}"));
             Some([of("rx_bytes")?, of("tx_bytes")?])
@@ -182,7 +184,7 @@ fn disks_counters_agree_with_sysfs() {
         return;
     }
     counters_are_between(
-        || disk_io::parse(&fs::read_to_string("/proc/diskstats").unwrap()).unwrap(),
+        || disk_io::parse(&fs::read("/proc/diskstats").unwrap()).value.unwrap(),
         |name| {
             let text = fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
             let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
@@ -198,12 +200,12 @@ fn what_is_written_shows_as_bytes_written() {
     let mut meter = disk_io::DiskIoMeter::new(real().0, real().1);
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let begin = Moment::now();
-    meter.sample(begin).unwrap();
+    meter.sample(begin, &Faults::default()).unwrap();
     let file = fs::File::create(folder.path().join("data")).unwrap();
     std::io::Write::write_all(&mut &file, &vec![7; SIZE]).unwrap();
     file.sync_all().unwrap();
     let end = Moment::now();
-    let rates = meter.sample(end).unwrap();
+    let rates = meter.sample(end, &Faults::default()).unwrap();
     // The check needs a folder on a physical disk.
     let device = fs::metadata(folder.path()).map(|data| std::os::unix::fs::MetadataExt::dev(&data)).unwrap();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
@@ -218,7 +220,7 @@ fn what_is_written_shows_as_bytes_written() {
 
 #[test]
 fn this_boots_pressure_is_what_the_kernel_writes() {
-    let Some(pressure) = pressure::read(real().0, "cpu").unwrap() else { return };
+    let Some(pressure) = pressure::read(real().0, "cpu", &Faults::default()).unwrap() else { return };
     let text = fs::read_to_string("/proc/pressure/cpu").unwrap();
     let total: u64 = text.lines().next().unwrap().rsplit_once("total=").unwrap().1.parse().unwrap();
     let some = pressure.some.unwrap();

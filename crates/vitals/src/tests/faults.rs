@@ -11,7 +11,7 @@ use super::*;
 const FILES: [(&str, &str); 10] = [
     ("stat", "cpu"),
     ("meminfo", "memory"),
-    ("spl/kstat/zfs/arcstats", "memory"),
+    ("spl/kstat/zfs/arcstats", "zfs"),
     ("loadavg", "load"),
     ("uptime", "uptime"),
     ("pressure/cpu", "pressure"),
@@ -44,7 +44,7 @@ fn known(fake: &Fake) -> (Vec<&'static str>, Collectors) {
     let sample = meter.sample(now.after(SECOND, Duration::ZERO), &collectors);
     let known = [
         ("stat", sample.cpu.is_some()),
-        ("meminfo", sample.memory.is_some() && sample.swap.is_some()),
+        ("meminfo", sample.memory.and_then(|memory| memory.used()).is_some()),
         ("loadavg", sample.load.is_some()),
         ("uptime", sample.uptime.is_some()),
         ("pressure/cpu", sample.cpu_pressure.is_some()),
@@ -164,7 +164,7 @@ fn a_sensor_that_cannot_be_read_is_none_and_the_others_are_not() {
     let fake = Fake::of("laptop");
     let names = ["coretemp".to_owned(), "nvme".to_owned()];
     let celsius = || -> Vec<Option<f64>> {
-        let sensors = temperature::read(&fake.sys(), &names).unwrap().unwrap();
+        let sensors = temperature::read(&fake.sys(), &names, &Faults::default()).unwrap().unwrap();
         sensors.into_iter().map(|sensor| sensor.celsius).collect()
     };
     let before = celsius();
@@ -182,11 +182,94 @@ fn a_sensor_that_cannot_be_read_is_none_and_the_others_are_not() {
     assert_eq!(celsius(), [&[None], &before[1..]].concat());
 }
 
+/// The temperatures of all chips, and the files that were not understood.
+fn temperatures(fake: &Fake) -> (Vec<(String, Option<f64>)>, Vec<String>) {
+    let names = ["coretemp", "nvme", "lm90"].map(str::to_owned);
+    let faults = Faults::default();
+    let sensors = temperature::read(&fake.sys(), &names, &faults).unwrap().unwrap_or_default();
+    let shown =
+        sensors.into_iter().map(|sensor| (format!("{} {}", sensor.chip, sensor.label), sensor.celsius));
+    let named =
+        faults.now().into_iter().map(|fault| fault.path.file_name().unwrap().to_str().unwrap().to_owned());
+    (shown.collect(), named.collect())
+}
+
+#[test]
+fn a_sensor_that_says_that_it_is_broken_has_no_temperature() {
+    let fake = Fake::empty();
+    let write = |name: &str, text: &str| fake.write(&format!("sys/class/hwmon/hwmon0/{name}"), text);
+    write("name", "lm90\n");
+    write("temp1_input", "35000\n");
+    write("temp2_input", "127875\n");
+    for (flag, wanted) in
+        [("0\n", Some(127.875)), ("1\n", None), ("2\n", None), ("0", Some(127.875)), ("x\n", Some(127.875))]
+    {
+        write("temp2_fault", flag);
+        let (seen, _) = temperatures(&fake);
+        assert_eq!(
+            seen,
+            [("lm90 temp1".to_owned(), Some(35.0)), ("lm90 temp2".to_owned(), wanted)],
+            "{flag:?}"
+        );
+    }
+}
+
+#[test]
+fn one_file_of_hwmon_costs_itself_and_is_named() {
+    // A plain file, and reading it is an input/output error.
+    const EIO: &str = "/proc/self/mem";
+    let fake = Fake::empty();
+    let write = |name: &str, text: &str| fake.write(&format!("sys/class/hwmon/{name}"), text);
+    write("hwmon0/name", "coretemp\n");
+    write("hwmon0/temp2_input", "45000\n");
+    write("hwmon0/temp3_input", "4x\n");
+    fake.link("sys/class/hwmon/hwmon0/temp1_input", EIO);
+    write("hwmon1/name", "nvme\n");
+    write("hwmon1/temp1_input", "33850\n");
+    write("hwmon1/temp1_fault", "?!\u{0}\n");
+    fake.link("sys/class/hwmon/hwmon1/temp1_label", EIO);
+    fake.link("sys/class/hwmon/hwmon2/name", EIO);
+    // A chip that is no folder.
+    fake.write("sys/class/hwmon/hwmon3", "");
+    let (seen, named) = temperatures(&fake);
+    let wanted = [
+        ("coretemp temp1", None),
+        ("coretemp temp2", Some(45.0)),
+        ("coretemp temp3", None),
+        ("nvme temp1", Some(33.85)),
+    ];
+    assert_eq!(seen, wanted.map(|(name, celsius)| (name.to_owned(), celsius)));
+    assert_eq!(named, ["temp1_input", "temp3_input", "temp1_fault", "temp1_label", "name"]);
+}
+
+/// Runs as a user without permission, as [`a_forbidden_file_costs_its_own_value`] does.
+#[test]
+fn a_chip_that_cannot_be_listed_costs_itself() {
+    let run = || {
+        if rustix::process::geteuid().is_root() {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        let fake = Fake::empty();
+        for chip in ["hwmon0", "hwmon1"] {
+            fake.write(&format!("sys/class/hwmon/{chip}/name"), "nvme\n");
+            fake.write(&format!("sys/class/hwmon/{chip}/temp1_input"), "45000\n");
+        }
+        // Its name can be read.
+        let first = fake.path("sys/class/hwmon/hwmon0");
+        fs::set_permissions(&first, fs::Permissions::from_mode(0o111)).unwrap();
+        let (seen, named) = temperatures(&fake);
+        fs::set_permissions(&first, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!((seen, named), (vec![("nvme temp1".to_owned(), Some(45.0))], vec!["hwmon0".to_owned()]));
+    };
+    thread::spawn(run).join().unwrap();
+}
+
 #[test]
 fn the_list_of_mounts_is_read_whole_or_not_at_all() {
     let fake = Fake::of("zfs-server");
     let wanted = [PathBuf::from("/")];
-    let found = |fake: &Fake| disk::mounts(&fake.proc(), &wanted);
+    let found = |fake: &Fake| disk::mounts(&fake.proc(), &wanted, &Faults::default());
     assert!(found(&fake).unwrap().unwrap()[0].is_some());
     // An incomplete line and a line that is not text do not affect the other lines.
     let ours = fs::read(fake.path("proc/self/mountinfo")).unwrap();

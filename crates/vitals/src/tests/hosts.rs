@@ -14,9 +14,13 @@ fn read(host: &str, file: &str) -> String {
 fn a_virtual_machine() {
     let (sample, collectors) = Fake::of("cloud-vm").read_proc();
     let memory = sample.memory.unwrap();
-    assert_eq!(memory.total, 24_684_096 * 1024);
+    assert_eq!(memory.total, Some(24_684_096 * 1024));
     assert!(memory.available.is_some() && memory.zfs_reclaimable.is_none());
-    about(memory.used().unwrap(), 1.0 - memory.available.unwrap() as f64 / memory.total as f64, 1e-12);
+    about(
+        memory.used().unwrap(),
+        1.0 - memory.available.unwrap() as f64 / memory.total.unwrap() as f64,
+        1e-12,
+    );
     assert_eq!(sample.swap, Some(Swap { total: 0, used: 0 }));
     assert_eq!(sample.swap.unwrap().used_share(), None);
     assert_eq!(sample.load.unwrap().processors, Some(2));
@@ -47,7 +51,7 @@ fn a_server_with_zfs() {
     about(sample.swap.unwrap().used_share().unwrap(), 0.125, 1e-4);
     assert_eq!(sample.load, Some(Load { one: 12.4, five: 9.81, fifteen: 7.02, processors: Some(16) }));
 
-    let counters = disk_io::parse(&read("zfs-server", "diskstats")).unwrap();
+    let counters = disk_io::parse(read("zfs-server", "diskstats").as_bytes()).value.unwrap();
     let counted = devices(&counters, |name| disk_io::is_physical(&fake.sys().join("block"), name));
     assert_eq!(counted, ["cciss/c0d0", "nvme0n1", "sda"]);
     assert_eq!(counters["nvme0n1"], [918_273_640 * 512, 817_263_548 * 512]);
@@ -59,6 +63,7 @@ fn mounts_that_hold_no_answer_are_left_out() {
         ["/boot", "/", "/nix/", "/home", "/var", "/srv/with a space", "/nix/store"].map(PathBuf::from).into();
     let found = |host: &str| -> Vec<Option<String>> {
         disk::parse_mounts(read(host, "mountinfo").as_bytes(), &wanted)
+            .0
             .into_iter()
             .map(|mount| mount.map(|mount| mount.filesystem))
             .collect()
@@ -74,13 +79,13 @@ fn mounts_that_hold_no_answer_are_left_out() {
     assert_eq!(found("container"), [None, some("overlay"), None, None, None, None, None]);
     // Once it is mounted, it has two lines.
     let both = read("laptop", "mountinfo") + "41 39 259:1 / /boot rw - vfat /dev/nvme0n1p1 rw\n";
-    assert!(disk::parse_mounts(both.as_bytes(), &wanted)[0].is_some());
+    assert!(disk::parse_mounts(both.as_bytes(), &wanted).0[0].is_some());
 }
 
 #[test]
 fn each_byte_on_the_network_counts_once() {
     let fake = Fake::of("laptop");
-    let counters = network::parse(&read("laptop", "net-dev")).unwrap();
+    let counters = network::parse(read("laptop", "net-dev").as_bytes()).value.unwrap();
     let counted = devices(&counters, |name| network::is_physical(&fake.sys().join("class/net"), name));
     assert_eq!(counted, ["enp0s31f6", "eth9", "vm0", "wlp0s20f3"]);
     assert_eq!(counters["wlp0s20f3"], [18_446_744_073_709_000_000, 918_273_645]);
@@ -89,7 +94,7 @@ fn each_byte_on_the_network_counts_once() {
 #[test]
 fn a_laptops_chips() {
     let names = Settings::default().temperatures;
-    let sensors = temperature::read(&Fake::of("laptop").sys(), &names).unwrap().unwrap();
+    let sensors = temperature::read(&Fake::of("laptop").sys(), &names, &Faults::default()).unwrap().unwrap();
     let shown: Vec<(&str, Option<&str>, &str, Option<f64>)> = sensors
         .iter()
         .map(|sensor| (sensor.chip.as_str(), sensor.device.as_deref(), sensor.label.as_str(), sensor.celsius))
@@ -109,7 +114,7 @@ fn a_laptops_chips() {
     );
     let read = |host: &str, names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let sensors = temperature::read(&Fake::of(host).sys(), &names).unwrap();
+        let sensors = temperature::read(&Fake::of(host).sys(), &names, &Faults::default()).unwrap();
         sensors.map(|sensors| sensors.into_iter().filter_map(|sensor| sensor.celsius).collect::<Vec<_>>())
     };
     assert_eq!(read("laptop", &["thinkpad"]), Some(vec![53.0]));
@@ -131,7 +136,7 @@ fn a_raspberry_pi() {
     about(pressure.some.unwrap().avg10, 0.045, 1e-12);
     assert_eq!(pressure.some.unwrap().total, Duration::from_micros(681_245));
     assert_eq!(pressure.full, None);
-    let counters = disk_io::parse(&read("raspberry-pi", "diskstats")).unwrap();
+    let counters = disk_io::parse(read("raspberry-pi", "diskstats").as_bytes()).value.unwrap();
     let counted = devices(&counters, |name| disk_io::is_physical(&fake.sys().join("block"), name));
     assert_eq!(counted, ["mmcblk0"]);
     assert!(collectors.stats().iter().all(|stats| stats.errors == 0), "{:?}", collectors.stats());
@@ -143,7 +148,8 @@ fn a_container_lacks_half_of_it_without_an_error() {
     assert!(sample.memory.is_some() && sample.load.is_some());
     assert_eq!(sample.uptime, Some(Duration::from_millis(86_461_250)));
     assert_eq!((sample.cpu_pressure, sample.memory_pressure, sample.io_pressure), (None, None, None));
-    // Its interface is not physical, so the rate is unknown, not 0.
-    assert_eq!((sample.network, sample.disk_io), (None, None));
+    // Its interface has no hardware behind it but a default route, so it is counted.
+    assert_eq!(sample.network, Some(Network { received: 0.0, sent: 0.0 }));
+    assert_eq!(sample.disk_io, None);
     assert!(collectors.stats().iter().all(|stats| stats.errors == 0), "{:?}", collectors.stats());
 }

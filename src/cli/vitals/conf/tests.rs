@@ -25,6 +25,12 @@ fn a_good_file_is_read_as_a_shell_would_have_read_it() {
         ("INTERVAL= # the default", conf(None, None)),
         ("#INTERVAL=0\nFORMAT=json", conf(None, Some(Format::Json))),
         ("\u{feff}INTERVAL=5", conf(Some(5), None)),
+        // As editors of Windows write it.
+        ("\u{feff}INTERVAL=\"10\" \t\r\nFORMAT='text'\r\n\u{1a}", conf(Some(10), Some(Format::Text))),
+        (
+            "INTERVAL=\u{201c}10\u{201d}\r\nFORMAT=\u{2018}text\u{2019}  \r",
+            conf(Some(10), Some(Format::Text)),
+        ),
     ] {
         assert_eq!(parse(text), Ok(wanted), "{text:?}");
     }
@@ -97,8 +103,12 @@ fn only_the_default_file_may_be_absent_and_no_file_is_read_without_end() {
         .map(|(line, number)| line.starts_with(&format!("{shown}:{number}: ")))
         .collect();
     assert_eq!(starts, [true, true], "{text}");
-    std::fs::write(&path, [0xff, b'\n']).unwrap();
-    assert_eq!(fails(), format!("{shown} is not UTF-8"));
+    std::fs::write(&path, b"INTERVAL=5\r\n# \xfcber\r\n").unwrap();
+    assert_eq!(fails(), format!("{shown}:2: the line is not UTF-8; save the file as UTF-8"));
+    for utf_16 in [b"\xff\xfeI\0", b"\xfe\xff\0I"] {
+        std::fs::write(&path, utf_16).unwrap();
+        assert_eq!(fails(), format!("{shown} is UTF-16; save it as UTF-8"));
+    }
     std::fs::write(&path, vec![b'\n'; 64 * 1024 + 1]).unwrap();
     assert!(fails().contains("longer than"), "{}", fails());
     assert!(read(Some(Path::new("/dev/zero"))).unwrap_err().contains("not a regular file"));

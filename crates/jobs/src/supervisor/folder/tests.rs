@@ -118,7 +118,7 @@ fn the_log_is_synced_before_the_result_is_written_and_a_failure_is_in_both() {
         log.flush();
     }
     // It was written, and nothing but a sync looks at it again.
-    let newest = (0..100).map(|n| dir.log(n)).filter(|path| path.exists()).last().unwrap();
+    let newest = (0..100).map(|n| dir.log(n)).rfind(|path| path.exists()).unwrap();
     fs::rename(&newest, dir.path().join("aside")).unwrap();
     finish(&dir, &mut log, &result()).unwrap();
     let result: JobResult = load(&dir.result()).unwrap().unwrap();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::address::Address;
+
 use super::login::Login;
 use super::{Plan, PlanError, Preflight, step};
 use crate::settings::{Repo, Settings};
@@ -61,7 +63,7 @@ pub(super) fn pull(settings: &Settings, preflight: &Preflight) -> Result<Plan, P
     let dir = repo_dir(&settings.repo)?;
     match (&settings.repo.url, preflight.repo) {
         (_, RepoState::Foreign) => Err(PlanError::Foreign(dir.to_owned())),
-        (Some(url), _) => Ok(isolated(settings, preflight, dir, url)),
+        (Some(url), _) => Ok(isolated(settings, preflight, dir, url.expose())),
         (None, RepoState::Missing) => Err(PlanError::NoCheckout(dir.to_owned())),
         (None, RepoState::Git | RepoState::Corrupt) => {
             let env = environment(settings, preflight);
@@ -108,8 +110,9 @@ fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -
 /// variables with the login.
 pub fn access(settings: &Settings) -> (Option<String>, BTreeMap<String, String>) {
     let mut env = environment(settings, &Preflight::default());
-    let Some(login) = settings.repo.url.as_deref().and_then(Login::of) else {
-        return (settings.repo.url.clone(), env);
+    let url = settings.repo.url.as_ref().map(Address::expose);
+    let Some(login) = url.and_then(|url| Login::of(url)) else {
+        return (url.cloned(), env);
     };
     env.extend(configuration(login.config.into_iter()));
     env.extend(login.variables);

@@ -1,5 +1,7 @@
 //! What each name runs, as tables.
 
+use nixfleet_os::address::Address;
+
 use super::*;
 use crate::settings::{CustomCommand, CustomStep, Rebuild, Repo};
 
@@ -58,7 +60,7 @@ pub(super) const ISOLATED: Change = |settings| isolated(settings, URL);
 pub(super) const URL: &str = "https://git.example.org/fleet.git";
 
 pub(super) fn isolated(settings: &mut Settings, url: &str) {
-    settings.repo.url = Some(url.to_owned());
+    settings.repo.url = Some(Address::new(url.to_owned()));
     settings.repo.dir = Some("/state/repo".into());
 }
 

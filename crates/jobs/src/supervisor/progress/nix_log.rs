@@ -230,21 +230,21 @@ fn short_name(derivation: &str) -> &str {
     let version = name
         .match_indices('-')
         .map(|(at, _)| at)
-        .find(|at| name[at + 1..].chars().next().is_some_and(|first| !first.is_ascii_alphabetic()));
-    &name[..version.unwrap_or(name.len())]
+        .find(|at| name.as_bytes().get(at + 1).is_some_and(|first| !first.is_ascii_alphabetic()));
+    version.and_then(|version| name.get(..version)).unwrap_or(name)
 }
 
 /// Removes the escape sequences of terminals, as nix does when its output is not a terminal.
 fn without_escapes(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('\u{1b}') {
-        plain += &rest[..at];
-        rest = &rest[at + 1..];
+    while let Some((before, behind)) = rest.split_once('\u{1b}') {
+        plain += before;
+        rest = behind;
         if let Some(sequence) = rest.strip_prefix('[') {
             // A sequence has parameters and one final letter or sign.
-            let end = sequence.find(|letter: char| ('@'..='~').contains(&letter));
-            rest = end.map_or("", |end| &sequence[end + 1..]);
+            let parts = sequence.split_once(|letter: char| ('@'..='~').contains(&letter));
+            rest = parts.map_or("", |(_, behind)| behind);
         }
     }
     plain + rest

@@ -212,7 +212,7 @@ impl Phases {
 
     /// Handles a complete line of the machine-readable log.
     fn event(&mut self, line: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
-        match self.nix.read(&line.text[MARK.len()..]) {
+        match self.nix.read(line.text.strip_prefix(MARK).unwrap_or_default()) {
             Parsed::Malformed => emit_lines(&line.text, false, emit),
             Parsed::Nothing => {}
             Parsed::Text(text) => {

@@ -100,6 +100,52 @@ fn garbage_in_a_file_is_unknown_and_costs_nothing_else() {
 }
 
 #[test]
+fn a_file_that_is_odd_is_named_and_a_driver_that_has_no_value_is_not() {
+    let named = |tree: &Tree| -> Vec<String> {
+        let mut reader = tree.reader();
+        reader.read(Instant::now());
+        reader
+            .faults()
+            .now()
+            .iter()
+            .map(|fault| fault.path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect()
+    };
+    for (file, _) in FIELDS {
+        let name = file.rsplit('/').next().unwrap();
+        for (errno, noted) in
+            [(Errno::BUSY, false), (Errno::OPNOTSUPP, false), (Errno::NODATA, false), (Errno::IO, true)]
+        {
+            let tree = Tree::new();
+            full(&tree, "0000:03:00.0");
+            assert!(named(&tree).is_empty());
+            tree.fail(file, errno);
+            let wanted = if noted { vec![name] } else { vec![] };
+            assert_eq!(named(&tree), wanted, "{file} {errno:?}");
+        }
+        for garbage in [&b"12.5"[..], b"\xff"] {
+            let tree = Tree::new();
+            full(&tree, "0000:03:00.0").write(file, garbage);
+            assert_eq!(named(&tree), [name], "{file} {garbage:?}");
+        }
+    }
+}
+
+#[test]
+fn a_sensor_that_is_broken_or_has_no_known_label_gives_no_value() {
+    let tree = Tree::new();
+    let device = full(&tree, "0000:03:00.0");
+    device.write("hwmon/hwmon7/temp1_fault", "1\n");
+    assert_only_this_is_unknown(&tree.only(), "hwmon/hwmon7/temp1_input", "broken");
+    device.write("hwmon/hwmon7/temp1_fault", "0\n");
+    assert_eq!(tree.only().temperature_celsius, Some(61.0));
+    // It may be that of the memory.
+    device.remove("hwmon/hwmon7/temp2_input").remove("hwmon/hwmon7/temp3_input");
+    tree.fail("hwmon/hwmon7/temp1_label", Errno::IO);
+    assert_only_this_is_unknown(&tree.only(), "hwmon/hwmon7/temp1_input", "without a label that can be read");
+}
+
+#[test]
 fn what_cannot_be_true_is_unknown() {
     for (file, content) in [
         ("gpu_busy_percent", "101"),
