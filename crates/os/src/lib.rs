@@ -2,7 +2,6 @@
 //! programs, hashing, time stamps, errors as text, addresses without their secrets, and disk, clock, threads and
 //! processes as handles. Nothing here depends on fleets, jobs or settings.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
-
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod address;

@@ -32,6 +32,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) notes: Vec<Noted>,
     pub(crate) ran: Vec<Ran>,
     pub(crate) interval: Duration,
+    /// The size limit may remove lines from logs.
+    pub(crate) limited: bool,
     pub(crate) power_cuts: usize,
     pub(crate) most_threads: usize,
     pub(crate) most_open: usize,

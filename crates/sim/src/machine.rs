@@ -28,6 +28,9 @@ const EPOCH: &str = "2026-07-14T12:00:00Z";
 /// Operations of the disk and turns of threads in one run; a run has a few thousand. Beyond it something spins.
 const MOST_OPERATIONS: u64 = 400_000;
 
+/// Turns of threads in one run; a run has a few thousand.
+const MOST_TURNS: u32 = 400_000;
+
 /// Where the kernel says which boot this is.
 pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -75,6 +78,7 @@ pub(crate) struct World {
     pub(crate) programs: Programs,
     events: Vec<Event>,
     pids: AtomicU32,
+    turns: AtomicU32,
     cuts: AtomicUsize,
     state: Mutex<State>,
     trace: Mutex<Trace>,
@@ -89,6 +93,7 @@ impl World {
             programs: Programs::default(),
             events: schedule.events.clone(),
             pids: AtomicU32::new(1000),
+            turns: AtomicU32::new(0),
             cuts: AtomicUsize::new(0),
             state: Mutex::new(State {
                 random: fastrand::Rng::with_seed(schedule.seed ^ 0x5eed),
@@ -268,6 +273,16 @@ impl World {
 
     pub(crate) fn no_thread(&self) -> bool {
         self.now().any(|what| *what == What::NoThread)
+    }
+
+    /// Counts a turn of a thread. True if there were far too many: something spins.
+    pub(crate) fn spins(&self) -> bool {
+        let turns = self.turns.fetch_add(1, Ordering::Relaxed);
+        if turns == MOST_TURNS {
+            self.finding("threads take turns without end".to_owned());
+            self.end();
+        }
+        turns >= MOST_TURNS
     }
 
     /// Counts an operation of the disk; returns its number.

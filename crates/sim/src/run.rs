@@ -96,6 +96,7 @@ async fn drive(schedule: &Schedule, site: &Arc<Site>) {
         notes: site.dashboard.notes(),
         ran: world.programs.ran(),
         interval: site.dashboard.interval().map_or(crate::site::INTERVAL, Duration::from_secs),
+        limited: site.log_is_limited(),
         power_cuts: world.power_cuts(),
         most_threads: world.most_threads(),
         most_open: world.files.most_open(),

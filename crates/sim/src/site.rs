@@ -40,6 +40,9 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 /// Commands of the host: `work-0` and so on.
 pub(crate) const COMMANDS: usize = 64;
 
+/// A size limit in bytes that no log here reaches: 2,000 lines of 3 KiB.
+const UNLIMITED: u64 = 64 << 20;
+
 /// State folder of the host.
 const STATE: &str = "/var/lib/nixfleet-agent";
 
@@ -61,7 +64,7 @@ impl Site {
         let mut host = Host::load(&Source { file: None, environment }).map_err(|err| err.to_string())?;
         let mut random = fastrand::Rng::with_seed(world.seed ^ 0x517e);
         host.jobs.keep = random.usize(1..4);
-        host.jobs.log_limit = if random.u32(..4) == 0 { 40_000 } else { 1 << 20 };
+        host.jobs.log_limit = if random.u32(..4) == 0 { 40_000 } else { UNLIMITED };
         host.jobs.stop_grace = Duration::from_secs(random.u64(1..4));
         host.paths.proc = PathBuf::from("/proc");
         for number in 0..COMMANDS {
@@ -84,6 +87,11 @@ impl Site {
     /// The folder with the records of what must be delivered.
     pub(crate) fn delivery(&self) -> PathBuf {
         self.host.own_dir().join("delivery")
+    }
+
+    /// Whether the size limit may remove lines from logs.
+    pub(crate) fn log_is_limited(&self) -> bool {
+        self.host.jobs.log_limit < UNLIMITED
     }
 
     fn running(&self) -> Option<(Arc<Process>, watch::Sender<bool>, Asker)> {

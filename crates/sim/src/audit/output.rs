@@ -14,6 +14,8 @@ use crate::machine::programs::Ran;
 struct Job<'a> {
     command: &'a str,
     lines: BTreeMap<u64, &'a str>,
+    /// The lines that were said to be missing, by the number of the last one of them.
+    missing: BTreeMap<u64, u64>,
     outcome: Option<&'a str>,
 }
 
@@ -55,6 +57,11 @@ pub(super) fn check(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 
 fn add<'a>(job: &mut Job<'a>, command: &'a str, number: u64, line: &'a str, findings: &mut Vec<String>) {
     job.command = command;
+    if let Some(missing) = announced(line) {
+        let most = job.missing.entry(number).or_default();
+        *most = missing.max(*most);
+        return;
+    }
     let first = *job.lines.entry(number).or_insert(line);
     if first != line {
         findings.push(format!(
@@ -75,10 +82,10 @@ fn announced(line: &str) -> Option<u64> {
 fn compare(evidence: &Evidence<'_>, job: &Job<'_>, ran: &Ran, findings: &mut Vec<String>) {
     let position = |line: &str| ran.lines.iter().position(|written| written == line);
     let (mut next, mut allowed) = (0, 0);
-    for line in job.lines.values() {
-        if let Some(missing) = announced(line) {
+    let mut announcements = job.missing.iter().peekable();
+    for (number, line) in &job.lines {
+        while let Some((_, missing)) = announcements.next_if(|(before, _)| *before <= number) {
             allowed += missing;
-            continue;
         }
         let Some(at) = position(line) else {
             if line.starts_with(job.command) {
@@ -101,6 +108,12 @@ fn compare(evidence: &Evidence<'_>, job: &Job<'_>, ran: &Ran, findings: &mut Vec
         }
         allowed = allowed.saturating_sub(hole);
         next = at + 1;
+    }
+    allowed += announcements.map(|(_, missing)| missing).sum::<u64>();
+    // The size limit may remove lines that were told. Nothing else may.
+    let told = job.missing.keys().find(|number| job.lines.contains_key(*number));
+    if let Some(number) = told.filter(|_| !evidence.limited && matches!(job.outcome, Some("ok" | "failed"))) {
+        findings.push(format!("line {number} of `{}` was told, and then that it is missing", job.command));
     }
     let complete = matches!(job.outcome, Some("ok" | "failed")) && !ran.orphaned;
     let rest = (ran.lines.len() - next) as u64;

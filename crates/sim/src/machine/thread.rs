@@ -68,6 +68,9 @@ impl Thread {
 
     fn resume(&mut self, context: &Context<'_>) -> Option<Wait> {
         let coroutine = self.coroutine.as_mut()?;
+        if self.process.world.spins() {
+            return None;
+        }
         match inside(context.waker(), || catch_unwind(AssertUnwindSafe(|| coroutine.resume()))) {
             Ok(wait) => wait,
             Err(panic) => {
