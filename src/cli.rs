@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
+use nixfleet_os::text::log_line;
 use nixfleet_os::{core_dump, error, service_manager};
 
 use crate::doctor::Installed;
@@ -151,7 +152,10 @@ fn effective_subcommand(check: bool, command: Option<Subcommands>) -> Result<Sub
 
 /// Writes to standard error, with the name of the program before each line, and its priority in the journal.
 fn complain(priority: Priority, text: &str) {
-    let text: String = text.lines().map(|line| format!("{PREFIX}{line}\n")).collect();
+    /// Longest line in characters, as in the log.
+    const LONGEST: usize = 4096;
+    let clean = |line| log_line(line, LONGEST, false);
+    let text: String = text.lines().map(|line| format!("{PREFIX}{}\n", clean(line))).collect();
     let text = if journald::is_stderr() { priority.mark(&text) } else { text };
     drop(io::stderr().write_all(text.as_bytes()));
 }

@@ -13,7 +13,7 @@
 //! ended.rs     why a session ended
 //! ```
 //!
-//! `run` uses `dial`, `network` and `session`; `dial` uses `reach`, and both use `blocking`; `session` uses
+//! `run` uses `dial`, `network` and `session`; `dial` uses `reach` and `retry_after`, and `dial` and `reach` use `blocking`; `session` uses
 //! `agent`; `agent` uses `peer` and `backoff`. No dependency goes the other way.
 
 pub mod agent;
@@ -23,6 +23,7 @@ pub mod dial;
 pub mod ended;
 pub mod network;
 pub mod peer;
-mod reach;
+pub mod reach;
+mod retry_after;
 pub mod run;
 pub mod session;

@@ -14,6 +14,8 @@
 mod accept;
 pub mod http;
 pub mod journald;
+pub mod limiter;
+mod log_line;
 pub mod prometheus;
 pub mod stats;
 pub mod status;

@@ -87,7 +87,8 @@ fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
         Ok(file) => file,
         Err(err) => {
             tracing::warn!(
-                "Cannot make {}: {err}. Commands will fail until the folder can be written.",
+                "Cannot lock {}: {err}. Nothing keeps a second agent away, and commands may fail: make it a \
+                 regular file that can be written.",
                 path.display()
             );
             return Ok(None);

@@ -16,6 +16,7 @@ use nixfleet_os::error::chain;
 use super::certificate::not_after;
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
 use crate::link::dial::{ConnectError, Probe, probe};
+use crate::link::reach::{Unreached, lookup};
 
 /// Time limit for the name lookup. Resolvers retry after five seconds; one retry is slow, but no failure.
 const LOOKUP: Duration = Duration::from_secs(8);
@@ -68,10 +69,11 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
     let host = connection.url.expose().host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = connection.url.expose().port_or_known_default().unwrap_or(443);
     let begun = Instant::now();
-    let found = timeout(LOOKUP, tokio::net::lookup_host((host, port))).await;
+    let found = timeout(LOOKUP, lookup(host, port)).await;
     let found = match found {
         Ok(Ok(addresses)) => Ok(addresses.take(ADDRESSES).collect()),
-        Ok(Err(err)) => Err(err.to_string()),
+        Ok(Err(Unreached::NoThread(err))) => Err(format!("there is no thread for it: {err}")),
+        Ok(Err(Unreached::Lookup(err) | Unreached::Tcp(err))) => Err(err.to_string()),
         Err(_) => Err(format!("no answer within {LOOKUP:?}")),
     };
     let mut findings = vec![dns(host, &found, begun.elapsed())];

@@ -17,6 +17,11 @@ impl CapturedLog {
         subscriber.without_time().with_ansi(false).with_target(false).finish().into()
     }
 
+    /// Everything that was logged.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
     /// The only line with this text.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use nixfleet_jobs::record::{Record, Records};
+use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{Instance, JobDir, JobId, JobsDir, Urgency, journal};
 use nixfleet_os::threads::Condition;
 use nixfleet_os::{Threads, error};
@@ -243,11 +244,25 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
     let (clock, begun) = (dir.clock(), dir.clock().instant());
     while !exists() {
         if clock.elapsed(begun) >= SETTLED {
-            return Err(error::chain(&err));
+            return Err(not_started(records, dir, record, error::chain(&err)));
         }
         clock.sleep(SETTLE_TICK);
     }
     Ok(())
+}
+
+/// Notes that the job was not started; returns why. The next agent must not wait for the folder of a job that was
+/// never started, and tell another end.
+fn not_started(records: &Records, dir: &JobDir, record: &Record, why: String) -> String {
+    let now = dir.clock().timestamp();
+    let (started_at, ended_at) = (now.clone(), now);
+    let result = JobResult::without_supervisor(Outcome::NotStarted, why.clone(), 0);
+    let result = Some(Box::new(JobResult { started_at, ended_at, ..result }));
+    if let Err(err) = records.save(&Record { result, ..record.clone() }) {
+        let folder = records.path().display();
+        tracing::warn!("Cannot write to {folder}: {err}. After a restart the command may be told as lost.");
+    }
+    why
 }
 
 impl Drop for HostExecutor {
@@ -285,53 +300,4 @@ impl Launches {
 }
 
 #[cfg(test)]
-mod tests {
-    use nixfleet_jobs::journal::Writer;
-    use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
-
-    use super::*;
-
-    /// Reports every start as failed.
-    #[derive(Debug)]
-    struct FailingLauncher;
-
-    impl Launcher for FailingLauncher {
-        fn start(&self, _: &Instance) -> Result<(), LaunchError> {
-            Err(LaunchError::Refused("the bus is away".to_owned()))
-        }
-
-        fn end(&self, _: &Instance, _: &JobDir, _: Urgency) -> Result<(), LaunchError> {
-            Err(LaunchError::Ended)
-        }
-    }
-
-    #[test]
-    fn a_job_that_exists_is_followed_whatever_its_launcher_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let jobs = JobsDir::new(folder.path());
-        let records = Records::new(folder.path().join("delivery"));
-        let record = Record::accept("pull".to_owned(), None);
-        let dir = jobs.job(&record.id);
-        let launched = || launch(&FailingLauncher, &records, &dir, &record);
-        assert_eq!(launched(), Err("the bus is away".to_owned()));
-        std::fs::create_dir(dir.path()).unwrap();
-        let supervisor = Writer::create(dir.clone(), 1 << 20).unwrap();
-        assert_eq!(launched(), Ok(()), "it runs");
-        drop(supervisor);
-        nixfleet_jobs::test_util::wait_until_dead(&dir);
-        assert!(launched().is_err(), "its supervisor died before it had a plan");
-        let spec = Spec {
-            id: record.id.clone(),
-            command: "pull".to_owned(),
-            steps: Vec::new(),
-            timeout_s: None,
-            boot_id: None,
-            started_at: String::new(),
-        };
-        nixfleet_jobs::atomic_file::store(&dir.spec(), &spec).unwrap();
-        assert_eq!(launched(), Ok(()), "its supervisor died, and its command may have begun");
-        let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
-        nixfleet_jobs::atomic_file::store(&dir.result(), &result).unwrap();
-        assert_eq!(launched(), Ok(()), "it has ended");
-    }
-}
+mod tests;

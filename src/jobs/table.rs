@@ -28,12 +28,13 @@ use nixfleet_protocol::{CommandRequest, Status, StatusKind};
 use super::admission::Current;
 use super::answered::Answered;
 use super::executor::Executor;
-use super::follower::{Followed, Follower, Live};
-use stops::Stops;
+use super::follower::{Followed, Live};
+use job::{Job, Phase};
 
+mod job;
 mod stops;
 
-pub use stops::Unanswered;
+pub use stops::{Stage, Unanswered};
 
 #[cfg(test)]
 mod tests;
@@ -44,65 +45,6 @@ pub const MAX_JOBS: usize = 16;
 
 /// Longest message of a result in a record, in characters. It is for people, and a heartbeat repeats 200 of them.
 const MAX_MESSAGE: usize = 4096;
-
-#[derive(Debug)]
-enum Phase {
-    /// The launch is ordered. Requests to end the job wait until it is launched.
-    Launching,
-    /// The job was launched and is followed.
-    Following(Follower),
-    /// The launch failed, for this reason.
-    Failed(String),
-    /// Its end is in the record, and all its output was delivered. Nothing is followed.
-    Decided,
-}
-
-#[derive(Debug)]
-struct Job {
-    record: Record,
-    phase: Phase,
-    /// Requests to end it that have had no effect yet.
-    stops: Stops,
-    /// Its end was taken from the follower.
-    over: bool,
-    /// Its status has been queued in this session.
-    status_sent: bool,
-    /// Its status has been queued in some session.
-    finished: bool,
-    /// The dashboard has read more of its log than the record on disk says.
-    unsaved: bool,
-    span: Span,
-}
-
-impl Job {
-    fn new(record: Record, phase: Phase, span: Span) -> Self {
-        let (over, status_sent, finished, unsaved) = (false, false, false, false);
-        Self { record, phase, stops: Stops::default(), over, status_sent, finished, unsaved, span }
-    }
-
-    fn live(&self) -> Live {
-        match &self.phase {
-            Phase::Launching => Live::default(),
-            Phase::Following(follower) => *follower.live.borrow(),
-            Phase::Failed(_) | Phase::Decided => Live { pid: None, ended: true },
-        }
-    }
-
-    /// Whether its command runs or may run: no end is known.
-    fn runs(&self) -> bool {
-        !self.over && !self.finished && !self.live().ended
-    }
-
-    /// Whether its process id will be known soon.
-    fn starts(&self) -> bool {
-        self.runs() && self.live() == Live::default()
-    }
-
-    fn describe(&self) -> Current<'_> {
-        let Record { command, command_id, accepted_at, .. } = &self.record;
-        Current { command, command_id: command_id.as_deref(), pid: self.live().pid, accepted_at }
-    }
-}
 
 /// The accepted jobs, oldest first, and the executor that carries out the orders for them.
 #[derive(Debug)]
@@ -323,8 +265,8 @@ impl JobTable {
         }
     }
 
-    /// Orders the end of the current command, because the command `asked`, such as `stop`, was sent. If it still
-    /// runs at `until`, [`Self::unanswered`] tells. Returns false if no command runs.
+    /// Orders the end of the current command, because the command `asked`, such as `stop`, was sent. If its
+    /// status was not sent at `until`, [`Self::unanswered`] tells. Returns false if no command runs.
     pub fn end(&mut self, urgency: Urgency, asked: &str, until: Instant) -> bool {
         let Some(id) = self.current_record().map(|record| record.id.clone()) else { return false };
         let Some(job) = self.jobs.iter_mut().find(|job| job.record.id == id) else { return false };
@@ -344,18 +286,22 @@ impl JobTable {
 
     /// When to call [`Self::unanswered`].
     pub fn unanswered_at(&self) -> Option<Instant> {
-        self.jobs.iter().filter(|job| job.runs()).filter_map(|job| job.stops.due()).min()
+        self.jobs.iter().filter(|job| !job.finished).filter_map(|job| job.stops.due()).min()
     }
 
-    /// Takes the requests to end a command that had no effect in time.
+    /// Takes the requests to end a command that nothing has answered in time.
     pub fn unanswered(&mut self, now: Instant) -> Vec<Unanswered> {
-        let running = self.jobs.iter_mut().filter(|job| job.runs());
-        running
-            .flat_map(|job| {
-                let launching = matches!(job.phase, Phase::Launching);
-                job.stops.take_due(now).map(move |asked| Unanswered { asked, launching }).collect::<Vec<_>>()
-            })
-            .collect()
+        let mut due = Vec::new();
+        for job in self.jobs.iter_mut().filter(|job| !job.finished) {
+            let stage = match &job.phase {
+                _ if !job.runs() => Stage::Ended,
+                Phase::Launching => Stage::Launching,
+                Phase::Following(_) | Phase::Failed(_) | Phase::Decided => Stage::Running,
+            };
+            let asked = job.stops.take_due(now);
+            due.extend(asked.map(|asked| Unanswered { asked, command: job.record.command.clone(), stage }));
+        }
+        due
     }
 
     fn find(&mut self, id: &JobId) -> Option<&mut Job> {

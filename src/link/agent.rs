@@ -1,6 +1,7 @@
 //! The state that the agent keeps from one connection to the next, and the decisions that need more
 //! than one part of it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
@@ -11,8 +12,9 @@ use nixfleet_jobs::Urgency;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_os::Clock;
+use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
-    AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, Register, RunningJob, encode,
+    AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, OddField, Register, RunningJob,
 };
 
 use super::backoff::Reconnect;
@@ -22,6 +24,7 @@ use crate::heartbeat::Snapshots;
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::{JobTable, MAX_JOBS};
+use crate::observe::limiter::{Limiter, Topic};
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
 use crate::observe::status::{Ask, Queue, Report, Running, Server};
@@ -60,6 +63,10 @@ pub struct Agent {
     pub peer: PeerState,
     /// The dashboard's questions that are not answered yet.
     pub queries: Queries,
+    /// How often the dashboard may cause a log line.
+    pub limiter: Limiter,
+    /// Optional fields of the dashboard's messages that could not be read, and were logged.
+    odd: BTreeSet<(&'static str, &'static str)>,
     first_clone: FirstClone,
     pub(super) reconnect: Reconnect,
 }
@@ -88,6 +95,8 @@ impl Agent {
             history: Recent::default(),
             watchdog: Watchdog::from_environment(),
             peer: PeerState::default(),
+            limiter: Limiter::default(),
+            odd: BTreeSet::new(),
             reconnect: Reconnect::default(),
         }
     }
@@ -121,10 +130,13 @@ impl Agent {
                 "vitals".into(),
             ],
             boot_id: facts.boot_id.clone(),
-            running_job: self.jobs.current_record().map(|record| RunningJob {
-                id: record.id.to_string(),
-                command: record.command.clone(),
-                started_at: record.accepted_at.clone(),
+            // A dashboard that is new to this host learns whose output and status follow.
+            running_job: self.jobs.current_record().or(self.jobs.unreported_record()).map(|record| {
+                RunningJob {
+                    id: record.id.to_string(),
+                    command: record.command.clone(),
+                    started_at: record.accepted_at.clone(),
+                }
             }),
         }
     }
@@ -143,12 +155,33 @@ impl Agent {
         {
             update::mark_rolled_back(update_status);
         }
-        (seq, encode(&AgentMessage::Heartbeat(Box::new(heartbeat))))
+        (seq, AgentMessage::Heartbeat(Box::new(heartbeat)).encode())
     }
 
-    /// The dashboard accepted the registration. Nothing less counts as a successful connection.
+    /// Whether a log line that the dashboard causes may be written now; it is counted otherwise.
+    pub fn may_log(&mut self, topic: Topic, now: Instant) -> bool {
+        let allowed = self.limiter.allows(topic, now);
+        self.stats.log_lines_left_out += u64::from(!allowed);
+        allowed
+    }
+
+    /// An optional field could not be read. Said once for each field: a dashboard that sends it wrong always does.
+    pub fn note_odd(&mut self, odd: &OddField) {
+        /// Characters of the value.
+        const SHOWN: usize = 60;
+        if self.odd.insert((odd.message, odd.field)) {
+            let (field, value) = (format!("{}.{}", odd.message, odd.field), one_line(&odd.value, SHOWN));
+            tracing::warn!(
+                field,
+                value,
+                "Ignored a field of the dashboard that cannot be read: {}.",
+                odd.then
+            );
+        }
+    }
+
+    /// The dashboard accepted the registration.
     pub fn connected(&mut self) {
-        self.reconnect.registered();
         self.stats.registrations += 1;
         self.history.connected();
         systemd::status("Connected to the dashboard.");
@@ -239,7 +272,7 @@ impl Agent {
     /// Answers a request for the agent's status; `queue` is what waits to be sent.
     pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
         let current = self.jobs.current();
-        let shown = self.jobs.current_record().or_else(|| self.jobs.unreported_record());
+        let shown = self.jobs.current_record().or(self.jobs.unreported_record());
         let running = shown.map(|record| Running {
             command: record.command.clone(),
             job_id: record.id.to_string(),

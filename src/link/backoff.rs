@@ -26,8 +26,8 @@ const FIRST_AFTER_REFUSAL: Duration = Duration::from_secs(4);
 /// agents of a fleet do not all reconnect in the same second when their dashboard restarts.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
-    /// Failed attempts since the last successful registration.
-    attempts: u32,
+    /// How often the delay was doubled: once for each attempt, less what connections that lasted took back.
+    doublings: u32,
 }
 
 /// Why the last attempt failed.
@@ -63,8 +63,8 @@ impl Backoff {
             Cause::Local | Cause::Broken => Duration::from_secs(1),
             Cause::Refused => FIRST_AFTER_REFUSAL,
         };
-        let envelope = first.saturating_mul(1 << self.attempts.min(10)).min(cap);
-        self.attempts = self.attempts.saturating_add(1);
+        let envelope = first.saturating_mul(1 << self.doublings).min(cap);
+        self.doublings = (self.doublings + 1).min(DOUBLINGS);
         match cause {
             Cause::Local | Cause::Broken => envelope.mul_f64(draw),
             // At least half of the back-off: a refusal must be retried slowly.
@@ -73,14 +73,29 @@ impl Backoff {
     }
 
     fn reset(&mut self) {
-        self.attempts = 0;
+        self.doublings = 0;
+    }
+
+    /// A connection lasted this long.
+    fn lasted(&mut self, time: Duration) {
+        let steps = u32::try_from(time.as_secs() / STEP.as_secs()).unwrap_or(u32::MAX);
+        self.doublings = self.doublings.saturating_sub(steps);
     }
 
     /// Continues with the longest back-off.
     fn exhaust(&mut self) {
-        self.attempts = 10;
+        self.doublings = DOUBLINGS;
     }
 }
+
+/// How long a connection must last after the registration to take back one doubling of the delays. So after half a
+/// minute they start over, and a poor link that breaks every few seconds keeps short delays. A dashboard that registers
+/// agents and then breaks gets fewer and fewer attempts; if `registered` alone started the delays over, it would get
+/// one a second from each agent, for ever.
+const STEP: Duration = Duration::from_secs(5);
+
+/// Doublings from the first delay to the longest one.
+const DOUBLINGS: u32 = 6;
 
 /// A connection that the dashboard closes this soon after the registration counts as an eviction.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
@@ -102,14 +117,6 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// The dashboard accepted the registration. Only this resets the back-off: a dashboard that accepts
-    /// connections and drops them would otherwise get an attempt every second.
-    pub fn registered(&mut self) {
-        if self.short_lived < SHORT_LIVED_LIMIT {
-            self.backoff.reset();
-        }
-    }
-
     /// The delay after a failed attempt to connect. `announced`: the agent will be told of changes of this
     /// host's network.
     pub fn after_failure(&mut self, cause: Cause, announced: bool, draw: f64) -> Duration {
@@ -132,7 +139,7 @@ impl Reconnect {
         self.backoff.next(Cause::Local, CAP, draw)
     }
 
-    /// The delay after a session. `closed`: the dashboard sent a close frame. `lasted`: time since the
+    /// The delay after a session, judged by how long it held, whatever ended it. `closed`: the dashboard sent a close frame. `lasted`: time since the
     /// registration, if there was one. `window`: the time over which the dashboard wants its agents to
     /// spread their reconnects. `draw` is a random number in `0.0..1.0`.
     pub fn after_session(
@@ -145,9 +152,7 @@ impl Reconnect {
         self.local = false;
         let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
         self.short_lived = if evicted { self.short_lived + 1 } else { 0 };
-        if lasted.is_some_and(|time| time >= SHORT_LIVED) {
-            self.backoff.reset();
-        }
+        self.backoff.lasted(lasted.unwrap_or_default());
         if self.evicted().is_none() {
             // The window applies once for each registration; further attempts get the usual delays.
             let window = if lasted.is_some() { window } else { Duration::ZERO };
@@ -196,7 +201,7 @@ mod tests {
     const SHORT: Option<Duration> = Some(Duration::from_secs(1));
 
     #[test]
-    fn only_a_registration_starts_the_delays_over() {
+    fn only_a_connection_that_held_starts_the_delays_over() {
         let mut reconnect = Reconnect::default();
         let seconds = |delay: Duration| delay.as_secs_f64();
         assert_eq!(seconds(reconnect.after_failure(Cause::Broken, true, 1.0)), 1.0);
@@ -206,8 +211,33 @@ mod tests {
             "connected, never registered"
         );
         assert_eq!(seconds(reconnect.after_session(false, None, NO_WINDOW, 1.0)), 4.0);
-        reconnect.registered();
-        assert_eq!(seconds(reconnect.after_session(false, LONG, NO_WINDOW, 1.0)), 1.0);
+        for (lasted, delay) in
+            [(0, 8.0), (4, 16.0), (5, 16.0), (10, 8.0), (0, 16.0), (1, 32.0), (2, 60.0), (3, 60.0)]
+        {
+            let after = reconnect.after_session(false, Some(Duration::from_secs(lasted)), NO_WINDOW, 1.0);
+            assert_eq!(seconds(after), delay, "registered, and reset after {lasted} s");
+        }
+        assert_eq!(seconds(reconnect.after_session(false, Some(6 * STEP), NO_WINDOW, 1.0)), 1.0);
+        for _ in 0..10 {
+            let poor_link = reconnect.after_session(false, Some(2 * STEP), NO_WINDOW, 1.0);
+            assert_eq!(seconds(poor_link), 1.0);
+        }
+    }
+
+    #[test]
+    fn a_dashboard_that_registers_and_breaks_is_left_alone_more_and_more() {
+        fastrand::seed(7);
+        for closed in [true, false] {
+            let mut reconnect = Reconnect::default();
+            let (mut attempts, mut seconds) = (0, 0.0);
+            while seconds < 3600.0 {
+                attempts += 1;
+                let lasted = Some(Duration::from_millis(150));
+                seconds +=
+                    0.15 + reconnect.after_session(closed, lasted, NO_WINDOW, fastrand::f64()).as_secs_f64();
+            }
+            assert!(attempts < 200, "{attempts} in an hour, closed: {closed}");
+        }
     }
 
     #[test]
@@ -227,16 +257,13 @@ mod tests {
     fn two_agents_that_evict_each_other_slow_down_until_one_stays() {
         let mut reconnect = Reconnect::default();
         for turn in 1..=5 {
-            reconnect.registered();
             let delay = reconnect.after_session(true, SHORT, NO_WINDOW, 1.0);
-            assert_eq!(delay, if turn < 3 { Duration::from_secs(1) } else { CAP }, "turn {turn}");
+            assert_eq!(delay, if turn < 3 { Duration::from_secs(turn.into()) } else { CAP }, "turn {turn}");
             assert_eq!(reconnect.evicted(), (turn >= 3).then_some(turn));
         }
-        reconnect.registered();
         reconnect.after_session(false, LONG, NO_WINDOW, 1.0);
         assert_eq!(reconnect.evicted(), None);
-        reconnect.registered();
-        assert_eq!(reconnect.after_session(true, SHORT, NO_WINDOW, 1.0), Duration::from_secs(1));
+        assert_eq!(reconnect.after_session(true, SHORT, NO_WINDOW, 1.0), Duration::from_secs(2));
     }
 
     #[test]

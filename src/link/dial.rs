@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -23,6 +24,7 @@ use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 use super::backoff::Cause;
 use super::blocking;
 use super::reach::{Unreached, reach};
+use super::retry_after::retry_after;
 
 /// Time limit for DNS, TCP, TLS and upgrade together; several addresses of a name fit into it. Longer than a bad
 /// link needs, and shorter than the time after which a dashboard shows the host as offline.
@@ -351,18 +353,10 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> ConnectError {
         StatusCode::UNAUTHORIZED => ConnectError::WrongToken,
         StatusCode::FORBIDDEN => ConnectError::Forbidden,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            ConnectError::Busy(status, retry_after(headers))
+            ConnectError::Busy(status, retry_after(headers, Timestamp::now()))
         }
         other => ConnectError::NoWebSocket(other),
     }
-}
-
-/// `Retry-After` in seconds; a date is ignored. Bounded to 10 minutes, so that a mistake on the
-/// dashboard's side cannot keep a host offline for days.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    const LONGEST: Duration = Duration::from_secs(600);
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST))
 }
 
 #[cfg(test)]
@@ -378,7 +372,7 @@ mod tests {
         assert_eq!(refusal(StatusCode::UNAUTHORIZED, &none).cause(), Cause::Refused);
         let mut headers = HeaderMap::new();
         for (text, seconds) in
-            [("7", Some(7)), ("999999", Some(600)), ("Wed, 21 Oct 2015 07:28:00 GMT", None)]
+            [("7", Some(7)), ("999999", Some(600)), ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0))]
         {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
             let error = refusal(StatusCode::SERVICE_UNAVAILABLE, &headers);

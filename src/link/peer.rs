@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nixfleet_os::text::one_line;
 use tokio::time::Instant;
 
 use nixfleet_protocol::{Registered, ServerState, ServerStatus};
@@ -27,6 +28,12 @@ const MAINTENANCE_STRETCH: u32 = 2;
 /// The longest maintenance that is believed without a new message about it.
 const MAX_MAINTENANCE: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest reason of a state in characters: two sentences. It is repeated in each rejection.
+const REASON: usize = 200;
+
+/// Longest text of the time until which a state lasts, in characters. RFC 3339 needs 35 at most.
+const UNTIL: usize = 40;
+
 /// The dashboard's description of itself.
 #[derive(Debug, Default)]
 pub struct PeerState {
@@ -46,43 +53,44 @@ impl PeerState {
     }
 
     /// The dashboard accepted a registration, the first or a later one of this connection. What it asks
-    /// for replaces what it asked for before.
-    pub fn registered(&mut self, registered: &Registered) {
-        self.interval = None;
-        if let Some(seconds) = registered.heartbeat_interval {
-            if INTERVAL.contains(&seconds) {
-                self.interval = Some(Duration::from_secs(seconds));
-            } else {
-                tracing::warn!(
-                    seconds,
-                    "Ignored the interval that the dashboard wants: not between 1 and 3600 s."
-                );
-            }
-        }
+    /// for replaces what it asked for before. Returns the interval that it wants and does not get, in seconds.
+    pub fn registered(&mut self, registered: &Registered) -> Option<u64> {
+        let wish = registered.heartbeat_interval;
+        self.interval = wish.filter(|seconds| INTERVAL.contains(seconds)).map(Duration::from_secs);
         self.window =
             registered.reconnect_window_s.map(|seconds| Duration::from_secs(seconds).min(MAX_WINDOW));
+        wish.filter(|_| self.interval.is_none())
     }
 
     /// The dashboard sent its status. `server_time` is its clock, if it sent it: the end of a maintenance
-    /// is compared with that clock, not with this host's.
-    pub fn set_status(&mut self, status: &ServerStatus, server_time: Option<&str>, now: Instant) {
+    /// is compared with that clock, not with this host's. Returns whether it is another status than before.
+    pub fn set_status(&mut self, status: ServerStatus, server_time: Option<&str>, now: Instant) -> bool {
+        let status = ServerStatus {
+            reason: one_line(&status.reason, REASON),
+            until: one_line(&status.until, UNTIL),
+            ..status
+        };
         let own_clock = Timestamp::now();
         let clock = server_time.and_then(|time| time.parse().ok()).unwrap_or(own_clock);
         self.until = status.until.parse::<Timestamp>().ok().map(|until| {
             let left = Duration::try_from(until.duration_since(clock)).unwrap_or_default();
             now + left.min(MAX_MAINTENANCE)
         });
-        if self.status_or_healthy() != status {
-            let (reason, until) = (&status.reason, &status.until);
-            match status.state {
-                ServerState::Healthy | ServerState::Unknown => tracing::info!("The dashboard is healthy."),
-                ServerState::Degraded => tracing::warn!(reason, until, "The dashboard is degraded."),
-                ServerState::Maintenance => {
-                    tracing::warn!(reason, until, "The dashboard is in maintenance: no command is accepted.");
-                }
+        let changed = *self.status_or_healthy() != status;
+        self.status = Some((status, own_clock));
+        changed
+    }
+
+    /// Logs the status.
+    pub fn log_status(&self) {
+        let ServerStatus { state, reason, until } = self.status_or_healthy();
+        match state {
+            ServerState::Healthy | ServerState::Unknown => tracing::info!("The dashboard is healthy."),
+            ServerState::Degraded => tracing::warn!(reason, until, "The dashboard is degraded."),
+            ServerState::Maintenance => {
+                tracing::warn!(reason, until, "The dashboard is in maintenance: no command is accepted.");
             }
         }
-        self.status = Some((status.clone(), own_clock));
     }
 
     /// The newest status that the dashboard sent. Until it sends one, it is assumed to be healthy.
@@ -165,7 +173,7 @@ mod tests {
         let now = Instant::now();
         let mut peer = PeerState::default();
         assert_eq!(peer.refusal(now), None);
-        peer.set_status(&maintenance("2001-01-01T00:10:00Z"), Some("2001-01-01T00:00:00Z"), now);
+        peer.set_status(maintenance("2001-01-01T00:10:00Z"), Some("2001-01-01T00:00:00Z"), now);
         let refusal = peer.refusal(now).unwrap();
         assert_eq!(refusal, "the dashboard is in maintenance until 2001-01-01T00:10:00Z: upgrade");
         assert_eq!(peer.interval(OWN, now), 2 * OWN);
@@ -179,15 +187,29 @@ mod tests {
         let now = Instant::now();
         let mut peer = PeerState::default();
         for until in ["", "soon"] {
-            peer.set_status(&maintenance(until), None, now);
+            peer.set_status(maintenance(until), None, now);
             assert!(peer.refusal(now + 10 * MAX_MAINTENANCE).is_some());
         }
-        peer.set_status(&ServerStatus::default(), None, now);
+        peer.set_status(ServerStatus::default(), None, now);
         assert_eq!(peer.refusal(now), None);
-        peer.set_status(&maintenance("9999-01-01T00:00:00Z"), None, now);
+        peer.set_status(maintenance("9999-01-01T00:00:00Z"), None, now);
         assert_eq!(peer.refusal(now + MAX_MAINTENANCE), None, "nobody means a thousand years");
-        peer.set_status(&maintenance("2001-01-01T00:00:00Z"), None, now);
+        peer.set_status(maintenance("2001-01-01T00:00:00Z"), None, now);
         assert_eq!(peer.refusal(now), None, "over already");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reason_is_one_short_line_however_long_the_dashboard_says_it() {
+        let now = Instant::now();
+        let mut peer = PeerState::default();
+        let endless = "upgrade\nERROR forged ".repeat(20_000);
+        let status = ServerStatus { reason: endless.clone(), ..maintenance(&endless) };
+        assert!(peer.set_status(status.clone(), None, now));
+        let refusal = peer.refusal(now).unwrap();
+        assert!(refusal.chars().count() < 300 && !refusal.contains('\n'), "{refusal}");
+        let shown = &peer.status().unwrap().0;
+        assert_eq!((shown.reason.chars().count(), shown.until.chars().count()), (REASON, UNTIL));
+        assert!(!peer.set_status(status, None, now), "the same again");
     }
 
     #[test]
@@ -197,7 +219,7 @@ mod tests {
         peer.registered(&Registered::default());
         assert_eq!(peer.status(), None, "a registration says nothing about the state");
         let before = Timestamp::now();
-        peer.set_status(&ServerStatus::default(), Some("2001-01-01T00:00:00Z"), Instant::now());
+        peer.set_status(ServerStatus::default(), Some("2001-01-01T00:00:00Z"), Instant::now());
         let (status, at) = peer.status().unwrap();
         assert_eq!(status.state, ServerState::Healthy);
         assert!(*at >= before, "by the clock of this host");
@@ -220,7 +242,7 @@ mod tests {
             assert_eq!(peer.reconnect_window(), Duration::from_secs(window), "{wish:?}");
         }
         let degraded = ServerStatus { state: ServerState::Degraded, ..ServerStatus::default() };
-        peer.set_status(&degraded, None, now);
+        peer.set_status(degraded, None, now);
         assert_eq!(peer.reconnect_window(), DEGRADED_WINDOW);
     }
 }

@@ -16,7 +16,7 @@ const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Why there is no TCP connection.
 #[derive(Debug)]
-pub(super) enum Unreached {
+pub(crate) enum Unreached {
     /// There is no thread for the lookup.
     NoThread(io::Error),
     /// The name was not found.
@@ -30,8 +30,8 @@ pub(super) async fn reach(host: &str, port: u16) -> Result<TcpStream, Unreached>
     one_of(lookup(host, port).await?).await
 }
 
-/// The addresses of a name. getaddrinfo(3) blocks; an address needs no lookup.
-async fn lookup(host: &str, port: u16) -> Result<vec::IntoIter<SocketAddr>, Unreached> {
+/// The addresses of a name. getaddrinfo(3) blocks; an address needs no lookup. Has no time limit.
+pub(crate) async fn lookup(host: &str, port: u16) -> Result<vec::IntoIter<SocketAddr>, Unreached> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)].into_iter());
     }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
 use nixfleet_os::error;
+use nixfleet_os::text::one_line;
 
 use super::agent::Agent;
 use super::backoff::Cause;
@@ -18,6 +19,10 @@ use super::session::{self, Summary};
 use crate::observe::status::Queue;
 use crate::observe::systemd;
 use crate::shutdown::stop_requested;
+
+/// Longest text about a lost connection in characters, for the log and the status. It may quote a proxy or a
+/// dashboard.
+const REASON: usize = 500;
 
 /// Why the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +116,8 @@ impl Agent {
     ) -> Option<T> {
         tokio::pin!(future);
         loop {
-            let wake = [self.watchdog.next(), self.clone_due()].into_iter().flatten().min();
+            let wake =
+                [self.watchdog.next(), self.clone_due(), self.limiter.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop_requested(shutdown) => return None,
@@ -121,6 +127,7 @@ impl Agent {
                 Some(ask) = self.asks.recv() => self.answer(ask, Queue::default(), Instant::now()),
                 () = async { match wake { Some(at) => sleep_until(at).await, None => pending().await } } => {
                     self.watchdog.feed(Instant::now());
+                    self.limiter.flush(Instant::now());
                     self.clone_if_missing(Instant::now());
                 }
             }
@@ -137,7 +144,7 @@ impl Agent {
         };
         let delay = self.reconnect.after_failure(cause, announced, fastrand::f64())
             + err.retry_after().unwrap_or_default();
-        let text = error::chain(err);
+        let text = one_line(&error::chain(err), REASON);
         self.stats.reconnect(err.counted_as());
         self.history.waiting(&text, delay);
         systemd::status(&format!("Not connected: {text}."));
@@ -158,7 +165,7 @@ impl Agent {
                  use the same hostname? Set NIXFLEET_HOSTNAME on one of them. Slowing down."
             );
         }
-        let text = describe(&summary.ended);
+        let text = one_line(&describe(&summary.ended), REASON);
         if let Some(cause) = summary.ended.counted_as() {
             self.stats.reconnect(cause);
         }

@@ -12,6 +12,7 @@
 //! event.rs        all events, and the order in which they are taken
 //! timers.rs       what is due at which time
 //! inbound.rs      messages of the dashboard
+//! noise.rs        messages that lead to nothing but a log line
 //! output.rs       output and status of a job
 //! look.rs         the look at the host between the end of a job and its status
 //! exit.rs         `restart` and `reboot`: first the answer, then the exit
@@ -33,7 +34,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 
 use nixfleet_jobs::JobId;
-use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status, encode};
+use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status};
 use nixfleet_vitals::prewarm::Notice;
 
 use super::agent::Agent;
@@ -57,6 +58,7 @@ mod event;
 mod exit;
 mod inbound;
 mod look;
+mod noise;
 mod output;
 pub mod schedule;
 pub mod send_queue;
@@ -82,7 +84,8 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a rejection waits for the process id of a command that is just being started.
 pub const PID_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Rejections that may wait for it.
+/// Rejections that may wait for it. With so many of them, the agent reads nothing until the process id is known or
+/// the time is over.
 const HELD: usize = 1024;
 
 /// How long the second registration after a switch waits for new facts, if its status had to go without them.
@@ -131,6 +134,8 @@ struct Session<'a> {
     /// `held_until`.
     held: Vec<(JobId, CommandRejected)>,
     held_until: Option<Instant>,
+    /// The command that is being started has no process after that time. Further rejections do not wait.
+    pid_overdue: bool,
     /// Register again when the host was looked at, or at this time.
     register_again: Option<Instant>,
     /// The look at the host after the end of a job.
@@ -187,6 +192,7 @@ impl<'a> Session<'a> {
             next_ping: now + PING_INTERVAL,
             held: Vec::new(),
             held_until: None,
+            pid_overdue: false,
             register_again: None,
             look: None,
             pending_exit: None,
@@ -200,6 +206,7 @@ impl<'a> Session<'a> {
         match event {
             Event::Shutdown => self.leave(now, "shutdown", false),
             Event::Timer => return self.timer(now),
+            Event::BeatWritten(seq) => self.acks.sent(seq, now),
             Event::Writer(ended) => return self.writer_ended(ended),
             Event::Executor(event) => self.executor_event(event),
             Event::Looked(facts_are_new) => self.looked(facts_are_new, now),
@@ -226,6 +233,8 @@ impl<'a> Session<'a> {
         }
         // Otherwise the next agent would have to send it.
         self.stop_waiting(now);
+        self.release_held(true);
+        self.register_again = None;
         self.send_queue.control(Frame::Close(reason));
         self.phase = Phase::Leaving { until: now + CLOSE_TIMEOUT, restart };
     }
@@ -280,7 +289,7 @@ impl<'a> Session<'a> {
 
     fn register(&mut self) {
         let register = self.agent.registration();
-        self.send(&AgentMessage::Register(Box::new(register)));
+        self.send(AgentMessage::Register(Box::new(register)));
     }
 
     fn register_again(&mut self) {
@@ -302,8 +311,7 @@ impl<'a> Session<'a> {
             self.agent.heartbeat(facts, succeeded, now)
         };
         self.last_heartbeat_at = now;
-        self.acks.sent(seq, now);
-        self.agent.stats.beats_skipped += self.send_queue.heartbeat(text);
+        self.agent.stats.beats_skipped += self.send_queue.heartbeat(seq, text);
     }
 
     /// Sends the newest pre-warm signal, if there ever was one. Also sent after each registration, because
@@ -312,7 +320,7 @@ impl<'a> Session<'a> {
     fn send_prewarm(&mut self) {
         let notice = self.agent.snapshots.prewarm.borrow_and_update().clone();
         if let Some(Notice { signal, at }) = notice {
-            self.send(&AgentMessage::Prewarm(Prewarm {
+            self.send(AgentMessage::Prewarm(Prewarm {
                 device_id: self.agent.host.hostname.clone(),
                 timestamp: at,
                 gpu_usage: wire::vitals::share(signal.load.usage),
@@ -332,14 +340,14 @@ impl<'a> Session<'a> {
 
     fn send_status_with(&mut self, status: Status, facts: &Facts, now: Instant) {
         let succeeded = (status.exit_code == 0).then(|| status.command.clone());
-        if !self.send_queue.status(Frame::Text(encode(&AgentMessage::Status(status)))) {
+        if !self.send_queue.status(Frame::Text(AgentMessage::Status(status).encode())) {
             self.dropped();
         }
         self.heartbeat_behind(succeeded.as_deref(), facts, now);
     }
 
-    fn send(&mut self, message: &AgentMessage) {
-        if !self.send_queue.control(Frame::Text(encode(message))) {
+    fn send(&mut self, message: AgentMessage) {
+        if !self.send_queue.control(Frame::Text(message.encode())) {
             self.dropped();
         }
     }
@@ -347,7 +355,10 @@ impl<'a> Session<'a> {
     fn dropped(&mut self) {
         self.agent.stats.messages_dropped += 1;
         let dropped = self.agent.stats.messages_dropped;
-        tracing::warn!(dropped, "The dashboard does not read its answers, dropped one.");
+        tracing::error!(
+            dropped,
+            "Too many answers wait, dropped one. This is a fault of the agent; please report it."
+        );
     }
 
     /// Sends a ping. Its pong is the receipt for everything that was queued before it.

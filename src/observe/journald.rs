@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Full, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::log_line::OneLine;
+
 /// Importance of a line: the severities of syslog(3) that the agent uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
@@ -71,13 +73,14 @@ fn names(stream: &OsStr, file: &File) -> bool {
     file.metadata().is_ok_and(|found| *stream == *format!("{}:{}", found.dev(), found.ino()))
 }
 
-/// Log lines for the journal. The journal adds the time, shows the priority itself, and has no colours.
+/// Log lines for the journal, one for each event. The journal adds the time, shows the priority itself, and has no colours.
 #[derive(Debug)]
-pub(super) struct JournalFormat(Format<Full, ()>);
+pub(super) struct JournalFormat(OneLine<Format<Full, ()>>);
 
 impl Default for JournalFormat {
     fn default() -> Self {
-        Self(Format::default().without_time().with_level(false).with_target(false).with_ansi(false))
+        let format = Format::default().without_time().with_level(false).with_target(false).with_ansi(false);
+        Self(OneLine::new(format, false))
     }
 }
 
@@ -149,9 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_a_message_has_the_priority_of_the_message() {
+    fn a_message_is_one_line_and_each_line_of_other_text_has_its_priority() {
         let text = logged(|| tracing::warn!(said = %"x\ny", "one\n\n<0>two\0<1>three"));
-        assert_eq!(text, "<4>one\n<4><0>two\n<4><1>three said=x\n<4>y\n");
+        assert_eq!(text, "<4>one  <0>two<1>three said=x y\n");
+        let text = logged(|| tracing::warn!("{}", "x".repeat(100_000)));
+        assert!(text.len() < 5_000, "{}", text.len());
         assert_eq!(Priority::Error.mark("a\nb"), "<3>a\n<3>b\n");
         assert_eq!(Priority::Error.mark(""), "");
     }

@@ -82,8 +82,12 @@ impl Page {
         self.family("queue_messages", "gauge", "Messages that wait to be written.");
         self.sample("queue_messages", &[("lane", "control")], report.queue.control);
         self.sample("queue_messages", &[("lane", "output")], report.queue.output);
-        let dropped = "Answers dropped because the dashboard did not read.";
+        let dropped = "Answers dropped because too many waited.";
         self.total("messages_dropped_total", dropped, stats.messages_dropped);
+        let ignored = "Messages of the dashboard that were ignored.";
+        self.counts("messages_ignored_total", ignored, "reason", &stats.messages_ignored);
+        let lines = "Log lines that the dashboard caused and that were left out.";
+        self.total("log_lines_left_out_total", lines, stats.log_lines_left_out);
         self.total("output_lines_total", "Lines of output sent, repeats included.", stats.lines_sent);
         self.total(
             "output_lines_dropped_total",

@@ -85,8 +85,12 @@ pub struct Stats {
     pub registrations: u64,
     /// Reconnects, by cause.
     pub reconnects: Counts,
-    /// Answers dropped because the dashboard did not read.
+    /// Answers dropped because too many waited.
     pub messages_dropped: u64,
+    /// Messages of the dashboard that were ignored, by reason.
+    pub messages_ignored: Counts,
+    /// Log lines that the dashboard caused and that were left out, because there were too many.
+    pub log_lines_left_out: u64,
     /// Lines of output sent, repeats included.
     pub lines_sent: u64,
     /// Lines of output that fell out of a job's log before they were sent.
@@ -111,6 +115,8 @@ impl Default for Stats {
             registrations: 0,
             reconnects: zero(&CAUSES),
             messages_dropped: 0,
+            messages_ignored: zero(&IGNORED),
+            log_lines_left_out: 0,
             lines_sent: 0,
             lines_dropped: 0,
             jobs_started: 0,
@@ -130,6 +136,9 @@ const OUTCOMES: [Outcome; 8] = [
     Outcome::Lost,
     Outcome::InterruptedByReboot,
 ];
+
+/// Every reason to ignore a message of the dashboard.
+pub const IGNORED: [&str; 4] = ["malformed", "unknown_type", "binary", "unexpected"];
 
 /// Every cause of a reconnect: first those of failed attempts, then those of connections that ended.
 pub const CAUSES: [&str; 17] = [
@@ -162,6 +171,11 @@ impl Stats {
     /// The agent has to connect again.
     pub fn reconnect(&mut self, cause: &'static str) {
         count(&mut self.reconnects, cause);
+    }
+
+    /// A message of the dashboard was ignored, for a reason of [`IGNORED`].
+    pub fn ignored(&mut self, reason: &'static str) {
+        count(&mut self.messages_ignored, reason);
     }
 
     /// A command ended; `dropped` lines were cut out of its log.

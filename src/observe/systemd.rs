@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use nixfleet_os::text::one_line;
 use sd_notify::NotifyState;
 use tokio::time::Instant;
 
@@ -26,9 +27,17 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// One line for `systemctl status`.
+/// Longest status in characters. Several mistakes in the settings fit, with how to fix them.
+const STATUS: usize = 1000;
+
+/// One line for `systemctl status`. A line end would begin another assignment, such as `WATCHDOG=trigger`, so the
+/// text is made one line.
 pub fn status(text: &str) {
-    notify(&[NotifyState::Status(text)]);
+    notify(&[NotifyState::Status(&status_line(text))]);
+}
+
+fn status_line(text: &str) -> String {
+    one_line(text, STATUS)
 }
 
 fn notify(states: &[NotifyState<'_>]) {
@@ -63,5 +72,18 @@ impl Watchdog {
             notify(&[NotifyState::Watchdog]);
             self.next = now + interval;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_line_whatever_it_says() {
+        let text = "Connection lost: the dashboard closed it (1008: gone\nWATCHDOG=trigger\r\nREADY=1\0X=1).";
+        let wanted = "Connection lost: the dashboard closed it (1008: gone WATCHDOG=trigger READY=1X=1).";
+        assert_eq!(status_line(text), wanted);
+        assert_eq!(status_line(&"x\n".repeat(100_000)).chars().count(), STATUS);
     }
 }

@@ -6,10 +6,12 @@ use nixfleet_config::LOG_TARGETS;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::fmt::format::Format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journald::{self, JournalFormat};
+use super::log_line::OneLine;
 
 /// Lines that may wait for a slow terminal or journal; more are dropped.
 const QUEUE: usize = 4096;
@@ -26,11 +28,13 @@ pub fn start(level: &str) -> Result<WorkerGuard, ParseError> {
     let filter = filter(level)?;
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true).finish(io::stderr());
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let layer = if journald::is_stderr() {
         layer.with_ansi(false).event_format(JournalFormat::default()).boxed()
     } else {
-        layer.with_ansi(io::stderr().is_terminal()).boxed()
+        let colours = io::stderr().is_terminal();
+        let format = Format::default().with_target(false).with_ansi(colours);
+        layer.with_ansi(colours).event_format(OneLine::new(format, colours)).boxed()
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).init();
     Ok(guard)

@@ -41,6 +41,7 @@ impl Found {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test fails without a thread")]
 async fn run(mut command: Command) -> Output {
     // The dashboard runs in this process and must answer in the meantime.
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()

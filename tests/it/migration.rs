@@ -121,7 +121,10 @@ const ROWS: &[(&str, &[Proof])] = &[
     ("two commands at once", &[Test("t02_scenario_7_concurrent_command_rejection")]),
     (
         "output",
-        &[Test("a_line_of_a_mebibyte_arrives_whole"), Test("ten_cuts_in_the_middle_of_a_flood_lose_no_line")],
+        &[
+            Test("a_line_of_a_mebibyte_arrives_whole"),
+            Test("four_cuts_in_the_middle_of_a_flood_lose_no_line"),
+        ],
     ),
     ("final status", &[Test("a_command_that_ends_while_the_connection_is_down_is_told_once_it_is_back")]),
     ("`generation`", &[Test("the_noted_commit_counts_while_its_system_runs"), Here(checks::generation)]),

@@ -21,7 +21,7 @@ pub struct Problem {
     pub fix: String,
 }
 
-/// Escapes control characters. Keys and paths are text of the operator; a line end in them must not split the
+/// Escapes control characters, and leaves out what changes the direction of text. Keys and paths are text of the operator; a line end in them must not split the
 /// line.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -32,7 +32,7 @@ pub(crate) fn one_line(text: &str) -> String {
             line.push(letter);
         }
     }
-    line
+    nixfleet_os::text::printable(&line, false)
 }
 
 impl fmt::Display for Problem {

@@ -12,7 +12,7 @@ pub(super) fn hint(text: &str, at: usize, message: &str) -> &'static str {
     }
     let before = text.get(..at).unwrap_or(text);
     let begin = before.rfind('\n').map_or(0, |end| end + 1);
-    let line = text[begin..].lines().next().unwrap_or_default().trim();
+    let line = text.get(begin..).unwrap_or_default().lines().next().unwrap_or_default().trim();
     if line.starts_with('[') {
         return "write a section as [repo], on a line of its own";
     }

@@ -129,6 +129,16 @@ struct Found {
     activates: bool,
 }
 
+/// The program of NixOS that must not be stopped half-way.
+#[cfg(target_os = "linux")]
+const ACTIVATION: &str = "switch-to-configuration";
+
+/// Whether an argument names that program.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_activation(argument: &str) -> bool {
+    argument.rsplit('/').next() == Some(ACTIVATION)
+}
+
 fn signal(found: &[Found], signal: Signal) {
     for process in found {
         // An error means that the process has ended, or is a setuid program that may not be signalled.
@@ -145,6 +155,14 @@ fn find(_jobs: &[JobId]) -> Vec<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_activation_is_known_by_its_program() {
+        assert!(is_activation("/nix/store/x-nixos/bin/switch-to-configuration"));
+        assert!(!is_activation("echo"));
+        assert!(!is_activation("/tmp/switch-to-configuration.log"));
+    }
 
     #[test]
     fn what_was_done_is_said() {

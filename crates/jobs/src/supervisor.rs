@@ -45,9 +45,6 @@ use plan::{Plan, PlanError};
 use progress::Progress;
 use stop::Stop;
 
-#[cfg(target_os = "linux")]
-pub(crate) use process_tree::is_activation;
-
 /// Environment variables of the agent's own process: its token and its service manager. Supervisors and
 /// commands do not get them.
 pub const AGENT_VARIABLES: &[&str] =

@@ -213,6 +213,7 @@ async fn keep_agent(mut command: Command, mut stopped: watch::Receiver<bool>) {
             }
         };
         let pid = rustix::process::Pid::from_child(&child);
+        #[expect(clippy::disallowed_methods, reason = "without a thread there is no demo")]
         let mut exited = tokio::task::spawn_blocking(move || child.wait());
         tokio::select! {
             () = stop_requested(&mut stopped) => {

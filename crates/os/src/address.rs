@@ -41,14 +41,13 @@ pub fn public(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
         return public_without_scheme(address);
     };
-    let authority = &rest[..rest.find(ENDS_AUTHORITY).unwrap_or(rest.len())];
-    let place = match authority.rfind('@') {
-        Some(at) => &rest[at + 1..],
-        // A password may contain a character that ends the authority: then its first part stands where a port
-        // would.
-        None if !has_valid_port(authority) => rest.rfind('@').map_or(rest, |at| &rest[at + 1..]),
-        None => rest,
+    let authority = rest.split(ENDS_AUTHORITY).next().unwrap_or(rest);
+    // A password may contain a character that ends the authority: then its first part stands where a port would.
+    let login = match authority.rfind('@') {
+        None if !has_valid_port(authority) => rest.rfind('@'),
+        at => at,
     };
+    let place = login.and_then(|at| rest.get(at + 1..)).unwrap_or(rest);
     format!("{scheme}://{}", before_query(place))
 }
 
@@ -76,7 +75,7 @@ fn has_valid_port(authority: &str) -> bool {
 }
 
 fn before_query(text: &str) -> &str {
-    &text[..text.find(['?', '#']).unwrap_or(text.len())]
+    text.split(['?', '#']).next().unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
-//! programs, hashing, time stamps, errors as text, addresses without their secrets, and disk, clock, threads and
-//! processes as handles. Nothing here depends on fleets, jobs or settings.
+//! programs, hashing, time stamps, errors as text, text that is safe to show, addresses without their secrets,
+//! and disk, clock and threads as handles. Nothing here depends on fleets, jobs or settings.
+#![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
@@ -19,6 +20,7 @@ pub mod sha256;
 pub mod subprocess;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;
+pub mod text;
 pub mod threads;
 mod time;
 

@@ -58,7 +58,8 @@ pub struct Register {
     /// Identity of this boot, a UUID (additive).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// The command that was already running when this connection began (additive).
+    /// The command that was already running when this connection began, or else the oldest one that has ended and
+    /// whose status is still to come (additive).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running_job: Option<RunningJob>,
 }

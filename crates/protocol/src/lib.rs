@@ -17,8 +17,8 @@
 //! ```
 //!
 //! Each message is one text frame `{"type": "<name>", "payload": {..}}`. Both sides ignore unknown types and
-//! unknown fields. A malformed message is logged and skipped; the connection stays open. Fields marked
-//! *additive* are newer than version 1 of the protocol: a peer that does not know them ignores them, and they
+//! unknown fields. A malformed message is logged and skipped; the connection stays open. An optional field of a
+//! dashboard's message that cannot be read is ignored by itself. Fields marked *additive* are newer than version 1 of the protocol: a peer that does not know them ignores them, and they
 //! may be missing.
 //!
 //! ```
@@ -51,6 +51,7 @@ pub use agent::{
 pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,
 };
+pub use lenient::{NO_PROCESS, OddField};
 pub use progress::{OperationProgress, Part, PartState, Parts, TestProgress, TestResult, TestsPart};
 pub use vitals::{
     DeviceVitals, DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, Prewarm, TemperatureVitals,
@@ -58,7 +59,9 @@ pub use vitals::{
 };
 
 mod agent;
+pub mod bounds;
 mod dashboard;
+mod lenient;
 mod progress;
 #[cfg(feature = "schema")]
 pub mod schema;
@@ -210,23 +213,48 @@ impl AgentMessage {
 }
 
 impl DashboardMessage {
-    /// Reads one text frame of a dashboard.
+    /// Reads one text frame of a dashboard. An optional field that cannot be read counts as absent.
     ///
     /// # Errors
     /// [`DecodeError`]. No variant of it is a reason to close the connection.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
+        Ok(Self::decode_noting(text)?.0)
+    }
+
+    /// As [`Self::decode`], and tells which fields could not be read.
+    ///
+    /// A `kill_command` whose `pid` cannot be read has the pid [`NO_PROCESS`]: absent, it would mean "whichever
+    /// command runs".
+    ///
+    /// # Errors
+    /// [`DecodeError`]. No variant of it is a reason to close the connection.
+    pub fn decode_noting(text: &str) -> Result<(Self, Vec<OddField>), DecodeError> {
         let envelope: Envelope<'_> = serde_json::from_str(text)?;
+        let payload = envelope.payload;
         Ok(match &*envelope.kind {
-            "registered" => Self::Registered(envelope.payload()?),
-            "command" => Self::Command(envelope.payload()?),
-            "kill_command" => Self::KillCommand(envelope.payload()?),
-            "heartbeat_ack" => Self::HeartbeatAck(envelope.payload()?),
+            "registered" => noted(lenient::read(payload)?, Self::Registered),
+            "command" => noted(lenient::read(payload)?, Self::Command),
+            "kill_command" => {
+                let (mut kill, odd): (KillCommand, _) = lenient::read(payload)?;
+                if odd.iter().any(|odd| odd.field != "signal") {
+                    kill.pid = NO_PROCESS;
+                }
+                (Self::KillCommand(kill), odd)
+            }
+            "heartbeat_ack" => noted(lenient::read(payload)?, Self::HeartbeatAck),
             other => return Err(DecodeError::UnknownType(other.to_owned())),
         })
     }
 }
 
-/// The text frame of a message.
+fn noted<T>(
+    (payload, odd): (T, Vec<OddField>),
+    message: fn(T) -> DashboardMessage,
+) -> (DashboardMessage, Vec<OddField>) {
+    (message(payload), odd)
+}
+
+/// The text frame of a message. For what the agent sends see [`AgentMessage::encode`].
 ///
 /// This cannot fail: the message types have no maps with keys that are not strings, and no `Serialize` that
 /// returns an error.

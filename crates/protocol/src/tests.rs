@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::*;
 
+mod bounds;
 mod decode;
+mod lenient;
 mod messages;
 
 use messages::{from_agents, from_dashboards, heartbeat, status};

@@ -1,8 +1,8 @@
 //! Requests to end a job that nobody has answered yet.
 //!
 //! A stop that works has no answer of its own: the job's status says `stopped`. A stop may also be refused by the
-//! supervisor, or reach a supervisor that does not react. So each request is remembered until the job has ended,
-//! and answered when that takes too long.
+//! supervisor, or reach a supervisor that does not react; and the status may wait for output that a slow connection
+//! takes long for. So each request is remembered until the status is sent, and answered when that takes too long.
 
 use nixfleet_jobs::Urgency;
 use tokio::time::Instant;
@@ -18,13 +18,26 @@ struct Request {
     until: Instant,
 }
 
-/// A request to end a command that had no effect in time.
+/// How far a job has got that a request was to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is still being launched.
+    Launching,
+    /// It runs.
+    Running,
+    /// It has ended. Its status waits for the output of this job and of those before it.
+    Ended,
+}
+
+/// A request to end a command that nothing has answered in time.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unanswered {
     /// The command that asked for it, such as `stop`.
     pub asked: String,
-    /// The job is still being launched.
-    pub launching: bool,
+    /// The command that it was to end.
+    pub command: String,
+    /// How far that one has got.
+    pub stage: Stage,
 }
 
 /// The requests to end one job, oldest first.

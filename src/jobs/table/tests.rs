@@ -16,6 +16,7 @@ use super::*;
 use crate::jobs::answered::{File, MAX_KEPT};
 use crate::jobs::captured_log::CapturedLog;
 use crate::jobs::executor::{ExecutorEvent, HostExecutor};
+use crate::jobs::follower::Follower;
 use crate::jobs::launcher::{LaunchError, Launcher};
 
 /// Records its orders, and keeps the sending ends of its followers.
@@ -228,16 +229,17 @@ async fn a_command_that_ended_frees_the_slot_before_its_output_is_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_to_end_a_job_is_due_for_an_answer_until_the_job_has_ended() {
+async fn a_request_to_end_a_job_is_due_for_an_answer_until_the_status_is_sent() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
     let (now, second) = (Instant::now(), Duration::from_secs(1));
     let record = record("pull", None, 0);
     let id = record.id.clone();
     jobs.accept(record);
-    let unanswered = |asked: &str, launching| Unanswered { asked: asked.to_owned(), launching };
+    let unanswered =
+        |asked: &str, stage| Unanswered { asked: asked.to_owned(), command: "pull".to_owned(), stage };
     jobs.end(Urgency::Stop, "kill", now + second);
-    assert_eq!(jobs.unanswered(now + second), [unanswered("kill", true)]);
+    assert_eq!(jobs.unanswered(now + second), [unanswered("kill", Stage::Launching)]);
     jobs.launched(&id);
     // A repeat does not put the answer off.
     for delay in [3, 9] {
@@ -245,11 +247,16 @@ async fn a_request_to_end_a_job_is_due_for_an_answer_until_the_job_has_ended() {
     }
     jobs.end(Urgency::Kill, "kill_command", now + 4 * second);
     assert_eq!(jobs.unanswered_at(), Some(now + 3 * second));
-    assert_eq!(jobs.unanswered(now + 3 * second), [unanswered("stop", false)]);
+    assert_eq!(jobs.unanswered(now + 3 * second), [unanswered("stop", Stage::Running)]);
     jobs.stop_answered(&id, "kill_command");
     assert_eq!(jobs.unanswered_at(), None, "the executor said why");
     jobs.end(Urgency::Stop, "stop", now + 9 * second);
     executor.show(&id, Live { pid: None, ended: true });
+    assert_eq!(jobs.unanswered(now + 9 * second), [unanswered("stop", Stage::Ended)], "its output drains");
+    jobs.stop_answered(&id, "stop");
+    let last = run(&mut jobs, None);
+    jobs.end(Urgency::Stop, "stop", now + 9 * second);
+    jobs.status_sent(&last, &status("pull"));
     assert_eq!(jobs.unanswered_at(), None, "its status is the answer");
     assert_eq!(jobs.unanswered(now + 9 * second), []);
 }

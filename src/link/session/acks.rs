@@ -34,7 +34,7 @@ impl Acks {
         self.waiting.clear();
     }
 
-    /// A heartbeat was queued.
+    /// A heartbeat is being written. One that was replaced in the queue was never sent, and does not count.
     pub fn sent(&mut self, seq: u64, now: Instant) {
         if self.expected {
             if self.waiting.len() >= WAITING {

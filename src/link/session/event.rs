@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::look::Look;
 use super::writer::{self, Writer};
-use super::{Phase, Session};
+use super::{HELD, Phase, Session};
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::table::JobEvent;
 use crate::observe::status::Ask;
@@ -23,6 +23,8 @@ pub(super) enum Event {
     Shutdown,
     /// One of the session's own times has come: a heartbeat, a ping, a deadline.
     Timer,
+    /// The writer began to write the heartbeat with this number.
+    BeatWritten(u64),
     /// The writer ended.
     Writer(writer::Ended),
     /// The outcome of an order to the executor.
@@ -45,6 +47,10 @@ pub(super) enum Event {
 
 impl Session<'_> {
     /// Waits for the next event. Timers come first: no flood of frames or output may delay a heartbeat.
+    ///
+    /// Nothing is read while many answers wait to be written, or many rejections for a process id. A dashboard that
+    /// asks faster than it reads is slowed down by TCP, and each of its requests is answered. If it reads nothing at
+    /// all, the writer's deadline ends the session. So this waits for 10 s at most.
     pub(super) async fn select<S>(
         &mut self,
         stream: &mut S,
@@ -59,12 +65,15 @@ impl Session<'_> {
         let takes_output = is_live && !self.is_looking() && self.delivery.open(Instant::now());
         let wake = self.wake_at();
         let live = self.held.first().and_then(|(id, _)| self.agent.jobs.live(id));
+        let may_read = self.held.len() < HELD;
         let send_queue = &self.send_queue;
         tokio::select! {
             biased;
             // Each branch is cancel-safe: it takes nothing before it is ready.
             () = stop_requested(shutdown), if !leaving => Event::Shutdown,
             () = sleep_until(wake) => Event::Timer,
+            // Before frames: the acknowledgement comes after it.
+            seq = send_queue.beat_written() => Event::BeatWritten(seq),
             ended = &mut writer.0, if !self.awaiting_close => Event::Writer(ended.unwrap_or(writer::Ended::Stalled)),
             Some(event) = self.agent.executor_events.recv() => Event::Executor(event),
             facts_are_new = end_of(&mut self.look), if is_live => Event::Looked(facts_are_new),
@@ -72,7 +81,7 @@ impl Session<'_> {
             Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
             (asked, answer) = self.agent.queries.next(), if is_live => Event::Query(asked, answer),
-            frame = stream.next() => Event::Inbound(frame),
+            frame = async { send_queue.answerable().await; stream.next().await }, if may_read => Event::Inbound(frame),
             event = async { send_queue.room().await; self.agent.jobs.next().await }, if takes_output => Event::Job(event),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use nixfleet_config::Host;
-use nixfleet_protocol::{AgentMessage, CommandRejected, CommandRequest, Status, StatusKind, encode};
+use nixfleet_protocol::{AgentMessage, CommandRejected, CommandRequest, Status, StatusKind};
 
 use super::delivery::Receipt;
 use super::send_queue::Frame;
@@ -47,7 +47,7 @@ impl Session<'_> {
             PendingExit::Reboot(_) => JobTable::rebooting(),
         };
         tracing::info!("{}, on request.", status.message);
-        self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status))));
+        self.send_queue.priority(Frame::Text(AgentMessage::Status(status).encode()));
         self.heartbeat(now);
         self.ping(Some(Receipt::PendingExit), 0, now);
         self.pending_exit = Some((pending_exit, now + EXIT_TIMEOUT));

@@ -5,25 +5,24 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use nixfleet_jobs::supervisor::plan::PlanError;
 use nixfleet_jobs::{JobId, Urgency};
+use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRejected, CommandRequest, DashboardMessage, DecodeError,
-    HeartbeatAck, KillCommand, KillSignal, Registered, Status, StatusKind,
+    HeartbeatAck, KillCommand, KillSignal, NO_PROCESS, Registered, Status, StatusKind,
 };
 
 use super::delivery::Receipt;
 use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
-use super::{HELD, PID_TIMEOUT, Phase, SAVE_INTERVAL, Session};
+use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
-use crate::jobs::table::Unanswered;
+use crate::jobs::table::{Stage, Unanswered};
 use crate::link::ended::Ended;
+use crate::observe::limiter::Topic;
 use crate::queries;
 
-/// Characters of a malformed message that are logged.
-const PREVIEW: usize = 120;
-
-/// Characters of a command's name that are repeated in an answer.
-const ECHO: usize = 64;
+/// Characters of the reason of a close frame, which has 123 bytes at most.
+const CLOSE_REASON: usize = 123;
 
 /// The longest id of a request, in bytes. The id is kept on disk and repeated in answers, which must fit
 /// into one message.
@@ -39,12 +38,10 @@ impl Session<'_> {
             Some(Ok(Message::Text(text))) => self.text(&text, now),
             Some(Ok(Message::Pong(payload))) => self.pong(&payload, now),
             Some(Ok(Message::Close(frame))) => {
-                let left = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                let left = frame.map(|frame| (frame.code.into(), one_line(&frame.reason, CLOSE_REASON)));
                 return Some(self.ended_as(Ended::Closed(left)));
             }
-            Some(Ok(Message::Binary(bytes))) => {
-                tracing::warn!(bytes = bytes.len(), "Skipped a binary frame, the protocol has none.");
-            }
+            Some(Ok(Message::Binary(bytes))) => self.binary(bytes.len()),
             // tungstenite answers pings itself.
             Some(Ok(Message::Ping(_) | Message::Frame(_))) => {}
         }
@@ -52,16 +49,13 @@ impl Session<'_> {
     }
 
     fn text(&mut self, text: &str, now: Instant) {
-        let message = match DashboardMessage::decode(text) {
-            Ok(message) => message,
-            Err(DecodeError::UnknownType(kind)) => {
-                let kind: String = kind.chars().take(ECHO).collect();
-                return tracing::debug!(kind, "Ignored a message of an unknown type.");
+        let message = match DashboardMessage::decode_noting(text) {
+            Ok((message, odd)) => {
+                odd.iter().for_each(|odd| self.agent.note_odd(odd));
+                message
             }
-            Err(DecodeError::Malformed(err)) => {
-                let preview: String = text.chars().take(PREVIEW).collect();
-                return tracing::warn!(preview, "Skipped a malformed message: {err}");
-            }
+            Err(DecodeError::UnknownType(kind)) => return self.unknown_type(&kind),
+            Err(DecodeError::Malformed(err)) => return self.malformed(text, err),
         };
         match (message, self.phase) {
             (DashboardMessage::Registered(registered), Phase::Registering { .. } | Phase::Live(_)) => {
@@ -69,8 +63,8 @@ impl Session<'_> {
             }
             (DashboardMessage::Command(request), Phase::Live(_)) => self.command(request, now),
             (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill, now),
-            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_)) => self.acknowledged(&ack, now),
-            (message, _) => tracing::warn!(?message, "Ignored a message outside a registration."),
+            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_)) => self.acknowledged(ack, now),
+            (message, _) => self.unexpected(&message),
         }
     }
 
@@ -79,11 +73,18 @@ impl Session<'_> {
         if first {
             self.agent.peer.reset();
         }
-        self.agent.peer.registered(registered);
+        if let Some(seconds) = self.agent.peer.registered(registered)
+            && self.may_log(Topic::Interval)
+        {
+            tracing::warn!(
+                seconds,
+                "Ignored the interval that the dashboard wants: not between 1 and 3600 s."
+            );
+        }
         self.acks.expect(registered.ack);
         self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
         if first {
-            tracing::info!(host_id = registered.host_id, "Registered with the dashboard.");
+            tracing::info!(host_id = noise::name(&registered.host_id), "Registered with the dashboard.");
             self.registered = Some(now);
             let interval = self.agent.peer.interval(self.agent.interval, now);
             self.phase = Phase::Live(Schedule::after_heartbeat(now, interval));
@@ -96,16 +97,19 @@ impl Session<'_> {
         self.apply_interval(now);
     }
 
-    fn acknowledged(&mut self, ack: &HeartbeatAck, now: Instant) {
+    fn acknowledged(&mut self, ack: HeartbeatAck, now: Instant) {
         if let Some((rtt, missing)) = self.acks.received(ack.seq, now) {
             self.agent.peer.acknowledged(rtt);
             self.agent.stats.ack_rtt.add(rtt);
             self.agent.stats.acks_missing += missing as u64;
-            if missing > 0 {
+            if missing > 0 && self.may_log(Topic::MissingAcks) {
                 tracing::warn!(missing, "The dashboard did not acknowledge some heartbeats.");
             }
         }
-        self.agent.peer.set_status(&ack.server_status, ack.server_time.as_deref(), now);
+        let changed = self.agent.peer.set_status(ack.server_status, ack.server_time.as_deref(), now);
+        if changed && self.may_log(Topic::State) {
+            self.agent.peer.log_status();
+        }
         self.apply_interval(now);
     }
 
@@ -118,18 +122,22 @@ impl Session<'_> {
             let reason =
                 format!("the id of this request belongs to another one, for `{known}`; each needs its own");
             tracing::warn!(command = request.command, "Rejected a command: {reason}.");
-            return self.send(&AgentMessage::CommandRejected(admission::refusal(&request, reason)));
+            return self.send(AgentMessage::CommandRejected(admission::refusal(&request, reason)));
         }
         let answer = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id));
         if let Some((_, ended)) = answer.filter(|(command, _)| *command == request.command) {
             // The host may have changed since then, and a status agrees with the heartbeat behind it.
             let facts = self.agent.snapshots.facts();
             let status = Status { generation: facts.generation.clone(), ..ended.clone() };
-            tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
+            if self.may_log(Topic::Repeated) {
+                tracing::info!(command = status.command, "Repeated the status of a request that had ended.");
+            }
             return self.send_status_with(status, &facts, now);
         }
         if request.id.as_ref().is_some_and(|id| id.len() > MAX_REQUEST_ID) {
-            tracing::warn!("Refused a request whose id is too long.");
+            if self.may_log(Topic::Refused) {
+                tracing::warn!("Refused a request whose id is too long.");
+            }
             let message = format!("the id of a request has at most {MAX_REQUEST_ID} bytes");
             return self.refuse(&request.command, message);
         }
@@ -138,9 +146,12 @@ impl Session<'_> {
             None => BeforeExit::Handle,
         };
         if !matches!(before_exit, BeforeExit::Handle) {
-            tracing::info!(command = request.command, "Turned away a command before a restart or reboot.");
+            if self.may_log(Topic::Rejected) {
+                let command = noise::name(&request.command);
+                tracing::info!(command, "Turned away a command before a restart or reboot.");
+            }
             if let BeforeExit::Reject(rejected) = before_exit {
-                self.send(&AgentMessage::CommandRejected(rejected));
+                self.send(AgentMessage::CommandRejected(rejected));
             }
             return;
         }
@@ -153,23 +164,23 @@ impl Session<'_> {
             _ => None,
         };
         if let Some(reason) = refusal {
-            tracing::info!(command = request.command, "Rejected a command: {reason}.");
-            return self.send(&AgentMessage::CommandRejected(admission::refusal(&request, reason)));
+            self.log_rejected(&request.command, None, &reason);
+            return self.send(AgentMessage::CommandRejected(admission::refusal(&request, reason)));
         }
         match decision {
             Decision::Start => self.agent.start(request.command, request.id, false),
             Decision::Reject(rejected) => {
-                tracing::info!(
-                    command = request.command,
-                    current = rejected.current_command,
-                    "Rejected a command: {}.",
-                    rejected.reason
-                );
+                let current = rejected.current_command.as_deref();
+                self.log_rejected(&request.command, current, &rejected.reason);
                 self.reject(rejected, now);
             }
             Decision::Duplicate => {
-                let span = self.agent.jobs.span_of_request(request.id.as_deref());
-                span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
+                if self.may_log(Topic::Repeated) {
+                    let span = self.agent.jobs.span_of_request(request.id.as_deref());
+                    span.in_scope(|| {
+                        tracing::info!("Ignored a repeat of a request whose status is to come.")
+                    });
+                }
             }
             Decision::Control(Control::Stop) => self.stop(&request.command, now),
             Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
@@ -180,12 +191,18 @@ impl Session<'_> {
             Decision::Control(Control::Ask(question)) => self.ask(&request.command, question),
             Decision::Replaced(by) => {
                 let old = &request.command;
-                tracing::warn!(command = old, "Refused a command of the Go agent; its replacement is {by}.");
+                if self.may_log(Topic::UnknownCommand) {
+                    tracing::warn!(
+                        command = old,
+                        "Refused a command of the Go agent; its replacement is {by}."
+                    );
+                }
                 self.refuse(old, format!("this agent has no `{old}`; send {by}"));
             }
             Decision::Unknown => {
-                let name: String = request.command.chars().take(ECHO).collect();
-                tracing::warn!(command = name, "Refused an unknown command.");
+                if self.may_log(Topic::UnknownCommand) {
+                    tracing::warn!(command = noise::name(&request.command), "Refused an unknown command.");
+                }
                 let known = admission::names(&self.agent.host).join(", ");
                 self.refuse(&request.command, format!("unknown command; this agent knows: {known}"));
             }
@@ -194,6 +211,9 @@ impl Session<'_> {
 
     fn stop(&mut self, asked: &str, now: Instant) {
         if self.agent.end_current(Urgency::Stop, asked, now) {
+            if !self.may_log(Topic::End) {
+                return;
+            }
             let span = self.agent.jobs.current_span();
             span.in_scope(|| tracing::info!("Stopping the running command."));
         } else {
@@ -210,16 +230,22 @@ impl Session<'_> {
         format!("nothing is running{}", waiting.unwrap_or_default())
     }
 
-    /// Answers the requests to end a command that had no effect in time.
+    /// Answers the requests to end a command that nothing else has answered in time.
     pub(super) fn answer_stops(&mut self, now: Instant) {
-        for Unanswered { asked, launching } in self.agent.jobs.unanswered(now) {
-            let why = if launching {
-                "it is still being started, and ends as soon as it runs"
-            } else {
-                "it has not ended in time; its output says whether the stop was refused, and otherwise its \
-                 supervisor does not react"
+        for Unanswered { asked, command, stage } in self.agent.jobs.unanswered(now) {
+            let why = match stage {
+                Stage::Ended => {
+                    let text = format!("`{command}` has ended, its output and its status are still to come");
+                    self.send_status(Status::answer(&asked, StatusKind::Ok, 0, &text), now);
+                    continue;
+                }
+                Stage::Launching => "it is still being started, and ends as soon as it runs",
+                Stage::Running => {
+                    "it has not ended in time; its output says whether the stop was refused, and otherwise its \
+                     supervisor does not react"
+                }
             };
-            tracing::warn!(asked, "A request to end the command had no effect so far: {why}.");
+            tracing::warn!(asked, command, "A request to end the command had no effect so far: {why}.");
             self.refuse(&asked, format!("The command goes on: {why}"));
         }
     }
@@ -261,15 +287,23 @@ impl Session<'_> {
         match pid {
             None => self.refuse("kill_command", self.nothing_runs()),
             Some(own) if kill.pid != 0 && own != Some(kill.pid) => {
-                tracing::warn!(
-                    pid = kill.pid,
-                    "Refused to signal a process that is not the running command."
-                );
-                self.refuse("kill_command", format!("process {} is not the running command", kill.pid));
+                if self.may_log(Topic::Refused) {
+                    tracing::warn!(
+                        pid = kill.pid,
+                        "Refused to signal a process that is not the running command."
+                    );
+                }
+                let what = match kill.pid {
+                    NO_PROCESS => "what was sent as `pid`".to_owned(),
+                    pid => format!("process {pid}"),
+                };
+                self.refuse("kill_command", format!("{what} is not the running command"));
             }
             Some(_) => {
-                let span = self.agent.jobs.current_span();
-                span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
+                if self.may_log(Topic::End) {
+                    let span = self.agent.jobs.current_span();
+                    span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
+                }
                 self.agent.end_current(urgency, "kill_command", now);
             }
         }
@@ -277,20 +311,19 @@ impl Session<'_> {
 
     /// Answers a request that is not carried out with a status of failure.
     pub(super) fn refuse(&mut self, asked: &str, message: String) {
-        let asked: String = asked.chars().take(ECHO).collect();
-        self.send_status(Status::answer(&asked, StatusKind::Error, 1, &message), Instant::now());
+        self.send_status(Status::answer(&noise::name(asked), StatusKind::Error, 1, &message), Instant::now());
     }
 
     /// Sends a rejection, or holds it while the process id of the command that is its reason is not known yet.
     fn reject(&mut self, rejected: CommandRejected, now: Instant) {
+        let waits = rejected.current_pid.is_none() && !self.pid_overdue;
         let starting = self.agent.jobs.current_record().map(|record| record.id.clone());
-        let starting = starting.filter(|id| rejected.current_pid.is_none() && self.agent.jobs.starting(id));
-        match starting {
-            Some(id) if self.held.len() < HELD => {
+        match starting.filter(|id| waits && self.agent.jobs.starting(id)) {
+            Some(id) => {
                 self.held_until.get_or_insert(now + PID_TIMEOUT);
                 self.held.push((id, rejected));
             }
-            _ => self.send(&AgentMessage::CommandRejected(rejected)),
+            None => self.send(AgentMessage::CommandRejected(rejected)),
         }
     }
 
@@ -306,7 +339,7 @@ impl Session<'_> {
         let ready: Vec<(JobId, CommandRejected)> = ready;
         for (id, rejected) in ready {
             let current_pid = self.agent.jobs.pid(&id);
-            self.send(&AgentMessage::CommandRejected(CommandRejected { current_pid, ..rejected }));
+            self.send(AgentMessage::CommandRejected(CommandRejected { current_pid, ..rejected }));
         }
     }
 

@@ -6,7 +6,7 @@ use nixfleet_jobs::JobId;
 use nixfleet_jobs::history::deploys;
 use nixfleet_jobs::journal::{Entry, REMARK, Source};
 use nixfleet_jobs::spec::{JobResult, Outcome};
-use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream, encode};
+use nixfleet_protocol::{AgentMessage, BatchLine, Output, OutputBatch, Status, StatusKind, Stream};
 
 use super::delivery::Receipt;
 use super::look::EndedJob;
@@ -66,7 +66,8 @@ impl Session<'_> {
         });
         // The job is the reason for these rejections, so they come before its status.
         self.release_held(true);
-        self.send_queue.priority(Frame::Text(encode(&AgentMessage::Status(status.clone()))));
+        self.pid_overdue = false;
+        self.send_queue.priority(Frame::Text(AgentMessage::Status(status.clone()).encode()));
         self.ping(Some(Receipt::Status(id.clone())), 0, now);
         if self.agent.jobs.status_sent(id, &status) {
             self.agent.stats.job_ended(result.outcome, result.missing_lines());
@@ -130,7 +131,7 @@ fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
             })
         })
     };
-    entries.into_iter().map(|entry| encode(&message(entry))).collect()
+    entries.into_iter().map(|entry| message(entry).encode()).collect()
 }
 
 /// One message for all lines up to the next progress report.
@@ -144,13 +145,13 @@ fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
                 job_id: id.to_string(),
                 lines: std::mem::take(lines),
             };
-            texts.push(encode(&AgentMessage::OutputBatch(batch)));
+            texts.extend(batch.split().into_iter().map(|batch| AgentMessage::OutputBatch(batch).encode()));
         }
     };
     for mut entry in entries {
         if let Some(progress) = progress(&mut entry) {
             close(&mut lines, &mut texts);
-            texts.push(encode(&progress));
+            texts.push(progress.encode());
         } else {
             let seq = entry.number();
             let Entry { at, cont, .. } = entry;

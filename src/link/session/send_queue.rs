@@ -8,9 +8,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Control messages that may wait. A dashboard that sends a thousand commands at once gets a thousand
-/// answers; one that never reads them costs 200 KB of memory until the write deadline.
+/// Control messages that wait while the session still reads: a dashboard that sends a thousand commands at once and
+/// reads the answers afterwards gets them. Beyond that the session reads nothing until the writer has taken them.
 const CONTROL: usize = 1024;
+
+/// The same in bytes, for answers that are long, and for the heartbeats behind them.
+const CONTROL_BYTES: usize = 1024 * 1024;
+
+/// Control messages beyond which one is dropped. While nothing is read, few are made: at most 1,024 rejections that
+/// waited for a process id, and what this host causes by itself within the 10 s that a write may take.
+const MOST: usize = 4 * CONTROL;
+
+/// Numbers of written heartbeats that the session has not seen yet. It sees them at its next event.
+const WRITTEN: usize = 64;
 
 /// One thing to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +36,8 @@ pub enum Frame {
 /// How a control frame is treated while it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Heartbeat,
+    /// With its number.
+    Heartbeat(u64),
     /// The status of a job, an announced exit, or a ping. Never dropped.
     Priority,
     /// The answer to a request that is no job.
@@ -38,46 +49,91 @@ enum Kind {
 #[derive(Debug, Default)]
 struct Lanes {
     control: VecDeque<(Frame, Kind)>,
+    /// Bytes of text in `control`.
+    bytes: usize,
+    /// Frames in `control` that are no heartbeats. Of those, at most one is kept behind each status, and one at the
+    /// end.
+    answers: usize,
     bulk: Option<Vec<Frame>>,
+    /// A close frame is in `control`, or was. Nothing is queued behind it: what the dashboard still has to know is
+    /// sent on the next connection.
+    closed: bool,
+    /// Heartbeats that the writer has taken, and the session was not told.
+    written: VecDeque<u64>,
 }
 
 impl Lanes {
+    /// Returns false if the frame was dropped because there are too many.
     fn control(&mut self, frame: Frame, kind: Kind) -> bool {
-        // Heartbeats are not counted: at most one is kept behind each status, and one at the end.
-        let waiting = || self.control.iter().filter(|(_, kind)| *kind != Kind::Heartbeat).count();
-        if !matches!(frame, Frame::Close(_)) && waiting() >= CONTROL {
+        if self.answers >= MOST && !matches!(frame, Frame::Close(_)) {
             return false;
         }
-        self.control.push_back((frame, kind));
+        self.push(frame, kind);
         true
     }
 
-    fn priority(&mut self, frame: Frame) {
-        self.control.push_back((frame, Kind::Priority));
+    fn push(&mut self, frame: Frame, kind: Kind) {
+        if self.closed {
+            return;
+        }
+        self.closed = matches!(frame, Frame::Close(_));
+        self.bytes += size(&frame);
+        self.answers += usize::from(!matches!(kind, Kind::Heartbeat(_)));
+        self.control.push_back((frame, kind));
     }
 
-    fn heartbeat(&mut self, text: String) -> u64 {
+    fn heartbeat(&mut self, seq: u64, text: String) -> u64 {
+        if self.closed {
+            return 0;
+        }
         let before = self.control.len();
         // Existing dashboards need a heartbeat between two statuses: a heartbeat directly behind a status
         // stays, unless it is the last frame, whose place the new heartbeat takes.
         let mut behind_status = false;
         let mut left = before;
-        self.control.retain(|(_, kind)| {
+        let bytes = &mut self.bytes;
+        self.control.retain(|(frame, kind)| {
             left -= 1;
-            let keep = *kind != Kind::Heartbeat || (behind_status && left > 0);
+            let keep = !matches!(kind, Kind::Heartbeat(_)) || (behind_status && left > 0);
             behind_status = matches!(kind, Kind::Priority | Kind::Status);
+            if !keep {
+                *bytes -= size(frame);
+            }
             keep
         });
         let skipped = before - self.control.len();
-        self.control.push_back((Frame::Text(text), Kind::Heartbeat));
+        self.push(Frame::Text(text), Kind::Heartbeat(seq));
         skipped as u64
+    }
+
+    /// Whether so many answers wait that no more requests should be read.
+    fn is_full(&self) -> bool {
+        self.answers >= CONTROL || self.bytes >= CONTROL_BYTES
     }
 
     fn take(&mut self) -> Option<Vec<Frame>> {
         if self.control.is_empty() {
-            return self.bulk.take();
+            return self.bulk.take().filter(|_| !self.closed);
         }
-        Some(self.control.drain(..).map(|(frame, _)| frame).collect())
+        (self.bytes, self.answers) = (0, 0);
+        let mut frames = Vec::with_capacity(self.control.len());
+        for (frame, kind) in self.control.drain(..) {
+            if let Kind::Heartbeat(seq) = kind {
+                self.written.push_back(seq);
+            }
+            frames.push(frame);
+        }
+        while self.written.len() > WRITTEN {
+            self.written.pop_front();
+        }
+        Some(frames)
+    }
+}
+
+fn size(frame: &Frame) -> usize {
+    match frame {
+        Frame::Text(text) => text.len(),
+        Frame::Ping(_) | Frame::Close(_) => 0,
     }
 }
 
@@ -87,8 +143,12 @@ pub struct SendQueue {
     lanes: Mutex<Lanes>,
     /// There is something to write. Only the writer waits for it.
     queued: Notify,
-    /// The bulk lane is free. Only the session waits for it.
+    /// The bulk lane is free. Only the session waits for it, and for the other two.
     room: Notify,
+    /// The control lane is not full.
+    drained: Notify,
+    /// A heartbeat has been taken by the writer.
+    written: Notify,
 }
 
 impl SendQueue {
@@ -98,7 +158,8 @@ impl SendQueue {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a control message. Returns false if the lane is full; the message is then dropped.
+    /// Queues a control message. Returns false if it was dropped, because too many wait; [`Self::answerable`] keeps
+    /// it from coming to that.
     pub fn control(&self, frame: Frame) -> bool {
         self.queue(frame, Kind::Other)
     }
@@ -117,20 +178,25 @@ impl SendQueue {
     /// Queues the status of a job, an announced exit or a ping, even if the lane is full. There are few of
     /// them, and the pong to a ping must not confirm a status that was dropped.
     pub fn priority(&self, frame: Frame) {
-        self.lanes().priority(frame);
+        self.lanes().push(frame, Kind::Priority);
         self.queued.notify_one();
     }
 
-    /// Queues a heartbeat in place of those that still wait; returns how many it replaced.
-    pub fn heartbeat(&self, text: String) -> u64 {
-        let skipped = self.lanes().heartbeat(text);
+    /// Queues the heartbeat with this number in place of those that still wait; returns how many it replaced.
+    pub fn heartbeat(&self, seq: u64, text: String) -> u64 {
+        let skipped = self.lanes().heartbeat(seq, text);
         self.queued.notify_one();
         skipped
     }
 
     /// Queues a batch of output. Call it only after [`SendQueue::room`].
     pub fn bulk(&self, frames: Vec<Frame>) {
-        let old = self.lanes().bulk.replace(frames);
+        let mut lanes = self.lanes();
+        if lanes.closed {
+            return;
+        }
+        let old = lanes.bulk.replace(frames);
+        drop(lanes);
         debug_assert!(old.is_none(), "the bulk lane holds one batch");
         self.queued.notify_one();
     }
@@ -142,11 +208,31 @@ impl SendQueue {
         }
     }
 
+    /// Waits until there is room for the answers to another frame of the dashboard. Cancel-safe: it changes nothing.
+    pub async fn answerable(&self) {
+        while self.lanes().is_full() {
+            self.drained.notified().await;
+        }
+    }
+
+    /// Waits until the writer has taken another heartbeat; returns its number. Cancel-safe: the number is taken in
+    /// the step that returns it.
+    pub async fn beat_written(&self) -> u64 {
+        loop {
+            if let Some(seq) = self.lanes().written.pop_front() {
+                return seq;
+            }
+            self.written.notified().await;
+        }
+    }
+
     /// Waits for the next frames. They are to be written together.
     pub async fn next(&self) -> Vec<Frame> {
         loop {
             if let Some(frames) = self.lanes().take() {
                 self.room.notify_one();
+                self.drained.notify_one();
+                self.written.notify_one();
                 return frames;
             }
             self.queued.notified().await;
@@ -168,11 +254,15 @@ mod tests {
         Frame::Text(text.to_owned())
     }
 
+    fn beat(lanes: &mut Lanes, seq: u64) -> u64 {
+        lanes.heartbeat(seq, seq.to_string())
+    }
+
     #[test]
     fn control_goes_before_output_and_keeps_its_order() {
         let mut lanes = Lanes { bulk: Some(vec![text("line")]), ..Lanes::default() };
         lanes.control(text("status"), Kind::Status);
-        lanes.heartbeat("heartbeat".to_owned());
+        lanes.heartbeat(1, "heartbeat".to_owned());
         lanes.control(text("register"), Kind::Other);
         assert_eq!(lanes.take(), Some(vec![text("status"), text("heartbeat"), text("register")]));
         assert_eq!(lanes.take(), Some(vec![text("line")]));
@@ -182,37 +272,91 @@ mod tests {
     #[test]
     fn only_the_newest_heartbeat_waits() {
         let mut lanes = Lanes::default();
-        lanes.heartbeat("1".to_owned());
+        beat(&mut lanes, 1);
         lanes.control(text("register"), Kind::Other);
-        assert_eq!(lanes.heartbeat("2".to_owned()) + lanes.heartbeat("3".to_owned()), 2, "skipped");
+        assert_eq!(beat(&mut lanes, 2) + beat(&mut lanes, 3), 2, "skipped");
         assert_eq!(lanes.take(), Some(vec![text("register"), text("3")]));
     }
 
     #[test]
     fn a_beat_between_two_statuses_stays_there() {
-        let priority = |lanes: &mut Lanes, name: &str| lanes.priority(text(name));
+        let priority = |lanes: &mut Lanes, name: &str| lanes.push(text(name), Kind::Priority);
         let status = |lanes: &mut Lanes, name: &str| assert!(lanes.control(text(name), Kind::Status));
         for queue in [priority, status] {
             let mut lanes = Lanes::default();
             queue(&mut lanes, "status 1");
-            lanes.heartbeat("1".to_owned());
-            lanes.heartbeat("2".to_owned());
+            beat(&mut lanes, 1);
+            beat(&mut lanes, 2);
             queue(&mut lanes, "status 2");
-            lanes.heartbeat("3".to_owned());
+            beat(&mut lanes, 3);
             assert_eq!(lanes.take(), Some(vec![text("status 1"), text("2"), text("status 2"), text("3")]));
         }
     }
 
     #[test]
-    fn a_full_lane_drops_and_counts_but_a_heartbeat_and_a_status_always_fit() {
+    fn only_beats_that_the_writer_took_count_as_written() {
         let mut lanes = Lanes::default();
-        for _ in 0..CONTROL {
+        lanes.push(text("status"), Kind::Status);
+        beat(&mut lanes, 1);
+        beat(&mut lanes, 2);
+        lanes.push(text("status"), Kind::Status);
+        beat(&mut lanes, 3);
+        beat(&mut lanes, 4);
+        assert!(lanes.written.is_empty());
+        lanes.take();
+        assert_eq!(lanes.written, [2, 4]);
+        for seq in 5..500 {
+            beat(&mut lanes, seq);
+            lanes.take();
+        }
+        assert_eq!(lanes.written.len(), WRITTEN);
+    }
+
+    #[test]
+    fn a_lane_is_full_by_number_or_size_and_empty_again_when_it_was_taken() {
+        let mut lanes = Lanes::default();
+        for n in 0..CONTROL {
+            assert!(!lanes.is_full(), "{n}");
             assert!(lanes.control(Frame::Ping(1), Kind::Status));
-            lanes.heartbeat("between".to_owned());
+        }
+        assert!(lanes.is_full());
+        lanes.take();
+        assert!(!lanes.is_full());
+        lanes.control(Frame::Text("x".repeat(CONTROL_BYTES)), Kind::Other);
+        assert!(lanes.is_full());
+        lanes.take();
+        assert!(!lanes.is_full());
+        for seq in 0..10 {
+            lanes.heartbeat(seq, "x".repeat(CONTROL_BYTES / 2));
+        }
+        assert!(!lanes.is_full(), "replaced heartbeats have no size");
+    }
+
+    #[test]
+    fn the_lane_has_an_end_but_a_heartbeat_and_the_status_of_a_job_always_fit() {
+        let mut lanes = Lanes::default();
+        for _ in 0..MOST {
+            assert!(lanes.control(Frame::Ping(1), Kind::Other));
         }
         assert!(!lanes.control(Frame::Ping(2), Kind::Status));
-        lanes.priority(text("status"));
-        lanes.heartbeat("heartbeat".to_owned());
-        assert_eq!(lanes.take().unwrap()[2 * CONTROL..], [text("status"), text("heartbeat")]);
+        lanes.push(text("status"), Kind::Priority);
+        lanes.heartbeat(1, "heartbeat".to_owned());
+        assert_eq!(lanes.take().unwrap()[MOST..], [text("status"), text("heartbeat")]);
+    }
+
+    #[test]
+    fn nothing_goes_behind_a_close_frame() {
+        let queue = SendQueue::default();
+        queue.bulk(vec![text("output")]);
+        queue.control(text("answer"));
+        queue.control(Frame::Close("shutdown"));
+        queue.priority(Frame::Ping(1));
+        queue.control(text("rejection"));
+        queue.status(text("status"));
+        queue.heartbeat(1, "heartbeat".to_owned());
+        queue.control(Frame::Close("restart"));
+        assert_eq!(queue.lanes().take(), Some(vec![text("answer"), Frame::Close("shutdown")]));
+        queue.priority(Frame::Ping(2));
+        assert_eq!(queue.lanes().take(), None);
     }
 }

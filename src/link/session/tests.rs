@@ -13,6 +13,7 @@ use crate::link::ended::Ended;
 use rig::{Order, Rig, entries, result};
 
 mod acks;
+mod bursts;
 mod log;
 mod look;
 mod requests;
@@ -233,7 +234,7 @@ async fn garbage_is_skipped_and_the_connection_lives() {
         "[]",
         r#"{"type":"command"}"#,
         r#"{"type":"command","payload":{"command":5}}"#,
-        r#"{"type":"kill_command","payload":{"pid":"x"}}"#,
+        r#"{"type":"kill_command","payload":{"pid":7}"#,
         r#"{"type":"from_the_future","payload":{"a":[1]}}"#,
         r#"{"type":"registered","payload":null}"#,
     ])

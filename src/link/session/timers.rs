@@ -6,6 +6,7 @@ use super::look::Look;
 use super::schedule::Schedule;
 use super::{Phase, SAVE_INTERVAL, SILENCE, Session};
 use crate::link::ended::Ended;
+use crate::observe::limiter::Topic;
 
 impl Session<'_> {
     /// The earliest time at which [`Self::timer`] has something to do.
@@ -28,6 +29,7 @@ impl Session<'_> {
             self.agent.watchdog.next(),
             self.acks.gives_up_at(),
             self.agent.peer.changes_at(Instant::now()),
+            self.agent.limiter.due(),
         ];
         let always = [self.next_ping, self.last_frame_at + SILENCE];
         optional.into_iter().flatten().chain(always).fold(phase, Instant::min)
@@ -36,6 +38,7 @@ impl Session<'_> {
     /// Does everything that is due.
     pub(super) fn timer(&mut self, now: Instant) -> Option<Ended> {
         self.agent.watchdog.feed(now);
+        self.agent.limiter.flush(now);
         if now >= self.last_frame_at + SILENCE {
             return Some(self.ended_as(Ended::Silent));
         }
@@ -62,6 +65,7 @@ impl Session<'_> {
         }
         if self.held_until.is_some_and(|at| now >= at) {
             self.release_held(true);
+            self.pid_overdue = true;
         }
         if self.is_live() {
             self.answer_stops(now);
@@ -87,10 +91,12 @@ impl Session<'_> {
         if let Phase::Live(schedule) = &mut self.phase
             && schedule.interval() != wanted
         {
-            tracing::info!(interval = wanted.as_secs(), "Heartbeats have another interval now.");
             // Counted from the last heartbeat, so that no pause is longer than the longer one of the two
             // intervals.
             *schedule = Schedule::after_heartbeat(self.last_heartbeat_at, wanted);
+            if self.may_log(Topic::Interval) {
+                tracing::info!(interval = wanted.as_secs(), "Heartbeats have another interval now.");
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nixfleet_os::text::one_line;
 
 use super::report::{Queue, Report, Running, Server, State};
 use crate::observe::stats::{Counts, Histogram};
@@ -146,6 +147,14 @@ impl Page {
             false => "empty without a connection".to_owned(),
         };
         self.row("queue", &format!("{waits}; {} answers dropped", stats.messages_dropped));
+        let ignored = named(&stats.messages_ignored);
+        match (ignored.is_empty(), stats.log_lines_left_out) {
+            (true, 0) => {}
+            (true, lines) => self.row("ignored", &format!("{lines} log lines left out")),
+            (false, lines) => {
+                self.row("ignored", &format!("messages: {ignored}; {lines} log lines left out"))
+            }
+        }
     }
 
     fn collectors(&mut self, report: &Report) {
@@ -223,9 +232,12 @@ pub(crate) fn length(length: Duration) -> String {
     }
 }
 
-/// Text from elsewhere for a terminal, with control characters replaced.
+/// Longest text from elsewhere in a row, in characters.
+const LONGEST: usize = 1000;
+
+/// Text from elsewhere for a terminal.
 fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    one_line(text, LONGEST)
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use std::ffi::OsStr;
 use procfs::process::{Process, all_processes};
 use rustix::process::Pid;
 
-use super::{Found, JOB_VARIABLE};
+use super::{Found, JOB_VARIABLE, is_activation};
 use crate::JobId;
-use crate::supervisor::is_activation;
 
 struct Seen {
     parent: i32,

@@ -6,6 +6,9 @@
 use nixfleet_os::Processes;
 use rustix::process::{Pid, Signal};
 
+#[cfg(target_os = "linux")]
+use crate::remains::is_activation;
+
 /// Sends a signal to every process below this one but `except`. On a real machine without /proc, only the process
 /// group of the command can be signalled.
 pub(super) fn signal_all(processes: &Processes, group: Pid, except: Option<Pid>, signal: Signal) {
@@ -34,10 +37,6 @@ struct Descendant {
     activates: bool,
 }
 
-/// The program that must not be stopped half-way.
-#[cfg(target_os = "linux")]
-const ACTIVATION: &str = "switch-to-configuration";
-
 /// Every live process below this one, parents before children. Zombies are left out, and so is the process
 /// `except` with those below it.
 #[cfg(target_os = "linux")]
@@ -65,12 +64,6 @@ fn descendants(except: Option<Pid>) -> Vec<Descendant> {
         }
     }
     found
-}
-
-/// Whether an argument names the activation program of NixOS.
-#[cfg(target_os = "linux")]
-pub(crate) fn is_activation(argument: &str) -> bool {
-    argument.rsplit('/').next() == Some(ACTIVATION)
 }
 
 #[cfg(target_os = "linux")]
@@ -131,12 +124,5 @@ mod tests {
         assert_eq!(in_group(Some(group)), 0, "an exception includes what is below it");
         rustix::process::kill_process_group(group, Signal::KILL).unwrap();
         child.wait().unwrap();
-    }
-
-    #[test]
-    fn an_activation_is_known_by_its_program() {
-        assert!(is_activation("/nix/store/x-nixos/bin/switch-to-configuration"));
-        assert!(!is_activation("echo"));
-        assert!(!is_activation("/tmp/switch-to-configuration.log"));
     }
 }

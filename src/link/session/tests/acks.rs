@@ -48,6 +48,29 @@ async fn three_beats_without_acknowledgement_end_a_connection_that_promised_them
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_beat_that_was_replaced_before_it_was_written_does_not_count_as_unacknowledged() {
+    let mut rig = Rig::start(SECOND).await;
+    rig.next().await;
+    rig.texts(&[ACKS]).await;
+    let first = rig.heartbeat().await;
+    rig.acknowledge(first.seq.unwrap(), "{}").await;
+    // The socket is full for eight seconds, in which each heartbeat replaces the one before.
+    let job = rig.run_command("pull").await;
+    let flood = job.flood();
+    let socket = rig.hold();
+    tokio::time::sleep(SECOND * 8).await;
+    assert!(rig.report().await.stats.beats_skipped >= 5);
+    rig.put_back(socket);
+    let begun = Instant::now();
+    while begun.elapsed() < SECOND * 20 {
+        let heartbeat = rig.heartbeat().await;
+        rig.acknowledge(heartbeat.seq.unwrap(), "{}").await;
+    }
+    assert_eq!(rig.report().await.stats.acks_missing, 0);
+    flood.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn maintenance_stretches_the_interval_and_rejects_commands_until_it_is_over() {
     let mut rig = Rig::start(SECOND).await;
     rig.next().await;

@@ -109,6 +109,21 @@ async fn a_stop_that_has_no_effect_is_answered_in_bounded_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_that_worked_is_answered_although_the_status_waits_for_other_output() {
+    let (mut rig, _first) = draining(HOUR, "pull", None).await;
+    let second = rig.run_command("test").await;
+    rig.texts(&[STOP]).await;
+    while !matches!(rig.order().await, Order::End(..)) {}
+    second.command_ends();
+    second.end(result(Outcome::Stopped)).await;
+    let begun = Instant::now();
+    let status = rig.status().await;
+    assert_eq!(begun.elapsed(), GRACE + STOP_MARGIN);
+    let message = "`test` has ended, its output and its status are still to come";
+    assert_eq!((status.command.as_str(), status.exit_code, status.message.as_str()), ("stop", 0, message));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_during_a_launch_that_hangs_is_answered() {
     let mut rig = Rig::live(HOUR, &[]).await;
     rig.command("pull", None).await;

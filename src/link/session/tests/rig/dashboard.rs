@@ -142,6 +142,18 @@ impl Rig {
         self.socket.take().unwrap()
     }
 
+    /// Takes the socket back.
+    pub(crate) fn put_back(&mut self, socket: WebSocketStream<DuplexStream>) {
+        self.socket = Some(socket);
+    }
+
+    /// Lets the session handle what it was sent.
+    pub(crate) async fn yield_now(&mut self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(crate) async fn answer_to_ping(&mut self, payload: &'static [u8]) -> Vec<u8> {
         self.socket().send(Message::Ping(payload.into())).await.unwrap();
         loop {

@@ -1,0 +1,99 @@
+//! Launchers that fail or hang.
+
+use nixfleet_jobs::journal::Writer;
+use nixfleet_jobs::spec::Spec;
+
+use super::*;
+
+/// Reports every start as failed.
+#[derive(Debug)]
+struct FailingLauncher;
+
+impl Launcher for FailingLauncher {
+    fn start(&self, _: &Instance) -> Result<(), LaunchError> {
+        Err(LaunchError::Refused("the bus is away".to_owned()))
+    }
+
+    fn end(&self, _: &Instance, _: &JobDir, _: Urgency) -> Result<(), LaunchError> {
+        Err(LaunchError::Ended)
+    }
+}
+
+#[test]
+fn a_job_that_exists_is_followed_whatever_its_launcher_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = JobsDir::new(folder.path());
+    let records = Records::new(folder.path().join("delivery"));
+    let record = Record::accept("pull".to_owned(), None);
+    let dir = jobs.job(&record.id);
+    let launched = || launch(&FailingLauncher, &records, &dir, &record);
+    assert_eq!(launched(), Err("the bus is away".to_owned()));
+    std::fs::create_dir(dir.path()).unwrap();
+    let supervisor = Writer::create(dir.clone(), 1 << 20).unwrap();
+    assert_eq!(launched(), Ok(()), "it runs");
+    drop(supervisor);
+    nixfleet_jobs::test_util::wait_until_dead(&dir);
+    assert!(launched().is_err(), "its supervisor died before it had a plan");
+    let spec = Spec {
+        id: record.id.clone(),
+        command: "pull".to_owned(),
+        steps: Vec::new(),
+        timeout_s: None,
+        boot_id: None,
+        started_at: String::new(),
+    };
+    nixfleet_jobs::atomic_file::store(&dir.spec(), &spec).unwrap();
+    assert_eq!(launched(), Ok(()), "its supervisor died, and its command may have begun");
+    let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
+    nixfleet_jobs::atomic_file::store(&dir.result(), &result).unwrap();
+    assert_eq!(launched(), Ok(()), "it has ended");
+}
+
+/// Blocks every order to end a job until the test lets it go on.
+#[derive(Debug)]
+struct SlowLauncher {
+    asked: Mutex<std::sync::mpsc::Sender<(JobId, Urgency)>>,
+    go_on: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Launcher for SlowLauncher {
+    fn start(&self, _: &Instance) -> Result<(), LaunchError> {
+        Ok(())
+    }
+
+    fn end(&self, job: &Instance, _: &JobDir, urgency: Urgency) -> Result<(), LaunchError> {
+        self.asked.lock().unwrap().send((job.id.clone(), urgency)).unwrap();
+        self.go_on.lock().unwrap().recv().ok();
+        Err(LaunchError::Ended)
+    }
+}
+
+#[test]
+fn an_order_that_hangs_holds_back_its_repeats_and_no_order_for_another_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, records) = (JobsDir::new(folder.path()), Records::new(folder.path().join("delivery")));
+    let (asked, orders) = std::sync::mpsc::channel();
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let launcher = SlowLauncher { asked: Mutex::new(asked), go_on: Mutex::new(waits) };
+    let (executor, mut events) = HostExecutor::open(Arc::new(launcher), jobs, records, None).unwrap();
+    let one = Record::accept("pull".to_owned(), None).instance();
+    let two = Record::accept("test".to_owned(), None).instance();
+    let limit = Duration::from_secs(20);
+    let mut carried_out = Vec::new();
+    for (job, urgency) in
+        [(&one, Urgency::Stop), (&one, Urgency::Stop), (&one, Urgency::Kill), (&two, Urgency::Stop)]
+    {
+        executor.end(job, urgency, "stop");
+    }
+    for _ in 0..3 {
+        carried_out.push(orders.recv_timeout(limit).expect("an order"));
+    }
+    for expected in [(&one, Urgency::Stop), (&one, Urgency::Kill), (&two, Urgency::Stop)] {
+        assert!(carried_out.contains(&(expected.0.id.clone(), expected.1)), "{carried_out:?}");
+    }
+    for _ in 0..3 {
+        go_on.send(()).unwrap();
+        assert!(matches!(events.blocking_recv(), Some(ExecutorEvent::EndedBefore { .. })), "it is told");
+    }
+    assert!(orders.try_recv().is_err(), "the repeat made no thread");
+}
