@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
+use nixfleet_os::planted;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -162,6 +163,9 @@ where
     let send_queue = Arc::new(SendQueue::default());
     let mut writer = writer::spawn(sink, Arc::clone(&send_queue));
     let mut session = Session::new(agent, send_queue, Instant::now());
+    if planted!("beat-before-registered") {
+        session.heartbeat(Instant::now());
+    }
     session.register();
     loop {
         let event = session.select(&mut stream, &mut writer, shutdown).await;

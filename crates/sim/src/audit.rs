@@ -106,12 +106,12 @@ pub(crate) fn audit(evidence: &Evidence<'_>) -> Vec<String> {
 fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     let mut by_job: BTreeMap<&str, &Status> = BTreeMap::new();
     for (_, status, job) in evidence.statuses() {
-        let told = Status { generation: String::new(), ..status.clone() };
+        let told = comparable(evidence, status);
         match by_job.get(job) {
             None => {
                 by_job.insert(job, status);
             }
-            Some(first) if Status { generation: String::new(), ..(*first).clone() } != told => {
+            Some(first) if comparable(evidence, first) != told => {
                 findings.push(format!(
                     "`{}` was told as {:?} (exit {}: {}) and again as {:?} (exit {}: {})",
                     status.command,
@@ -142,6 +142,16 @@ fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     for (command, jobs) in jobs.iter().filter(|(_, jobs)| jobs.len() > 1) {
         findings.push(format!("the one request for `{command}` became {} jobs", jobs.len()));
     }
+}
+
+/// What must be the same whenever a status is told again. The generation is that of the host at the moment.
+fn comparable(evidence: &Evidence<'_>, status: &Status) -> Status {
+    let mut told = Status { generation: String::new(), ..status.clone() };
+    // A power cut may take what explained the loss. It is told as a loss again, in other words.
+    if evidence.power_cuts > 0 && told.outcome.as_deref() == Some("lost") {
+        told.message.clear();
+    }
+    told
 }
 
 /// Whether a result is what the program did.

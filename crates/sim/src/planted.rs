@@ -12,7 +12,28 @@ use nixfleet_sim::{Schedule, run};
 const SEEDS: u64 = 2000;
 
 /// The planted faults: the name in the code, and what is wrong with it.
-const FAULTS: &[(&str, &str)] = &[];
+const FAULTS: &[(&str, &str)] = &[
+    ("forget-rewind", "what has no proof is not sent again on the next connection"),
+    ("skip-a-line", "after a reconnect, output goes on one entry too late"),
+    ("prove-early", "a status counts as read when it is queued"),
+    ("drop-a-line", "one line of a batch of output is not sent"),
+    ("drop-on-read-error", "entries that were read are lost with a read error behind them"),
+    ("silent-hole", "missing lines are not announced"),
+    ("prune-unproven", "the folder of a job is removed before its end was read"),
+    ("no-sync-before-result", "the result is written before the log is durable"),
+    ("a-signal-is-a-success", "a program that a signal killed counts as successful"),
+    ("no-sync", "files are renamed before their content is durable"),
+    ("no-sync-of-the-folder", "names of files are not made durable"),
+    ("keep-the-record", "the record of a job is not removed when its end was read"),
+    ("no-record", "a job is started without a record"),
+    ("lose-the-answers", "the answered requests are forgotten with the agent"),
+    ("skip-a-heartbeat", "every eighth heartbeat is not sent"),
+    ("beat-before-registered", "a heartbeat goes before the registration"),
+    ("look-after-reading", "the end of a job is looked for after its log was read"),
+    ("lost-on-an-error", "a supervisor counts as dead when its lock cannot be tested"),
+    ("run-a-repeat", "a request that is repeated while it runs is started again"),
+    ("no-answer-while-busy", "a request is not answered while another command runs"),
+];
 
 pub(crate) fn run_all() -> ExitCode {
     let next = AtomicUsize::new(0);
