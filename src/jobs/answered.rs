@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use nixfleet_jobs::format::Format;
 use nixfleet_jobs::{atomic_file, damage};
-use nixfleet_os::Disk;
+use nixfleet_os::{Disk, text};
 use nixfleet_protocol::Status;
 
 /// Name of the file in the agent's own folder.
@@ -115,9 +115,7 @@ impl Answered {
     pub fn add(&mut self, command_id: String, command: String, status: &Status) {
         self.count();
         let mut status = status.clone();
-        if let Some((end, _)) = status.message.char_indices().nth(MAX_MESSAGE) {
-            status.message.truncate(end);
-        }
+        text::shorten(&mut status.message, MAX_MESSAGE);
         self.put(Entry { command_id, command, status, age_s: 0 });
     }
 

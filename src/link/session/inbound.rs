@@ -17,7 +17,7 @@ use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
 use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
-use crate::jobs::table::{Stage, Unanswered};
+use crate::jobs::table::{JobTable, Stage, Unanswered};
 use crate::link::ended::Ended;
 use crate::observe::limiter::Topic;
 use crate::queries;
@@ -122,7 +122,7 @@ impl Session<'_> {
         {
             let reason =
                 format!("the id of this request belongs to another one, for `{known}`; each needs its own");
-            tracing::warn!(command = request.command, "Rejected a command: {reason}.");
+            self.log_rejected(&request.command, None, &reason);
             return self.send(AgentMessage::CommandRejected(admission::refusal(&request, reason)));
         }
         let answer = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id));
@@ -184,7 +184,13 @@ impl Session<'_> {
                 }
             }
             Decision::Control(Control::Stop) => self.stop(&request.command, now),
-            Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
+            Decision::Control(Control::Restart) => {
+                // The next agent repeats the answer, and does not restart again.
+                if let Some(id) = request.id {
+                    self.agent.jobs.remember(id, request.command, &JobTable::restarting());
+                }
+                self.announce_exit(PendingExit::Restart, now);
+            }
             Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
                 self.refuse(&request.command, format!("Reboot: {}", PlanError::RebootOff));
             }
