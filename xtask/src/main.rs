@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::SystemTime;
 
 mod graph;
 
@@ -17,6 +18,8 @@ cargo xtask COMMAND
 
   demo [OPTIONS]   build the agent and the mock dashboard, and show all of it on this machine
   test [OPTIONS]   all tests; OPTIONS go to `cargo test`
+  chaos N [--seed S]
+                   N schedules of chaos with real processes, from seed S (default: a new one)
   check            formatting, lints, documentation, the module graph
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
@@ -52,6 +55,11 @@ fn main() -> ExitCode {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
         Some("sim") => sim(&rest),
+        Some("chaos") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
+            Some([count]) => chaos(count, &new_seed()),
+            Some([count, "--seed", seed]) => chaos(count, seed),
+            _ => return usage("chaos takes a number of schedules, and perhaps --seed with a number"),
+        },
         Some("check") => check(),
         Some("graph") => match rest.as_slice() {
             [] => graph::run(&root(), false),
@@ -129,6 +137,20 @@ fn sim(options: &[OsString]) -> Result<(), String> {
         command.args(["--features", "planted-faults"]);
     }
     run(command.arg("--").args(options))
+}
+
+/// A seed that was not used before: the seconds since 1970.
+fn new_seed() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().to_string()
+}
+
+/// The test checks both numbers.
+fn chaos(count: &str, seed: &str) -> Result<(), String> {
+    eprintln!("{count} schedules from seed {seed}: 40 of them take a minute and a half.");
+    let mut test = cargo();
+    test.args(["test", "--locked", "-p", "nixfleet-agent", "--test", "chaos", "--", "--nocapture"]);
+    run(test.env("CHAOS_SEEDS", count).env("CHAOS_SEED", seed))
 }
 
 fn check() -> Result<(), String> {

@@ -246,7 +246,7 @@ fn answers(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     let mut read = 0;
     for noted in &evidence.notes {
         match &noted.what {
-            Seen::Asked(name, _) => asked.push((noted, name)),
+            Seen::Asked(name) => asked.push((noted, name)),
             Seen::Read(count) => {
                 let certain = asked
                     .iter()

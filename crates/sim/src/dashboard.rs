@@ -26,8 +26,8 @@ pub(crate) enum Seen {
     Message(Box<AgentMessage>),
     /// It accepted the registration.
     Registered,
-    /// It sent a request: name, id.
-    Asked(String, Option<String>),
+    /// It sent a request of this name.
+    Asked(String),
     /// The agent has read everything that was sent before this number of requests.
     Read(usize),
     /// A text that is no message of the protocol.
@@ -125,6 +125,13 @@ impl Dashboard {
         if let Some((number, wire)) = newest {
             self.note(number, Seen::Disturbed);
             change(&wire);
+        }
+    }
+
+    /// Changes the newest connection in a way that costs no heartbeat.
+    pub(crate) fn quietly(&self, change: impl FnOnce(&Wire)) {
+        if let Some((_, wire, _)) = &self.state().newest {
+            change(wire);
         }
     }
 
@@ -277,7 +284,8 @@ impl Dashboard {
         };
         let texts = requests.iter().map(text).collect();
         for (name, id) in requests {
-            self.note(number, Seen::Asked(name, id));
+            self.world.note(format_args!("asks for {name} by {id:?}"));
+            self.note(number, Seen::Asked(name));
         }
         drop(orders.send(Order::Texts(texts)));
     }

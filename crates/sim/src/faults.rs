@@ -44,6 +44,8 @@ pub(crate) enum NetFault {
     HalfOpen,
     /// Nothing from the dashboard arrives: no pong, no acknowledgement.
     Mute,
+    /// The dashboard answers no ping for a while: nothing proves that it read anything.
+    NoPongs,
     /// Nothing from the agent arrives for a while. Then all does.
     Stall,
     /// Each read has one byte.

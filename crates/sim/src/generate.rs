@@ -17,7 +17,13 @@ impl Schedule {
         for _ in 0..random.usize(0..6) {
             let at = Duration::from_millis(random.u64(500..HORIZON.as_millis() as u64));
             let lasts = Duration::from_millis(random.u64(200..12_000));
-            events.push(Event { at, lasts, what: fault(&mut random) });
+            let what = fault(&mut random);
+            events.push(Event { at, lasts, what });
+            if what == What::Net(NetFault::NoPongs) && random.bool() {
+                // What had no proof by then has none at all.
+                let what = if random.bool() { What::KillAgent } else { What::Net(NetFault::Reset) };
+                events.push(Event { at: at + lasts, lasts: Duration::ZERO, what });
+            }
         }
         events.sort_by_key(|event| event.at);
         Self { seed, events }
@@ -56,7 +62,7 @@ fn lasts(what: &What) -> bool {
     matches!(
         what,
         What::Dashboard(Act::NoAcks | Act::Maintenance)
-            | What::Net(NetFault::Mute | NetFault::Stall | NetFault::Refuse)
+            | What::Net(NetFault::NoPongs | NetFault::Mute | NetFault::Stall | NetFault::Refuse)
             | What::Hang(_)
             | What::PowerCut
             | What::Suspend
@@ -95,8 +101,9 @@ fn fault(random: &mut fastrand::Rng) -> What {
     let disk = |fault, count| What::Disk { who, from, count, fault };
     match random.u32(..40) {
         0..3 => What::Net(NetFault::Reset),
-        3 | 4 => What::Net(NetFault::HalfOpen),
-        5 | 6 => What::Net(NetFault::Mute),
+        3 => What::Net(NetFault::HalfOpen),
+        4 | 5 => What::Net(NetFault::NoPongs),
+        6 => What::Net(NetFault::Mute),
         7 => What::Net(NetFault::Stall),
         8 => What::Net(NetFault::OneByte),
         9 => What::Net(NetFault::Close),

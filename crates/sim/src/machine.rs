@@ -306,10 +306,11 @@ impl World {
             return until - now;
         }
         let mut state = self.state();
-        if state.random.u32(..24) == 0 {
-            Duration::from_micros(state.random.u64(..4000))
-        } else {
-            Duration::ZERO
+        match state.random.u32(..480) {
+            // Long enough for a supervisor to end meanwhile.
+            0 => Duration::from_millis(state.random.u64(..400)),
+            1..20 => Duration::from_micros(state.random.u64(..4000)),
+            _ => Duration::ZERO,
         }
     }
 

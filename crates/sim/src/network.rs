@@ -23,6 +23,8 @@ struct Direction {
     /// What is written is lost, and nobody is told.
     lost: bool,
     one_byte: bool,
+    /// Pongs are taken out until then.
+    no_pongs_until: Option<Instant>,
     /// The writer has ended.
     ended: bool,
     reader: Option<Waker>,
@@ -92,6 +94,11 @@ impl Wire {
         self.change(|link| link.directions[usize::from(to_agent)].held_until = Some(until));
     }
 
+    /// Takes the dashboard's pongs out until this time.
+    pub(crate) fn no_pongs(&self, until: Instant) {
+        self.change(|link| link.directions[1].no_pongs_until = Some(until));
+    }
+
     /// Each read has one byte from now on.
     pub(crate) fn one_byte(&self) {
         self.change(|link| link.directions.iter_mut().for_each(|direction| direction.one_byte = true));
@@ -101,6 +108,26 @@ impl Wire {
     pub(crate) fn discard(&self) {
         self.reset();
     }
+}
+
+/// The frames of a server without its pongs. A write of the dashboard holds whole frames.
+fn without_pongs(bytes: &[u8]) -> Vec<u8> {
+    const PONG: u8 = 0x8a;
+    let (mut left, mut kept) = (bytes, Vec::new());
+    while let [first, short, rest @ ..] = left {
+        let length = match (short, rest) {
+            (126, [high, low, ..]) => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+            (short @ 0..126, _) => 2 + usize::from(*short),
+            _ => left.len(),
+        };
+        let (frame, behind) = left.split_at(length.min(left.len()));
+        if *first != PONG {
+            kept.extend_from_slice(frame);
+        }
+        left = behind;
+    }
+    kept.extend_from_slice(left);
+    kept
 }
 
 /// One end of a connection.
@@ -176,8 +203,13 @@ impl AsyncWrite for End {
             return Poll::Pending;
         }
         let at = Instant::now() + direction.delay;
-        direction.chunks.push_back((at, bytes[..room].to_vec()));
-        direction.bytes += room;
+        let no_pongs = direction.no_pongs_until.is_some_and(|until| Instant::now() < until);
+        let chunk = if no_pongs { without_pongs(&bytes[..room]) } else { bytes[..room].to_vec() };
+        if chunk.is_empty() {
+            return Poll::Ready(Ok(room));
+        }
+        direction.bytes += chunk.len();
+        direction.chunks.push_back((at, chunk));
         if let Some(reader) = direction.reader.take() {
             reader.wake();
         }

@@ -134,6 +134,7 @@ fn happen(site: &Arc<Site>, what: &What, lasts: Duration) {
         What::Net(NetFault::HalfOpen) => dashboard.disturb(|wire| wire.half_open()),
         What::Net(NetFault::Mute) => dashboard.disturb(|wire| wire.hold(true, Instant::now() + lasts)),
         What::Net(NetFault::Stall) => dashboard.disturb(|wire| wire.hold(false, Instant::now() + lasts)),
+        What::Net(NetFault::NoPongs) => dashboard.quietly(|wire| wire.no_pongs(Instant::now() + lasts)),
         What::Net(NetFault::OneByte) => dashboard.disturb(|wire| wire.one_byte()),
         What::Net(NetFault::Close) => dashboard.close(true),
         What::Net(NetFault::End) => dashboard.close(false),

@@ -149,7 +149,8 @@ impl Thread {
                 }
                 Err(err) => {
                     let (first, path) = (self.log.since.is_none(), self.dir.path().display());
-                    if !self.log.again(self.dir.clock().instant()) {
+                    // Damage stays: waiting would only keep the slot.
+                    if !damage::is_damage(&err) && !self.log.again(self.dir.clock().instant()) {
                         if first {
                             tracing::warn!(
                                 "Cannot read the log in {path}, trying again for {UNREADABLE:?}: {err}"

@@ -50,6 +50,13 @@ impl JobTable {
         self.answered.get(command_id)
     }
 
+    /// Whether a job with this id is told on this connection, but its status was not queued yet: its output comes
+    /// first. A reboot has none, and was answered before it began.
+    pub fn is_status_to_come(&self, command_id: &str) -> bool {
+        let mut untold = self.jobs.iter().filter(|job| !job.status_sent && !job.record.announced);
+        untold.any(|job| job.record.command_id.as_deref() == Some(command_id))
+    }
+
     /// Another command than the request's that has the same id, if there is one.
     pub fn clash(&self, request: &CommandRequest) -> Option<&str> {
         let id = request.id.as_deref()?;

@@ -98,6 +98,13 @@ impl Session<'_> {
         self.apply_interval(now);
     }
 
+    fn ignore_repeat(&mut self, request: &CommandRequest) {
+        if self.may_log(Topic::Repeated) {
+            let span = self.agent.jobs.span_of_request(request.id.as_deref());
+            span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
+        }
+    }
+
     fn acknowledged(&mut self, ack: HeartbeatAck, now: Instant) {
         if let Some((rtt, missing)) = self.acks.received(ack.seq, now) {
             self.agent.peer.acknowledged(rtt);
@@ -127,6 +134,9 @@ impl Session<'_> {
         }
         let answer = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id));
         if let Some((_, ended)) = answer.filter(|(command, _)| *command == request.command) {
+            if request.id.as_deref().is_some_and(|id| self.agent.jobs.is_status_to_come(id)) {
+                return self.ignore_repeat(&request);
+            }
             // The host may have changed since then, and a status agrees with the heartbeat behind it.
             let facts = self.agent.snapshots.facts();
             let status = Status { generation: facts.generation.clone(), ..ended.clone() };
@@ -175,14 +185,7 @@ impl Session<'_> {
                 self.log_rejected(&request.command, current, &rejected.reason);
                 self.reject(rejected, now);
             }
-            Decision::Duplicate => {
-                if self.may_log(Topic::Repeated) {
-                    let span = self.agent.jobs.span_of_request(request.id.as_deref());
-                    span.in_scope(|| {
-                        tracing::info!("Ignored a repeat of a request whose status is to come.")
-                    });
-                }
-            }
+            Decision::Duplicate => self.ignore_repeat(&request),
             Decision::Control(Control::Stop) => self.stop(&request.command, now),
             Decision::Control(Control::Restart) => {
                 // The next agent repeats the answer, and does not restart again.

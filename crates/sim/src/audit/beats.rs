@@ -28,7 +28,7 @@ pub(super) fn check(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     for noted in &evidence.notes {
         let connection = connections.entry(noted.connection).or_default();
         match &noted.what {
-            Seen::Opened | Seen::Asked(..) | Seen::Read(_) => {}
+            Seen::Opened | Seen::Asked(_) | Seen::Read(_) => {}
             Seen::Odd(text) => findings.push(format!("a text that is no message: {text}")),
             Seen::Disturbed => connection.disturbed = true,
             Seen::Registered => connection.registered = connection.registered.or(Some(noted.at)),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use nixfleet_protocol::AgentMessage;
 
 use super::Evidence;
-use crate::faults::Kind;
+use crate::faults::{Kind, What};
 use crate::machine::programs::Ran;
 
 /// What the dashboard has of a job: its command, and its lines by number.
@@ -114,6 +114,16 @@ fn compare(evidence: &Evidence<'_>, job: &Job<'_>, ran: &Ran, findings: &mut Vec
     let told = job.missing.keys().find(|number| job.lines.contains_key(*number));
     if let Some(number) = told.filter(|_| !evidence.limited && matches!(job.outcome, Some("ok" | "failed"))) {
         findings.push(format!("line {number} of `{}` was told, and then that it is missing", job.command));
+    }
+    let excused = evidence.limited
+        || evidence.power_cuts > 0
+        || evidence.died(Kind::Supervisor)
+        || evidence.happened(|what| matches!(what, What::Disk { .. }));
+    if let Some((number, missing)) = job.missing.first_key_value().filter(|_| !excused) {
+        findings.push(format!(
+            "{missing} lines of `{}` before line {number} were said to be missing, and nothing explains that",
+            job.command
+        ));
     }
     let complete = matches!(job.outcome, Some("ok" | "failed")) && !ran.orphaned;
     let rest = (ran.lines.len() - next) as u64;
