@@ -4,6 +4,7 @@
 //! ```text
 //! faults.rs     what can happen, as a list that can be made shorter
 //! generate.rs   schedules from seeds
+//! kept.rs       schedules that failed once
 //! run.rs        one run, from an empty disk to a host at rest
 //! audit.rs      what must hold, from the wire, the programs and the disk alone
 //! shrink.rs     a shorter schedule that fails, too
@@ -18,6 +19,7 @@ mod audit;
 mod dashboard;
 mod faults;
 mod generate;
+mod kept;
 mod machine;
 mod network;
 mod run;
@@ -25,5 +27,6 @@ mod shrink;
 mod site;
 
 pub use faults::Schedule;
+pub use kept::kept;
 pub use run::{Outcome, run};
 pub use shrink::shrink;

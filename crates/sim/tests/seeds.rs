@@ -3,24 +3,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use nixfleet_sim::{Schedule, run, shrink};
+use nixfleet_sim::{Schedule, kept, run, shrink};
 
 /// Runs in the usual tests: what two cores do within a minute, with a margin.
 const SEEDS: u64 = 1000;
 
-/// Seeds that failed once. What they found is in docs/reliability.md.
-const KEPT: &[u64] = &[43, 56, 58, 80, 90, 94, 99, 121, 136, 158];
-
 /// Seeds whose runs are compared with themselves.
 const COMPARED: u64 = 25;
 
-fn check(seed: u64) {
-    let schedule = Schedule::of(seed);
-    let outcome = run(&schedule, false);
+fn check(schedule: &Schedule, name: &str) {
+    let outcome = run(schedule, false);
     if !outcome.findings.is_empty() {
-        let shortest = shrink(&schedule);
+        let (shortest, seed) = (shrink(schedule), schedule.seed);
         panic!(
-            "seed {seed} fails:\n  {}\n {} of {} events are enough:\n{} again: cargo xtask sim 1 --seed {seed} --trace",
+            "{name} (seed {seed}) fails:\n  {}\n {} of {} events are enough:\n{} again: cargo xtask sim 1 --seed {seed} --trace",
             outcome.findings.join("\n  "),
             shortest.len(),
             schedule.len(),
@@ -41,8 +37,10 @@ fn a_seed_gives_the_same_run_each_time() {
 }
 
 #[test]
-fn seeds_that_failed_once_hold() {
-    KEPT.iter().for_each(|seed| check(*seed));
+fn schedules_that_failed_once_hold() {
+    for (name, schedule) in kept() {
+        check(&schedule, name);
+    }
 }
 
 #[test]
@@ -56,7 +54,7 @@ fn a_thousand_seeds_hold() {
                     if seed > SEEDS {
                         return;
                     }
-                    check(seed);
+                    check(&Schedule::of(seed), "a new schedule");
                 }
             });
         }

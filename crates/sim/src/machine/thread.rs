@@ -27,7 +27,8 @@ pub(crate) fn spawn(process: &Arc<Process>, name: &str, run: Box<dyn FnOnce() + 
     process.thread_begins();
     let coroutine = Gn::<()>::new_opt(STACK, move || {
         run();
-        generator::done()
+        // Nobody reads it: the coroutine is done.
+        Wait::Turn
     });
     let thread = Thread {
         process: Arc::clone(process),
@@ -72,7 +73,7 @@ impl Thread {
             return None;
         }
         match inside(context.waker(), || catch_unwind(AssertUnwindSafe(|| coroutine.resume()))) {
-            Ok(wait) => wait,
+            Ok(wait) => wait.filter(|_| !coroutine.is_done()),
             Err(panic) => {
                 self.process.panicked(&self.name, &text_of(&*panic));
                 None
