@@ -64,18 +64,20 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether errors of the disk may have kept a supervisor from saying how it ended.
-    fn supervisor_disk(&self) -> bool {
-        self.happened(|what| {
-            matches!(
-                what,
-                What::Disk {
-                    who: Kind::Supervisor,
-                    fault: DiskFault::Io | DiskFault::TooManyFiles | DiskFault::Full | DiskFault::Torn,
-                    ..
-                }
-            )
+    /// Whether errors of the disk met such processes.
+    fn disk_failed(&self, of: Kind) -> bool {
+        self.happened(|what| match what {
+            What::Disk { who, fault, .. } => {
+                *who == of && !matches!(fault, DiskFault::Crash | DiskFault::PowerCut)
+            }
+            _ => false,
         })
+    }
+
+    /// Whether an answer may be forgotten with the agent that could not write it to the disk. A request that is
+    /// repeated then runs; this is documented.
+    fn may_forget_answers(&self) -> bool {
+        self.disk_failed(Kind::Agent) && self.died(Kind::Agent)
     }
 }
 
@@ -139,7 +141,7 @@ fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
         jobs.entry(&status.command).or_default().insert(job);
     }
     // Each command has one request here, by one id: whatever is repeated is the same request.
-    for (command, jobs) in jobs.iter().filter(|(_, jobs)| jobs.len() > 1) {
+    for (command, jobs) in jobs.iter().filter(|(_, jobs)| jobs.len() > 1 && !evidence.may_forget_answers()) {
         findings.push(format!("the one request for `{command}` became {} jobs", jobs.len()));
     }
 }
@@ -178,7 +180,7 @@ fn is_true(evidence: &Evidence<'_>, status: &Status) -> Result<(), String> {
             let asked = evidence.happened(|what| matches!(what, What::Dashboard(Act::Stop | Act::Kill)));
             (signalled && asked).then_some(()).ok_or_else(|| format!("nothing stopped it: {}", what(&ran)))
         }
-        "not_started" if ran.is_empty() => Ok(()),
+        "not_started" if ran.is_empty() || evidence.may_forget_answers() => Ok(()),
         "not_started" => Err(format!("it ran: {}", what(&ran))),
         "interrupted_by_reboot" if evidence.power_cuts > 0 => Ok(()),
         "interrupted_by_reboot" => Err("the machine did not go down".to_owned()),
@@ -187,7 +189,7 @@ fn is_true(evidence: &Evidence<'_>, status: &Status) -> Result<(), String> {
             let launch = evidence.died(Kind::Agent)
                 || evidence
                     .happened(|what| matches!(what, What::Launcher { .. } | What::NoThread | What::Hang(_)));
-            if killed || evidence.supervisor_disk() || (ran.is_empty() && launch) {
+            if killed || evidence.disk_failed(Kind::Supervisor) || (ran.is_empty() && launch) {
                 return Ok(());
             }
             Err(if whole {

@@ -35,9 +35,12 @@ const FAULTS: &[(&str, &str)] = &[
     ("no-answer-while-busy", "a request is not answered while another command runs"),
 ];
 
+/// The seed that found a fault, and the first thing that was said; none if no seed did.
+type Found = Option<(u64, String)>;
+
 pub(crate) fn run_all() -> ExitCode {
     let next = AtomicUsize::new(0);
-    let rows: Mutex<Vec<(usize, Option<(u64, String)>)>> = Mutex::default();
+    let rows: Mutex<Vec<(usize, Found)>> = Mutex::default();
     let worker = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);

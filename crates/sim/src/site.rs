@@ -46,13 +46,15 @@ const UNLIMITED: u64 = 64 << 20;
 /// State folder of the host.
 const STATE: &str = "/var/lib/nixfleet-agent";
 
+/// An agent that runs: its process, the signal to stop, and its status.
+type Running = (Arc<Process>, watch::Sender<bool>, Asker);
+
 /// The host.
 pub(crate) struct Site {
     pub(crate) world: Arc<World>,
     pub(crate) dashboard: Arc<Dashboard>,
     host: Host,
-    /// The agent that runs: its process, the signal to stop, and its status.
-    running: Mutex<Option<(Arc<Process>, watch::Sender<bool>, Asker)>>,
+    running: Mutex<Option<Running>>,
 }
 
 impl Site {
@@ -94,7 +96,7 @@ impl Site {
         self.host.jobs.log_limit < UNLIMITED
     }
 
-    fn running(&self) -> Option<(Arc<Process>, watch::Sender<bool>, Asker)> {
+    fn running(&self) -> Option<Running> {
         self.running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
