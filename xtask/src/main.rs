@@ -21,6 +21,8 @@ cargo xtask COMMAND
   chaos N [--seed S]
                    N schedules of chaos with real processes, from seed S (default: a new one)
   check            formatting, lints, documentation, the module graph
+  sim [N] [--seed S] [--trace] [--planted]
+                   N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
 ";
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
+        Some("sim") => sim(&rest),
         Some("chaos") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
             Some([count]) => chaos(count, &new_seed()),
             Some([count, "--seed", seed]) => chaos(count, seed),
@@ -124,6 +127,16 @@ fn demo(options: &[OsString]) -> Result<(), String> {
 fn test(options: &[OsString]) -> Result<(), String> {
     eprintln!("Building and running all tests: three to five minutes on two cores the first time.");
     run(cargo().args(["test", "--locked"]).args(options))
+}
+
+/// The dev profile, as in the tests: a seed takes some hundredths of a second.
+fn sim(options: &[OsString]) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["run", "--locked", "--quiet", "-p", "nixfleet-sim"]);
+    if options.iter().any(|option| option == "--planted") {
+        command.args(["--features", "planted-faults"]);
+    }
+    run(command.arg("--").args(options))
 }
 
 /// A seed that was not used before: the seconds since 1970.

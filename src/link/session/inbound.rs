@@ -1,5 +1,6 @@
 //! Messages of the dashboard.
 
+use nixfleet_os::planted;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
@@ -325,6 +326,9 @@ impl Session<'_> {
 
     /// Sends a rejection, or holds it while the process id of the command that is its reason is not known yet.
     fn reject(&mut self, rejected: CommandRejected, now: Instant) {
+        if planted!("no-answer-while-busy") {
+            return;
+        }
         let waits = rejected.current_pid.is_none() && !self.pid_overdue;
         let starting = self.agent.jobs.current_record().map(|record| record.id.clone());
         match starting.filter(|id| waits && self.agent.jobs.starting(id)) {
