@@ -303,7 +303,8 @@ async fn a_restart_that_is_repeated_by_its_id_gets_its_answer_again_and_happens_
     let restart = || fleet.dashboard.send_command(HOST, "restart", Some("r-1")).unwrap();
     restart();
     let second = |fleet: &Fleet| {
-        fleet.beats().pop().filter(|_| fleet.messages().last().is_some_and(|last| last.connection == 2))
+        let mut messages = fleet.messages().into_iter();
+        messages.any(|m| m.connection == 2 && matches!(m.message, AgentMessage::Heartbeat(_))).then_some(())
     };
     fleet.wait("a beat of the new process", second).await;
     restart();

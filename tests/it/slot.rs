@@ -19,17 +19,19 @@ async fn draining() -> (Fleet, crate::rig::AgentProcess) {
     fleet.send("flood");
     eventually("a job", || fleet.path("state/jobs").exists().then_some(())).await;
     eventually("its result", || job_folder(&fleet).join("result.json").exists().then_some(())).await;
+    let before = fleet.beats().len();
+    fleet
+        .wait("a later beat without a command", |fleet| {
+            let beats = fleet.beats();
+            (beats.len() > before && beats.last()?.1.pending_command.is_none()).then_some(())
+        })
+        .await;
     (fleet, agent)
 }
 
 #[tokio::test]
 async fn a_command_whose_output_drains_slowly_blocks_no_other_and_is_told_first() {
     let (fleet, _agent) = draining().await;
-    fleet
-        .wait("a beat without a command", |fleet| {
-            fleet.beats().pop()?.1.pending_command.is_none().then_some(())
-        })
-        .await;
     fleet.send("few");
     fleet
         .wait("a beat with the second command", |fleet| {
@@ -61,11 +63,6 @@ async fn a_command_whose_output_drains_slowly_blocks_no_other_and_is_told_first(
 #[tokio::test]
 async fn a_stop_is_answered_while_output_drains() {
     let (fleet, _agent) = draining().await;
-    fleet
-        .wait("a beat without a command", |fleet| {
-            fleet.beats().pop()?.1.pending_command.is_none().then_some(())
-        })
-        .await;
     fleet.send("stop");
     fleet.dashboard.send_kill(HOST, KillCommand { signal: KillSignal::Kill, pid: 0 }).unwrap();
     for asked in ["stop", "kill_command"] {
