@@ -36,6 +36,9 @@ mod progress;
 mod scripts;
 mod stop;
 
+#[cfg(feature = "test-util")]
+pub use progress::fuzzing;
+
 use child::{Child, End};
 use done::Done;
 use plan::{Plan, PlanError};
