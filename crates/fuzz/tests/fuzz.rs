@@ -51,16 +51,16 @@ fn the_promises_of_all_targets_hold() {
 #[test]
 fn a_broken_promise_is_found_and_its_input_is_kept() {
     fn no_word_of_the_dictionary(data: &[u8]) {
-        assert!(!data.windows(12).any(|word| word == b"\"kill_command"), "found");
+        assert!(!data.windows(13).any(|word| word == b"\"kill_command"), "found");
     }
     let broken = std::panic::catch_unwind(|| {
         run(("messages", no_word_of_the_dictionary), SEED, Limit::Inputs(0)).is_ok()
     });
     assert!(broken.is_err());
     let made = std::panic::catch_unwind(|| {
-        run(("lines", |data| assert!(!data.ends_with(b"\x1b"))), SEED, Limit::Inputs(5000)).is_ok()
+        run(("lines", |data| assert!(!data.contains(&0x1b))), SEED, Limit::Inputs(5000)).is_ok()
     });
-    assert!(made.is_err(), "5,000 inputs and none ends with an escape");
+    assert!(made.is_err(), "5,000 inputs and none has an escape");
     assert!(env::temp_dir().join("nixfleet-fuzz-lines").exists());
 }
 
