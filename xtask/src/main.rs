@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+mod fuzz;
 mod graph;
 
 const HELP: &str = "\
@@ -18,6 +19,8 @@ cargo xtask COMMAND
   demo [OPTIONS]   build the agent and the mock dashboard, and show all of it on this machine
   test [OPTIONS]   all tests; OPTIONS go to `cargo test`
   check            formatting, lints, documentation, the module graph
+  fuzz [TARGET] [--seconds N]
+                   fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
 ";
 
@@ -50,6 +53,10 @@ fn main() -> ExitCode {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
         Some("check") => check(),
+        Some("fuzz") => match fuzz::Options::read(&rest) {
+            Ok(options) => fuzz::run(&root(), &options),
+            Err(problem) => return usage(&problem),
+        },
         Some("graph") => match rest.as_slice() {
             [] => graph::run(&root(), false),
             [check] if check == "--check" => graph::run(&root(), true),

@@ -4,7 +4,7 @@ use nixfleet_jobs::lines::MAX_LINE_BYTES;
 use nixfleet_jobs::supervisor::fuzzing;
 
 /// Bytes that are added to a line at most: the name of a build before each of its lines.
-const ADDED: usize = 256;
+const ADDED: usize = 1024;
 
 /// Longest detail of a phase, in bytes: two numbers of 20 digits, and a unit.
 const MAX_DETAIL: usize = 64;
