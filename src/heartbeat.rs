@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{oneshot, watch};
 
-use nixfleet_os::timestamp;
 use nixfleet_protocol::{DeviceVitals, Heartbeat, HostSystem, Metrics};
 use nixfleet_vitals::prewarm::Notice;
 use nixfleet_vitals::stasysmo::{self, Reading};
@@ -76,7 +75,7 @@ impl Snapshots {
             update_status: Some(Box::new(update_status)),
             system: Some(Box::new(HostSystem { reboot_required, ..facts.system.clone() })),
             seq: Some(seq),
-            sent_at: Some(timestamp()),
+            sent_at: jiff::Timestamp::try_from(now).ok().map(|now| format!("{now:.3}")),
             vitals,
             ack_rtt_ms: rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1e3, RTT_DIGITS)),
         }

@@ -2,6 +2,7 @@
 
 use nixfleet_config::Host;
 use nixfleet_jobs::supervisor::plan::JOBS;
+use nixfleet_os::planted;
 use nixfleet_protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest};
 
 /// A command that the agent carries out itself.
@@ -128,7 +129,10 @@ pub fn admit(
         // `stop` and questions are allowed while a command runs. A rejection would make existing dashboards
         // mark the running command as failed.
         (Kind::Control(control @ (Control::Stop | Control::Ask(_))), ..) => Decision::Control(control),
-        (_, Some(other), _) | (_, _, Some(other)) if repeats(&other) => Decision::Duplicate,
+        (_, Some(other), _) | (_, _, Some(other)) if repeats(&other) && !planted!("run-a-repeat") => {
+            Decision::Duplicate
+        }
+        (Kind::Job, Some(current), _) if planted!("run-a-repeat") && repeats(&current) => Decision::Start,
         (_, Some(current), _) => Decision::Reject(rejection(request, current)),
         // A dashboard without ids knows a status by its command alone. It would take that of the first job for the
         // end of the second one.

@@ -8,12 +8,13 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use nixfleet_os::planted;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use nixfleet_jobs::format::Format;
 use nixfleet_jobs::{atomic_file, damage};
-use nixfleet_os::Disk;
+use nixfleet_os::{Disk, text};
 use nixfleet_protocol::Status;
 
 /// Name of the file in the agent's own folder.
@@ -78,6 +79,7 @@ impl Answered {
     pub fn load(disk: &Disk, path: &Path) -> io::Result<Self> {
         const LOST: &str = "a request that an earlier agent has answered runs again if it is repeated";
         let file = match atomic_file::load_on(disk, path) {
+            Ok(_) if planted!("lose-the-answers") => File::default(),
             Ok(file) => file.unwrap_or_default(),
             Err(err) => {
                 damage::report(path, &err, LOST);
@@ -113,9 +115,7 @@ impl Answered {
     pub fn add(&mut self, command_id: String, command: String, status: &Status) {
         self.count();
         let mut status = status.clone();
-        if let Some((end, _)) = status.message.char_indices().nth(MAX_MESSAGE) {
-            status.message.truncate(end);
-        }
+        text::shorten(&mut status.message, MAX_MESSAGE);
         self.put(Entry { command_id, command, status, age_s: 0 });
     }
 

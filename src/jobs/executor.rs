@@ -2,10 +2,12 @@
 //! program. The outcomes come back as [`ExecutorEvent`]s.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
+use nixfleet_os::planted;
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -30,6 +32,13 @@ const EVENTS: usize = 64;
 /// How long an agent that ends waits for its records and launches, at most: it should be gone within a
 /// second.
 const DROP_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// How long to look for the job of a start that failed: its supervisor may be on its way to make the job's folder,
+/// which takes milliseconds. Shorter than [`DROP_TIMEOUT`].
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// How often to look.
+const SETTLE_TICK: Duration = Duration::from_millis(20);
 
 /// Stack of the threads for orders, in bytes.
 const STACK: usize = 256 * 1024;
@@ -223,18 +232,31 @@ impl Executor for HostExecutor {
 /// Saves the record and starts the job. In this order: if the agent is killed in between, the next one
 /// finds the record.
 fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Record) -> Result<(), String> {
-    records.save(record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
+    if !planted!("no-record") {
+        records.save(record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
+    }
     let job = record.instance();
     // After a failure the record stays until the dashboard has read the status.
     let Err(err) = launcher.start(&job) else { return Ok(()) };
     // The launcher may fail although the supervisor runs, for example when systemctl loses its connection.
-    // A job that exists is followed.
-    let exists = dir.disk().kind(&dir.result()).is_ok() || matches!(journal::supervisor_lives(dir), Ok(true));
-    if exists {
-        return Ok(());
+    // A job that exists is followed. So is one whose supervisor died: with a spec, its command may have begun.
+    let exists = || {
+        let is_there = |path: &Path| dir.disk().kind(path).is_ok();
+        is_there(&dir.result()) || is_there(&dir.spec()) || matches!(journal::supervisor_lives(dir), Ok(true))
+    };
+    let (clock, begun) = (dir.clock(), dir.clock().instant());
+    while !exists() {
+        if clock.elapsed(begun) >= SETTLED {
+            return Err(not_started(records, dir, record, error::chain(&err)));
+        }
+        clock.sleep(SETTLE_TICK);
     }
-    // The next agent must not wait for the folder of a job that was never started, and tell another end.
-    let why = error::chain(&err);
+    Ok(())
+}
+
+/// Notes that the job was not started; returns why. The next agent must not wait for the folder of a job that was
+/// never started, and tell another end.
+fn not_started(records: &Records, dir: &JobDir, record: &Record, why: String) -> String {
     let now = dir.clock().timestamp();
     let (started_at, ended_at) = (now.clone(), now);
     let result = JobResult::without_supervisor(Outcome::NotStarted, why.clone(), 0);
@@ -243,7 +265,7 @@ fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Rec
         let folder = records.path().display();
         tracing::warn!("Cannot write to {folder}: {err}. After a restart the command may be told as lost.");
     }
-    Err(why)
+    why
 }
 
 impl Drop for HostExecutor {

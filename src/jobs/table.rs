@@ -16,14 +16,15 @@
 
 use std::collections::VecDeque;
 
+use nixfleet_os::planted;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::Span;
 
+use nixfleet_jobs::JobId;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::{JobResult, Outcome};
-use nixfleet_jobs::{JobId, Urgency};
-use nixfleet_protocol::{CommandRequest, Status, StatusKind};
+use nixfleet_os::text;
+use nixfleet_protocol::{CommandRequest, Status};
 
 use super::admission::Current;
 use super::answered::Answered;
@@ -31,7 +32,9 @@ use super::executor::Executor;
 use super::follower::{Followed, Live};
 use job::{Job, Phase};
 
+mod ending;
 mod job;
+mod requests;
 mod stops;
 
 pub use stops::{Stage, Unanswered};
@@ -71,9 +74,7 @@ fn decide(job: &mut Job, mut result: Box<JobResult>, executor: &dyn Executor) ->
     if let Some(told) = &job.record.result {
         return told.clone();
     }
-    if let Some((end, _)) = result.message.char_indices().nth(MAX_MESSAGE) {
-        result.message.truncate(end);
-    }
+    text::shorten(&mut result.message, MAX_MESSAGE);
     job.record.result = Some(result.clone());
     job.span.in_scope(|| executor.save(job.record.clone()));
     result
@@ -116,37 +117,6 @@ impl JobTable {
         let at = self.jobs.partition_point(|other| other.record.id < job.record.id);
         self.newest = self.newest.take().max(Some(job.record.id.clone()));
         self.jobs.insert(at, job);
-    }
-
-    /// Answers of an earlier agent, which could be read only now.
-    pub fn found_answers(&mut self, older: Answered) {
-        self.answered.add_older(older);
-        self.executor.keep_answered(self.answered.file());
-    }
-
-    /// The status of success of a reboot, which is sent before the reboot starts.
-    pub fn rebooting() -> Status {
-        Status::answer("reboot", StatusKind::Ok, 0, "Reboot: the machine is going down")
-    }
-
-    /// The announced job succeeded. Its status was sent before, so it is forgotten.
-    pub fn announced_ended(&mut self, id: &JobId) {
-        if let Some(record) = self.find(id).map(|job| job.record.clone()) {
-            self.carried_out(record);
-        }
-        self.status_delivered(id);
-    }
-
-    /// Remembers the status of an announced job that has succeeded, in case the dashboard repeats the request.
-    pub fn carried_out(&mut self, record: Record) {
-        if let Some(id) = record.command_id {
-            self.remember(id, record.command, &Self::rebooting());
-        }
-    }
-
-    fn remember(&mut self, command_id: String, command: String, status: &Status) {
-        self.answered.add(command_id, command, status);
-        self.executor.keep_answered(self.answered.file());
     }
 
     /// The command that occupies the slot.
@@ -265,45 +235,6 @@ impl JobTable {
         }
     }
 
-    /// Orders the end of the current command, because the command `asked`, such as `stop`, was sent. If its
-    /// status was not sent at `until`, [`Self::unanswered`] tells. Returns false if no command runs.
-    pub fn end(&mut self, urgency: Urgency, asked: &str, until: Instant) -> bool {
-        let Some(id) = self.current_record().map(|record| record.id.clone()) else { return false };
-        let Some(job) = self.jobs.iter_mut().find(|job| job.record.id == id) else { return false };
-        job.stops.add(urgency, asked, until);
-        if matches!(job.phase, Phase::Following(_)) {
-            job.span.in_scope(|| self.executor.end(&job.record.instance(), urgency, asked));
-        }
-        true
-    }
-
-    /// A request to end a job was answered.
-    pub fn stop_answered(&mut self, id: &JobId, asked: &str) {
-        if let Some(job) = self.find(id) {
-            job.stops.answered(asked);
-        }
-    }
-
-    /// When to call [`Self::unanswered`].
-    pub fn unanswered_at(&self) -> Option<Instant> {
-        self.jobs.iter().filter(|job| !job.finished).filter_map(|job| job.stops.due()).min()
-    }
-
-    /// Takes the requests to end a command that nothing has answered in time.
-    pub fn unanswered(&mut self, now: Instant) -> Vec<Unanswered> {
-        let mut due = Vec::new();
-        for job in self.jobs.iter_mut().filter(|job| !job.finished) {
-            let stage = match &job.phase {
-                _ if !job.runs() => Stage::Ended,
-                Phase::Launching => Stage::Launching,
-                Phase::Following(_) | Phase::Failed(_) | Phase::Decided => Stage::Running,
-            };
-            let asked = job.stops.take_due(now);
-            due.extend(asked.map(|asked| Unanswered { asked, command: job.record.command.clone(), stage }));
-        }
-        due
-    }
-
     fn find(&mut self, id: &JobId) -> Option<&mut Job> {
         self.jobs.iter_mut().find(|job| job.record.id == *id)
     }
@@ -364,20 +295,6 @@ impl JobTable {
         first
     }
 
-    /// The command that had this id and the status that ended it, if they are remembered.
-    pub fn ended(&self, command_id: &str) -> Option<(&str, &Status)> {
-        self.answered.get(command_id)
-    }
-
-    /// Another command than the request's that has the same id, if there is one.
-    pub fn clash(&self, request: &CommandRequest) -> Option<&str> {
-        let id = request.id.as_deref()?;
-        let accepted = self.jobs.iter().find(|job| job.record.command_id.as_deref() == Some(id));
-        let known = accepted.map(|job| job.record.command.as_str());
-        let known = known.or_else(|| self.ended(id).map(|(command, _)| command))?;
-        (known != request.command).then_some(known)
-    }
-
     /// The dashboard has read the log entries up to `seq`. [`Self::save_positions`] writes that to disk.
     pub fn lines_delivered(&mut self, id: &JobId, seq: u64) {
         if let Some(job) = self.find(id)
@@ -410,10 +327,13 @@ impl JobTable {
 
     /// The connection has ended: everything without a receipt will be sent again on the next one.
     pub fn rewind(&mut self) {
+        if planted!("forget-rewind") {
+            return;
+        }
         for job in &mut self.jobs {
             job.status_sent = false;
             if let Phase::Following(follower) = &mut job.phase
-                && !follower.items.rewind(job.record.delivered_seq)
+                && !follower.items.rewind(job.record.delivered_seq + u64::from(planted!("skip-a-line")))
             {
                 // The thread has told the end. The first heartbeat of the next connection needs the process id
                 // before the folder is read.

@@ -11,6 +11,7 @@ use nixfleet_config::Host;
 use nixfleet_jobs::Urgency;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
+use nixfleet_os::Clock;
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, OddField, Register, RunningJob,
@@ -42,6 +43,8 @@ pub struct Agent {
     pub host: Host,
     /// Time between heartbeats, as configured on this host.
     pub interval: Duration,
+    /// The clock of the machine.
+    pub clock: Clock,
     /// The accepted jobs.
     pub jobs: JobTable,
     /// The outcomes of the orders that `jobs` gave to its executor.
@@ -83,6 +86,7 @@ impl Agent {
             queries: Queries::default(),
             host,
             interval,
+            clock: Clock::real(),
             jobs,
             executor_events,
             snapshots,
@@ -185,7 +189,7 @@ impl Agent {
 
     /// Starts a command. `announced`: the dashboard has already been sent a status of success for it.
     pub fn start(&mut self, command: String, command_id: Option<String>, announced: bool) {
-        let record = Record { announced, ..Record::accept(command, command_id) };
+        let record = Record { announced, ..Record::accept_at(&self.clock, command, command_id) };
         self.stats.jobs_started += 1;
         self.jobs.accept(record);
     }

@@ -1,5 +1,6 @@
 //! One attempt to connect: DNS, TCP, TLS, the token and the WebSocket upgrade.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -145,6 +147,27 @@ pub fn limits() -> WebSocketConfig {
         .max_frame_size(Some(MAX_RECEIVED_BYTES))
 }
 
+/// Makes connections to a dashboard.
+pub trait Connect {
+    /// What a connection is made of.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// Connects once.
+    ///
+    /// # Errors
+    /// [`ConnectError`]
+    fn connect(
+        &self,
+    ) -> impl Future<Output = Result<(WebSocketStream<Self::Stream>, HardClose), ConnectError>>;
+}
+
+impl Connect for Connection {
+    type Stream = MaybeTlsStream<TcpStream>;
+
+    async fn connect(&self) -> Result<(Socket, HardClose), ConnectError> {
+        connect(self).await
+    }
+}
+
 /// Connects once. The token is read at each attempt, so a new one needs no restart.
 ///
 /// # Errors
@@ -223,7 +246,7 @@ async fn attempt(
     tcp.set_nodelay(true).map_err(unreachable)?;
     #[cfg(target_os = "linux")]
     set_user_timeout(&tcp);
-    let hard_close = HardClose(tcp.as_fd().try_clone_to_owned().map_err(unreachable)?);
+    let hard_close = HardClose::of_socket(tcp.as_fd().try_clone_to_owned().map_err(unreachable)?);
     match client_async_tls_with_config(request, tcp, Some(limits()), Some(connector)).await {
         Ok((socket, response)) => {
             *headers = Some(response.into_parts().0.headers);
@@ -239,15 +262,31 @@ async fn attempt(
 }
 
 /// A second handle of a connection's socket, to discard its send buffer at the end.
-#[derive(Debug)]
-pub struct HardClose(OwnedFd);
+pub struct HardClose(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for HardClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HardClose")
+    }
+}
 
 impl HardClose {
     /// Makes the kernel discard unsent data when the socket is closed. Otherwise it would go on trying to
     /// deliver it, and heartbeats of a dead connection would arrive when the network is back.
     pub fn break_off(self) {
-        // An error means that the connection is already gone.
-        rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).ok();
+        (self.0)();
+    }
+
+    /// Does so by `discard`.
+    pub fn by(discard: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(discard))
+    }
+
+    fn of_socket(socket: OwnedFd) -> Self {
+        Self::by(move || {
+            // An error means that the connection is already gone.
+            rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).ok();
+        })
     }
 }
 

@@ -7,13 +7,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
-use nixfleet_config::Connection;
 use nixfleet_os::error;
 use nixfleet_os::text::one_line;
 
 use super::agent::Agent;
 use super::backoff::Cause;
-use super::dial::{self, ConnectError};
+use super::dial::{Connect, ConnectError};
 use super::ended::Ended;
 use super::network::Network;
 use super::session::{self, Summary};
@@ -36,7 +35,7 @@ pub enum Exit {
 
 impl Agent {
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
-    pub async fn run(mut self, connection: &Connection, mut shutdown: watch::Receiver<bool>) -> Exit {
+    pub async fn run(mut self, connection: &impl Connect, mut shutdown: watch::Receiver<bool>) -> Exit {
         let mut n: u64 = 0;
         let mut network = Network::default();
         loop {
@@ -45,7 +44,7 @@ impl Agent {
             // it.
             let span = tracing::error_span!("connection", n);
             self.history.connecting();
-            let dial = dial::connect(connection).instrument(span.clone());
+            let dial = connection.connect().instrument(span.clone());
             let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
                 None => return Exit::Shutdown,

@@ -24,9 +24,10 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
+use nixfleet_os::planted;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -162,6 +163,9 @@ where
     let send_queue = Arc::new(SendQueue::default());
     let mut writer = writer::spawn(sink, Arc::clone(&send_queue));
     let mut session = Session::new(agent, send_queue, Instant::now());
+    if planted!("beat-before-registered") {
+        session.heartbeat(Instant::now());
+    }
     session.register();
     loop {
         let event = session.select(&mut stream, &mut writer, shutdown).await;
@@ -306,7 +310,10 @@ impl<'a> Session<'a> {
     /// Sends a heartbeat with these facts, behind the status of the command that `succeeded` or any other one.
     /// A status and the heartbeat behind it have to agree, and a thread may change the facts at any time.
     fn heartbeat_behind(&mut self, succeeded: Option<&str>, facts: &Facts, now: Instant) {
-        let (seq, text) = self.agent.heartbeat(facts, succeeded, SystemTime::now());
+        let (seq, text) = {
+            let now = self.agent.clock.system_time();
+            self.agent.heartbeat(facts, succeeded, now)
+        };
         self.last_heartbeat_at = now;
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(seq, text);
     }

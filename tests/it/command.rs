@@ -297,6 +297,26 @@ async fn restart_brings_a_new_agent_that_registers() {
 }
 
 #[tokio::test]
+async fn a_restart_that_is_repeated_by_its_id_gets_its_answer_again_and_happens_once() {
+    let fleet = Fleet::strict().await;
+    let _agent = fleet.agent().await;
+    let restart = || fleet.dashboard.send_command(HOST, "restart", Some("r-1")).unwrap();
+    restart();
+    let second = |fleet: &Fleet| {
+        fleet.beats().pop().filter(|_| fleet.messages().last().is_some_and(|last| last.connection == 2))
+    };
+    fleet.wait("a beat of the new process", second).await;
+    restart();
+    let repeated = |fleet: &Fleet| (fleet.statuses().len() == 2).then(|| fleet.statuses());
+    let statuses = fleet.wait("the status again", repeated).await;
+    assert_eq!(statuses[0].message, statuses[1].message);
+    let beats = fleet.beats().len();
+    fleet.wait("another beat", |fleet| (fleet.beats().len() > beats + 1).then_some(())).await;
+    assert_eq!(fleet.dashboard.connections(HOST), 2);
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
 async fn files_that_look_like_tests_and_are_not_run_are_named() {
     let fleet = Fleet::strict().await;
     let scripts = fleet.path("repo/hosts/test-host/tests");

@@ -24,6 +24,11 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
         &["nixfleet-jobs", "nixfleet-os", "nixfleet-protocol"],
     ),
     (
+        "nixfleet-sim",
+        "crates/sim",
+        &["nixfleet-agent", "nixfleet-config", "nixfleet-jobs", "nixfleet-os", "nixfleet-protocol"],
+    ),
+    (
         "nixfleet-agent",
         ".",
         &["nixfleet-config", "nixfleet-jobs", "nixfleet-os", "nixfleet-protocol", "nixfleet-vitals"],

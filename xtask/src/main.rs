@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::SystemTime;
 
 mod fuzz;
 mod graph;
@@ -18,9 +19,13 @@ cargo xtask COMMAND
 
   demo [OPTIONS]   build the agent and the mock dashboard, and show all of it on this machine
   test [OPTIONS]   all tests; OPTIONS go to `cargo test`
+  chaos N [--seed S]
+                   N schedules of chaos with real processes, from seed S (default: a new one)
   check            formatting, lints, documentation, the module graph
-  fuzz [TARGET] [--seconds N]
+  fuzz [TARGET] [--seconds N] [--stable]
                    fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed
+  sim [N] [--seed S] [--trace] [--planted]
+                   N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
 ";
 
@@ -52,6 +57,12 @@ fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
+        Some("sim") => sim(&rest),
+        Some("chaos") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
+            Some([count]) => chaos(count, &new_seed()),
+            Some([count, "--seed", seed]) => chaos(count, seed),
+            _ => return usage("chaos takes a number of schedules, and perhaps --seed with a number"),
+        },
         Some("check") => check(),
         Some("fuzz") => match fuzz::Options::read(&rest) {
             Ok(options) => fuzz::run(&root(), &options),
@@ -123,6 +134,30 @@ fn demo(options: &[OsString]) -> Result<(), String> {
 fn test(options: &[OsString]) -> Result<(), String> {
     eprintln!("Building and running all tests: three to five minutes on two cores the first time.");
     run(cargo().args(["test", "--locked"]).args(options))
+}
+
+/// The dev profile, as in the tests: a seed takes some hundredths of a second.
+fn sim(options: &[OsString]) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["run", "--locked", "--quiet", "-p", "nixfleet-sim"]);
+    if options.iter().any(|option| option == "--planted") {
+        command.args(["--features", "planted-faults"]);
+    }
+    run(command.arg("--").args(options))
+}
+
+/// A seed that was not used before: the seconds since 1970.
+fn new_seed() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().to_string()
+}
+
+/// The test checks both numbers.
+fn chaos(count: &str, seed: &str) -> Result<(), String> {
+    eprintln!("{count} schedules from seed {seed}: 40 of them take a minute and a half.");
+    let mut test = cargo();
+    test.args(["test", "--locked", "-p", "nixfleet-agent", "--test", "chaos", "--", "--nocapture"]);
+    run(test.env("CHAOS_SEEDS", count).env("CHAOS_SEED", seed))
 }
 
 fn check() -> Result<(), String> {

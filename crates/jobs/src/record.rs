@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::planted;
 use nixfleet_os::{Clock, Machine};
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +133,9 @@ impl Records {
     /// # Errors
     /// An error of the file system.
     pub fn forget(&self, id: &JobId) -> io::Result<()> {
+        if planted!("keep-the-record") {
+            return Ok(());
+        }
         match self.1.disk.remove(&self.file(id)) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
             _ => Ok(()),

@@ -51,6 +51,10 @@ pub fn signal_supervisor(dir: &JobDir, urgency: Urgency) -> Result<(), SignalErr
         let text = format!("{} is no process id", state.supervisor_pid);
         SignalError::Unreadable(dir.state(), io::Error::new(io::ErrorKind::InvalidData, text))
     };
+    if let Some(programs) = dir.machine().processes.simulation() {
+        let sent = programs.kill(state.supervisor_pid, urgency.signal().as_raw());
+        return sent.map_err(|err| SignalError::Refused(state.supervisor_pid, err));
+    }
     let pid = Pid::from_raw(state.supervisor_pid.cast_signed()).filter(|pid| !pid.is_init());
     let pid = pid.ok_or_else(no_process)?;
     kill_process(pid, urgency.signal()).map_err(|err| SignalError::Refused(state.supervisor_pid, err.into()))

@@ -14,6 +14,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use nixfleet_os::Machine;
+
 use crate::atomic_file::store_on;
 use crate::checkout::Checkout;
 use crate::git::{head_commit, short};
@@ -34,6 +36,7 @@ mod prepare;
 mod process_tree;
 mod progress;
 mod scripts;
+mod signals;
 mod stop;
 
 #[cfg(feature = "test-util")]
@@ -90,15 +93,25 @@ pub enum SupervisorError {
 /// [`SupervisorError`] if no job was created, or if its result could not be written. A command that fails is
 /// not an error.
 pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Result<(), SupervisorError> {
-    // Leaves the terminal and the process group of the caller: a Ctrl-C there is not meant for the job. The
-    // call fails only for a group leader. The services of systemd are group leaders, and need no new session.
-    rustix::process::setsid().ok();
-    #[cfg(target_os = "linux")]
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(|err| SupervisorError::Process(err.into()))?;
-    let jobs = JobsDir::new(&settings.dir);
+    run_on(Machine::default(), settings, instance, ready)
+}
+
+/// [`run`] on that machine.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_on(
+    machine: Machine,
+    settings: &Settings,
+    instance: &Instance,
+    ready: impl FnOnce(),
+) -> Result<(), SupervisorError> {
+    if machine.processes.simulation().is_none() {
+        become_supervisor()?;
+    }
+    let jobs = JobsDir::on(machine, &settings.dir);
     let clock = jobs.clock();
-    let stop = Stop::listen(settings.stop_grace, clock.clone()).map_err(SupervisorError::Process)?;
+    let stop = Stop::listen(settings.stop_grace, jobs.machine().clone()).map_err(SupervisorError::Process)?;
     let _lock = folder::lock(&jobs)?;
     let dir = jobs.job(&instance.id);
     let log = folder::create(&dir, settings)?;
@@ -110,6 +123,17 @@ pub fn run(settings: &Settings, instance: &Instance, ready: impl FnOnce()) -> Re
     job.announce();
     folder::prune(&jobs, &settings.state_dir, settings.keep, &instance.id);
     finished
+}
+
+/// Makes this process the parent of all processes below it, and independent of its caller.
+fn become_supervisor() -> Result<(), SupervisorError> {
+    // Leaves the terminal and the process group of the caller: a Ctrl-C there is not meant for the job. The
+    // call fails only for a group leader. The services of systemd are group leaders, and need no new session.
+    rustix::process::setsid().ok();
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|err| SupervisorError::Process(err.into()))?;
+    Ok(())
 }
 
 struct Job<'a, R> {
@@ -219,7 +243,7 @@ impl<R: FnOnce()> Job<'_, R> {
             // Without a plan there are no steps, but a reader of the log still needs the command.
             steps: planned.map(|plan| plan.steps.clone()).unwrap_or_default(),
             timeout_s: planned.and_then(|plan| plan.timeout).map(|timeout| timeout.as_secs()),
-            boot_id: nixfleet_os::boot_id(&self.settings.proc),
+            boot_id: nixfleet_os::boot_id_on(self.dir.disk(), &self.settings.proc),
             started_at: started_at.to_owned(),
         };
         let path = self.dir.spec();
@@ -277,7 +301,7 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     fn run_step(&mut self, index: usize, step: &Step, progress: &mut Progress) -> End {
-        let child = match Child::spawn(step, &self.instance.id) {
+        let child = match Child::spawn(step, &self.instance.id, self.log.processes()) {
             Ok(child) => child,
             Err(err) => {
                 self.announce();
@@ -295,7 +319,7 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     fn store_state(&mut self, child_pid: Option<u32>, step: usize, step_name: &str) {
-        let supervisor_pid = std::process::id();
+        let supervisor_pid = self.log.processes().own_pid();
         let state = State { supervisor_pid, child_pid, step, step_name: step_name.to_owned() };
         let path = self.dir.state();
         if let Err(err) = folder::store_state(&self.dir, &state) {
@@ -312,7 +336,7 @@ impl<R: FnOnce()> Job<'_, R> {
         if jobs.machine().threads.are_simulated() {
             return Ok(());
         }
-        let boot_id = nixfleet_os::boot_id(&self.settings.proc);
+        let boot_id = nixfleet_os::boot_id_on(jobs.disk(), &self.settings.proc);
         let earlier = remains::jobs(jobs, &self.instance.id, boot_id.as_deref());
         let (stop, log, ready) = (&self.stop, &mut self.log, &mut self.ready);
         let found = remains::end(

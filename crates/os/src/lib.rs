@@ -1,6 +1,6 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
 //! programs, hashing, time stamps, errors as text, text that is safe to show, addresses without their secrets,
-//! and disk, clock and threads as handles. Nothing here depends on fleets, jobs or settings.
+//! and disk, clock, threads and processes as handles. Nothing here depends on fleets, jobs or settings.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
@@ -12,6 +12,8 @@ pub mod core_dump;
 pub mod disk;
 pub mod error;
 mod machine;
+pub mod planted;
+pub mod processes;
 pub mod service_manager;
 pub mod sha256;
 pub mod subprocess;
@@ -21,9 +23,10 @@ pub mod text;
 pub mod threads;
 mod time;
 
-pub use boot::boot_id;
+pub use boot::{boot_id, boot_id_on};
 pub use clock::Clock;
 pub use disk::Disk;
 pub use machine::Machine;
+pub use processes::Processes;
 pub use threads::Threads;
 pub use time::timestamp;

@@ -1,10 +1,11 @@
-//! The machine that files, times and threads belong to: this one, or a simulated one.
+//! The machine that files, times, threads and processes belong to: this one, or a simulated one.
 
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::processes::Processes;
 use crate::threads::Threads;
 
-/// Disk, clock and threads of a process on a machine. A clone is the same; the default is this process.
+/// Disk, clock, threads and processes, as a process on a machine has them. A clone is the same; the default is this process.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
     /// The file system.
@@ -13,4 +14,6 @@ pub struct Machine {
     pub clock: Clock,
     /// The threads of the process.
     pub threads: Threads,
+    /// The processes that it sees.
+    pub processes: Processes,
 }

@@ -52,6 +52,11 @@ impl ShutdownQuery {
         Self(started.map_err(|_| Shutdown::Unknown))
     }
 
+    /// A question whose answer is known.
+    pub fn known(answer: Shutdown) -> Self {
+        Self(Err(answer))
+    }
+
     /// The answer, if there is one by now; after [`ANSWER_TIMEOUT`] it is [`Shutdown::Unknown`].
     pub fn answer(&mut self) -> Option<Shutdown> {
         match &mut self.0 {

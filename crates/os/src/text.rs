@@ -49,6 +49,13 @@ pub fn log_line(text: &str, limit: usize, colours: bool) -> String {
     printable(&line, colours)
 }
 
+/// Cuts a text to `limit` characters. One that was cut ends with a mark.
+pub fn shorten(text: &mut String, limit: usize) {
+    if text.chars().nth(limit).is_some() {
+        *text = cut(text.chars().take(limit).collect(), limit);
+    }
+}
+
 /// Makes room for the mark at the end, and adds it.
 fn cut(mut line: String, limit: usize) -> String {
     if line.chars().count() >= limit {

@@ -1,6 +1,7 @@
 //! Launchers that fail or hang.
 
 use nixfleet_jobs::journal::Writer;
+use nixfleet_jobs::spec::Spec;
 
 use super::*;
 
@@ -32,7 +33,17 @@ fn a_job_that_exists_is_followed_whatever_its_launcher_says() {
     assert_eq!(launched(), Ok(()), "it runs");
     drop(supervisor);
     nixfleet_jobs::test_util::wait_until_dead(&dir);
-    assert!(launched().is_err(), "its supervisor died without a result");
+    assert!(launched().is_err(), "its supervisor died before it had a plan");
+    let spec = Spec {
+        id: record.id.clone(),
+        command: "pull".to_owned(),
+        steps: Vec::new(),
+        timeout_s: None,
+        boot_id: None,
+        started_at: String::new(),
+    };
+    nixfleet_jobs::atomic_file::store(&dir.spec(), &spec).unwrap();
+    assert_eq!(launched(), Ok(()), "its supervisor died, and its command may have begun");
     let result = JobResult::without_supervisor(Outcome::Ok, String::new(), 0);
     nixfleet_jobs::atomic_file::store(&dir.result(), &result).unwrap();
     assert_eq!(launched(), Ok(()), "it has ended");

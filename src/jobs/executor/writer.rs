@@ -1,7 +1,7 @@
 //! The thread that writes what the agent has to know after a restart: the records of jobs, and the requests that were
 //! answered. It also reads again what an earlier agent wrote and this one could not read at its start.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(super) struct RecordWriter {
 #[derive(Default)]
 struct Queue {
     /// The newest record of each job, with the job's span; none: remove it.
-    records: HashMap<JobId, (Option<Record>, Span)>,
+    records: BTreeMap<JobId, (Option<Record>, Span)>,
     answered: Option<(answered::File, Span)>,
     backlog: Backlog,
     /// Jobs of this agent, as long as the names of the records of an earlier one are not known.
@@ -113,7 +113,7 @@ impl RecordWriter {
             let mut queue = self.wake.wait_while(&self.queue, limit, idle);
             let retry = backlog && !queue.has_work();
             backlog = !queue.backlog.is_empty();
-            let records: Vec<_> = queue.records.drain().collect();
+            let records: Vec<_> = std::mem::take(&mut queue.records).into_iter().collect();
             let answered = if queue.backlog.answers { None } else { queue.answered.take() };
             queue.writing = true;
             drop(queue);

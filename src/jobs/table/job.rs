@@ -10,6 +10,7 @@ use crate::jobs::follower::{Follower, Live};
 
 /// How far a job has got.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are 17 jobs at most")]
 pub(super) enum Phase {
     /// The launch is ordered. Requests to end the job wait until it is launched.
     Launching,

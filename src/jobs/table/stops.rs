@@ -4,8 +4,9 @@
 //! supervisor, or reach a supervisor that does not react; and the status may wait for output that a slow connection
 //! takes long for. So each request is remembered until the status is sent, and answered when that takes too long.
 
-use nixfleet_jobs::Urgency;
 use tokio::time::Instant;
+
+use nixfleet_jobs::Urgency;
 
 /// Requests that are remembered for one job. There are three names, `stop`, `kill` and `kill_command`, and the last
 /// one has two signals. A repeat takes the place of the request before it.

@@ -4,20 +4,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
-use tracing::Dispatch;
-use tracing::dispatcher::with_default;
+use tokio::time::{Instant, timeout};
 
 use nixfleet_jobs::journal::{Entry, Source};
-use nixfleet_jobs::record::Records;
-use nixfleet_jobs::{Instance, JobDir, JobsDir};
+use nixfleet_jobs::{Instance, Urgency};
+use nixfleet_protocol::StatusKind;
 
 use super::*;
 use crate::jobs::answered::{File, MAX_KEPT};
-use crate::jobs::captured_log::CapturedLog;
-use crate::jobs::executor::{ExecutorEvent, HostExecutor};
 use crate::jobs::follower::Follower;
-use crate::jobs::launcher::{LaunchError, Launcher};
+
+mod log;
+mod requests;
+mod stops;
 
 /// Records its orders, and keeps the sending ends of its followers.
 #[derive(Debug, Clone, Default)]
@@ -150,39 +149,6 @@ async fn jobs_of_an_earlier_agent_are_told_in_their_order_each_from_its_proven_l
 }
 
 #[test]
-fn a_stop_ends_the_running_job_and_none_that_is_over() {
-    let executor = FakeExecutor::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    assert!(!jobs.end(Urgency::Stop, "stop", later()), "nothing runs");
-    let first = run(&mut jobs, None);
-    jobs.status_sent(&first, &status("pull"));
-    assert!(!jobs.end(Urgency::Stop, "stop", later()), "over, though nobody has proven to have read it");
-    let second = run(&mut jobs, None);
-    assert!(jobs.end(Urgency::Kill, "kill_command", later()));
-    assert_eq!(executor.take(|orders| &mut orders.ended), [(second, Urgency::Kill)]);
-}
-
-#[test]
-fn of_several_requests_during_the_launch_the_strongest_counts() {
-    let (stop, kill) = ((Urgency::Stop, "stop"), (Urgency::Kill, "kill_command"));
-    for (requests, expected) in
-        [([stop, kill], Urgency::Kill), ([kill, stop], Urgency::Kill), ([stop, stop], Urgency::Stop)]
-    {
-        let executor = FakeExecutor::default();
-        let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-        let record = record("pull", None, 0);
-        let id = record.id.clone();
-        jobs.accept(record);
-        for (urgency, asked) in requests {
-            assert!(jobs.end(urgency, asked, later()));
-        }
-        assert!(jobs.starting(&id));
-        jobs.launched(&id);
-        assert_eq!(executor.take(|orders| &mut orders.ended), [(id, expected)], "{requests:?}");
-    }
-}
-
-#[test]
 fn the_slot_belongs_to_the_job_that_runs_wherever_it_is_in_the_list() {
     let executor = FakeExecutor::default();
     // After a clock that was set back, the ids of jobs do not say which one is newer.
@@ -226,39 +192,6 @@ async fn a_command_that_ended_frees_the_slot_before_its_output_is_through() {
         assert_eq!(event.id, id);
         jobs.status_sent(&id, &status("pull"));
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_to_end_a_job_is_due_for_an_answer_until_the_status_is_sent() {
-    let executor = FakeExecutor::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    let (now, second) = (Instant::now(), Duration::from_secs(1));
-    let record = record("pull", None, 0);
-    let id = record.id.clone();
-    jobs.accept(record);
-    let unanswered =
-        |asked: &str, stage| Unanswered { asked: asked.to_owned(), command: "pull".to_owned(), stage };
-    jobs.end(Urgency::Stop, "kill", now + second);
-    assert_eq!(jobs.unanswered(now + second), [unanswered("kill", Stage::Launching)]);
-    jobs.launched(&id);
-    // A repeat does not put the answer off.
-    for delay in [3, 9] {
-        jobs.end(Urgency::Stop, "stop", now + delay * second);
-    }
-    jobs.end(Urgency::Kill, "kill_command", now + 4 * second);
-    assert_eq!(jobs.unanswered_at(), Some(now + 3 * second));
-    assert_eq!(jobs.unanswered(now + 3 * second), [unanswered("stop", Stage::Running)]);
-    jobs.stop_answered(&id, "kill_command");
-    assert_eq!(jobs.unanswered_at(), None, "the executor said why");
-    jobs.end(Urgency::Stop, "stop", now + 9 * second);
-    executor.show(&id, Live { pid: None, ended: true });
-    assert_eq!(jobs.unanswered(now + 9 * second), [unanswered("stop", Stage::Ended)], "its output drains");
-    jobs.stop_answered(&id, "stop");
-    let last = run(&mut jobs, None);
-    jobs.end(Urgency::Stop, "stop", now + 9 * second);
-    jobs.status_sent(&last, &status("pull"));
-    assert_eq!(jobs.unanswered_at(), None, "its status is the answer");
-    assert_eq!(jobs.unanswered(now + 9 * second), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,42 +309,6 @@ fn a_record_that_could_not_be_read_at_the_start_gets_its_place() {
 }
 
 #[test]
-fn an_id_belongs_to_one_command() {
-    let request = |command: &str, id: Option<&str>| CommandRequest {
-        command: command.to_owned(),
-        id: id.map(str::to_owned),
-    };
-    let executor = FakeExecutor::default();
-    let records = vec![record("pull", Some("a"), 0), record("test", None, 0)];
-    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
-    let running = run(&mut jobs, Some("b"));
-    let check = |jobs: &JobTable| {
-        for (command, id, clash) in [
-            ("pull", Some("a"), None),
-            ("switch", Some("a"), Some("pull")),
-            ("switch", Some("b"), Some("pull")),
-            ("switch", Some("c"), None),
-            ("switch", None, None),
-        ] {
-            assert_eq!(jobs.clash(&request(command, id)), clash, "{command} {id:?}");
-        }
-    };
-    check(&jobs);
-    jobs.status_sent(&running, &status("pull"));
-    jobs.status_delivered(&running);
-    check(&jobs);
-    // The next agent knows it from the file.
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("answered.json");
-    nixfleet_jobs::atomic_file::store(&path, &executor.0.lock().unwrap().answered).unwrap();
-    let answered = Answered::load(&nixfleet_os::Disk::real(), &path).unwrap();
-    let records = vec![record("pull", Some("a"), 0)];
-    let next = JobTable::resume(records, Box::new(FakeExecutor::default())).after(answered, None);
-    check(&next);
-    assert_eq!(next.ended("b"), Some(("pull", &status("pull"))));
-}
-
-#[test]
 fn a_lost_connection_follows_again_from_the_newest_proof_and_never_from_an_older_one() {
     let executor = FakeExecutor::default();
     let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
@@ -470,62 +367,4 @@ fn a_dashboard_that_proves_nothing_fills_the_table_and_loses_no_result() {
     assert_eq!(executor.take(|orders| &mut orders.followed).len(), MAX_JOBS, "each is told again");
     jobs.status_delivered(&ids[3]);
     assert!(!jobs.is_full());
-}
-
-#[test]
-fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status() {
-    let executor = FakeExecutor::default();
-    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
-    for n in 0..=MAX_KEPT {
-        let id = run(&mut jobs, Some(&n.to_string()));
-        jobs.status_sent(&id, &status("old"));
-        jobs.status_sent(&id, &status(&n.to_string()));
-        jobs.status_delivered(&id);
-    }
-    assert!(jobs.ended("0").is_none(), "the oldest has made room");
-    for n in 1..=MAX_KEPT {
-        assert_eq!(jobs.ended(&n.to_string()).map(|(_, status)| status.command.clone()), Some(n.to_string()));
-    }
-    assert!(jobs.ended("").is_none());
-}
-
-/// Writes a line into a log for each start and each end.
-#[derive(Debug)]
-struct LoggingLauncher(Dispatch);
-
-impl Launcher for LoggingLauncher {
-    fn start(&self, _: &Instance) -> Result<(), LaunchError> {
-        with_default(&self.0, || tracing::warn!("starting"));
-        Ok(())
-    }
-
-    fn end(&self, _: &Instance, _: &JobDir, _: Urgency) -> Result<(), LaunchError> {
-        with_default(&self.0, || tracing::warn!("ending"));
-        Err(LaunchError::Refused("no".to_owned()))
-    }
-}
-
-#[test]
-fn lines_of_the_threads_of_a_job_have_its_id_and_its_command() {
-    let log = CapturedLog::default();
-    let dispatch = log.dispatch();
-    let folder = tempfile::tempdir().unwrap();
-    let (jobs, records) = (JobsDir::new(folder.path()), Records::new(folder.path().join("delivery")));
-    let launcher = Arc::new(LoggingLauncher(dispatch.clone()));
-    let (executor, mut events) = HostExecutor::open(launcher, jobs, records, None).unwrap();
-    let record = Record::accept("pull".to_owned(), None);
-    let id = record.id.clone();
-    with_default(&dispatch, || {
-        let mut table = JobTable::resume(Vec::new(), Box::new(executor));
-        table.accept(record);
-        assert_eq!(events.blocking_recv(), Some(ExecutorEvent::Launched(id.clone())));
-        table.launched(&id);
-        table.end(Urgency::Stop, "kill", later());
-        let (asked, why) = ("kill".to_owned(), "no".to_owned());
-        let expected = ExecutorEvent::NotEnded { id: id.clone(), asked, why };
-        assert_eq!(events.blocking_recv(), Some(expected));
-    });
-    for text in ["starting", "ending"] {
-        assert_eq!(log.line(text), format!("WARN job{{id={id} command=\"pull\"}}: {text}"));
-    }
 }

@@ -11,6 +11,7 @@ use super::look::Look;
 use super::writer::{self, Writer};
 use super::{HELD, Phase, Session};
 use crate::jobs::executor::ExecutorEvent;
+use crate::jobs::follower::Live;
 use crate::jobs::table::JobEvent;
 use crate::observe::status::Ask;
 use crate::queries::Answer;
@@ -77,7 +78,7 @@ impl Session<'_> {
             ended = &mut writer.0, if !self.awaiting_close => Event::Writer(ended.unwrap_or(writer::Ended::Stalled)),
             Some(event) = self.agent.executor_events.recv() => Event::Executor(event),
             facts_are_new = end_of(&mut self.look), if is_live => Event::Looked(facts_are_new),
-            () = changed(live) => Event::Live,
+            () = known(live) => Event::Live,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
             (asked, answer) = self.agent.queries.next(), if is_live => Event::Query(asked, answer),
@@ -94,9 +95,12 @@ async fn end_of(look: &mut Option<Look>) -> bool {
     }
 }
 
-async fn changed<T>(watched: Option<watch::Receiver<T>>) {
-    match watched {
-        Some(mut watched) => drop(watched.changed().await),
-        None => pending().await,
+/// Waits until the state of a command is known.
+async fn known(live: Option<watch::Receiver<Live>>) {
+    let Some(mut live) = live else { return pending().await };
+    // A clone has not seen what the original has not seen, so it must not wait for a change. An error means that
+    // nothing will ever be known: the wait ends at its time limit.
+    if live.wait_for(|live| *live != Live::default()).await.is_err() {
+        pending().await
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use nixfleet_config::Host;
-use nixfleet_protocol::{AgentMessage, CommandRejected, CommandRequest, Status, StatusKind};
+use nixfleet_protocol::{AgentMessage, CommandRejected, CommandRequest};
 
 use super::delivery::Receipt;
 use super::send_queue::Frame;
@@ -41,9 +41,7 @@ impl Session<'_> {
     /// Sends the answer to `restart` or `reboot`. [`Self::run_pending_exit`] follows.
     pub(super) fn announce_exit(&mut self, pending_exit: PendingExit, now: Instant) {
         let status = match pending_exit {
-            PendingExit::Restart => {
-                Status::answer("restart", StatusKind::Ok, 0, "Restart: the agent is starting again")
-            }
+            PendingExit::Restart => JobTable::restarting(),
             PendingExit::Reboot(_) => JobTable::rebooting(),
         };
         tracing::info!("{}, on request.", status.message);

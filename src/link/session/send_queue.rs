@@ -58,6 +58,8 @@ struct Lanes {
     /// A close frame is in `control`, or was. Nothing is queued behind it: what the dashboard still has to know is
     /// sent on the next connection.
     closed: bool,
+    /// The writer has taken a heartbeat, so the dashboard's last status from the connection before has one behind it.
+    begun: bool,
     /// Heartbeats that the writer has taken, and the session was not told.
     written: VecDeque<u64>,
 }
@@ -88,14 +90,21 @@ impl Lanes {
         }
         let before = self.control.len();
         // Existing dashboards need a heartbeat between two statuses: a heartbeat directly behind a status
-        // stays, unless it is the last frame, whose place the new heartbeat takes.
+        // stays, unless it is the last frame, whose place the new heartbeat takes. So does the first one of the
+        // connection in front of a status: the last frame of the connection before may have been a status.
+        let is_status = |kind: &Kind| matches!(kind, Kind::Priority | Kind::Status);
+        let last_status = self.control.iter().rev().position(|(_, kind)| is_status(kind));
+        let mut is_first = !self.begun;
         let mut behind_status = false;
         let mut left = before;
         let bytes = &mut self.bytes;
         self.control.retain(|(frame, kind)| {
             left -= 1;
-            let keep = !matches!(kind, Kind::Heartbeat(_)) || (behind_status && left > 0);
-            behind_status = matches!(kind, Kind::Priority | Kind::Status);
+            let is_heartbeat = matches!(kind, Kind::Heartbeat(_));
+            let opens = is_heartbeat && std::mem::take(&mut is_first);
+            let before_status = opens && last_status.is_some_and(|behind| behind < left);
+            let keep = !is_heartbeat || (behind_status && left > 0) || before_status;
+            behind_status = is_status(kind);
             if !keep {
                 *bytes -= size(frame);
             }
@@ -119,6 +128,7 @@ impl Lanes {
         let mut frames = Vec::with_capacity(self.control.len());
         for (frame, kind) in self.control.drain(..) {
             if let Kind::Heartbeat(seq) = kind {
+                self.begun = true;
                 self.written.push_back(seq);
             }
             frames.push(frame);
@@ -291,6 +301,20 @@ mod tests {
             beat(&mut lanes, 3);
             assert_eq!(lanes.take(), Some(vec![text("status 1"), text("2"), text("status 2"), text("3")]));
         }
+    }
+
+    #[test]
+    fn the_first_beat_of_a_connection_stays_in_front_of_a_status() {
+        let mut lanes = Lanes::default();
+        beat(&mut lanes, 1);
+        lanes.push(text("status"), Kind::Priority);
+        lanes.push(Frame::Ping(1), Kind::Priority);
+        beat(&mut lanes, 2);
+        assert_eq!(beat(&mut lanes, 3), 1, "the newer one takes the place behind the status");
+        assert_eq!(lanes.take(), Some(vec![text("1"), text("status"), Frame::Ping(1), text("3")]));
+        beat(&mut lanes, 4);
+        lanes.push(text("status"), Kind::Priority);
+        assert_eq!(beat(&mut lanes, 5), 1, "a later one is never sent late");
     }
 
     #[test]

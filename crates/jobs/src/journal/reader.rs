@@ -7,6 +7,7 @@ use super::segments::Segments;
 use super::{Causes, Entry, Source};
 use crate::JobDir;
 use crate::spec::JobResult;
+use nixfleet_os::planted;
 
 /// Reads a log, also while it is being written, and also if it is damaged: what is missing is counted.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Reader {
                 Ok(true) => {}
                 Ok(false) => return Ok(entries),
                 // The next call meets the error again. These entries must not be lost with it.
-                Err(_) if !entries.is_empty() => return Ok(entries),
+                Err(_) if !entries.is_empty() && !planted!("drop-on-read-error") => return Ok(entries),
                 Err(err) => return Err(err),
             }
         }
@@ -154,6 +155,9 @@ impl Reader {
 
     fn accept(&mut self, mut entry: Entry, entries: &mut Vec<Entry>) {
         (entry.missing, entry.causes) = self.gaps.entry(&entry, self.after);
+        if planted!("silent-hole") {
+            entry.missing = 0;
+        }
         if entry.seq > self.after {
             self.after = entry.seq;
             entries.push(entry);

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::ops::AddAssign;
 
-use nixfleet_os::Clock;
 use nixfleet_os::disk::{File, Lock, Open};
+use nixfleet_os::{Clock, Processes};
 use serde::Serialize;
 
 use super::Source;
@@ -90,6 +90,11 @@ impl Writer {
     /// The clock that dates the entries.
     pub fn clock(&self) -> &Clock {
         self.dir.clock()
+    }
+
+    /// The processes of the supervisor.
+    pub fn processes(&self) -> &Processes {
+        &self.dir.machine().processes
     }
 
     /// `seq` of the newest entry.

@@ -4,8 +4,11 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nixfleet_os::Processes;
+use nixfleet_os::processes::{Output, Programs};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 
@@ -76,21 +79,48 @@ pub(super) struct End {
     pub(super) why: String,
 }
 
+/// The reading end of an output of the program.
+enum Stream {
+    Out(ChildStdout),
+    Err(ChildStderr),
+    Simulated(Arc<dyn Programs>, Output),
+}
+
+impl Stream {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Out(out) => Some(out.as_fd()),
+            Self::Err(err) => Some(err.as_fd()),
+            Self::Simulated(..) => None,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Out(out) => out.read(buffer),
+            Self::Err(err) => err.read(buffer),
+            Self::Simulated(programs, output) => programs.read(*output, buffer),
+        }
+    }
+}
+
 /// One output stream of the program.
-struct Pipe<R> {
-    read: Option<R>,
+struct Pipe {
+    read: Option<Stream>,
     source: Source,
     lines: Lines,
     reason: FailureReason,
 }
 
-impl<R: Read + AsFd> Pipe<R> {
-    fn new(read: Option<R>, source: Source) -> Self {
+impl Pipe {
+    fn new(read: Option<Stream>, source: Source) -> Self {
         Self { read, source, lines: Lines::default(), reason: FailureReason::default() }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.read.as_ref().map(AsFd::as_fd)
+        self.read.as_ref().and_then(Stream::fd)
     }
 
     /// Reads once. The pipe must be readable.
@@ -165,8 +195,9 @@ fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child
 /// A running program.
 pub(super) struct Child {
     pid: Pid,
-    out: Pipe<ChildStdout>,
-    err: Pipe<ChildStderr>,
+    processes: Processes,
+    out: Pipe,
+    err: Pipe,
     /// Exit code or signal, and when the end was noticed.
     ended: Option<(Result<i32, i32>, Instant)>,
     /// A stop had begun when it ended. A later one does not change how it ended: the first end counts.
@@ -178,7 +209,10 @@ impl Child {
     ///
     /// # Errors
     /// An error of the operating system.
-    pub(super) fn spawn(step: &Step, job: &JobId) -> io::Result<Self> {
+    pub(super) fn spawn(step: &Step, job: &JobId, processes: &Processes) -> io::Result<Self> {
+        if let Some(programs) = processes.simulation() {
+            return Self::simulated(step, processes, programs);
+        }
         let [program, args @ ..] = &step.argv[..] else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the step names no program"));
         };
@@ -203,8 +237,22 @@ impl Child {
         };
         Ok(Self {
             pid: Pid::from_child(&child),
-            out: Pipe::new(child.stdout.take(), Source::Stdout),
-            err: Pipe::new(child.stderr.take(), Source::Stderr),
+            processes: Processes::default(),
+            out: Pipe::new(child.stdout.take().map(Stream::Out), Source::Stdout),
+            err: Pipe::new(child.stderr.take().map(Stream::Err), Source::Stderr),
+            ended: None,
+            stopped: false,
+        })
+    }
+
+    fn simulated(step: &Step, processes: &Processes, programs: &Arc<dyn Programs>) -> io::Result<Self> {
+        let pid = programs.spawn(&step.argv)?;
+        let stream = |output| Some(Stream::Simulated(Arc::clone(programs), output));
+        Ok(Self {
+            pid: Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?,
+            processes: processes.clone(),
+            out: Pipe::new(stream(Output::Out), Source::Stdout),
+            err: Pipe::new(stream(Output::Err), Source::Stderr),
             ended: None,
             stopped: false,
         })
@@ -277,6 +325,10 @@ impl Child {
         let eof = self.ended.map(|(_, at)| at + EOF_TIMEOUT).filter(|at| *at > stop.now());
         let wake = [eof, stop.wake_at(), progress.wake_at()].into_iter().flatten().min();
         let timeout = wake.map(|at| at.saturating_duration_since(stop.now()));
+        if let Some(programs) = self.processes.simulation() {
+            let (out, err) = programs.wait(timeout);
+            return (out && self.out.read.is_some(), err && self.err.read.is_some());
+        }
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         // An error is an interruption by a signal. Signals are handled after every wake-up.
         poll(&mut fds, timeout.as_ref()).ok();
@@ -286,6 +338,14 @@ impl Child {
 
     /// Reaps every process that has ended: the program, and orphans that the subreaper inherited.
     fn reap(&mut self, stop: &mut Stop) {
+        if let Some(programs) = self.processes.simulation() {
+            while let Some((pid, code)) = programs.reap() {
+                if pid == self.pid() {
+                    self.ended = Some((code, stop.now()));
+                }
+            }
+            return;
+        }
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             stop.reaped(pid);
             if pid == self.pid {

@@ -3,10 +3,30 @@
 //! The supervisor is a subreaper: orphaned processes of its commands become its own children. So all of them
 //! can be found here, even if they have left the process group or the session.
 
+use nixfleet_os::Processes;
 use rustix::process::{Pid, Signal};
 
 #[cfg(target_os = "linux")]
 use crate::remains::is_activation;
+
+/// Sends a signal to every process below this one but `except`. On a real machine without /proc, only the process
+/// group of the command can be signalled.
+pub(super) fn signal_all(processes: &Processes, group: Pid, except: Option<Pid>, signal: Signal) {
+    match processes.simulation() {
+        Some(programs) => programs.signal_all(signal.as_raw()),
+        None => signal_real(group, except, signal),
+    }
+}
+
+/// Whether no process but `except` is left below this one.
+pub(super) fn is_gone(processes: &Processes, group: Pid, except: Option<Pid>) -> bool {
+    processes.simulation().map_or_else(|| is_really_gone(group, except), |programs| programs.is_gone())
+}
+
+/// Whether one of the processes below this one activates a system. Unknown without /proc.
+pub(super) fn activates(processes: &Processes) -> bool {
+    processes.simulation().map_or_else(really_activates, |programs| programs.activates())
+}
 
 /// A process below the supervisor.
 #[cfg(target_os = "linux")]
@@ -46,42 +66,36 @@ fn descendants(except: Option<Pid>) -> Vec<Descendant> {
     found
 }
 
-/// Sends a signal to every process below this one but `except`.
 #[cfg(target_os = "linux")]
-pub(super) fn signal_all(_group: Pid, except: Option<Pid>, signal: Signal) {
+fn signal_real(_group: Pid, except: Option<Pid>, signal: Signal) {
     for process in descendants(except) {
         // An error means that the process has ended, or is a setuid program that may not be signalled.
         rustix::process::kill_process(process.pid, signal).ok();
     }
 }
 
-/// Whether no process but `except` is left below this one.
 #[cfg(target_os = "linux")]
-pub(super) fn is_gone(_group: Pid, except: Option<Pid>) -> bool {
+fn is_really_gone(_group: Pid, except: Option<Pid>) -> bool {
     descendants(except).is_empty()
 }
 
-/// Whether one of the processes below this one activates a system.
 #[cfg(target_os = "linux")]
-pub(super) fn activates() -> bool {
+fn really_activates() -> bool {
     descendants(None).iter().any(|process| process.activates)
 }
 
-/// Without /proc only the process group of the command can be signalled.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn signal_all(group: Pid, _except: Option<Pid>, signal: Signal) {
+fn signal_real(group: Pid, _except: Option<Pid>, signal: Signal) {
     rustix::process::kill_process_group(group, signal).ok();
 }
 
-/// Whether the process group of the command is empty.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_gone(group: Pid, _except: Option<Pid>) -> bool {
+fn is_really_gone(group: Pid, _except: Option<Pid>) -> bool {
     rustix::process::test_kill_process_group(group).is_err()
 }
 
-/// Unknown without /proc.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn activates() -> bool {
+fn really_activates() -> bool {
     false
 }
 

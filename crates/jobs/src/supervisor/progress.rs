@@ -203,7 +203,7 @@ impl Progress {
         let Some(rebuild) = &mut self.rebuild else { return };
         let now = log.clock().instant();
         if rebuild.polls() && rebuild.poll_at <= now {
-            if process_tree::activates() {
+            if process_tree::activates(log.processes()) {
                 rebuild.phases.activates();
             }
             rebuild.poll_at = now + POLL_INTERVAL;

@@ -4,20 +4,17 @@
 //! and may mean that the machine goes down. The service manager has to say which; the command is signalled
 //! without waiting for that.
 
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use nixfleet_os::Clock;
+use nixfleet_os::Machine;
 use nixfleet_os::service_manager::{Shutdown, ShutdownQuery};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGTERM};
 
 use super::process_tree;
+use super::signals::Signals;
 use crate::Urgency;
 use crate::journal::Writer;
 
@@ -80,11 +77,8 @@ enum Sigterm {
 
 /// Requests to stop, from signals and from the timeout.
 pub(super) struct Stop {
-    order: UnixStream,
-    term: UnixStream,
-    kill: UnixStream,
-    child: UnixStream,
-    clock: Clock,
+    signals: Signals,
+    machine: Machine,
     grace: Duration,
     deadline: Option<Instant>,
     unstoppable: bool,
@@ -97,22 +91,10 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn listen(grace: Duration, clock: Clock) -> io::Result<Self> {
-        let pipe = |signal: i32| {
-            let (read, write) = UnixStream::pair()?;
-            read.set_nonblocking(true)?;
-            signal_hook::low_level::pipe::register(signal, write)?;
-            io::Result::Ok(read)
-        };
-        // Nothing is loaded anew. A supervisor that it ended would leave its command running, and tell nobody how
-        // that ends. A handler, because a program inherits that a signal is ignored, and no handler.
-        signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
+    pub(super) fn listen(grace: Duration, machine: Machine) -> io::Result<Self> {
         Ok(Self {
-            order: pipe(Urgency::Stop.signal().as_raw())?,
-            term: pipe(SIGTERM)?,
-            kill: pipe(Urgency::Kill.signal().as_raw())?,
-            child: pipe(SIGCHLD)?,
-            clock,
+            signals: Signals::listen(&machine)?,
+            machine,
             grace,
             deadline: None,
             unstoppable: false,
@@ -125,7 +107,7 @@ impl Stop {
 
     /// The time by the clock of the machine.
     pub(super) fn now(&self) -> Instant {
-        self.clock.instant()
+        self.machine.clock.instant()
     }
 
     /// Starts the timeout of a command.
@@ -145,12 +127,12 @@ impl Stop {
             Sigterm::Asking(query) => query.fd(),
             Sigterm::None | Sigterm::Answered(_) => None,
         };
-        [&self.order, &self.term, &self.kill, &self.child].map(AsFd::as_fd).into_iter().chain(query)
+        self.signals.fds().chain(query)
     }
 
     /// Whether a process has ended since the last call.
     pub(super) fn child_ended(&mut self) -> bool {
-        drained(&mut self.child)
+        self.signals.take(SIGCHLD)
     }
 
     /// The supervisor has reaped this process.
@@ -175,8 +157,7 @@ impl Stop {
 
     /// Whether a signal to end the command has arrived that no program was there for.
     pub(super) fn is_requested(&self) -> bool {
-        let mut fds = [&self.order, &self.term, &self.kill].map(|pipe| PollFd::new(pipe, PollFlags::IN));
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        self.signals.any_to_end()
     }
 
     /// Why the command was stopped, if it was.
@@ -206,26 +187,31 @@ impl Stop {
     /// Handles signals and deadlines, and signals the processes. `activation`: the program activates a
     /// system. `ended`: the program has ended by itself.
     pub(super) fn step(&mut self, activation: bool, ended: bool, log: &mut Writer) {
-        if drained(&mut self.order) {
+        if self.signals.take(Urgency::Stop.signal().as_raw()) {
             self.ordered(activation, log);
         }
-        if drained(&mut self.term) {
+        if self.signals.take(SIGTERM) {
             self.terminated(activation, ended);
         }
         self.take_answer(activation, log);
         let running = matches!(self.phase, Phase::Running);
-        if running && !ended && self.is_final().is_some() && !activation && !process_tree::activates() {
+        if running
+            && !ended
+            && self.is_final().is_some()
+            && !activation
+            && !process_tree::activates(&self.machine.processes)
+        {
             self.ask(None);
         }
         let now = self.now();
         if matches!(self.phase, Phase::Running) && self.deadline.is_some_and(|at| at <= now) {
-            if activation || process_tree::activates() {
+            if activation || process_tree::activates(&self.machine.processes) {
                 self.deadline = Some(now + ACTIVATION_TICK);
             } else {
                 self.ask(Some(Reason::Timeout));
             }
         }
-        if drained(&mut self.kill) {
+        if self.signals.take(Urgency::Kill.signal().as_raw()) {
             self.ordered = true;
             self.kill(Some(Reason::Request));
         }
@@ -257,7 +243,10 @@ impl Stop {
             return;
         }
         let ends = !ended && self.protection(activation).is_none();
-        self.sigterm = Sigterm::Asking(ShutdownQuery::ask());
+        self.sigterm = Sigterm::Asking(match self.machine.processes.simulation() {
+            Some(programs) => ShutdownQuery::known(programs.going_down()),
+            None => ShutdownQuery::ask(),
+        });
         if ends {
             self.ask(None);
         }
@@ -285,7 +274,7 @@ impl Stop {
     fn protection(&self, activation: bool) -> Option<&'static str> {
         if self.unstoppable {
             Some("stop refused: this command is configured as not killable")
-        } else if activation || process_tree::activates() {
+        } else if activation || process_tree::activates(&self.machine.processes) {
             Some("stop refused: the system is being activated; SIGKILL would force it")
         } else {
             None
@@ -310,14 +299,17 @@ impl Stop {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            process_tree::signal_all(group, self.query_pid(), signal);
+            process_tree::signal_all(&self.machine.processes, group, self.query_pid(), signal);
         }
     }
 
     /// Whether the job can end: no stop is in progress, or no process is left to stop; and it is known what a
     /// SIGTERM meant.
     pub(super) fn settled(&self) -> bool {
-        let gone = || self.group.is_none_or(|group| process_tree::is_gone(group, self.query_pid()));
+        let gone = || {
+            self.group
+                .is_none_or(|group| process_tree::is_gone(&self.machine.processes, group, self.query_pid()))
+        };
         let stopped = match self.phase {
             Phase::Running => true,
             Phase::Asked(..) => gone(),
@@ -343,16 +335,6 @@ impl Stop {
         };
         own.into_iter().chain(answer).min()
     }
-}
-
-/// Empties the pipe of a signal; returns whether it held anything.
-fn drained(pipe: &mut UnixStream) -> bool {
-    let mut buffer = [0; 64];
-    let mut any = false;
-    while matches!(pipe.read(&mut buffer), Ok(1..)) {
-        any = true;
-    }
-    any
 }
 
 #[cfg(test)]

@@ -92,3 +92,14 @@ proptest! {
         prop_assert_eq!(printable(&text, true), text);
     }
 }
+
+#[test]
+fn a_text_that_is_cut_says_so() {
+    for (text, limit, cut) in
+        [("häuser", 6, "häuser"), ("häuser", 5, "häus…"), ("a b c", 3, "a…"), ("ab", 1, "…"), ("", 1, "")]
+    {
+        let mut shown = text.to_owned();
+        shorten(&mut shown, limit);
+        assert_eq!(shown, cut, "{text} {limit}");
+    }
+}

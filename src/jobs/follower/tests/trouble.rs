@@ -80,6 +80,21 @@ fn what_can_never_be_read_is_a_counted_hole_with_its_cause_before_the_end() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_no_file_is_a_counted_hole_at_once() {
+    let rig = Rig::new();
+    let mut writer = rig.supervisor(1 << 20);
+    write(&mut writer, 1..=10);
+    rig.store_result(&writer);
+    drop(writer);
+    fs::remove_file(rig.dir.log(0)).unwrap();
+    fs::create_dir(rig.dir.log(0)).unwrap();
+    // LIMIT is far below the time for which an error that may pass is tried again.
+    let (entries, end) = rest(&mut rig.follow(0)).await;
+    assert!(entries.len() == 1 && gap_count(&entries[0].line) == Some(10), "{entries:?}");
+    assert_eq!((end.outcome, end.lines, end.dropped_lines), (Outcome::Ok, Some(10), Some(10)));
+}
+
+#[tokio::test]
 async fn a_damaged_log_is_told_with_its_holes_and_the_status_counts_them() {
     let rig = Rig::new();
     let mut writer = rig.supervisor(1 << 20);

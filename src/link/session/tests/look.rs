@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{AgentMessage, Heartbeat, Register, Status, UpdateState};
 
-use super::rig::{Order, Rig, result};
+use super::rig::{Order, Rig, entries, result};
 use crate::facts::Facts;
 use crate::link::session::FACTS_TIMEOUT;
 use crate::link::session::look::LOOK_TIMEOUT;
@@ -218,4 +218,29 @@ async fn a_status_that_is_repeated_agrees_with_the_heartbeat_behind_it() {
     rig.command("pull", Some("one")).await;
     let (status, heartbeat) = ended(&mut rig).await;
     assert_eq!((status.generation.as_str(), heartbeat.generation.as_str()), ("bbbbbbb", "bbbbbbb"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_repeated_on_the_next_connection_gets_its_output_before_its_status() {
+    let mut rig = Rig::live(HOUR, &[]).await;
+    let job = rig.run_command_as("pull", Some("one")).await;
+    job.say(entries(1..=2)).await;
+    job.end(result(Outcome::Ok)).await;
+    while !matches!(rig.next().await, AgentMessage::Status(_)) {}
+    rig.drop_connection().await;
+    rig.reconnect().await;
+    rig.accept_registration(&[]).await;
+    rig.command("pull", Some("one")).await;
+    // The repeat is read before there is output.
+    rig.texts(&["{}"]).await;
+    let job = rig.job();
+    job.say(entries(1..=2)).await;
+    job.end(result(Outcome::Ok)).await;
+    for n in 1..=2 {
+        let AgentMessage::Output(output) = rig.next_but_heartbeats().await else { panic!("line {n}") };
+        assert_eq!(output.seq, Some(n));
+    }
+    assert!(matches!(rig.next_but_heartbeats().await, AgentMessage::Status(_)));
+    rig.command("pull", Some("one")).await;
+    assert!(matches!(rig.next_but_heartbeats().await, AgentMessage::Status(_)), "now it is answered again");
 }

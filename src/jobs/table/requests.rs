@@ -1,0 +1,68 @@
+//! Requests by the id that the dashboard gave them: what was answered, and what has the same id.
+
+use nixfleet_jobs::JobId;
+use nixfleet_jobs::record::Record;
+use nixfleet_protocol::{CommandRequest, Status, StatusKind};
+
+use super::JobTable;
+use crate::jobs::answered::Answered;
+
+impl JobTable {
+    /// Answers of an earlier agent, which could be read only now.
+    pub fn found_answers(&mut self, older: Answered) {
+        self.answered.add_older(older);
+        self.executor.keep_answered(self.answered.file());
+    }
+
+    /// The status of success of a reboot, which is sent before the reboot starts.
+    pub fn rebooting() -> Status {
+        Status::answer("reboot", StatusKind::Ok, 0, "Reboot: the machine is going down")
+    }
+
+    /// The status of success of a restart, which is sent before the restart.
+    pub fn restarting() -> Status {
+        Status::answer("restart", StatusKind::Ok, 0, "Restart: the agent is starting again")
+    }
+
+    /// The announced job succeeded. Its status was sent before, so it is forgotten.
+    pub fn announced_ended(&mut self, id: &JobId) {
+        if let Some(record) = self.find(id).map(|job| job.record.clone()) {
+            self.carried_out(record);
+        }
+        self.status_delivered(id);
+    }
+
+    /// Remembers the status of an announced job that has succeeded, in case the dashboard repeats the request.
+    pub fn carried_out(&mut self, record: Record) {
+        if let Some(id) = record.command_id {
+            self.remember(id, record.command, &Self::rebooting());
+        }
+    }
+
+    /// Remembers the answer to a request, in case the dashboard repeats it.
+    pub fn remember(&mut self, command_id: String, command: String, status: &Status) {
+        self.answered.add(command_id, command, status);
+        self.executor.keep_answered(self.answered.file());
+    }
+
+    /// The command that had this id and the status that ended it, if they are remembered.
+    pub fn ended(&self, command_id: &str) -> Option<(&str, &Status)> {
+        self.answered.get(command_id)
+    }
+
+    /// Whether a job with this id is told on this connection, but its status was not queued yet: its output comes
+    /// first. A reboot has none, and was answered before it began.
+    pub fn is_status_to_come(&self, command_id: &str) -> bool {
+        let mut untold = self.jobs.iter().filter(|job| !job.status_sent && !job.record.announced);
+        untold.any(|job| job.record.command_id.as_deref() == Some(command_id))
+    }
+
+    /// Another command than the request's that has the same id, if there is one.
+    pub fn clash(&self, request: &CommandRequest) -> Option<&str> {
+        let id = request.id.as_deref()?;
+        let accepted = self.jobs.iter().find(|job| job.record.command_id.as_deref() == Some(id));
+        let known = accepted.map(|job| job.record.command.as_str());
+        let known = known.or_else(|| self.ended(id).map(|(command, _)| command))?;
+        (known != request.command).then_some(known)
+    }
+}

@@ -1,0 +1,56 @@
+//! Requests by their ids.
+
+use super::*;
+
+#[test]
+fn an_id_belongs_to_one_command() {
+    let request = |command: &str, id: Option<&str>| CommandRequest {
+        command: command.to_owned(),
+        id: id.map(str::to_owned),
+    };
+    let executor = FakeExecutor::default();
+    let records = vec![record("pull", Some("a"), 0), record("test", None, 0)];
+    let mut jobs = JobTable::resume(records, Box::new(executor.clone()));
+    let running = run(&mut jobs, Some("b"));
+    let check = |jobs: &JobTable| {
+        for (command, id, clash) in [
+            ("pull", Some("a"), None),
+            ("switch", Some("a"), Some("pull")),
+            ("switch", Some("b"), Some("pull")),
+            ("switch", Some("c"), None),
+            ("switch", None, None),
+        ] {
+            assert_eq!(jobs.clash(&request(command, id)), clash, "{command} {id:?}");
+        }
+    };
+    check(&jobs);
+    jobs.status_sent(&running, &status("pull"));
+    jobs.status_delivered(&running);
+    check(&jobs);
+    // The next agent knows it from the file.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answered.json");
+    nixfleet_jobs::atomic_file::store(&path, &executor.0.lock().unwrap().answered).unwrap();
+    let answered = Answered::load(&nixfleet_os::Disk::real(), &path).unwrap();
+    let records = vec![record("pull", Some("a"), 0)];
+    let next = JobTable::resume(records, Box::new(FakeExecutor::default())).after(answered, None);
+    check(&next);
+    assert_eq!(next.ended("b"), Some(("pull", &status("pull"))));
+}
+
+#[test]
+fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    for n in 0..=MAX_KEPT {
+        let id = run(&mut jobs, Some(&n.to_string()));
+        jobs.status_sent(&id, &status("old"));
+        jobs.status_sent(&id, &status(&n.to_string()));
+        jobs.status_delivered(&id);
+    }
+    assert!(jobs.ended("0").is_none(), "the oldest has made room");
+    for n in 1..=MAX_KEPT {
+        assert_eq!(jobs.ended(&n.to_string()).map(|(_, status)| status.command.clone()), Some(n.to_string()));
+    }
+    assert!(jobs.ended("").is_none());
+}

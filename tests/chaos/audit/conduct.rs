@@ -1,0 +1,74 @@
+//! How the agent behaved: it lived, it was modest, it ran one command at a time, and it came to rest.
+
+use nixfleet_mock_dashboard::{Rule, Violation};
+
+use super::record_damaged;
+use crate::act::{Act, Hit, Who};
+use crate::evidence::{Asked, Evidence};
+
+/// Threads of the agent: some fifteen for what it measures and follows, four attempts to connect, and one for each of
+/// a few orders and supervisors.
+pub(crate) const MAX_THREADS: u64 = 48;
+
+/// File descriptors of the agent.
+pub(crate) const MAX_FILES: u64 = 96;
+
+/// Memory of the agent in KiB. It is the unoptimized program with its symbols; libraries are among it.
+pub(crate) const MAX_KIB: u64 = 96 * 1024;
+
+/// Bytes of the agent's log in the half minute of a schedule: some 2,000 lines.
+const MAX_LOG: u64 = 256 * 1024;
+
+pub(super) fn check(evidence: &Evidence) -> Vec<String> {
+    let mut findings = Vec::new();
+    findings.extend(evidence.deaths.iter().map(|how| format!("the agent ended by itself: {how}")));
+    findings.extend(evidence.together.first().map(|two| format!("two commands ran at a time: {two}")));
+    findings.extend(evidence.side.overlaps.first().map(|text| format!("two commands ran at a time: {text}")));
+    let needs = evidence.needs;
+    for (what, needed, most) in [
+        ("threads", needs.threads, MAX_THREADS),
+        ("file descriptors", needs.files, MAX_FILES),
+        ("KiB of memory", needs.kib, MAX_KIB),
+        ("bytes of log", evidence.log_bytes, MAX_LOG),
+    ] {
+        if needed > most {
+            findings.push(format!("the agent needed {needed} {what}, more than {most}"));
+        }
+    }
+    let log = std::fs::read_to_string(evidence.path().join("agent.log")).unwrap_or_default();
+    let forged = log.lines().find(|line| !line.starts_with("20") || !line.contains("Z "));
+    findings.extend(forged.map(|line| format!("a line of the log that the agent did not begin: {line}")));
+    let rest = &evidence.rest;
+    if rest.after.is_none() {
+        findings.push(format!("it never came to rest: {}", rest.missing.join("; ")));
+    }
+    if rest.exit != "exit status: 0" {
+        findings.push(format!("the last agent was told to end: {}", rest.exit));
+    }
+    let told = evidence.violations.iter().filter(|violation| !is_excused(evidence, violation));
+    findings.extend(told.map(|violation| format!("existing dashboards could not cope with: {violation}")));
+    findings
+}
+
+/// A log that was damaged, or whose writer was killed, may have other numbers than the strict rules want: the audit of
+/// lines looks at these jobs. And a request that was sent twice may be answered twice.
+fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
+    let harmed = evidence.done.iter().any(|done| {
+        let killed = matches!(done.act, Act::Signal(Who::Supervisor, Hit::Kill));
+        done.hit && (killed || matches!(done.act, Act::Damage { .. } | Act::FullDisk(_)))
+    });
+    let asked = || {
+        let says = |field: &str, text: &str| violation.message.contains(&format!("\"{field}\":\"{text}\""));
+        let named = move |asked: &&Asked| says("command_id", &asked.id) || says("command", &asked.name);
+        evidence.asked.iter().filter(named)
+    };
+    let asked_twice = || asked().any(|asked| asked.sent.len() > 1);
+    // Two jobs under one name, if the agent could not know that the first one was accepted.
+    let forgotten = || asked().any(|asked| record_damaged(evidence, &asked.name));
+    match violation.rule {
+        Rule::LineNumbers => harmed,
+        Rule::OutputAfterStatus => forgotten(),
+        Rule::Rejection | Rule::Unasked => asked_twice(),
+        _ => false,
+    }
+}
