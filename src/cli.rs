@@ -36,6 +36,9 @@ mod status;
 mod terminal;
 mod vitals;
 
+#[cfg(feature = "fuzzing")]
+pub use vitals::heartbeat_conf;
+
 /// Exit code for wrong usage or configuration (`EX_USAGE`).
 const USAGE: u8 = 64;
 

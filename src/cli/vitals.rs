@@ -33,6 +33,19 @@ mod outlet;
 mod pace;
 mod table;
 
+/// What is made of the text of a `heartbeat.conf`: the seconds between two lines, or one line for each problem. For
+/// `crates/fuzz`.
+///
+/// # Errors
+/// The text has lines that are not understood.
+#[cfg(feature = "fuzzing")]
+pub fn heartbeat_conf(text: &str) -> Result<Option<u64>, Vec<String>> {
+    match conf::parse(text) {
+        Ok(conf) => Ok(conf.interval.map(|interval| interval.as_secs())),
+        Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+    }
+}
+
 /// Default time between two lines.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 

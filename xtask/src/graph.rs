@@ -33,6 +33,18 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
         ".",
         &["nixfleet-config", "nixfleet-jobs", "nixfleet-os", "nixfleet-protocol", "nixfleet-vitals"],
     ),
+    (
+        "nixfleet-fuzz",
+        "crates/fuzz",
+        &[
+            "nixfleet-agent",
+            "nixfleet-config",
+            "nixfleet-jobs",
+            "nixfleet-os",
+            "nixfleet-protocol",
+            "nixfleet-vitals",
+        ],
+    ),
 ];
 
 /// Libraries that a crate must not depend on, with the reason.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 
+mod fuzz;
 mod graph;
 
 const HELP: &str = "\
@@ -21,6 +22,8 @@ cargo xtask COMMAND
   chaos N [--seed S]
                    N schedules of chaos with real processes, from seed S (default: a new one)
   check            formatting, lints, documentation, the module graph
+  fuzz [TARGET] [--seconds N] [--stable]
+                   fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
@@ -61,6 +64,10 @@ fn main() -> ExitCode {
             _ => return usage("chaos takes a number of schedules, and perhaps --seed with a number"),
         },
         Some("check") => check(),
+        Some("fuzz") => match fuzz::Options::read(&rest) {
+            Ok(options) => fuzz::run(&root(), &options),
+            Err(problem) => return usage(&problem),
+        },
         Some("graph") => match rest.as_slice() {
             [] => graph::run(&root(), false),
             [check] if check == "--check" => graph::run(&root(), true),

@@ -39,6 +39,9 @@ mod scripts;
 mod signals;
 mod stop;
 
+#[cfg(feature = "test-util")]
+pub use progress::fuzzing;
+
 use child::{Child, End};
 use done::Done;
 use plan::{Plan, PlanError};

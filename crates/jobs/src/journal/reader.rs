@@ -53,6 +53,12 @@ impl Reader {
         self.segments.is_torn() || self.gaps.is_damaged()
     }
 
+    /// Bytes of log in memory.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn memory(&self) -> usize {
+        self.segments.memory()
+    }
+
     /// Returns the next entries, about `max_bytes` of log at most. An empty result means that there are no
     /// more entries at present.
     ///

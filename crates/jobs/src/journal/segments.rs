@@ -62,7 +62,7 @@ impl Segments {
     }
 
     /// Bytes of memory in use.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-util"))]
     pub(super) fn memory(&self) -> usize {
         self.pending.capacity()
     }

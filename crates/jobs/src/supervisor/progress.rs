@@ -18,6 +18,8 @@ use crate::lines::Piece;
 use crate::progress::{MAX_TEST_RESULTS, OperationProgress, Part, PartState, Parts, TestResult, TestsPart};
 use crate::spec::Step;
 
+#[cfg(feature = "test-util")]
+pub mod fuzzing;
 mod nix_log;
 mod phases;
 mod throttle;

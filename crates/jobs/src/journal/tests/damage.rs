@@ -131,7 +131,7 @@ fn memory_is_bounded_whatever_the_file_holds() {
     let (mut seen, mut most) = (Vec::new(), 0);
     loop {
         let entries = reader.read(32 * 1024).unwrap();
-        most = most.max(reader.segments.memory());
+        most = most.max(reader.memory());
         if entries.is_empty() {
             break;
         }

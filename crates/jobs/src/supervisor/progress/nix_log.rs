@@ -38,6 +38,10 @@ const TAIL_LINES: usize = 25;
 /// Bytes kept of each of these lines, so that all of them together stay below 2 MiB.
 const TAIL_LINE_BYTES: usize = 1024;
 
+/// Longest path of a derivation that is believed, in bytes: a name has 211 at most, and twice as much is in front of it
+/// in the longest usual store. Otherwise a single long name, before each line of its build, would fill the log.
+const MAX_DERIVATION: usize = 640;
+
 /// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
@@ -162,7 +166,9 @@ impl NixLog {
         let fields = event.fields.and_then(|fields| serde_json::from_str(fields.get()).ok());
         let derivation =
             fields.and_then(|fields: Vec<serde_json::Value>| Some(fields.first()?.as_str()?.to_owned()));
-        let Some(derivation) = derivation.filter(|path| !path.is_empty()) else { return };
+        let Some(derivation) = derivation.filter(|path| (1..=MAX_DERIVATION).contains(&path.len())) else {
+            return;
+        };
         if self.running.len() == MAX_BUILDS {
             self.running.pop_front();
         }

@@ -181,3 +181,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_that_no_store_path_can_have_is_not_repeated_before_each_line() {
+    let name = "x".repeat(MAX_DERIVATION);
+    for (path, shown) in [("/nix/store/0-a.drv", true), (name.as_str(), true), (&format!("{name}x"), false)] {
+        let mut log = NixLog::new(true);
+        log.read(&format!(r#"{{"action":"start","id":1,"level":9,"type":105,"fields":["{path}"]}}"#));
+        let line = log.read(r#"{"action":"result","id":1,"type":101,"fields":["line"]}"#);
+        assert_eq!(line != Parsed::Nothing, shown, "{} bytes", path.len());
+    }
+}

@@ -1,0 +1,135 @@
+//! Files of jobs: what is read is the same after it was written and read again, and what is made of it for the wire
+//! is within the limit.
+
+use std::path::Path;
+
+use nixfleet_agent::wire;
+use nixfleet_jobs::checkout::Checkout;
+use nixfleet_jobs::format::{self, Format};
+use nixfleet_jobs::history::{History, Last, Reached};
+use nixfleet_jobs::journal::Entry;
+use nixfleet_jobs::record::Record;
+use nixfleet_jobs::spec::{JobResult, Spec, State};
+use nixfleet_protocol::{AgentMessage, BatchLine, OutputBatch, RunningJob, Status, StatusKind, Stream};
+
+use crate::messages::sent;
+
+/// Longest commit that a file may name: the hex digits of a SHA-256.
+const MAX_COMMIT: usize = 64;
+
+/// One file. Its first byte says which.
+pub fn job_files(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    match kind % 7 {
+        0 => drop(read::<Spec>(bytes)),
+        1 => drop(read::<State>(bytes)),
+        2 => read::<JobResult>(bytes).iter().for_each(ended),
+        3 => read::<Record>(bytes).iter().for_each(accepted),
+        4 => read::<History>(bytes).iter().for_each(remembered),
+        5 => {
+            let checkout = read::<Checkout>(bytes);
+            check_commit(checkout.and_then(|checkout| checkout.commit).as_deref());
+        }
+        _ => {
+            if let Ok(entry) = serde_json::from_slice::<Entry>(bytes) {
+                logged(entry);
+            }
+        }
+    }
+}
+
+fn read<T: Format + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<T> {
+    let path = Path::new("/a/file");
+    let value: T = format::parse(path, bytes).ok()?;
+    let written = format::to_vec(&value).expect("a value that was read");
+    let again: T = format::parse(path, &written).expect("a file that was written");
+    assert_eq!(value, again);
+    // Bytes become longer by escapes and by fields with defaults only.
+    assert!(written.len() <= 6 * bytes.len() + 1024, "{} bytes of {}", written.len(), bytes.len());
+    Some(value)
+}
+
+fn check_commit(commit: Option<&str>) {
+    let is_hash = |text: &str| {
+        (1..=MAX_COMMIT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    assert!(commit.is_none_or(is_hash), "{commit:?}");
+}
+
+fn ended(result: &JobResult) {
+    check_commit(result.commit.as_deref());
+    let explained = result.clone().explained("switch", false);
+    assert!(!explained.unexplained);
+    for result in [result, &explained] {
+        sent(AgentMessage::Status(Status {
+            status: StatusKind::Error,
+            command: "switch".to_owned(),
+            exit_code: result.exit_code,
+            message: result.message.clone(),
+            generation: result.commit.clone().unwrap_or_default(),
+            job_id: None,
+            signal: result.signal,
+            outcome: Some(result.outcome.as_str().to_owned()),
+            duration_ms: Some(result.duration_ms),
+            lines: Some(result.line_count()),
+            dropped_lines: Some(result.missing_lines()),
+        }));
+    }
+    let mut history = History::default();
+    let id = nixfleet_jobs::JobId::generate();
+    history.note(Reached { pull: true, switch: true, test: true }, &id, "switch", result, None);
+    remembered(&history);
+}
+
+fn accepted(record: &Record) {
+    if let Some(result) = &record.result {
+        ended(result);
+    }
+    if let Some(result) = record.decided() {
+        assert!(record.delivered_seq >= result.last_seq);
+    }
+    let running = RunningJob {
+        id: record.id.to_string(),
+        command: record.command.clone(),
+        started_at: record.accepted_at.clone(),
+    };
+    let text = serde_json::json!({"type": "register", "payload": {
+        "hostname": "a", "heartbeat_interval": 30, "running_job": running,
+    }});
+    match AgentMessage::decode(&text.to_string()) {
+        Ok(register) => sent(register),
+        Err(err) => panic!("{err}"),
+    }
+}
+
+fn remembered(history: &History) {
+    for last in [&history.pull, &history.switch, &history.deployed, &history.test].into_iter().flatten() {
+        check_commit(last.commit.as_deref());
+        check_commit(last.head.as_deref());
+        check_commit(Last::checked_out(last));
+    }
+}
+
+/// An entry of a log, as output and as progress.
+fn logged(entry: Entry) {
+    if let Some(operation) = entry.operation {
+        sent(AgentMessage::OperationProgress(wire::progress::operation(*operation)));
+    }
+    if let Some(test) = entry.test {
+        sent(AgentMessage::TestProgress(wire::progress::test(test)));
+    }
+    let line = BatchLine {
+        seq: entry.seq,
+        at: entry.at,
+        stream: Stream::Stdout,
+        line: entry.line,
+        cont: entry.cont,
+    };
+    // The same line often enough that one message cannot hold all of them.
+    let lines = vec![line; 5];
+    sent(AgentMessage::OutputBatch(OutputBatch {
+        command: "switch".to_owned(),
+        job_id: String::new(),
+        lines,
+    }));
+}

@@ -1,0 +1,53 @@
+//! Fuzz targets: the parsers of nixfleet-agent, each with an invariant besides "no panic".
+//!
+//! A target is a function of bytes that panics when the invariant does not hold. libFuzzer calls it from `fuzz/`, and
+//! [`mutate`] calls it on any stable compiler; `cargo xtask fuzz` chooses. The inputs that both begin with are in
+//! `corpus/`, the words that they insert in `dictionaries/`. `docs/reliability.md` lists what each target promises.
+
+pub mod mutate;
+
+mod job_files;
+mod journal;
+mod lines;
+mod messages;
+mod nix_log;
+mod readings;
+mod settings;
+mod terminal_text;
+mod vitals;
+
+pub use job_files::job_files;
+pub use journal::journal;
+pub use lines::lines;
+pub use messages::{messages, registered};
+pub use nix_log::nix_log;
+pub use readings::{heartbeat_conf, stasysmo};
+pub use settings::{environment_file, settings};
+pub use terminal_text::terminal_text;
+pub use vitals::vitals;
+
+/// A target: its name, which is that of its corpus, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 12] = [
+    ("messages", messages),
+    ("registered", registered),
+    ("job_files", job_files),
+    ("journal", journal),
+    ("stasysmo", stasysmo),
+    ("heartbeat_conf", heartbeat_conf),
+    ("vitals", vitals),
+    ("nix_log", nix_log),
+    ("settings", settings),
+    ("environment_file", environment_file),
+    ("terminal_text", terminal_text),
+    ("lines", lines),
+];
+
+/// A folder of this process for files that a parser reads, in memory where the system has such a file system.
+fn scratch() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a folder for the files of a target")
+}
