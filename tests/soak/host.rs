@@ -89,6 +89,7 @@ impl Machine {
     }
 
     /// Asks the agent to end.
+    #[allow(dead_code, reason = "the test of allocations uses it")]
     pub(crate) fn shut_down(&self) {
         self.shutdown.send_replace(true);
     }

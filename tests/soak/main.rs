@@ -1,7 +1,7 @@
 //! The agent over a long time, in virtual time: does it grow, and does it drift?
 //!
 //! The agent, its session, its job table and its timers are the real ones. The socket is in memory, jobs are tasks,
-//! and the clock jumps to the next thing that happens. `cargo xtask soak` runs the full length.
+//! and the clock jumps to the next thing that happens. `SOAK_FULL=1` runs the full length.
 //!
 //! ```text
 //! main.rs       the tests
