@@ -18,6 +18,7 @@
 //!
 //! No two modules use each other, directly or through others; `cargo xtask graph --check` verifies it.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod cli;

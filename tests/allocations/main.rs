@@ -2,6 +2,7 @@
 //!
 //! The agent and its session are the real ones, in virtual time over a socket in memory. The dashboard's end reads and
 //! writes bytes in fixed buffers, so that everything that is counted is the agent's.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Cursor, Write as _};
 use std::time::Duration;

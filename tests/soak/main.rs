@@ -11,6 +11,7 @@
 //! pace.rs       when heartbeats have to come
 //! usage.rs      memory to the byte, threads, descriptors
 //! ```
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

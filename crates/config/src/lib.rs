@@ -27,6 +27,7 @@
 //! secret.rs       text that no error or log shows
 //! ```
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::collections::BTreeMap;

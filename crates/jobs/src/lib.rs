@@ -13,6 +13,7 @@
 //!
 //! This crate runs as root. It knows no dashboard, no messages and no async runtime.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod atomic_file;

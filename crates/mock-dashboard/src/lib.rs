@@ -27,6 +27,7 @@
 //! lost socket does not change the status, but it shows in `connected` at once. A timer on the next deadline
 //! changes the status, so browsers get the change without a request.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::net::SocketAddr;

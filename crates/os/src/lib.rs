@@ -2,6 +2,7 @@
 //! programs, hashing, time stamps, errors as text, text that is safe to show, addresses without their secrets,
 //! and disk, clock and threads as handles. Nothing here depends on fleets, jobs or settings.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod address;

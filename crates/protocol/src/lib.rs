@@ -35,6 +35,7 @@
 //! # Ok::<(), nixfleet_protocol::DecodeError>(())
 //! ```
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::borrow::Cow;

@@ -36,6 +36,7 @@
 //! settings.rs     what is measured, and the paths of the system's files
 //! ```
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
+
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub use clock::{Moment, Timed};

@@ -177,9 +177,7 @@ impl Session<'_> {
             Decision::Duplicate => {
                 if self.may_log(Topic::Repeated) {
                     let span = self.agent.jobs.span_of_request(request.id.as_deref());
-                    span.in_scope(|| {
-                        tracing::info!("Ignored a repeat of a request whose status is to come.")
-                    });
+                    span.in_scope(|| tracing::info!("Ignored a repeat of a request whose status is to come."));
                 }
             }
             Decision::Control(Control::Stop) => self.stop(&request.command, now),
