@@ -54,7 +54,7 @@ fn write_synced<T: Format>(disk: &Disk, path: &Path, value: &T) -> io::Result<()
 /// Reads a file written by [`store`], of any version; `None` when it does not exist.
 ///
 /// # Errors
-/// An error of the file system, or [damage](crate::damage): text that is not such a value, or no regular file.
+/// An error of the file system, or damage (see [`crate::damage`]): text that is not such a value, or no regular file.
 pub fn load<T: Format>(path: &Path) -> io::Result<Option<T>> {
     load_on(&Disk::real(), path)
 }
