@@ -18,8 +18,8 @@ use nixfleet_os::Machine;
 
 use crate::atomic_file::store_on;
 use crate::checkout::Checkout;
-use crate::git::{head_commit, short};
-use crate::history::{History, Reached, deploys};
+use crate::git::head_commit;
+use crate::history::{History, Reached};
 use crate::journal::Writer;
 use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
 use crate::{Instance, JobDir, JobsDir, Settings, remains};
@@ -38,6 +38,7 @@ mod progress;
 mod scripts;
 mod signals;
 mod stop;
+mod verdict;
 
 #[cfg(feature = "test-util")]
 pub use progress::fuzzing;
@@ -203,7 +204,7 @@ impl<R: FnOnce()> Job<'_, R> {
             system_after,
             unexplained: done.unexplained,
         };
-        self.judge(&mut result, before.as_deref());
+        verdict::judge(self.settings, &self.instance.command, &mut result, before.as_deref());
         self.remember(jobs, &result, lock_hash);
         result
     }
@@ -362,40 +363,6 @@ impl<R: FnOnce()> Job<'_, R> {
                 "{name}: {left} of the processes of an earlier command, whose supervisor was killed, cannot be \
                  ended; end them on this host, and send the command again"
             )),
-        }
-    }
-
-    /// Refines outcome and message by facts other than the exit code.
-    fn judge(&self, result: &mut JobResult, before: Option<&str>) {
-        let command = &self.instance.command;
-        let system_changed = result.system_before != result.system_after;
-        let activated = result.exit_code == 4 || (result.exit_code == 2 && system_changed);
-        if deploys(command) && result.outcome == Outcome::Failed && activated {
-            result.outcome = Outcome::ActivatedWithFailures;
-            result.message = format!(
-                "{}: the new system is active, but some units failed (exit code {}); see `systemctl --failed`",
-                capitalized(command),
-                result.exit_code
-            );
-        }
-        let home_manager = self.settings.host_type == "macos" && self.settings.rebuild.program.is_none();
-        if command == "rollback" && result.outcome == Outcome::Failed && home_manager {
-            // Older releases fail with a usage message.
-            result.message += "; home-manager can roll back from release 25.11 on";
-        }
-        if result.outcome == Outcome::Ok && result.message.is_empty() {
-            let short = result.commit.as_deref().and_then(short);
-            result.message = match (command.as_str(), short) {
-                ("clone", Some(short)) if before.is_none() => format!("Clone: Cloned {short}"),
-                ("pull" | "clone", Some(short)) if before == result.commit.as_deref() => {
-                    format!("{}: Already at {short}", capitalized(command))
-                }
-                ("pull", Some(short)) => format!("Pull: Updated to {short}"),
-                ("switch" | "pull-switch", Some(short)) => {
-                    format!("{}: Deployed {short}", capitalized(command))
-                }
-                _ => format!("{}: ok", capitalized(command)),
-            };
         }
     }
 }

@@ -14,6 +14,7 @@ use rig::{Order, Rig, entries, result};
 
 mod acks;
 mod bursts;
+mod first_clone;
 mod log;
 mod look;
 mod requests;

@@ -37,7 +37,25 @@ struct State {
     threads: usize,
     /// Attempts to open the state.
     looks: usize,
+    /// The file that cannot be opened for a while, how often, and the error.
+    closed: Option<(&'static str, u32, i32)>,
 }
+
+impl State {
+    /// Counts an attempt to open this file; fails if it is closed.
+    fn attempt(&mut self, name: &str) -> io::Result<()> {
+        match &mut self.closed {
+            Some((closed, left, code)) if *closed == name && *left > 0 => {
+                *left -= 1;
+                Err(io::Error::from_raw_os_error(*code))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The name of the job's folder for [`Faults::close`].
+pub(super) const FOLDER: &str = "folder";
 
 /// The switch of all faults.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +65,16 @@ impl Faults {
     pub(super) fn set(&self, fault: Fault) {
         self.0.0.lock().unwrap().fault = fault;
         self.0.1.notify_all();
+    }
+
+    /// Lets the next attempts to open this file fail, or those to watch the [`FOLDER`].
+    pub(super) fn close(&self, name: &'static str, times: u32, code: i32) {
+        self.0.0.lock().unwrap().closed = Some((name, times, code));
+    }
+
+    /// How many of the attempts that are to fail were not made yet.
+    pub(super) fn closed(&self) -> u32 {
+        self.0.0.lock().unwrap().closed.map_or(0, |(_, left, _)| left)
     }
 
     pub(super) fn hanging(&self) -> usize {
@@ -114,8 +142,10 @@ struct FaultyFile(File, Faults, bool);
 
 impl Files for FaultyDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn OpenFile>> {
-        let is_log = path.file_name().unwrap().to_str().unwrap().starts_with("log");
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_log = name.starts_with("log");
         let mut state = self.0.0.0.lock().unwrap();
+        state.attempt(name)?;
         state.looks += usize::from(path.ends_with("state.json"));
         match state.fault {
             Fault::Open(code) if is_log => Err(io::Error::from_raw_os_error(code)),
@@ -156,6 +186,7 @@ impl Files for FaultyDisk {
     }
 
     fn watch(&self, path: &Path) -> io::Result<Box<dyn Watch>> {
+        self.0.0.0.lock().unwrap().attempt(FOLDER)?;
         fs::metadata(path)?;
         Ok(Box::new(Often))
     }
