@@ -37,7 +37,7 @@ pub mod test_util;
 mod urgency;
 
 pub use id::{BadInstance, BadJobId, Instance, JobId, MAX_COMMAND_NAME};
-pub use paths::{JobDir, JobsDir};
+pub use paths::{Folder, JobDir, JobsDir};
 pub use settings::Settings;
 pub use signal::{SignalError, signal_supervisor};
 pub use urgency::Urgency;
