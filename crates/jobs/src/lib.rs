@@ -25,6 +25,8 @@ mod id;
 pub mod journal;
 pub mod lines;
 mod paths;
+#[cfg(target_os = "linux")]
+mod process_list;
 pub mod progress;
 pub mod record;
 pub mod remains;
