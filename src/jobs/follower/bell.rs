@@ -44,7 +44,7 @@ impl Bell {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
         let fd = self.fd().expect("a descriptor");
-        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&Timespec::default())).unwrap() > 0
+        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Makes it silent again.
