@@ -40,6 +40,24 @@ impl Format for Known {
     const VERSION: u32 = 1;
 }
 
+impl Known {
+    /// Adds what was known before and is not known now.
+    fn add(&mut self, older: Self) {
+        if self.generation.is_empty() {
+            (self.generation, self.generation_source) = (older.generation, older.generation_source);
+        }
+        if self.nixpkgs_version == UNKNOWN {
+            self.nixpkgs_version = older.nixpkgs_version;
+        }
+        if self.lock_hash.is_empty() {
+            self.lock_hash = older.lock_hash;
+        }
+        if self.update_status == UpdateStatus::default() {
+            self.update_status = older.update_status;
+        }
+    }
+}
+
 /// The file and its content.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -49,7 +67,7 @@ pub(super) struct Memory {
     source: &'static str,
     /// The last write failed, and a warning was logged.
     broken: bool,
-    /// The file exists and could not be read, for a reason that may pass. It is not replaced by one that knows less.
+    /// The file exists and could not be read, for a reason that may pass. It is not replaced before it was read.
     unread: bool,
 }
 
@@ -93,7 +111,7 @@ impl Memory {
 
     /// Writes the facts if they have changed. If the write fails, the next agent starts without them.
     pub(super) fn keep(&mut self, facts: &Facts) {
-        let known = Known {
+        let mut known = Known {
             generation: facts.generation.clone(),
             generation_source: self.source.to_owned(),
             nixpkgs_version: facts.nixpkgs_version.clone(),
@@ -105,11 +123,11 @@ impl Memory {
         }
         let path = self.folder.join(FILE);
         if self.unread {
-            // Once it can be read, this agent may know more than the file or less. The next agent reads it.
-            self.unread = load::<Known>(&path).is_err_and(|err| !damage::is_damage(&err));
-            if self.unread {
-                return;
+            match load(&path) {
+                Err(err) if !damage::is_damage(&err) => return,
+                older => known.add(older.ok().flatten().unwrap_or_default()),
             }
+            self.unread = false;
         }
         match fs::create_dir_all(&self.folder).and_then(|()| store(&path, &known)) {
             Ok(()) => (self.kept, self.broken) = (known, false),
@@ -161,6 +179,19 @@ mod tests {
             fs::write(own.join(FILE), broken).unwrap();
             assert_eq!(memory(&own).facts(), Facts::default(), "{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_at_the_start_is_not_replaced_by_one_that_knows_less() {
+        let folder = tempfile::tempdir().unwrap();
+        memory(folder.path()).keep(&facts());
+        let mut late = Memory { kept: Known::default(), unread: true, ..memory(folder.path()) };
+        late.keep(&Facts { lock_hash: "22".repeat(32), ..Facts::default() });
+        let expected = Facts { lock_hash: "22".repeat(32), ..facts() };
+        assert_eq!(memory(folder.path()).facts(), expected);
+        let nothing = Facts { generation: String::new(), ..expected };
+        late.keep(&nothing);
+        assert_eq!(memory(folder.path()).facts(), nothing, "it was read");
     }
 
     /// Files that agents really wrote; see `crates/jobs/tests/formats/record.sh`.

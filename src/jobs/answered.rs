@@ -25,6 +25,7 @@ pub const MAX_KEPT: usize = 256;
 
 /// How long a request is kept, as time that an agent ran: a day. Time is counted by a clock that is never set, and
 /// only while an agent runs, so that neither a wrong clock nor a long time without an agent makes a command run twice.
+/// The time between the last write of the file and the end of an agent is not counted, so it may be longer.
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Longest message that is kept, in characters. A status has one sentence.

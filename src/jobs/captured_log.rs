@@ -25,7 +25,7 @@ impl CapturedLog {
     /// The only line with this text.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let log = self.text();
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(text)).collect();
         let [line] = lines[..] else { panic!("{} lines with {text:?} in:\n{log}", lines.len()) };
         line.trim().to_owned()

@@ -134,9 +134,7 @@ impl HostExecutor {
         let ending = Default::default();
         Ok((Self { launcher, jobs, records, events, boot_id, ending, launches }, receiver))
     }
-}
 
-impl HostExecutor {
     /// Tries again, now and then, to read what an earlier agent wrote. [`ExecutorEvent::Found`] and
     /// [`ExecutorEvent::FoundAnswers`] follow.
     pub fn retry(&self, backlog: Backlog) {
@@ -288,11 +286,11 @@ struct Launches {
 
 impl Launches {
     fn begun(&self) {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *locked(&self.count) += 1;
     }
 
     fn ended(&self) {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = locked(&self.count);
         *count = count.saturating_sub(1);
         self.none.notify_all();
     }

@@ -1,6 +1,6 @@
 //! Small JSON files that are replaced as a whole.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use nixfleet_os::Disk;
@@ -16,7 +16,8 @@ use crate::format::{self, Format};
 /// A reader sees the old content or the new content, also after a power cut.
 ///
 /// # Errors
-/// An error of the file system or of the serializer. The old content is then unchanged.
+/// An error of the file system or of the serializer. The old content is then unchanged; or the new content is there, and
+/// after a power cut it may be the old one again, because the folder could not be synced.
 pub fn store<T: Format>(path: &Path, value: &T) -> io::Result<()> {
     store_on(&Disk::real(), path, value)
 }
@@ -64,18 +65,11 @@ pub fn load<T: Format>(path: &Path) -> io::Result<Option<T>> {
 /// # Errors
 /// As for [`load`].
 pub fn load_on<T: Format>(disk: &Disk, path: &Path) -> io::Result<Option<T>> {
-    let file = match disk.open(path, Open::Read) {
-        Ok(file) => file,
+    let bytes = match disk.read(path, T::MAX_BYTES) {
+        Ok(bytes) => bytes,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(err) => return Err(err),
     };
-    // Not after reading it: a file may seem to have a gigabyte and be empty.
-    if file.length()? > T::MAX_BYTES {
-        let text = format!("longer than {} bytes", T::MAX_BYTES);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    let mut bytes = Vec::new();
-    file.take(T::MAX_BYTES).read_to_end(&mut bytes)?;
     // The kind of an error of the parser depends on where the text ends.
     let value = format::parse(path, &bytes);
     value.map(Some).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))

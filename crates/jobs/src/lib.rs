@@ -25,6 +25,8 @@ mod id;
 pub mod journal;
 pub mod lines;
 mod paths;
+#[cfg(target_os = "linux")]
+mod process_list;
 pub mod progress;
 pub mod record;
 pub mod remains;
@@ -37,7 +39,7 @@ pub mod test_util;
 mod urgency;
 
 pub use id::{BadInstance, BadJobId, Instance, JobId, MAX_COMMAND_NAME};
-pub use paths::{JobDir, JobsDir};
+pub use paths::{Folder, JobDir, JobsDir};
 pub use settings::Settings;
 pub use signal::{SignalError, signal_supervisor};
 pub use urgency::Urgency;

@@ -1,14 +1,56 @@
 //! Paths of the files of jobs.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::{Clock, Disk, Machine};
 
 use crate::JobId;
 
-/// The folder that holds all job folders, on its machine.
+/// A folder, on its machine.
 #[derive(Debug, Clone)]
-pub struct JobsDir(PathBuf, Machine);
+pub struct Folder {
+    path: PathBuf,
+    machine: Machine,
+}
+
+impl Folder {
+    pub(crate) fn new(machine: Machine, path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), machine }
+    }
+
+    /// The machine of the folder.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The disk with the folder.
+    pub fn disk(&self) -> &Disk {
+        &self.machine.disk
+    }
+
+    /// The clock of its machine.
+    pub fn clock(&self) -> &Clock {
+        &self.machine.clock
+    }
+
+    /// Path of the folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The folder that holds all job folders.
+#[derive(Debug, Clone)]
+pub struct JobsDir(Folder);
+
+impl Deref for JobsDir {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.0
+    }
+}
 
 impl JobsDir {
     /// The folder at `path` of this machine. It need not exist yet.
@@ -18,95 +60,63 @@ impl JobsDir {
 
     /// The folder at `path` of that machine.
     pub fn on(machine: Machine, path: impl Into<PathBuf>) -> Self {
-        Self(path.into(), machine)
-    }
-
-    /// The machine of the folder.
-    pub fn machine(&self) -> &Machine {
-        &self.1
-    }
-
-    /// The disk with the folder.
-    pub fn disk(&self) -> &Disk {
-        &self.1.disk
-    }
-
-    /// The clock of its machine.
-    pub fn clock(&self) -> &Clock {
-        &self.1.clock
-    }
-
-    /// Path of the folder.
-    pub fn path(&self) -> &Path {
-        &self.0
+        Self(Folder::new(machine, path))
     }
 
     /// The lock that the supervisor of the running job holds: at most one job runs on a host.
     pub fn lock(&self) -> PathBuf {
-        self.0.join("lock")
+        self.path().join("lock")
     }
 
     /// How the last jobs ended: [`crate::history::History`].
     pub fn history(&self) -> PathBuf {
-        self.0.join("history.json")
+        self.path().join("history.json")
     }
 
     /// The checkout as the last job saw it: [`crate::checkout::Checkout`].
     pub fn checkout(&self) -> PathBuf {
-        self.0.join("checkout.json")
+        self.path().join("checkout.json")
     }
 
     /// The folder of one job.
     pub fn job(&self, id: &JobId) -> JobDir {
-        JobDir(self.0.join(id.as_str()), self.1.clone())
+        JobDir(Folder::new(self.machine().clone(), self.path().join(id.as_str())))
     }
 }
 
-/// The folder of one job, on its machine.
+/// The folder of one job.
 #[derive(Debug, Clone)]
-pub struct JobDir(PathBuf, Machine);
+pub struct JobDir(Folder);
 
-impl JobDir {
-    /// The machine of the folder.
-    pub fn machine(&self) -> &Machine {
-        &self.1
-    }
+impl Deref for JobDir {
+    type Target = Folder;
 
-    /// The disk with the folder.
-    pub fn disk(&self) -> &Disk {
-        &self.1.disk
-    }
-
-    /// The clock of its machine.
-    pub fn clock(&self) -> &Clock {
-        &self.1.clock
-    }
-
-    /// Path of the folder.
-    pub fn path(&self) -> &Path {
+    fn deref(&self) -> &Folder {
         &self.0
     }
+}
 
+impl JobDir {
     /// What was requested: [`crate::spec::Spec`].
     pub fn spec(&self) -> PathBuf {
-        self.0.join("spec.json")
+        self.path().join("spec.json")
     }
 
     /// What is running: [`crate::spec::State`].
     pub fn state(&self) -> PathBuf {
-        self.0.join("state.json")
+        self.path().join("state.json")
     }
 
     /// How it ended: [`crate::spec::JobResult`].
     pub fn result(&self) -> PathBuf {
-        self.0.join("result.json")
+        self.path().join("result.json")
     }
 
     /// A segment of the log. Segment 0 is the head, which is never removed.
     pub fn log(&self, segment: u32) -> PathBuf {
         match segment {
-            0 => self.0.join("log.jsonl"),
-            n => self.0.join(format!("log.{n}.jsonl")),
+            0 => self.path().join("log.jsonl"),
+            n => self.path().join(format!("log.{n}.jsonl")),
         }
     }
 }

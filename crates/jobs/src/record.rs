@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{self, Format};
 use crate::spec::{JobResult, Spec};
-use crate::{Instance, JobId, JobsDir, atomic_file, damage};
+use crate::{Folder, Instance, JobId, JobsDir, atomic_file, damage};
 
 mod salvage;
 
@@ -94,9 +94,9 @@ impl Record {
     }
 }
 
-/// The folder with the records, on its machine.
+/// The folder with the records.
 #[derive(Debug, Clone)]
-pub struct Records(PathBuf, Machine);
+pub struct Records(Folder);
 
 impl Records {
     /// The folder at `path` of this machine. It need not exist yet.
@@ -106,16 +106,16 @@ impl Records {
 
     /// The folder at `path` of that machine.
     pub fn on(machine: Machine, path: impl Into<PathBuf>) -> Self {
-        Self(path.into(), machine)
+        Self(Folder::new(machine, path))
     }
 
     /// Path of the folder.
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     fn file(&self, id: &JobId) -> PathBuf {
-        self.0.join(format!("{id}.json"))
+        self.path().join(format!("{id}.json"))
     }
 
     /// Writes a record.
@@ -124,8 +124,8 @@ impl Records {
     /// An error of the file system.
     pub fn save(&self, record: &Record) -> io::Result<()> {
         // The mode of `std::fs`; the umask of the process narrows it.
-        self.1.disk.make_folders(&self.0, 0o777)?;
-        atomic_file::store_on(&self.1.disk, &self.file(&record.id), record)
+        self.0.disk().make_folders(self.path(), 0o777)?;
+        atomic_file::store_on(self.0.disk(), &self.file(&record.id), record)
     }
 
     /// Removes a record. A record that does not exist is no error.
@@ -136,14 +136,14 @@ impl Records {
         if planted!("keep-the-record") {
             return Ok(());
         }
-        match self.1.disk.remove(&self.file(id)) {
+        match self.0.disk().remove(&self.file(id)) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
             _ => Ok(()),
         }
     }
 
     /// Reads the records of an earlier agent, and removes leftovers of writes that were cut short. A record that is
-    /// damaged is moved aside and made anew from what can be read.
+    /// damaged is made anew from what can be read, and kept beside the new one.
     ///
     /// An announced reboot has happened if its job was started in another boot than `boot_id`; its record is removed.
     pub fn open(&self, jobs: &JobsDir, boot_id: Option<&str>) -> Opened {
@@ -151,7 +151,7 @@ impl Records {
             Ok(ids) => ids,
             Err(err) => {
                 damage::report(
-                    &self.0,
+                    self.path(),
                     &err,
                     "commands that an earlier agent accepted are told when it can be read",
                 );
@@ -232,7 +232,7 @@ impl Records {
     }
 
     fn read(&self, id: &JobId) -> io::Result<Option<Record>> {
-        let record: Option<Record> = atomic_file::load_on(&self.1.disk, &self.file(id))?;
+        let record: Option<Record> = atomic_file::load_on(self.0.disk(), &self.file(id))?;
         if record.as_ref().is_some_and(|record| record.id != *id) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is the record of another job"));
         }
@@ -244,7 +244,7 @@ impl Records {
     /// The ids of all records, oldest job first. Only files named `<job id>.json` are records. Temporary files of an
     /// agent that was killed during a write are removed.
     fn ids(&self) -> io::Result<Vec<JobId>> {
-        let names = match self.1.disk.list(&self.0) {
+        let names = match self.0.disk().list(self.path()) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             names => names?,
         };
@@ -254,7 +254,7 @@ impl Records {
         };
         for id in named(".tmp") {
             // It does no harm; the next start tries again.
-            drop(self.1.disk.remove(&self.file(&id).with_extension("tmp")));
+            drop(self.0.disk().remove(&self.file(&id).with_extension("tmp")));
         }
         let mut ids = named(".json");
         ids.sort();

@@ -33,6 +33,9 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// and some minutes if services are slow to stop.
 const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long to try to list the processes of the machine.
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How often to look.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -45,12 +48,17 @@ pub struct Remains {
     pub activation: bool,
     /// Those that are still there.
     pub left: usize,
+    /// Processes could not be looked at in the end, so that some may be left.
+    pub unknown: bool,
 }
 
 impl Remains {
     /// What happened, as the end of a sentence; none if there were no processes.
     pub fn describe(self) -> Option<String> {
-        let Self { found, activation, left } = self;
+        let Self { found, activation, left, unknown } = self;
+        if unknown {
+            return Some("nobody knows whether processes of it are left, /proc cannot be read".to_owned());
+        }
         let count = |n: usize| if n == 1 { "1 process".to_owned() } else { format!("{n} processes") };
         Some(match (found, activation, left) {
             (0, ..) => return None,
@@ -85,21 +93,25 @@ pub(crate) fn jobs(jobs: &JobsDir, current: &JobId, boot_id: Option<&str>) -> Ve
 /// `go_on` is asked while that takes long; if it returns false, the processes are left alone. `begun` is called once,
 /// when there are any.
 ///
-/// It takes 15 s at most after an activation, and 10 min for that.
+/// It takes 15 s at most after an activation, and 10 min for that; 5 s more if processes cannot be listed.
 pub fn end(jobs: &[JobId], go_on: impl Fn() -> bool, begun: impl FnOnce()) -> Remains {
     let mut remains = Remains::default();
-    if jobs.is_empty() || find(jobs).is_empty() {
+    if jobs.is_empty() {
         return remains;
     }
-    begun();
     let mut wait = |limit: Duration, kill: bool, awaited: &dyn Fn(&[Found]) -> bool| {
         let since = Instant::now();
         loop {
-            let found = find(jobs);
-            remains.found = remains.found.max(found.len());
-            remains.activation |= found.iter().any(|process| process.activates);
-            remains.left = found.len();
-            if !awaited(&found) || since.elapsed() >= limit || !go_on() {
+            let seen = find(jobs);
+            let is_known = seen.is_some();
+            let found = seen.unwrap_or_default();
+            remains.unknown = !is_known;
+            if is_known {
+                remains.found = remains.found.max(found.len());
+                remains.activation |= found.iter().any(|process| process.activates);
+                remains.left = found.len();
+            }
+            if (is_known && !awaited(&found)) || since.elapsed() >= limit || !go_on() {
                 return found;
             }
             if kill {
@@ -109,6 +121,11 @@ pub fn end(jobs: &[JobId], go_on: impl Fn() -> bool, begun: impl FnOnce()) -> Re
             std::thread::sleep(TICK);
         }
     };
+    // A shortage of descriptors passes. Without /proc nothing is found, which holds up no command.
+    if wait(LIST_TIMEOUT, false, &|_| false).is_empty() {
+        return remains;
+    }
+    begun();
     let found = wait(ACTIVATION_TIMEOUT, false, &|found| found.iter().any(|process| process.activates));
     if found.iter().any(|process| process.activates) || !go_on() {
         return remains;
@@ -148,8 +165,8 @@ fn signal(found: &[Found], signal: Signal) {
 
 /// Unknown without /proc.
 #[cfg(not(target_os = "linux"))]
-fn find(_jobs: &[JobId]) -> Vec<Found> {
-    Vec::new()
+fn find(_jobs: &[JobId]) -> Option<Vec<Found>> {
+    Some(Vec::new())
 }
 
 #[cfg(test)]
@@ -174,8 +191,39 @@ mod tests {
             (2, true, 0, Some("the activation that it had begun was awaited")),
             (2, true, 2, Some("an activation of it goes on without a supervisor (2 processes)")),
         ] {
-            let said = Remains { found, activation, left }.describe();
+            let said = Remains { found, activation, left, unknown: false }.describe();
             assert_eq!(said.as_deref(), expected);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_shortage_of_descriptors_hides_no_process() {
+        crate::test_util::alone("remains::tests::with_few_descriptors");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[ignore = "runs in a process of its own"]
+    fn with_few_descriptors() {
+        use crate::test_util::limit_descriptors;
+
+        let id = JobId::generate();
+        let mut command = std::process::Command::new("sleep");
+        let mut process = command.arg("61").env(JOB_VARIABLE, id.as_str()).spawn().unwrap();
+        for descriptors in [0, 1] {
+            // None to list /proc, and then one for the list and none for a process in it.
+            limit_descriptors(Some(descriptors));
+            assert!(find(std::slice::from_ref(&id)).is_none(), "{descriptors} descriptors");
+            limit_descriptors(None);
+        }
+        limit_descriptors(Some(0));
+        let passes = || {
+            limit_descriptors(None);
+            true
+        };
+        let remains = end(&[id], passes, || {});
+        assert_eq!(remains, Remains { found: 1, ..Remains::default() });
+        assert!(!process.wait().unwrap().success());
     }
 }

@@ -38,9 +38,27 @@ pub(crate) fn alone(name: &str) {
 /// When the kernel refuses.
 #[cfg(test)]
 pub(crate) fn limit_files(bytes: Option<u64>) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    limit(rustix::process::Resource::Fsize, bytes);
+}
 
-    let maximum = getrlimit(Resource::Fsize).maximum;
-    let current = bytes.or(maximum);
-    setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+/// Limits the descriptors that can be opened from now on to so many; none lifts the limit.
+///
+/// # Panics
+/// When the kernel refuses.
+#[cfg(test)]
+pub(crate) fn limit_descriptors(more: Option<u64>) {
+    let limit_at = |limit| self::limit(rustix::process::Resource::Nofile, limit);
+    limit_at(None);
+    // The kernel gives the lowest free number.
+    let lowest = rustix::fd::AsRawFd::as_raw_fd(&std::fs::File::open("/").unwrap());
+    limit_at(more.map(|more| u64::try_from(lowest).unwrap() + more));
+}
+
+#[cfg(test)]
+fn limit(what: rustix::process::Resource, at: Option<u64>) {
+    use rustix::process::{Rlimit, getrlimit, setrlimit};
+
+    let maximum = getrlimit(what).maximum;
+    let current = at.or(maximum);
+    setrlimit(what, Rlimit { current, maximum }).unwrap();
 }

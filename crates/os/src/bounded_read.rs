@@ -25,7 +25,11 @@ pub fn open_no_link(path: &Path) -> io::Result<File> {
 
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    regular(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// The file, if it is a regular one.
+pub(crate) fn regular(file: File) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -44,7 +48,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As for [`read`].
-pub fn read_open(file: &File, limit: u64) -> io::Result<Vec<u8>> {
+pub fn read_open(file: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
+use crate::bounded_read;
+
 mod file;
 mod simulated;
 
@@ -92,10 +94,7 @@ impl Disk {
         };
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(File::real(file))
+        bounded_read::regular(file).map(File::real)
     }
 
     /// Reads a regular file of at most `limit` bytes.
@@ -103,13 +102,7 @@ impl Disk {
     /// # Errors
     /// As for [`Self::open`]; [`io::ErrorKind::FileTooLarge`] if the file is longer than `limit`.
     pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let mut file = self.open(path, Open::Read)?;
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(&mut file, limit.saturating_add(1)), &mut bytes)?;
-        if bytes.len() as u64 > limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
-        }
-        Ok(bytes)
+        bounded_read::read_open(self.open(path, Open::Read)?, limit)
     }
 
     /// Makes a folder.
@@ -178,8 +171,8 @@ impl Disk {
         }
     }
 
-    /// Up to `limit` names in a folder below `folder`, in no order. No symbolic link below `folder` is followed, so that
-    /// root may read a folder of another user.
+    /// Up to `limit` names in a folder below `folder`, in no order. No symbolic link below `folder` is followed, so
+    /// that root may read a folder of another user.
     ///
     /// # Errors
     /// An error of the file system; `NotADirectory` or another one for a symbolic link.

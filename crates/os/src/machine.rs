@@ -5,7 +5,8 @@ use crate::disk::Disk;
 use crate::processes::Processes;
 use crate::threads::Threads;
 
-/// Disk, clock, threads and processes, as a process on a machine has them. A clone is the same; the default is this process.
+/// Disk, clock, threads and processes, as a process on a machine has them. A clone is the same; the default is this
+/// process.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
     /// The file system.

@@ -1,7 +1,14 @@
 //! Launchers that fail or hang.
 
+use std::time::Instant;
+
+use jiff::Timestamp;
+
 use nixfleet_jobs::journal::Writer;
+use nixfleet_jobs::record::Unread;
 use nixfleet_jobs::spec::Spec;
+use nixfleet_os::Machine;
+use nixfleet_os::clock::{Clock, Time};
 
 use super::*;
 
@@ -96,4 +103,47 @@ fn an_order_that_hangs_holds_back_its_repeats_and_no_order_for_another_job() {
         assert!(matches!(events.blocking_recv(), Some(ExecutorEvent::EndedBefore { .. })), "it is told");
     }
     assert!(orders.try_recv().is_err(), "the repeat made no thread");
+}
+
+/// A clock that the test moves.
+#[derive(Debug)]
+struct Hands(Mutex<Instant>);
+
+impl Time for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn instant(&self) -> Instant {
+        *locked(&self.0)
+    }
+
+    fn sleep(&self, _: Duration) {}
+
+    fn random(&self) -> [u8; 10] {
+        [0; 10]
+    }
+}
+
+#[test]
+fn what_could_not_be_read_is_tried_again_in_time_however_much_there_is_to_write() {
+    let hands = Arc::new(Hands(Mutex::new(Instant::now())));
+    let machine = Machine { clock: Clock::simulated(hands.clone()), ..Machine::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, records) = (JobsDir::on(machine, folder.path()), Records::new(folder.path().join("delivery")));
+    let unread = Record::accept("pull".to_owned(), None);
+    let busy = Record::accept("test".to_owned(), None).after(Some(&unread.id));
+    records.save(&unread).unwrap();
+    let opened = HostExecutor::open(Arc::new(FailingLauncher), jobs, records.clone(), None);
+    let (executor, mut events) = opened.unwrap();
+    let ids = vec![unread.id.clone()];
+    executor.retry(Backlog { unread: Unread { ids, folder: false }, answers: false });
+    // A position is saved each second, and there is no second without one.
+    for second in 1..=20 {
+        *locked(&hands.0) += Duration::from_secs(1);
+        executor.save(Record { delivered_seq: second, ..busy.clone() });
+        executor.records.wait_until_idle(Duration::from_secs(20));
+        assert_eq!(records.load().last().map(|record| record.delivered_seq), Some(second));
+    }
+    assert_eq!(events.try_recv(), Ok(ExecutorEvent::Found(Box::new(unread))));
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tracing::Span;
@@ -106,13 +106,22 @@ impl RecordWriter {
     }
 
     pub(super) fn run(&self) {
-        let mut backlog = false;
+        let clock = self.jobs.clock();
+        // When to read the backlog; none while there is none.
+        let mut retry_at: Option<Instant> = None;
         loop {
-            let limit = backlog.then_some(RETRY);
-            let idle = |queue: &mut Queue| !queue.has_work() && queue.backlog.is_empty() != backlog;
+            let limit = retry_at.map(|at| at.saturating_duration_since(clock.instant()));
+            let idle =
+                |queue: &mut Queue| !queue.has_work() && queue.backlog.is_empty() == retry_at.is_none();
             let mut queue = self.wake.wait_while(&self.queue, limit, idle);
-            let retry = backlog && !queue.has_work();
-            backlog = !queue.backlog.is_empty();
+            // Not when there is nothing to write: while output is delivered, there is, several times a second.
+            let now = clock.instant();
+            let retry = retry_at.is_some_and(|at| at <= now) && !queue.backlog.is_empty();
+            if queue.backlog.is_empty() {
+                retry_at = None;
+            } else if retry || retry_at.is_none() {
+                retry_at = Some(now + RETRY);
+            }
             let records: Vec<_> = std::mem::take(&mut queue.records).into_iter().collect();
             let answered = if queue.backlog.answers { None } else { queue.answered.take() };
             queue.writing = true;
@@ -135,7 +144,9 @@ impl RecordWriter {
     fn write(&self, id: &JobId, record: Option<&Record>) {
         let done = match record {
             Some(record) => self.records.save(record),
-            None => self.records.forget(id),
+            None => self.records.forget(id).map(|()| {
+                self.lock().own.remove(id);
+            }),
         };
         if let Err(err) = done {
             let folder = self.records.path().display();
@@ -165,6 +176,9 @@ impl RecordWriter {
         }
         let older = if answers { Answered::load(self.jobs.disk(), &self.answered).ok() } else { None };
         let mut queue = self.lock();
+        if !unread.folder {
+            queue.own.clear();
+        }
         queue.backlog = Backlog { unread, answers: answers && older.is_none() };
         drop(queue);
         if let Some(older) = older {

@@ -38,6 +38,15 @@ impl Bell {
         self.fd.as_ref()
     }
 
+    /// Whether it rings.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn is_ringing(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let fd = self.fd().expect("a descriptor");
+        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     /// Makes it silent again.
     #[cfg(target_os = "linux")]
     pub(super) fn silence(&self) {

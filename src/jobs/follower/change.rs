@@ -80,3 +80,27 @@ fn wait_on(inotify: &rustix::fd::OwnedFd, bell: &Bell, limit: Duration) {
     let mut buffer = [0; 4096];
     while matches!(rustix::io::read(inotify, &mut buffer), Ok(1..)) {}
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use nixfleet_jobs::{JobId, JobsDir};
+
+    use super::*;
+
+    #[test]
+    fn a_bell_and_a_change_each_end_the_wait() {
+        /// The wait has no other end: only a hang reaches half of it.
+        const LIMIT: Duration = Duration::from_secs(60);
+        let folder = tempfile::tempdir().unwrap();
+        let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+        std::fs::create_dir(dir.path()).unwrap();
+        let (bell, begun) = (Bell::default(), std::time::Instant::now());
+        let mut changes = Changes::watch(&dir).unwrap();
+        bell.ring();
+        changes.wait(&bell, LIMIT);
+        assert!(!bell.is_ringing(), "it was heard");
+        std::fs::write(dir.state(), "").unwrap();
+        changes.wait(&bell, LIMIT);
+        assert!(begun.elapsed() < LIMIT / 2);
+    }
+}

@@ -155,6 +155,11 @@ impl Link {
         }
     }
 
+    /// Whether nobody receives any more, not even after a rewind.
+    pub(super) fn is_closed(&self) -> bool {
+        self.order().closed
+    }
+
     /// Waits until an item is taken, nobody receives any more, or the thread has to begin again. At most `limit`.
     pub(super) fn wait(&self, limit: Duration) {
         let idle = |order: &mut Order| !order.room && !order.closed && order.rewind.is_none();
@@ -167,5 +172,27 @@ impl Link {
         let rewind = order.rewind.take();
         order.done = rewind.is_none();
         rewind
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_ring_the_bell_and_room_does_not() {
+        let link = Link::new(&Threads::default());
+        let (_items, receiver) = mpsc::channel(CHANNEL);
+        let mut items = Items { receiver, link: Some(Arc::clone(&link)), unstarted: None };
+        assert!(!link.bell.is_ringing());
+        link.wake(|order| order.room = true);
+        assert!(!link.bell.is_ringing(), "the thread waits for room at the condition");
+        assert!(items.rewind(7));
+        assert!(link.bell.is_ringing());
+        assert_eq!(link.done().map(|rewind| rewind.after), Some(7));
+        link.bell.silence();
+        assert!(!link.bell.is_ringing() && !link.is_closed());
+        drop(items);
+        assert!(link.bell.is_ringing() && link.is_closed());
     }
 }

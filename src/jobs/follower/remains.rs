@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 
 use nixfleet_jobs::{JobDir, JobId, remains};
 
-/// What was done with the processes that a dead supervisor left. They are ended once, by the follower that finds the
-/// supervisor dead.
+/// What was done with the processes that a dead supervisor left. The follower that finds the supervisor dead ends them
+/// once, however often its connection is lost meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Left(OnceCell<Option<String>>);
 

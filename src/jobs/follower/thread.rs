@@ -48,6 +48,17 @@ pub(super) struct Failing {
     pub(super) since: Option<Instant>,
     /// It failed for too long. From then on each error counts at once.
     given_up: bool,
+    /// What was logged about it. A file may have an error in each of thousands of blocks.
+    said: Said,
+}
+
+/// What was logged about something that fails, in the order in which it happens.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Said {
+    #[default]
+    Nothing,
+    TryingAgain,
+    GaveUp,
 }
 
 impl Failing {
@@ -56,6 +67,13 @@ impl Failing {
         let since = *self.since.get_or_insert(now);
         self.given_up |= now.saturating_duration_since(since) >= UNREADABLE;
         self.given_up
+    }
+
+    /// Whether this is to be logged: neither it nor what comes after it was said.
+    fn say(&mut self, what: Said) -> bool {
+        let first = self.said < what;
+        self.said = self.said.max(what);
+        first
     }
 }
 
@@ -148,19 +166,21 @@ impl Thread {
                     *waiting = self.offer(with_gaps(entries));
                 }
                 Err(err) => {
-                    let (first, path) = (self.log.since.is_none(), self.dir.path().display());
+                    let path = self.dir.path().display();
                     // Damage stays: waiting would only keep the slot.
                     if !damage::is_damage(&err) && !self.log.again(self.dir.clock().instant()) {
-                        if first {
+                        if self.log.say(Said::TryingAgain) {
                             tracing::warn!(
                                 "Cannot read the log in {path}, trying again for {UNREADABLE:?}: {err}"
                             );
                         }
                         return false;
                     }
-                    tracing::error!(
-                        "Gave up on a part of the log in {path}, its lines count as missing: {err}"
-                    );
+                    if self.log.say(Said::GaveUp) {
+                        tracing::error!(
+                            "Gave up on what cannot be read of the log in {path}, its lines count as missing: {err}"
+                        );
+                    }
                     self.reader.skip_unreadable(&err);
                 }
             }
@@ -227,7 +247,8 @@ impl Thread {
         });
         let pid = state.and_then(|state| state.child_pid).filter(|_| result.is_none() && !gone);
         if gone && result.is_none() {
-            self.left.end(&self.dir, || !self.items.is_closed());
+            // A connection that is lost ends no wait: the next one needs the host free as well.
+            self.left.end(&self.dir, || !self.link.is_closed());
         }
         let live = Live { pid, ended: result.is_some() || gone };
         self.live.send_if_modified(|old| std::mem::replace(old, live) != live);

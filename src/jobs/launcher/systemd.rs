@@ -81,7 +81,8 @@ impl Launcher for Systemd {
             let left = LAUNCH_TIMEOUT.saturating_sub(begun.elapsed());
             match self.call(&start, left.min(START_TIMEOUT + MARGIN)) {
                 // A slow unit may still start. If it does not, its follower reports that.
-                Ok((true, _)) | Err(ProgramError::TooSlow(_)) => return Ok(()),
+                Ok((true, _)) => return Ok(()),
+                Err(err) if may_still_start(&err) => return Ok(()),
                 Ok((false, output)) if timed_out(&output) => {
                     if !std::mem::take(&mut again) {
                         // systemd has no reason to tell, and would be as slow as before.
@@ -114,6 +115,12 @@ impl Launcher for Systemd {
             (false, output) => Err(LaunchError::Refused(explain("signal", &unit, &output))),
         }
     }
+}
+
+/// Whether systemd got the order, and was only slow to answer. A systemctl that hangs in the kernel after its time
+/// limit is no more than that.
+fn may_still_start(err: &ProgramError) -> bool {
+    matches!(err, ProgramError::TooSlow(_) | ProgramError::Hangs(_))
 }
 
 /// Whether the bus timed out, so that another attempt may succeed.

@@ -290,16 +290,18 @@ impl Writer {
     /// because a sync for each burst would delay the command.
     ///
     /// # Errors
-    /// An error of the file system: a part of the log may be lost in a power cut.
+    /// The first error of the file system: a part of the log may be lost in a power cut. The rest was synced.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush();
         let oldest = self.segment + 1 - u32::try_from(self.tail.len()).unwrap_or(self.segment);
         // A sync by another descriptor writes all of a file, so earlier segments need not be kept open.
+        let mut done = Ok(());
         for segment in [0].into_iter().chain(oldest.max(1)..=self.segment) {
-            self.dir.disk().open(&self.dir.log(segment), Open::Read)?.sync_all()?;
+            let opened = self.dir.disk().open(&self.dir.log(segment), Open::Read);
+            done = done.and(opened.and_then(|file| file.sync_all()));
         }
         // The entries of new segments in the folder.
-        self.dir.disk().sync_folder(self.dir.path())
+        done.and(self.dir.disk().sync_folder(self.dir.path()))
     }
 }
 

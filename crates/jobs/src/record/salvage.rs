@@ -3,10 +3,10 @@
 //! The command was accepted, so it has to be answered. The id of the job is the name of the file, the job's folder
 //! has the command and maybe the result, and the damaged file may have more.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use nixfleet_os::disk::Open;
+use nixfleet_os::disk::{Kind, Open};
 use serde_json::Value;
 
 use super::{Record, Records, Retry};
@@ -16,8 +16,11 @@ use crate::{JobId, JobsDir, atomic_file, damage};
 /// Damaged records that are kept for people to look at. Further ones push out the oldest.
 const MAX_ASIDE: usize = 8;
 
-/// Bytes that are read of a damaged record. A whole one has less than 1 KiB, or the message of a result more.
+/// Bytes that are read and kept of a damaged record. A whole one has less than 1 KiB, or the message of a result more.
 const MAX_READ: u64 = 64 * 1024;
+
+/// The command that goes down with the machine. A job of it is started when its success was reported.
+const REBOOT: &str = "reboot";
 
 /// Fields at the end of a file that was cut off that may be given up to read those before them.
 const MAX_CUT: usize = 32;
@@ -25,7 +28,7 @@ const MAX_CUT: usize = 32;
 /// The command of a record when nothing says what it was.
 const UNKNOWN: &str = "unknown";
 
-/// Moves a damaged record aside and makes it anew from what can be read.
+/// Makes a damaged record anew from what can be read. The damaged one is kept beside it.
 pub(super) fn record(
     records: &Records,
     id: &JobId,
@@ -43,7 +46,8 @@ pub(super) fn record(
             None
         }
     };
-    let left = fields(records, &path);
+    let start = read_start(records, &path);
+    let left = fields(&start);
     let text = |name: &str| {
         left.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     };
@@ -55,11 +59,11 @@ pub(super) fn record(
     let accepted_at = text("accepted_at").filter(|_| of_this_job).or(started_at);
     let mut record = Record {
         id: id.clone(),
+        announced: command == REBOOT,
         command,
         accepted_at: accepted_at.unwrap_or_else(|| jobs.clock().timestamp()),
         // Everything is delivered again. Dashboards know lines by their numbers.
         delivered_seq: 0,
-        announced: false,
         line_numbers: true,
         command_id: text("command_id").filter(|_| of_this_job),
         result: None,
@@ -74,14 +78,18 @@ pub(super) fn record(
         record.result = Some(Box::new(JobResult { started_at, ended_at, ..lost }));
     }
     let aside = path.with_extension("damaged");
-    let moved = match move_aside(records, &path, &aside) {
-        Ok(()) => format!("it is now {}", aside.display()),
-        Err(err) => format!("it cannot be moved away: {err}"),
+    let kept = match keep_aside(records, &path, &aside, &start) {
+        Ok(()) => format!("what could be read of it is now {}", aside.display()),
+        Err(err) => format!("it cannot be kept as {}: {err}", aside.display()),
     };
     let saved = records.save(&record);
+    if saved.is_err() && disk.kind(&path).is_err() {
+        // Something must say that the command was accepted, for the next agent. If this fails too, nothing can.
+        drop(disk.rename(&aside, &path));
+    }
     record.span().in_scope(|| {
         let told = if record.result.is_some() { "as lost" } else { "as the job's folder says" };
-        tracing::warn!("{what}: {moved}. The command is told {told}.");
+        tracing::warn!("{what}: {kept}. The command is told {told}.");
         if let Err(err) = saved {
             tracing::warn!(
                 "Cannot write {}: {err}. The next agent may tell the command again.",
@@ -92,16 +100,22 @@ pub(super) fn record(
     Ok(record)
 }
 
+/// The beginning of a file; nothing if it cannot be read.
+fn read_start(records: &Records, path: &Path) -> Vec<u8> {
+    let mut start = Vec::new();
+    let opened = records.0.disk().open(path, Open::Read);
+    // What was read before an error counts.
+    drop(opened.and_then(|file| file.take(MAX_READ).read_to_end(&mut start)));
+    start
+}
+
 /// The fields that can be read, also of a file whose end is missing.
-fn fields(records: &Records, path: &Path) -> serde_json::Map<String, Value> {
-    let mut text = Vec::new();
-    let read =
-        records.1.disk.open(path, Open::Read).and_then(|file| file.take(MAX_READ).read_to_end(&mut text));
-    let text = read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+fn fields(start: &[u8]) -> serde_json::Map<String, Value> {
+    let text = String::from_utf8_lossy(start);
     if let Ok(fields) = serde_json::from_str(&text) {
         return fields;
     }
-    let mut left = text.as_str();
+    let mut left = &*text;
     for _ in 0..MAX_CUT {
         let Some((before, _)) = left.rsplit_once(',') else { break };
         if let Ok(fields) = serde_json::from_str(&format!("{before}}}")) {
@@ -112,11 +126,18 @@ fn fields(records: &Records, path: &Path) -> serde_json::Map<String, Value> {
     serde_json::Map::new()
 }
 
-/// Moves a damaged record away, and removes the oldest of those that were moved before.
-fn move_aside(records: &Records, path: &Path, aside: &Path) -> io::Result<()> {
-    let disk = &records.1.disk;
-    disk.rename(path, aside)?;
-    let names = disk.list(&records.0)?;
+/// Keeps a damaged record for people, and removes the oldest of those that were kept before.
+///
+/// A file is copied: until the new record takes its place, its name says that the command was accepted. What is no file
+/// is moved, because no file can take the place of a folder.
+fn keep_aside(records: &Records, path: &Path, aside: &Path, start: &[u8]) -> io::Result<()> {
+    let disk = records.0.disk();
+    if disk.kind(path)? == Kind::File {
+        disk.open(aside, Open::Truncate)?.write_all(start)?;
+    } else {
+        disk.rename(path, aside)?;
+    }
+    let names = disk.list(records.path())?;
     let mut kept: Vec<JobId> =
         names.iter().filter_map(|name| name.to_str()?.strip_suffix(".damaged")?.parse().ok()).collect();
     kept.sort();

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::test_util::{alone, limit_files};
 
 #[test]
 fn records_come_back_in_the_order_of_their_jobs() {
@@ -126,6 +127,48 @@ fn a_damaged_record_is_answered_from_what_can_be_read() {
             );
         }
     }
+}
+
+#[test]
+fn a_damaged_record_that_cannot_be_made_anew_is_answered_by_the_next_agent() {
+    alone("record::tests::salvage_on_a_full_disk");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn salvage_on_a_full_disk() {
+    for is_file in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, jobs) = (Records::new(folder.path().join("delivery")), JobsDir::new(folder.path()));
+        let (record, path) = accepted(&records);
+        fs::write(&path, "{").unwrap();
+        if !is_file {
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+        }
+        limit_files(Some(0));
+        let first = records.open(&jobs, None).resumed;
+        limit_files(None);
+        let next = records.open(&jobs, None).resumed;
+        let ids = [first, next].map(|found| found.into_iter().map(|record| record.id).collect::<Vec<_>>());
+        assert_eq!(ids, [[record.id.clone()], [record.id]], "a file: {is_file}");
+        assert!(path.with_extension("damaged").exists());
+    }
+}
+
+#[test]
+fn a_reboot_whose_record_is_damaged_was_announced_nevertheless() {
+    let folder = tempfile::tempdir().unwrap();
+    let (records, jobs) = (Records::new(folder.path().join("delivery")), JobsDir::new(folder.path()));
+    let (record, path) = accepted(&records);
+    fs::write(&path, "{").unwrap();
+    job_folder(&jobs, &record, "reboot");
+    let opened = records.open(&jobs, Some("the next boot"));
+    assert_eq!(
+        opened.happened.iter().map(|record| &record.id).collect::<Vec<_>>(),
+        [&record.id],
+        "{opened:?}"
+    );
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 
-use procfs::process::{Process, all_processes};
+use procfs::ProcResult;
+use procfs::process::Process;
 use rustix::process::Pid;
 
 use super::{Found, JOB_VARIABLE, is_activation};
 use crate::JobId;
+use crate::process_list::{each, optional};
 
 struct Seen {
     parent: i32,
@@ -16,10 +18,10 @@ struct Seen {
     tagged: bool,
 }
 
-/// Every live process of these jobs, but this one and those above it. Zombies are left out.
-pub(super) fn find(jobs: &[JobId]) -> Vec<Found> {
-    let Ok(all) = all_processes() else { return Vec::new() };
-    let seen: HashMap<i32, Seen> = all.flatten().filter_map(|process| look(&process, jobs)).collect();
+/// Every live process of these jobs, but this one and those above it. Zombies are left out. None if that cannot be
+/// known now.
+pub(super) fn find(jobs: &[JobId]) -> Option<Vec<Found>> {
+    let seen: HashMap<i32, Seen> = each(|process| look(process, jobs))?.into_iter().collect();
     let own = std::process::id().cast_signed();
     let spared = above(own, None, &seen);
     // An agent that a command of the job started is no part of the job, nor is what it started.
@@ -32,19 +34,21 @@ pub(super) fn find(jobs: &[JobId]) -> Vec<Found> {
         process.tagged || in_session || above(pid, Some(own), &seen).iter().any(|pid| seen[pid].tagged)
     };
     let found = seen.keys().copied().filter(|pid| !spared.contains(pid) && belongs(*pid));
-    found
-        .filter_map(|pid| Some(Found { pid: Pid::from_raw(pid)?, activates: seen[&pid].activates }))
-        .collect()
+    let with_pid = |pid| Some(Found { pid: Pid::from_raw(pid)?, activates: seen[&pid].activates });
+    Some(found.filter_map(with_pid).collect())
 }
 
-fn look(process: &Process, jobs: &[JobId]) -> Option<(i32, Seen)> {
-    // A process may end while its files are read. It then needs no signal.
-    let stat = process.stat().ok().filter(|stat| stat.state != 'Z')?;
+fn look(process: &Process, jobs: &[JobId]) -> ProcResult<Option<(i32, Seen)>> {
+    let stat = process.stat()?;
+    if stat.state == 'Z' {
+        return Ok(None);
+    }
     // Only root and the same user may read it.
-    let value = process.environ().ok().and_then(|mut all| all.remove(OsStr::new(JOB_VARIABLE)));
+    let value = optional(process.environ())?.and_then(|mut all| all.remove(OsStr::new(JOB_VARIABLE)));
     let tagged = value.is_some_and(|value| jobs.iter().any(|id| value == id.as_str()));
-    let activates = process.cmdline().is_ok_and(|argv| argv.iter().any(|arg| is_activation(arg)));
-    Some((stat.pid, Seen { parent: stat.ppid, session: stat.session, activates, tagged }))
+    let argv = optional(process.cmdline())?;
+    let activates = argv.is_some_and(|argv| argv.iter().any(|arg| is_activation(arg)));
+    Ok(Some((stat.pid, Seen { parent: stat.ppid, session: stat.session, activates, tagged })))
 }
 
 /// The process and those above it, up to the process `end`, which is left out.

@@ -338,10 +338,10 @@ impl Child {
 
     /// Reaps every process that has ended: the program, and orphans that the subreaper inherited.
     fn reap(&mut self, stop: &mut Stop) {
-        if let Some(programs) = self.processes.simulation() {
+        if let Some(programs) = self.processes.simulation().cloned() {
             while let Some((pid, code)) = programs.reap() {
                 if pid == self.pid() {
-                    self.ended = Some((code, stop.now()));
+                    self.ended(code, stop);
                 }
             }
             return;

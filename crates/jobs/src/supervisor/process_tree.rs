@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal};
 #[cfg(target_os = "linux")]
 use crate::remains::is_activation;
 
-/// Sends a signal to every process below this one but `except`. On a real machine without /proc, only the process
-/// group of the command can be signalled.
+/// Sends a signal to every process below this one but `except`. If processes cannot be listed (no /proc, no
+/// descriptors), only the process group of the command can be signalled.
 pub(super) fn signal_all(processes: &Processes, group: Pid, except: Option<Pid>, signal: Signal) {
     match processes.simulation() {
         Some(programs) => programs.signal_all(signal.as_raw()),
@@ -23,13 +23,12 @@ pub(super) fn is_gone(processes: &Processes, group: Pid, except: Option<Pid>) ->
     processes.simulation().map_or_else(|| is_really_gone(group, except), |programs| programs.is_gone())
 }
 
-/// Whether one of the processes below this one activates a system. Unknown without /proc.
+/// Whether one of the processes below this one activates a system. Unknown, and false, if they cannot be listed.
 pub(super) fn activates(processes: &Processes) -> bool {
     processes.simulation().map_or_else(really_activates, |programs| programs.activates())
 }
 
 /// A process below the supervisor.
-#[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Descendant {
     pid: Pid,
@@ -38,21 +37,22 @@ struct Descendant {
 }
 
 /// Every live process below this one, parents before children. Zombies are left out, and so is the process
-/// `except` with those below it.
+/// `except` with those below it. None if they cannot be listed now.
 #[cfg(target_os = "linux")]
-fn descendants(except: Option<Pid>) -> Vec<Descendant> {
+fn descendants(except: Option<Pid>) -> Option<Vec<Descendant>> {
     use std::collections::HashMap;
 
-    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    use crate::process_list::{each, optional};
+
+    let all = each(|process| {
+        let stat = process.stat()?;
+        let argv = optional(process.cmdline())?;
+        let activates = argv.is_some_and(|argv| argv.iter().any(|arg| is_activation(arg)));
+        Ok((stat.state != 'Z').then_some((stat.ppid, (stat.pid, activates))))
+    })?;
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
-    for process in all.flatten() {
-        // A process may end while its files are read. It then needs no signal.
-        if let Ok(stat) = process.stat()
-            && stat.state != 'Z'
-        {
-            let activates = process.cmdline().is_ok_and(|argv| argv.iter().any(|arg| is_activation(arg)));
-            children.entry(stat.ppid).or_default().push((stat.pid, activates));
-        }
+    for (parent, process) in all {
+        children.entry(parent).or_default().push(process);
     }
     let mut found = Vec::new();
     let mut parents = vec![std::process::id().cast_signed()];
@@ -63,40 +63,34 @@ fn descendants(except: Option<Pid>) -> Vec<Descendant> {
             found.extend(pid.map(|pid| Descendant { pid, activates }));
         }
     }
-    found
+    Some(found)
 }
 
-#[cfg(target_os = "linux")]
-fn signal_real(_group: Pid, except: Option<Pid>, signal: Signal) {
-    for process in descendants(except) {
+/// Unknown without /proc.
+#[cfg(not(target_os = "linux"))]
+fn descendants(_except: Option<Pid>) -> Option<Vec<Descendant>> {
+    None
+}
+
+fn signal_real(group: Pid, except: Option<Pid>, signal: Signal) {
+    let Some(all) = descendants(except) else {
+        // An error means that nobody is left in it.
+        rustix::process::kill_process_group(group, signal).ok();
+        return;
+    };
+    for process in all {
         // An error means that the process has ended, or is a setuid program that may not be signalled.
         rustix::process::kill_process(process.pid, signal).ok();
     }
 }
 
-#[cfg(target_os = "linux")]
-fn is_really_gone(_group: Pid, except: Option<Pid>) -> bool {
-    descendants(except).is_empty()
+fn is_really_gone(group: Pid, except: Option<Pid>) -> bool {
+    let group_is_gone = || rustix::process::test_kill_process_group(group).is_err();
+    descendants(except).map_or_else(group_is_gone, |all| all.is_empty())
 }
 
-#[cfg(target_os = "linux")]
 fn really_activates() -> bool {
-    descendants(None).iter().any(|process| process.activates)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn signal_real(group: Pid, _except: Option<Pid>, signal: Signal) {
-    rustix::process::kill_process_group(group, signal).ok();
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_really_gone(group: Pid, _except: Option<Pid>) -> bool {
-    rustix::process::test_kill_process_group(group).is_err()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn really_activates() -> bool {
-    false
+    descendants(None).is_some_and(|all| all.iter().any(|process| process.activates))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -113,7 +107,7 @@ mod tests {
             Command::new("sh").args(["-c", "sleep 61 & sleep 61 & wait"]).process_group(0).spawn().unwrap();
         let group = Pid::from_child(&child);
         let in_group = |except| {
-            let all = descendants(except);
+            let all = descendants(except).unwrap();
             all.iter().filter(|p| rustix::process::getpgid(Some(p.pid)) == Ok(group)).count()
         };
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -124,5 +118,26 @@ mod tests {
         assert_eq!(in_group(Some(group)), 0, "an exception includes what is below it");
         rustix::process::kill_process_group(group, Signal::KILL).unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn without_descriptors_the_process_group_is_signalled_and_awaited() {
+        crate::test_util::alone("supervisor::process_tree::tests::without_descriptors");
+    }
+
+    #[test]
+    #[ignore = "runs in a process of its own"]
+    fn without_descriptors() {
+        let mut child = Command::new("sleep").arg("61").process_group(0).spawn().unwrap();
+        let group = Pid::from_child(&child);
+        crate::test_util::limit_descriptors(Some(0));
+        assert!(!is_really_gone(group, None));
+        signal_real(group, None, Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the signal did not arrive");
+            std::thread::yield_now();
+        }
+        assert!(is_really_gone(group, None));
     }
 }

@@ -82,7 +82,8 @@ impl File {
                     Lock::Shared => FlockOperation::NonBlockingLockShared,
                     Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,
                 };
-                match flock(file, operation) {
+                // On a file server even this may be interrupted.
+                match rustix::io::retry_on_intr(|| flock(file, operation)) {
                     Ok(()) => Ok(true),
                     Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
                     Err(err) => Err(err.into()),

@@ -3,10 +3,14 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 use std::{io, thread};
 
+use jiff::Timestamp;
+
+use nixfleet_os::clock::{Clock, Time};
 use nixfleet_os::disk::{Disk, File, Files, Kind, Lock, Open, OpenFile, Watch};
 use nixfleet_os::threads::{Gate, Tasks};
 use nixfleet_os::{Machine, Threads};
@@ -39,6 +43,12 @@ struct State {
     looks: usize,
     /// The file that cannot be opened for a while, how often, and the error.
     closed: Option<(&'static str, u32, i32)>,
+    /// The time, once it only moves when the test says so.
+    time: Option<Instant>,
+    /// Threads that wait for a change or for a time, since they were woken last.
+    waiting: usize,
+    /// How often all threads were woken.
+    woken: u64,
 }
 
 impl State {
@@ -89,9 +99,80 @@ impl Faults {
         self.0.0.lock().unwrap().looks
     }
 
+    /// From now on time only moves by [`Self::advance`].
+    pub(super) fn stop_time(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        state.time = Some(Instant::now());
+        self.wake(state);
+    }
+
+    /// Lets time pass.
+    pub(super) fn advance(&self, by: Duration) {
+        let mut state = self.0.0.lock().unwrap();
+        state.time = state.time.map(|time| time + by);
+        self.wake(state);
+    }
+
+    /// Wakes all threads. None counts as waiting before it has looked again.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        state.waiting = 0;
+        state.woken += 1;
+        self.0.1.notify_all();
+    }
+
+    /// Whether all threads wait for a later time.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let state = self.0.0.lock().unwrap();
+        state.threads > 0 && state.waiting == state.threads
+    }
+
     pub(super) fn machine(&self) -> Machine {
-        let disk = Disk::simulated(Arc::new(FaultyDisk(self.clone())));
-        Machine { disk, threads: Threads::simulated(Arc::new(self.clone())), ..Machine::default() }
+        Machine {
+            disk: Disk::simulated(Arc::new(FaultyDisk(self.clone()))),
+            threads: Threads::simulated(Arc::new(self.clone())),
+            clock: Clock::simulated(Arc::new(self.clone())),
+            ..Machine::default()
+        }
+    }
+
+    /// Waits until `is_over`, at most `limit`.
+    fn wait(&self, limit: Duration, mut is_over: impl FnMut() -> bool) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        let end = state.time.unwrap_or_else(Instant::now) + limit;
+        while !is_over() {
+            let left = end.saturating_duration_since(state.time.unwrap_or_else(Instant::now));
+            if left.is_zero() {
+                return;
+            }
+            state.waiting += 1;
+            let woken = state.woken;
+            state = match state.time {
+                Some(_) => changed.wait(state).unwrap(),
+                None => changed.wait_timeout(state, left).unwrap().0,
+            };
+            if state.woken == woken {
+                state.waiting -= 1;
+            }
+        }
+    }
+}
+
+impl Time for Faults {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn instant(&self) -> Instant {
+        self.0.0.lock().unwrap().time.unwrap_or_else(Instant::now)
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.wait(duration, || false);
+    }
+
+    fn random(&self) -> [u8; 10] {
+        [0; 10]
     }
 }
 
@@ -111,26 +192,27 @@ impl Tasks for Faults {
     }
 
     fn gate(&self) -> Arc<dyn Gate> {
-        Arc::new(Turnstile::default())
+        Arc::new(Turnstile(AtomicBool::new(false), self.clone()))
     }
 
     fn instant(&self) -> Instant {
-        Instant::now()
+        Time::instant(self)
     }
 }
 
-#[derive(Debug, Default)]
-struct Turnstile(Mutex<u64>, Condvar);
+/// It stays open until somebody passed, so that no opening is missed.
+#[derive(Debug)]
+struct Turnstile(AtomicBool, Faults);
 
 impl Gate for Turnstile {
     fn wait(&self, limit: Option<Duration>) {
-        // An opening between the look and this wait is noticed after the limit.
-        let limit = limit.unwrap_or(Duration::from_millis(20)).min(Duration::from_millis(20));
-        drop(self.1.wait_timeout(self.0.lock().unwrap(), limit).unwrap());
+        self.1.wait(limit.unwrap_or(super::LIMIT), || self.0.swap(false, Ordering::SeqCst));
     }
 
     fn open(&self) {
-        self.1.notify_all();
+        let state = self.1.0.0.lock().unwrap();
+        self.0.store(true, Ordering::SeqCst);
+        self.1.wake(state);
     }
 }
 
@@ -188,16 +270,16 @@ impl Files for FaultyDisk {
     fn watch(&self, path: &Path) -> io::Result<Box<dyn Watch>> {
         self.0.0.0.lock().unwrap().attempt(FOLDER)?;
         fs::metadata(path)?;
-        Ok(Box::new(Often))
+        Ok(Box::new(Often(self.0.clone())))
     }
 }
 
 #[derive(Debug)]
-struct Often;
+struct Often(Faults);
 
 impl Watch for Often {
     fn wait(&mut self, limit: Duration) {
-        thread::sleep(limit.min(Duration::from_millis(5)));
+        self.0.wait(limit.min(Duration::from_millis(5)), || false);
     }
 }
 

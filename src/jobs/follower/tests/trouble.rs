@@ -4,11 +4,21 @@ use nixfleet_jobs::journal::gap_count;
 
 use super::faulty_machine::{Fault, Faults};
 use super::*;
+use crate::jobs::captured_log::CapturedLog;
 
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 
 impl Rig {
+    /// A job that has ended and wrote so many lines.
+    fn ended(lines: u64) -> Self {
+        let rig = Self::new();
+        let mut writer = rig.supervisor(8 << 20);
+        write(&mut writer, 1..=lines);
+        rig.store_result(&writer);
+        rig
+    }
+
     fn faulty(&self, faults: &Faults) -> JobsDir {
         JobsDir::on(faults.machine(), self.jobs.path())
     }
@@ -50,11 +60,7 @@ async fn a_log_that_cannot_be_read_for_a_while_is_told_whole_and_no_end_comes_be
 
 #[test]
 fn what_can_never_be_read_is_a_counted_hole_with_its_cause_before_the_end() {
-    let (rig, faults) = (Rig::new(), Faults::default());
-    let mut writer = rig.supervisor(1 << 20);
-    write(&mut writer, 1..=10);
-    rig.store_result(&writer);
-    drop(writer);
+    let (rig, faults) = (Rig::ended(10), Faults::default());
     let faulty = Rig { jobs: rig.faulty(&faults), dir: rig.faulty(&faults).job(&rig.id), ..rig };
     let (mut thread, _follower) = faulty.thread();
     faults.set(Fault::Read(EIO));
@@ -79,13 +85,52 @@ fn what_can_never_be_read_is_a_counted_hole_with_its_cause_before_the_end() {
     assert_eq!((remark.number(), remark.seq), (10, 10));
 }
 
+#[test]
+fn a_log_with_an_error_in_each_block_costs_one_warning_and_one_error() {
+    let (rig, faults, log) = (Rig::ended(5_000), Faults::default(), CapturedLog::default());
+    let faulty = Rig { jobs: rig.faulty(&faults), dir: rig.faulty(&faults).job(&rig.id), ..rig };
+    let (mut thread, _follower) = faulty.thread();
+    faults.set(Fault::Read(EIO));
+    faults.stop_time();
+    tracing::dispatcher::with_default(&log.dispatch(), || {
+        for _ in 0..10 {
+            assert!(!thread.read_log(&mut None));
+            faults.advance(UNREADABLE / 10);
+        }
+        assert!(thread.read_log(&mut None), "it gave up");
+    });
+    log.line("trying again");
+    log.line("Gave up");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_lost_connection_does_not_give_up_on_what_a_killed_supervisor_left() {
+    use std::process::{Command, Stdio};
+
+    let rig = Rig::new();
+    drop(rig.supervisor(1 << 20));
+    nixfleet_jobs::test_util::wait_until_dead(&rig.dir);
+    // An activation is awaited. This one ends with its input.
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r line", "switch-to-configuration"]).stdin(Stdio::piped());
+    let mut activation = command.env(nixfleet_jobs::remains::JOB_VARIABLE, rig.id.as_str()).spawn().unwrap();
+    let mut follower = rig.follow(0);
+    for _ in 0..15 {
+        // Connections that are lost at all times.
+        let told = timeout(Duration::from_millis(20), follower.items.recv()).await;
+        assert!(told.is_err(), "the host is not free: {told:?}");
+        assert!(follower.items.rewind(0));
+    }
+    drop(activation.stdin.take());
+    activation.wait().unwrap();
+    let (_, end) = rest(&mut follower).await;
+    assert!(end.message.ends_with("; the activation that it had begun was awaited"), "{}", end.message);
+}
+
 #[tokio::test]
 async fn a_log_that_is_no_file_is_a_counted_hole_at_once() {
-    let rig = Rig::new();
-    let mut writer = rig.supervisor(1 << 20);
-    write(&mut writer, 1..=10);
-    rig.store_result(&writer);
-    drop(writer);
+    let rig = Rig::ended(10);
     fs::remove_file(rig.dir.log(0)).unwrap();
     fs::create_dir(rig.dir.log(0)).unwrap();
     // LIMIT is far below the time for which an error that may pass is tried again.
@@ -96,11 +141,7 @@ async fn a_log_that_is_no_file_is_a_counted_hole_at_once() {
 
 #[tokio::test]
 async fn a_damaged_log_is_told_with_its_holes_and_the_status_counts_them() {
-    let rig = Rig::new();
-    let mut writer = rig.supervisor(1 << 20);
-    write(&mut writer, 1..=10);
-    rig.store_result(&writer);
-    drop(writer);
+    let rig = Rig::ended(10);
     let text = fs::read_to_string(rig.dir.log(0)).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let (bad, deep) = ("\0".repeat(70), format!("{{\"seq\":7,\"test\":{}", "[".repeat(100_000)));
@@ -181,26 +222,6 @@ async fn a_rewind_at_any_moment_begins_again_behind_the_proven_line() {
 }
 
 #[tokio::test]
-async fn a_rewind_of_a_silent_job_is_noticed_at_once() {
-    let rig = Rig::new();
-    let mut writer = rig.supervisor(1 << 20);
-    write(&mut writer, 1..=1);
-    let mut follower = rig.follow(0);
-    let mut slowest = Duration::ZERO;
-    for _ in 0..5 {
-        assert_eq!(seqs(&entries(&mut follower, 1).await), [1]);
-        // The thread waits for changes now, or will soon.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let begun = Instant::now();
-        assert!(follower.items.rewind(0));
-        assert_eq!(seqs(&entries(&mut follower, 1).await), [1]);
-        slowest = slowest.max(begun.elapsed());
-        assert!(follower.items.rewind(0));
-    }
-    assert!(slowest < CHECK_INTERVAL * 4 / 5, "{slowest:?}: only its regular look found it");
-}
-
-#[tokio::test]
 async fn a_follower_without_a_thread_tries_again_and_the_job_is_not_lost() {
     let (rig, faults) = (Rig::new(), Faults::default());
     let mut writer = rig.supervisor(1 << 20);
@@ -223,10 +244,16 @@ async fn a_full_channel_costs_a_few_looks_a_second() {
     let mut writer = rig.supervisor(8 << 20);
     write(&mut writer, 1..=5_000);
     let mut follower = rig.follow_faulty(&faults, 0);
-    until("the channel is full", || follower.items.len() == CHANNEL).await;
+    faults.stop_time();
+    until("the channel is full", || follower.items.len() == CHANNEL && faults.is_at_rest()).await;
     let before = faults.looks();
-    tokio::time::sleep(CHECK_INTERVAL * 4).await;
+    // Two seconds.
+    let step = Duration::from_millis(5);
+    for _ in 0..400 {
+        faults.advance(step);
+        until("the thread waits again", || faults.is_at_rest()).await;
+    }
     let looks = faults.looks() - before;
-    assert!((2..=8).contains(&looks), "{looks} looks in {:?}", CHECK_INTERVAL * 4);
+    assert_eq!(looks, 4, "looks in two seconds");
     assert_eq!(seqs(&entries(&mut follower, 5_000).await), (1..=5_000).collect::<Vec<_>>(), "and it goes on");
 }

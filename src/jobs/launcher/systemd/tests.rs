@@ -163,3 +163,16 @@ fn a_start_that_is_refused_is_not_tried_again() {
         assert_eq!(starts, 1, "{text}");
     }
 }
+
+#[test]
+fn a_systemctl_that_is_too_slow_says_nothing_about_the_start_whatever_became_of_it() {
+    for (err, may_still_start) in [
+        (ProgramError::TooSlow(CALL_TIMEOUT), true),
+        (ProgramError::Hangs(7), true),
+        (ProgramError::TooManyHang, false),
+        (ProgramError::TooMuch, false),
+        (ProgramError::Io(std::io::ErrorKind::NotFound.into()), false),
+    ] {
+        assert_eq!(super::may_still_start(&err), may_still_start, "{err}");
+    }
+}
