@@ -2,6 +2,8 @@
 
 use nixfleet_jobs::journal::Writer;
 use nixfleet_jobs::spec::Spec;
+use nixfleet_os::Machine;
+use nixfleet_os::threads::{Gate, Tasks};
 
 use super::*;
 
@@ -96,4 +98,50 @@ fn an_order_that_hangs_holds_back_its_repeats_and_no_order_for_another_job() {
         assert!(matches!(events.blocking_recv(), Some(ExecutorEvent::EndedBefore { .. })), "it is told");
     }
     assert!(orders.try_recv().is_err(), "the repeat made no thread");
+}
+
+/// Has a thread for the records, and no other one.
+#[derive(Debug)]
+struct OneThread;
+
+impl Tasks for OneThread {
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        match name {
+            "records" => std::thread::Builder::new().spawn(run).map(drop),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn gate(&self) -> Arc<dyn Gate> {
+        Arc::new(Ticks)
+    }
+
+    fn instant(&self) -> std::time::Instant {
+        std::time::Instant::now()
+    }
+}
+
+/// Looks again every millisecond.
+#[derive(Debug)]
+struct Ticks;
+
+impl Gate for Ticks {
+    fn wait(&self, _: Option<Duration>) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+
+    fn open(&self) {}
+}
+
+#[test]
+fn a_command_is_ended_although_there_is_no_thread_to_be_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine { threads: Threads::simulated(Arc::new(OneThread)), ..Machine::default() };
+    let jobs = JobsDir::on(machine, folder.path());
+    let records = Records::new(folder.path().join("delivery"));
+    let (executor, mut events) = HostExecutor::open(Arc::new(FailingLauncher), jobs, records, None).unwrap();
+    let job = Record::accept("pull".to_owned(), None).instance();
+    executor.end(&job, Urgency::Stop, "stop");
+    let carried_out = ExecutorEvent::EndedBefore { id: job.id, asked: "stop".to_owned() };
+    assert_eq!(events.blocking_recv(), Some(carried_out));
 }

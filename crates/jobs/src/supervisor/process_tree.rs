@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal};
 #[cfg(target_os = "linux")]
 use crate::remains::is_activation;
 
-/// Sends a signal to every process below this one but `except`. On a real machine without /proc, only the process
-/// group of the command can be signalled.
+/// Sends a signal to every process below this one but `except`. Where these cannot be listed, only the process group of
+/// the command can be signalled.
 pub(super) fn signal_all(processes: &Processes, group: Pid, except: Option<Pid>, signal: Signal) {
     match processes.simulation() {
         Some(programs) => programs.signal_all(signal.as_raw()),
@@ -38,18 +38,23 @@ struct Descendant {
 }
 
 /// Every live process below this one, parents before children. Zombies are left out, and so is the process
-/// `except` with those below it.
+/// `except` with those below it. None if they cannot be listed, for example because no further file can be opened.
 #[cfg(target_os = "linux")]
-fn descendants(except: Option<Pid>) -> Vec<Descendant> {
+fn descendants(except: Option<Pid>) -> Option<Vec<Descendant>> {
     use std::collections::HashMap;
 
-    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    use procfs::ProcError;
+
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
-    for process in all.flatten() {
-        // A process may end while its files are read. It then needs no signal.
-        if let Ok(stat) = process.stat()
-            && stat.state != 'Z'
-        {
+    for process in procfs::process::all_processes().ok()? {
+        let stat = match process.and_then(|process| Ok((process.stat()?, process))) {
+            Ok(found) => found,
+            // A process may end while its files are read. It then needs no signal.
+            Err(ProcError::NotFound(_) | ProcError::PermissionDenied(_)) => continue,
+            Err(_) => return None,
+        };
+        let (stat, process) = stat;
+        if stat.state != 'Z' {
             let activates = process.cmdline().is_ok_and(|argv| argv.iter().any(|arg| is_activation(arg)));
             children.entry(stat.ppid).or_default().push((stat.pid, activates));
         }
@@ -63,40 +68,50 @@ fn descendants(except: Option<Pid>) -> Vec<Descendant> {
             found.extend(pid.map(|pid| Descendant { pid, activates }));
         }
     }
-    found
+    Some(found)
 }
 
 #[cfg(target_os = "linux")]
-fn signal_real(_group: Pid, except: Option<Pid>, signal: Signal) {
-    for process in descendants(except) {
+fn signal_real(group: Pid, except: Option<Pid>, signal: Signal) {
+    let Some(all) = descendants(except) else { return signal_group(group, signal) };
+    for process in all {
         // An error means that the process has ended, or is a setuid program that may not be signalled.
         rustix::process::kill_process(process.pid, signal).ok();
     }
 }
 
 #[cfg(target_os = "linux")]
-fn is_really_gone(_group: Pid, except: Option<Pid>) -> bool {
-    descendants(except).is_empty()
+fn is_really_gone(group: Pid, except: Option<Pid>) -> bool {
+    descendants(except).map_or_else(|| is_group_gone(group), |all| all.is_empty())
 }
 
 #[cfg(target_os = "linux")]
 fn really_activates() -> bool {
-    descendants(None).iter().any(|process| process.activates)
+    descendants(None).is_some_and(|all| all.iter().any(|process| process.activates))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn signal_real(group: Pid, _except: Option<Pid>, signal: Signal) {
-    rustix::process::kill_process_group(group, signal).ok();
+    signal_group(group, signal);
 }
 
 #[cfg(not(target_os = "linux"))]
 fn is_really_gone(group: Pid, _except: Option<Pid>) -> bool {
-    rustix::process::test_kill_process_group(group).is_err()
+    is_group_gone(group)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn really_activates() -> bool {
     false
+}
+
+/// Signals what has not left the process group of the command.
+fn signal_group(group: Pid, signal: Signal) {
+    rustix::process::kill_process_group(group, signal).ok();
+}
+
+fn is_group_gone(group: Pid) -> bool {
+    rustix::process::test_kill_process_group(group).is_err()
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -113,7 +128,7 @@ mod tests {
             Command::new("sh").args(["-c", "sleep 61 & sleep 61 & wait"]).process_group(0).spawn().unwrap();
         let group = Pid::from_child(&child);
         let in_group = |except| {
-            let all = descendants(except);
+            let all = descendants(except).unwrap();
             all.iter().filter(|p| rustix::process::getpgid(Some(p.pid)) == Ok(group)).count()
         };
         let deadline = Instant::now() + Duration::from_secs(10);
