@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::text::log_line;
-use nixfleet_os::{core_dump, error, service_manager};
+use nixfleet_os::{core_dump, error, file_size_limit, service_manager};
 
 use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
@@ -103,6 +103,12 @@ pub fn main() -> ExitCode {
     // writes a core file.
     if let Err(err) = core_dump::forbid() {
         complain(Priority::Warning, &format!("warning: core files of this process may hold secrets: {err}"));
+    }
+    if let Err(err) = file_size_limit::survive() {
+        complain(
+            Priority::Warning,
+            &format!("warning: a limit of the size of files would end this process: {err}"),
+        );
     }
     let cli = Cli::try_parse().unwrap_or_else(|err| {
         // `--help` and `--version` also arrive here; they are not errors.

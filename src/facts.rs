@@ -24,7 +24,7 @@ use nixfleet_config::{Host, Paths};
 use nixfleet_jobs::checkout::{self, Checkout};
 use nixfleet_jobs::history::History;
 use nixfleet_jobs::{JobsDir, damage};
-use nixfleet_os::timestamp;
+use nixfleet_os::{sha256, timestamp};
 use nixfleet_protocol::{HostSystem, UpdateStatus};
 
 use freshness::WatchedHash;
@@ -339,7 +339,7 @@ impl Collector {
         if std::mem::replace(&mut self.binary_hashed, true) {
             return;
         }
-        match freshness::running_binary().and_then(|binary| nixfleet_os::sha256::hash_file(&binary)) {
+        match freshness::running_binary().and_then(|binary| sha256::hash_file(&binary, sha256::PROGRAM)) {
             Ok(hash) => {
                 self.facts.binary_hash = hash;
                 publish(&self.facts);

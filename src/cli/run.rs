@@ -1,7 +1,10 @@
 //! The start of the agent, and its end.
 
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +36,12 @@ use crate::{facts, wire};
 /// How long the start waits for the first results of collectors, so that the first heartbeat has them. They
 /// take milliseconds; a disk that hangs must not delay the connection.
 const FIRST_RESULTS: Duration = Duration::from_millis(250);
+
+/// Mode of the state folder, as far as the umask allows: people who may read logs go through it.
+const STATE_MODE: u32 = 0o755;
+
+/// Mode of the agent's own folder in it, as the systemd unit sets it.
+const OWN_MODE: u32 = 0o700;
 
 /// Runs the agent until it is asked to stop or to restart.
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
@@ -81,8 +90,7 @@ fn installed_program() -> PathBuf {
 fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
     let folder = host.own_dir();
     let path = folder.join("lock");
-    let created = std::fs::create_dir_all(&folder);
-    let opened = created.and_then(|()| Disk::real().open(&path, Open::Keep));
+    let opened = private_folder(host, &folder).and_then(|()| Disk::real().open(&path, Open::Keep));
     let file = match opened {
         Ok(file) => file,
         Err(err) => {
@@ -101,6 +109,22 @@ fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
         ))),
         _ => Ok(Some(file)),
     }
+}
+
+/// Makes the agent's own folder, for its user alone. Whoever can open the lock in it can hold it and keep the agent from
+/// starting, and who can write there can make up what the agent reports after a restart. The umask does not decide
+/// about that: a folder of an earlier agent may be open.
+fn private_folder(host: &Host, folder: &Path) -> io::Result<()> {
+    let disk = Disk::real();
+    disk.make_folders(&host.state_dir, STATE_MODE)?;
+    disk.make_folders(folder, OWN_MODE)?;
+    let mode = std::fs::metadata(folder)?.permissions().mode();
+    if mode & 0o077 != 0
+        && let Err(err) = std::fs::set_permissions(folder, Permissions::from_mode(OWN_MODE))
+    {
+        tracing::warn!("Other users can open files in {}, and cannot be kept out: {err}.", folder.display());
+    }
+    Ok(())
 }
 
 async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {

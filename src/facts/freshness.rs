@@ -63,7 +63,7 @@ impl WatchedHash {
         if let Some((_, hash)) = self.seen.as_ref().filter(|(then, _)| *then == now) {
             return Ok(hash.clone());
         }
-        let hash = sha256::hash(file)?;
+        let hash = sha256::hash(file, sha256::FLAKE_LOCK)?;
         self.seen = Some((now, hash.clone()));
         Ok(hash)
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::bounded_read;
-use nixfleet_os::sha256::hash_file;
+use nixfleet_os::sha256::{PROGRAM, hash_file};
 
 use super::freshness::{running_binary, store_path};
 
@@ -35,7 +35,7 @@ pub fn look(current_system: &Path) -> io::Result<Installed> {
     let running = std::env::current_exe()?;
     let program = unit_program(&current_system.join(UNIT)).unwrap_or_else(|| own_place(&running));
     let same = match (store_path(&program), store_path(&running)) {
-        (None, None) => hash_file(&program)? == hash_file(&running_binary()?)?,
+        (None, None) => hash_file(&program, PROGRAM)? == hash_file(&running_binary()?, PROGRAM)?,
         // Files in the store never change.
         (installed, running) => installed == running,
     };

@@ -3,7 +3,6 @@
 //! A dashboard overwrites known facts with empty ones, and an agent that has just started may need some time
 //! to find out what the previous agent knew.
 
-use std::fs;
 use std::path::PathBuf;
 
 use nixfleet_config::GenerationSource;
@@ -11,6 +10,7 @@ use nixfleet_jobs::atomic_file::{load, store};
 use nixfleet_jobs::damage;
 use nixfleet_jobs::format::{self, Format};
 use nixfleet_jobs::git::short;
+use nixfleet_os::Disk;
 use nixfleet_protocol::UpdateStatus;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +129,7 @@ impl Memory {
             }
             self.unread = false;
         }
-        match fs::create_dir_all(&self.folder).and_then(|()| store(&path, &known)) {
+        match Disk::real().make_folders(&self.folder, 0o700).and_then(|()| store(&path, &known)) {
             Ok(()) => (self.kept, self.broken) = (known, false),
             Err(err) if !std::mem::replace(&mut self.broken, true) => {
                 tracing::warn!("Cannot write {}: {err}. A restart forgets what is known.", path.display());
@@ -141,6 +141,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use std::path::Path;
 
     use nixfleet_protocol::{UpdateState, Verdict};

@@ -147,6 +147,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Carries out an order, once.
+fn carry_out(order: &Mutex<Option<impl FnOnce()>>) {
+    let order = locked(order).take();
+    if let Some(order) = order {
+        order();
+    }
+}
+
 /// Starts a thread, which enters the current span.
 fn spawn(threads: &Threads, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let span = Span::current();
@@ -203,7 +211,13 @@ impl Executor for HostExecutor {
                 }
             }
         };
-        if let Err(err) = spawn(&self.jobs.machine().threads, "end", run) {
+        let run = Arc::new(Mutex::new(Some(run)));
+        let same = Arc::clone(&run);
+        let started = spawn(&self.jobs.machine().threads, "end", move || carry_out(&same));
+        // A command that makes processes without end leaves no thread to be had, and has to be ended all the same.
+        if let Err(err) = started
+            && !self.records.lend(move || carry_out(&run))
+        {
             locked(&ending).remove(&order);
             let why = format!("cannot start a thread: {err}");
             drop(self.events.try_send(ExecutorEvent::NotEnded { id, asked, why }));

@@ -30,6 +30,7 @@ use futures_util::{FutureExt, StreamExt};
 use nixfleet_os::planted;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
@@ -169,6 +170,9 @@ where
     session.register();
     loop {
         let event = session.select(&mut stream, &mut writer, shutdown).await;
+        // One read may bring hundreds of frames. Without this the writer, and whoever asks for the status, would wait
+        // until all of them are handled.
+        consume_budget().await;
         if let Some(ended) = session.apply(event, Instant::now()) {
             let registered = session.registered;
             let ended = session.exit_after_disconnect(ended);

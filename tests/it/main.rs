@@ -17,6 +17,7 @@ mod job;
 mod journald;
 mod late_stop;
 mod launch;
+mod limits;
 mod line_numbers;
 mod logs;
 mod migrate;

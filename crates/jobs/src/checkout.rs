@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use nixfleet_os::sha256::hash_file;
+use nixfleet_os::sha256::{self, hash_file};
 use serde::{Deserialize, Serialize};
 
 use crate::JobsDir;
@@ -32,7 +32,7 @@ impl Format for Checkout {
 impl Checkout {
     /// Reads the state of the checkout in `dir`.
     pub fn read(dir: &Path) -> Self {
-        let lock_hash = hash_file(&dir.join("flake.lock")).ok();
+        let lock_hash = hash_file(&dir.join("flake.lock"), sha256::FLAKE_LOCK).ok();
         Self { dir: dir.to_owned(), commit: head_commit(dir), lock_hash }
     }
 

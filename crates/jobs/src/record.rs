@@ -123,8 +123,8 @@ impl Records {
     /// # Errors
     /// An error of the file system.
     pub fn save(&self, record: &Record) -> io::Result<()> {
-        // The mode of `std::fs`; the umask of the process narrows it.
-        self.0.disk().make_folders(self.path(), 0o777)?;
+        // It is the agent's alone: a supervisor that reads the names in it is root, or the same user.
+        self.0.disk().make_folders(self.path(), 0o700)?;
         atomic_file::store_on(self.0.disk(), &self.file(&record.id), record)
     }
 

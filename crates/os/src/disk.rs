@@ -21,6 +21,9 @@ mod simulated;
 pub use file::File;
 pub use simulated::{Files, OpenFile, Watch};
 
+/// Mode of a new file, as far as the umask allows: the group of the folder may read it, as people do who may read logs.
+const NEW_FILE: u32 = 0o640;
+
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
@@ -93,7 +96,7 @@ impl Disk {
             Open::Keep => options.write(true).create(true).truncate(false),
         };
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+        let file = options.mode(NEW_FILE).custom_flags(flags.bits().cast_signed()).open(path)?;
         bounded_read::regular(file).map(File::real)
     }
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod core_dump;
 pub mod disk;
 pub mod error;
+pub mod file_size_limit;
 mod machine;
 pub mod planted;
 pub mod processes;

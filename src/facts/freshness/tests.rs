@@ -1,7 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
-use nixfleet_os::sha256::hash_file;
+use nixfleet_os::sha256::{PROGRAM, hash_file};
 
 use super::*;
 
@@ -44,15 +44,15 @@ fn a_file_is_hashed_and_a_folder_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x");
     fs::write(&file, "abc").unwrap();
-    assert_eq!(hash_file(&file).unwrap(), ABC);
-    assert!(hash_file(folder.path()).is_err());
-    assert!(hash_file(&folder.path().join("none")).is_err());
+    assert_eq!(hash_file(&file, PROGRAM).unwrap(), ABC);
+    assert!(hash_file(folder.path(), PROGRAM).is_err());
+    assert!(hash_file(&folder.path().join("none"), PROGRAM).is_err());
 }
 
 #[test]
 fn the_running_binary_is_hashed() {
-    let hash = hash_file(&running_binary().unwrap()).unwrap();
-    assert_eq!(hash, hash_file(&std::env::current_exe().unwrap()).unwrap());
+    let hash = hash_file(&running_binary().unwrap(), PROGRAM).unwrap();
+    assert_eq!(hash, hash_file(&std::env::current_exe().unwrap(), PROGRAM).unwrap());
     assert_eq!(hash.len(), 64);
 }
 

@@ -9,6 +9,7 @@ use nixfleet_jobs::record::Unread;
 use nixfleet_jobs::spec::Spec;
 use nixfleet_os::Machine;
 use nixfleet_os::clock::{Clock, Time};
+use nixfleet_os::threads::{Gate, Tasks};
 
 use super::*;
 
@@ -146,4 +147,50 @@ fn what_could_not_be_read_is_tried_again_in_time_however_much_there_is_to_write(
         assert_eq!(records.load().last().map(|record| record.delivered_seq), Some(second));
     }
     assert_eq!(events.try_recv(), Ok(ExecutorEvent::Found(Box::new(unread))));
+}
+
+/// Has a thread for the records, and no other one.
+#[derive(Debug)]
+struct OneThread;
+
+impl Tasks for OneThread {
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        match name {
+            "records" => std::thread::Builder::new().spawn(run).map(drop),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn gate(&self) -> Arc<dyn Gate> {
+        Arc::new(Ticks)
+    }
+
+    fn instant(&self) -> std::time::Instant {
+        std::time::Instant::now()
+    }
+}
+
+/// Looks again every millisecond.
+#[derive(Debug)]
+struct Ticks;
+
+impl Gate for Ticks {
+    fn wait(&self, _: Option<Duration>) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+
+    fn open(&self) {}
+}
+
+#[test]
+fn a_command_is_ended_although_there_is_no_thread_to_be_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine { threads: Threads::simulated(Arc::new(OneThread)), ..Machine::default() };
+    let jobs = JobsDir::on(machine, folder.path());
+    let records = Records::new(folder.path().join("delivery"));
+    let (executor, mut events) = HostExecutor::open(Arc::new(FailingLauncher), jobs, records, None).unwrap();
+    let job = Record::accept("pull".to_owned(), None).instance();
+    executor.end(&job, Urgency::Stop, "stop");
+    let carried_out = ExecutorEvent::EndedBefore { id: job.id, asked: "stop".to_owned() };
+    assert_eq!(events.blocking_recv(), Some(carried_out));
 }

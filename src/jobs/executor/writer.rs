@@ -21,6 +21,9 @@ use crate::jobs::follower::send;
 /// minutes; too many open files, for less.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// Orders that may wait for this thread. Each may take seconds, and there are two at most for each job.
+const MAX_LENT: usize = 4;
+
 /// What an earlier agent wrote and could not be read at the start, for a reason that may pass.
 #[derive(Debug, Default)]
 pub struct Backlog {
@@ -54,6 +57,8 @@ struct Queue {
     records: BTreeMap<JobId, (Option<Record>, Span)>,
     answered: Option<(answered::File, Span)>,
     backlog: Backlog,
+    /// Orders for which no other thread was to be had, with their spans.
+    orders: Vec<(Box<dyn FnOnce() + Send>, Span)>,
     /// Jobs of this agent, as long as the names of the records of an earlier one are not known.
     own: BTreeSet<JobId>,
     writing: bool,
@@ -61,7 +66,9 @@ struct Queue {
 
 impl Queue {
     fn has_work(&self) -> bool {
-        !self.records.is_empty() || (self.answered.is_some() && !self.backlog.answers)
+        !self.orders.is_empty()
+            || !self.records.is_empty()
+            || (self.answered.is_some() && !self.backlog.answers)
     }
 }
 
@@ -85,6 +92,18 @@ impl RecordWriter {
     pub(super) fn put_answered(&self, answered: answered::File) {
         self.lock().answered = Some((answered, Span::current()));
         self.wake.notify_all();
+    }
+
+    /// Carries out an order on this thread, before it writes on. Returns false if too many of them wait.
+    pub(super) fn lend(&self, order: impl FnOnce() + Send + 'static) -> bool {
+        let mut queue = self.lock();
+        let has_room = queue.orders.len() < MAX_LENT;
+        if has_room {
+            queue.orders.push((Box::new(order), Span::current()));
+        }
+        drop(queue);
+        self.wake.notify_all();
+        has_room
     }
 
     /// This agent has accepted a job.
@@ -124,8 +143,12 @@ impl RecordWriter {
             }
             let records: Vec<_> = std::mem::take(&mut queue.records).into_iter().collect();
             let answered = if queue.backlog.answers { None } else { queue.answered.take() };
+            let orders = std::mem::take(&mut queue.orders);
             queue.writing = true;
             drop(queue);
+            for (order, span) in orders {
+                span.in_scope(order);
+            }
             // Before a record is removed: its request must not be forgotten in between.
             if let Some((answered, span)) = answered {
                 span.in_scope(|| self.write_answered(&answered));

@@ -68,9 +68,13 @@ impl DeliveryTracker {
         self.last
     }
 
-    /// Handles a pong; returns what it confirms. A payload that is not a ping's number confirms nothing.
+    /// Handles a pong; returns what it confirms. A payload that is not the number of a ping of this connection
+    /// confirms nothing: a peer may send pongs that nobody asked for (RFC 6455, 5.5.3), with eight bytes of its own.
     pub fn pong(&mut self, payload: &[u8], now: Instant) -> Vec<Receipt> {
         let Ok(number) = <[u8; 8]>::try_from(payload).map(u64::from_be_bytes) else { return Vec::new() };
+        if number > self.last {
+            return Vec::new();
+        }
         let mut receipts = Vec::new();
         while self.sent.front().is_some_and(|sent| sent.ping <= number)
             && let Some(sent) = self.sent.pop_front()
@@ -109,7 +113,11 @@ mod tests {
         assert_eq!(delivery.pong(b"someone else's", now), []);
         assert_eq!(delivery.pong(&second.to_be_bytes(), now), [Receipt::Lines(id.clone(), 7)]);
         assert_eq!(delivery.pong(&second.to_be_bytes(), now), [], "once");
-        assert_eq!(delivery.pong(&u64::MAX.to_be_bytes(), now), [Receipt::Status(id)]);
+        let third = second + 1;
+        for foreign in [third + 1, u64::MAX] {
+            assert_eq!(delivery.pong(&foreign.to_be_bytes(), now), [], "no ping had the number {foreign}");
+        }
+        assert_eq!(delivery.pong(&third.to_be_bytes(), now), [Receipt::Status(id)]);
         assert_eq!(delivery.in_flight, 0);
     }
 

@@ -39,6 +39,21 @@ fn a_reader_gets_what_was_there_and_what_comes_later() {
 }
 
 #[test]
+fn a_lock_that_somebody_holds_on_a_new_log_is_an_error_and_no_wait_for_ever() {
+    let (_folder, dir) = scratch();
+    let other = dir.disk().open(&dir.log(0), Open::Append).unwrap();
+    assert!(other.lock(Lock::Shared).unwrap());
+    let (answer, answered) = std::sync::mpsc::channel();
+    let new = dir.clone();
+    std::thread::spawn(move || answer.send(Writer::create(new, 1 << 20).map(drop)));
+    let answer = answered.recv_timeout(std::time::Duration::from_secs(30)).expect("an answer");
+    let text = answer.unwrap_err().to_string();
+    assert!(text.starts_with("another process holds its lock for 2s"), "{text}");
+    drop(other);
+    Writer::create(dir, 1 << 20).unwrap();
+}
+
+#[test]
 fn a_reader_that_begins_late_finds_what_lies_behind_a_long_log() {
     let (_folder, dir) = scratch();
     let mut writer = Writer::create(dir.clone(), 1 << 20).unwrap();

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::AddAssign;
+use std::time::Duration;
 
 use nixfleet_os::disk::{File, Lock, Open};
 use nixfleet_os::{Clock, Processes};
@@ -19,6 +20,12 @@ const TAIL_SEGMENTS: u32 = 4;
 /// Size of the buffer in bytes. A burst of entries needs one write, and a crash of the supervisor loses
 /// little.
 const BUFFER: usize = 64 * 1024;
+
+/// How long to wait for the lock of a new log: much longer than any reader of ours holds it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often to try.
+const LOCK_TICK: Duration = Duration::from_millis(1);
 
 /// Writes a log. The supervisor of the job owns it.
 #[derive(Debug)]
@@ -65,8 +72,7 @@ impl Writer {
     /// An error of the file system.
     pub fn create(dir: JobDir, limit: u64) -> io::Result<Self> {
         let file = open_segment(&dir, 0)?;
-        // A reader that tests the lock holds it for microseconds, so waiting is short.
-        file.wait_for_lock(Lock::Exclusive)?;
+        take_lock(&file, dir.clock())?;
         Ok(Self {
             head_limit: limit / 2,
             segment_limit: limit / 2 / u64::from(TAIL_SEGMENTS),
@@ -331,6 +337,22 @@ enum Progress<'a> {
     None,
     Test(&'a TestProgress),
     Operation(&'a OperationProgress),
+}
+
+/// Takes the lock of a live supervisor. A reader that tests it holds it for microseconds.
+///
+/// # Errors
+/// An error of the file system, or that somebody who may read logs holds it for longer than [`LOCK_TIMEOUT`].
+fn take_lock(file: &File, clock: &Clock) -> io::Result<()> {
+    let begun = clock.instant();
+    while !file.lock(Lock::Exclusive)? {
+        if clock.elapsed(begun) >= LOCK_TIMEOUT {
+            let text = format!("another process holds its lock for {LOCK_TIMEOUT:?}; `lslocks` names it");
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+        }
+        clock.sleep(LOCK_TICK);
+    }
+    Ok(())
 }
 
 fn open_segment(dir: &JobDir, segment: u32) -> io::Result<File> {

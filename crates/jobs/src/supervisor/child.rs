@@ -106,6 +106,14 @@ impl Read for Stream {
     }
 }
 
+/// Makes reads from a pipe return at once when there is nothing to read. A process of the command can open the pipe
+/// by /proc/self/fd and take what the supervisor was just told about. A read that waited then would keep the
+/// supervisor from every stop, from the timeout and from the end of the command.
+fn never_waiting<F: AsFd>(pipe: F) -> io::Result<F> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    Ok(pipe)
+}
+
 /// One output stream of the program.
 struct Pipe {
     read: Option<Stream>,
@@ -123,12 +131,14 @@ impl Pipe {
         self.read.as_ref().and_then(Stream::fd)
     }
 
-    /// Reads once. The pipe must be readable.
+    /// Reads once, if there is something to read.
     fn take(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
         let Some(read) = &mut self.read else { return };
         let count = match read.read(buffer) {
             Ok(count) => count,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => return,
+            Err(err) if matches!(err.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+                return;
+            }
             Err(_) => 0,
         };
         if count == 0 {
@@ -238,8 +248,14 @@ impl Child {
         Ok(Self {
             pid: Pid::from_child(&child),
             processes: Processes::default(),
-            out: Pipe::new(child.stdout.take().map(Stream::Out), Source::Stdout),
-            err: Pipe::new(child.stderr.take().map(Stream::Err), Source::Stderr),
+            out: Pipe::new(
+                child.stdout.take().map(never_waiting).transpose()?.map(Stream::Out),
+                Source::Stdout,
+            ),
+            err: Pipe::new(
+                child.stderr.take().map(never_waiting).transpose()?.map(Stream::Err),
+                Source::Stderr,
+            ),
             ended: None,
             stopped: false,
         })
@@ -364,3 +380,6 @@ impl Child {
         self.stopped = stop.has_begun();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,6 +161,16 @@ fn the_first_violations_are_kept_and_the_rest_is_counted() {
 }
 
 #[test]
+fn an_explanation_that_quotes_a_message_is_one_short_line() {
+    let mut world = World::new();
+    let hostile = format!("\"h\\n<3>forged\\u001b[2J{}\"", "x".repeat(10_000));
+    [Connect, Say(register().replace("\"h\"", &hostile))].into_iter().for_each(|step| world.step(step));
+    let why = world.judge.verdict(world.moment()).violations[0].why.clone();
+    assert!(why.starts_with("`h <3>forgedxx") && why.chars().count() <= 500, "{why}");
+    assert!(!why.contains(char::is_control), "{why:?}");
+}
+
+#[test]
 fn hosts_are_judged_apart() {
     let mut world = World::new();
     [Connect, Say(register()), Answer, Say(beat()), Ask("pull")]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use nixfleet_os::text::one_line;
 use serde::Serialize;
 use tracing::warn;
 
@@ -11,6 +12,9 @@ pub(super) const KEPT: usize = 200;
 
 /// Most hosts of which the newest violation is kept. Tests and demos have fewer.
 const HOSTS: usize = 1000;
+
+/// Longest explanation of a violation, in characters. A sentence and what it quotes.
+const WHY: usize = 500;
 
 /// A need of existing dashboards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -144,7 +148,9 @@ pub(super) struct Violations {
 }
 
 impl Violations {
-    pub(super) fn push(&mut self, violation: Violation) {
+    pub(super) fn push(&mut self, mut violation: Violation) {
+        // It may quote the message, and is shown as a line.
+        violation.why = one_line(&violation.why, WHY);
         let Violation { host, why, message, .. } = &violation;
         warn!(host, rule = violation.rule.name(), said = message, "violation: {why}");
         *self.verdict.counts.entry(violation.rule.name()).or_default() += 1;

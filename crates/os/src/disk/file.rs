@@ -92,24 +92,6 @@ impl File {
         }
     }
 
-    /// Waits for a lock and takes it.
-    ///
-    /// # Errors
-    /// An error of the file system.
-    pub fn wait_for_lock(&self, lock: Lock) -> io::Result<()> {
-        match &self.0 {
-            Inner::Simulated(file) => file.lock(lock, true).map(drop),
-            Inner::Real(file) => {
-                let operation = match lock {
-                    Lock::Shared => FlockOperation::LockShared,
-                    Lock::Exclusive => FlockOperation::LockExclusive,
-                };
-                // A signal must not make a job fail.
-                Ok(rustix::io::retry_on_intr(|| flock(file, operation))?)
-            }
-        }
-    }
-
     /// A handle of the same open file, with the same lock.
     ///
     /// # Errors

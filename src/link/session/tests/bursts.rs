@@ -108,6 +108,30 @@ async fn a_dashboard_that_asks_and_never_reads_is_left_and_costs_no_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_writer_has_its_turn_while_frames_pour_in() {
+    const FRAMES: usize = 5_000;
+    let mut rig = Rig::live(INTERVAL, &[]).await;
+    let before = rig.report().await.stats.beats;
+    let (mut sink, mut stream) = rig.hold().split();
+    // Each of them is followed by a heartbeat, which replaces one that was not written yet.
+    let pouring = tokio::spawn(async move {
+        for _ in 0..FRAMES {
+            sink.feed(Message::text(r#"{"type":"registered","payload":{}}"#)).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+        sink
+    });
+    let mut written = 0;
+    while let Ok(Some(Ok(message))) = tokio::time::timeout(INTERVAL / 2, stream.next()).await {
+        written += usize::from(message.is_text());
+    }
+    assert!(written >= FRAMES / 256, "{written} heartbeats were written meanwhile");
+    drop(pouring.await.unwrap());
+    drop(stream);
+    assert_eq!(rig.report().await.stats.beats - before, FRAMES as u64);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_of_nonsense_is_a_few_lines_and_a_count() {
     let log = CapturedLog::default();
     let _capturing = dispatcher::set_default(&log.dispatch());

@@ -1,0 +1,96 @@
+//! Limits and permissions of the place where the agent is started.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+
+use nixfleet_jobs::JobId;
+use nixfleet_protocol::StatusKind;
+
+use crate::rig::{AgentProcess, Fleet, eventually, json, lives, program};
+
+/// An agent that a shell starts after these commands.
+fn started_after(fleet: &Fleet, commands: &str) -> AgentProcess {
+    let agent = fleet.agent_command();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{commands}; exec \"$0\"")]).arg(agent.get_program());
+    for (name, value) in agent.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    // The shell's own limit must not end it.
+    shell.stdin(Stdio::null()).stderr(Stdio::null());
+    AgentProcess::spawn(shell, fleet.path("state"))
+}
+
+#[tokio::test]
+async fn a_limit_of_the_size_of_files_costs_lines_and_ends_neither_the_agent_nor_a_job() {
+    let fleet = Fleet::strict().await.configure("[commands.many]\nrun = [\"seq\", \"20000\"]\n");
+    // 64 blocks of 512 bytes.
+    let mut agent = started_after(&fleet, "ulimit -f 64");
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    let status = fleet.run("many").await;
+    assert_eq!((status.status, status.exit_code), (StatusKind::Ok, 0), "{}", status.message);
+    assert_eq!(status.lines, Some(20_000));
+    let arrived = fleet.lines().iter().filter(|(_, line, _)| !line.starts_with("nixfleet: ")).count() as u64;
+    assert!(arrived > 0 && status.dropped_lines == Some(20_000 - arrived), "{arrived} {status:?}");
+    assert!(
+        fleet.lines().iter().any(|(_, line, _)| line.contains("File too large")),
+        "{:?}",
+        fleet.lines().last()
+    );
+    assert!(agent.is_running());
+    fleet.assert_no_violations();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn no_other_user_gets_at_the_files_of_an_agent_whatever_the_umask_is() {
+    let fleet = Fleet::strict().await.script("hello", "echo hello");
+    // An older agent left its folder open.
+    let own = fleet.path("state/agent");
+    fs::create_dir_all(&own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+    let _agent = started_after(&fleet, "umask 0");
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    fleet.run("hello").await;
+    assert_eq!(mode(&own), 0o700);
+    assert_eq!(mode(&own.join("lock")), 0o640);
+    let job = crate::rig::job_folder(&fleet);
+    assert_eq!((mode(&fleet.path("state/jobs")), mode(&job)), (0o750, 0o750));
+    for item in fs::read_dir(&job).unwrap().flatten() {
+        assert_eq!(mode(&item.path()), 0o640, "{}", item.path().display());
+    }
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_supervisor_that_can_open_no_file_still_ends_its_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, id) = (folder.path().join("agent.toml"), JobId::generate());
+    fs::write(&config, "jobs.stop_grace = 1\n[commands.nap]\nrun = [\"sleep\", \"300\"]\n").unwrap();
+    let mut command = program();
+    command.arg("--config").arg(config).args(["exec-job", "--", &format!("nap-{id}")]);
+    command
+        .env("NIXFLEET_STATE_DIR", folder.path().join("state"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut supervisor = command.spawn().unwrap();
+    let state = folder.path().join("state/jobs").join(id.as_str()).join("state.json");
+    let nap = eventually("the process", || json(&state)?["child_pid"].as_u64()).await;
+    let nap = u32::try_from(nap).unwrap();
+    assert!(lives(nap));
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Some(Pid::from_child(&supervisor)), Resource::Nofile, none).unwrap();
+    kill_process(Pid::from_child(&supervisor), Signal::INT).unwrap();
+    eventually("the end of the supervisor", || supervisor.try_wait().unwrap()).await;
+    assert!(!lives(nap), "the command of a supervisor that has ended goes on");
+}
