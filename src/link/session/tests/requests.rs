@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
-use nixfleet_protocol::{AgentMessage, CommandRejected, Status, StatusKind, UpdateState, Verdict};
+use nixfleet_protocol::{
+    ALREADY_RUNNING, AgentMessage, CommandRejected, Status, StatusKind, UpdateState, Verdict,
+};
 
 use super::rig::{Order, Rig, result};
 use crate::jobs::follower::Live;
@@ -186,12 +188,9 @@ async fn a_reboot_is_told_before_it_begins_and_not_again_when_it_has() {
 }
 
 async fn rejection(rig: &mut Rig) -> CommandRejected {
-    loop {
-        match rig.next().await {
-            AgentMessage::CommandRejected(rejected) => return rejected,
-            AgentMessage::Heartbeat(_) => {}
-            other => panic!("{other:?}"),
-        }
+    match rig.next_but_heartbeats().await {
+        AgentMessage::CommandRejected(rejected) => rejected,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -231,6 +230,12 @@ async fn an_empty_id_is_none() {
         let job = rig.run_command_as("pull", Some("")).await;
         let saved = rig.orders();
         assert!(saved.is_empty(), "{saved:?}");
+        // Neither the same request nor one with the same id.
+        for name in ["pull", "switch"] {
+            rig.command(name, Some("")).await;
+            let rejected = rejection(&mut rig).await;
+            assert_eq!((rejected.reason.as_str(), rejected.command_id), (ALREADY_RUNNING, None), "{name}");
+        }
         job.end(result(Outcome::Ok)).await;
         assert_eq!(rig.status().await.command, "pull");
         rig.pong().await;

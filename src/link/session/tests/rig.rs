@@ -36,6 +36,9 @@ mod spin;
 /// A limit in virtual time, which no test reaches unless it hangs.
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// A limit in virtual time for a whole test: a wait for the wrong heartbeat never ends by itself.
+const LONGEST: Duration = Duration::from_secs(4 * 3600);
+
 /// Capacity of the socket in bytes: less than a noisy command writes at once.
 const SOCKET: usize = 64 * 1024;
 

@@ -128,8 +128,10 @@ async fn a_stop_during_a_launch_that_hangs_is_answered() {
     let mut rig = Rig::live(HOUR, &[]).await;
     rig.command("pull", None).await;
     rig.order().await;
+    let begun = Instant::now();
     rig.texts(&[STOP]).await;
     let status = rig.status().await;
+    assert_eq!(begun.elapsed(), GRACE + STOP_MARGIN);
     let message = "The command goes on: it is still being started, and ends as soon as it runs";
     assert_eq!((status.command.as_str(), status.message.as_str()), ("stop", message));
 }

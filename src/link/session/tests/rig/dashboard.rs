@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use nixfleet_protocol::{AgentMessage, Heartbeat, Status};
 
-use super::{HOUR, Rig};
+use super::{HOUR, LONGEST, Rig};
 use crate::link::ended::Ended;
 
 impl Rig {
@@ -19,8 +19,10 @@ impl Rig {
         self.socket.as_mut().unwrap()
     }
 
-    /// The next frame. The agent is never silent for an hour.
+    /// The next frame. The agent is never silent for an hour, and no test needs longer than [`LONGEST`]: it would
+    /// wait for something that heartbeats do not bring.
     async fn frame(&mut self) -> Message {
+        assert!(self.elapsed() < LONGEST, "nothing but other messages for {LONGEST:?}");
         let next = tokio::time::timeout(HOUR, self.socket().next()).await;
         next.expect("a frame within an hour").expect("the connection lives").unwrap()
     }
