@@ -138,10 +138,11 @@ impl Lanes {
             return self.bulk.take().filter(|_| !self.closed);
         }
         let (mut frames, mut taken) = (Vec::new(), 0);
-        while let Some((frame, kind)) = self.control.pop_front_if(|(_, kind)| {
+        while let Some((_, kind)) = self.control.front()
             // The heartbeat behind a status goes with it: in front of the next piece, a newer one would take its place.
-            taken < PIECE || matches!(kind, Kind::Heartbeat(_) | Kind::Ping)
-        }) {
+            && (taken < PIECE || matches!(kind, Kind::Heartbeat(_) | Kind::Ping))
+            && let Some((frame, kind)) = self.control.pop_front()
+        {
             taken += size(&frame);
             if let Kind::Heartbeat(seq) = kind {
                 self.begun = true;
