@@ -1,20 +1,21 @@
 //! The connection to the dashboard.
 //!
 //! ```text
-//! run.rs       the main loop: connect, session, wait, and again
-//! dial.rs      one attempt to connect: TLS, the token, refusals
-//! reach.rs     the TCP connection of an attempt: lookup, addresses
-//! blocking.rs  calls that may block, on threads of their own
-//! session.rs   one connection: events in, decisions, messages out
-//! agent.rs     the state that is kept from one connection to the next
-//! backoff.rs   how long to wait before the next attempt
-//! network.rs   changes of this host's network
-//! peer.rs      the dashboard's description of itself
-//! ended.rs     why a session ended
+//! run.rs          the main loop: connect, session, wait, and again
+//! dial.rs         one attempt to connect: TLS, the token, refusals
+//! retry_after.rs  how long a busy dashboard wants to be left alone
+//! reach.rs        the TCP connection of an attempt: lookup, addresses
+//! blocking.rs     calls that may block, on threads of their own
+//! session.rs      one connection: events in, decisions, messages out
+//! agent.rs        the state that is kept from one connection to the next
+//! backoff.rs      how long to wait before the next attempt
+//! network.rs      changes of this host's network
+//! peer.rs         the dashboard's description of itself
+//! ended.rs        why a session ended
 //! ```
 //!
-//! `run` uses `dial`, `network` and `session`; `dial` uses `reach` and `retry_after`, and `dial` and `reach` use `blocking`; `session` uses
-//! `agent`; `agent` uses `peer` and `backoff`. No dependency goes the other way.
+//! `run` uses `dial`, `network` and `session`; `dial` uses `reach` and `retry_after`, and `dial` and `reach` use
+//! `blocking`; `session` uses `agent`; `agent` uses `peer` and `backoff`. No dependency goes the other way.
 
 pub mod agent;
 pub mod backoff;

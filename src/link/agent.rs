@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use nixfleet_config::Host;
-use nixfleet_jobs::Urgency;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
+use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_os::Clock;
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
@@ -35,6 +35,17 @@ use crate::queries::Queries;
 /// waits for processes that it has killed, and as long again for the signal and for a busy machine. After that the
 /// request is answered: the command goes on.
 pub const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// A request to end a command that was not carried out.
+#[derive(Debug)]
+pub struct NotStopped {
+    /// The job of that command.
+    pub id: JobId,
+    /// The command that asked for it, such as `stop`.
+    pub asked: String,
+    /// The answer to it.
+    pub why: String,
+}
 
 /// The state that the agent keeps from one connection to the next.
 #[derive(Debug)]
@@ -241,9 +252,9 @@ impl Agent {
         }
     }
 
-    /// Handles the outcome of an order. If a command could not be stopped, returns the command that asked for
-    /// it, and the answer to it.
-    pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<(String, String)> {
+    /// Handles the outcome of an order. If a command could not be stopped, returns the request that nobody has
+    /// answered. Without a connection it stays in the table, which tells of it in time on the next one.
+    pub fn executor_event(&mut self, event: ExecutorEvent) -> Option<NotStopped> {
         match event {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
             ExecutorEvent::Found(record) => self.jobs.found(*record),
@@ -256,14 +267,13 @@ impl Agent {
             ExecutorEvent::NotEnded { id, asked, why } => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::error!("The command could not be stopped: {why}"));
-                self.jobs.stop_answered(&id, &asked);
-                return Some((asked, format!("The command goes on: {why}")));
+                return Some(NotStopped { id, asked, why: format!("The command goes on: {why}") });
             }
             ExecutorEvent::EndedBefore { id, asked } => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::info!("The command had ended before it could be stopped."));
-                self.jobs.stop_answered(&id, &asked);
-                return Some((asked, "nothing is running: the command had just ended by itself".to_owned()));
+                let why = "nothing is running: the command had just ended by itself".to_owned();
+                return Some(NotStopped { id, asked, why });
             }
         }
         None

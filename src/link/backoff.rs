@@ -139,9 +139,9 @@ impl Reconnect {
         self.backoff.next(Cause::Local, CAP, draw)
     }
 
-    /// The delay after a session, judged by how long it held, whatever ended it. `closed`: the dashboard sent a close frame. `lasted`: time since the
-    /// registration, if there was one. `window`: the time over which the dashboard wants its agents to
-    /// spread their reconnects. `draw` is a random number in `0.0..1.0`.
+    /// The delay after a session, judged by how long it held, whatever ended it. `closed`: the dashboard sent a close
+    /// frame. `lasted`: time since the registration, if there was one. `window`: the time over which the dashboard
+    /// wants its agents to spread their reconnects. `draw` is a random number in `0.0..1.0`.
     pub fn after_session(
         &mut self,
         closed: bool,

@@ -63,21 +63,27 @@ impl PeerState {
     }
 
     /// The dashboard sent its status. `server_time` is its clock, if it sent it: the end of a maintenance
-    /// is compared with that clock, not with this host's. Returns whether it is another status than before.
-    pub fn set_status(&mut self, status: ServerStatus, server_time: Option<&str>, now: Instant) -> bool {
+    /// is compared with that clock, not with that of this host, `own_time`. Returns whether it is another status than
+    /// before.
+    pub fn set_status(
+        &mut self,
+        status: ServerStatus,
+        server_time: Option<&str>,
+        own_time: Timestamp,
+        now: Instant,
+    ) -> bool {
         let status = ServerStatus {
             reason: one_line(&status.reason, REASON),
             until: one_line(&status.until, UNTIL),
             ..status
         };
-        let own_clock = Timestamp::now();
-        let clock = server_time.and_then(|time| time.parse().ok()).unwrap_or(own_clock);
+        let clock = server_time.and_then(|time| time.parse().ok()).unwrap_or(own_time);
         self.until = status.until.parse::<Timestamp>().ok().map(|until| {
             let left = Duration::try_from(until.duration_since(clock)).unwrap_or_default();
             now + left.min(MAX_MAINTENANCE)
         });
         let changed = *self.status_or_healthy() != status;
-        self.status = Some((status, own_clock));
+        self.status = Some((status, own_time));
         changed
     }
 
@@ -160,6 +166,9 @@ mod tests {
 
     const OWN: Duration = Duration::from_secs(30);
 
+    /// The clock of this host. It is wrong.
+    const OWN_TIME: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
     fn maintenance(until: &str) -> ServerStatus {
         ServerStatus {
             state: ServerState::Maintenance,
@@ -173,7 +182,7 @@ mod tests {
         let now = Instant::now();
         let mut peer = PeerState::default();
         assert_eq!(peer.refusal(now), None);
-        peer.set_status(maintenance("2001-01-01T00:10:00Z"), Some("2001-01-01T00:00:00Z"), now);
+        peer.set_status(maintenance("2001-01-01T00:10:00Z"), Some("2001-01-01T00:00:00Z"), OWN_TIME, now);
         let refusal = peer.refusal(now).unwrap();
         assert_eq!(refusal, "the dashboard is in maintenance until 2001-01-01T00:10:00Z: upgrade");
         assert_eq!(peer.interval(OWN, now), 2 * OWN);
@@ -187,14 +196,14 @@ mod tests {
         let now = Instant::now();
         let mut peer = PeerState::default();
         for until in ["", "soon"] {
-            peer.set_status(maintenance(until), None, now);
+            peer.set_status(maintenance(until), None, OWN_TIME, now);
             assert!(peer.refusal(now + 10 * MAX_MAINTENANCE).is_some());
         }
-        peer.set_status(ServerStatus::default(), None, now);
+        peer.set_status(ServerStatus::default(), None, OWN_TIME, now);
         assert_eq!(peer.refusal(now), None);
-        peer.set_status(maintenance("9999-01-01T00:00:00Z"), None, now);
+        peer.set_status(maintenance("9999-01-01T00:00:00Z"), None, OWN_TIME, now);
         assert_eq!(peer.refusal(now + MAX_MAINTENANCE), None, "nobody means a thousand years");
-        peer.set_status(maintenance("2001-01-01T00:00:00Z"), None, now);
+        peer.set_status(maintenance("2001-01-01T00:00:00Z"), None, OWN_TIME, now);
         assert_eq!(peer.refusal(now), None, "over already");
     }
 
@@ -204,12 +213,12 @@ mod tests {
         let mut peer = PeerState::default();
         let endless = "upgrade\nERROR forged ".repeat(20_000);
         let status = ServerStatus { reason: endless.clone(), ..maintenance(&endless) };
-        assert!(peer.set_status(status.clone(), None, now));
+        assert!(peer.set_status(status.clone(), None, OWN_TIME, now));
         let refusal = peer.refusal(now).unwrap();
         assert!(refusal.chars().count() < 300 && !refusal.contains('\n'), "{refusal}");
         let shown = &peer.status().unwrap().0;
         assert_eq!((shown.reason.chars().count(), shown.until.chars().count()), (REASON, UNTIL));
-        assert!(!peer.set_status(status, None, now), "the same again");
+        assert!(!peer.set_status(status, None, OWN_TIME, now), "the same again");
     }
 
     #[test]
@@ -218,11 +227,10 @@ mod tests {
         assert_eq!(peer.status(), None);
         peer.registered(&Registered::default());
         assert_eq!(peer.status(), None, "a registration says nothing about the state");
-        let before = Timestamp::now();
-        peer.set_status(ServerStatus::default(), Some("2001-01-01T00:00:00Z"), Instant::now());
+        peer.set_status(ServerStatus::default(), Some("2001-01-01T00:00:00Z"), OWN_TIME, Instant::now());
         let (status, at) = peer.status().unwrap();
         assert_eq!(status.state, ServerState::Healthy);
-        assert!(*at >= before, "by the clock of this host");
+        assert_eq!(*at, OWN_TIME, "by the clock of this host");
         peer.reset();
         assert_eq!(peer.status(), None);
     }
@@ -242,7 +250,7 @@ mod tests {
             assert_eq!(peer.reconnect_window(), Duration::from_secs(window), "{wish:?}");
         }
         let degraded = ServerStatus { state: ServerState::Degraded, ..ServerStatus::default() };
-        peer.set_status(degraded, None, now);
+        peer.set_status(degraded, None, OWN_TIME, now);
         assert_eq!(peer.reconnect_window(), DEGRADED_WINDOW);
     }
 }

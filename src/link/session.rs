@@ -39,7 +39,7 @@ use nixfleet_jobs::JobId;
 use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status};
 use nixfleet_vitals::prewarm::Notice;
 
-use super::agent::Agent;
+use super::agent::{Agent, NotStopped};
 use super::dial;
 use super::ended::Ended;
 use crate::facts::Facts;
@@ -275,9 +275,10 @@ impl<'a> Session<'a> {
     }
 
     fn executor_event(&mut self, event: ExecutorEvent) {
-        if let Some((asked, why)) = self.agent.executor_event(event)
+        if let Some(NotStopped { id, asked, why }) = self.agent.executor_event(event)
             && self.is_live()
         {
+            self.agent.jobs.stop_answered(&id, &asked);
             self.refuse(&asked, why);
         }
     }
@@ -319,6 +320,9 @@ impl<'a> Session<'a> {
             self.agent.heartbeat(facts, succeeded, now)
         };
         self.last_heartbeat_at = now;
+        if self.acks.expected() {
+            self.delivery.heartbeat(seq, self.send_queue.batch_waits(), now);
+        }
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(seq, text);
     }
 
@@ -369,9 +373,10 @@ impl<'a> Session<'a> {
         );
     }
 
-    /// Sends a ping. Its pong is the receipt for everything that was queued before it.
-    fn ping(&mut self, receipt: Option<Receipt>, bytes: usize, now: Instant) {
-        let number = self.delivery.ping(receipt, bytes, now);
+    /// Sends a ping. Its pong is the receipt for everything that was queued before it, except a batch of output that
+    /// the writer has not taken yet.
+    fn ping(&mut self, receipt: Option<Receipt>, now: Instant) {
+        let number = self.delivery.ping(receipt, self.send_queue.batch_waits(), now);
         self.send_queue.priority(Frame::Ping(number));
         self.next_ping = now + PING_INTERVAL;
     }

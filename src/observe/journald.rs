@@ -73,7 +73,8 @@ fn names(stream: &OsStr, file: &File) -> bool {
     file.metadata().is_ok_and(|found| *stream == *format!("{}:{}", found.dev(), found.ino()))
 }
 
-/// Log lines for the journal, one for each event. The journal adds the time, shows the priority itself, and has no colours.
+/// Log lines for the journal, one for each event. The journal adds the time, shows the priority itself, and has no
+/// colours.
 #[derive(Debug)]
 pub(super) struct JournalFormat(OneLine<Format<Full, ()>>);
 

@@ -31,8 +31,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Heartbeats that are counted.
 const BEATS: u32 = 500;
 
-/// Most allocations for one heartbeat of an idle host with its acknowledgement and two pings: what was measured (47, and
-/// 6,526 bytes), and a fifth more.
+/// Most allocations for one heartbeat of an idle host with its acknowledgement and two pings: what was measured (47,
+/// and 6,526 bytes), and a fifth more.
 const ALLOCATIONS: u64 = 56;
 
 /// Most bytes of these together.

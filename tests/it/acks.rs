@@ -53,3 +53,19 @@ async fn the_dashboard_sets_the_pace() {
     fleet.wait("beats at the new pace", |fleet| (fleet.beats().len() >= 4).then_some(())).await;
     assert_eq!(fleet.dashboard.host(HOST).unwrap().heartbeat_interval, 1);
 }
+
+#[tokio::test]
+async fn a_dashboard_that_answers_no_ping_and_acknowledges_heartbeats_can_go_on_sending_commands() {
+    // More than may wait for a proof.
+    const COMMANDS: usize = 20;
+    let fleet = Fleet::start().await.script("quick", "true");
+    fleet.dashboard.set_faults(Faults { never_pong: true, ..Faults::default() });
+    let _agent = fleet.agent().await;
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    for n in 1..=COMMANDS {
+        fleet.send("quick");
+        fleet.wait("its status", |fleet| (fleet.statuses().len() == n).then_some(())).await;
+    }
+    assert!(fleet.rejections().is_empty(), "{:?}", fleet.rejections());
+    assert_eq!(fleet.dashboard.connections(HOST), 1);
+}

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nixfleet_mock_dashboard::Faults;
+use nixfleet_mock_dashboard::{Faults, Policy};
 use nixfleet_protocol::{Status, StatusKind};
 
 use crate::rig::{Fleet, HOST, eventually, job_folder};
@@ -54,12 +54,18 @@ async fn a_request_that_an_earlier_agent_answered_does_not_run_again() {
     fleet.assert_no_violations();
 }
 
+/// A dashboard that answers neither pings nor heartbeats.
+fn prove_nothing(fleet: &Fleet) {
+    fleet.dashboard.set_policy(Policy { ack: false, ..Policy::default() });
+    fleet.dashboard.set_faults(Faults { never_pong: true, ..Faults::default() });
+}
+
 #[tokio::test]
 async fn a_job_whose_end_nobody_read_is_told_in_the_same_way_after_its_folder_was_due() {
     let fleet = Fleet::start().await.script("first", "echo out").script("second", "exit 3");
     let fleet = fleet.configure("[jobs]\nkeep = 1\n");
+    prove_nothing(&fleet);
     let mut agent = fleet.agent().await;
-    fleet.dashboard.set_faults(Faults { never_pong: true, ..Faults::default() });
     let before = [fleet.run("first").await, fleet.run("second").await];
     agent.kill();
     let folders =
@@ -75,8 +81,8 @@ async fn a_job_whose_end_nobody_read_is_told_in_the_same_way_after_its_folder_wa
 #[tokio::test]
 async fn a_command_that_could_not_be_started_is_told_so_by_the_next_agent_too() {
     let fleet = Fleet::start().await.script("never", "exit 0");
+    prove_nothing(&fleet);
     let mut agent = fleet.agent().await;
-    fleet.dashboard.set_faults(Faults { never_pong: true, ..Faults::default() });
     fs::write(fleet.path("state/jobs"), "in the way").unwrap();
     let first = fleet.run("never").await;
     assert_eq!(first.outcome.as_deref(), Some("not_started"), "{}", first.message);

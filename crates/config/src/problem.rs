@@ -21,8 +21,8 @@ pub struct Problem {
     pub fix: String,
 }
 
-/// Escapes control characters, and leaves out what changes the direction of text. Keys and paths are text of the operator; a line end in them must not split the
-/// line.
+/// Escapes control characters, and leaves out what changes the direction of text. Keys and paths are text of the
+/// operator; a line end in them must not split the line.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for letter in text.chars() {

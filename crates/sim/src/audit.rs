@@ -261,7 +261,7 @@ fn answers(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
                     let killed = evidence.deaths.iter().any(|(at, kind)| {
                         *kind == Kind::Agent && *at + ACCEPTANCE > noted.at && *at < noted.at + ACCEPTANCE
                     });
-                    let excused = killed || is_duplicate(evidence, name) || loses_answers(evidence, noted);
+                    let excused = killed || loses_answers(evidence, noted);
                     if !excused {
                         findings.push(format!("the request `{name}` was read and never answered"));
                     }
@@ -272,17 +272,6 @@ fn answers(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
         }
     }
 }
-
-/// Whether the request had an id that another request had before.
-fn is_duplicate(evidence: &Evidence<'_>, name: &str) -> bool {
-    // The clash of work-0 is called work-10.
-    let number: Option<usize> = name.strip_prefix("work-").and_then(|number| number.parse().ok());
-    evidence.happened(|what| matches!(what, What::Dashboard(Act::Clash(of)) if Some(of + 10) == number))
-        && !CLASHES
-}
-
-/// Whether a request with a known id and another name has to be answered.
-const CLASHES: bool = true;
 
 /// Whether an answer that is no status of a job may be lost: nobody proves that it arrived.
 fn loses_answers(evidence: &Evidence<'_>, read: &Noted) -> bool {

@@ -191,10 +191,12 @@ impl AsyncWrite for End {
         let direction = &mut link.directions[self.writes];
         if direction.lost {
             // The kernel takes it until its buffer is full.
-            direction.bytes += bytes.len();
             if direction.bytes > CAPACITY {
+                // Only a reset ends this wait.
+                direction.writer = Some(context.waker().clone());
                 return Poll::Pending;
             }
+            direction.bytes += bytes.len();
             return Poll::Ready(Ok(bytes.len()));
         }
         let room = CAPACITY.saturating_sub(direction.bytes).min(bytes.len());

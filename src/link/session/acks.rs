@@ -34,6 +34,11 @@ impl Acks {
         self.waiting.clear();
     }
 
+    /// Whether the dashboard acknowledges heartbeats.
+    pub fn expected(&self) -> bool {
+        self.expected
+    }
+
     /// A heartbeat is being written. One that was replaced in the queue was never sent, and does not count.
     pub fn sent(&mut self, seq: u64, now: Instant) {
         if self.expected {

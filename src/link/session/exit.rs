@@ -47,7 +47,7 @@ impl Session<'_> {
         tracing::info!("{}, on request.", status.message);
         self.send_queue.priority(Frame::Text(AgentMessage::Status(status).encode()));
         self.heartbeat(now);
-        self.ping(Some(Receipt::PendingExit), 0, now);
+        self.ping(Some(Receipt::PendingExit), now);
         self.pending_exit = Some((pending_exit, now + EXIT_TIMEOUT));
     }
 

@@ -113,8 +113,12 @@ impl Session<'_> {
             if missing > 0 && self.may_log(Topic::MissingAcks) {
                 tracing::warn!(missing, "The dashboard did not acknowledge some heartbeats.");
             }
+            let receipts = self.delivery.acknowledged(ack.seq);
+            self.confirmed(receipts, now);
         }
-        let changed = self.agent.peer.set_status(ack.server_status, ack.server_time.as_deref(), now);
+        let own_time = self.agent.clock.now();
+        let changed =
+            self.agent.peer.set_status(ack.server_status, ack.server_time.as_deref(), own_time, now);
         if changed && self.may_log(Topic::State) {
             self.agent.peer.log_status();
         }
@@ -357,7 +361,13 @@ impl Session<'_> {
     }
 
     fn pong(&mut self, payload: &[u8], now: Instant) {
-        for receipt in self.delivery.pong(payload, now) {
+        let receipts = self.delivery.pong(payload, now);
+        self.confirmed(receipts, now);
+    }
+
+    /// The dashboard has read these.
+    fn confirmed(&mut self, receipts: Vec<Receipt>, now: Instant) {
+        for receipt in receipts {
             match receipt {
                 Receipt::Lines(id, seq) => {
                     self.agent.jobs.lines_delivered(&id, seq);

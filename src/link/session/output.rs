@@ -50,7 +50,7 @@ impl Session<'_> {
         self.agent.stats.lines_sent += entries.iter().filter(|entry| entry.is_text()).count() as u64;
         let texts = if self.batches { batched(id, command, entries) } else { single(id, command, entries) };
         let bytes = texts.iter().map(String::len).sum();
-        let ping = self.delivery.ping(Some(Receipt::Lines(id.clone(), last)), bytes, now);
+        let ping = self.delivery.batch(Receipt::Lines(id.clone(), last), bytes, now);
         let mut frames: Vec<Frame> = texts.into_iter().map(Frame::Text).collect();
         frames.push(Frame::Ping(ping));
         self.send_queue.bulk(frames);
@@ -72,7 +72,7 @@ impl Session<'_> {
         self.release_held(true);
         self.pid_overdue = false;
         self.send_queue.priority(Frame::Text(AgentMessage::Status(status.clone()).encode()));
-        self.ping(Some(Receipt::Status(id.clone())), 0, now);
+        self.ping(Some(Receipt::Status(id.clone())), now);
         if planted!("prove-early") {
             self.agent.jobs.status_delivered(id);
         }

@@ -19,6 +19,10 @@ const CONTROL_BYTES: usize = 1024 * 1024;
 /// waited for a process id, and what this host causes by itself within the 10 s that a write may take.
 const MOST: usize = 4 * CONTROL;
 
+/// Bytes of control messages that are written at once, and the rest of the last one. A slow link takes that much within
+/// the 10 s that one write may last, and a heartbeat waits for no more than this.
+const PIECE: usize = 64 * 1024;
+
 /// Numbers of written heartbeats that the session has not seen yet. It sees them at its next event.
 const WRITTEN: usize = 64;
 
@@ -36,13 +40,22 @@ pub enum Frame {
 /// How a control frame is treated while it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// With its number.
+    /// With its sequence number.
     Heartbeat(u64),
-    /// The status of a job, an announced exit, or a ping. Never dropped.
+    /// The status of a job, or an announced exit. Never dropped.
     Priority,
+    /// A ping. Never dropped.
+    Ping,
     /// The answer to a request that is no job.
     Status,
     Other,
+}
+
+impl Kind {
+    /// Existing dashboards need a heartbeat between two of these.
+    fn is_status(self) -> bool {
+        matches!(self, Self::Priority | Self::Status)
+    }
 }
 
 /// The two lanes. None of the methods waits.
@@ -89,11 +102,10 @@ impl Lanes {
             return 0;
         }
         let before = self.control.len();
-        // Existing dashboards need a heartbeat between two statuses: a heartbeat directly behind a status
-        // stays, unless it is the last frame, whose place the new heartbeat takes. So does the first one of the
-        // connection in front of a status: the last frame of the connection before may have been a status.
-        let is_status = |kind: &Kind| matches!(kind, Kind::Priority | Kind::Status);
-        let last_status = self.control.iter().rev().position(|(_, kind)| is_status(kind));
+        // Existing dashboards need a heartbeat between two statuses: a heartbeat directly behind a status, or behind
+        // the ping of one, stays, unless it is the last frame, whose place the new heartbeat takes. So does the first
+        // one of the connection in front of a status: the last frame of the connection before may have been a status.
+        let last_status = self.control.iter().rev().position(|(_, kind)| kind.is_status());
         let mut is_first = !self.begun;
         let mut behind_status = false;
         let mut left = before;
@@ -104,7 +116,7 @@ impl Lanes {
             let opens = is_heartbeat && std::mem::take(&mut is_first);
             let before_status = opens && last_status.is_some_and(|behind| behind < left);
             let keep = !is_heartbeat || (behind_status && left > 0) || before_status;
-            behind_status = is_status(kind);
+            behind_status = kind.is_status() || (behind_status && *kind == Kind::Ping);
             if !keep {
                 *bytes -= size(frame);
             }
@@ -120,19 +132,27 @@ impl Lanes {
         self.answers >= CONTROL || self.bytes >= CONTROL_BYTES
     }
 
+    /// Takes what is written next: a piece of the control lane, or else the batch of output.
     fn take(&mut self) -> Option<Vec<Frame>> {
         if self.control.is_empty() {
             return self.bulk.take().filter(|_| !self.closed);
         }
-        (self.bytes, self.answers) = (0, 0);
-        let mut frames = Vec::with_capacity(self.control.len());
-        for (frame, kind) in self.control.drain(..) {
+        let (mut frames, mut taken) = (Vec::new(), 0);
+        while let Some((_, kind)) = self.control.front()
+            // The heartbeat behind a status goes with it: in front of the next piece, a newer one would take its place.
+            && (taken < PIECE || matches!(kind, Kind::Heartbeat(_) | Kind::Ping))
+            && let Some((frame, kind)) = self.control.pop_front()
+        {
+            taken += size(&frame);
             if let Kind::Heartbeat(seq) = kind {
                 self.begun = true;
                 self.written.push_back(seq);
+            } else {
+                self.answers -= 1;
             }
             frames.push(frame);
         }
+        self.bytes -= taken;
         while self.written.len() > WRITTEN {
             self.written.pop_front();
         }
@@ -188,7 +208,8 @@ impl SendQueue {
     /// Queues the status of a job, an announced exit or a ping, even if the lane is full. There are few of
     /// them, and the pong to a ping must not confirm a status that was dropped.
     pub fn priority(&self, frame: Frame) {
-        self.lanes().push(frame, Kind::Priority);
+        let kind = if matches!(frame, Frame::Ping(_)) { Kind::Ping } else { Kind::Priority };
+        self.lanes().push(frame, kind);
         self.queued.notify_one();
     }
 
@@ -209,6 +230,12 @@ impl SendQueue {
         drop(lanes);
         debug_assert!(old.is_none(), "the bulk lane holds one batch");
         self.queued.notify_one();
+    }
+
+    /// Whether a batch of output is queued and not yet taken by the writer: control messages that are queued now are
+    /// written before it.
+    pub fn batch_waits(&self) -> bool {
+        self.lanes().bulk.is_some()
     }
 
     /// Waits until the bulk lane is free. Cancel-safe: it changes nothing.
@@ -257,130 +284,4 @@ impl SendQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(text: &str) -> Frame {
-        Frame::Text(text.to_owned())
-    }
-
-    fn beat(lanes: &mut Lanes, seq: u64) -> u64 {
-        lanes.heartbeat(seq, seq.to_string())
-    }
-
-    #[test]
-    fn control_goes_before_output_and_keeps_its_order() {
-        let mut lanes = Lanes { bulk: Some(vec![text("line")]), ..Lanes::default() };
-        lanes.control(text("status"), Kind::Status);
-        lanes.heartbeat(1, "heartbeat".to_owned());
-        lanes.control(text("register"), Kind::Other);
-        assert_eq!(lanes.take(), Some(vec![text("status"), text("heartbeat"), text("register")]));
-        assert_eq!(lanes.take(), Some(vec![text("line")]));
-        assert_eq!(lanes.take(), None);
-    }
-
-    #[test]
-    fn only_the_newest_heartbeat_waits() {
-        let mut lanes = Lanes::default();
-        beat(&mut lanes, 1);
-        lanes.control(text("register"), Kind::Other);
-        assert_eq!(beat(&mut lanes, 2) + beat(&mut lanes, 3), 2, "skipped");
-        assert_eq!(lanes.take(), Some(vec![text("register"), text("3")]));
-    }
-
-    #[test]
-    fn a_beat_between_two_statuses_stays_there() {
-        let priority = |lanes: &mut Lanes, name: &str| lanes.push(text(name), Kind::Priority);
-        let status = |lanes: &mut Lanes, name: &str| assert!(lanes.control(text(name), Kind::Status));
-        for queue in [priority, status] {
-            let mut lanes = Lanes::default();
-            queue(&mut lanes, "status 1");
-            beat(&mut lanes, 1);
-            beat(&mut lanes, 2);
-            queue(&mut lanes, "status 2");
-            beat(&mut lanes, 3);
-            assert_eq!(lanes.take(), Some(vec![text("status 1"), text("2"), text("status 2"), text("3")]));
-        }
-    }
-
-    #[test]
-    fn the_first_beat_of_a_connection_stays_in_front_of_a_status() {
-        let mut lanes = Lanes::default();
-        beat(&mut lanes, 1);
-        lanes.push(text("status"), Kind::Priority);
-        lanes.push(Frame::Ping(1), Kind::Priority);
-        beat(&mut lanes, 2);
-        assert_eq!(beat(&mut lanes, 3), 1, "the newer one takes the place behind the status");
-        assert_eq!(lanes.take(), Some(vec![text("1"), text("status"), Frame::Ping(1), text("3")]));
-        beat(&mut lanes, 4);
-        lanes.push(text("status"), Kind::Priority);
-        assert_eq!(beat(&mut lanes, 5), 1, "a later one is never sent late");
-    }
-
-    #[test]
-    fn only_beats_that_the_writer_took_count_as_written() {
-        let mut lanes = Lanes::default();
-        lanes.push(text("status"), Kind::Status);
-        beat(&mut lanes, 1);
-        beat(&mut lanes, 2);
-        lanes.push(text("status"), Kind::Status);
-        beat(&mut lanes, 3);
-        beat(&mut lanes, 4);
-        assert!(lanes.written.is_empty());
-        lanes.take();
-        assert_eq!(lanes.written, [2, 4]);
-        for seq in 5..500 {
-            beat(&mut lanes, seq);
-            lanes.take();
-        }
-        assert_eq!(lanes.written.len(), WRITTEN);
-    }
-
-    #[test]
-    fn a_lane_is_full_by_number_or_size_and_empty_again_when_it_was_taken() {
-        let mut lanes = Lanes::default();
-        for n in 0..CONTROL {
-            assert!(!lanes.is_full(), "{n}");
-            assert!(lanes.control(Frame::Ping(1), Kind::Status));
-        }
-        assert!(lanes.is_full());
-        lanes.take();
-        assert!(!lanes.is_full());
-        lanes.control(Frame::Text("x".repeat(CONTROL_BYTES)), Kind::Other);
-        assert!(lanes.is_full());
-        lanes.take();
-        assert!(!lanes.is_full());
-        for seq in 0..10 {
-            lanes.heartbeat(seq, "x".repeat(CONTROL_BYTES / 2));
-        }
-        assert!(!lanes.is_full(), "replaced heartbeats have no size");
-    }
-
-    #[test]
-    fn the_lane_has_an_end_but_a_heartbeat_and_the_status_of_a_job_always_fit() {
-        let mut lanes = Lanes::default();
-        for _ in 0..MOST {
-            assert!(lanes.control(Frame::Ping(1), Kind::Other));
-        }
-        assert!(!lanes.control(Frame::Ping(2), Kind::Status));
-        lanes.push(text("status"), Kind::Priority);
-        lanes.heartbeat(1, "heartbeat".to_owned());
-        assert_eq!(lanes.take().unwrap()[MOST..], [text("status"), text("heartbeat")]);
-    }
-
-    #[test]
-    fn nothing_goes_behind_a_close_frame() {
-        let queue = SendQueue::default();
-        queue.bulk(vec![text("output")]);
-        queue.control(text("answer"));
-        queue.control(Frame::Close("shutdown"));
-        queue.priority(Frame::Ping(1));
-        queue.control(text("rejection"));
-        queue.status(text("status"));
-        queue.heartbeat(1, "heartbeat".to_owned());
-        queue.control(Frame::Close("restart"));
-        assert_eq!(queue.lanes().take(), Some(vec![text("answer"), Frame::Close("shutdown")]));
-        queue.priority(Frame::Ping(2));
-        assert_eq!(queue.lanes().take(), None);
-    }
-}
+mod tests;

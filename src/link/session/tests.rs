@@ -17,6 +17,7 @@ mod bursts;
 mod first_clone;
 mod log;
 mod look;
+mod proofs;
 mod requests;
 mod rig;
 mod slot;

@@ -61,7 +61,7 @@ impl Session<'_> {
         }
         self.apply_interval(now);
         if now >= self.next_ping {
-            self.ping(None, 0, now);
+            self.ping(None, now);
         }
         if now >= self.saved_at + SAVE_INTERVAL {
             self.save_positions(now);

@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::send_queue::{Frame, SendQueue};
 
-/// How long one write may take. A dashboard that reads nothing for this long is better served by a new
-/// connection.
+/// How long one write may take: a batch of output, a piece of the control lane, or the longest message. So a link has
+/// to carry 26 KB/s at worst. A dashboard that reads nothing for this long is better served by a new connection.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why the writer ended.

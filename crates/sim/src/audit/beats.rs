@@ -8,8 +8,7 @@ use tokio::time::Instant;
 
 use super::{Evidence, SLACK};
 use crate::dashboard::Seen;
-use crate::faults::Kind;
-use crate::faults::{Act, What};
+use crate::faults::{Act, Kind, What};
 
 /// What is known of a connection while its notes are read.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use nixfleet_os::text::one_line;
 use nixfleet_os::{error, subprocess};
 
 use super::Signal;
@@ -37,7 +38,8 @@ impl Hook {
     /// Starts a program for each signal. `argv` is the program and its arguments. The environment of the
     /// program has `PREWARM_PHASE` (`start` or `end`), `PREWARM_REASON`, `PREWARM_GPU_USAGE` (0 to 1) and
     /// `PREWARM_GPU_TEMPERATURE` (degrees Celsius); the last two are empty when unknown. The program may run
-    /// for a minute, and write as much as it likes: of a program that failed, the last line is logged. An empty `argv` does nothing.
+    /// for a minute, and write as much as it likes: of a program that failed, the last line is logged. An empty
+    /// `argv` does nothing.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -92,11 +94,10 @@ fn run(argv: &[String], signal: &Signal) {
     }
 }
 
-/// The last line of an output that is not empty, without control characters and cut.
+/// The last line of an output that is not empty, safe to show and cut.
 fn last_line(output: &str) -> String {
     let mut lines = output.lines().map(str::trim);
-    let line = lines.rfind(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().filter(|letter| !letter.is_control()).take(MAX_SAID).collect()
+    one_line(lines.rfind(|line| !line.is_empty()).unwrap_or_default(), MAX_SAID)
 }
 
 #[cfg(test)]
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_last_line_of_an_output_is_shown_without_control_characters() {
-        for (output, wanted) in [("", ""), ("a\nb\n\n \n", "b"), ("a\n\u{1b}[31mred\u{7}", "[31mred")] {
+        for (output, wanted) in [("", ""), ("a\nb\n\n \n", "b"), ("a\n\u{1b}[31mr\u{202e}ed\u{7}", "red")] {
             assert_eq!(last_line(output), wanted, "{output:?}");
         }
         assert_eq!(last_line(&"ü".repeat(5000)).chars().count(), MAX_SAID);

@@ -10,7 +10,7 @@ use tracing::dispatcher;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{AgentMessage, MAX_SENT_BYTES};
 
-use super::rig::{PID, Rig, result};
+use super::rig::{PID, Relay, Rig, result};
 use crate::jobs::captured_log::CapturedLog;
 use crate::jobs::follower::Live;
 use crate::link::ended::Ended;
@@ -24,11 +24,11 @@ fn command(name: &str, id: usize) -> Message {
     Message::text(format!(r#"{{"type":"command","payload":{{"command":"{name}","id":"q{id}"}}}}"#))
 }
 
-/// Sends the commands as fast as the socket takes them while it reads the answers; returns those.
+/// Sends so many commands as fast as the socket takes them while it reads the answers; returns those.
 async fn burst(rig: &mut Rig, name: &'static str, answers: usize) -> Vec<AgentMessage> {
     let (mut sink, mut stream) = rig.hold().split();
     let sending = tokio::spawn(async move {
-        for id in 0..COMMANDS {
+        for id in 0..answers {
             sink.feed(command(name, id)).await.unwrap();
         }
         sink.flush().await.unwrap();
@@ -83,6 +83,16 @@ async fn so_do_unknown_commands_with_a_status_each() {
     let answers = burst(&mut rig, "nope", COMMANDS).await;
     assert!(answers.iter().all(|answer| matches!(answer, AgentMessage::Status(_))));
     assert_eq!(rig.report().await.stats.messages_dropped, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_carries_the_answers_to_a_burst_piece_by_piece() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut rig = Rig::through(Relay { pongs: true, speed: 60_000 }, SECOND).await;
+    rig.accept_registration(&[]).await;
+    let answers = burst(&mut rig, "nope", COMMANDS / 4).await;
+    assert!(answers.iter().all(|answer| matches!(answer, AgentMessage::Status(_))));
+    assert!(rig.elapsed() > 2 * WRITE_DEADLINE, "{:?}", rig.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

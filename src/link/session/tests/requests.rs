@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
-use nixfleet_protocol::{AgentMessage, CommandRejected, Status, StatusKind, UpdateState, Verdict};
+use nixfleet_protocol::{
+    ALREADY_RUNNING, AgentMessage, CommandRejected, Status, StatusKind, UpdateState, Verdict,
+};
 
 use super::rig::{Order, Rig, result};
 use crate::jobs::follower::Live;
@@ -186,12 +188,9 @@ async fn a_reboot_is_told_before_it_begins_and_not_again_when_it_has() {
 }
 
 async fn rejection(rig: &mut Rig) -> CommandRejected {
-    loop {
-        match rig.next().await {
-            AgentMessage::CommandRejected(rejected) => return rejected,
-            AgentMessage::Heartbeat(_) => {}
-            other => panic!("{other:?}"),
-        }
+    match rig.next_but_heartbeats().await {
+        AgentMessage::CommandRejected(rejected) => rejected,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -227,12 +226,16 @@ async fn an_id_that_belongs_to_another_command_is_rejected_while_that_runs_and_w
 #[tokio::test(start_paused = true)]
 async fn an_empty_id_is_none() {
     let mut rig = live(&[]).await;
-    // As an id, it would belong to the first of them.
-    for command in ["pull", "test"] {
-        rig.command(command, Some("")).await;
-        let record = launched(&mut rig).await;
-        assert_eq!((record.command.as_str(), record.command_id.as_deref()), (command, None));
-        let job = rig.launched(&Order::Launch(record), Live { pid: Some(7), ended: false });
+    for _ in 0..2 {
+        let job = rig.run_command_as("pull", Some("")).await;
+        let saved = rig.orders();
+        assert!(saved.is_empty(), "{saved:?}");
+        // Neither the same request nor one with the same id.
+        for name in ["pull", "switch"] {
+            rig.command(name, Some("")).await;
+            let rejected = rejection(&mut rig).await;
+            assert_eq!((rejected.reason.as_str(), rejected.command_id), (ALREADY_RUNNING, None), "{name}");
+        }
         job.end(result(Outcome::Ok)).await;
         assert_eq!(rig.status().await.command, command);
     }

@@ -26,12 +26,18 @@ use crate::link::session;
 use crate::observe::status::{ASKS, Ask, Asker, Report};
 use executor::FakeExecutor;
 pub(super) use executor::{Job, Order, PID, entries, result};
+pub(super) use relay::Relay;
 
 mod dashboard;
 mod executor;
+mod relay;
+mod spin;
 
 /// A limit in virtual time, which no test reaches unless it hangs.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// A limit in virtual time for a whole test: a wait for the wrong heartbeat never ends by itself.
+const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
 /// Capacity of the socket in bytes: less than a noisy command writes at once.
 const SOCKET: usize = 64 * 1024;
@@ -51,6 +57,8 @@ pub(super) struct Rig {
     executor: FakeExecutor,
     /// Requests for new facts that are not answered yet.
     looks: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
+    /// What connections lead through, if anything.
+    relay: Option<Relay>,
     begun: Instant,
 }
 
@@ -116,6 +124,7 @@ impl Rig {
             orders: orders_receiver,
             executor,
             looks,
+            relay: None,
             begun: Instant::now(),
         };
         rig.reconnect().await;
@@ -130,14 +139,26 @@ impl Rig {
         rig
     }
 
+    /// A session whose connection leads through a relay.
+    pub(super) async fn through(relay: Relay, interval: Duration) -> Self {
+        let mut rig = Self::start(interval).await;
+        rig.relay = Some(relay);
+        rig.drop_connection().await;
+        rig.reconnect().await;
+        rig
+    }
+
     pub(super) async fn reconnect(&mut self) {
-        let (ours, theirs) = duplex(SOCKET);
+        let (ours, theirs) = match self.relay {
+            Some(relay) => relay.start(SOCKET),
+            None => duplex(SOCKET),
+        };
         let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         self.socket = Some(WebSocketStream::from_raw_socket(ours, Role::Server, None).await);
         let mut agent = self.agent.take().unwrap();
         let mut shutdown = self.shutdown.subscribe();
         self.session = Some(tokio::spawn(async move {
-            let summary = session::run(client, &mut agent, &mut shutdown).await;
+            let summary = spin::guarded(session::run(client, &mut agent, &mut shutdown)).await;
             (summary.ended, agent)
         }));
     }

@@ -128,8 +128,10 @@ async fn a_stop_during_a_launch_that_hangs_is_answered() {
     let mut rig = Rig::live(HOUR, &[]).await;
     rig.command("pull", None).await;
     rig.order().await;
+    let begun = Instant::now();
     rig.texts(&[STOP]).await;
     let status = rig.status().await;
+    assert_eq!(begun.elapsed(), GRACE + STOP_MARGIN);
     let message = "The command goes on: it is still being started, and ends as soon as it runs";
     assert_eq!((status.command.as_str(), status.message.as_str()), ("stop", message));
 }
@@ -184,4 +186,21 @@ async fn a_dashboard_in_maintenance_neither_restarts_nor_reboots() {
         assert_eq!(rejected.reason, "the dashboard is in maintenance: upgrade", "{name}");
     }
     assert!(rig.orders().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_failed_between_two_connections_is_answered_on_the_next_one() {
+    let mut rig = Rig::live(HOUR, &[]).await;
+    let job = rig.run_command("pull").await;
+    rig.texts(&[STOP]).await;
+    while !matches!(rig.order().await, Order::End(..)) {}
+    rig.drop_connection().await;
+    rig.not_ended(&job.id, "stop", "no rights");
+    rig.reconnect().await;
+    // The session is not registered yet when it takes the event.
+    rig.yield_now().await;
+    rig.accept_registration(&[]).await;
+    let status = rig.status().await;
+    assert_eq!((status.command.as_str(), status.exit_code), ("stop", 1));
+    assert!(status.message.starts_with("The command goes on: "), "{status:?}");
 }

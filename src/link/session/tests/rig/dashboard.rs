@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use nixfleet_protocol::{AgentMessage, Heartbeat, Status};
 
-use super::{HOUR, Rig};
+use super::{HOUR, LONGEST, Rig};
 use crate::link::ended::Ended;
 
 impl Rig {
@@ -19,14 +19,29 @@ impl Rig {
         self.socket.as_mut().unwrap()
     }
 
+    /// The next frame. The agent is never silent for an hour, and no test needs longer than [`LONGEST`]: it would
+    /// wait for something that heartbeats do not bring.
+    async fn frame(&mut self) -> Message {
+        assert!(self.elapsed() < LONGEST, "nothing but other messages for {LONGEST:?}");
+        let next = tokio::time::timeout(HOUR, self.socket().next()).await;
+        next.expect("a frame within an hour").expect("the connection lives").unwrap()
+    }
+
     pub(crate) async fn next(&mut self) -> AgentMessage {
         loop {
-            match self.socket().next().await.unwrap().unwrap() {
+            match self.frame().await {
                 Message::Text(text) => return AgentMessage::decode(&text).unwrap(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// Reads up to the next ping, and lets the agent get the pong.
+    pub(crate) async fn pong_to_next_ping(&mut self) {
+        while !matches!(self.frame().await, Message::Ping(_)) {}
+        self.socket().flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     /// The next message that is no heartbeat.
@@ -119,7 +134,7 @@ impl Rig {
 
     pub(crate) async fn close_frame(&mut self) -> (u16, String) {
         loop {
-            if let Message::Close(Some(frame)) = self.socket().next().await.unwrap().unwrap() {
+            if let Message::Close(Some(frame)) = self.frame().await {
                 // Flushes the answer.
                 drop(self.socket().next().await);
                 return (frame.code.into(), frame.reason.to_string());
@@ -157,7 +172,7 @@ impl Rig {
     pub(crate) async fn answer_to_ping(&mut self, payload: &'static [u8]) -> Vec<u8> {
         self.socket().send(Message::Ping(payload.into())).await.unwrap();
         loop {
-            if let Message::Pong(payload) = self.socket().next().await.unwrap().unwrap() {
+            if let Message::Pong(payload) = self.frame().await {
                 return payload.to_vec();
             }
         }

@@ -129,15 +129,23 @@ pub(crate) struct LaunchedJob {
 
 impl LaunchedJob {
     pub(crate) async fn end(&self, result: JobResult) {
-        let job = loop {
-            let job = self.executor.jobs.lock().unwrap().iter().find(|job| job.id == self.id).cloned();
-            match job {
-                Some(job) => break job,
-                None => tokio::task::yield_now().await,
-            }
-        };
-        job.end(result).await;
+        let find = || self.executor.jobs.lock().unwrap().iter().find(|job| job.id == self.id).cloned();
+        until(|| find().is_some()).await;
+        find().unwrap().end(result).await;
     }
+}
+
+/// Waits for what the session does without any time passing.
+async fn until(is_done: impl Fn() -> bool) {
+    /// Far more than a session takes for one event.
+    const STEPS: usize = 10_000;
+    for _ in 0..STEPS {
+        if is_done() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the session does not follow the job");
 }
 
 impl Rig {
@@ -197,9 +205,7 @@ impl Rig {
         };
         let before = self.followed().len();
         self.launched(&order, Live { pid: Some(PID), ended: false });
-        while self.followed().len() == before {
-            tokio::task::yield_now().await;
-        }
+        until(|| self.followed().len() > before).await;
         self.job()
     }
 }
