@@ -130,9 +130,17 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
-/// For a row of a table.
+/// For a row of a table: what was said, without the values that an assertion compared, and without the list of threads.
 fn short(said: &str) -> String {
-    // What an assertion compared is on further lines.
-    let text: String = said.lines().map(str::trim).collect::<Vec<_>>().join(" ").chars().take(140).collect();
+    let line = said.lines().next().unwrap_or_default();
+    let text = line.split_once(" failed: ").map_or(line, |(_, text)| text);
+    let text: String = text
+        .split(['[', '?'])
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches([':', ' '])
+        .chars()
+        .take(100)
+        .collect();
     text.replace('|', "/")
 }

@@ -38,7 +38,7 @@ fn an_answer_means_a_free_place() {
         let answer = block_on(run_counted(running, "call", move || number));
         assert_eq!(answer.expect("the place is free"), number);
     }
-    assert_eq!(running.load(Ordering::SeqCst), THREADS - 1);
+    assert_eq!(running.load(Ordering::SeqCst), THREADS - 1, "the place of the answer is taken");
 }
 
 #[test]

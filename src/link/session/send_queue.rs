@@ -243,7 +243,7 @@ impl SendQueue {
     pub async fn next(&self) -> Vec<Frame> {
         loop {
             if let Some(frames) = self.lanes().take() {
-                if !planted!("room-without-a-word") {
+                if !planted!("output-without-a-word") {
                     self.room.notify_one();
                 }
                 if !planted!("drained-without-a-word") {

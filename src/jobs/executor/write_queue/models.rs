@@ -58,7 +58,11 @@ fn the_newest_is_written_when_the_queue_is_idle() {
     queue.wait_until_idle(RETRY);
     {
         let disk = disk.lock().expect("nobody panicked");
-        assert_eq!(disk.positions, [(one.clone(), Some(2)), (two.clone(), Some(1))].into());
+        assert_eq!(
+            disk.positions,
+            [(one.clone(), Some(2)), (two.clone(), Some(1))].into(),
+            "records when idle"
+        );
     }
     queue.put_answered(answered::File::default());
     queue.put(one.clone(), None);
@@ -66,7 +70,7 @@ fn the_newest_is_written_when_the_queue_is_idle() {
     queue.wait_until_idle(RETRY);
     {
         let disk = disk.lock().expect("nobody panicked");
-        assert_eq!(disk.positions, [(one, None), (two, Some(1))].into());
+        assert_eq!(disk.positions, [(one, None), (two, Some(1))].into(), "records at the end");
         assert!(disk.answered.is_some(), "a request is forgotten");
     }
     thread.join().expect("the thread does not panic");

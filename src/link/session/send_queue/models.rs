@@ -61,7 +61,7 @@ fn nothing_waits_for_ever() {
 #[test]
 fn frames_and_wake_ups() {
     let beat = ("beat-without-a-word", "the writer is not woken for a heartbeat");
-    let room = ("room-without-a-word", "the session is not woken when output was taken");
+    let room = ("output-without-a-word", "the session is not woken when output was taken");
     let drained = ("drained-without-a-word", "the session is not woken when answers were taken");
     check("send queue", &[beat, room, drained], nothing_waits_for_ever);
 }
