@@ -135,7 +135,7 @@ fn short(said: &str) -> String {
     let line = said.lines().next().unwrap_or_default();
     let text = line.split_once(" failed: ").map_or(line, |(_, text)| text);
     let text: String = text
-        .split(['[', '?'])
+        .split(['[', '?', '.'])
         .next()
         .unwrap_or_default()
         .trim_end_matches([':', ' '])
