@@ -2,13 +2,15 @@
 //! are no jobs and may be asked while a command runs.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use std::{fmt, thread};
 
+use nixfleet_os::planted;
+use nixfleet_os::sync::atomic::{AtomicBool, Ordering};
+use nixfleet_os::sync::thread;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
@@ -18,6 +20,8 @@ use crate::facts::Facts;
 use crate::facts::installed::{self, Installed};
 use crate::jobs::admission::Question;
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod tests;
 
@@ -140,7 +144,14 @@ async fn exclusively<T: Send + 'static>(
     busy: &'static AtomicBool,
     read: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
-    if busy.swap(true, Ordering::AcqRel) {
+    let was_busy = if planted!("look-and-then-claim") {
+        let was_busy = busy.load(Ordering::Acquire);
+        busy.store(true, Ordering::Release);
+        was_busy
+    } else {
+        busy.swap(true, Ordering::AcqRel)
+    };
+    if was_busy {
         return Err("the last look at the programs still hangs; is the disk or a network file system slow?"
             .to_owned());
     }
@@ -148,6 +159,10 @@ async fn exclusively<T: Send + 'static>(
     let (sender, receiver) = oneshot::channel();
     let run = move || {
         let found = read();
+        if planted!("free-behind-the-answer") {
+            drop(sender.send(found));
+            return drop(guard);
+        }
         // Before the answer is sent, so that the next query can start at once.
         drop(guard);
         let _receiver_may_be_gone = sender.send(found);

@@ -31,11 +31,14 @@ mod thread;
 pub(crate) use fate::{explained, fate};
 pub use items::Items;
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of log in one batch. A batch fits into one message even with the longest entry behind it.
-pub(crate) const BATCH: usize = 32 * 1024;
+/// Bytes of log in one batch. A batch fits into one message even with the longest entry behind it. In a model each line
+/// is a batch.
+pub(crate) const BATCH: usize = if cfg!(feature = "models") { 64 } else { 32 * 1024 };
 
 /// How soon to look again for a folder that does not exist yet, at first. The wait doubles up to [`SLOW_RETRY`].
 const RETRY: Duration = Duration::from_millis(5);
@@ -167,6 +170,9 @@ impl Start {
 /// Sends from a thread, and waits for room. The receiver may be gone.
 pub(super) fn send<T>(machine: &Machine, sender: &mpsc::Sender<T>, item: T) {
     if !machine.threads.are_simulated() {
+        #[cfg(feature = "models")]
+        return drop(nixfleet_os::sync::block_on(sender.send(item)));
+        #[cfg(not(feature = "models"))]
         return drop(sender.blocking_send(item));
     }
     let mut item = item;

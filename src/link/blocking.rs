@@ -1,15 +1,17 @@
 //! Calls that may block, each on a thread of its own. The runtime's own threads for this panic when the host
 //! has no thread left, which would end the agent.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{io, thread};
+use std::io;
 
+use nixfleet_os::planted;
+use nixfleet_os::sync::atomic::{AtomicUsize, Ordering};
+use nixfleet_os::sync::thread;
 use tokio::sync::oneshot;
 
 /// Most threads at the same time. If a resolver or a disk hangs for ever, each attempt to connect leaves a thread
 /// behind; with so many of them, further attempts fail until one ends. One thread would be enough if nothing ever
-/// hung. A few more allow for a hang that is over soon.
-const THREADS: usize = 4;
+/// hung. A few more allow for a hang that is over soon. A model needs more calls than places.
+const THREADS: usize = if cfg!(feature = "models") { 2 } else { 4 };
 
 /// Threads that run now, in the whole process: an attempt that is given up leaves its thread behind.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -36,6 +38,10 @@ async fn run_counted<T: Send + 'static>(
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         let value = call();
         // Before the answer is sent, so that the next call finds the place.
+        if planted!("place-behind-the-answer") {
+            drop(sender.send(value));
+            return drop(place);
+        }
         drop(place);
         let _nobody_may_wait = sender.send(value);
     })?;
@@ -47,6 +53,14 @@ struct Place(&'static AtomicUsize);
 
 impl Place {
     fn take(running: &'static AtomicUsize) -> io::Result<Self> {
+        if planted!("count-and-then-take") {
+            let count = running.load(Ordering::Acquire);
+            if count >= THREADS {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            running.store(count + 1, Ordering::Release);
+            return Ok(Self(running));
+        }
         let place = Self(running);
         if running.fetch_add(1, Ordering::AcqRel) >= THREADS {
             return Err(io::Error::other(format!("{THREADS} threads of earlier attempts still hang")));
@@ -61,6 +75,8 @@ impl Drop for Place {
     }
 }
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;

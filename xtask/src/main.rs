@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 mod fuzz;
 mod graph;
+mod models;
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -24,6 +25,7 @@ cargo xtask COMMAND
   check            formatting, lints, documentation, the module graph
   fuzz [TARGET] [--seconds N] [--stable]
                    fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed
+  models [N]       threads that hand over to each other, under a model checker: N interleavings of each scheduler
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
@@ -32,7 +34,8 @@ cargo xtask COMMAND
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
 
-/// Lints of the agent alone, as it is built for hosts: features of other packages must not hide a mistake.
+/// Lints of all, of the agent alone as it is built for hosts (features of other packages must not hide a mistake), and of
+/// the models.
 const CLIPPY: &[&[&str]] = &[
     &["clippy", "--all-targets", "--locked", "--", "-D", "warnings"],
     &["clippy", "-p", "nixfleet-agent", "--lib", "--bins", "--locked", "--", "-D", "warnings"],
@@ -43,6 +46,24 @@ const CLIPPY: &[&[&str]] = &[
         "--lib",
         "--bins",
         "--no-default-features",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ],
+    &[
+        "clippy",
+        "-p",
+        "nixfleet-os",
+        "-p",
+        "nixfleet-vitals",
+        "-p",
+        "nixfleet-agent",
+        "--lib",
+        "--profile",
+        "test",
+        "--features",
+        "models",
         "--locked",
         "--",
         "-D",
@@ -68,6 +89,15 @@ fn main() -> ExitCode {
             Ok(options) => fuzz::run(&root(), &options),
             Err(problem) => return usage(&problem),
         },
+        Some("models") => {
+            match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
+                Some([]) => models::run(cargo(), None),
+                Some([runs]) if runs.parse::<u32>().is_ok_and(|runs| runs > 1) => {
+                    models::run(cargo(), Some(runs))
+                }
+                _ => return usage("models takes nothing but a number of interleavings, of at least 2"),
+            }
+        }
         Some("graph") => match rest.as_slice() {
             [] => graph::run(&root(), false),
             [check] if check == "--check" => graph::run(&root(), true),
@@ -170,5 +200,6 @@ fn check() -> Result<(), String> {
     run(cargo()
         .args(["doc", "--no-deps", "--document-private-items", "--locked"])
         .env("RUSTDOCFLAGS", flags))?;
+    models::stay_out_of_the_program(cargo())?;
     graph::run(&root(), true)
 }

@@ -13,11 +13,14 @@ pub mod disk;
 pub mod error;
 pub mod file_size_limit;
 mod machine;
+#[cfg(feature = "models")]
+pub mod model;
 pub mod planted;
 pub mod processes;
 pub mod service_manager;
 pub mod sha256;
 pub mod subprocess;
+pub mod sync;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;
 pub mod text;

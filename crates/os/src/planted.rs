@@ -1,5 +1,5 @@
-//! Faults that are planted into the code, so that the simulator can show that it finds them. There are none without
-//! the feature `planted-faults`, and `planted!` is then the constant `false`.
+//! Faults that are planted into the code, so that the simulator and the models can show that they find them. There are
+//! none without the feature `planted-faults`, and `planted!` is then the constant `false`.
 
 #[cfg(feature = "planted-faults")]
 use std::cell::Cell;

@@ -1,8 +1,11 @@
 //! Threads and waiting for each other, as a handle: those of the process, or those of a simulated one.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{fmt, io};
+
+use crate::planted;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 
 /// What a simulated process has in place of threads.
 pub trait Tasks: fmt::Debug + Send + Sync {
@@ -87,8 +90,23 @@ impl Condition {
         limit: Option<Duration>,
         mut holds: impl FnMut(&mut T) -> bool,
     ) -> MutexGuard<'a, T> {
-        let guard = value.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = value.lock().unwrap_or_else(PoisonError::into_inner);
         match (&self.0, limit) {
+            #[cfg(feature = "models")]
+            (Kind::Real(_), Some(_)) if crate::model::waits_may_time_out() => {
+                while holds(&mut guard) && !crate::model::coin() {
+                    drop(guard);
+                    thread::yield_now();
+                    guard = value.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+                guard
+            }
+            (Kind::Real(condvar), _) if planted!("wait-once") => {
+                if !holds(&mut guard) {
+                    return guard;
+                }
+                condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+            }
             (Kind::Real(condvar), None) => {
                 condvar.wait_while(guard, holds).unwrap_or_else(PoisonError::into_inner)
             }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use nixfleet_os::sync::mpsc::{self, SyncSender};
 use tokio::sync::watch;
 
 use crate::clock::Moment;

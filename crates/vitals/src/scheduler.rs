@@ -9,13 +9,14 @@
 //! worker --found--> scheduler --> snapshot
 //! ```
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use nixfleet_os::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use tokio::sync::watch;
 
 use crate::clock::{Moment, Timed};
@@ -64,6 +65,16 @@ pub(super) enum Event {
     Refresh,
     /// The flag to stop has been set.
     Stop,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done(_) => "Done",
+            Self::Refresh => "Refresh",
+            Self::Stop => "Stop",
+        })
+    }
 }
 
 /// The value that a probe found, and when the probe began.

@@ -6,13 +6,15 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, SyncSender};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use nixfleet_os::planted;
+use nixfleet_os::sync::mpsc::{self, SyncSender};
+use nixfleet_os::sync::thread;
+
 /// Most threads of a worker that may be stuck at once. Then the worker pauses until one returns: its values
-/// are unknown, but the memory of threads stays bounded.
-pub(super) const MAX_STUCK: usize = 4;
+/// are unknown, but the memory of threads stays bounded. A model needs more probes than threads.
+pub(super) const MAX_STUCK: usize = if cfg!(feature = "models") { 2 } else { 4 };
 
 /// Stack of a thread, in bytes. Probes read small files, call statvfs and start programs.
 const STACK: usize = 128 * 1024;
@@ -79,7 +81,8 @@ impl<T: Send + 'static, E: Send + 'static> Worker<T, E> {
     /// Notes that a probe has ended. Returns false if it had exceeded its time limit; its result must not be
     /// used then.
     pub(super) fn finish(&mut self, done: &Done<T>, now: Instant) -> bool {
-        let in_time = self.running.as_ref().is_some_and(|running| running.run == done.run);
+        let is_it = |running: &Running| running.run == done.run || planted!("late-is-in-time");
+        let in_time = self.running.as_ref().is_some_and(is_it);
         if in_time {
             self.running = None;
         } else {
@@ -97,8 +100,10 @@ impl<T: Send + 'static, E: Send + 'static> Worker<T, E> {
     /// Abandons the running probe if it has exceeded its time limit, and returns its task.
     pub(super) fn expire(&mut self, now: Instant) -> Option<usize> {
         let running = self.running.take_if(|running| running.deadline <= now)?;
-        self.requests = None;
-        self.stuck += 1;
+        if !planted!("keep-the-stuck-thread") {
+            self.requests = None;
+        }
+        self.stuck += usize::from(!planted!("forget-the-stuck"));
         self.start(now);
         Some(running.task)
     }
@@ -153,5 +158,7 @@ fn run_probes<T, E>(requests: &mpsc::Receiver<Request<T>>, events: &SyncSender<E
     }
 }
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod tests;

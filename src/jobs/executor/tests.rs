@@ -143,7 +143,7 @@ fn what_could_not_be_read_is_tried_again_in_time_however_much_there_is_to_write(
     for second in 1..=20 {
         *locked(&hands.0) += Duration::from_secs(1);
         executor.save(Record { delivered_seq: second, ..busy.clone() });
-        executor.records.wait_until_idle(Duration::from_secs(20));
+        executor.records.queue.wait_until_idle(Duration::from_secs(20));
         assert_eq!(records.load().last().map(|record| record.delivered_seq), Some(second));
     }
     assert_eq!(events.try_recv(), Ok(ExecutorEvent::Found(Box::new(unread))));

@@ -1,5 +1,6 @@
 //! Wakes a thread that waits for changes of a folder.
 
+use nixfleet_os::sync::step;
 #[cfg(target_os = "linux")]
 use rustix::event::{EventfdFlags, eventfd};
 #[cfg(target_os = "linux")]
@@ -25,10 +26,12 @@ impl Default for Bell {
 impl Bell {
     /// Wakes the thread, now or at its next wait.
     pub(super) fn ring(&self) {
+        step();
         #[cfg(target_os = "linux")]
         if let Some(fd) = &self.fd {
             // An error means that it rings already.
             rustix::io::write(fd, &1_u64.to_ne_bytes()).ok();
+            step();
         }
     }
 
@@ -50,6 +53,7 @@ impl Bell {
     /// Makes it silent again.
     #[cfg(target_os = "linux")]
     pub(super) fn silence(&self) {
+        step();
         if let Some(fd) = &self.fd {
             rustix::io::read(fd, &mut [0; 8]).ok();
         }

@@ -1,20 +1,21 @@
 //! What a follower hands over: its items, from its thread to the session, and orders for the thread.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use nixfleet_os::Threads;
+use nixfleet_os::sync::{Mutex, MutexGuard, PoisonError};
 use nixfleet_os::threads::Condition;
+use nixfleet_os::{Threads, planted};
 
 use super::bell::Bell;
 use super::{Followed, Start};
 
-/// Batches that may wait for the session: enough to keep it busy, with little memory.
-pub(super) const CHANNEL: usize = 4;
+/// Batches that may wait for the session: enough to keep it busy, with little memory. A model has few lines.
+pub(super) const CHANNEL: usize = if cfg!(feature = "models") { 2 } else { 4 };
 
 /// How long to wait before the next attempt to start a thread. There is one when others have ended.
 const START_RETRY: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ impl Items {
             drop(self.start());
         }
         let item = self.receiver.recv().await;
-        if let Some(link) = &self.link {
+        if let Some(link) = self.link.as_ref().filter(|_| !planted!("room-without-a-word")) {
             link.wake(|order| order.room = true);
         }
         item
@@ -93,6 +94,11 @@ impl Items {
             }
             order.rewind = Some(Rewind { after, items: sender });
         }
+        if planted!("ring-before-the-rewind") {
+            link.wake(|_| {});
+            self.receiver = receiver;
+            return true;
+        }
         self.receiver = receiver;
         link.wake(|_| {});
         true
@@ -102,6 +108,10 @@ impl Items {
 impl Drop for Items {
     fn drop(&mut self) {
         if let Some(link) = &self.link {
+            if planted!("ring-before-the-close") {
+                link.wake(|order| order.closed = true);
+                return self.receiver.close();
+            }
             // Before the thread is woken: it looks whether the receiver is gone.
             self.receiver.close();
             link.wake(|order| order.closed = true);
@@ -150,7 +160,7 @@ impl Link {
         let urgent = order.closed || order.rewind.is_some();
         drop(order);
         self.changed.notify_all();
-        if urgent {
+        if urgent && !planted!("silent-bell") {
             self.bell.ring();
         }
     }
@@ -170,6 +180,10 @@ impl Link {
     pub(super) fn done(&self) -> Option<Rewind> {
         let mut order = self.order();
         let rewind = order.rewind.take();
+        if planted!("done-in-two-steps") {
+            drop(order);
+            order = self.order();
+        }
         order.done = rewind.is_none();
         rewind
     }

@@ -4,8 +4,9 @@
 //! its interval is replaced by the newer one, never sent late.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nixfleet_os::planted;
+use nixfleet_os::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Control messages that wait while the session still reads: a dashboard that sends a thousand commands at once and
@@ -216,7 +217,9 @@ impl SendQueue {
     /// Queues the heartbeat with this number in place of those that still wait; returns how many it replaced.
     pub fn heartbeat(&self, seq: u64, text: String) -> u64 {
         let skipped = self.lanes().heartbeat(seq, text);
-        self.queued.notify_one();
+        if !planted!("beat-without-a-word") {
+            self.queued.notify_one();
+        }
         skipped
     }
 
@@ -267,8 +270,12 @@ impl SendQueue {
     pub async fn next(&self) -> Vec<Frame> {
         loop {
             if let Some(frames) = self.lanes().take() {
-                self.room.notify_one();
-                self.drained.notify_one();
+                if !planted!("output-without-a-word") {
+                    self.room.notify_one();
+                }
+                if !planted!("drained-without-a-word") {
+                    self.drained.notify_one();
+                }
                 self.written.notify_one();
                 return frames;
             }
@@ -283,5 +290,7 @@ impl SendQueue {
     }
 }
 
+#[cfg(all(test, feature = "models"))]
+mod models;
 #[cfg(test)]
 mod tests;

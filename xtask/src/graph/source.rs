@@ -20,7 +20,9 @@ pub(super) fn modules(folder: &Path) -> Result<Vec<Module>, String> {
     while let Some(current) = folders.pop() {
         let items = fs::read_dir(&current).map_err(|err| format!("{}: {err}", current.display()))?;
         for path in items.flatten().map(|item| item.path()) {
-            let is_test = path.file_stem().is_some_and(|stem| stem == "tests" || stem == "test_util");
+            let is_test = path
+                .file_stem()
+                .is_some_and(|stem| stem == "tests" || stem == "models" || stem == "test_util");
             if is_test {
                 continue;
             }
