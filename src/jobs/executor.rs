@@ -252,12 +252,19 @@ impl Executor for HostExecutor {
 /// finds the record.
 fn launch(launcher: &dyn Launcher, records: &Records, dir: &JobDir, record: &Record) -> Result<(), String> {
     if !planted!("no-record") {
-        records.save(record).map_err(|err| format!("cannot write to {}: {err}", records.path().display()))?;
+        records.save(record).map_err(|err| {
+            // The file may exist, and only be not durable. The next agent would wait for the job, and tell another end.
+            drop(records.forget(&record.id));
+            format!("cannot write to {}: {err}", records.path().display())
+        })?;
     }
     let job = record.instance();
     // After a failure the record stays until the dashboard has read the status.
     let Err(err) = launcher.start(&job) else { return Ok(()) };
     // The launcher may fail although the supervisor runs, for example when systemctl loses its connection.
+    if planted!("trust-the-launcher") {
+        return Err(not_started(records, dir, record, error::chain(&err)));
+    }
     // A job that exists is followed. So is one whose supervisor died: with a spec, its command may have begun.
     let exists = || {
         let is_there = |path: &Path| dir.disk().kind(path).is_ok();

@@ -124,15 +124,15 @@ impl JobTable {
         self.slot().map(Job::describe)
     }
 
-    /// The command that ended and whose status was not queued yet, if the request cannot be told from it: it has
-    /// the same id, or it has no id and names the same command.
+    /// The command whose status was not queued yet, if the request cannot be told from it: it has the same id; or it has
+    /// no id and names the same command, which has ended. By its id a request is known before it is known whether the
+    /// command of an earlier agent has ended: that takes a look at its folder, and another command may run meanwhile.
     pub fn unreported(&self, request: &CommandRequest) -> Option<Current<'_>> {
-        let same = |record: &Record| match &request.id {
-            Some(id) => record.command_id.as_ref() == Some(id),
-            None => record.command == request.command,
+        let same = |job: &&Job| match &request.id {
+            Some(id) => job.record.command_id.as_ref() == Some(id),
+            None => job.record.command == request.command && !job.runs(),
         };
-        let mut untold = self.jobs.iter().filter(|job| !job.finished && !job.runs());
-        untold.find(|job| same(&job.record)).map(Job::describe)
+        self.jobs.iter().filter(|job| !job.finished).find(same).map(Job::describe)
     }
 
     /// The record of the oldest job whose command has ended and whose status was not queued yet.

@@ -42,6 +42,15 @@ pub(crate) enum Dashboard {
     Refuse(u16),
 }
 
+/// When the disk becomes full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At once, whatever runs.
+    Now,
+    /// As soon as a command runs that writes for seconds, and it has written so many lines.
+    Line(u64),
+}
+
 /// A process of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -71,6 +80,10 @@ pub(crate) enum Act {
     Kill,
     Network(Network, Duration),
     Cut(Cut),
+    /// Nothing passes for this time. Then the connection is reset, and what was on its way is lost.
+    Stall(Duration),
+    /// So many resets, each as soon as there is a connection again that has lived for [`crate::faults::FLAP`].
+    Flap(u32),
     Dashboard(Dashboard, Duration),
     /// The dashboard closes the connection with a code.
     Close(u16),
@@ -86,7 +99,7 @@ pub(crate) enum Act {
         down: bool,
     },
     /// The file system of the state folder is full for a time.
-    FullDisk(Duration),
+    FullDisk(When, Duration),
     /// The agent may have only so many more file descriptors than now, for a time.
     FewFiles(u64, Duration),
     /// The agent's user may have only so many more threads than now, for a time.
@@ -106,6 +119,8 @@ impl Act {
             Self::Network(Network::Trickle, _) => "network: one byte at a time",
             Self::Network(Network::Blackhole, _) => "network: nothing passes",
             Self::Network(Network::Refuse, _) => "network: connections refused",
+            Self::Stall(_) => "network: nothing passes, then reset",
+            Self::Flap(_) => "network: several resets in a row",
             Self::Cut(Cut::Reset) => "network: reset",
             Self::Cut(Cut::Close) => "network: closed",
             Self::Cut(Cut::HalfOpen) => "network: half-open for good",
@@ -130,7 +145,8 @@ impl Act {
             Self::Damage { how: How::Garbage, .. } => "file: overwritten with garbage",
             Self::Damage { how: How::Folder, .. } => "file: a folder in its place",
             Self::Damage { how: How::Pipe, .. } => "file: a named pipe in its place",
-            Self::FullDisk(_) => "disk: full",
+            Self::FullDisk(When::Now, _) => "disk: full",
+            Self::FullDisk(When::Line(_), _) => "disk: full while a command writes",
             Self::FewFiles(..) => "limit: file descriptors",
             Self::FewThreads(..) => "limit: threads and processes",
             Self::Clock(_) => "clock: jump",

@@ -119,6 +119,14 @@ fn record_damaged(evidence: &Evidence, name: &str) -> bool {
     is_damaged(evidence, name, |damaged| damaged.target == Target::Record)
 }
 
+/// The record of this very job was damaged. It holds in which words the end was told, and of which command.
+fn own_record_damaged(evidence: &Evidence, id: &str) -> bool {
+    let own = |damaged: &Damaged| {
+        damaged.target == Target::Record && damaged.path.file_stem().is_some_and(|job| job == id)
+    };
+    evidence.done.iter().filter_map(|done| done.damaged.as_ref()).any(own)
+}
+
 /// The text of the log was damaged, so lines may be other ones. A file without a check sum cannot tell.
 fn text_damaged(evidence: &Evidence, name: &str) -> bool {
     is_damaged(evidence, name, |damaged| {

@@ -30,10 +30,14 @@ pub(crate) enum Kind {
     Silent,
     /// Runs longer than it may.
     Late,
+    /// The same, and it ignores SIGTERM.
+    Deaf,
+    /// 3,000 lines of 80 bytes in 3 s.
+    Flood,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Count,
         Self::Pace,
         Self::Stubborn,
@@ -42,6 +46,7 @@ impl Kind {
         Self::Burst,
         Self::Silent,
         Self::Late,
+        Self::Deaf,
     ];
 
     pub(crate) fn any(rng: &mut Rng) -> Self {
@@ -58,6 +63,8 @@ impl Kind {
             Self::Burst => "burst",
             Self::Silent => "silent",
             Self::Late => "late",
+            Self::Deaf => "deaf",
+            Self::Flood => "flood",
         }
     }
 
@@ -72,7 +79,7 @@ const SCRIPT: &str = r#"#!/bin/sh
 kind=$1 name=$2
 exec 3>>"$3"
 trap 'code=$?; echo "$name $$ exit $code" >&3' EXIT
-[ "$kind" = stubborn ] && trap '' TERM
+[ "$kind" = stubborn ] || [ "$kind" = deaf ] && trap '' TERM
 echo "$name $$ begin" >&3
 lines() {
     i=1
@@ -83,6 +90,15 @@ lines() {
         i=$((i + 1))
     done
 }
+flood() {
+    i=1
+    while [ "$i" -le 3000 ]; do
+        printf '%s line %s %60s\n' "$name" "$i" ''
+        echo "$name $$ line $i" >&3
+        [ $((i % 100)) -gt 0 ] || sleep 0.1 3>&-
+        i=$((i + 1))
+    done
+}
 case $kind in
     count) lines 200 0 ;;
     pace | stubborn) lines 30 0.1 ;;
@@ -90,27 +106,34 @@ case $kind in
     child) lines 3 0; (exec sleep 2 3>&-) & ;;
     burst) lines 3000 0 ;;
     silent) sleep 2 3>&- ;;
-    late) lines 100 0.1 ;;
+    late | deaf) lines 100 0.1 ;;
+    flood) flood ;;
 esac
 exit 0
 "#;
 
+/// Lines of [`Kind::Flood`].
+pub(crate) const FLOOD: u64 = 3_000;
+
 /// Seconds after which [`Kind::Late`] is ended.
 const TIMEOUT_S: u32 = 2;
+
+/// Seconds from SIGTERM to SIGKILL: shorter than a command that ignores SIGTERM runs.
+const GRACE_S: u32 = 1;
 
 /// Writes the script, and returns the settings of all commands.
 pub(crate) fn install(folder: &Path, commands: &[Kind]) -> String {
     let (script, side) = (folder.join("run.sh"), folder.join("side.log"));
     fs::write(&script, SCRIPT).unwrap();
     fs::write(&side, "").unwrap();
-    let mut text = String::new();
+    let mut text = format!("jobs.stop_grace = {GRACE_S}\n");
     for (number, kind) in commands.iter().enumerate() {
         let (word, name) = (kind.word(), kind.name(number));
         let run = ["/bin/sh", &script.to_string_lossy(), word, &name, &side.to_string_lossy()]
             .map(|argument| format!("{argument:?}"))
             .join(", ");
         writeln!(text, "[commands.{name}]\nrun = [{run}]").unwrap();
-        if *kind == Kind::Late {
+        if matches!(kind, Kind::Late | Kind::Deaf) {
             writeln!(text, "timeout = {TIMEOUT_S}").unwrap();
         }
     }

@@ -94,6 +94,8 @@ fn find(state: &Path, target: Target) -> Option<(PathBuf, Option<String>)> {
             (folder.join(name), Some(folder.join("spec.json")))
         }
     };
+    // A named pipe may be in its place by now, and to open it would wait for ever.
+    let describes = describes.filter(|path| path.is_file());
     let command = describes.and_then(|path| Some(json(&path)?["command"].as_str()?.to_owned()));
     path.is_file().then_some((path, command))
 }

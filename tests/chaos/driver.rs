@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use nixfleet_mock_dashboard::{Policy, Recorded};
-use nixfleet_protocol::AgentMessage;
+use nixfleet_protocol::{AgentMessage, Heartbeat};
 
 use crate::clock::Clock;
 use crate::commands::{self, Side};
@@ -39,9 +39,6 @@ const REST: Duration = Duration::from_secs(110);
 
 /// Heartbeats without a command that must arrive before all counts as at rest.
 const QUIET_BEATS: usize = 2;
-
-/// An agent that is younger than this may not listen to signals yet, on a busy machine.
-const YOUNG: Duration = Duration::from_secs(4);
 
 /// How long the last agent may take to end: its own limit is a second.
 const EXIT: Duration = Duration::from_secs(10);
@@ -105,6 +102,8 @@ pub(crate) async fn run(schedule: &Schedule, program: &Program) -> Evidence {
     command.env_clear().envs(settings.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &folder);
     command.env("NIXFLEET_URL", format!("ws://{}/ws", proxy.address()));
+    // For an agent that was built with the feature `planted-faults`.
+    command.envs(std::env::var_os("PLANTED_FAULT").map(|fault| ("PLANTED_FAULT", fault)));
     if let Some(clock) = &clock {
         clock.apply(&mut command);
     }
@@ -169,13 +168,18 @@ impl Driver<'_> {
             self.sampled = Some(now);
             self.sample();
         }
+        self.excuse_stall(now);
+        tokio::time::sleep(TICK).await;
+    }
+
+    /// Nothing was received since the last tick, if that was long ago: the dashboard runs on the same thread.
+    fn excuse_stall(&mut self, now: Instant) {
         if let Some(last) = self.ticked.replace(now)
             && now - last > TICK + STALL
         {
             let stood = i64::try_from((now - last).as_millis()).unwrap();
             self.excused.push(Excused { from: now_ms() - stood, to: now_ms() + stood });
         }
-        tokio::time::sleep(TICK).await;
     }
 
     /// Starts the next agent after one that was told to end. Any other end is a finding.
@@ -183,7 +187,7 @@ impl Driver<'_> {
         let Some(status) = self.machine.agent_ended() else { return };
         let next = match self.term_sent.take() {
             Some(next) => {
-                let young = self.machine.started.is_some_and(|at| at.elapsed() < YOUNG);
+                let young = !self.machine.has_begun();
                 if status != "exit status: 0" && !(young && status.starts_with("signal: 15")) {
                     self.deaths.push(format!("after SIGTERM: {status}"));
                 }
@@ -296,6 +300,7 @@ impl Driver<'_> {
         rest.processes = self.machine.processes();
         rest.processes.retain(|process| Some(process.pid) != agent);
         rest.exit = self.end_agent().await;
+        self.excuse_stall(Instant::now());
         self.receive();
         rest
     }
@@ -305,8 +310,18 @@ impl Driver<'_> {
         let mut missing = Vec::new();
         let open = self.asked.iter().filter(|asked| !self.answered.contains(&asked.name));
         missing.extend(open.map(|asked| format!("no answer to `{}`", asked.name)));
+        // Beats that were made after all that was sent: the agent has had its turns to read it. With a clock that jumps,
+        // the time of their arrival has to do.
+        let last_sent = self.asked.iter().flat_map(|asked| asked.sent.last()).max();
+        let from = from.max(last_sent.copied().unwrap_or(from));
+        let is_new = |recorded: &Recorded, beat: &Heartbeat| {
+            let made = beat.sent_at.as_deref().and_then(|sent| sent.parse::<jiff::Timestamp>().ok());
+            let made = made.map(jiff::Timestamp::as_millisecond);
+            let is_real = self.schedule.family != Family::Clock;
+            recorded.at_ms > from && (!is_real || made.is_some_and(|made| made > from))
+        };
         let quiet = self.messages.iter().rev().take_while(|recorded| match &recorded.message {
-            AgentMessage::Heartbeat(beat) => beat.pending_command.is_none() && recorded.at_ms > from,
+            AgentMessage::Heartbeat(beat) => beat.pending_command.is_none() && is_new(recorded, beat),
             AgentMessage::Register(_) => true,
             _ => false,
         });

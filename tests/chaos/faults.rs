@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{KillCommand, KillSignal};
 
-use crate::act::{Act, Cut, Dashboard, Hit, Network, Who};
+use crate::act::{Act, Cut, Dashboard, Hit, Network, When, Who};
+use crate::commands::{FLOOD, Side};
 use crate::damage::{How, Target, damage};
 use crate::driver::Driver;
 use crate::evidence::{Done, Excused, now_ms};
@@ -21,12 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How late a heartbeat may be after a fault of the network or a pause: the agent has to catch up with what waited.
 const AFTER: i64 = 1_000;
 
+/// How long a connection lives until it is reset again: some heartbeats and some output pass.
+pub(crate) const FLAP: Duration = Duration::from_millis(400);
+
 /// Something to do later.
 #[derive(Debug)]
 pub(crate) enum Later {
     Network(Network),
     Dashboard(Dashboard),
     Continue(u32),
+    /// Ends a stall with a reset.
+    Reset,
+    /// So many further resets.
+    Flap(u32),
     Free,
     Unlimit(Resource),
     StartAgent,
@@ -84,6 +92,16 @@ impl Driver<'_> {
                 }
                 self.note(act, true, "");
             }
+            Act::Stall(length) => {
+                self.proxy.set(Network::Blackhole, true);
+                self.later(now + length, Later::Reset);
+                self.excuse(length);
+                self.note(act, true, "");
+            }
+            Act::Flap(count) => {
+                self.later(now, Later::Flap(count));
+                self.note(act, true, "");
+            }
             Act::Dashboard(fault, length) => {
                 self.dashboard_fault(fault, true);
                 self.later(now + length, Later::Dashboard(fault));
@@ -105,12 +123,7 @@ impl Driver<'_> {
             Act::Agent(hit, down) => self.agent(act, hit, now + down),
             Act::Signal(who, hit) => self.signal(act, who, hit, now, until),
             Act::Damage { target, how, down } => self.damage(act, target, how, down, now, until),
-            Act::FullDisk(length) => {
-                let Some(disk) = &self.disk else { return self.note(act, false, "no small disk") };
-                disk.fill();
-                self.later(now + length, Later::Free);
-                self.note(act, true, "");
-            }
+            Act::FullDisk(when, length) => self.full_disk(act, when, length, now, until),
             Act::FewFiles(more, length) => self.limit(act, Resource::Nofile, more, now + length),
             Act::FewThreads(more, length) => {
                 if rustix::process::geteuid().is_root() {
@@ -125,6 +138,28 @@ impl Driver<'_> {
                 self.note(act, true, "");
             }
         }
+    }
+
+    fn full_disk(&mut self, act: Act, when: When, length: Duration, now: Instant, until: Instant) {
+        let Some(disk) = &self.disk else { return self.note(act, false, "no small disk") };
+        if let When::Line(line) = when {
+            // The one that writes is noticed within a tick, which is less than a hundred lines.
+            let written = self.flooding();
+            if written.is_none_or(|written| written < line) {
+                return self.again(act, now, until, "none wrote");
+            }
+        }
+        disk.fill();
+        self.later(now + length, Later::Free);
+        let note = self.flooding().map_or(String::new(), |line| format!("at line {line} of {FLOOD}"));
+        self.note(act, true, note);
+    }
+
+    /// How many lines the command has written that runs now, if it is one that writes for seconds.
+    fn flooding(&self) -> Option<u64> {
+        let side = Side::read(self.fleet.folder.path());
+        let (name, _) = side.running()?;
+        name.starts_with("flood").then(|| side.runs.get(name)?.last().map(|run| run.lines)).flatten()
     }
 
     fn agent(&mut self, act: Act, hit: Hit, start: Instant) {
@@ -223,6 +258,11 @@ impl Driver<'_> {
             Later::Continue(pid) => {
                 signal(pid, Signal::CONT);
             }
+            Later::Reset => {
+                self.proxy.cut(Cut::Reset);
+                self.proxy.set(Network::Blackhole, false);
+            }
+            Later::Flap(left) => self.flap(left),
             Later::Free => {
                 if let Some(disk) = &self.disk {
                     disk.free();
@@ -235,6 +275,20 @@ impl Driver<'_> {
                 }
             }
             Later::Again(act, _) => self.note(act, false, "the faults ended before"),
+        }
+    }
+
+    /// Resets the connection if it is old enough, so many times.
+    fn flap(&mut self, left: u32) {
+        let newest = self.proxy.connections().last().copied();
+        let old = i64::try_from(FLAP.as_millis()).unwrap();
+        let lives = newest.is_some_and(|newest| newest.ended.is_none() && now_ms() - newest.opened > old);
+        if lives {
+            self.proxy.cut(Cut::Reset);
+        }
+        let left = left - u32::from(lives);
+        if left > 0 {
+            self.later(Instant::now() + AGAIN, Later::Flap(left));
         }
     }
 

@@ -5,7 +5,6 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Signal, kill_process};
 
@@ -46,8 +45,8 @@ pub(crate) struct Needs {
 pub(crate) struct Machine {
     start: Start,
     agent: Option<Child>,
-    /// When the newest agent was started.
-    pub(crate) started: Option<Instant>,
+    /// Length of the log when the newest agent was started.
+    log_before: u64,
     /// Agents that were started.
     pub(crate) starts: u64,
 }
@@ -69,15 +68,15 @@ impl Machine {
                 }
             }
         }
-        Self { start, agent: None, started: None, starts: 0 }
+        Self { start, agent: None, log_before: 0, starts: 0 }
     }
 
     pub(crate) fn start_agent(&mut self) {
         let log =
             fs::File::options().create(true).append(true).open(self.start.folder.join("agent.log")).unwrap();
+        self.log_before = log.metadata().unwrap().len();
         self.start.command.stderr(log.try_clone().unwrap()).stdout(log);
         self.agent = Some(self.start.command.spawn().unwrap());
-        self.started = Some(Instant::now());
         self.starts += 1;
     }
 
@@ -90,6 +89,14 @@ impl Machine {
         let status = self.agent.as_mut()?.try_wait().unwrap()?;
         self.agent = None;
         Some(status.to_string())
+    }
+
+    /// Whether the newest agent has begun its work, by its log: it listens to signals before. On a busy machine that takes
+    /// ten seconds.
+    pub(crate) fn has_begun(&self) -> bool {
+        let log = fs::read(self.start.folder.join("agent.log")).unwrap_or_default();
+        let own = log.get(usize::try_from(self.log_before).unwrap()..).unwrap_or_default();
+        String::from_utf8_lossy(own).contains("INFO Started.")
     }
 
     /// Ends the agent at once.
@@ -144,7 +151,8 @@ impl Machine {
 
     /// Lets the agent have `more` than now of a resource. Returns the limit; none if there is no agent.
     pub(crate) fn limit(&self, resource: Resource, more: u64) -> Option<u64> {
-        let agent = self.agent()?;
+        // An agent that has only begun to start would fail for want of what every program needs.
+        let agent = self.agent().filter(|_| self.has_begun())?;
         let now = match resource {
             Resource::Nproc => self.threads(),
             _ => self.needs()?.files,

@@ -15,7 +15,7 @@
 //! shares no code with the agent but the types of messages. The page docs/reliability.md says what is checked.
 //!
 //! Variables: `CHAOS_SEEDS` is the number of schedules, `CHAOS_SEED` the first seed, `CHAOS_JOBS` how many run at
-//! a time, `CHAOS_KEEP` keeps the folders of good schedules too, `CHAOS_AGENT` is another program than the built one.
+//! a time, `CHAOS_STOP` stops when a schedule has failed, `CHAOS_KEEP` keeps the folders of good schedules too, `CHAOS_AGENT` is another program than the built one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
@@ -84,6 +84,9 @@ fn nothing_is_lost_whatever_breaks() {
                     let Err(report) = one(seed, program, tally) else { continue };
                     println!("{report}");
                     failed.lock().unwrap().push(seed);
+                    if std::env::var_os("CHAOS_STOP").is_some() {
+                        next.store(u64::MAX / 2, Ordering::Relaxed);
+                    }
                 }
             });
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::act::{Act, Cut, Dashboard, Hit, Network, Who};
-use crate::commands::Kind;
+use crate::act::{Act, Cut, Dashboard, Hit, Network, When, Who};
+use crate::commands::{FLOOD, Kind};
 use crate::damage::{How, Target};
 
 /// The agent is left alone for so long, so that the first command runs when the first fault comes.
@@ -56,6 +56,19 @@ impl Schedule {
             commands.push(Kind::any(&mut rng));
             at += rng.u64(1_200..2_800);
         }
+        if family == Family::Disk {
+            floods(&mut rng, ends, &mut steps, &mut commands);
+        }
+        // Longer than three intervals, so that heartbeats are missed, and a dashboard would call the host offline.
+        steps.push((
+            rng.u64(CALM..ends),
+            Act::Agent(Hit::Pause(millis(&mut rng, 3_200..4_200)), Duration::ZERO),
+        ));
+        let stall = millis(&mut rng, 2_500..5_000);
+        steps.push((
+            rng.u64(CALM..ends),
+            if rng.bool() { Act::Stall(stall) } else { Act::Flap(rng.u32(2..5)) },
+        ));
         for _ in 0..rng.usize(0..4) {
             steps.push((rng.u64(CALM..ends), Act::AskAgain(rng.usize(0..commands.len()))));
         }
@@ -72,6 +85,31 @@ impl Schedule {
         Self { seed, family, strict, commands, steps, ends }
     }
 }
+
+/// Commands that write for 3 s, and a disk that is full while they do: at the first line, in the middle with room again
+/// before the end, and at the very end. Each begins when the others have ended.
+fn floods(rng: &mut Rng, ends: u64, steps: &mut Vec<(u64, Act)>, commands: &mut Vec<Kind>) {
+    let first = (0, millis(rng, 300..2_000));
+    let middle = (rng.u64(300..FLOOD / 2), millis(rng, 300..900));
+    let end = (rng.u64(FLOOD * 3 / 4..FLOOD * 9 / 10), millis(rng, 2_000..3_000));
+    let mut kinds = [first, middle, end];
+    rng.shuffle(&mut kinds);
+    // Nothing else is asked for meanwhile, so that each of them runs.
+    let free = ends - FLOODS * FLOOD_MS;
+    steps.retain(|(at, _)| *at < free);
+    for (number, (line, length)) in kinds.into_iter().enumerate() {
+        let at = free + number as u64 * FLOOD_MS;
+        steps.push((at, Act::Ask(commands.len())));
+        steps.push((at + 1, Act::FullDisk(When::Line(line), length)));
+        commands.push(Kind::Flood);
+    }
+}
+
+/// Commands of [`floods`].
+const FLOODS: u64 = 3;
+
+/// Milliseconds from one of them to the next one: each takes a little more than 3 s, if nothing disturbs it.
+const FLOOD_MS: u64 = 3_500;
 
 fn millis(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.u64(range))
@@ -116,7 +154,7 @@ impl Family {
     fn act(self, rng: &mut Rng) -> Act {
         let short = millis(rng, 500..3_000);
         match self {
-            Self::Disk => Act::FullDisk(short),
+            Self::Disk => Act::FullDisk(When::Now, short),
             // A minute, an hour, a year; forward or back.
             Self::Clock => {
                 let size = *pick(rng, &[2, 60, 3_600, 86_400, 31_536_000]);

@@ -20,8 +20,9 @@ cargo xtask COMMAND
 
   demo [OPTIONS]   build the agent and the mock dashboard, and show all of it on this machine
   test [OPTIONS]   all tests; OPTIONS go to `cargo test`
-  chaos N [--seed S]
-                   N schedules of chaos with real processes, from seed S (default: a new one)
+  chaos N [--seed S] [--planted FAULT]
+                   N schedules of chaos with real processes, from seed S (default: a new one); with --planted, of an
+                   agent with this fault, until one fails
   check            formatting, lints, documentation, the module graph
   fuzz [TARGET] [--seconds N] [--stable]
                    fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed
@@ -80,8 +81,10 @@ fn main() -> ExitCode {
         Some("test") => test(&rest),
         Some("sim") => sim(&rest),
         Some("chaos") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
-            Some([count]) => chaos(count, &new_seed()),
-            Some([count, "--seed", seed]) => chaos(count, seed),
+            Some([count]) => chaos(count, &new_seed(), None),
+            Some([count, "--seed", seed]) => chaos(count, seed, None),
+            Some([count, "--planted", fault]) => chaos(count, "1", Some(fault)),
+            Some([count, "--seed", seed, "--planted", fault]) => chaos(count, seed, Some(fault)),
             _ => return usage("chaos takes a number of schedules, and perhaps --seed with a number"),
         },
         Some("check") => check(),
@@ -183,10 +186,15 @@ fn new_seed() -> String {
 }
 
 /// The test checks both numbers.
-fn chaos(count: &str, seed: &str) -> Result<(), String> {
+fn chaos(count: &str, seed: &str, planted: Option<&str>) -> Result<(), String> {
     eprintln!("{count} schedules from seed {seed}: 40 of them take a minute and a half.");
     let mut test = cargo();
-    test.args(["test", "--locked", "-p", "nixfleet-agent", "--test", "chaos", "--", "--nocapture"]);
+    test.args(["test", "--locked", "-p", "nixfleet-agent", "--test", "chaos"]);
+    if let Some(fault) = planted {
+        test.args(["--features", "nixfleet-os/planted-faults"]);
+        test.env("PLANTED_FAULT", fault).env("CHAOS_STOP", "1");
+    }
+    test.args(["--", "--nocapture"]);
     run(test.env("CHAOS_SEEDS", count).env("CHAOS_SEED", seed))
 }
 

@@ -74,10 +74,20 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether an answer may be forgotten with the agent that could not write it to the disk. A request that is
-    /// repeated then runs; this is documented.
-    fn may_forget_answers(&self) -> bool {
-        self.disk_failed(Kind::Agent) && self.died(Kind::Agent)
+    /// Whether it may be forgotten that a request was answered: there was no record of its job, because the disk took none,
+    /// and the answer could not be noted for the same reason. If the agent dies then, a request that is repeated runs.
+    fn may_forget_answer(&self, command: &str) -> bool {
+        let not_started = |(_, status, _): (&Noted, &Status, &str)| {
+            status.command == command && status.outcome.as_deref() == Some("not_started")
+        };
+        self.disk_failed(Kind::Agent) && self.died(Kind::Agent) && self.statuses().any(not_started)
+    }
+
+    /// Whether it may be forgotten in which words the end of a job was told: the disk did not take them, and the agent or
+    /// the machine went down before it did. What is told then is made from what is left: the outcome of a job that has no
+    /// result is `lost` for ever, in other words, and a job that was not started for want of a record may be `lost`.
+    fn may_forget_words(&self) -> bool {
+        self.disk_failed(Kind::Agent) && (self.power_cuts > 0 || self.died(Kind::Agent))
     }
 }
 
@@ -141,7 +151,8 @@ fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
         jobs.entry(&status.command).or_default().insert(job);
     }
     // Each command has one request here, by one id: whatever is repeated is the same request.
-    for (command, jobs) in jobs.iter().filter(|(_, jobs)| jobs.len() > 1 && !evidence.may_forget_answers()) {
+    let forgotten = |command: &str| evidence.may_forget_answer(command);
+    for (command, jobs) in jobs.iter().filter(|(command, jobs)| jobs.len() > 1 && !forgotten(command)) {
         findings.push(format!("the one request for `{command}` became {} jobs", jobs.len()));
     }
 }
@@ -149,9 +160,10 @@ fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 /// What must be the same whenever a status is told again. The generation is that of the host at the moment.
 fn comparable(evidence: &Evidence<'_>, status: &Status) -> Status {
     let mut told = Status { generation: String::new(), ..status.clone() };
-    // A power cut may take what explained the loss. It is told as a loss again, in other words.
-    if evidence.power_cuts > 0 && told.outcome.as_deref() == Some("lost") {
+    let without_result = matches!(told.outcome.as_deref(), Some("lost" | "not_started"));
+    if without_result && evidence.may_forget_words() {
         told.message.clear();
+        told.outcome = None;
     }
     told
 }
@@ -180,7 +192,7 @@ fn is_true(evidence: &Evidence<'_>, status: &Status) -> Result<(), String> {
             let asked = evidence.happened(|what| matches!(what, What::Dashboard(Act::Stop | Act::Kill)));
             (signalled && asked).then_some(()).ok_or_else(|| format!("nothing stopped it: {}", what(&ran)))
         }
-        "not_started" if ran.is_empty() || evidence.may_forget_answers() => Ok(()),
+        "not_started" if ran.is_empty() || evidence.may_forget_answer(&status.command) => Ok(()),
         "not_started" => Err(format!("it ran: {}", what(&ran))),
         "interrupted_by_reboot" if evidence.power_cuts > 0 => Ok(()),
         "interrupted_by_reboot" => Err("the machine did not go down".to_owned()),

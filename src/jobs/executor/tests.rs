@@ -57,6 +57,47 @@ fn a_job_that_exists_is_followed_whatever_its_launcher_says() {
     assert_eq!(launched(), Ok(()), "it has ended");
 }
 
+/// Waits until this holds. Attempts to write are 2 s apart.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_record_stays_until_the_answer_is_on_disk_and_what_could_not_be_written_is_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (answers, delivery) = (folder.path().join(answered::FILE), folder.path().join("delivery"));
+    let (jobs, records) = (JobsDir::new(folder.path().join("jobs")), Records::new(&delivery));
+    let (executor, _events) =
+        HostExecutor::open(Arc::new(FailingLauncher), jobs, records.clone(), None).unwrap();
+    let record = |name: &str| Record::accept(name.to_owned(), Some(name.to_owned()));
+    let (told, later) = (record("told"), record("later"));
+    records.save(&told).unwrap();
+    // As a full disk does: neither the answers nor a record can be written.
+    std::fs::create_dir_all(answers.join("in the way")).unwrap();
+    let blocked = delivery.join(format!("{}.json", later.id));
+    std::fs::create_dir_all(blocked.join("in the way")).unwrap();
+    executor.keep_answered(answered::File::default());
+    executor.forget(&told.id);
+    executor.save(later.clone());
+    // Ids sort by time: when this one is written, the others were tried.
+    let last = record("last").after(Some(&later.id));
+    executor.save(last.clone());
+    let has = |record: &Record| records.load().contains(record);
+    wait_until("the last record is written", || has(&last));
+    assert!(has(&told), "the next agent must know the request by its record");
+    assert!(!has(&later));
+    std::fs::remove_dir_all(&blocked).unwrap();
+    wait_until("the record is written when that is possible", || has(&later));
+    assert!(has(&told), "the answers are not on disk yet");
+    std::fs::remove_dir_all(&answers).unwrap();
+    wait_until("the record is removed when the answers are on disk", || !has(&told));
+    assert!(answers.is_file());
+}
+
 /// Blocks every order to end a job until the test lets it go on.
 #[derive(Debug)]
 struct SlowLauncher {

@@ -17,6 +17,10 @@ use crate::jobs::answered;
 /// minutes; too many open files, for less.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// How often to try again to write what could not be written: soon after there is room on a full disk, and at the cost
+/// of one file that cannot be made.
+const WRITE_RETRY: Duration = Duration::from_secs(2);
+
 /// Orders that may wait for the thread. Each may take seconds, and there are two at most for each job.
 const MAX_LENT: usize = 4;
 
@@ -42,7 +46,9 @@ pub(super) struct Work {
     /// The requests that were answered. Before a record is removed: its request must not be forgotten in between.
     pub(super) answered: Option<(answered::File, Span)>,
     /// The newest record of each job, with the job's span; none: remove it.
-    pub(super) records: Vec<(JobId, (Option<Record>, Span))>,
+    pub(super) records: BTreeMap<JobId, (Option<Record>, Span)>,
+    /// The file of an earlier agent with answers is not read yet, so none can be written.
+    pub(super) unread: bool,
     /// Try to read the backlog.
     pub(super) retry: bool,
 }
@@ -65,9 +71,13 @@ struct Waiting {
     retry_at: Option<Instant>,
     /// Jobs of this agent, as long as the names of the records of an earlier one are not known.
     own: BTreeSet<JobId>,
+    /// When to try again to write what could not be written; none if all was.
+    again_at: Option<Instant>,
     /// Work was handed out and is not done.
     writing: bool,
     closed: bool,
+    /// The work was handed out after the close: there is no further attempt.
+    is_last: bool,
 }
 
 impl Waiting {
@@ -83,10 +93,13 @@ impl Waiting {
 
     fn take(&mut self, retry: bool) -> Work {
         self.writing = !planted!("not-writing");
+        self.is_last = self.closed;
+        let unread = self.keeps_answers();
         Work {
             orders: std::mem::take(&mut self.orders),
-            answered: if self.keeps_answers() { None } else { self.answered.take() },
-            records: std::mem::take(&mut self.records).into_iter().collect(),
+            answered: if unread { None } else { self.answered.take() },
+            records: std::mem::take(&mut self.records),
+            unread,
             retry,
         }
     }
@@ -171,22 +184,29 @@ impl WriteQueue {
         (waiting.backlog.clone(), waiting.own.clone())
     }
 
-    /// Nothing more is put. [`Self::serve`] returns when all is done.
+    /// Nothing more is put. What could not be written is tried once more, and [`Self::serve`] returns.
     pub(super) fn close(&self) {
         self.change(|waiting| waiting.closed = true);
     }
 
     /// Waits until everything that was put is done, at most `limit`.
     pub(super) fn wait_until_idle(&self, limit: Duration) {
-        let busy = |waiting: &mut Waiting| waiting.writing || waiting.has_work();
+        let busy = |waiting: &mut Waiting| {
+            waiting.writing || waiting.has_work() || (waiting.closed && waiting.again_at.is_some())
+        };
         drop(self.changed.wait_while(&self.waiting, Some(limit), busy));
     }
 
-    /// Hands out work until the queue is closed.
-    pub(super) fn serve(&self, mut carry_out: impl FnMut(Work)) {
+    /// Hands out work until the queue is closed. `carry_out` returns whether something could not be written: it is called
+    /// again soon, and a last time after the close.
+    pub(super) fn serve(&self, mut carry_out: impl FnMut(Work) -> bool) {
         while let Some(work) = self.next() {
-            carry_out(work);
-            self.lock().writing = false;
+            let failed = carry_out(work) && !planted!("give-up");
+            let again_at = failed.then(|| self.clock.instant() + WRITE_RETRY);
+            let mut waiting = self.lock();
+            waiting.again_at = again_at.filter(|_| !waiting.is_last);
+            waiting.writing = false;
+            drop(waiting);
             if !planted!("silently-done") {
                 self.changed.notify_all();
             }
@@ -196,15 +216,21 @@ impl WriteQueue {
     /// Waits for work. None: the queue is closed, and there is none left.
     fn next(&self) -> Option<Work> {
         loop {
-            let retry_at = self.lock().retry_at;
-            let limit = retry_at.map(|at| at.saturating_duration_since(self.clock.instant()));
+            let (retry_at, again_at) = {
+                let waiting = self.lock();
+                (waiting.retry_at, waiting.again_at)
+            };
+            let wake_at = retry_at.into_iter().chain(again_at).min();
+            let limit = wake_at.map(|at| at.saturating_duration_since(self.clock.instant()));
             let idle = |waiting: &mut Waiting| {
                 !waiting.has_work() && !waiting.closed && waiting.retry_at == retry_at
             };
             let mut waiting = self.changed.wait_while(&self.waiting, limit, idle);
+            let now = self.clock.instant();
             // Also while there is work all the time, such as the positions of a command that writes.
-            let retry = !waiting.closed && waiting.retry_at.is_some_and(|at| self.clock.instant() >= at);
-            if retry || waiting.has_work() {
+            let retry = !waiting.closed && waiting.retry_at.is_some_and(|at| now >= at);
+            let again = waiting.again_at.is_some_and(|at| waiting.closed || now >= at);
+            if retry || again || waiting.has_work() {
                 return Some(waiting.take(retry));
             }
             if waiting.closed {

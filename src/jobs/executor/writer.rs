@@ -1,19 +1,28 @@
 //! The thread that writes what the agent has to know after a restart: the records of jobs, and the requests that were
 //! answered. It also reads again what an earlier agent wrote and this one could not read at its start.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::{JobId, JobsDir, atomic_file};
+use nixfleet_os::planted;
 
 use super::ExecutorEvent;
 use super::write_queue::{Backlog, Work, WriteQueue};
 use crate::jobs::answered::{self, Answered};
 use crate::jobs::follower::send;
 
-/// Carries out what waits in its queue.
+/// Records that wait for their removal until the answers are written, at most: as many as a dashboard has open at a
+/// time on a host, and small files. Beyond that the oldest are removed, and their requests may run again.
+const MAX_HELD: usize = 64;
+
+/// Carries out what waits in its queue. What cannot be written is tried again: a full disk may have room later. A record
+/// is removed only when the answers are on disk, so that the next agent knows each request of this one by its record or
+/// by its answer.
 pub(super) struct RecordWriter {
     pub(super) records: Records,
     pub(super) queue: WriteQueue,
@@ -21,6 +30,20 @@ pub(super) struct RecordWriter {
     /// The file with the requests that were answered.
     answered: PathBuf,
     events: mpsc::Sender<ExecutorEvent>,
+}
+
+/// What could not be written. Only the thread has it.
+#[derive(Default)]
+struct Failed {
+    /// As in [`Work`].
+    records: BTreeMap<JobId, (Option<Record>, Span)>,
+    answered: Option<(answered::File, Span)>,
+}
+
+impl Failed {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.answered.is_none()
+    }
 }
 
 impl RecordWriter {
@@ -32,44 +55,87 @@ impl RecordWriter {
 
     /// Ends when the queue is closed.
     pub(super) fn run(&self) {
-        self.queue.serve(|work| self.carry_out(work));
+        let mut failed = Failed::default();
+        self.queue.serve(|work| {
+            self.carry_out(work, &mut failed);
+            !failed.is_empty()
+        });
     }
 
-    fn carry_out(&self, work: Work) {
+    fn carry_out(&self, work: Work, failed: &mut Failed) {
         for (order, span) in work.orders {
             span.in_scope(order);
         }
-        if let Some((answered, span)) = work.answered {
-            span.in_scope(|| self.write_answered(&answered));
-        }
-        for (id, (record, span)) in work.records {
-            span.in_scope(|| self.write(&id, record.as_ref()));
-        }
+        // Before a record is removed: its request must not be forgotten in between.
+        self.write_answers(failed, work.answered);
+        let held = (work.unread || failed.answered.is_some()) && !planted!("forget-before-the-answer");
+        self.write_records(failed, work.records, held);
         if work.retry {
             self.read_backlog();
         }
     }
 
-    fn write(&self, id: &JobId, record: Option<&Record>) {
+    /// Writes the newest answers, also those that could not be written before.
+    fn write_answers(&self, failed: &mut Failed, newer: Option<(answered::File, Span)>) {
+        let again = failed.answered.is_some();
+        let Some((answered, span)) = newer.or_else(|| failed.answered.take()) else { return };
+        let stored = atomic_file::store_on(self.jobs.disk(), &self.answered, &answered);
+        let path = self.answered.display();
+        failed.answered = span.in_scope(|| match stored {
+            Ok(()) if again => {
+                tracing::info!("{path} is up to date again.");
+                None
+            }
+            Ok(()) => None,
+            Err(err) => {
+                if !again {
+                    tracing::warn!(
+                        "Cannot write {path}, trying again until that is possible; commands may be told twice after a \
+                         restart: {err}"
+                    );
+                }
+                Some((answered, Span::current()))
+            }
+        });
+    }
+
+    /// Writes and removes records, also those of an earlier attempt. `held`: none is removed now.
+    fn write_records(&self, failed: &mut Failed, newer: BTreeMap<JobId, (Option<Record>, Span)>, held: bool) {
+        let mut again: BTreeSet<JobId> = failed.records.keys().cloned().collect();
+        again.retain(|id| !newer.contains_key(id));
+        let mut records = std::mem::take(&mut failed.records);
+        records.extend(newer);
+        let removals = records.values().filter(|(record, _)| record.is_none()).count();
+        let mut surplus = removals.saturating_sub(MAX_HELD);
+        for (id, (record, span)) in records {
+            let is_surplus = record.is_none() && surplus > 0;
+            surplus -= usize::from(is_surplus);
+            let waits = held && record.is_none() && !is_surplus;
+            let done = waits
+                || span.in_scope(|| self.write(&id, record.as_ref(), again.contains(&id)))
+                || is_surplus;
+            if waits || !done {
+                failed.records.insert(id, (record, span));
+            }
+        }
+    }
+
+    /// Writes or removes a record. `again`: it was tried before, and that was said. False if it failed.
+    fn write(&self, id: &JobId, record: Option<&Record>, again: bool) -> bool {
         let done = match record {
             Some(record) => self.records.save(record),
             None => self.records.forget(id).map(|()| self.queue.forgotten(id)),
         };
-        if let Err(err) = done {
+        if let Err(err) = &done
+            && !again
+        {
             let folder = self.records.path().display();
             tracing::warn!(
-                "Cannot keep the job's record in {folder} up to date, it may be told twice: {err}"
+                "Cannot keep the job's record in {folder} up to date, trying again until that is possible; it may be \
+                 told twice after a restart: {err}"
             );
         }
-    }
-
-    fn write_answered(&self, answered: &answered::File) {
-        if let Err(err) = atomic_file::store_on(self.jobs.disk(), &self.answered, answered) {
-            let path = self.answered.display();
-            tracing::warn!(
-                "Cannot write {path}, a request may run again if it is repeated after a restart: {err}"
-            );
-        }
+        done.is_ok()
     }
 
     /// Tries once to read what could not be read before.

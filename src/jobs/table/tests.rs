@@ -194,6 +194,34 @@ async fn a_command_that_ended_frees_the_slot_before_its_output_is_through() {
     }
 }
 
+#[test]
+fn a_request_of_an_earlier_agent_is_known_by_its_id_before_it_is_known_whether_its_command_runs() {
+    let executor = FakeExecutor::default();
+    let records = vec![record("pull", Some("a"), 0), record("test", Some("b"), 0)];
+    let records: Vec<Record> = records
+        .into_iter()
+        .scan(None, |newest, record| {
+            let record = record.after(newest.as_ref());
+            *newest = Some(record.id.clone());
+            Some(record)
+        })
+        .collect();
+    let (dead, running) = (records[0].id.clone(), records[1].id.clone());
+    let jobs = JobTable::resume(records, Box::new(executor.clone()));
+    // The folder of the first one was not read yet, and the second one has a process.
+    executor.show(&dead, Live::default());
+    assert_eq!(jobs.current_record().map(|record| &record.id), Some(&running));
+    for (command, id, known) in [
+        ("pull", Some("a"), true),
+        ("test", Some("b"), true),
+        ("pull", Some("c"), false),
+        ("pull", None, false),
+    ] {
+        let request = CommandRequest { command: command.to_owned(), id: id.map(str::to_owned) };
+        assert_eq!(jobs.unreported(&request).is_some(), known, "{command} {id:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_launch_that_failed_is_an_end_without_a_job() {
     let executor = FakeExecutor::default();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nixfleet_os::planted;
 use tokio::time::Instant;
 
 /// Heartbeats are due at `start + n x interval`. A late one does not move the next one, and after a
@@ -34,6 +35,10 @@ impl Schedule {
     pub fn take_due(&mut self, now: Instant) -> Option<Duration> {
         let late = now.checked_duration_since(self.next())?;
         let passed = now.duration_since(self.start).as_nanos() / self.interval.as_nanos().max(1);
+        if planted!("make-up-beats") {
+            self.next += 1;
+            return Some(late);
+        }
         self.next = u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1);
         Some(late)
     }

@@ -1,6 +1,6 @@
 //! Heartbeats are on time whenever there is a connection, tell the truth, and are never sent again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nixfleet_mock_dashboard::Recorded;
 use nixfleet_protocol::{AgentMessage, Heartbeat};
@@ -15,6 +15,9 @@ pub(crate) const LATE: i64 = 3_000;
 
 /// Three heartbeats with an interval of 1 s are never made within this time: one is due, one may follow new facts.
 const BURST: i64 = 500;
+
+/// Two times in milliseconds, each rounded.
+const ROUNDING: i64 = 2;
 
 /// How long a dashboard that does not answer `register` may still handle what it was about to.
 const MARGIN: i64 = 100;
@@ -34,6 +37,7 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         .collect();
     findings.extend(order(evidence));
     findings.extend(bursts(evidence));
+    findings.extend(old(evidence));
     findings.extend(truth(evidence, jobs));
     findings.extend(before_registered(evidence));
     findings
@@ -107,6 +111,38 @@ fn order(evidence: &Evidence) -> Vec<String> {
             findings.push(format!("heartbeat {seq} of {} came at {at}", evidence.seconds(sent)));
         }
     }
+    findings
+}
+
+/// No heartbeat comes twice, and none is older than the registration of its connection. An agent makes none before the
+/// answer to `register`, so nothing excuses that, however slow the network is.
+fn old(evidence: &Evidence) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut registered: BTreeMap<u64, i64> = BTreeMap::new();
+    let mut known: BTreeSet<(Option<u64>, Option<&str>)> = BTreeSet::new();
+    for recorded in &evidence.messages {
+        if matches!(recorded.message, AgentMessage::Register(_)) {
+            registered.entry(recorded.connection).or_insert(recorded.at_ms);
+        }
+        let AgentMessage::Heartbeat(beat) = &recorded.message else { continue };
+        let (seq, at) = (beat.seq.unwrap_or_default(), evidence.seconds(recorded.at_ms));
+        if !known.insert((beat.seq, beat.sent_at.as_deref())) {
+            findings.push(format!("heartbeat {seq} came again at {at}"));
+        }
+        let sent = beat.sent_at.as_deref().and_then(|sent| sent.parse::<jiff::Timestamp>().ok());
+        if let Some(sent) = sent.map(jiff::Timestamp::as_millisecond)
+            && let Some(since) = registered.get(&recorded.connection)
+            && evidence.family != Family::Clock
+            && sent < since - ROUNDING
+        {
+            findings.push(format!(
+                "heartbeat {seq} of {} came at {at}, and its connection was registered at {}",
+                evidence.seconds(sent),
+                evidence.seconds(*since)
+            ));
+        }
+    }
+    findings.truncate(3);
     findings
 }
 

@@ -1,6 +1,9 @@
 //! How the agent behaved: it lived, it was modest, it ran one command at a time, and it came to rest.
 
+use std::collections::BTreeSet;
+
 use nixfleet_mock_dashboard::{Rule, Violation};
+use nixfleet_protocol::AgentMessage;
 
 use super::record_damaged;
 use crate::act::{Act, Hit, Who};
@@ -55,7 +58,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
 fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
     let harmed = evidence.done.iter().any(|done| {
         let killed = matches!(done.act, Act::Signal(Who::Supervisor, Hit::Kill));
-        done.hit && (killed || matches!(done.act, Act::Damage { .. } | Act::FullDisk(_)))
+        done.hit && (killed || matches!(done.act, Act::Damage { .. } | Act::FullDisk(..)))
     });
     let asked = || {
         let says = |field: &str, text: &str| violation.message.contains(&format!("\"{field}\":\"{text}\""));
@@ -63,12 +66,21 @@ fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
         evidence.asked.iter().filter(named)
     };
     let asked_twice = || asked().any(|asked| asked.sent.len() > 1);
+    // The judge takes the second rejection of a request for that of another open one, which is then not open any more.
+    let rejected_twice = || {
+        let mut known = BTreeSet::new();
+        let rejections = evidence.messages.iter().filter_map(|recorded| match &recorded.message {
+            AgentMessage::CommandRejected(rejected) => Some(rejected.command_id.as_deref()?),
+            _ => None,
+        });
+        rejections.into_iter().any(|id| !known.insert(id))
+    };
     // Two jobs under one name, if the agent could not know that the first one was accepted.
     let forgotten = || asked().any(|asked| record_damaged(evidence, &asked.name));
     match violation.rule {
         Rule::LineNumbers => harmed,
         Rule::OutputAfterStatus => forgotten(),
-        Rule::Rejection | Rule::Unasked => asked_twice(),
+        Rule::Rejection | Rule::Unasked => asked_twice() || rejected_twice(),
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Job, record_damaged, text_damaged};
+use super::{Job, own_record_damaged, record_damaged, text_damaged};
 use crate::commands::Run;
 use crate::evidence::Evidence;
 
@@ -20,7 +20,8 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         let several = jobs.values().filter(|other| other.command == name).count() > 1;
         // With a damaged record nobody knows what was delivered, or to which of two runs a line belongs. The audit of
         // results says whether there may be two.
-        if record_damaged(evidence, name) || text_damaged(evidence, name) || runs.len() > 1 || several {
+        let damaged = record_damaged(evidence, name) || own_record_damaged(evidence, id);
+        if damaged || text_damaged(evidence, name) || runs.len() > 1 || several {
             continue;
         }
         let result = unique(job).and_then(|lines| compare(job, &lines, runs.first()));
@@ -59,7 +60,7 @@ fn compare(job: &Job, lines: &BTreeMap<u64, &str>, run: Option<&Run>) -> Result<
         if let Some(count) = missing(text) {
             announced += count;
         } else if let Some(number) = text.strip_prefix(&prefix) {
-            let number: u64 = number.parse().map_err(|_| format!("line {seq} is `{text}`"))?;
+            let number: u64 = number.trim_end().parse().map_err(|_| format!("line {seq} is `{text}`"))?;
             if number < next {
                 return Err(format!("`{text}` came again as line {seq}"));
             }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 
-use super::{Excuses, Job, is_damaged, names, record_damaged};
+use super::{Excuses, Job, is_damaged, names, own_record_damaged, record_damaged};
 use crate::act::{Act, Hit, Who};
 use crate::commands::Run;
-use crate::damage::Target;
+use crate::damage::{Damaged, Target};
 use crate::evidence::{Asked, Evidence};
 
 pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
@@ -18,8 +18,10 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         .flat_map(|asked| request(evidence, jobs, asked))
         .collect();
     let names = names(evidence);
-    let foreign = jobs.values().filter(|job| !names.contains(job.command.as_str()));
-    findings.extend(foreign.map(|job| format!("a job of `{}`, which nobody asked for", job.command)));
+    let foreign = jobs
+        .iter()
+        .filter(|(id, job)| !names.contains(job.command.as_str()) && !own_record_damaged(evidence, id));
+    findings.extend(foreign.map(|(_, job)| format!("a job of `{}`, which nobody asked for", job.command)));
     findings
 }
 
@@ -28,9 +30,10 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     let mut findings = Vec::new();
     let own: Vec<(&String, &Job)> = jobs.iter().filter(|(_, job)| job.command == name).collect();
     let runs = evidence.side.runs.get(name).map(Vec::as_slice).unwrap_or_default();
-    // The disk was full when the answer should have been noted.
-    let unwritten =
-        own.iter().filter_map(|(_, job)| job.statuses.first()).any(|(at, ..)| disk_was_full(evidence, *at));
+    // On a full disk there is no record of a job that was not started for that reason, and no answer can be noted.
+    let unwritten = own.iter().filter_map(|(_, job)| job.statuses.first()).any(|(at, _, status)| {
+        status.outcome.as_deref() == Some("not_started") && disk_was_full(evidence, *at)
+    });
     let forgotten = unwritten || record_damaged(evidence, name);
     if own.len() > 1 && !forgotten {
         findings.push(format!(
@@ -78,11 +81,16 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
         // The counts are those of the log, which may be damaged between two repeats.
         let counts = !is_damaged(evidence, name, |_| true);
         for (_, _, other) in &job.statuses[1..] {
-            if plain(other, counts) != plain(first, counts) {
+            if plain(other, counts) != plain(first, counts) && !own_record_damaged(evidence, id) {
                 findings.push(format!("`{name}` ({id}) has two results: {first:?} and {other:?}"));
             }
         }
-        if forgotten && (runs.len() > 1 || several) {
+        // The record of another job of this request was damaged: it may be the one that ran.
+        let of_another = |damaged: &Damaged| {
+            let job = damaged.path.file_stem();
+            damaged.target == Target::Record && job.is_some_and(|job| job != id.as_str())
+        };
+        if forgotten && (runs.len() > 1 || several || is_damaged(evidence, name, of_another)) {
             // Nobody can say which run it was.
             continue;
         }
@@ -97,7 +105,7 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
 /// Whether the disk was full at that time, or a moment before or after it.
 fn disk_was_full(evidence: &Evidence, at: i64) -> bool {
     evidence.done.iter().any(|done| {
-        let Act::FullDisk(length) = done.act else { return false };
+        let Act::FullDisk(_, length) = done.act else { return false };
         let until = done.at + i64::try_from(length.as_millis()).unwrap();
         done.hit && (done.at - MOMENT..until + MOMENT).contains(&at)
     })
@@ -126,11 +134,11 @@ fn is_true(status: &Status, runs: &[Run], excuses: &Excuses<'_>) -> Result<(), &
     let command_hit = excuses.any(|act| matches!(act, Act::Signal(Who::Command, Hit::Kill | Hit::Term)));
     let terms = |act: &Act| matches!(act, Act::Stop | Act::Kill | Act::Signal(_, Hit::Term));
     let limited =
-        excuses.any(|act| matches!(act, Act::FewFiles(..) | Act::FewThreads(..) | Act::FullDisk(_)));
+        excuses.any(|act| matches!(act, Act::FewFiles(..) | Act::FewThreads(..) | Act::FullDisk(..)));
     let damaged = excuses.damaged(|_| true);
     let agent_ended = excuses
         .any(|act| matches!(act, Act::Agent(Hit::Kill | Hit::Term, _) | Act::Damage { down: true, .. }));
-    let late = excuses.name.starts_with("late");
+    let late = excuses.name.starts_with("late") || excuses.name.starts_with("deaf");
     match outcome {
         "ok" if exit != Some(0) => Err("success that the command does not know of"),
         "ok" => Ok(()),

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use nixfleet_os::disk::{File, Lock, Open};
-use nixfleet_os::{Clock, Processes};
+use nixfleet_os::{Clock, Processes, planted};
 use serde::Serialize;
 
 use super::Source;
@@ -223,7 +223,12 @@ impl Writer {
         if kept > 0 {
             self.newest_unwritten = None;
         }
-        if let Err(err) = failed {
+        if planted!("uncounted-loss") && failed.is_err() {
+            self.total =
+                Count { entries: self.total.entries - lost.entries, lines: self.total.lines - lost.lines };
+            self.torn |= written > end;
+            self.truncate();
+        } else if let Err(err) = failed {
             self.dropped += lost;
             self.unwritten += lost;
             let note = self.newest_unwritten.get_or_insert_default();

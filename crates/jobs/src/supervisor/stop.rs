@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use nixfleet_os::Machine;
 use nixfleet_os::service_manager::{Shutdown, ShutdownQuery};
+use nixfleet_os::{Machine, planted};
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGCHLD, SIGTERM};
 
@@ -216,7 +216,7 @@ impl Stop {
             self.kill(Some(Reason::Request));
         }
         match self.phase {
-            Phase::Asked(reason, at) if at <= now => self.kill(reason),
+            Phase::Asked(reason, at) if at <= now && !planted!("no-kill-after-grace") => self.kill(reason),
             // Again, for processes that were forked between the listing and the signal.
             Phase::Killed(..) => self.signal(Signal::KILL),
             _ => {}

@@ -49,6 +49,7 @@ fn a_backlog_is_tried_again_while_records_come_all_the_time() {
             40 => queue.close(),
             _ => queue.put(record.id.clone(), Some(record.clone())),
         }
+        false
     });
     assert!((5..=9).contains(&retries), "{retries} in {rounds} rounds, of which each takes a second or two");
 }
