@@ -31,6 +31,9 @@ const WARM_UP: u64 = 1;
 /// that held.
 const HELD: usize = 6;
 
+/// Connections that each agent loses at least, also on a machine that is too slow for more in that time.
+const LOST: u64 = WARM_UP + 3;
+
 /// Commands on each connection: more than [`KEEP`] in all, so that folders of jobs are removed.
 const COMMANDS: usize = 2;
 
@@ -147,16 +150,17 @@ async fn live(fleet: &Fleet, number: usize, command: Command, until: Instant) ->
     let mut host = Host::start(fleet, number, command).await;
     host.wait("first heartbeat", |host| host.beats > 0).await;
     let (mut cuts, mut early) = (0, None);
-    while early.is_none() || Instant::now() < until {
+    loop {
         host.hold().await;
-        host.cut().await;
-        cuts += 1;
         if cuts == WARM_UP {
-            host.hold().await;
             early = Some(host.usage().await);
         }
+        if cuts >= LOST && Instant::now() >= until {
+            break;
+        }
+        host.cut().await;
+        cuts += 1;
     }
-    host.hold().await;
     let early = early.unwrap();
     let late = host.settled(early).await;
     let folders = fs::read_dir(host.process.state().join("jobs")).unwrap().flatten();
@@ -199,6 +203,5 @@ async fn agents_with_many_connections_and_commands_do_not_grow() {
         grown.is_empty(),
         "of {AGENTS} agents after {cuts} lost connections: {grown:?}; {early:?} {late:?}"
     );
-    assert!(cuts >= AGENTS as u64 * (WARM_UP + 2), "only {cuts}");
     fleet.assert_no_violations();
 }
