@@ -165,7 +165,7 @@ async fn day(manager: &OsStr) {
                 // Each hour begins with a maintenance. Every other one ends when no heartbeat is due.
                 let hour = passed.as_secs() / 3600;
                 if beats.until.is_none() && passed.as_secs() % 3600 < 30 && (1..24).contains(&hour) {
-                    let length = Duration::from_secs(if hour % 2 == 0 { 610 } else { 650 });
+                    let length = Duration::from_secs(if hour.is_multiple_of(2) { 610 } else { 650 });
                     beats.maintenance(now + length);
                 }
                 let status = match beats.until {

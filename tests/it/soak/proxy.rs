@@ -29,7 +29,7 @@ impl Proxy {
                     ended = copy_bidirectional(&mut client, &mut server) => drop(ended),
                     () = cuts.notified() => {}
                 }
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     client.set_zero_linger().unwrap();
                 }
             }
