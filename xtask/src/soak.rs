@@ -34,7 +34,7 @@ impl Options {
     }
 }
 
-/// The dev profile takes four times as long, and the release profile has no checks for overflow.
+/// The dev profile takes longer, and the release profile has no checks for overflow.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let Options { beats, connections, seconds } = options;
     eprintln!("{beats} heartbeats and {connections} connections in virtual time, and a day of timers ..");
