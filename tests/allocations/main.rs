@@ -100,9 +100,8 @@ async fn measure() -> (u64, u64) {
         if beat == WARM_UP {
             before = now;
         } else if beat == WARM_UP + BEATS {
-            machine.shut_down();
-            machine.disconnected().await;
-            assert_eq!(machine.agent().stats.beats, u64::from(beat) + 1);
+            assert_eq!(machine.report().await.stats.beats, u64::from(beat) + 1);
+            machine.shut_down().await;
             return (now.0 - before.0, now.1 - before.1);
         }
     }

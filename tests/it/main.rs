@@ -32,6 +32,7 @@ mod rig;
 mod secrets;
 mod shutdown;
 mod slot;
+mod soak;
 mod status;
 mod stop;
 mod supervisor_killed;

@@ -57,6 +57,11 @@ impl Fleet {
         &self.url
     }
 
+    /// Where the dashboard listens.
+    pub(crate) fn dashboard_address(&self) -> std::net::SocketAddr {
+        self.url.trim_start_matches("ws://").trim_end_matches("/ws").parse().unwrap()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -225,6 +230,11 @@ impl AgentProcess {
 
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Its state folder.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use nixfleet_protocol::{AgentMessage, Heartbeat};
 
-use crate::host::{Machine, Socket};
+use crate::host::{Attempt, Machine, Socket};
 use crate::pace::Pace;
 
 /// The interval that the host is configured with.
@@ -18,6 +18,10 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Longest time without any message: the longest interval of this test, in maintenance, and a little more.
 const SILENCE: Duration = Duration::from_secs(300);
+
+/// Jobs after which the agent has all that it keeps of earlier ones. It remembers 256 answered requests, for a day;
+/// with the intervals of this test there are always more in a day.
+pub(crate) const WARM: u64 = 300;
 
 /// What came over all connections.
 #[derive(Debug, Default)]
@@ -36,7 +40,7 @@ pub(crate) struct Seen {
 
 pub(crate) struct Connection<'a> {
     socket: Socket,
-    machine: &'a mut Machine,
+    machine: &'a Machine,
     rng: &'a mut fastrand::Rng,
     seen: &'a mut Seen,
     pace: Pace,
@@ -46,20 +50,23 @@ pub(crate) struct Connection<'a> {
     /// Heartbeats in a row that were not acknowledged.
     unacknowledged: u32,
     maintenance: bool,
+    /// Nothing is asked for any more.
+    at_rest: bool,
 }
 
 impl<'a> Connection<'a> {
-    /// Connects, and accepts the registration.
+    /// Accepts the connection and the registration.
     pub(crate) async fn open(
-        machine: &'a mut Machine,
+        attempt: Attempt,
+        machine: &'a Machine,
         rng: &'a mut fastrand::Rng,
         seen: &'a mut Seen,
     ) -> Self {
-        let mut socket = machine.connect().await;
+        let mut socket = attempt.accept().await;
         let register = socket.next().await.unwrap().unwrap();
         let register = AgentMessage::decode(register.to_text().unwrap()).unwrap();
         assert!(matches!(register, AgentMessage::Register(_)), "{register:?}");
-        let wish = rng.bool().then(|| rng.u64(1..=120));
+        let wish = rng.bool().then(|| rng.u64(1..=30));
         let (acks, batches) = (rng.u8(..) > 50, rng.bool());
         let capabilities: &[&str] = if batches { &["output_batch"] } else { &[] };
         let registered = serde_json::json!({"type": "registered", "payload": {
@@ -68,7 +75,18 @@ impl<'a> Connection<'a> {
         socket.send(Message::text(registered.to_string())).await.unwrap();
         let interval = wish.map_or(INTERVAL, Duration::from_secs);
         let pace = Pace::begin(interval);
-        Self { socket, machine, rng, seen, pace, interval, acks, unacknowledged: 0, maintenance: false }
+        Self {
+            socket,
+            machine,
+            rng,
+            seen,
+            pace,
+            interval,
+            acks,
+            unacknowledged: 0,
+            maintenance: false,
+            at_rest: false,
+        }
     }
 
     /// Reads this many heartbeats.
@@ -79,8 +97,19 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Reads until the agent keeps as much as it will ever keep.
+    pub(crate) async fn warm_up(&mut self) {
+        while self.seen.jobs < WARM {
+            self.message().await;
+        }
+        self.rest().await;
+    }
+
     /// Reads until no job runs and all that was said is known to have arrived.
     pub(crate) async fn rest(&mut self) {
+        self.at_rest = true;
+        // By then it has read what it was asked for.
+        self.beats(1).await;
         let begun = Instant::now();
         while !self.machine.executor.work.lock().unwrap().records.is_empty() {
             assert!(begun.elapsed() < Duration::from_secs(3600), "jobs that nobody forgets");
@@ -90,6 +119,7 @@ impl<'a> Connection<'a> {
         }
         // With its memory, which would be counted.
         self.seen.told = HashSet::new();
+        self.at_rest = false;
     }
 
     async fn message(&mut self) {
@@ -132,6 +162,7 @@ impl<'a> Connection<'a> {
             self.unacknowledged += 1;
         }
         match self.rng.u8(..) {
+            _ if self.at_rest => {}
             0..60 => answers.extend((0..self.rng.u8(1..=2)).map(|_| self.command("pull"))),
             60..65 => answers.push(self.command("stop")),
             65..70 => answers.push(self.command("no-such-command")),
@@ -167,9 +198,10 @@ impl<'a> Connection<'a> {
         Message::text(command.to_string())
     }
 
-    /// Ends the connection in one of the ways in which connections end, and waits a while.
-    pub(crate) async fn end(mut self) {
-        let held = match self.rng.u8(0..4) {
+    /// Ends the connection in one of the ways in which connections end. The result has to be kept until the agent
+    /// connects again.
+    pub(crate) async fn end(mut self) -> Option<Socket> {
+        match self.rng.u8(0..4) {
             // The peer reads nothing more, and the connection stays open.
             0 => Some(self.socket),
             1 => {
@@ -177,13 +209,7 @@ impl<'a> Connection<'a> {
                 self.socket.send(Message::Close(Some(frame))).await.unwrap();
                 Some(self.socket)
             }
-            _ => {
-                drop(self.socket);
-                None
-            }
-        };
-        self.machine.disconnected().await;
-        drop(held);
-        sleep(Duration::from_millis(self.rng.u64(0..60_000))).await;
+            _ => None,
+        }
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Work {
     /// The plans of the next jobs are drawn from here, unless `next` names one.
     rng: fastrand::Rng,
     pub(crate) next: Option<Plan>,
+    /// Requests to end a job have no effect.
+    pub(crate) deaf: bool,
     /// Records that a real executor would have on disk.
     pub(crate) records: BTreeSet<JobId>,
     pub(crate) launched: u64,
@@ -92,7 +94,10 @@ impl Executor for Tasks {
 
     /// The job writes nothing more.
     fn end(&self, job: &Instance, _: Urgency, _: &str) {
-        if let Some(job) = self.work.lock().unwrap().jobs.get_mut(&job.id) {
+        let mut work = self.work.lock().unwrap();
+        if let Work { deaf: false, jobs, .. } = &mut *work
+            && let Some(job) = jobs.get_mut(&job.id)
+        {
             job.plan.lines = job.written();
         }
     }

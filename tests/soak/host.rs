@@ -1,5 +1,6 @@
-//! An agent, and its session over a socket in memory.
+//! An agent with its loop, and connections in memory.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use nixfleet_agent::facts::Facts;
 use nixfleet_agent::heartbeat::Snapshots;
 use nixfleet_agent::jobs::table::JobTable;
 use nixfleet_agent::link::agent::Agent;
-use nixfleet_agent::link::session;
+use nixfleet_agent::link::dial::{self, Connect, ConnectError, HardClose};
+use nixfleet_agent::link::run::Exit;
+use nixfleet_agent::observe::status::{ASKS, Ask, Asker, Report};
 use nixfleet_config::{Host, Source};
 use nixfleet_protocol::DeviceVitals;
 
@@ -23,21 +26,23 @@ use crate::executor::Tasks;
 /// Capacity of the socket in bytes, as much as the kernel gives a slow connection.
 const SOCKET: usize = 64 * 1024;
 
-/// A limit in virtual time, which no session reaches unless it hangs.
+/// A limit in virtual time, which no wait reaches unless the agent hangs.
 const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) type Socket = WebSocketStream<DuplexStream>;
 
+/// A running agent.
 pub(crate) struct Machine {
-    agent: Option<Agent>,
-    session: Option<JoinHandle<Agent>>,
     pub(crate) executor: Tasks,
+    agent: JoinHandle<Exit>,
+    attempts: mpsc::Receiver<Attempt>,
+    asks: Asker,
     shutdown: watch::Sender<bool>,
     _kept: Box<dyn std::any::Any>,
 }
 
 impl Machine {
-    /// `facts` and `vitals` are what each heartbeat reports.
+    /// Starts an agent. `facts` and `vitals` are what each heartbeat reports.
     pub(crate) fn new(
         seed: u64,
         interval: Duration,
@@ -46,7 +51,7 @@ impl Machine {
     ) -> Self {
         let (events, events_receiver) = mpsc::channel(64);
         let executor = Tasks::new(seed, events);
-        let (asks, asks_receiver) = mpsc::channel(1);
+        let (asks, asks_receiver) = mpsc::channel(ASKS);
         let (facts, facts_receiver) = watch::channel(Arc::new(Facts { complete: true, ..facts }));
         let (readings, readings_receiver) = watch::channel(None);
         let (prewarm, prewarm_receiver) = watch::channel(None);
@@ -66,42 +71,70 @@ impl Machine {
         let host = Host::load(&Source { file: None, environment }).unwrap();
         let table = JobTable::resume(Vec::new(), Box::new(executor.clone()));
         let agent = Agent::new(host, interval, table, events_receiver, snapshots, asks_receiver);
-        Self {
-            agent: Some(agent),
-            session: None,
-            executor,
-            shutdown: watch::Sender::new(false),
-            _kept: Box::new((asks, facts, readings, prewarm)),
-        }
+        let (network, attempts) = mpsc::channel(1);
+        let shutdown = watch::Sender::new(false);
+        let stop = shutdown.subscribe();
+        // The delays of the agent are drawn from the generator of this thread.
+        fastrand::seed(seed);
+        let agent = tokio::spawn(async move { agent.run(&Network(network), stop).await });
+        let kept = Box::new((facts, readings, prewarm));
+        Self { executor, agent, attempts, asks, shutdown, _kept: kept }
     }
 
-    /// Begins a session; returns the dashboard's end of its socket.
+    /// Waits until the agent tries to connect.
+    pub(crate) async fn attempt(&mut self) -> Attempt {
+        timeout(HOUR, self.attempts.recv()).await.expect("an attempt to connect").expect("an agent")
+    }
+
+    /// Waits until the agent tries to connect, and accepts the connection.
+    #[allow(dead_code, reason = "the test of allocations uses it")]
     pub(crate) async fn connect(&mut self) -> Socket {
+        self.attempt().await.accept().await
+    }
+
+    /// The agent's status, as a client on its machine gets it.
+    pub(crate) async fn report(&self) -> Report {
+        let (sender, answer) = oneshot::channel();
+        self.asks.send(Ask(sender)).await.unwrap();
+        answer.await.unwrap()
+    }
+
+    /// Asks the agent to end, and waits for its end.
+    pub(crate) async fn shut_down(self) -> Exit {
+        self.shutdown.send_replace(true);
+        timeout(HOUR, self.agent).await.expect("the agent's end").unwrap()
+    }
+}
+
+/// The way to the dashboard. Each attempt waits for the decision of the test.
+struct Network(mpsc::Sender<Attempt>);
+
+impl Connect for Network {
+    type Stream = DuplexStream;
+
+    async fn connect(&self) -> Result<(Socket, HardClose), ConnectError> {
+        let (decide, decided) = oneshot::channel();
+        self.0.send(Attempt(decide)).await.unwrap();
+        let stream = decided.await.unwrap()?;
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(dial::limits())).await;
+        Ok((socket, HardClose::by(|| {})))
+    }
+}
+
+/// The agent waits for a connection.
+#[derive(Debug)]
+pub(crate) struct Attempt(oneshot::Sender<Result<DuplexStream, ConnectError>>);
+
+impl Attempt {
+    /// The connection exists; returns the dashboard's end.
+    pub(crate) async fn accept(self) -> Socket {
         let (ours, theirs) = duplex(SOCKET);
-        let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
-        let mut agent = self.agent.take().unwrap();
-        let mut shutdown = self.shutdown.subscribe();
-        self.session = Some(tokio::spawn(async move {
-            session::run(client, &mut agent, &mut shutdown).await;
-            agent
-        }));
+        self.0.send(Ok(theirs)).unwrap();
         WebSocketStream::from_raw_socket(ours, Role::Server, None).await
     }
 
-    /// Asks the agent to end.
-    #[allow(dead_code, reason = "the test of allocations uses it")]
-    pub(crate) fn shut_down(&self) {
-        self.shutdown.send_replace(true);
-    }
-
-    /// Waits for the end of the session.
-    pub(crate) async fn disconnected(&mut self) {
-        let session = self.session.take().unwrap();
-        self.agent = Some(timeout(HOUR, session).await.expect("the session's end").unwrap());
-    }
-
-    /// The agent, between two sessions.
-    pub(crate) fn agent(&self) -> &Agent {
-        self.agent.as_ref().unwrap()
+    /// The attempt fails with this error of the kernel.
+    pub(crate) fn refuse(self, kind: io::ErrorKind) {
+        self.0.send(Err(ConnectError::Unreachable("dashboard:443".to_owned(), kind.into()))).unwrap();
     }
 }

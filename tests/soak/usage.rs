@@ -12,8 +12,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     /// Resident memory, in KiB.
-    pub(crate) rss: u64,
-    pub(crate) threads: u64,
+    pub(crate) rss: usize,
+    pub(crate) threads: usize,
     pub(crate) descriptors: usize,
     /// Bytes on the heap. Every queue and map of the agent is in there, to the byte.
     pub(crate) heap: usize,
@@ -25,7 +25,7 @@ impl Usage {
     pub(crate) fn now() -> Self {
         let stats = ALLOCATOR.stats();
         let status = fs::read_to_string("/proc/self/status").unwrap();
-        let field = |name: &str| -> u64 {
+        let field = |name: &str| -> usize {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.split_whitespace().next().unwrap().parse().unwrap()
         };

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 mod fuzz;
 mod graph;
 mod models;
+mod soak;
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -29,6 +30,9 @@ cargo xtask COMMAND
   models [N]       threads that hand over to each other, under a model checker: N interleavings of each scheduler
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
+  soak [--beats N] [--connections N] [--seconds N]
+                   does the agent grow or drift? a million heartbeats and a thousand connections in virtual time, then
+                   built agents for 300 s
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
 ";
 
@@ -80,6 +84,10 @@ fn main() -> ExitCode {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
         Some("sim") => sim(&rest),
+        Some("soak") => match soak::Options::read(&rest) {
+            Ok(options) => soak::run(&options),
+            Err(problem) => return usage(&problem),
+        },
         Some("chaos") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
             Some([count]) => chaos(count, &new_seed(), None),
             Some([count, "--seed", seed]) => chaos(count, seed, None),

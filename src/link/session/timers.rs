@@ -1,5 +1,7 @@
 //! The times at which a session has something to do.
 
+use std::time::Duration;
+
 use nixfleet_os::planted;
 use tokio::time::Instant;
 
@@ -97,8 +99,14 @@ impl Session<'_> {
             // Counted from the last heartbeat, so that no pause is longer than the longer one of the two
             // intervals.
             *schedule = Schedule::after_heartbeat(self.last_heartbeat_at, wanted);
+            // The last heartbeat may be longer ago than the new interval. One is due since now, so it is not late.
+            let is_due = schedule.take_due(now).is_some();
             if self.may_log(Topic::Interval) {
                 tracing::info!(interval = wanted.as_secs(), "Heartbeats have another interval now.");
+            }
+            if is_due {
+                self.agent.stats.late(Duration::ZERO);
+                self.heartbeat(now);
             }
         }
     }

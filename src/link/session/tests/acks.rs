@@ -116,6 +116,11 @@ async fn the_end_of_a_maintenance_makes_no_pause_longer_than_its_interval() {
         last = Instant::now();
         rig.acknowledge(heartbeat.seq.unwrap(), r#"{"state":"healthy"}"#).await;
     }
+    assert_eq!(
+        rig.report().await.stats.beats_late,
+        0,
+        "one was due since the end of the maintenance, not before"
+    );
 }
 
 #[tokio::test(start_paused = true)]
