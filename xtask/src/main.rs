@@ -22,8 +22,9 @@ cargo xtask COMMAND
   chaos N [--seed S]
                    N schedules of chaos with real processes, from seed S (default: a new one)
   check            formatting, lints, documentation, the module graph
-  fuzz [TARGET] [--seconds N] [--stable]
-                   fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed
+  fuzz [TARGET] [--seconds N] [--stable] [--planted]
+                   fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed;
+                   with --planted, shows which planted faults they find
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
