@@ -8,6 +8,9 @@ use serde_json::Value;
 /// most, or what introduces the last lines of its log.
 const ADDED: usize = 700;
 
+/// Longest name of a build in front of a line of its log, in bytes.
+const MAX_NAME: usize = 640;
+
 /// Longest detail of a phase, in bytes: two numbers of 20 digits, and a unit.
 const MAX_DETAIL: usize = 64;
 
@@ -35,6 +38,13 @@ pub fn nix_log(data: &[u8]) {
         for wanted in written(chunks) {
             assert!(pieces.any(|(text, _)| *text == wanted), "{wanted:?} is not in {:?}", shown.pieces);
         }
+    }
+    // What stands before a line of a build is not longer than its bound, if it is not a part of the output itself.
+    let is_simple = !output.contains(&b'\\');
+    for (name, _) in shown.pieces.iter().filter_map(|(text, _)| text.split_once("> ")) {
+        let is_long = name.len() > MAX_NAME && is_simple && !name.contains('\u{fffd}');
+        let quoted = format!("{name}> ");
+        assert!(!is_long || output.windows(quoted.len()).any(|part| part == quoted.as_bytes()), "{name:?}");
     }
     // The reason is a part of the output, or two of them.
     let quoted = shown.reason.split(' ').filter(|word| !word.is_empty());

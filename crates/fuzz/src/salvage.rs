@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::spec::{Outcome, Spec};
@@ -63,7 +63,7 @@ fn opened(delivery: &Path, jobs: &JobsDir) -> Record {
     all.remove(0)
 }
 
-fn made_anew(record: &Record, bytes: &[u8], spec: Option<&[u8]>, path: &PathBuf) {
+fn made_anew(record: &Record, bytes: &[u8], spec: Option<&[u8]>, path: &Path) {
     assert_eq!(fs::read(path.with_extension("damaged")).expect("the damaged file"), bytes);
     assert_eq!((record.delivered_seq, record.announced), (0, false), "all of it is delivered");
     let is_lost = record.result.as_ref().map(|result| result.outcome);

@@ -48,15 +48,15 @@ fn check_line(line: &str) {
 fn is_what_the_text_says(config: &Config, toml: &Dict) {
     let number = |section: &str, name: &str| {
         let found = if section.is_empty() { toml.get(name) } else { toml.get(section)?.as_dict()?.get(name) };
-        found.and_then(Value::to_u128)
+        found.and_then(Value::to_i128)
     };
     let text = |name: &str| toml.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let jobs = &config.host.jobs;
     for (section, name, used) in [
-        ("", "interval", u128::from(config.connection.interval.as_secs())),
-        ("jobs", "keep", jobs.keep as u128),
-        ("jobs", "stop_grace", u128::from(jobs.stop_grace.as_secs())),
-        ("jobs", "log_limit", u128::from(jobs.log_limit)),
+        ("", "interval", i128::from(config.connection.interval.as_secs())),
+        ("jobs", "keep", jobs.keep as i128),
+        ("jobs", "stop_grace", i128::from(jobs.stop_grace.as_secs())),
+        ("jobs", "log_limit", i128::from(jobs.log_limit)),
     ] {
         let wanted = number(section, name);
         assert!(wanted.is_none_or(|wanted| wanted == used), "{section} {name} is {used} and not {wanted:?}");

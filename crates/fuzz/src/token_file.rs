@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nixfleet_config::TokenSource;
 use tempfile::TempDir;
@@ -40,13 +40,13 @@ pub fn token_file(data: &[u8]) {
     });
 }
 
-fn check(path: &PathBuf, data: &[u8]) {
+fn check(path: &Path, data: &[u8]) {
     let name = path.to_string_lossy();
     let signs = data.contains(&b'=');
     let line = data.strip_suffix(b"\n").unwrap_or(data);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let is_word = !line.is_empty() && line.iter().all(u8::is_ascii_graphic);
-    match TokenSource::File(path.clone()).read() {
+    match TokenSource::File(path.to_path_buf()).read() {
         Ok(token) => {
             let text = token.expose().as_bytes();
             assert!(!text.is_empty() && text.iter().all(u8::is_ascii_graphic), "{text:?}");

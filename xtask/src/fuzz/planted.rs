@@ -14,6 +14,9 @@ use super::{Options, has_libfuzzer, libfuzzer_command, mutations_command};
 /// The variable with the number of the fault that is active.
 const VARIABLE: &str = "NIXFLEET_PLANTED_FAULT";
 
+/// What others have built serves the copy, too.
+const TARGET_DIR: &str = "CARGO_TARGET_DIR";
+
 /// Runs each target with each of its faults until that is found, or for the seconds of `options`.
 pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
     let copy = copy(root)?;
@@ -26,7 +29,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
             .arg("--target-dir")
             .arg(root.join("fuzz/target"));
     } else {
-        build.args(["test", "--locked", "--test", "fuzz", "--no-run"]);
+        build.args(["test", "--locked", "--test", "fuzz", "--no-run"]).env(TARGET_DIR, root.join("target"));
     }
     super::super::run(build.current_dir(&copy))?;
     println!("| target | planted fault | found after | inputs |\n| --- | --- | --- | --- |");
@@ -39,6 +42,9 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
             mutations_command(&copy, Some(fault.target), options.seconds)
         };
         let begun = Instant::now();
+        if !libfuzzer {
+            fuzz.env(TARGET_DIR, root.join("target"));
+        }
         let output = fuzz.current_dir(&copy).env(VARIABLE, number.to_string()).output();
         let output = output.map_err(|err| format!("cannot run {fuzz:?}: {err}"))?;
         let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
@@ -53,10 +59,11 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
     if missed.is_empty() { Ok(()) } else { Err(format!("not found:\n{}", missed.join("\n"))) }
 }
 
-/// The count of inputs that libFuzzer tells at its end; the runner of mutations tells none when it fails.
+/// The count of inputs, which libFuzzer tells at its end, and the runner of mutations with an input that it keeps.
 fn inputs(text: &str) -> &str {
-    let count = text.split("stat::number_of_executed_units:").nth(1).and_then(|rest| rest.lines().next());
-    count.map_or("", str::trim)
+    let libfuzzer = text.split("stat::number_of_executed_units:").nth(1).and_then(|rest| rest.lines().next());
+    let runner = || text.split(" made inputs").next()?.rsplit(' ').next();
+    libfuzzer.or_else(runner).map_or("", str::trim)
 }
 
 /// The sources with all faults. Files that are as they were before keep their time, so that little is built anew.
