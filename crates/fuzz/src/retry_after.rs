@@ -38,9 +38,8 @@ pub fn retry_after(data: &[u8]) {
     }
     let odd_date = date.filter(|date| date.starts_with(b"?"));
     if let Ok(text) = std::str::from_utf8(value)
-        && text.ends_with(" GMT")
-        // Mail may leave out the day of the week, HTTP may not.
-        && text.as_bytes().get(3..5) == Some(b", ")
+        // Mail may leave out the day of the week and the seconds, and has years of two digits.
+        && has_shape(text)
         && let Ok(until) = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text)
         && (date.is_none() || odd_date.is_some())
     {
@@ -50,6 +49,17 @@ pub fn retry_after(data: &[u8]) {
     // What the second header holds decides how far ahead of the clock a written date is.
     let ahead = headers.iter().rev().take(2).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     written(seconds, ahead % 1000);
+}
+
+/// The preferred form of HTTP, with any digits and letters.
+fn has_shape(text: &str) -> bool {
+    const SHAPE: &[u8] = b"aaa, 00 aaa 0000 00:00:00 GMT";
+    let fits = |(byte, shape): (u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        b'a' => byte.is_ascii_alphabetic(),
+        _ => byte == *shape,
+    };
+    text.len() == SHAPE.len() && text.bytes().zip(SHAPE).all(fits)
 }
 
 /// A date `ahead` of the dashboard's clock, in each form, whatever the clock of the host says.
