@@ -28,3 +28,22 @@ pub mod reach;
 mod retry_after;
 pub mod run;
 pub mod session;
+
+/// What a target of `crates/fuzz` calls.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, header};
+
+    /// The delay of an answer with `Retry-After` and perhaps a `Date`; see the module `retry_after`.
+    pub fn retry_after(value: &[u8], date: Option<&[u8]>, now: Timestamp) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_bytes(value).ok()?);
+        if let Some(date) = date {
+            headers.insert(header::DATE, HeaderValue::from_bytes(date).ok()?);
+        }
+        super::retry_after::retry_after(&headers, now)
+    }
+}

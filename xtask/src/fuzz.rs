@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+mod faults;
+mod planted;
+
 /// Seconds for each target without `--seconds`: what the CI job has.
 const SECONDS: u64 = 60;
 
@@ -20,22 +23,27 @@ pub(crate) struct Options {
     seconds: u64,
     /// Without libFuzzer, also where it is installed.
     stable: bool,
+    /// With the faults of [`faults`], one at a time.
+    planted: bool,
 }
 
 impl Options {
-    /// Reads `[TARGET] [--seconds N] [--stable]`.
+    /// Reads `[TARGET] [--seconds N] [--stable] [--planted]`.
     pub(crate) fn read(arguments: &[OsString]) -> Result<Self, String> {
-        let mut options = Self { target: None, seconds: SECONDS, stable: false };
+        let mut options = Self { target: None, seconds: SECONDS, stable: false, planted: false };
         let mut words = arguments.iter().map(|word| word.to_string_lossy().into_owned());
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--stable" => options.stable = true,
+                "--planted" => options.planted = true,
                 "--seconds" => {
                     let number = words.next().and_then(|number| number.parse().ok());
                     options.seconds = number.ok_or("--seconds takes a number")?;
                 }
                 _ if word.starts_with('-') || options.target.is_some() => {
-                    return Err("fuzz takes one target at most, --seconds N and --stable".to_owned());
+                    return Err(
+                        "fuzz takes one target at most, --seconds N, --stable and --planted".to_owned()
+                    );
                 }
                 _ => options.target = Some(word),
             }
@@ -46,12 +54,15 @@ impl Options {
 
 /// Runs the targets.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<(), String> {
+    if options.planted {
+        return planted::run(root, options);
+    }
     if options.stable || !has_libfuzzer(root) {
         return mutations(root, options);
     }
     let targets = targets(root)?;
     for target in targets.iter().filter(|target| options.target.as_ref().is_none_or(|only| only == *target)) {
-        libfuzzer(root, target, options.seconds)?;
+        super::run(&mut libfuzzer_command(root, &root.join("fuzz/target"), target, options.seconds)?)?;
     }
     match &options.target {
         Some(target) if !targets.contains(target) => {
@@ -89,12 +100,12 @@ fn targets(root: &Path) -> Result<Vec<String>, String> {
 }
 
 /// New inputs go into `fuzz/corpus`, which is not committed; those that break a promise into `fuzz/artifacts`.
-fn libfuzzer(root: &Path, target: &str, seconds: u64) -> Result<(), String> {
+fn libfuzzer_command(root: &Path, built: &Path, target: &str, seconds: u64) -> Result<Command, String> {
     let found = root.join("fuzz/corpus").join(target);
     std::fs::create_dir_all(&found).map_err(|err| format!("{}: {err}", found.display()))?;
     let mut fuzz = nightly(root);
     // The project has no unsafe code, so the address sanitizer would find nothing and halve the speed.
-    fuzz.args(["fuzz", "run", "--sanitizer", "none", target]);
+    fuzz.args(["fuzz", "run", "--sanitizer", "none", "--target-dir"]).arg(built).arg(target);
     fuzz.arg(found).arg(root.join("crates/fuzz/corpus").join(target)).arg("--");
     fuzz.arg(format!("-dict={}", root.join(format!("crates/fuzz/dictionaries/{target}.dict")).display()));
     fuzz.args([
@@ -104,11 +115,15 @@ fn libfuzzer(root: &Path, target: &str, seconds: u64) -> Result<(), String> {
         "-max_len=4096".to_owned(),
         "-print_final_stats=1".to_owned(),
     ]);
-    super::run(&mut fuzz)
+    Ok(fuzz)
 }
 
 fn mutations(root: &Path, options: &Options) -> Result<(), String> {
     eprintln!("Without libFuzzer: seeded changes of the corpora, which know nothing of coverage.");
+    super::run(&mut mutations_command(root, options.target.as_deref(), options.seconds))
+}
+
+fn mutations_command(root: &Path, target: Option<&str>, seconds: u64) -> Command {
     // Of all packages, so that those of `cargo test` are used again.
     let mut test = super::cargo();
     test.current_dir(root).args([
@@ -120,7 +135,7 @@ fn mutations(root: &Path, options: &Options) -> Result<(), String> {
         "--nocapture",
         "promises_of_all",
     ]);
-    test.env("NIXFLEET_FUZZ_SECONDS", options.seconds.to_string());
-    test.env("NIXFLEET_FUZZ_TARGET", options.target.as_deref().unwrap_or_default());
-    super::run(&mut test)
+    test.env("NIXFLEET_FUZZ_SECONDS", seconds.to_string());
+    test.env("NIXFLEET_FUZZ_TARGET", target.unwrap_or_default());
+    test
 }

@@ -9,7 +9,7 @@ use nixfleet_jobs::format::{self, Format};
 use nixfleet_jobs::history::{History, Last, Reached};
 use nixfleet_jobs::journal::Entry;
 use nixfleet_jobs::record::Record;
-use nixfleet_jobs::spec::{JobResult, Spec, State};
+use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
 use nixfleet_protocol::{AgentMessage, BatchLine, OutputBatch, RunningJob, Status, StatusKind, Stream};
 
 use crate::messages::sent;
@@ -60,6 +60,10 @@ fn ended(result: &JobResult) {
     check_commit(result.commit.as_deref());
     let explained = result.clone().explained("switch", false);
     assert!(!explained.unexplained);
+    let told = if result.unexplained { Outcome::Stopped } else { result.outcome };
+    assert_eq!((explained.outcome, explained.exit_code), (told, result.exit_code));
+    assert!(result.unexplained || explained == *result, "an end that needs no explanation was changed");
+    assert_eq!(result.line_count(), result.lines.unwrap_or(result.last_seq));
     for result in [result, &explained] {
         sent(AgentMessage::Status(Status {
             status: StatusKind::Error,
@@ -79,15 +83,22 @@ fn ended(result: &JobResult) {
     let id = nixfleet_jobs::JobId::generate();
     history.note(Reached { pull: true, switch: true, test: true }, &id, "switch", result, None);
     remembered(&history);
+    let is_good = matches!(result.outcome, Outcome::Ok | Outcome::ActivatedWithFailures);
+    assert_eq!(history.deployed.is_some(), is_good, "{:?}", result.outcome);
+    assert_eq!(history.switch.as_ref().map(|last| last.outcome), Some(result.outcome));
 }
 
 fn accepted(record: &Record) {
+    // A result of a later version that cannot be read costs nothing else.
+    let mut fields = serde_json::to_value(record).expect("a record that was read");
+    fields["result"] = serde_json::json!({"outcome": [], "of_a_later_version": 1});
+    let without = Record { result: None, ..record.clone() };
+    assert_eq!(serde_json::from_value(fields).ok(), Some(without));
     if let Some(result) = &record.result {
         ended(result);
     }
-    if let Some(result) = record.decided() {
-        assert!(record.delivered_seq >= result.last_seq);
-    }
+    let is_decided = record.result.as_ref().is_some_and(|result| record.delivered_seq >= result.last_seq);
+    assert_eq!(record.decided().is_some(), is_decided);
     let running = RunningJob {
         id: record.id.to_string(),
         command: record.command.clone(),
@@ -132,4 +143,32 @@ fn logged(entry: Entry) {
         job_id: String::new(),
         lines,
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A file of the corpus without the byte that says its kind.
+    #[track_caller]
+    fn understood<T: Format + PartialEq + std::fmt::Debug>(name: &str) {
+        let bytes = fs::read(crate::mutate::corpus("job_files").join(name)).unwrap();
+        assert!(read::<T>(&bytes[1..]).is_some(), "{name} is refused, so no change of it tests anything");
+    }
+
+    #[test]
+    fn the_files_of_the_corpus_are_understood() {
+        understood::<Spec>("spec");
+        understood::<State>("state");
+        understood::<JobResult>("result");
+        understood::<Record>("record");
+        understood::<History>("history");
+        understood::<Checkout>("checkout");
+        for name in ["entry", "entry-progress"] {
+            let bytes = fs::read(crate::mutate::corpus("job_files").join(name)).unwrap();
+            serde_json::from_slice::<Entry>(&bytes[1..]).unwrap();
+        }
+    }
 }

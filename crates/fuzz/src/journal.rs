@@ -9,11 +9,22 @@ use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{JobDir, JobId, JobsDir};
 use tempfile::TempDir;
 
-/// Longest entry that a reader holds, in bytes, and what a vector may have allocated beyond it.
-const MAX_MEMORY: usize = 2 * 1024 * 1024;
+mod naive;
+
+/// Memory of a reader, in bytes: the longest entry, the part that is read at once, and as much again, because a vector
+/// may have allocated twice of what it holds.
+const MAX_MEMORY: usize = 2 * (512 + 64) * 1024;
 
 /// Segments of the log that an input can name.
 const SEGMENTS: u8 = 4;
+
+/// Bytes that a step which repeats appends at most, and such steps together: more than the longest entry, and more than
+/// the memory of a reader.
+const MAX_APPENDED: usize = 640 * 1024;
+const MAX_WRITTEN: usize = 1280 * 1024;
+
+/// Bytes that are read at once of a log that is longer than this.
+const LARGE: usize = 64 * 1024;
 
 /// Most steps of one input, so that a run takes milliseconds.
 const MAX_STEPS: usize = 64;
@@ -23,8 +34,9 @@ thread_local! {
 }
 
 /// Steps, separated by 0xff: two bytes that say what happens to which segment and how much is read at once, and bytes
-/// that are appended. Whatever happens, positions rise, each line is either returned or announced as missing, and
-/// memory is bounded.
+/// that are appended, once or often. Whatever happens, positions rise, each line is either returned or announced as missing, and
+/// memory is bounded. Of a log that only grew, plain entries at its beginning are exactly those that a second reader
+/// finds, and a reader that begins behind some of them returns the others.
 pub fn journal(data: &[u8]) {
     FOLDER.with_borrow_mut(|folder| {
         let (_, dir) = folder.get_or_insert_with(|| {
@@ -44,12 +56,22 @@ fn run(dir: &JobDir, data: &[u8]) {
     let mut reader = Reader::new(dir.clone(), 0);
     let mut seen = Seen::default();
     let mut written = 0;
+    let mut log = Growth::default();
     for step in data.split(|byte| *byte == 0xff).take(MAX_STEPS) {
         let [what, size, bytes @ ..] = step else { continue };
-        change(dir, *what, bytes);
+        let square = usize::from(*size) * usize::from(*size);
+        let repeated;
+        let bytes = if what / SEGMENTS % 8 == 3 {
+            let room = MAX_APPENDED.min(MAX_WRITTEN.saturating_sub(written));
+            repeated = bytes.repeat(square.min(room / bytes.len().max(1)));
+            repeated.as_slice()
+        } else {
+            bytes
+        };
+        log.note(*what, change(dir, *what, bytes));
         written += bytes.len();
-        // From single bytes to all at once.
-        let at_once = 1 + usize::from(*size) * usize::from(*size);
+        // From single bytes to all at once. A long entry is read again with each part of it.
+        let at_once = if written > LARGE { LARGE.max(square) } else { 1 + square };
         // An empty read is the end for now. Each read before it takes a byte at least.
         for _ in 0..=2 * written + 2 * MAX_STEPS {
             let entries = reader.read(at_once).expect("a log that can be read");
@@ -59,32 +81,80 @@ fn run(dir: &JobDir, data: &[u8]) {
             }
             entries.iter().for_each(|entry| seen.take(entry));
             assert_eq!(reader.after(), seen.seq);
+            log.read.extend(entries);
         }
         let rest = reader.read(at_once).expect("a log that can be read");
         assert!(rest.is_empty(), "the log has no end: {rest:?}");
         seen.check(reader.lines());
     }
+    if log.only_grew {
+        compare(dir, &log.read);
+    }
     finish(&mut reader, &mut seen);
 }
 
-/// Appends to a segment, cuts it, or removes it.
-fn change(dir: &JobDir, what: u8, bytes: &[u8]) {
+/// How the log became what it is.
+struct Growth {
+    only_grew: bool,
+    segment: u8,
+    read: Vec<Entry>,
+}
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self { only_grew: true, segment: 0, read: Vec::new() }
+    }
+}
+
+impl Growth {
+    /// A writer goes on in its segment, or begins the next one.
+    fn note(&mut self, what: u8, appended: bool) {
+        let segment = what % SEGMENTS;
+        self.only_grew &= appended && segment >= self.segment;
+        self.segment = segment;
+    }
+}
+
+/// The same log by a second reader, and by one that begins in the middle.
+fn compare(dir: &JobDir, read: &[Entry]) {
+    let plain = naive::beginning(dir, SEGMENTS);
+    assert!(read.len() >= plain.len(), "{} of {} entries", read.len(), plain.len());
+    assert_eq!(read.get(..plain.len()), Some(plain.as_slice()));
+    let after = plain.len() as u64 / 2;
+    let mut later = Reader::new(dir.clone(), after);
+    let mut found = Vec::new();
+    while let Ok(entries) = later.read(usize::from(u16::MAX))
+        && !entries.is_empty()
+    {
+        found.extend(entries);
+    }
+    let wanted: Vec<&Entry> = read.iter().filter(|entry| entry.seq > after).collect();
+    assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "behind {after}");
+}
+
+/// Appends to a segment, cuts it, or removes it. Whether it appended.
+fn change(dir: &JobDir, what: u8, bytes: &[u8]) -> bool {
     let path = dir.log(u32::from(what % SEGMENTS));
     match what / SEGMENTS % 8 {
         // The size limit removes segments behind the head.
-        0 if !what.is_multiple_of(SEGMENTS) => drop(fs::remove_file(&path)),
+        0 if !what.is_multiple_of(SEGMENTS) => {
+            drop(fs::remove_file(&path));
+            return false;
+        }
         // A write that the disk cut off, and that was taken back.
         1 => {
             if let Ok(file) = OpenOptions::new().write(true).open(&path) {
                 let length = file.metadata().expect("its length").len();
                 file.set_len(length.saturating_sub(bytes.len() as u64)).expect("a shorter file");
             }
+            return false;
         }
         _ => {
             let mut file = OpenOptions::new().append(true).create(true).open(&path).expect("a segment");
             file.write_all(bytes).expect("bytes of a log");
         }
     }
+    true
 }
 
 /// The end of the job, 3 entries behind the last one.

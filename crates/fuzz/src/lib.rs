@@ -6,31 +6,43 @@
 
 pub mod mutate;
 
+mod address;
+mod environment_file;
 mod job_files;
 mod journal;
 mod lines;
 mod messages;
 mod nix_log;
 mod readings;
+mod retry_after;
+mod salvage;
 mod settings;
 mod terminal_text;
+mod token_file;
 mod vitals;
+mod workload;
 
+pub use address::address;
+pub use environment_file::environment_file;
 pub use job_files::job_files;
 pub use journal::journal;
 pub use lines::lines;
 pub use messages::{messages, registered};
 pub use nix_log::nix_log;
 pub use readings::{heartbeat_conf, stasysmo};
-pub use settings::{environment_file, settings};
+pub use retry_after::retry_after;
+pub use salvage::salvage;
+pub use settings::settings;
 pub use terminal_text::terminal_text;
+pub use token_file::token_file;
 pub use vitals::vitals;
+pub use workload::workload;
 
 /// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 17] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -43,6 +55,11 @@ pub const TARGETS: [Target; 12] = [
     ("environment_file", environment_file),
     ("terminal_text", terminal_text),
     ("lines", lines),
+    ("address", address),
+    ("workload", workload),
+    ("retry_after", retry_after),
+    ("token_file", token_file),
+    ("salvage", salvage),
 ];
 
 /// A folder of this process for files that a parser reads, in memory where the system has such a file system.

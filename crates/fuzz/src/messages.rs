@@ -11,6 +11,25 @@ const MAX_ODD: usize = 8;
 /// Longest text about one ignored field, in characters.
 const MAX_SHOWN: usize = 64;
 
+/// Shortest text that is repeated, in bytes. Shorter ones are words that have a meaning.
+const LONG_TEXT: usize = 24;
+
+/// Longest list that is repeated.
+const LONG_LIST: usize = 4;
+
+/// Longest text that is made by repeating one, in bytes: longer than any message.
+const MAX_ENLARGED: usize = 300 * 1024;
+
+/// Shortest list that may be cut: results of tests.
+const SHORT_LIST: usize = 8;
+
+/// What a text may lose beside what is behind its bound, in bytes of JSON: the mark at its end, and a character in front
+/// of that which has no room.
+const LOST: usize = 3 + 6;
+
+/// The bounds of texts, in bytes of JSON, as docs/protocol.md has them.
+const BOUNDS: [usize; 5] = [256, 1024, 2048, 4096, 6 * 32 * 1024];
+
 /// A frame of either side. What is understood is the same after it was written and read again; what is not required
 /// never costs the message; what the agent writes is within the limit of the wire.
 pub fn messages(data: &[u8]) {
@@ -26,6 +45,30 @@ pub fn messages(data: &[u8]) {
     }
     if let Ok(message) = AgentMessage::decode(text) {
         sent(message);
+    }
+    if let Ok(mut frame) = serde_json::from_str(text) {
+        // No input is long enough for the longest message, but a part of it may be.
+        enlarge(&mut frame, [1, 40, 400][data.len() % 3], [1, 1, 40][data.len() / 3 % 3]);
+        if let Ok(message) = AgentMessage::decode(&frame.to_string()) {
+            sent(message);
+        }
+    }
+}
+
+/// Repeats texts that are no single words, and lists.
+fn enlarge(value: &mut Value, texts: usize, lists: usize) {
+    match value {
+        Value::String(text) if text.len() >= LONG_TEXT => {
+            *text = text.repeat(texts.min(1 + MAX_ENLARGED / text.len()));
+        }
+        Value::Array(list) => {
+            list.iter_mut().for_each(|element| enlarge(element, texts, lists));
+            if (1..=LONG_LIST).contains(&list.len()) {
+                *list = std::iter::repeat_n(list.clone(), lists).flatten().collect();
+            }
+        }
+        Value::Object(fields) => fields.values_mut().for_each(|field| enlarge(field, texts, lists)),
+        _ => {}
     }
 }
 
@@ -52,7 +95,10 @@ fn check_odd(odd: &[OddField]) {
 pub(crate) fn sent(message: AgentMessage) {
     if let AgentMessage::OutputBatch(batch) = message {
         let lines: Vec<u64> = batch.lines.iter().map(|line| line.seq).collect();
+        let before: Vec<Value> = batch.lines.iter().map(|line| json!(line)).collect();
         let batches = batch.split();
+        let after = batches.iter().flat_map(|batch| &batch.lines).map(|line| json!(line));
+        before.iter().zip(after).for_each(|(before, after)| only_cut(before, &after));
         let split: Vec<u64> = batches.iter().flat_map(|batch| &batch.lines).map(|line| line.seq).collect();
         assert_eq!(lines, split, "a line was lost or moved");
         batches.into_iter().for_each(|batch| bounded(AgentMessage::OutputBatch(batch)));
@@ -62,7 +108,9 @@ pub(crate) fn sent(message: AgentMessage) {
 }
 
 fn bounded(message: AgentMessage) {
+    let given = json!(message);
     let text = message.encode();
+    only_cut(&given, &serde_json::from_str(&text).expect("a message is JSON"));
     assert!(text.len() <= MAX_SENT_BYTES, "{} bytes", text.len());
     match AgentMessage::decode(&text) {
         // Numbers with a fraction are written in the shortest form, which serde_json reads to the last digit but one.
@@ -71,8 +119,35 @@ fn bounded(message: AgentMessage) {
     }
 }
 
+/// Nothing else is changed than that a text or a list with no room lost its end: neither lost more than it had to.
+fn only_cut(before: &Value, after: &Value) {
+    match (before, after) {
+        (Value::String(before), Value::String(after)) if before != after => {
+            let kept = after.strip_suffix('…').expect("a mark at the end of a text that was cut");
+            assert!(before.starts_with(kept), "{after:?} is no beginning");
+            let (given, left) = (in_json(before), in_json(after));
+            let bound = BOUNDS.into_iter().find(|bound| left <= *bound).expect("a bound");
+            assert!(given > bound && left + LOST > bound, "{given} bytes became {left}");
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            assert!(after.len() >= before.len().min(SHORT_LIST) && after.len() <= before.len());
+            before.iter().zip(after).for_each(|(before, after)| only_cut(before, after));
+        }
+        (Value::Object(before), Value::Object(after)) => {
+            assert!(before.keys().eq(after.keys()), "{after:?}");
+            before.values().zip(after.values()).for_each(|(before, after)| only_cut(before, after));
+        }
+        _ => assert_eq!(before, after),
+    }
+}
+
+fn in_json(text: &str) -> usize {
+    Value::from(text).to_string().len() - 2
+}
+
 /// The fields of `registered`, from the input in order, separated by 0xff: each as JSON, or else as text. Every
-/// field that can be read is taken, whatever the others are.
+/// field that can be read is taken, whatever the others are, and serde alone reads the same of it. Of one that is there
+/// twice the last one counts.
 pub fn registered(data: &[u8]) {
     const FIELDS: [&str; 7] = [
         "host_id",
@@ -94,10 +169,17 @@ pub fn registered(data: &[u8]) {
         .collect();
     let (all, odd) = read_registered(&given);
     check_odd(&odd);
+    let twice: Vec<String> = given.keys().map(|name| format!("{:?}:[[]],", name)).collect();
+    let whole = Value::from(given.clone()).to_string();
+    let repeated = whole.replacen('{', &format!("{{{}", twice.concat()), 1);
+    let repeated = if given.is_empty() { whole } else { repeated };
+    assert_eq!(read_text(&repeated), (all.clone(), odd), "the last one of two counts");
     let mut alone = Registered::default();
     for (name, value) in given {
+        let by_serde: Option<Registered> = serde_json::from_value(json!({&name: value})).ok();
         let (read, odd) = read_registered(&Map::from_iter([(name.clone(), value)]));
-        assert!(odd.len() <= 1, "{odd:?}");
+        assert_eq!(odd.len(), usize::from(by_serde.is_none()), "{odd:?}");
+        assert_eq!(read, by_serde.unwrap_or_default());
         match name.as_str() {
             "host_id" => alone.host_id = read.host_id,
             "capabilities" => alone.capabilities = read.capabilities,
@@ -112,9 +194,31 @@ pub fn registered(data: &[u8]) {
 }
 
 fn read_registered(payload: &Map<String, Value>) -> (Registered, Vec<OddField>) {
-    let text = json!({"type": "registered", "payload": payload}).to_string();
+    read_text(&Value::from(payload.clone()).to_string())
+}
+
+fn read_text(payload: &str) -> (Registered, Vec<OddField>) {
+    let text = format!(r#"{{"type":"registered","payload":{payload}}}"#);
     match DashboardMessage::decode_noting(&text) {
         Ok((DashboardMessage::Registered(registered), odd)) => (registered, odd),
         other => panic!("{other:?} of {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn messages_of_the_corpus_are_understood() {
+        for file in fs::read_dir(crate::mutate::corpus("messages")).unwrap() {
+            let path = file.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let is_message = AgentMessage::decode(&text).is_ok() || DashboardMessage::decode(&text).is_ok();
+            let is_odd = path.ends_with("null") || path.ends_with("odd");
+            assert!(is_message || is_odd, "{} is refused", path.display());
+        }
     }
 }

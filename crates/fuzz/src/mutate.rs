@@ -53,7 +53,7 @@ pub fn corpus(target: &str) -> PathBuf {
 pub fn run((name, target): Target, seed: u64, limit: Limit) -> io::Result<Ran> {
     let inputs = inputs(&corpus(name))?;
     let words = words(name);
-    inputs.iter().for_each(|input| check(name, target, input));
+    inputs.iter().for_each(|input| check(name, target, input, 0));
     let begun = Instant::now();
     let mut rng = Rng::with_seed(seed);
     let mut made = 0;
@@ -65,8 +65,8 @@ pub fn run((name, target): Target, seed: u64, limit: Limit) -> io::Result<Ran> {
         if done {
             return Ok(Ran { corpus: inputs.len(), made });
         }
-        check(name, target, &mutated(&inputs, &words, &mut rng));
         made += 1;
+        check(name, target, &mutated(&inputs, &words, &mut rng), made);
     }
 }
 
@@ -157,14 +157,14 @@ where
     all.nth(index).expect("an index below the length")
 }
 
-/// Runs the target, and keeps an input that it does not survive.
-fn check(name: &str, target: fn(&[u8]), input: &[u8]) {
+/// Runs the target, and keeps an input that it does not survive: the `made`th one; 0 for one of the corpus.
+fn check(name: &str, target: fn(&[u8]), input: &[u8], made: u64) {
     // The panic goes on below, so nothing of the target is used after it.
     let result = catch_unwind(AssertUnwindSafe(|| target(input)));
     if let Err(panic) = result {
         let path = std::env::temp_dir().join(format!("nixfleet-fuzz-{name}"));
         match fs::write(&path, input) {
-            Ok(()) => eprintln!("{name}: the input is in {}", path.display()),
+            Ok(()) => eprintln!("{name}: after {made} made inputs, one that is in {}", path.display()),
             Err(err) => eprintln!("{name}: the input {input:?} cannot be kept: {err}"),
         }
         std::panic::resume_unwind(panic);

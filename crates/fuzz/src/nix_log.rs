@@ -1,10 +1,15 @@
 //! The output of a rebuild: nix's log in JSON, phases, the line that explains a failure.
 
-use nixfleet_jobs::lines::MAX_LINE_BYTES;
+use nixfleet_jobs::lines::{Lines, MAX_LINE_BYTES, Piece};
 use nixfleet_jobs::supervisor::fuzzing;
+use serde_json::Value;
 
-/// Bytes that are added to a line at most: the name of a build before each of its lines.
-const ADDED: usize = 1024;
+/// Bytes that are added to a line at most: the name of a build before each of its lines, which is 640 bytes long at
+/// most, or what introduces the last lines of its log.
+const ADDED: usize = 700;
+
+/// Longest name of a build in front of a line of its log, in bytes.
+const MAX_NAME: usize = 640;
 
 /// Longest detail of a phase, in bytes: two numbers of 20 digits, and a unit.
 const MAX_DETAIL: usize = 64;
@@ -13,7 +18,8 @@ const MAX_DETAIL: usize = 64;
 const MAX_REASON: usize = 601;
 
 /// Output in chunks that end with 0xff, on two streams in turn; the first byte says whether build logs are shown
-/// live. What is shown is hardly longer than what was written, in pieces that fit into an entry of a log.
+/// live. What is shown is hardly longer than what was written, in pieces that fit into an entry of a log. Lines that
+/// are not nix's log in JSON are shown as they are, and so are nix's messages.
 pub fn nix_log(data: &[u8]) {
     let Some((live, output)) = data.split_first() else { return };
     let chunks = output.split_inclusive(|byte| *byte == 0xff).enumerate();
@@ -26,4 +32,53 @@ pub fn nix_log(data: &[u8]) {
     assert!(shown.pieces.iter().all(|(text, _)| !text.contains(['\n', '\r'])), "{:?}", shown.pieces);
     assert!(shown.longest_detail <= MAX_DETAIL);
     assert!(shown.reason.chars().count() <= MAX_REASON, "{}", shown.reason);
+    for errors in [false, true] {
+        let chunks = output.split_inclusive(|byte| *byte == 0xff).skip(usize::from(errors)).step_by(2);
+        let mut pieces = shown.pieces.iter();
+        for wanted in written(chunks) {
+            assert!(pieces.any(|(text, _)| *text == wanted), "{wanted:?} is not in {:?}", shown.pieces);
+        }
+    }
+    // What stands before a line of a build is not longer than its bound, if it is not a part of the output itself.
+    let is_simple = !output.contains(&b'\\');
+    for (name, _) in shown.pieces.iter().filter_map(|(text, _)| text.split_once("> ")) {
+        let is_long = name.len() > MAX_NAME && is_simple && !name.contains('\u{fffd}');
+        let quoted = format!("{name}> ");
+        assert!(!is_long || output.windows(quoted.len()).any(|part| part == quoted.as_bytes()), "{name:?}");
+    }
+    // The reason is a part of the output, or two of them.
+    let quoted = shown.reason.split(' ').filter(|word| !word.is_empty());
+    let all: String = shown.pieces.iter().map(|(text, _)| format!("{text}\n")).collect();
+    assert!(quoted.into_iter().all(|word| all.contains(word)), "{} of {all}", shown.reason);
+}
+
+/// The lines of one stream that are certainly shown, in their order.
+fn written<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut inside = false;
+    let mut take = |piece: Piece<'_>| {
+        let is_whole = !inside && !piece.cont;
+        inside = piece.cont;
+        if is_whole {
+            found.extend(certain(&piece.text));
+        }
+    };
+    let mut lines = Lines::default();
+    chunks.for_each(|chunk| lines.push(chunk, &mut take));
+    lines.finish(&mut take);
+    found
+}
+
+/// What is shown of a line, as far as a second reading can tell.
+fn certain(line: &str) -> Option<String> {
+    let Some(json) = line.strip_prefix("@nix ") else { return Some(line.to_owned()) };
+    let Ok(event) = serde_json::from_str::<Value>(json) else { return Some(line.to_owned()) };
+    let message = event.get("msg").filter(|_| event.get("action") == Some(&Value::from("msg")))?.as_str()?;
+    // A field of a wrong type, or one that is there twice, makes the line no event.
+    let is_usual = event.as_object()?.keys().all(|name| matches!(name.as_str(), "action" | "msg" | "level"))
+        && event.get("level").is_none_or(Value::is_u64)
+        && json.matches("\":").count() == event.as_object()?.len();
+    let is_plain =
+        !message.is_empty() && !message.contains(['\n', '\r', '\u{1b}', '"']) && message.len() < 4096;
+    (is_usual && is_plain).then(|| message.to_owned())
 }

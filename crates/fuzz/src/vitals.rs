@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use nixfleet_vitals::{Parsed, cpu, disk, disk_io, load, memory, network, pressure, temperature, units};
 
+mod written;
+
 /// Longest name of a line that a fault shows, in characters.
 const MAX_LABEL: usize = 32;
 
@@ -65,14 +67,15 @@ const KINDS: [Kind; 7] = [
     },
 ];
 
-/// One odd line at one place of a clean file, and the same bytes as a whole file. The first byte says which file, the
-/// second one where.
+/// One odd line at one place of a clean file, and the same bytes as a whole file; or the same bytes as numbers in a file
+/// as the kernel writes it. The first byte says which file, the second one where.
 pub fn vitals(data: &[u8]) {
     let [kind, place, text @ ..] = data else { return };
-    let single_values = KINDS.len();
-    match usize::from(*kind) % (single_values + 1) {
-        index if index < single_values => odd_line(&KINDS[index], usize::from(*place), text),
-        _ => single(text),
+    let kind = usize::from(*kind) % 16;
+    match KINDS.get(kind) {
+        Some(kind) => odd_line(kind, usize::from(*place), text),
+        None if kind == KINDS.len() => single(text),
+        None => written::check(kind, text),
     }
 }
 
@@ -116,6 +119,13 @@ fn meminfo(text: &[u8]) -> Figures {
     let free = found.free.or(found.available);
     assert!(found.total.zip(free).is_none_or(|(total, free)| free <= total), "{found:?}");
     assert!(found.swap.is_none_or(|swap| swap.used <= swap.total), "{found:?}");
+    for bytes in [found.total, found.free, found.available].into_iter().flatten() {
+        let kibibytes = (bytes / 1024).to_string();
+        assert!(
+            text.windows(kibibytes.len()).any(|part| part == kibibytes.as_bytes()),
+            "{bytes} is invented"
+        );
+    }
     let mut figures = named([
         ("MemTotal", found.total),
         ("MemFree", found.free),

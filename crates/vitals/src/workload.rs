@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use nixfleet_os::bounded_read;
+use nixfleet_os::{bounded_read, text};
 
 #[cfg(test)]
 mod tests;
@@ -105,7 +105,11 @@ fn query(path: &Path) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn parse(bytes: &[u8], said_at: SystemTime) -> Result<Workload, serde_json::Error> {
+/// Reads a report.
+///
+/// # Errors
+/// The bytes are not the JSON that the module documentation describes.
+pub fn parse(bytes: &[u8], said_at: SystemTime) -> Result<Workload, serde_json::Error> {
     /// Fields of later versions are ignored.
     #[derive(Deserialize)]
     struct Report {
@@ -113,8 +117,12 @@ fn parse(bytes: &[u8], said_at: SystemTime) -> Result<Workload, serde_json::Erro
         pending_queries: Option<u32>,
         loaded_model: Option<String>,
     }
+    // serde also reads an array as the fields in their order, which nobody means.
+    let _: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
     let Report { active_sessions, pending_queries, loaded_model } = serde_json::from_slice(bytes)?;
-    let is_plain = |name: &String| !name.is_empty() && !name.contains(char::is_control);
+    let is_plain = |name: &String| {
+        !name.is_empty() && !name.contains(char::is_control) && text::printable(name, false) == *name
+    };
     let loaded_model = loaded_model.filter(is_plain).map(|name| name.chars().take(MAX_MODEL).collect());
     Ok(Workload { active_sessions, pending_queries, loaded_model, said_at })
 }

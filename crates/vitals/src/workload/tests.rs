@@ -78,9 +78,12 @@ fn a_socket_that_hangs_costs_half_a_second() {
 fn what_is_missing_or_odd_is_unknown_and_what_is_wrong_is_an_error() {
     let now = SystemTime::now();
     let said = |text: &str| parse(text.as_bytes(), now);
-    for text in
-        ["{}", r#"{"active_sessions":null,"loaded_model":""}"#, r#"{"loaded_model":"a\nb","later":1}"#]
-    {
+    for text in [
+        "{}",
+        r#"{"active_sessions":null,"loaded_model":""}"#,
+        r#"{"loaded_model":"a\nb","later":1}"#,
+        r#"{"loaded_model":"a\u202eb"}"#,
+    ] {
         let workload = said(text).unwrap();
         assert_eq!((workload.active_sessions, workload.loaded_model), (None, None), "{text}");
     }
@@ -96,6 +99,7 @@ fn what_is_missing_or_odd_is_unknown_and_what_is_wrong_is_an_error() {
     for text in [
         "",
         "[]",
+        r#"[2, 5, "m"]"#,
         "5",
         r#"{"active_sessions":-1}"#,
         r#"{"active_sessions":1.5}"#,
