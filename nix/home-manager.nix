@@ -92,6 +92,11 @@ in
         secret = "token";
       })
       (secrets.tokenIsNoSetting cfg.settings)
+      (secrets.fileIsOutside {
+        option = "settings.repo.ssh_key";
+        file = cfg.settings.repo.ssh_key or null;
+        secret = "key";
+      })
       {
         assertion = (cfg.settings.jobs.launcher or "direct") == "direct";
         message = ''
