@@ -65,7 +65,7 @@
             _file = ./flake.nix;
             # With a key, a configuration may import the module twice.
             key = "nixfleet-agent.nixosModules.nixfleet-agent";
-            imports = [ ./nix/module.nix ];
+            imports = [ ./nix/module ];
             # The package that the checks tested, whatever nixpkgs the host uses.
             services.nixfleet-agent.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-agent;
           };

@@ -79,7 +79,7 @@ in
 }
 // lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux (
   {
-    module = import ./module-check.nix { inherit pkgs lib host; };
+    module = import ./module-check { inherit pkgs lib host; };
     home-module = import ./home-check.nix {
       inherit pkgs lib;
       darwinPkgs = nixpkgs.legacyPackages.aarch64-darwin;

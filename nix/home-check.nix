@@ -254,6 +254,7 @@ let
             tokenFile = /home/alice/token;
             settings = {
               token = "secret";
+              repo.ssh_key = "${builtins.storeDir}/some-key";
               jobs.launcher = "systemd";
             };
           }
@@ -262,6 +263,7 @@ let
       expected = [
         "services.nixfleet-agent.tokenFile is /home/alice/token, in the Nix store or on its way there, where everyone could read the token. Write the path of a file on the host, in quotes."
         "services.nixfleet-agent.settings.token would be readable by everyone in the Nix store. Write the token into a file on the host and name it in services.nixfleet-agent.tokenFile."
+        "services.nixfleet-agent.settings.repo.ssh_key is ${builtins.storeDir}/some-key, in the Nix store or on its way there, where everyone could read the key. Write the path of a file on the host, in quotes."
         ''services.nixfleet-agent.settings.jobs.launcher is "systemd", which needs root. Remove it, or use the NixOS module, whose jobs are units of root.''
       ];
     };

@@ -11,30 +11,18 @@ let
   inherit (lib) mkIf mkOption types;
 
   cfg = config.services.nixfleet-agent;
-  name = "services.nixfleet-agent";
+  inherit (import ./module/names.nix) module;
+  secrets = import ./module/secret-checks.nix { inherit lib; };
   toml = pkgs.formats.toml { };
   inherit (pkgs.stdenv.hostPlatform) isDarwin isLinux;
 
   stateDir = "${config.xdg.stateHome}/nixfleet-agent";
 
-  written = toml.generate "agent.toml" cfg.settings;
-
-  # The agent itself checks the file when the configuration is built. A host name is given, because that of
-  # the machine that builds says nothing.
-  checked =
-    pkgs.runCommand "agent.toml"
-      {
-        preferLocalBuild = true;
-        allowSubstitutes = false;
-        env = lib.optionalAttrs (!cfg.settings ? hostname) { NIXFLEET_HOSTNAME = "any"; };
-      }
-      ''
-        ${lib.getExe cfg.package} --config ${written} check-config
-        cp ${written} $out
-      '';
-
-  configFile =
-    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then checked else written;
+  configFile = import ./module/settings-file.nix { inherit lib pkgs; } {
+    inherit (cfg) package settings;
+    # A host name is given, because that of the machine that builds says nothing.
+    env = lib.optionalAttrs (!cfg.settings ? hostname) { NIXFLEET_HOSTNAME = "any"; };
+  };
 
   command = [
     (lib.getExe cfg.package)
@@ -55,8 +43,6 @@ let
     "/nix/var/nix/profiles/default/bin"
     "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
   ];
-
-  inStore = path: path != null && (builtins.isPath path || lib.hasPrefix builtins.storeDir path);
 in
 {
   options.services.nixfleet-agent = {
@@ -100,24 +86,21 @@ in
 
   config = mkIf cfg.enable {
     assertions = [
-      {
-        assertion = !inStore cfg.tokenFile;
-        message = ''
-          ${name}.tokenFile is ${toString cfg.tokenFile}, in the Nix store or on its way there, where
-          everyone could read the token. Write the path of a file on the host, in quotes.
-        '';
-      }
-      {
-        assertion = !cfg.settings ? token;
-        message = ''
-          ${name}.settings.token would be readable by everyone in the Nix store.
-          Write the token into a file on the host and name it in ${name}.tokenFile.
-        '';
-      }
+      (secrets.fileIsOutside {
+        option = "tokenFile";
+        file = cfg.tokenFile;
+        secret = "token";
+      })
+      (secrets.tokenIsNoSetting cfg.settings)
+      (secrets.fileIsOutside {
+        option = "settings.repo.ssh_key";
+        file = cfg.settings.repo.ssh_key or null;
+        secret = "key";
+      })
       {
         assertion = (cfg.settings.jobs.launcher or "direct") == "direct";
         message = ''
-          ${name}.settings.jobs.launcher is "${cfg.settings.jobs.launcher}", which needs root.
+          ${module}.settings.jobs.launcher is "${cfg.settings.jobs.launcher}", which needs root.
           Remove it, or use the NixOS module, whose jobs are units of root.
         '';
       }

@@ -41,7 +41,7 @@ let
     lib.concatStringsSep "\n\n" (
       [
         "# Options of the NixOS module"
-        "Made from `nix/module.nix`. How to use them is in [nixos.md](nixos.md)."
+        "Made from `nix/module/`. How to use them is in [nixos.md](nixos.md)."
       ]
       ++ lib.mapAttrsToList entry documented
     )
@@ -54,7 +54,7 @@ pkgs.runCommand "options-doc" { passthru = { inherit markdown; }; } (
     "touch $out"
   else
     throw ''
-      docs/options.md does not say what nix/module.nix does. Make it anew:
+      docs/options.md does not say what nix/module does. Make it anew:
         nix eval --raw .#checks.${pkgs.stdenv.hostPlatform.system}.options-doc.markdown > docs/options.md
     ''
 )

@@ -10,10 +10,10 @@ mod checks;
 /// What proves a row.
 #[derive(Clone, Copy)]
 enum Proof {
-    /// A test, by its name: a function of Rust, an attribute of nix/module-check.nix, a step of nix/tests, or
+    /// A test, by its name: a function of Rust, an attribute of nix/module-check, a step of nix/tests, or
     /// the sentence of a check in tests/systemd/checks.py.
     Test(&'static str),
-    /// A test in nix/module-check.nix whose text contains this.
+    /// A test in nix/module-check whose text contains this.
     Nix(&'static str, &'static str),
     /// A function of `checks.rs`.
     Here(fn()),
@@ -232,9 +232,11 @@ fn tests() -> BTreeSet<String> {
     let checks = fs::read_to_string(repository("tests/systemd/checks.py")).unwrap();
     names
         .extend(checks.split("\n@check(").filter_map(|check| Some(check.split("\"\"\"").nth(1)?.to_owned())));
-    let module = fs::read_to_string(repository("nix/module-check.nix")).unwrap();
     names.extend(
-        module.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" = {")).map(str::to_owned),
+        module_check()
+            .lines()
+            .filter_map(|line| line.strip_prefix("  ")?.strip_suffix(" = {"))
+            .map(str::to_owned),
     );
     for file in fs::read_dir(repository("nix/tests")).unwrap() {
         let path = file.unwrap().path();
@@ -245,6 +247,12 @@ fn tests() -> BTreeSet<String> {
         }
     }
     names
+}
+
+/// The files of nix/module-check, one behind the other.
+fn module_check() -> String {
+    let files = fs::read_dir(repository("nix/module-check")).unwrap();
+    files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect()
 }
 
 fn read_tests(folder: &Path, names: &mut BTreeSet<String>) {
@@ -268,9 +276,9 @@ fn is_proved(proof: Proof, tests: &BTreeSet<String>) -> Result<(), String> {
     match proof {
         Test(name) => tests.contains(name).then_some(()).ok_or(format!("there is no test {name}")),
         Nix(name, text) => {
-            let module = fs::read_to_string(repository("nix/module-check.nix")).unwrap();
-            let test = module.split(&format!("    {name} = {{\n")).nth(1);
-            let body = test.and_then(|rest| rest.split("\n    };\n").next()).unwrap_or_default();
+            let module = module_check();
+            let test = module.split(&format!("\n  {name} = {{\n")).nth(1);
+            let body = test.and_then(|rest| rest.split("\n  };\n").next()).unwrap_or_default();
             body.contains(text).then_some(()).ok_or(format!("{name} does not have {text}"))
         }
         Here(check) => panic::catch_unwind(check).map_err(|_| "see the panic above".to_owned()),

@@ -282,6 +282,23 @@ fn the_clone_follows_branch_address_and_rewritten_history() {
 }
 
 #[test]
+fn a_branch_that_was_renamed_to_a_path_below_or_above_its_name_is_pulled() {
+    let mut host = Host::new();
+    let origin = host.origin();
+    host.run("pull").ok();
+    for (old, new) in [("main", "main/prod"), ("main/prod", "main/prod/eu"), ("main/prod/eu", "main")] {
+        git(&origin, &["checkout", "--quiet", "--detach"]);
+        git(&origin, &["branch", "--delete", "--force", old]);
+        git(&origin, &["checkout", "--quiet", "-b", new]);
+        commit(&origin, "flake.nix", &format!("{{ new = \"{new}\"; }}"));
+        host.set("NIXFLEET_BRANCH", new);
+        host.run("pull").ok();
+        host.assert_equal_to_origin();
+        assert_eq!(host.run("pull").ok().spec().steps.len(), 4, "nothing is in the way any more");
+    }
+}
+
+#[test]
 fn a_first_clone_of_a_branch_that_is_not_there_says_so() {
     let mut host = Host::new();
     host.set("NIXFLEET_BRANCH", "nope");

@@ -11,7 +11,7 @@ use nixfleet_protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, TestP
 
 use super::jobs::Jobs;
 use super::record::Record;
-use super::view::{HostStatus, HostView, LastStatus, Line, Lines, rfc3339};
+use super::view::{HostStatus, HostView, LastStatus, Line, Lines, Shown, rfc3339};
 
 /// Intervals without a heartbeat after which a host is offline.
 const STALE_AFTER: u32 = 3;
@@ -183,11 +183,19 @@ impl Host {
         }
     }
 
-    /// The newest recorded lines for a snapshot, oldest first.
-    pub(super) fn newest_lines(&self, id: &str) -> Vec<Lines> {
+    /// The newest recorded lines and ends of commands for a snapshot, oldest first. An end takes the room of a
+    /// line.
+    pub(super) fn newest_output(&self, id: &str) -> Vec<Shown> {
         let mut room = (SNAPSHOT_LINES, SNAPSHOT_BYTES);
         let mut newest_first = Vec::new();
         for recorded in self.record.since(0).rev() {
+            if let AgentMessage::Status(status) = &recorded.message {
+                room.0 = room.0.saturating_sub(1);
+                newest_first.push(Shown::End { host_id: id.to_owned(), status: status.clone() });
+            }
+            if room.0 == 0 {
+                break;
+            }
             let Some(mut lines) = lines_of(id, &recorded.message) else { continue };
             let fits = lines.lines.iter().rev().take_while(|line| {
                 room = (room.0.saturating_sub(1), room.1.saturating_sub(line.line.len()));
@@ -196,18 +204,21 @@ impl Host {
             let keep = fits.count();
             let full = keep < lines.lines.len();
             lines.lines.drain(..lines.lines.len() - keep);
-            newest_first.push(lines);
+            newest_first.push(Shown::Lines(lines));
             if full {
                 break;
             }
         }
-        // The record also has repeated lines, which are removed here.
+        // The record also has repeats, which are removed here.
         let mut jobs = Jobs::default();
         newest_first.reverse();
-        for lines in &mut newest_first {
-            lines.lines.retain(|line| jobs.is_new_line(lines.job_id.as_deref(), line.seq));
-        }
-        newest_first.retain(|lines| !lines.lines.is_empty());
+        newest_first.retain_mut(|shown| match shown {
+            Shown::Lines(lines) => {
+                lines.lines.retain(|line| jobs.is_new_line(lines.job_id.as_deref(), line.seq));
+                !lines.lines.is_empty()
+            }
+            Shown::End { status, .. } => jobs.is_new_end(status.job_id.as_deref()),
+        });
         newest_first
     }
 }

@@ -337,7 +337,7 @@ impl Hub {
 
     /// The snapshot for a new browser.
     pub(super) fn snapshot(&self) -> BrowserMessage {
-        let output = self.hosts.iter().flat_map(|(id, host)| host.newest_lines(id)).collect();
+        let output = self.hosts.iter().flat_map(|(id, host)| host.newest_output(id)).collect();
         BrowserMessage::Hosts { hosts: self.views(), output }
     }
 

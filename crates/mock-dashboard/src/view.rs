@@ -103,8 +103,8 @@ pub(super) enum BrowserMessage {
     /// slow.
     Hosts {
         hosts: Vec<HostView>,
-        /// The newest lines of each host.
-        output: Vec<Lines>,
+        /// The newest lines of each host, and the ends of its commands where they came.
+        output: Vec<Shown>,
     },
     /// One host has changed.
     HostUpdate(Box<HostView>),
@@ -129,6 +129,20 @@ pub(super) enum BrowserMessage {
         host_id: String,
         #[serde(flatten)]
         progress: TestProgress,
+    },
+}
+
+/// What a snapshot shows of a host's commands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Shown {
+    /// What a command wrote.
+    Lines(Lines),
+    /// How it ended.
+    End {
+        host_id: String,
+        #[serde(flatten)]
+        status: Status,
     },
 }
 

@@ -54,6 +54,8 @@ pub struct Preflight {
     pub above: Option<PathBuf>,
     /// Files of a killed git in the agent's own clone that block every later git.
     pub leftovers: Vec<PathBuf>,
+    /// Remote branches of the agent's own clone whose names keep git from storing the configured one.
+    pub blocking: Vec<String>,
     /// Owner of the repository in plain mode, if the job runs as root and the owner is another user.
     pub owner: Option<User>,
     /// What is in `hosts/<host>/tests`.

@@ -13,8 +13,8 @@ use super::plan::{JOBS, NotRun, Preflight, RepoState, TestScripts};
 use crate::Settings;
 use crate::git::head_commit;
 
-/// How long git may take to say whether a folder is a repository: it reads three small files. After a timeout
-/// the folder counts as a repository.
+/// How long git may take to say whether a folder is a repository, which is in three small files, and which
+/// branches are in the way. After a timeout the folder counts as a repository without such branches.
 const GIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Exit code of git after a fatal error.
@@ -42,6 +42,7 @@ pub(super) fn inspect(settings: &Settings, command: &str, begun: SystemTime) -> 
             preflight.repo = RepoState::Corrupt;
         } else {
             preflight.leftovers = leftovers(&git, begun);
+            preflight.blocking = blocking_branches(dir, &settings.repo.branch);
         }
     }
     preflight
@@ -122,6 +123,32 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// The remote branches that are in the way of `branch`. git keeps a branch in a file, so `main` and `main/prod`
+/// cannot both exist: after such a renaming every fetch would fail. If git gives no answer, its message about
+/// the fetch tells.
+fn blocking_branches(dir: &Path, branch: &str) -> Vec<String> {
+    let wanted = format!("origin/{branch}");
+    let Some(dir) = dir.to_str() else { return Vec::new() };
+    // git lists what has one of these names or is below it, so the answer is short.
+    let slashes = wanted.match_indices('/').skip(1).map(|(at, _)| at).chain([wanted.len()]);
+    let patterns = slashes.filter_map(|end| Some(format!("refs/remotes/{}", wanted.get(..end)?)));
+    let mut question: Vec<String> =
+        ["-C", dir, "for-each-ref", "--format=%(refname:lstrip=2)"].map(str::to_owned).to_vec();
+    question.extend(patterns);
+    let question: Vec<&str> = question.iter().map(String::as_str).collect();
+    let answer = subprocess::output(Path::new("git"), &question, GIT_TIMEOUT).unwrap_or_default();
+    let names = String::from_utf8_lossy(&answer);
+    names
+        .lines()
+        .filter(|name| is_below(name, &wanted) || is_below(&wanted, name))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_below(name: &str, folder: &str) -> bool {
+    name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The folder with the tests of this host: that of its hostname, or else that of its flake attribute. The two

@@ -62,11 +62,9 @@ function receive({ type, payload }) {
         host.lastHead = null;
         if (view.id === selected) $("output").replaceChildren();
       }
-      for (const output of payload.output) addOutput(output);
-      for (const view of payload.hosts) {
-        if (view.last_status && !view.pending_command && hosts.get(view.id).log.length) {
-          addStatus(view.id, view.last_status);
-        }
+      for (const shown of payload.output) {
+        if (shown.kind === "lines") addOutput(shown);
+        else addStatus(shown.host_id, shown);
       }
       if (!hosts.has(selected)) choose(wantedHost());
       break;

@@ -11,7 +11,7 @@ use crate::hub::{Hub, Registration};
 use crate::jobs::Jobs;
 use crate::moment::Moment;
 use crate::record::{MAX_BYTES, MAX_MESSAGES, Record};
-use crate::view::BrowserMessage;
+use crate::view::{BrowserMessage, Shown};
 use crate::{HostStatus, Options};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Output, Register, Status, StatusKind, Stream};
 
@@ -166,6 +166,14 @@ fn status() -> AgentMessage {
     })
 }
 
+/// What a snapshot shows, as texts.
+fn texts(shown: &Shown) -> Vec<String> {
+    match shown {
+        Shown::Lines(lines) => lines.lines.iter().map(|line| line.line.clone()).collect(),
+        Shown::End { status, .. } => vec![format!("ended: {}", status.command)],
+    }
+}
+
 #[test]
 fn repeats_are_recorded_but_told_and_counted_once() {
     let mut world = World::new();
@@ -184,8 +192,8 @@ fn repeats_are_recorded_but_told_and_counted_once() {
     let (recorded, next) = world.hub.messages("h", 0).expect("known");
     assert_eq!((recorded.count(), next), (8, 8));
     let BrowserMessage::Hosts { output, .. } = world.hub.snapshot() else { panic!("a snapshot") };
-    let lines: Vec<_> = output.iter().flat_map(|o| &o.lines).map(|line| line.line.as_str()).collect();
-    assert_eq!(lines, ["line 1", "line 2", "line 3"]);
+    let shown: Vec<_> = output.iter().flat_map(texts).collect();
+    assert_eq!(shown, ["line 1", "line 2", "line 3", "ended: pull"]);
 }
 
 #[test]

@@ -89,6 +89,13 @@ fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -
         ],
         _ => vec![git(dir, "clone", &["clone", "--branch", branch, "--", url, "."])],
     };
+    if preflight.repo == RepoState::Git && !preflight.blocking.is_empty() {
+        // The clone only forgets these names: what they mean belongs to the server.
+        let names = preflight.blocking.iter().map(String::as_str);
+        let args: Vec<&str> =
+            ["branch", "--delete", "--force", "--remotes", "--"].into_iter().chain(names).collect();
+        steps.insert(0, git(dir, "branch", &args));
+    }
     let given = OWN_CLONE.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
     let asked = login.iter().flat_map(|login| login.config.iter().cloned());
     let mut env = environment(settings, preflight);

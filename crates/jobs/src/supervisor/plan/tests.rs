@@ -73,6 +73,7 @@ pub(super) const GIT: Preflight = Preflight {
     checked_out: true,
     above: None,
     leftovers: Vec::new(),
+    blocking: Vec::new(),
     owner: None,
     tests: TestScripts { run: Vec::new(), not_run: Vec::new() },
 };

@@ -31,6 +31,22 @@ fn an_isolated_pull_makes_the_clone_equal_to_the_branch() {
 }
 
 #[test]
+fn branches_in_the_way_are_forgotten_before_the_fetch_and_only_in_a_clone() {
+    let host = host(&[ISOLATED, |settings| settings.repo.branch = "main/prod".to_owned()]);
+    let blocking = vec!["origin/main".to_owned(), "origin/-x".to_owned()];
+    let before = Preflight { blocking, ..GIT };
+    let planned = plan(&host, "pull", &before).unwrap();
+    assert_eq!(names_of(&planned), ["branch", "fetch", "origin", "reset", "clean"]);
+    let forget = ["branch", "--delete", "--force", "--remotes", "--", "origin/main", "origin/-x"];
+    assert_eq!(argvs(&planned)[0], [&["git", "-C", "/state/repo"][..], &forget].concat());
+    assert_eq!(planned.steps[0].env, planned.steps[1].env);
+    for repo in [RepoState::Missing, RepoState::Corrupt] {
+        let before = Preflight { blocking: vec!["origin/main".to_owned()], ..preflight(repo) };
+        assert_eq!(names_of(&plan(&host, "pull", &before).unwrap()), ["clone"], "{repo:?}");
+    }
+}
+
+#[test]
 fn an_isolated_pull_clones_what_is_missing_into_a_private_folder() {
     let host = host(&[ISOLATED, PLAIN]);
     let plan = plan(&host, "pull", &preflight(RepoState::Missing)).unwrap();

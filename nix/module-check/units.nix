@@ -1,0 +1,205 @@
+# Units, the user, and what comes with the package.
+{ lib, hosts, ... }:
+
+let
+  inherit (hosts)
+    host
+    with'
+    required
+    minimal
+    full
+    disabled
+    heartbeat
+    complaints
+    unitText
+    pathOf
+    ;
+in
+{
+  testAgentUnit = {
+    expr = unitText minimal "nixfleet-agent.service";
+    expected = ''
+      [Unit]
+      X-Restart-Triggers=<X-Restart-Triggers-nixfleet-agent>
+
+      [Service]
+      X-StopIfChanged=false
+      LoadCredential=
+      LoadCredential=token:/run/secrets/nixfleet-token
+
+      [Install]
+      WantedBy=multi-user.target
+    '';
+  };
+
+  # systemd interprets a percent sign, so it is doubled. Both credentials come after the empty line.
+  testAgentUnitOfTheFullHost = {
+    expr = lib.filter (lib.hasPrefix "LoadCredential=") (
+      lib.splitString "\n" (unitText full "nixfleet-agent.service")
+    );
+    expected = [
+      "LoadCredential="
+      "LoadCredential=token:/run/secrets/50%%-token"
+      "LoadCredential=other:/run/secrets/other"
+    ];
+  };
+
+  # Nothing here may undo X-StopOnRemoval=false of the package's file.
+  testJobUnit = {
+    expr = unitText full "nixfleet-job@.service";
+    expected = ''
+      [Unit]
+
+      [Service]
+      Environment="NIX_PATH=nixpkgs=/srv/nixpkgs"
+      Environment="all_proxy=http://proxy.example.org:3128"
+      Environment="ftp_proxy=http://proxy.example.org:3128"
+      Environment="http_proxy=http://proxy.example.org:3128"
+      Environment="https_proxy=http://proxy.example.org:3128"
+      Environment="no_proxy=127.0.0.1,localhost"
+      Environment="rsync_proxy=http://proxy.example.org:3128"
+      X-RestartIfChanged=false
+      X-StopIfChanged=false
+    '';
+  };
+
+  # Without channels there is no NIX_PATH to pass on.
+  testJobUnitWithoutNix = {
+    expr = unitText (host {
+      nix.enable = false;
+      services.nixfleet-agent = {
+        enable = true;
+      }
+      // required;
+    }) "nixfleet-job@.service";
+    expected = ''
+      [Unit]
+
+      [Service]
+      X-RestartIfChanged=false
+      X-StopIfChanged=false
+    '';
+  };
+
+  testJobPath = {
+    expr = lib.take 5 (pathOf minimal "nixfleet-job@");
+    expected = [
+      "/run/wrappers/bin"
+      "/run/current-system/sw/bin"
+      "<nix>/bin"
+      "<openssh>/bin"
+      "<git-minimal>/bin"
+    ];
+  };
+
+  # The module writes drop-ins only. The program and its sandbox are in the package's units.
+  testUnitsAreThePackages = {
+    expr = {
+      packages = lib.elem minimal.config.services.nixfleet-agent.package minimal.config.systemd.packages;
+      drop-ins = map (unit: minimal.config.systemd.units.${unit}.overrideStrategy) [
+        "nixfleet-agent.service"
+        "nixfleet-job@.service"
+      ];
+      starts = minimal.config.systemd.services.nixfleet-agent.serviceConfig ? ExecStart;
+    };
+    expected = {
+      packages = true;
+      drop-ins = [
+        "asDropinIfExists"
+        "asDropinIfExists"
+      ];
+      starts = false;
+    };
+  };
+
+  testUserFoldersAndRule = {
+    expr =
+      let
+        inherit (minimal) config;
+        inherit (config.services.nixfleet-agent) package;
+        user = config.users.users.nixfleet-agent;
+      in
+      {
+        inherit (user) isSystemUser group home;
+        group' = config.users.groups ? nixfleet-agent;
+        extraGroups = user.extraGroups;
+        polkit = config.security.polkit.enable;
+        linked = lib.elem "/share/polkit-1" config.environment.pathsToLink;
+        onPath = lib.elem package config.environment.systemPackages;
+        folders = lib.elem package config.systemd.tmpfiles.packages;
+      };
+    expected = {
+      isSystemUser = true;
+      group = "nixfleet-agent";
+      home = "/var/lib/nixfleet-agent";
+      group' = true;
+      extraGroups = [ ];
+      polkit = true;
+      linked = true;
+      onPath = true;
+      folders = true;
+    };
+  };
+
+  testHeartbeatAlone = {
+    expr = {
+      unit = unitText heartbeat "nixfleet-heartbeat.service";
+      conf = heartbeat.config.environment.etc."heartbeat.conf".text;
+      agent = heartbeat.config.systemd.units ? "nixfleet-agent.service";
+      settings = heartbeat.config.environment.etc ? "nixfleet/agent.toml";
+      complaints = complaints heartbeat;
+    };
+    expected = {
+      unit = ''
+        [Unit]
+        X-Reload-Triggers=<X-Reload-Triggers-nixfleet-heartbeat>
+
+        [Service]
+
+        [Install]
+        WantedBy=multi-user.target
+      '';
+      conf = ''
+        INTERVAL=10
+        FORMAT=avocado
+      '';
+      agent = false;
+      settings = false;
+      complaints = [ ];
+    };
+  };
+
+  testNothingUnlessEnabled = {
+    expr = {
+      units = lib.filter (lib.hasPrefix "nixfleet") (lib.attrNames disabled.config.systemd.units);
+      etc =
+        disabled.config.environment.etc ? "nixfleet/agent.toml"
+        || disabled.config.environment.etc ? "heartbeat.conf";
+      user = disabled.config.users.users ? nixfleet-agent;
+    };
+    expected = {
+      units = [ ];
+      etc = false;
+      user = false;
+    };
+  };
+
+  testAnotherPackage = {
+    expr =
+      let
+        package = minimal.config.services.nixfleet-agent.package.override { sourceCommit = "0123abc"; };
+        other = with' { inherit package; };
+      in
+      {
+        same = package.drvPath == minimal.config.services.nixfleet-agent.package.drvPath;
+        compiledAnew =
+          package.unwrapped.drvPath != minimal.config.services.nixfleet-agent.package.unwrapped.drvPath;
+        units = lib.elem package other.config.systemd.packages;
+      };
+    expected = {
+      same = false;
+      compiledAnew = false;
+      units = true;
+    };
+  };
+}

@@ -1,0 +1,245 @@
+# What can be set.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  inherit (lib)
+    literalExpression
+    mkEnableOption
+    mkOption
+    types
+    ;
+  inherit (import ./names.nix) stateDir;
+
+  toml = pkgs.formats.toml { };
+
+  commandType = import ./command-type.nix { inherit lib; };
+
+  # The rewrite of nixos-rebuild was an option up to 25.05. In 25.11 it was the default, and the option
+  # could still turn it off. Since 26.05 there is nothing else, and setting the option is an error.
+  rebuildKnowsFormats =
+    lib.versionAtLeast lib.trivial.release "26.05"
+    || (config.system.rebuild.enableNg or (lib.versionAtLeast lib.trivial.release "25.11"));
+in
+{
+  options.services.nixfleet-agent = {
+    enable = mkEnableOption "the NixFleet agent, which connects this host to a fleet dashboard";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ../package.nix { };
+      defaultText = literalExpression "nixfleet-agent.packages.\${system}.default";
+      description = "The agent. Its units, its polkit rule and its folders come with it.";
+    };
+
+    url = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "wss://fleet.example.org/ws";
+      description = "Address of the dashboard. Required. Without a path it means `/ws`.";
+    };
+
+    tokenFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = "/run/secrets/nixfleet-token";
+      description = ''
+        File on the host that holds the token and nothing else. Required. Root alone needs to be able to
+        read it: systemd hands it to the agent, when it starts the agent.
+      '';
+    };
+
+    interval = mkOption {
+      type = types.ints.between 1 3600;
+      default = 30;
+      description = ''
+        Seconds between heartbeats, at most an hour. A host counts as offline after three of them.
+      '';
+    };
+
+    hostname = mkOption {
+      type = types.nullOr types.str;
+      default = if config.networking.hostName == "" then null else config.networking.hostName;
+      defaultText = literalExpression "config.networking.hostName";
+      example = "web-1";
+      description = ''
+        Name of this host for the dashboard: letters, digits and hyphens. If null, the name that the kernel
+        has. It is also the name in the flake, unless `rebuild.flakeAttr` is set.
+      '';
+    };
+
+    generation = mkOption {
+      type = types.enum [
+        "deployed"
+        "checkout"
+      ];
+      default = "deployed";
+      description = ''
+        Which commit the dashboard is told as the generation of this host: that of the running system
+        (`deployed`), or HEAD of the checkout (`checkout`). The second one is for dashboards that take a
+        `pull` as done only when the generation has changed.
+      '';
+    };
+
+    location = mkOption {
+      type = types.nullOr (
+        types.enum [
+          "home"
+          "work"
+          "cloud"
+        ]
+      );
+      default = null;
+      description = "Where the dashboard shows the host.";
+    };
+
+    deviceType = mkOption {
+      type = types.nullOr (
+        types.enum [
+          "server"
+          "desktop"
+          "laptop"
+          "gaming"
+        ]
+      );
+      default = null;
+      description = "As what the dashboard shows the host.";
+    };
+
+    themeColor = mkOption {
+      type = types.nullOr types.singleLineStr;
+      default = null;
+      example = "#7aa2f7";
+      description = "Colour of the host in the dashboard. If null, the dashboard chooses.";
+    };
+
+    logLevel = mkOption {
+      type = types.str;
+      default = "info";
+      example = "debug";
+      description = ''
+        `off`, `error`, `warn`, `info`, `debug` or `trace`, also `target=level`, joined by commas.
+      '';
+    };
+
+    repo = {
+      url = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "https://git.example.org/fleet.git";
+        description = ''
+          Repository of the fleet's configuration. The agent's `pull` clones it, and resets the checkout
+          to the branch. If null, `pull` runs `git pull` in `repo.dir`.
+        '';
+      };
+
+      dir = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        defaultText = literalExpression ''if repo.url != null then "${stateDir}/repo" else null'';
+        example = "/etc/nixos";
+        description = "The checkout. With `repo.url` it is the agent's own, and changes in it get lost.";
+      };
+
+      branch = mkOption {
+        type = types.str;
+        default = "main";
+        description = "Branch that `pull` follows.";
+      };
+
+      sshKeyFile = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        example = "/run/secrets/fleet-key";
+        description = ''
+          File on the host with a private key for git over SSH. If null, ssh looks for one of root's, or of the checkout's owner.
+        '';
+      };
+    };
+
+    rebuild = {
+      flakeAttr = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        defaultText = literalExpression "hostname";
+        example = "web-1";
+        description = "What stands behind `#` of the flake that is switched to.";
+      };
+
+      extraArgs = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "--impure" ];
+        description = "Added at the end of every `nixos-rebuild`.";
+      };
+
+      logFormat = mkOption {
+        type = types.nullOr (
+          types.enum [
+            "raw"
+            "raw-with-logs"
+            "internal-json"
+            "bar"
+            "bar-with-logs"
+            "multiline"
+            "multiline-with-logs"
+          ]
+        );
+        default = if rebuildKnowsFormats then "internal-json" else null;
+        defaultText = literalExpression ''
+          if NixOS has nixos-rebuild-ng then "internal-json" else null
+        '';
+        description = ''
+          Given as `--log-format` to every `nixos-rebuild`. With `internal-json` the dashboard sees how many
+          derivations are done, and the same text as without it. If null, the option is not given: set that if
+          `settings.rebuild.program` is a program that does not know it.
+        '';
+      };
+    };
+
+    reboot.enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether the dashboard may reboot this host.";
+    };
+
+    commands = mkOption {
+      type = types.attrsOf commandType;
+      default = { };
+      example = literalExpression ''
+        {
+          backup = {
+            description = "Back up /home";
+            run = [ (lib.getExe pkgs.restic) "backup" "/home" ];
+            timeout = 3600;
+          };
+        }
+      '';
+      description = ''
+        Commands of your own that the dashboard may ask for, by name: up to 32 lower-case letters, digits
+        and hyphens, and none of the agent's own. They run as root.
+      '';
+    };
+
+    settings = mkOption {
+      type = types.submodule { freeformType = toml.type; };
+      default = { };
+      example = {
+        ca_file = "/etc/ssl/fleet-ca.pem";
+        jobs.keep = 50;
+      };
+      description = ''
+        Everything that `/etc/nixfleet/agent.toml` can hold; the README lists the keys. The options above
+        are written into it too. A value here wins over an option's default; a value here and another one
+        in the option are an error, unless one of them has `lib.mkForce`. Lists are joined.
+
+        The agent itself checks the file when the system is built. The file ends up in the Nix store: no
+        secrets.
+      '';
+    };
+  };
+}

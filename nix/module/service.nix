@@ -1,0 +1,66 @@
+# The agent's user, its units, and what they need of the host.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  inherit (import ./names.nix) stateDir;
+
+  cfg = config.services.nixfleet-agent;
+in
+{
+  config = lib.mkIf cfg.enable {
+    environment.systemPackages = [ cfg.package ];
+
+    users.users.nixfleet-agent = {
+      description = "NixFleet agent";
+      isSystemUser = true;
+      group = "nixfleet-agent";
+      home = stateDir;
+    };
+    users.groups.nixfleet-agent = { };
+
+    # polkit reads the rule from the package. `systemPackages` puts it where polkit searches.
+    security.polkit.enable = true;
+
+    systemd.tmpfiles.packages = [ cfg.package ];
+    systemd.packages = [ cfg.package ];
+
+    systemd.services.nixfleet-agent = {
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ config.environment.etc."nixfleet/agent.toml".source ];
+      # One restart at the end of a switch, instead of a stop at its beginning and a start at its end, so
+      # that heartbeats continue during the switch.
+      stopIfChanged = false;
+      serviceConfig.LoadCredential = lib.mkBefore [
+        # Clears the path in the package's file.
+        ""
+        "token:${lib.replaceStrings [ "%" ] [ "%%" ] (toString cfg.tokenFile)}"
+      ];
+    };
+
+    # A switch never stops or restarts running jobs, because one of them may have started it.
+    systemd.services."nixfleet-job@" = {
+      restartIfChanged = false;
+      stopIfChanged = false;
+      # The variables of a root login, so that a command behaves the same in both.
+      environment =
+        config.nix.envVars
+        // lib.optionalAttrs (config.environment.sessionVariables ? NIX_PATH) {
+          inherit (config.environment.sessionVariables) NIX_PATH;
+        }
+        // config.networking.proxy.envVars;
+      path = [
+        "/run/wrappers"
+        "/run/current-system/sw"
+        # The built-in commands need these programs, and not every system has them.
+        config.nix.package
+        config.programs.ssh.package
+        pkgs.gitMinimal
+      ];
+    };
+  };
+}
