@@ -275,8 +275,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "salvage",
         "a damaged record must be UTF-8",
         "crates/jobs/src/record/salvage.rs",
-        "String::from_utf8_lossy(&text).into_owned()",
-        r#"String::from_utf8(text.clone()).expect("text")"#,
+        "String::from_utf8_lossy(start)",
+        r#"std::borrow::Cow::Owned(String::from_utf8(start.to_vec()).expect("text"))"#,
     ),
     fault(
         "salvage",
