@@ -101,8 +101,8 @@ impl RecordWriter {
 
     /// Writes and removes records, also those of an earlier attempt. `held`: none is removed now.
     fn write_records(&self, failed: &mut Failed, newer: BTreeMap<JobId, (Option<Record>, Span)>, held: bool) {
-        let mut again: BTreeSet<JobId> = failed.records.keys().cloned().collect();
-        again.retain(|id| !newer.contains_key(id));
+        // Of a job whose position changes several times a second, that is said once.
+        let again: BTreeSet<JobId> = failed.records.keys().cloned().collect();
         let mut records = std::mem::take(&mut failed.records);
         records.extend(newer);
         let removals = records.values().filter(|(record, _)| record.is_none()).count();
