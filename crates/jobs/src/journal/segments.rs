@@ -134,8 +134,8 @@ impl Segments {
             },
         };
         let limit = self.pending.len().saturating_add(max_bytes);
-        // Room for all of it: a buffer that doubles leaves its smaller forms on the heap.
-        let mut bytes = Vec::with_capacity(limit);
+        // Room for all that a follower reads: a buffer that doubles leaves its smaller forms on the heap.
+        let mut bytes = Vec::with_capacity(limit.min(MAX_ENTRY));
         let read = file
             .seek_to(self.offset)
             .and_then(|()| Read::take(&mut file, limit as u64).read_to_end(&mut bytes));
