@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
+use nixfleet_jobs::JobId;
 use nixfleet_protocol::{AgentMessage, Heartbeat};
 
 use crate::host::{Attempt, Machine, Socket};
@@ -33,8 +34,8 @@ pub(crate) struct Seen {
     pub(crate) rejected: u64,
     /// The sequence number of the last heartbeat.
     seq: u64,
-    /// Jobs whose status came since the last rest: a status may come twice.
-    told: HashSet<String>,
+    /// Jobs whose status came, and may come again: the agent has no proof yet that it was read.
+    told: HashSet<JobId>,
     requests: u64,
 }
 
@@ -136,10 +137,12 @@ impl<'a> Connection<'a> {
             AgentMessage::CommandRejected(_) => self.seen.rejected += 1,
             AgentMessage::Status(status) => {
                 self.pace.status();
-                if let Some(job) = status.job_id
-                    && self.seen.told.insert(job)
-                {
-                    self.seen.jobs += 1;
+                if let Some(job) = status.job_id {
+                    // What the agent has forgotten cannot come again. A set of all jobs would make this program
+                    // grow by megabytes, which the allocator keeps.
+                    let work = self.machine.executor.work.lock().unwrap();
+                    self.seen.told.retain(|job| work.records.contains(job));
+                    self.seen.jobs += u64::from(self.seen.told.insert(job.parse().unwrap()));
                 }
             }
             other => panic!("{other:?}"),

@@ -127,7 +127,7 @@ fn logged(entry: Entry) {
         sent(AgentMessage::OperationProgress(wire::progress::operation(*operation)));
     }
     if let Some(test) = entry.test {
-        sent(AgentMessage::TestProgress(wire::progress::test(test)));
+        sent(AgentMessage::TestProgress(wire::progress::test(*test)));
     }
     let line = BatchLine {
         seq: entry.seq,

@@ -43,7 +43,8 @@ pub enum Source {
     System,
 }
 
-/// One entry of the log.
+/// One entry of the log. There may be thousands in memory while a command prints fast, so what few of them have is in
+/// boxes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Position, from 1. Entries that the size limit removed are counted too.
@@ -63,7 +64,7 @@ pub struct Entry {
     pub cont: bool,
     /// Progress of the `test` command; the entry then has no text.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
-    pub test: Option<TestProgress>,
+    pub test: Option<Box<TestProgress>>,
     /// Progress of the command's parts; the entry then has no text.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "format::or_default")]
     pub operation: Option<Box<OperationProgress>>,
@@ -74,9 +75,9 @@ pub struct Entry {
     /// counts them.
     #[serde(skip)]
     pub missing: u64,
-    /// Why they are missing.
+    /// Why they are missing, if anything explains it.
     #[serde(skip)]
-    pub causes: Causes,
+    pub causes: Option<Box<Causes>>,
 }
 
 impl Entry {
@@ -93,7 +94,7 @@ impl Entry {
             operation: None,
             unwritten: None,
             missing: 0,
-            causes: Causes::default(),
+            causes: None,
         }
     }
 
@@ -110,10 +111,16 @@ impl Entry {
     /// The remark that is shown in place of the lines that are missing before this entry, if there are any.
     /// It stands for the last one of them.
     pub fn gap(&self) -> Option<Self> {
-        let (seq, remark) = (self.seq.saturating_sub(1), gap_remark(self.missing, &self.causes));
-        (self.missing > 0).then(|| Self {
-            line_number: self.line_number.map(|number| number.saturating_sub(1)),
-            ..Self::new(seq, self.at.clone(), Source::System, remark)
+        let (seq, remark) = (self.seq.saturating_sub(1), self.gap_remark()?);
+        let line_number = self.line_number.map(|number| number.saturating_sub(1));
+        Some(Self { line_number, ..Self::new(seq, self.at.clone(), Source::System, remark) })
+    }
+
+    /// The text of that remark.
+    pub fn gap_remark(&self) -> Option<String> {
+        (self.missing > 0).then(|| match &self.causes {
+            Some(causes) => gap_remark(self.missing, causes),
+            None => gap_remark(self.missing, &Causes::default()),
         })
     }
 }

@@ -83,8 +83,8 @@ fn the_logs_of_all_versions_are_read_with_every_field() {
         assert_eq!((operation.stream, operation.line.as_str()), (Source::System, ""));
         assert_eq!(operation.operation.as_deref(), Some(&OperationProgress { progress: parts }));
         assert_eq!(
-            entries[9].test,
-            Some(TestProgress {
+            entries[9].test.as_deref(),
+            Some(&TestProgress {
                 current: 2,
                 total: 2,
                 passed: 1,

@@ -73,11 +73,15 @@ impl OutputBatch {
     /// The same lines in as many batches as fit into a message each.
     pub fn split(mut self) -> Vec<Self> {
         bound_batch(&mut self);
+        // Nearly always: then no line is moved.
+        if self.lines.iter().map(size).sum::<usize>() <= MAX_SENT_BYTES - AROUND_BATCH {
+            return if self.lines.is_empty() { Vec::new() } else { vec![self] };
+        }
         let Self { command, job_id, lines } = self;
         let mut batches: Vec<Self> = Vec::new();
         let mut room = 0;
         for line in lines {
-            let size = length(&line.line) + length(&line.at) + AROUND_LINE;
+            let size = size(&line);
             match batches.last_mut().filter(|_| size <= room) {
                 Some(batch) => batch.lines.push(line),
                 None => {
@@ -93,6 +97,11 @@ impl OutputBatch {
         }
         batches
     }
+}
+
+/// The most that a line of a batch takes, in bytes of JSON.
+fn size(line: &BatchLine) -> usize {
+    length(&line.line) + length(&line.at) + AROUND_LINE
 }
 
 fn bound_register(register: &mut Register) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use nixfleet_jobs::journal::{self, Entry, REMARK, Source};
+use nixfleet_jobs::journal::{Entry, REMARK, Source};
 
 use super::folder::{End, Job, SHORT};
 use crate::cli::terminal::{Look, Paint, safe};
@@ -28,8 +28,8 @@ impl Lines {
     /// The entry as text with its line end, after a remark if lines are missing before it.
     pub(super) fn line(&mut self, entry: &Entry) -> String {
         let mut text = String::new();
-        if entry.missing > 0 {
-            self.put_remark(&mut text, &journal::gap_remark(entry.missing, &entry.causes));
+        if let Some(remark) = entry.gap_remark() {
+            self.put_remark(&mut text, &remark);
         }
         match (&entry.test, entry.stream) {
             // The output of the programs says the same.

@@ -44,9 +44,12 @@ fn a_pipe_gets_the_text_as_it_is_and_a_terminal_what_cannot_harm_it() {
 #[test]
 fn a_cut_is_a_line_and_a_long_line_is_one() {
     let part = |seq, text| Entry { cont: true, ..entry(seq, Stream::Stdout, text) };
-    let causes = Causes { size_limit: true, ..Causes::default() };
-    let behind_a_gap =
-        |missing, seq, text| Entry { missing, causes: causes.clone(), ..entry(seq, Stream::Stdout, text) };
+    let causes = Box::new(Causes { size_limit: true, ..Causes::default() });
+    let behind_a_gap = |missing, seq, text| Entry {
+        missing,
+        causes: Some(causes.clone()),
+        ..entry(seq, Stream::Stdout, text)
+    };
     let entries = [part(1, "a"), part(2, "b"), entry(3, Stream::Stdout, "c"), behind_a_gap(1, 5, "d")];
     let wanted = "abc\nnixfleet: 1 line is missing here: the log reached its size limit\nd\n";
     assert_eq!(shown(PIPE, &entries), wanted);
@@ -58,13 +61,13 @@ fn a_cut_is_a_line_and_a_long_line_is_one() {
 #[test]
 fn each_test_script_is_named_once_and_other_progress_not_at_all() {
     let test = |seq, current, running: bool| Entry {
-        test: Some(TestProgress {
+        test: Some(Box::new(TestProgress {
             current,
             total: 2,
             passed: 1,
             running,
             result: (!running).then(|| "1/2 passed".to_owned()),
-        }),
+        })),
         ..entry(seq, Stream::System, "")
     };
     let operation =

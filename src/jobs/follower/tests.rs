@@ -299,6 +299,10 @@ async fn a_batch_is_small_whatever_is_waiting() {
     while let Followed::Entries(entries) = next(&mut follower).await {
         let bytes: usize = entries.iter().map(|entry| serde_json::to_vec(entry).unwrap().len() + 1).sum();
         assert!(bytes <= BATCH + 200, "{bytes}");
+        // Several of them are in memory at once. The text of the entries comes on top.
+        assert_eq!(entries.capacity(), entries.len(), "room for more entries");
+        let memory = entries.len() * size_of::<Entry>();
+        assert!(memory <= BATCH, "{} entries take {memory} bytes", entries.len());
     }
 }
 

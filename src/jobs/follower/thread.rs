@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nixfleet_os::planted;
 use tokio::sync::{mpsc, watch};
 
-use nixfleet_jobs::journal::{Causes, Entry, Reader, supervisor_lives};
+use nixfleet_jobs::journal::{Entry, Reader, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, State};
 use nixfleet_jobs::{JobDir, atomic_file, damage};
 
@@ -282,12 +282,16 @@ impl Thread {
     }
 }
 
-/// Inserts a remark where lines are missing.
-fn with_gaps(entries: Vec<Entry>) -> Followed {
+/// Inserts a remark where lines are missing. Gives back the room for more entries: several batches wait for a session.
+fn with_gaps(mut entries: Vec<Entry>) -> Followed {
+    if entries.iter().all(|entry| entry.missing == 0) {
+        entries.shrink_to_fit();
+        return Followed::Entries(entries);
+    }
     let mut filled = Vec::with_capacity(entries.len());
     for mut entry in entries {
         filled.extend(entry.gap());
-        (entry.missing, entry.causes) = (0, Causes::default());
+        (entry.missing, entry.causes) = (0, None);
         filled.push(entry);
     }
     Followed::Entries(filled)

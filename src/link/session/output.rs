@@ -144,7 +144,7 @@ fn single(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
 /// One message for all lines up to the next progress report.
 fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
     let mut texts = Vec::new();
-    let mut lines = Vec::new();
+    let mut lines = Vec::with_capacity(entries.len());
     let close = |lines: &mut Vec<BatchLine>, texts: &mut Vec<String>| {
         if !lines.is_empty() {
             let batch = OutputBatch {
@@ -172,7 +172,7 @@ fn batched(id: &JobId, command: &str, entries: Vec<Entry>) -> Vec<String> {
 
 /// The message of an entry that is progress, not text.
 fn progress(entry: &mut Entry) -> Option<AgentMessage> {
-    let test = entry.test.take().map(|seen| AgentMessage::TestProgress(wire::progress::test(seen)));
+    let test = entry.test.take().map(|seen| AgentMessage::TestProgress(wire::progress::test(*seen)));
     test.or_else(|| {
         let seen = entry.operation.take()?;
         Some(AgentMessage::OperationProgress(wire::progress::operation(*seen)))

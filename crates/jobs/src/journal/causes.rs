@@ -19,6 +19,11 @@ pub struct Causes {
 }
 
 impl Causes {
+    /// Boxed, if there is one. Few entries have any.
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
     /// Adds the causes of another one.
     pub(super) fn add(&mut self, other: Self) {
         self.size_limit |= other.size_limit;

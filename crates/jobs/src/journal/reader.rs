@@ -130,7 +130,7 @@ impl Reader {
         let seq = last_seq.saturating_add(1);
         let behind = Entry::new(seq, result.ended_at.clone(), Source::System, String::new());
         let line_number = result.lines.map(|lines| lines.saturating_add(1));
-        Entry { line_number, missing, causes, ..behind }.gap()
+        Entry { line_number, missing, causes: causes.boxed(), ..behind }.gap()
     }
 
     fn note(&mut self) {
@@ -154,7 +154,8 @@ impl Reader {
     }
 
     fn accept(&mut self, mut entry: Entry, entries: &mut Vec<Entry>) {
-        (entry.missing, entry.causes) = self.gaps.entry(&entry, self.after);
+        let (missing, causes) = self.gaps.entry(&entry, self.after);
+        (entry.missing, entry.causes) = (missing, causes.boxed());
         if planted!("silent-hole") {
             entry.missing = 0;
         }

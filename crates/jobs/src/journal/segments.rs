@@ -133,10 +133,12 @@ impl Segments {
                 file => file?,
             },
         };
-        let mut bytes = Vec::new();
-        let limit = self.pending.len().saturating_add(max_bytes) as u64;
-        let read =
-            file.seek_to(self.offset).and_then(|()| Read::take(&mut file, limit).read_to_end(&mut bytes));
+        let limit = self.pending.len().saturating_add(max_bytes);
+        // Room for all that a follower reads: a buffer that doubles leaves its smaller forms on the heap.
+        let mut bytes = Vec::with_capacity(limit.min(MAX_ENTRY));
+        let read = file
+            .seek_to(self.offset)
+            .and_then(|()| Read::take(&mut file, limit as u64).read_to_end(&mut bytes));
         match read {
             // What was read before the error counts. The error comes again, in front of its byte.
             Err(_) if bytes.len() > self.pending.len() => {}

@@ -24,7 +24,7 @@ fn a_batch_and_single_lines_say_the_same() {
     let entries = vec![
         line(1, entry(1, Source::Stdout, "one")),
         line(2, entry(2, Source::System, "a remark")),
-        Entry { test: Some(progress.clone()), ..entry(3, Source::System, "") },
+        Entry { test: Some(Box::new(progress.clone())), ..entry(3, Source::System, "") },
         line(3, Entry { cont: true, ..entry(4, Source::Stderr, "three") }),
         // From a supervisor that did not number lines.
         entry(5, Source::Stdout, "five"),

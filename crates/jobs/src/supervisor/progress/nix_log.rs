@@ -163,7 +163,7 @@ impl NixLog {
 
     fn remember(&mut self, event: &Event<'_>) {
         // The first field is the derivation. If it is missing, only the last lines of the build log are lost.
-        let fields = event.fields.and_then(|fields| serde_json::from_str(fields.get()).ok());
+        let fields = event.fields.and_then(|fields| serde_json::from_slice(fields.get().as_bytes()).ok());
         let derivation =
             fields.and_then(|fields: Vec<serde_json::Value>| Some(fields.first()?.as_str()?.to_owned()));
         let Some(derivation) = derivation.filter(|path| (1..=MAX_DERIVATION).contains(&path.len())) else {
