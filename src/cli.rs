@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run.rs        the start of the agent, and its end
+//! room.rs       what must be free for the start
 //! status.rs     asks the agent of this host; answers such questions
 //! logs.rs       the log of a job
 //! doctor.rs     the findings of `doctor`, for people and programs
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::text::log_line;
-use nixfleet_os::{core_dump, error, file_size_limit, service_manager};
+use nixfleet_os::{core_dump, error, file_size_limit, service_manager, signals};
 
 use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
@@ -31,6 +32,7 @@ use crate::observe::systemd;
 mod doctor;
 mod logs;
 mod migrate;
+mod room;
 mod run;
 mod status;
 mod terminal;
@@ -109,6 +111,9 @@ pub fn main() -> ExitCode {
             Priority::Warning,
             &format!("warning: a limit of the size of files would end this process: {err}"),
         );
+    }
+    if let Err(err) = signals::let_in() {
+        complain(Priority::Warning, &format!("warning: this process does not notice all its signals: {err}"));
     }
     let cli = Cli::try_parse().unwrap_or_else(|err| {
         // `--help` and `--version` also arrive here; they are not errors.

@@ -15,12 +15,13 @@ use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::record::Records;
 use nixfleet_os::disk::{File, Lock, Open};
-use nixfleet_os::{Disk, service_manager};
+use nixfleet_os::{Disk, service_manager, signals};
 use nixfleet_vitals::device::{self, Meters};
 use nixfleet_vitals::prewarm::{self, Hook};
 use nixfleet_vitals::{gpu, stasysmo};
 
-use super::{Failure, listen_for_signals, status, usage, warnings};
+use super::room::wait_for_room;
+use super::{Failure, complain, listen_for_signals, status, usage, warnings};
 use crate::facts::installed::own_place;
 use crate::heartbeat::Snapshots;
 use crate::jobs::answered::{self, Answered};
@@ -29,6 +30,7 @@ use crate::jobs::launcher::{Direct, Launcher, Systemd};
 use crate::jobs::table::JobTable;
 use crate::link::agent::Agent;
 use crate::link::run::Exit;
+use crate::observe::journald::Priority;
 use crate::observe::status::ASKS;
 use crate::observe::{systemd, telemetry};
 use crate::{facts, wire};
@@ -45,7 +47,16 @@ const OWN_MODE: u32 = 0o700;
 
 /// Runs the agent until it is asked to stop or to restart.
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
+    // A file that cannot be opened would count as a wrong configuration, after which nobody starts the agent again.
+    wait_for_room()?;
     let config = Config::load(source).map_err(|err| usage(&err))?;
+    wait_for_room()?;
+    if let Err(err) = signals::survive(&[]) {
+        complain(
+            Priority::Warning,
+            &format!("warning: signals without a meaning would end this process: {err}"),
+        );
+    }
     let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
     for warning in warnings(source, &config) {
         tracing::warn!("{warning}");

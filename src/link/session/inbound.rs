@@ -15,7 +15,7 @@ use nixfleet_protocol::{
 use super::delivery::Receipt;
 use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
-use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
+use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, UNASKED_BEAT, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
 use crate::jobs::table::{JobTable, Stage, Unanswered};
 use crate::link::ended::Ended;
@@ -71,6 +71,8 @@ impl Session<'_> {
 
     fn registered(&mut self, registered: &Registered, now: Instant) {
         let first = matches!(self.phase, Phase::Registering { .. });
+        let asked = self.unanswered > 0;
+        self.unanswered = self.unanswered.saturating_sub(1);
         if first {
             self.agent.peer.reset();
         }
@@ -94,8 +96,23 @@ impl Session<'_> {
             return self.send_prewarm();
         }
         // A later registration is followed by a heartbeat too.
-        self.heartbeat(now);
+        if asked || self.may_beat_unasked(now) {
+            self.heartbeat(now);
+        } else if self.may_log(Topic::Registered) {
+            tracing::warn!(
+                "The dashboard says `registered` again and again; what it says counts, and no heartbeat follows on each."
+            );
+        }
         self.apply_interval(now);
+    }
+
+    /// Whether a heartbeat may follow now on a `registered` that nobody asked for.
+    fn may_beat_unasked(&mut self, now: Instant) -> bool {
+        let due = self.unasked_beat_at.is_none_or(|at| now >= at + UNASKED_BEAT);
+        if due {
+            self.unasked_beat_at = Some(now);
+        }
+        due
     }
 
     fn ignore_repeat(&mut self, request: &CommandRequest) {

@@ -67,6 +67,10 @@ const READ: usize = 64 * 1024;
 /// ever.
 const EOF_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Bytes that are read of a pipe when that time is over. What the program wrote before its end is in the pipe by then,
+/// which holds at most so much unless root made it larger. A process that was left behind may write for ever.
+const REST: usize = 1024 * 1024;
+
 /// How a program ended.
 pub(super) struct End {
     /// Its exit code, or the signal that ended it.
@@ -131,21 +135,35 @@ impl Pipe {
         self.read.as_ref().and_then(Stream::fd)
     }
 
-    /// Reads once, if there is something to read.
-    fn take(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
-        let Some(read) = &mut self.read else { return };
+    /// Reads once, if there is something to read. Returns how much that was.
+    fn take(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) -> usize {
+        let Some(read) = &mut self.read else { return 0 };
         let count = match read.read(buffer) {
             Ok(count) => count,
             Err(err) if matches!(err.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
-                return;
+                return 0;
             }
             Err(_) => 0,
         };
         if count == 0 {
-            return self.close(log, progress);
+            self.close(log, progress);
+            return 0;
         }
         let (source, reason) = (self.source, &mut self.reason);
         self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, reason, log, progress));
+        count
+    }
+
+    /// Reads what is in the pipe now, and closes it.
+    fn finish(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
+        let mut taken = 0;
+        while taken < REST {
+            match self.take(buffer, log, progress) {
+                0 => break,
+                count => taken += count,
+            }
+        }
+        self.close(log, progress);
     }
 
     fn close(&mut self, log: &mut Writer, progress: &mut Progress) {
@@ -314,8 +332,10 @@ impl Child {
                 && (self.read_all() || stop.now().saturating_duration_since(at) >= EOF_TIMEOUT)
                 && stop.settled()
             {
-                self.out.close(log, progress);
-                self.err.close(log, progress);
+                // The time may be over without a look at the pipes: this process was suspended, or the machine was
+                // busy while the processes were listed.
+                self.out.finish(&mut buffer, log, progress);
+                self.err.finish(&mut buffer, log, progress);
                 log.flush();
                 let why = FailureReason::best(self.err.reason, self.out.reason);
                 let reason = stop.reason();
