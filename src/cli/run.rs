@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::record::Records;
+use nixfleet_jobs::supervisor::RESTARTS;
 use nixfleet_os::disk::{File, Lock, Open};
 use nixfleet_os::{Disk, service_manager, signals};
 use nixfleet_vitals::device::{self, Meters};
@@ -75,15 +76,17 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
     tracing::info!("Ended.");
     drop(log);
     match exit {
-        Exit::Restart if !service_manager::is_supervised() => Err(replace_process()),
-        Exit::Shutdown | Exit::Restart => Ok(()),
+        Exit::Restart(times) if !service_manager::is_supervised() => Err(replace_process(times)),
+        // A service manager waits a second before each start.
+        Exit::Shutdown | Exit::Restart(_) => Ok(()),
     }
 }
 
 /// Replaces this process by a new agent. Without a service manager nobody else would start one.
-fn replace_process() -> Failure {
+fn replace_process(times: u32) -> Failure {
     let program = installed_program();
-    let err = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    let mut command = Command::new(&program);
+    let err = command.args(std::env::args_os().skip(1)).env(RESTARTS, times.to_string()).exec();
     Failure::Start(format!("cannot restart {}: {err}", program.display()))
 }
 
@@ -193,8 +196,9 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let (asker, asks) = mpsc::channel(ASKS);
     about.answer(asker).await;
     systemd::ready();
+    let restarts = std::env::var(RESTARTS).ok().and_then(|times| times.parse().ok());
     let agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
-    let exit = agent.run(&connection, shutdown).await;
+    let exit = agent.after_restart(restarts.unwrap_or_default()).run(&connection, shutdown).await;
     systemd::stopping();
     Ok(exit)
 }

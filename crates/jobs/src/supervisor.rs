@@ -58,7 +58,12 @@ pub const AGENT_VARIABLES: &[&str] = &[
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
     nixfleet_os::signals::STARTED_ANEW,
+    RESTARTS,
 ];
+
+/// The variable by which an agent without a service manager tells the one that replaces it how often the dashboard has
+/// restarted them lately.
+pub const RESTARTS: &str = "_NIXFLEET_RESTARTS";
 
 /// Exit code for a program that cannot be started, as in shells.
 const CANNOT_START: i32 = 127;
