@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use nixfleet_jobs::JobId;
-use nixfleet_protocol::StatusKind;
+use nixfleet_protocol::{AgentMessage, StatusKind};
 
-use crate::rig::{AgentProcess, Fleet, eventually, json, lives, program};
+use crate::rig::{AgentProcess, Fleet, HOST, eventually, json, lives, program};
 
 /// An agent that a shell starts after these commands.
 fn started_after(fleet: &Fleet, commands: &str) -> AgentProcess {
@@ -154,5 +154,31 @@ async fn signals_without_a_meaning_end_no_agent() {
     let beats = fleet.beats().len();
     fleet.wait("further beats", |fleet| (fleet.beats().len() > beats + 1).then_some(())).await;
     assert!(agent.is_running());
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_dashboard_that_restarts_each_new_agent_waits_for_the_next_ones() {
+    let fleet = Fleet::strict().await;
+    let log = fleet.path("agent.log");
+    let _agent = logging(&fleet, ":", fs::File::create(&log).unwrap().into());
+    let beat = |fleet: &Fleet, connection: u64| {
+        let beats = |m: nixfleet_mock_dashboard::Recorded| {
+            m.connection == connection && matches!(m.message, AgentMessage::Heartbeat(_))
+        };
+        fleet.messages().into_iter().any(beats).then_some(())
+    };
+    for connection in 1..=2 {
+        fleet.wait("a beat of the next agent", |fleet| beat(fleet, connection)).await;
+        assert!(
+            !fs::read_to_string(&log).unwrap().contains("again and again"),
+            "a single restart waits for nothing"
+        );
+        fleet.dashboard.send_command(HOST, "restart", Some(&format!("r-{connection}"))).unwrap();
+    }
+    let waits =
+        || fs::read_to_string(&log).unwrap().contains("restarts its agents again and again").then_some(());
+    eventually("the line about the delay", waits).await;
+    fleet.wait("a beat of the third agent", |fleet| beat(fleet, 3)).await;
     fleet.assert_no_violations();
 }

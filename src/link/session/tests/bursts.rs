@@ -158,7 +158,9 @@ async fn a_flood_of_registered_is_no_flood_of_heartbeats() {
     }
     let beats = rig.report().await.stats.beats - before;
     assert!((4..=6).contains(&beats), "{beats} heartbeats in 5 s");
-    log.line("says `registered` again and again");
+    let text = log.text();
+    let lines = text.lines().filter(|line| line.contains("says `registered` again and again")).count();
+    assert_eq!(lines, 5, "{text}");
 }
 
 #[tokio::test(start_paused = true)]
