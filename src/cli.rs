@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::text::log_line;
-use nixfleet_os::{core_dump, error, file_size_limit, service_manager, signals};
+use nixfleet_os::{core_dump, error, file_size_limit, service_manager};
 
 use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
@@ -111,9 +111,6 @@ pub fn main() -> ExitCode {
             Priority::Warning,
             &format!("warning: a limit of the size of files would end this process: {err}"),
         );
-    }
-    if let Err(err) = signals::let_in() {
-        complain(Priority::Warning, &format!("warning: this process does not notice all its signals: {err}"));
     }
     let cli = Cli::try_parse().unwrap_or_else(|err| {
         // `--help` and `--version` also arrive here; they are not errors.

@@ -58,6 +58,15 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
             &format!("warning: signals without a meaning would end this process: {err}"),
         );
     }
+    if let Ok(blocked) = signals::blocked()
+        && !blocked.is_empty()
+    {
+        let text = format!(
+            "warning: whoever started this process has blocked {}, so such a signal does not end it; SIGKILL does",
+            blocked.join(", ")
+        );
+        complain(Priority::Warning, &text);
+    }
     let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
     for warning in warnings(source, &config) {
         tracing::warn!("{warning}");

@@ -51,15 +51,8 @@ use stop::Stop;
 
 /// Environment variables of the agent's own process: its token, its service manager and how it was started.
 /// Supervisors and commands do not get them.
-pub const AGENT_VARIABLES: &[&str] = &[
-    "NIXFLEET_TOKEN",
-    "CREDENTIALS_DIRECTORY",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    nixfleet_os::signals::STARTED_ANEW,
-    RESTARTS,
-];
+pub const AGENT_VARIABLES: &[&str] =
+    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", RESTARTS];
 
 /// The variable by which an agent without a service manager tells the one that replaces it how often the dashboard has
 /// restarted them lately.

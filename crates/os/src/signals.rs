@@ -6,9 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::process::Signal;
 
-/// The variable of a process that was started anew because signals were blocked: it does not try that again.
-pub const STARTED_ANEW: &str = "_NIXFLEET_STARTED_ANEW";
-
 /// Signals that end a process by default, and that nobody has a reason to send to one of ours. Those of faults of the
 /// program itself, such as SIGSEGV, are not among them. SIGPIPE is ignored by the standard library.
 const UNMEANT: &[Signal] = &[
@@ -50,50 +47,14 @@ pub fn survive(also: &[Signal]) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the signals in that this process waits for. A process inherits which signals are blocked. If SIGTERM is, nobody
-/// can end the agent; if SIGCHLD is, a supervisor never notices the end of its command. Only `execve` by the standard
-/// library changes that without unsafe code, so this process then executes itself, with the same process id. To be
-/// called before there is any thread.
+/// Which signals that a process of ours waits for are blocked, if any. A process inherits that from whoever starts it. If
+/// SIGTERM is blocked, only SIGKILL ends the agent. The standard library cannot change it, also not for a program that it
+/// starts.
 ///
 /// # Errors
-/// Signals are blocked, or it is not known, and nothing could be done about it.
+/// It is not known.
 #[cfg(target_os = "linux")]
-pub fn let_in() -> io::Result<()> {
-    use std::env;
-    use std::os::unix::process::CommandExt;
-    use std::path::PathBuf;
-    use std::process::Command;
-
-    let blocked = blocked()?;
-    if blocked.is_empty() {
-        return Ok(());
-    }
-    let err = if env::var_os(STARTED_ANEW).is_some() {
-        io::Error::other("a new start did not help")
-    } else {
-        let program = env::current_exe().ok().filter(|path| path.exists());
-        let mut arguments = env::args_os();
-        let mut command = Command::new(program.unwrap_or_else(|| PathBuf::from("/proc/self/exe")));
-        if let Some(name) = arguments.next() {
-            command.arg0(name);
-        }
-        command.args(arguments).env(STARTED_ANEW, "1").exec()
-    };
-    Err(io::Error::new(err.kind(), format!("{} blocked by whoever started this: {err}", blocked.join(", "))))
-}
-
-/// Not looked for on other systems.
-///
-/// # Errors
-/// None.
-#[cfg(not(target_os = "linux"))]
-pub fn let_in() -> io::Result<()> {
-    Ok(())
-}
-
-/// The blocked ones among the signals that a process of ours waits for.
-#[cfg(target_os = "linux")]
-fn blocked() -> io::Result<Vec<&'static str>> {
+pub fn blocked() -> io::Result<Vec<&'static str>> {
     /// Longest content of /proc/self/status that is read, in bytes. It has about 1,500.
     const MAX_STATUS: u64 = 64 * 1024;
     let status = crate::bounded_read::read("/proc/self/status".as_ref(), MAX_STATUS)?;
@@ -107,6 +68,15 @@ fn blocked() -> io::Result<Vec<&'static str>> {
     ];
     let is_blocked = |signal: Signal| mask >> (signal.as_raw() - 1) & 1 == 1;
     Ok(awaited.into_iter().filter(|(_, signal)| is_blocked(*signal)).map(|(name, _)| name).collect())
+}
+
+/// Not looked for on other systems.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn blocked() -> io::Result<Vec<&'static str>> {
+    Ok(Vec::new())
 }
 
 /// The blocked signals in /proc/self/status: the lowest bit is signal 1.
