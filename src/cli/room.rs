@@ -1,6 +1,5 @@
 //! Room for the start of the agent. Libraries panic when they get no descriptor or no thread then.
 
-use std::fs::File;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,12 +47,10 @@ pub(super) fn wait_for_room() -> Result<(), Failure> {
 /// # Errors
 /// What is missing, and what to do.
 fn look() -> Result<(), String> {
-    let descriptors = || -> io::Result<Vec<File>> {
-        let mut held = vec![File::open("/")?];
-        while held.len() < DESCRIPTORS {
-            held.push(held[0].try_clone()?);
-        }
-        Ok(held)
+    let descriptors = || -> io::Result<()> {
+        let (first, _second) = io::pipe()?;
+        let rest: io::Result<Vec<io::PipeReader>> = (2..DESCRIPTORS).map(|_| first.try_clone()).collect();
+        rest.map(drop)
     };
     if let Err(err) = descriptors()
         && [Errno::MFILE, Errno::NFILE].iter().any(|none| err.raw_os_error() == Some(none.raw_os_error()))

@@ -185,8 +185,7 @@ mod tests {
         atomic_file::store(&writer.answered, &answered("older").file()).unwrap();
         // It could not be read at the start.
         writer.queue.retry(Backlog { answers: true, ..Backlog::default() });
-        let mut failed = Failed::default();
-        failed.older = writer.read_backlog();
+        let mut failed = Failed { older: writer.read_backlog(), ..Failed::default() };
         let Ok(ExecutorEvent::FoundAnswers(mut older)) = received.try_recv() else { panic!("no answers") };
         let known = |id: &str| {
             let found = Answered::load(writer.jobs.disk(), &writer.answered).unwrap();
