@@ -15,7 +15,7 @@ use nixfleet_protocol::{
 use super::delivery::Receipt;
 use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
-use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, UNASKED_BEAT, noise};
+use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
 use crate::jobs::table::{JobTable, Stage, Unanswered};
 use crate::link::ended::Ended;
@@ -104,15 +104,6 @@ impl Session<'_> {
             );
         }
         self.apply_interval(now);
-    }
-
-    /// Whether a heartbeat may follow now on a `registered` that nobody asked for.
-    fn may_beat_unasked(&mut self, now: Instant) -> bool {
-        let due = self.unasked_beat_at.is_none_or(|at| now >= at + UNASKED_BEAT);
-        if due {
-            self.unasked_beat_at = Some(now);
-        }
-        due
     }
 
     fn ignore_repeat(&mut self, request: &CommandRequest) {
