@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run.rs        the start of the agent, and its end
+//! room.rs       what must be free for the start
 //! status.rs     asks the agent of this host; answers such questions
 //! logs.rs       the log of a job
 //! doctor.rs     the findings of `doctor`, for people and programs
@@ -31,6 +32,7 @@ use crate::observe::systemd;
 mod doctor;
 mod logs;
 mod migrate;
+mod room;
 mod run;
 mod status;
 mod terminal;

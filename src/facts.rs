@@ -261,7 +261,7 @@ impl Collector {
             publish(&self.facts);
         }
         enough();
-        self.memory.keep(&self.facts);
+        self.memory.keep(&mut self.facts);
     }
 
     /// The history of commands. One that cannot be read stays as it was: it does not mean that nothing ever ran.

@@ -14,13 +14,15 @@ use tokio::sync::mpsc;
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::record::Records;
+use nixfleet_jobs::supervisor::RESTARTS;
 use nixfleet_os::disk::{File, Lock, Open};
-use nixfleet_os::{Disk, service_manager};
+use nixfleet_os::{Disk, service_manager, signals};
 use nixfleet_vitals::device::{self, Meters};
 use nixfleet_vitals::prewarm::{self, Hook};
 use nixfleet_vitals::{gpu, stasysmo};
 
-use super::{Failure, listen_for_signals, status, usage, warnings};
+use super::room::wait_for_room;
+use super::{Failure, complain, listen_for_signals, status, usage, warnings};
 use crate::facts::installed::own_place;
 use crate::heartbeat::Snapshots;
 use crate::jobs::answered::{self, Answered};
@@ -29,6 +31,7 @@ use crate::jobs::launcher::{Direct, Launcher, Systemd};
 use crate::jobs::table::JobTable;
 use crate::link::agent::Agent;
 use crate::link::run::Exit;
+use crate::observe::journald::Priority;
 use crate::observe::status::ASKS;
 use crate::observe::{systemd, telemetry};
 use crate::{facts, wire};
@@ -45,7 +48,25 @@ const OWN_MODE: u32 = 0o700;
 
 /// Runs the agent until it is asked to stop or to restart.
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
+    // A file that cannot be opened would count as a wrong configuration, after which nobody starts the agent again.
+    wait_for_room()?;
     let config = Config::load(source).map_err(|err| usage(&err))?;
+    wait_for_room()?;
+    if let Err(err) = signals::survive(&[]) {
+        complain(
+            Priority::Warning,
+            &format!("warning: signals without a meaning would end this process: {err}"),
+        );
+    }
+    if let Ok(blocked) = signals::blocked()
+        && !blocked.is_empty()
+    {
+        let text = format!(
+            "warning: whoever started this process has blocked {}, so such a signal does not end it; SIGKILL does",
+            blocked.join(", ")
+        );
+        complain(Priority::Warning, &text);
+    }
     let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
     for warning in warnings(source, &config) {
         tracing::warn!("{warning}");
@@ -64,15 +85,17 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
     tracing::info!("Ended.");
     drop(log);
     match exit {
-        Exit::Restart if !service_manager::is_supervised() => Err(replace_process()),
-        Exit::Shutdown | Exit::Restart => Ok(()),
+        Exit::Restart(times) if !service_manager::is_supervised() => Err(replace_process(times)),
+        // A service manager waits a second before each start.
+        Exit::Shutdown | Exit::Restart(_) => Ok(()),
     }
 }
 
 /// Replaces this process by a new agent. Without a service manager nobody else would start one.
-fn replace_process() -> Failure {
+fn replace_process(times: u32) -> Failure {
     let program = installed_program();
-    let err = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    let mut command = Command::new(&program);
+    let err = command.args(std::env::args_os().skip(1)).env(RESTARTS, times.to_string()).exec();
     Failure::Start(format!("cannot restart {}: {err}", program.display()))
 }
 
@@ -182,8 +205,9 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let (asker, asks) = mpsc::channel(ASKS);
     about.answer(asker).await;
     systemd::ready();
+    let restarts = std::env::var(RESTARTS).ok().and_then(|times| times.parse().ok());
     let agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
-    let exit = agent.run(&connection, shutdown).await;
+    let exit = agent.after_restart(restarts.unwrap_or_default()).run(&connection, shutdown).await;
     systemd::stopping();
     Ok(exit)
 }

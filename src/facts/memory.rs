@@ -95,8 +95,12 @@ impl Memory {
 
     /// The facts from the file.
     pub(super) fn facts(&self) -> Facts {
+        self.facts_of(&self.kept)
+    }
+
+    fn facts_of(&self, known: &Known) -> Facts {
         let Known { generation, generation_source, nixpkgs_version, lock_hash, update_status } =
-            self.kept.clone();
+            known.clone();
         // With another setting it was another commit. Earlier agents wrote a word for one that was not known.
         let is_known = generation_source == self.source && short(&generation).as_ref() == Some(&generation);
         let version = if nixpkgs_version.is_empty() { UNKNOWN.to_owned() } else { nixpkgs_version };
@@ -109,8 +113,10 @@ impl Memory {
         }
     }
 
-    /// Writes the facts if they have changed. If the write fails, the next agent starts without them.
-    pub(super) fn keep(&mut self, facts: &Facts) {
+    /// Writes the facts if they have changed. If the write fails, the next agent starts without them. What an earlier
+    /// agent wrote, and can be read only now, is added to `facts` where they say nothing: else the next write would
+    /// forget it.
+    pub(super) fn keep(&mut self, facts: &mut Facts) {
         let mut known = Known {
             generation: facts.generation.clone(),
             generation_source: self.source.to_owned(),
@@ -128,6 +134,11 @@ impl Memory {
                 older => known.add(older.ok().flatten().unwrap_or_default()),
             }
             self.unread = false;
+            let found = self.facts_of(&known);
+            facts.generation = found.generation;
+            facts.nixpkgs_version = found.nixpkgs_version;
+            facts.lock_hash = found.lock_hash;
+            facts.update_status = found.update_status;
         }
         match Disk::real().make_folders(&self.folder, 0o700).and_then(|()| store(&path, &known)) {
             Ok(()) => (self.kept, self.broken) = (known, false),
@@ -175,7 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("agent");
         assert_eq!(memory(&own).facts(), Facts::default());
-        memory(&own).keep(&facts());
+        memory(&own).keep(&mut facts());
         assert_eq!(memory(&own).facts(), facts());
         for broken in ["", "{", "[]"] {
             fs::write(own.join(FILE), broken).unwrap();
@@ -186,13 +197,19 @@ mod tests {
     #[test]
     fn a_file_that_could_not_be_read_at_the_start_is_not_replaced_by_one_that_knows_less() {
         let folder = tempfile::tempdir().unwrap();
-        memory(folder.path()).keep(&facts());
+        memory(folder.path()).keep(&mut facts());
         let mut late = Memory { kept: Known::default(), unread: true, ..memory(folder.path()) };
-        late.keep(&Facts { lock_hash: "22".repeat(32), ..Facts::default() });
+        let mut known = Facts { lock_hash: "22".repeat(32), ..Facts::default() };
+        late.keep(&mut known);
         let expected = Facts { lock_hash: "22".repeat(32), ..facts() };
         assert_eq!(memory(folder.path()).facts(), expected);
-        let nothing = Facts { generation: String::new(), ..expected };
-        late.keep(&nothing);
+        // What is found out later is written with what was read.
+        known.lock_hash = "33".repeat(32);
+        late.keep(&mut known);
+        let expected = Facts { lock_hash: "33".repeat(32), ..facts() };
+        assert_eq!(memory(folder.path()).facts(), expected);
+        let mut nothing = Facts { generation: String::new(), ..expected };
+        late.keep(&mut nothing);
         assert_eq!(memory(folder.path()).facts(), nothing, "it was read");
     }
 
@@ -241,7 +258,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let known = |source| Memory::at(folder.path().to_owned(), source).facts().generation;
         for (written, other) in [(Deployed, Checkout), (Checkout, Deployed)] {
-            Memory::at(folder.path().to_owned(), written).keep(&facts());
+            Memory::at(folder.path().to_owned(), written).keep(&mut facts());
             assert_eq!((known(written).as_str(), known(other).as_str()), ("1d91f2b", ""), "{written:?}");
         }
         fs::write(folder.path().join(FILE), V1).unwrap();
@@ -272,13 +289,13 @@ mod tests {
     fn sameness_is_not_written_and_a_full_disk_is_no_end() {
         let folder = tempfile::tempdir().unwrap();
         let mut memory = self::memory(folder.path());
-        memory.keep(&facts());
+        memory.keep(&mut facts());
         fs::remove_file(folder.path().join(FILE)).unwrap();
-        memory.keep(&facts());
+        memory.keep(&mut facts());
         assert!(!folder.path().join(FILE).exists());
         fs::write(folder.path().join("file"), "").unwrap();
         let mut memory = self::memory(&folder.path().join("file"));
-        memory.keep(&facts());
+        memory.keep(&mut facts());
         assert!(memory.broken);
     }
 }

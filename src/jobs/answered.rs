@@ -58,6 +58,21 @@ impl Format for File {
     const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
+impl File {
+    /// Adds what an earlier agent had answered. None if that was done before.
+    pub fn with_older(&self, older: &Self) -> Option<Self> {
+        let newest = older.answered.back()?;
+        if self.answered.iter().any(|entry| entry.command_id == newest.command_id) {
+            return None;
+        }
+        let mut all = Answered { file: older.clone(), ..Answered::default() };
+        for entry in &self.answered {
+            all.put(entry.clone());
+        }
+        Some(all.file)
+    }
+}
+
 /// The requests that were answered.
 #[derive(Debug, PartialEq)]
 pub struct Answered {

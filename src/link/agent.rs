@@ -80,6 +80,8 @@ pub struct Agent {
     odd: BTreeSet<(&'static str, &'static str)>,
     first_clone: FirstClone,
     pub(super) reconnect: Reconnect,
+    /// How long to wait before the first attempt to connect.
+    pub(super) first_delay: Option<Duration>,
 }
 
 impl Agent {
@@ -109,6 +111,7 @@ impl Agent {
             limiter: Limiter::default(),
             odd: BTreeSet::new(),
             reconnect: Reconnect::default(),
+            first_delay: None,
         }
     }
 

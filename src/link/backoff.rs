@@ -162,6 +162,23 @@ impl Reconnect {
         self.backoff.next(Cause::Refused, CAP, draw)
     }
 
+    /// The agent is replaced because the dashboard asked for that; its connection lasted so long. Returns what the next
+    /// agent has to know: a restart counts as a lost connection, so that a dashboard that asks each new agent for one
+    /// gets fewer and fewer of them.
+    pub fn restarting(&mut self, lasted: Option<Duration>) -> u32 {
+        self.backoff.lasted(lasted.unwrap_or_default());
+        // One more than there are: the next agent's first attempt takes one back.
+        self.backoff.doublings + 1
+    }
+
+    /// Goes on where the agent before a restart was. Returns the delay before the first attempt; none after a single
+    /// restart.
+    pub fn restarted(&mut self, doublings: u32, draw: f64) -> Option<Duration> {
+        self.backoff.doublings = doublings.checked_sub(1)?.min(DOUBLINGS);
+        let delay = self.backoff.next(Cause::Broken, CAP, draw);
+        (doublings > 1).then_some(delay)
+    }
+
     /// Evictions in a row, once there are too many for a coincidence.
     pub fn evicted(&self) -> Option<u32> {
         Some(self.short_lived).filter(|times| *times >= SHORT_LIVED_LIMIT)
@@ -194,6 +211,24 @@ mod tests {
         assert_eq!(backoff.next(Cause::Broken, CAP, 1.0), Duration::from_secs(1));
         backoff.exhaust();
         assert_eq!(backoff.next(Cause::Broken, CAP, 1.0), CAP);
+    }
+
+    /// Each agent tells the next one how often the delay is doubled.
+    #[test]
+    fn restarts_in_a_row_are_delayed_more_and_more_and_a_single_one_is_not() {
+        let mut doublings = 0;
+        let mut restart = |lasted: u64| {
+            let mut reconnect = Reconnect::default();
+            let delay = reconnect.restarted(doublings, 1.0);
+            doublings = reconnect.restarting(Some(Duration::from_secs(lasted)));
+            delay.map(|delay| delay.as_secs())
+        };
+        let quick: Vec<Option<u64>> = (0..10).map(|_| restart(0)).collect();
+        let expected =
+            [0, 0, 2, 4, 8, 16, 32, 60, 60, 60].map(|delay| Some(delay).filter(|delay| *delay > 0));
+        assert_eq!(quick, expected);
+        assert_eq!(restart(60), Some(60), "the connection before this one was short");
+        assert_eq!(restart(60), None, "the one before this one held");
     }
 
     const NO_WINDOW: Duration = Duration::ZERO;

@@ -29,15 +29,29 @@ const REASON: usize = 500;
 pub enum Exit {
     /// It was asked to stop.
     Shutdown,
-    /// A new process has to take its place.
-    Restart,
+    /// A new process has to take its place. It has to know this number, see [`Agent::after_restart`].
+    Restart(u32),
 }
 
 impl Agent {
+    /// The agent before this one was restarted by its dashboard, and gave this number on.
+    #[must_use]
+    pub fn after_restart(mut self, doublings: u32) -> Self {
+        self.first_delay = self.reconnect.restarted(doublings, fastrand::f64());
+        self
+    }
+
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
     pub async fn run(mut self, connection: &impl Connect, mut shutdown: watch::Receiver<bool>) -> Exit {
         let mut n: u64 = 0;
         let mut network = Network::default();
+        if let Some(delay) = self.first_delay.take() {
+            self.history.retry_in(delay);
+            tracing::info!(retry_in = ?rounded(delay), "The dashboard restarts its agents again and again.");
+            if self.wait_for(&mut shutdown, sleep(delay)).await.is_none() {
+                return Exit::Shutdown;
+            }
+        }
         loop {
             n += 1;
             // The span has the highest level, so that no log filter removes the number from the lines below
@@ -60,7 +74,10 @@ impl Agent {
                         Ended::Shutdown => return Exit::Shutdown,
                         // A stop that arrived during the restart wins.
                         Ended::Restart if *shutdown.borrow() => return Exit::Shutdown,
-                        Ended::Restart => return Exit::Restart,
+                        Ended::Restart => {
+                            let lasted = summary.registered.map(|at| at.elapsed());
+                            return Exit::Restart(self.reconnect.restarting(lasted));
+                        }
                         _ => span.in_scope(|| self.after_session(&summary)),
                     }
                 }

@@ -93,6 +93,10 @@ const HELD: usize = 1024;
 /// How long the second registration after a switch waits for new facts, if its status had to go without them.
 pub const FACTS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How often a `registered` that nobody asked for is followed by a heartbeat of its own. That is the shortest interval
+/// between heartbeats: a flood of such messages makes no more of them.
+const UNASKED_BEAT: Duration = Duration::from_secs(1);
+
 /// Delivered positions in logs are written to disk at most this often. Output that is delivered
 /// after the last write is sent again if the agent is killed.
 const SAVE_INTERVAL: Duration = Duration::from_millis(250);
@@ -123,6 +127,10 @@ struct Session<'a> {
     phase: Phase,
     /// When the dashboard accepted the registration.
     registered: Option<Instant>,
+    /// Registrations without an answer so far.
+    unanswered: u32,
+    /// When a `registered` that nobody asked for was last followed by a heartbeat of its own.
+    unasked_beat_at: Option<Instant>,
     /// The dashboard supports batches of output.
     batches: bool,
     delivery: DeliveryTracker,
@@ -192,6 +200,8 @@ impl<'a> Session<'a> {
             send_queue,
             phase: Phase::Registering { until: now + REGISTER_DEADLINE },
             registered: None,
+            unanswered: 0,
+            unasked_beat_at: None,
             batches: false,
             delivery: DeliveryTracker::default(),
             acks: Acks::default(),
@@ -298,6 +308,7 @@ impl<'a> Session<'a> {
 
     fn register(&mut self) {
         let register = self.agent.registration();
+        self.unanswered += 1;
         self.send(AgentMessage::Register(Box::new(register)));
     }
 

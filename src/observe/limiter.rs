@@ -32,6 +32,8 @@ pub enum Topic {
     Repeated,
     /// Requests to end the running command.
     End,
+    /// A `registered` that nobody asked for.
+    Registered,
     /// Changes of the dashboard's state.
     State,
     /// Changes of the heartbeat interval.
@@ -40,7 +42,7 @@ pub enum Topic {
     MissingAcks,
 }
 
-const TOPICS: [(Topic, &str); 12] = [
+const TOPICS: [(Topic, &str); 13] = [
     (Topic::Malformed, "malformed messages"),
     (Topic::UnknownType, "messages of unknown types"),
     (Topic::Binary, "binary frames"),
@@ -50,6 +52,7 @@ const TOPICS: [(Topic, &str); 12] = [
     (Topic::Refused, "refused requests"),
     (Topic::Repeated, "repeated requests"),
     (Topic::End, "requests to end the command"),
+    (Topic::Registered, "registrations that nobody asked for"),
     (Topic::State, "the state of the dashboard"),
     (Topic::Interval, "the heartbeat interval"),
     (Topic::MissingAcks, "heartbeats without acknowledgement"),

@@ -8,12 +8,17 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use nixfleet_jobs::JobId;
-use nixfleet_protocol::StatusKind;
+use nixfleet_protocol::{AgentMessage, StatusKind};
 
-use crate::rig::{AgentProcess, Fleet, eventually, json, lives, program};
+use crate::rig::{AgentProcess, Fleet, HOST, eventually, json, lives, program};
 
 /// An agent that a shell starts after these commands.
 fn started_after(fleet: &Fleet, commands: &str) -> AgentProcess {
+    logging(fleet, commands, Stdio::null())
+}
+
+/// The same, with a place for its log.
+fn logging(fleet: &Fleet, commands: &str, log: Stdio) -> AgentProcess {
     let agent = fleet.agent_command();
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{commands}; exec \"$0\"")]).arg(agent.get_program());
@@ -24,7 +29,7 @@ fn started_after(fleet: &Fleet, commands: &str) -> AgentProcess {
         };
     }
     // The shell's own limit must not end it.
-    shell.stdin(Stdio::null()).stderr(Stdio::null());
+    shell.stdin(Stdio::null()).stderr(log);
     AgentProcess::spawn(shell, fleet.path("state"))
 }
 
@@ -93,4 +98,88 @@ async fn a_supervisor_that_can_open_no_file_still_ends_its_command() {
     kill_process(Pid::from_child(&supervisor), Signal::INT).unwrap();
     eventually("the end of the supervisor", || supervisor.try_wait().unwrap()).await;
     assert!(!lives(nap), "the command of a supervisor that has ended goes on");
+}
+
+#[tokio::test]
+async fn an_agent_that_can_open_no_files_at_its_start_says_so_and_waits_for_them() {
+    let fleet = Fleet::strict().await;
+    let log = fleet.path("agent.log");
+    let mut agent = logging(&fleet, "ulimit -S -n 7", fs::File::create(&log).unwrap().into());
+    let said = |log: &str| log.contains("files cannot be opened at once: Too many open files").then_some(());
+    eventually("the reason", || said(&fs::read_to_string(&log).unwrap())).await;
+    assert!(agent.is_running());
+    prlimit(Some(agent.pid()), Resource::Nofile, Rlimit { current: Some(256), maximum: Some(256) }).unwrap();
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(!log.contains("panicked") && log.matches("cannot start yet").count() == 1, "{log}");
+    fleet.assert_no_violations();
+}
+
+/// Only GNU's `env` can block signals.
+const BLOCKED: &str = "exec env --block-signal=TERM --block-signal=INT --block-signal=CHLD \"$0\"";
+
+#[tokio::test]
+async fn an_agent_whose_parent_blocked_signals_says_so_and_runs_commands() {
+    let fleet = Fleet::strict().await.script("hello", "echo hello");
+    let log = fleet.path("agent.log");
+    let _agent = logging(&fleet, BLOCKED, fs::File::create(&log).unwrap().into());
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    assert_eq!(fleet.run("hello").await.exit_code, 0);
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.contains("has blocked SIGTERM, SIGINT, SIGCHLD"), "{log}");
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_supervisor_whose_parent_blocked_signals_notices_the_end_of_its_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, id) = (folder.path().join("agent.toml"), JobId::generate());
+    fs::write(&config, "[commands.short]\nrun = [\"true\"]\n").unwrap();
+    let agent = program();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{BLOCKED} \"$@\"")]).arg(agent.get_program());
+    shell.arg("--config").arg(config).args(["exec-job", "--", &format!("short-{id}")]);
+    shell.env("NIXFLEET_STATE_DIR", folder.path().join("state")).stdout(Stdio::null());
+    let mut supervisor = shell.spawn().unwrap();
+    let ended = eventually("the end of the supervisor", || supervisor.try_wait().unwrap()).await;
+    assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test]
+async fn signals_without_a_meaning_end_no_agent() {
+    let fleet = Fleet::strict().await;
+    let mut agent = fleet.agent().await;
+    for signal in [Signal::ALARM, Signal::VTALARM, Signal::PROF, Signal::USR1, Signal::USR2, Signal::IO] {
+        agent.signal(signal);
+    }
+    let beats = fleet.beats().len();
+    fleet.wait("further beats", |fleet| (fleet.beats().len() > beats + 1).then_some(())).await;
+    assert!(agent.is_running());
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_dashboard_that_restarts_each_new_agent_waits_for_the_next_ones() {
+    let fleet = Fleet::strict().await;
+    let log = fleet.path("agent.log");
+    let _agent = logging(&fleet, ":", fs::File::create(&log).unwrap().into());
+    let beat = |fleet: &Fleet, connection: u64| {
+        let beats = |m: nixfleet_mock_dashboard::Recorded| {
+            m.connection == connection && matches!(m.message, AgentMessage::Heartbeat(_))
+        };
+        fleet.messages().into_iter().any(beats).then_some(())
+    };
+    for connection in 1..=2 {
+        fleet.wait("a beat of the next agent", |fleet| beat(fleet, connection)).await;
+        assert!(
+            !fs::read_to_string(&log).unwrap().contains("again and again"),
+            "a single restart waits for nothing"
+        );
+        fleet.dashboard.send_command(HOST, "restart", Some(&format!("r-{connection}"))).unwrap();
+    }
+    let waits =
+        || fs::read_to_string(&log).unwrap().contains("restarts its agents again and again").then_some(());
+    eventually("the line about the delay", waits).await;
+    fleet.wait("a beat of the third agent", |fleet| beat(fleet, 3)).await;
+    fleet.assert_no_violations();
 }

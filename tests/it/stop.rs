@@ -1,6 +1,7 @@
 //! Ending a running command.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -131,7 +132,7 @@ async fn a_running_switch_to_configuration_counts_as_an_activation() {
 }
 
 #[tokio::test]
-async fn a_hangup_does_not_part_a_supervisor_from_its_command() {
+async fn no_signal_but_sigkill_parts_a_supervisor_from_its_command() {
     let fleet = Fleet::strict()
         .await
         .script("work", "cd \"${0%/*}\"\nuntil [ -e end ]; do sleep 0.02; done\necho last");
@@ -141,7 +142,31 @@ async fn a_hangup_does_not_part_a_supervisor_from_its_command() {
     let state = fs::read_to_string(job_folder(&fleet).join("state.json")).unwrap();
     let state: serde_json::Value = serde_json::from_str(&state).unwrap();
     let supervisor = i32::try_from(state["supervisor_pid"].as_i64().unwrap()).unwrap();
-    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::HUP).unwrap();
+    for signal in [
+        Signal::HUP,
+        Signal::QUIT,
+        Signal::ABORT,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::USR2,
+        Signal::PIPE,
+        Signal::IO,
+        Signal::TRAP,
+        Signal::SYS,
+        Signal::XCPU,
+        Signal::XFSZ,
+        #[cfg(target_os = "linux")]
+        Signal::POWER,
+        #[cfg(target_os = "linux")]
+        Signal::STKFLT,
+    ] {
+        kill_process(Pid::from_raw(supervisor).unwrap(), signal).unwrap();
+    }
+    // rustix has no names for the real-time signals.
+    let real_time =
+        Command::new("sh").args(["-c", "kill -34 $0; kill -64 $0", &supervisor.to_string()]).status();
+    assert!(real_time.unwrap().success());
     fs::write(fleet.path("end"), "").unwrap();
     let status = fleet.ended("work").await;
     assert_eq!((status.outcome.as_deref(), status.lines), (Some("ok"), Some(1)), "{status:?}");

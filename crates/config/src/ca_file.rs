@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::bounded_read;
+use nixfleet_os::text::BYTE_ORDER_MARK;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
@@ -11,9 +12,6 @@ use crate::problem::one_line;
 
 /// Longest file read, in bytes. The bundle of a whole distribution has a quarter of a megabyte.
 const MAX_CA_FILE: u64 = 4 * 1024 * 1024;
-
-/// What some editors write at the beginning of a file in UTF-8. With it, the first line would not count.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +55,7 @@ fn shown(path: &Path) -> String {
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileError> {
     let unreadable = |source| CaFileError::Unreadable { path: path.to_owned(), source };
     let bytes = bounded_read::read(path, MAX_CA_FILE).map_err(unreadable)?;
+    // With the mark, the first line would not count.
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let found = read.map_err(|source| CaFileError::Malformed { path: path.to_owned(), source })?;

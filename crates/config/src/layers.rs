@@ -9,6 +9,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use nixfleet_os::bounded_read;
+use nixfleet_os::text::is_utf_16;
 
 use crate::file::File;
 use crate::keys::{KEYS, Key, Kind, find};
@@ -166,8 +167,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Dict, Problem> {
         }
     };
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
-        let what = if is_utf16 { "UTF-16, not UTF-8" } else { "not UTF-8" };
+        let what = if is_utf_16(bytes) { "UTF-16, not UTF-8" } else { "not UTF-8" };
         problem(error.valid_up_to(), what.to_owned(), "save the file as UTF-8")
     })?;
     Toml::from_str(text).map_err(|error| {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use nixfleet_os::bounded_read;
+use nixfleet_os::text::BYTE_ORDER_MARK;
 
 use crate::Secret;
 use crate::environment_file::assignments;
@@ -20,9 +21,6 @@ pub const TOKEN_VARIABLE: &str = "NIXFLEET_TOKEN";
 /// Longest token file read, in bytes. Tokens have tens of bytes, the longest JSON web tokens a few thousand.
 /// A larger file is not a token file.
 const MAX_TOKEN_FILE: u64 = 16 * 1024;
-
-/// What some editors write at the beginning of a file in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Where the token is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -49,10 +49,14 @@ use plan::{Plan, PlanError};
 use progress::Progress;
 use stop::Stop;
 
-/// Environment variables of the agent's own process: its token and its service manager. Supervisors and
-/// commands do not get them.
+/// Environment variables of the agent's own process: its token, its service manager and how it was started.
+/// Supervisors and commands do not get them.
 pub const AGENT_VARIABLES: &[&str] =
-    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+    &["NIXFLEET_TOKEN", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", RESTARTS];
+
+/// The variable by which an agent without a service manager tells the one that replaces it how often the dashboard has
+/// restarted them lately.
+pub const RESTARTS: &str = "_NIXFLEET_RESTARTS";
 
 /// Exit code for a program that cannot be started, as in shells.
 const CANNOT_START: i32 = 127;

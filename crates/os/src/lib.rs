@@ -19,6 +19,7 @@ pub mod planted;
 pub mod processes;
 pub mod service_manager;
 pub mod sha256;
+pub mod signals;
 pub mod subprocess;
 pub mod sync;
 #[cfg(any(test, feature = "test-util"))]

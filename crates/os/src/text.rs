@@ -2,6 +2,14 @@
 //! a terminal or into a report, it passes through one of these functions, so that it can neither forge a line nor
 //! control a terminal, and has a bounded length.
 
+/// What some editors write at the beginning of a file in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Whether a file begins as one in UTF-16 does.
+pub fn is_utf_16(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
+}
+
 /// Ends a text that was cut.
 const MARK: char = '…';
 

@@ -181,7 +181,8 @@ fn is_true(evidence: &Evidence<'_>, status: &Status) -> Result<(), String> {
         "failed" => {
             let told = |ran: &&Ran| match ended(ran) {
                 Some(Ok(code)) => code == status.exit_code && code != 0,
-                Some(Err(signal)) => signal + 128 == status.exit_code,
+                // A signal of its supervisor is a stop or a timeout, and is told as one.
+                Some(Err(signal)) => signal + 128 == status.exit_code && !ran.signals.contains(&signal),
                 None => false,
             };
             let good = ran.iter().any(told);

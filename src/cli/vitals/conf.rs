@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use nixfleet_os::bounded_read;
+use nixfleet_os::text::is_utf_16;
 
 use super::format::Format;
 
@@ -25,9 +26,6 @@ const MAX_SHOWN: usize = 60;
 
 /// Allowed seconds between two lines. A value above one day is most likely in milliseconds.
 pub(super) const INTERVAL: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
-
-/// Beginnings of a file in UTF-16.
-const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
 
 /// Quotes around a value: those of shells, and those that text editors replace them with.
 const QUOTES: [(char, char); 4] =
@@ -67,7 +65,7 @@ pub(super) fn read(named: Option<&Path>) -> Result<Conf, String> {
     let text = String::from_utf8(bytes).map_err(|err| {
         let shown = path.display();
         let bytes = err.as_bytes();
-        if UTF_16.iter().any(|mark| bytes.starts_with(mark)) {
+        if is_utf_16(bytes) {
             return format!("{shown} is UTF-16; save it as UTF-8");
         }
         let line = 1 + bytes[..err.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();

@@ -38,6 +38,8 @@ struct Failed {
     /// As in [`Work`].
     records: BTreeMap<JobId, (Option<Record>, Span)>,
     answered: Option<(answered::File, Span)>,
+    /// The answers of an earlier agent that were read late. The agent may put its own ones before it has added them.
+    older: Option<answered::File>,
 }
 
 impl Failed {
@@ -71,14 +73,19 @@ impl RecordWriter {
         let held = (work.unread || failed.answered.is_some()) && !planted!("forget-before-the-answer");
         self.write_records(failed, work.records, held);
         if work.retry {
-            self.read_backlog();
+            failed.older = self.read_backlog().or(failed.older.take());
         }
     }
 
     /// Writes the newest answers, also those that could not be written before.
     fn write_answers(&self, failed: &mut Failed, newer: Option<(answered::File, Span)>) {
         let again = failed.answered.is_some();
-        let Some((answered, span)) = newer.or_else(|| failed.answered.take()) else { return };
+        let Some((mut answered, span)) = newer.or_else(|| failed.answered.take()) else { return };
+        if let Some(older) = failed.older.take()
+            && let Some(all) = answered.with_older(&older)
+        {
+            (answered, failed.older) = (all, Some(older));
+        }
         let stored = atomic_file::store_on(self.jobs.disk(), &self.answered, &answered);
         let path = self.answered.display();
         failed.answered = span.in_scope(|| match stored {
@@ -138,16 +145,62 @@ impl RecordWriter {
         done.is_ok()
     }
 
-    /// Tries once to read what could not be read before.
-    fn read_backlog(&self) {
+    /// Tries once to read what could not be read before. Returns the answers, if they could be read now.
+    fn read_backlog(&self) -> Option<answered::File> {
         let (Backlog { mut unread, answers }, own) = self.queue.backlog();
         for record in self.records.open_unread(&mut unread, &own, &self.jobs) {
             send(self.jobs.machine(), &self.events, ExecutorEvent::Found(Box::new(record)));
         }
         let older = if answers { Answered::load(self.jobs.disk(), &self.answered).ok() } else { None };
         self.queue.retry(Backlog { unread, answers: answers && older.is_none() });
-        if let Some(older) = older {
-            send(self.jobs.machine(), &self.events, ExecutorEvent::FoundAnswers(older));
-        }
+        let mut older = older?;
+        let file = older.file();
+        send(self.jobs.machine(), &self.events, ExecutorEvent::FoundAnswers(older));
+        Some(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nixfleet_protocol::{Status, StatusKind};
+
+    use super::*;
+
+    fn answered(id: &str) -> Answered {
+        let mut answered = Answered::default();
+        answered.add(
+            id.to_owned(),
+            "pull".to_owned(),
+            &Status::answer("pull", StatusKind::Ok, 0, "Pull: ok"),
+        );
+        answered
+    }
+
+    #[test]
+    fn answers_that_are_put_before_the_older_ones_were_added_are_written_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (events, mut received) = mpsc::channel(8);
+        let records = Records::new(folder.path().join("delivery"));
+        let writer = RecordWriter::new(records, JobsDir::new(folder.path()), events);
+        atomic_file::store(&writer.answered, &answered("older").file()).unwrap();
+        // It could not be read at the start.
+        writer.queue.retry(Backlog { answers: true, ..Backlog::default() });
+        let mut failed = Failed { older: writer.read_backlog(), ..Failed::default() };
+        let Ok(ExecutorEvent::FoundAnswers(mut older)) = received.try_recv() else { panic!("no answers") };
+        let known = |id: &str| {
+            let found = Answered::load(writer.jobs.disk(), &writer.answered).unwrap();
+            found.get(id).is_some()
+        };
+        let mut put = |file: answered::File| {
+            writer.write_answers(&mut failed, Some((file, Span::none())));
+            failed.older.is_some()
+        };
+        // The agent has not taken the event yet.
+        assert!(put(answered("own").file()), "they are still needed");
+        assert!(known("older") && known("own"));
+        let mut merged = answered("own");
+        merged.add_older(std::mem::take(&mut older));
+        assert!(!put(merged.file()));
+        assert!(known("older") && known("own"));
     }
 }

@@ -221,7 +221,12 @@ impl Thread {
                     retry = (retry * 2).min(SLOW_RETRY);
                 }
                 Err(err) => {
-                    let message = format!("the job never started: {}: {err}", self.dir.path().display());
+                    let path = self.dir.path().display();
+                    let message = if self.reader.after() > 0 {
+                        format!("the job's folder is gone: {path}: {err}")
+                    } else {
+                        format!("the job never started, or its folder is gone: {path}: {err}")
+                    };
                     let result = self.without_supervisor(Outcome::Lost, message);
                     self.tell_end(result);
                     return false;

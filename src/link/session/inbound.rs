@@ -71,6 +71,8 @@ impl Session<'_> {
 
     fn registered(&mut self, registered: &Registered, now: Instant) {
         let first = matches!(self.phase, Phase::Registering { .. });
+        let asked = self.unanswered > 0;
+        self.unanswered = self.unanswered.saturating_sub(1);
         if first {
             self.agent.peer.reset();
         }
@@ -94,7 +96,13 @@ impl Session<'_> {
             return self.send_prewarm();
         }
         // A later registration is followed by a heartbeat too.
-        self.heartbeat(now);
+        if asked || self.may_beat_unasked(now) {
+            self.heartbeat(now);
+        } else if self.may_log(Topic::Registered) {
+            tracing::warn!(
+                "The dashboard says `registered` again and again; what it says counts, and no heartbeat follows on each."
+            );
+        }
         self.apply_interval(now);
     }
 

@@ -1,4 +1,4 @@
-//! What a dashboard says that leads to nothing but a log line.
+//! What a dashboard says that leads to nothing but a log line, or that may lead to something only now and then.
 
 use std::fmt::Display;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::DashboardMessage;
 
-use super::Session;
+use super::{Session, UNASKED_BEAT};
 use crate::observe::limiter::Topic;
 
 /// Characters of a malformed message that are logged.
@@ -28,6 +28,15 @@ impl Session<'_> {
     /// Whether a log line that the dashboard causes may be written now.
     pub(super) fn may_log(&mut self, topic: Topic) -> bool {
         self.agent.may_log(topic, Instant::now())
+    }
+
+    /// Whether a heartbeat may follow now on a `registered` that nobody asked for.
+    pub(super) fn may_beat_unasked(&mut self, now: Instant) -> bool {
+        let due = self.unasked_beat_at.is_none_or(|at| now >= at + UNASKED_BEAT);
+        if due {
+            self.unasked_beat_at = Some(now);
+        }
+        due
     }
 
     pub(super) fn binary(&mut self, bytes: usize) {

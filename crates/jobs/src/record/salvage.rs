@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use nixfleet_os::disk::{Kind, Open};
+use nixfleet_os::text::one_line;
 use serde_json::Value;
 
 use super::{Record, Records, Retry};
@@ -24,6 +25,15 @@ const REBOOT: &str = "reboot";
 
 /// Fields at the end of a file that was cut off that may be given up to read those before them.
 const MAX_CUT: usize = 32;
+
+/// Characters of a command's name that are kept. A custom command has 32 at most.
+const MAX_NAME: usize = 64;
+
+/// Bytes of an id of a request that is kept. The agent refuses longer ones.
+const MAX_REQUEST_ID: usize = 256;
+
+/// Bytes of a time, RFC 3339 with any fraction.
+const MAX_TIME: usize = 40;
 
 /// The command of a record when nothing says what it was.
 const UNKNOWN: &str = "unknown";
@@ -53,10 +63,15 @@ pub(super) fn record(
     };
     let of_this_job = left.get("id").is_none_or(|other| other.as_str() == Some(id.as_str()));
     let command = spec.as_ref().map(|spec| spec.command.clone());
-    let command =
-        command.or_else(|| text("command").filter(|_| of_this_job)).unwrap_or_else(|| UNKNOWN.to_owned());
+    // The name goes into messages and log lines, and damage may have made anything of it.
+    let named = || {
+        let name = text("command").filter(|_| of_this_job).map(|name| one_line(&name, MAX_NAME));
+        name.filter(|name| !name.is_empty())
+    };
+    let command = command.or_else(named).unwrap_or_else(|| UNKNOWN.to_owned());
     let started_at = spec.map(|spec| spec.started_at);
-    let accepted_at = text("accepted_at").filter(|_| of_this_job).or(started_at);
+    let is_time = |text: &String| text.len() <= MAX_TIME && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let accepted_at = text("accepted_at").filter(|text| of_this_job && is_time(text)).or(started_at);
     let mut record = Record {
         id: id.clone(),
         announced: command == REBOOT,
@@ -65,7 +80,7 @@ pub(super) fn record(
         // Everything is delivered again. Dashboards know lines by their numbers.
         delivered_seq: 0,
         line_numbers: true,
-        command_id: text("command_id").filter(|_| of_this_job),
+        command_id: text("command_id").filter(|id| of_this_job && id.len() <= MAX_REQUEST_ID),
         result: None,
     };
     let what = damage::describe(&path, err);

@@ -130,6 +130,35 @@ fn a_damaged_record_is_answered_from_what_can_be_read() {
 }
 
 #[test]
+fn what_is_kept_of_a_damaged_record_is_short_and_safe_to_show() {
+    let long = "x".repeat(60_000);
+    for (field, whole, odd) in [
+        ("command", "pull", "pu\\u001b[31mll\\nERROR forged\\u202e"),
+        ("command", "pull", long.as_str()),
+        ("accepted_at", "20", "yesterday\\n20"),
+        ("accepted_at", "20", long.as_str()),
+        ("command_id", "c-17", long.as_str()),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, jobs) = (Records::new(folder.path().join("delivery")), JobsDir::new(folder.path()));
+        let (_, path) = accepted(&records);
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replace(&format!("\"{field}\":\"{whole}"), &format!("\"{field}\":\"{odd}"));
+        // The last field is damaged, so that the others count.
+        fs::write(&path, text.replace(":9", ":-9")).unwrap();
+        let opened = records.open(&jobs, None);
+        let [found] = &opened.resumed[..] else { panic!("{opened:?}") };
+        let id = found.command_id.clone().unwrap_or_default();
+        for (text, most) in [(&found.command, 64), (&found.accepted_at, 40), (&id, 256)] {
+            assert!(text.chars().count() <= most && !text.chars().any(char::is_control), "{field}: {text:?}");
+            assert!(!text.contains('\u{202e}'), "{field}: {text:?}");
+        }
+        let changed = [&found.command, &found.accepted_at, &id].into_iter().any(|text| text.contains("xxx"));
+        assert_eq!(changed, field == "command" && odd == long, "{field}");
+    }
+}
+
+#[test]
 fn a_damaged_record_that_cannot_be_made_anew_is_answered_by_the_next_agent() {
     alone("record::tests::salvage_on_a_full_disk");
 }

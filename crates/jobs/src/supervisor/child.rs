@@ -1,9 +1,9 @@
 //! One program of a job: starting it, reading its pipes, and waiting for its end.
 
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use nixfleet_os::processes::{Output, Programs};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 
+use pipe::{Pipe, Stream, never_waiting};
+
 use super::AGENT_VARIABLES;
 use super::environment::withhold;
 use super::failure_reason::FailureReason;
@@ -19,9 +21,10 @@ use super::progress::Progress;
 use super::stop::{Reason, Stop};
 use crate::JobId;
 use crate::journal::{Source, Writer};
-use crate::lines::{Lines, Piece};
 use crate::remains::JOB_VARIABLE;
 use crate::spec::{Step, User};
+
+mod pipe;
 
 /// Variables that would make git use another repository than the one it is called for: the list of
 /// `git rev-parse --local-env-vars`, and two that change where git searches.
@@ -79,96 +82,6 @@ pub(super) struct End {
     pub(super) why: String,
 }
 
-/// The reading end of an output of the program.
-enum Stream {
-    Out(ChildStdout),
-    Err(ChildStderr),
-    Simulated(Arc<dyn Programs>, Output),
-}
-
-impl Stream {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Out(out) => Some(out.as_fd()),
-            Self::Err(err) => Some(err.as_fd()),
-            Self::Simulated(..) => None,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Out(out) => out.read(buffer),
-            Self::Err(err) => err.read(buffer),
-            Self::Simulated(programs, output) => programs.read(*output, buffer),
-        }
-    }
-}
-
-/// Makes reads from a pipe return at once when there is nothing to read. A process of the command can open the pipe
-/// by /proc/self/fd and take what the supervisor was just told about. A read that waited then would keep the
-/// supervisor from every stop, from the timeout and from the end of the command.
-fn never_waiting<F: AsFd>(pipe: F) -> io::Result<F> {
-    rustix::io::ioctl_fionbio(&pipe, true)?;
-    Ok(pipe)
-}
-
-/// One output stream of the program.
-struct Pipe {
-    read: Option<Stream>,
-    source: Source,
-    lines: Lines,
-    reason: FailureReason,
-}
-
-impl Pipe {
-    fn new(read: Option<Stream>, source: Source) -> Self {
-        Self { read, source, lines: Lines::default(), reason: FailureReason::default() }
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.read.as_ref().and_then(Stream::fd)
-    }
-
-    /// Reads once, if there is something to read.
-    fn take(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
-        let Some(read) = &mut self.read else { return };
-        let count = match read.read(buffer) {
-            Ok(count) => count,
-            Err(err) if matches!(err.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
-                return;
-            }
-            Err(_) => 0,
-        };
-        if count == 0 {
-            return self.close(log, progress);
-        }
-        let (source, reason) = (self.source, &mut self.reason);
-        self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, reason, log, progress));
-    }
-
-    fn close(&mut self, log: &mut Writer, progress: &mut Progress) {
-        let (source, reason) = (self.source, &mut self.reason);
-        self.lines.finish(&mut |piece| record(&piece, source, reason, log, progress));
-        self.read = None;
-    }
-}
-
-fn record(
-    piece: &Piece<'_>,
-    source: Source,
-    reason: &mut FailureReason,
-    log: &mut Writer,
-    progress: &mut Progress,
-) {
-    progress.read(source, piece, &mut |shown| {
-        log.line(source, &shown.text, shown.cont);
-        reason.add_line(&shown.text);
-    });
-    progress.report_changes(log);
-}
-
 /// Starts a program as another user. This needs root.
 ///
 /// On Linux each thread has its own user and groups, and a program inherits those of the thread that starts
@@ -202,9 +115,24 @@ fn spawn_as(mut command: Command, user: &User) -> io::Result<std::process::Child
     command.uid(user.uid).gid(user.gid).spawn()
 }
 
+/// What can be waited for until a process has ended. SIGCHLD says that, too, but whoever started this supervisor may
+/// have blocked that signal. None if there is no descriptor left.
+#[cfg(target_os = "linux")]
+fn end_of(pid: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// Other systems have SIGCHLD only.
+#[cfg(not(target_os = "linux"))]
+fn end_of(_pid: Pid) -> Option<OwnedFd> {
+    None
+}
+
 /// A running program.
 pub(super) struct Child {
     pid: Pid,
+    /// Can be read when the program has ended; none after that was noticed.
+    end: Option<OwnedFd>,
     processes: Processes,
     out: Pipe,
     err: Pipe,
@@ -245,8 +173,10 @@ impl Child {
             Some(user) => spawn_as(command, user)?,
             None => command.spawn()?,
         };
+        let pid = Pid::from_child(&child);
         Ok(Self {
-            pid: Pid::from_child(&child),
+            pid,
+            end: end_of(pid),
             processes: Processes::default(),
             out: Pipe::new(
                 child.stdout.take().map(never_waiting).transpose()?.map(Stream::Out),
@@ -266,6 +196,7 @@ impl Child {
         let stream = |output| Some(Stream::Simulated(Arc::clone(programs), output));
         Ok(Self {
             pid: Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?,
+            end: None,
             processes: processes.clone(),
             out: Pipe::new(stream(Output::Out), Source::Stdout),
             err: Pipe::new(stream(Output::Err), Source::Stderr),
@@ -289,7 +220,7 @@ impl Child {
         stop.watch(self.pid);
         let mut buffer = vec![0; READ];
         loop {
-            let (out, err) = self.wait(stop, progress);
+            let (out, err, end) = self.wait(stop, progress);
             log.tick();
             if out {
                 self.out.take(&mut buffer, log, progress);
@@ -299,7 +230,7 @@ impl Child {
             }
             log.flush();
             progress.tick(log);
-            if stop.child_ended() {
+            if stop.child_ended() || end {
                 self.reap(stop);
             }
             stop.step(activation, self.ended.is_some(), log);
@@ -314,8 +245,10 @@ impl Child {
                 && (self.read_all() || stop.now().saturating_duration_since(at) >= EOF_TIMEOUT)
                 && stop.settled()
             {
-                self.out.close(log, progress);
-                self.err.close(log, progress);
+                // The time may be over without a look at the pipes: this process was suspended, or the machine was
+                // busy while the processes were listed.
+                self.out.finish(&mut buffer, log, progress);
+                self.err.finish(&mut buffer, log, progress);
                 log.flush();
                 let why = FailureReason::best(self.err.reason, self.out.reason);
                 let reason = stop.reason();
@@ -329,27 +262,32 @@ impl Child {
         self.out.read.is_none() && self.err.read.is_none()
     }
 
-    /// Waits for an event; returns whether standard output and standard error can be read.
-    fn wait(&self, stop: &Stop, progress: &Progress) -> (bool, bool) {
-        let mut fds = Vec::with_capacity(7);
+    /// Waits for an event; returns whether standard output and standard error can be read, and whether the program has
+    /// ended.
+    fn wait(&self, stop: &Stop, progress: &Progress) -> (bool, bool, bool) {
+        let mut fds = Vec::with_capacity(8);
         fds.extend(stop.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let out =
             self.out.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
         let err =
             self.err.fd().map(|fd| (fds.len(), fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN))).0);
+        let end = self
+            .end
+            .as_ref()
+            .map(|end| (fds.len(), fds.push(PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN))).0);
         // A time in the past needs no wake-up: nothing but the end of a stop is awaited then.
         let eof = self.ended.map(|(_, at)| at + EOF_TIMEOUT).filter(|at| *at > stop.now());
         let wake = [eof, stop.wake_at(), progress.wake_at()].into_iter().flatten().min();
         let timeout = wake.map(|at| at.saturating_duration_since(stop.now()));
         if let Some(programs) = self.processes.simulation() {
             let (out, err) = programs.wait(timeout);
-            return (out && self.out.read.is_some(), err && self.err.read.is_some());
+            return (out && self.out.read.is_some(), err && self.err.read.is_some(), false);
         }
         let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
         // An error is an interruption by a signal. Signals are handled after every wake-up.
         poll(&mut fds, timeout.as_ref()).ok();
         let ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
-        (ready(out), ready(err))
+        (ready(out), ready(err), ready(end))
     }
 
     /// Reaps every process that has ended: the program, and orphans that the subreaper inherited.
@@ -377,6 +315,7 @@ impl Child {
 
     fn ended(&mut self, code: Result<i32, i32>, stop: &Stop) {
         self.ended = Some((code, stop.now()));
+        self.end = None;
         self.stopped = stop.has_begun();
     }
 }

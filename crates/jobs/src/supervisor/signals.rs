@@ -4,12 +4,13 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use nixfleet_os::Machine;
 use nixfleet_os::processes::Programs;
+use nixfleet_os::signals::survive;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGTERM};
+use rustix::process::Signal;
+use signal_hook::consts::{SIGCHLD, SIGTERM};
 
 use crate::Urgency;
 
@@ -32,9 +33,9 @@ impl Signals {
             signal_hook::low_level::pipe::register(signal, write)?;
             io::Result::Ok((signal, read))
         };
-        // Nothing is loaded anew. A supervisor that it ended would leave its command running, and tell nobody how
-        // that ends. A handler, because a program inherits that a signal is ignored, and no handler.
-        signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
+        // A supervisor that one of these ended would leave its command running, and tell nobody how that ends. The
+        // command itself may send them.
+        survive(&[Signal::HUP, Signal::QUIT, Signal::ABORT])?;
         Ok(Self::Real([
             pipe(Urgency::Stop.signal().as_raw())?,
             pipe(SIGTERM)?,

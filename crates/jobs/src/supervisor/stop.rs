@@ -105,6 +105,12 @@ impl Stop {
         })
     }
 
+    /// From now on on that machine.
+    #[cfg(test)]
+    pub(super) fn set_machine(&mut self, machine: Machine) {
+        self.machine = machine;
+    }
+
     /// The time by the clock of the machine.
     pub(super) fn now(&self) -> Instant {
         self.machine.clock.instant()

@@ -48,6 +48,8 @@ pub(super) struct Requests {
     /// The dashboard is new to this host, so the host may report jobs that an earlier dashboard requested. It
     /// ends with the first request or the second connection.
     inherits: bool,
+    /// There were more open requests than are remembered, so an answer may be that of one of them.
+    forgot: bool,
     /// The command of the newest status.
     last_ended: Option<String>,
 }
@@ -76,6 +78,7 @@ impl Requests {
     fn open(&mut self, CommandRequest { command, id }: CommandRequest, inherited: bool) {
         if self.open.len() == OPEN {
             self.open.pop_front();
+            self.forgot = true;
         }
         self.open.push_back(Request { command, id, times: 1, inherited });
     }
@@ -147,18 +150,27 @@ impl Requests {
     pub(super) fn rejected(&mut self, payload: &Value) -> Option<Breach> {
         let (command, id) = (text(payload, "command"), text(payload, "command_id"));
         let current = text(payload, "current_command");
-        let at = self
-            .open
-            .iter()
-            .rposition(|open| id.is_some() && open.id.as_deref() == id)
-            .or_else(|| self.open.iter().rposition(|open| Some(open.command.as_str()) == command))
-            .or_else(|| self.open.iter().rposition(|open| Some(open.command.as_str()) != current));
-        let Some(request) = at.and_then(|at| self.open.get_mut(at)) else {
-            return Some((Rule::Rejection, "nothing was asked that could be rejected".to_owned()));
+        let of_command = |open: &Request| Some(open.command.as_str()) == command;
+        let newest = |wanted: &dyn Fn(&Request) -> bool| self.open.iter().rposition(wanted);
+        // What a rejection names is what it answers. Only without names it may be any request.
+        let at = match (id, command) {
+            (Some(_), _) => {
+                newest(&|open| open.id.as_deref() == id && (command.is_none() || of_command(open)))
+            }
+            (None, Some(_)) => {
+                newest(&|open| open.id.is_none() && of_command(open)).or_else(|| newest(&of_command))
+            }
+            (None, None) => newest(&|open| Some(open.command.as_str()) != current),
         };
-        if request.times > 1 && Some(request.command.as_str()) == current {
+        let Some(request) = at.and_then(|at| self.open.get_mut(at)) else {
+            let breach = (Rule::Rejection, "nothing was asked that could be rejected".to_owned());
+            return Some(breach).filter(|_| !self.forgot);
+        };
+        if request.times > 1 {
             request.times -= 1;
-            return Some((Rule::Rejection, "it answers a repeat of the running command's own id".to_owned()));
+            let running = Some(request.command.as_str()) == current;
+            let text = "it answers a repeat of the running command's own id";
+            return running.then(|| (Rule::Rejection, text.to_owned()));
         }
         let request = self.open.remove(at?)?;
         // After a restart, the dashboard learns the running command this way.

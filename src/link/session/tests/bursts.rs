@@ -119,26 +119,48 @@ async fn a_dashboard_that_asks_and_never_reads_is_left_and_costs_no_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn the_writer_has_its_turn_while_frames_pour_in() {
-    const FRAMES: usize = 5_000;
+    // Fewer than the answers that may wait: then nothing is read any more.
+    const FRAMES: usize = 1_000;
     let mut rig = Rig::live(INTERVAL, &[]).await;
     let before = rig.report().await.stats.beats;
     let (mut sink, mut stream) = rig.hold().split();
-    // Each of them is followed by a heartbeat, which replaces one that was not written yet.
+    // Each of them is followed by a status and a heartbeat.
     let pouring = tokio::spawn(async move {
         for _ in 0..FRAMES {
-            sink.feed(Message::text(r#"{"type":"registered","payload":{}}"#)).await.unwrap();
+            sink.feed(Message::text(r#"{"type":"command","payload":{"command":"x"}}"#)).await.unwrap();
         }
         sink.flush().await.unwrap();
         sink
     });
+    stream.next().await.unwrap().unwrap();
+    let made = rig.report().await.stats.beats - before;
+    assert!(made < FRAMES as u64 / 2, "{made} frames were handled before one answer was written");
     let mut written = 0;
     while let Ok(Some(Ok(message))) = tokio::time::timeout(INTERVAL / 2, stream.next()).await {
         written += usize::from(message.is_text());
     }
-    assert!(written >= FRAMES / 256, "{written} heartbeats were written meanwhile");
+    assert!(written >= FRAMES, "{written}");
     drop(pouring.await.unwrap());
     drop(stream);
     assert_eq!(rig.report().await.stats.beats - before, FRAMES as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_registered_is_no_flood_of_heartbeats() {
+    let log = CapturedLog::default();
+    let _capturing = dispatcher::set_default(&log.dispatch());
+    let mut rig = Rig::live(INTERVAL, &[]).await;
+    let before = rig.report().await.stats.beats;
+    for _ in 0..20 {
+        rig.texts(&[r#"{"type":"registered","payload":{"ack":true}}"#; 100]).await;
+        rig.pong().await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let beats = rig.report().await.stats.beats - before;
+    assert!((4..=6).contains(&beats), "{beats} heartbeats in 5 s");
+    let text = log.text();
+    let lines = text.lines().filter(|line| line.contains("says `registered` again and again")).count();
+    assert_eq!(lines, 5, "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -276,6 +276,7 @@ fn told_again(steps: Vec<Step>) -> Vec<Step> {
 
 fn rejections() -> Vec<Row> {
     let switch = |id| AskId("switch", id);
+    let refused = || Say(rejection(json!({"command": "test", "command_id": "2"})));
     vec![
         (
             Rule::Rejection,
@@ -302,6 +303,12 @@ fn rejections() -> Vec<Row> {
             vec![switch("1"), switch("1"), Say(rejection(json!({"command": "switch", "command_id": "1"})))],
         ),
         (Rule::Rejection, vec![Ask("test"), Say(rejection(json!({})))], vec![Say(rejection(json!({})))]),
+        // Each rejection answers a request of its own, and never one of another name.
+        (
+            Rule::Rejection,
+            vec![switch("1"), AskId("test", "2"), AskId("test", "2"), refused(), refused()],
+            vec![switch("1"), AskId("test", "2"), AskId("pull", "3"), refused(), refused()],
+        ),
     ]
 }
 
