@@ -142,8 +142,11 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         LauncherKind::Systemd => Arc::new(Systemd::default()),
     };
     let boot_id = nixfleet_os::boot_id(&host.paths.proc);
-    let opened = records.open(&folder, boot_id.as_deref());
+    let mut opened = records.open(&folder, boot_id.as_deref());
     let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
+    if let Ok(answered) = &answered {
+        answered.restore(&mut opened, &records, &folder);
+    }
     let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
     let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;

@@ -104,7 +104,9 @@ impl JobTable {
     /// What else an earlier agent left: the answers to requests, and the newest job of this host.
     #[must_use]
     pub fn after(self, answered: Answered, newest: Option<JobId>) -> Self {
-        Self { answered, newest: self.newest.max(newest), ..self }
+        let mut table = Self { answered, newest: self.newest.max(newest), ..self };
+        table.repair();
+        table
     }
 
     /// A job of an earlier agent, whose record could be read only now.
@@ -117,6 +119,7 @@ impl JobTable {
         let at = self.jobs.partition_point(|other| other.record.id < job.record.id);
         self.newest = self.newest.take().max(Some(job.record.id.clone()));
         self.jobs.insert(at, job);
+        self.repair();
     }
 
     /// The command that occupies the slot.
@@ -210,6 +213,10 @@ impl JobTable {
             tracing::info!("Accepted a command.");
             self.executor.launch(record.clone());
         });
+        // An announced command was answered before.
+        if !record.announced && !planted!("no-record") && self.answered.accepted(&record) {
+            span.in_scope(|| self.executor.keep_answered(self.answered.file()));
+        }
         self.jobs.push_back(Job::new(record, Phase::Launching, span));
     }
 

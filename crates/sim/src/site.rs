@@ -145,8 +145,11 @@ impl Site {
         let records = Records::on(machine.clone(), self.delivery());
         let launcher = Arc::new(SystemManager { site: Arc::clone(self), agent: Arc::clone(process) });
         let boot_id = nixfleet_os::boot_id_on(&machine.disk, &host.paths.proc);
-        let opened = records.open(&folder, boot_id.as_deref());
+        let mut opened = records.open(&folder, boot_id.as_deref());
         let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
+        if let Ok(answered) = &answered {
+            answered.restore(&mut opened, &records, &folder);
+        }
         let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
         let (executor, events) =
             HostExecutor::open(launcher, folder, records, boot_id).map_err(|err| err.to_string())?;

@@ -5,13 +5,32 @@ use nixfleet_jobs::record::Record;
 use nixfleet_protocol::{CommandRequest, Status, StatusKind};
 
 use super::JobTable;
+use super::job::Phase;
 use crate::jobs::answered::Answered;
 
 impl JobTable {
     /// Answers of an earlier agent, which could be read only now.
     pub fn found_answers(&mut self, older: Answered) {
         self.answered.add_older(older);
+        self.repair();
         self.executor.keep_answered(self.answered.file());
+    }
+
+    /// Repairs the records of jobs that an earlier agent left, from what is known of their requests.
+    pub(super) fn repair(&mut self) {
+        for job in self.jobs.iter_mut().filter(|job| !job.over && !job.finished) {
+            if !self.answered.repair(&mut job.record) {
+                continue;
+            }
+            job.span = job.record.span();
+            job.span.in_scope(|| {
+                tracing::info!("The record of the job is complete again: its request is known.");
+                self.executor.save(job.record.clone());
+            });
+            if job.record.decided().is_some() {
+                job.phase = Phase::Decided;
+            }
+        }
     }
 
     /// The status of success of a reboot, which is sent before the reboot starts.
