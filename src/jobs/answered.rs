@@ -146,7 +146,12 @@ impl Answered {
     pub fn accepted(&mut self, record: &Record) -> bool {
         let Some(command_id) = record.command_id.clone() else { return false };
         let (job_id, command) = (record.id.clone(), record.command.clone());
-        self.file.open.push_back(Open { job_id, command_id, command, accepted_at: record.accepted_at.clone() });
+        self.file.open.push_back(Open {
+            job_id,
+            command_id,
+            command,
+            accepted_at: record.accepted_at.clone(),
+        });
         self.bound();
         true
     }

@@ -55,7 +55,11 @@ impl Answered {
             let path = records.path().join(format!("{}.json", open.job_id));
             record.span().in_scope(|| {
                 let missing = io::Error::new(io::ErrorKind::NotFound, "it is missing");
-                damage::report(&path, &missing, "it is made anew, and the command is told as the job's folder says");
+                damage::report(
+                    &path,
+                    &missing,
+                    "it is made anew, and the command is told as the job's folder says",
+                );
                 if let Err(err) = records.save(&record) {
                     tracing::warn!("Cannot write {}: {err}. The next agent makes it anew.", path.display());
                 }
