@@ -213,7 +213,13 @@ impl Agent {
                  status); another command would push one out; send it again later"
             )
         };
-        self.peer.refusal(now).or_else(|| self.jobs.is_full().then(full))
+        let unread = || {
+            "files of an earlier agent could not be read yet, so this may be a command that it has accepted; the agent's \
+             log names them; send it again in a minute"
+                .to_owned()
+        };
+        let refusal = self.peer.refusal(now).or_else(|| self.jobs.is_full().then(full));
+        refusal.or_else(|| self.jobs.is_unread(now).then(unread))
     }
 
     /// Orders the end of the command that runs, because the command `asked` was sent. Returns false if none runs.
@@ -259,6 +265,7 @@ impl Agent {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
             ExecutorEvent::Found(record) => self.jobs.found(*record),
             ExecutorEvent::FoundAnswers(older) => self.jobs.found_answers(older),
+            ExecutorEvent::FoundAll => self.jobs.found_all(),
             ExecutorEvent::NotLaunched(id, why) => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::error!("The command could not be started: {why}"));

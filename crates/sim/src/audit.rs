@@ -74,11 +74,11 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether an agent ended after that time, or the machine lost its power.
+    /// Whether an agent ended after it had sent what arrived at that time, or the machine lost its power.
     fn agent_ended_after(&self, at: Instant) -> bool {
         let stopped = self.events.iter().any(|event| matches!(event.what, What::StopAgent));
         let restarted = self.happened(|what| matches!(what, What::Dashboard(Act::Restart)));
-        let died = self.deaths.iter().any(|(died, kind)| *kind == Kind::Agent && *died >= at);
+        let died = self.deaths.iter().any(|(died, kind)| *kind == Kind::Agent && *died + SLACK >= at);
         self.power_cuts > 0 || stopped || restarted || died
     }
 

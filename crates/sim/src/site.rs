@@ -153,9 +153,13 @@ impl Site {
         let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
         let (executor, events) =
             HostExecutor::open(launcher, folder, records, boot_id).map_err(|err| err.to_string())?;
+        let is_unread = !backlog.is_empty();
         executor.retry(backlog);
         let jobs = JobTable::resume(opened.resumed, Box::new(executor));
         let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
+        if is_unread {
+            jobs.wait_for_unread(tokio::time::Instant::now());
+        }
         opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
         let (facts, newest) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));
         let ((_stasysmo, stasysmo), (_prewarm, prewarm)) = (watch::channel(None), watch::channel(None));

@@ -145,9 +145,14 @@ impl RecordWriter {
             send(self.jobs.machine(), &self.events, ExecutorEvent::Found(Box::new(record)));
         }
         let older = if answers { Answered::load(self.jobs.disk(), &self.answered).ok() } else { None };
-        self.queue.retry(Backlog { unread, answers: answers && older.is_none() });
+        let left = Backlog { unread, answers: answers && older.is_none() };
+        let found_all = left.is_empty();
+        self.queue.retry(left);
         if let Some(older) = older {
             send(self.jobs.machine(), &self.events, ExecutorEvent::FoundAnswers(older));
+        }
+        if found_all {
+            send(self.jobs.machine(), &self.events, ExecutorEvent::FoundAll);
         }
     }
 }

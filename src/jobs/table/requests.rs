@@ -2,10 +2,12 @@
 
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::record::Record;
+use nixfleet_os::planted;
 use nixfleet_protocol::{CommandRequest, Status, StatusKind};
+use tokio::time::Instant;
 
-use super::JobTable;
 use super::job::Phase;
+use super::{JobTable, UNREAD_LIMIT};
 use crate::jobs::answered::Answered;
 
 impl JobTable {
@@ -14,6 +16,21 @@ impl JobTable {
         self.answered.add_older(older);
         self.repair();
         self.executor.keep_answered(self.answered.file());
+    }
+
+    /// Files of an earlier agent could not be read: until they are, or [`UNREAD_LIMIT`] is over, no command is accepted.
+    pub fn wait_for_unread(&mut self, now: Instant) {
+        self.unread_until = Some(now + UNREAD_LIMIT);
+    }
+
+    /// Everything of an earlier agent was read.
+    pub fn found_all(&mut self) {
+        self.unread_until = None;
+    }
+
+    /// Whether a request may be one that an earlier agent has accepted, without a way to know.
+    pub fn is_unread(&self, now: Instant) -> bool {
+        self.unread_until.is_some_and(|until| now < until) && !planted!("accept-while-unread")
     }
 
     /// Repairs the records of jobs that an earlier agent left, from what is known of their requests.

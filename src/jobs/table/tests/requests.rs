@@ -54,3 +54,15 @@ fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status()
     }
     assert!(jobs.ended("").is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_files_of_an_earlier_agent_are_unread_any_request_may_be_one_of_its() {
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(FakeExecutor::default()));
+    let now = Instant::now();
+    assert!(!jobs.is_unread(now));
+    jobs.wait_for_unread(now);
+    assert!(jobs.is_unread(now + UNREAD_LIMIT - Duration::from_millis(1)));
+    assert!(!jobs.is_unread(now + UNREAD_LIMIT), "a host can be mended by a command");
+    jobs.found_all();
+    assert!(!jobs.is_unread(now));
+}
