@@ -7,7 +7,7 @@ use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 use super::excuses::{Excuses, job_unknown, request_lost, words_lost};
 use super::{Job, names};
 use crate::act::{Act, Hit, Who};
-use crate::commands::Run;
+use crate::commands::{Run, TIMEOUT_S};
 use crate::damage::Target;
 use crate::evidence::{Asked, Evidence};
 
@@ -151,6 +151,7 @@ fn is_true(status: &Status, runs: &[Run], excuses: &Excuses<'_>) -> Result<(), &
     let agent_ended = excuses
         .any(|act| matches!(act, Act::Agent(Hit::Kill | Hit::Term, _) | Act::Damage { down: true, .. }));
     let late = excuses.name.starts_with("late") || excuses.name.starts_with("deaf");
+    let outlived = status.duration_ms.is_some_and(|ms| ms >= u64::from(TIMEOUT_S) * 1000);
     match outcome {
         "ok" if exit != Some(0) => Err("success that the command does not know of"),
         "ok" => Ok(()),
@@ -162,7 +163,9 @@ fn is_true(status: &Status, runs: &[Run], excuses: &Excuses<'_>) -> Result<(), &
         },
         "stopped" if !excuses.any(terms) => Err("stopped, and nobody stopped it"),
         "stopped" => Ok(()),
-        "timed_out" if !late || exit.is_some() => Err("timed out, and it did not"),
+        "timed_out" if !late => Err("timed out, and it did not"),
+        // It ignores the signal, and may end by itself then if it cannot start a process.
+        "timed_out" if exit.is_some() && !(few && outlived) => Err("timed out, and it did not"),
         "timed_out" => Ok(()),
         "not_started" if !runs.is_empty() => Err("not started, but it ran"),
         "not_started" if !(limited || damaged || supervisor_hit || agent_ended) => {
