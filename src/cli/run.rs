@@ -150,12 +150,12 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
     let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
-    let is_unread = !backlog.is_empty();
+    let unread = (!backlog.is_empty()).then_some(backlog.answers);
     executor.retry(backlog);
     let jobs = JobTable::resume(opened.resumed, Box::new(executor));
     let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
-    if is_unread {
-        jobs.wait_for_unread(tokio::time::Instant::now());
+    if let Some(answers) = unread {
+        jobs.wait_for_unread(tokio::time::Instant::now(), answers);
     }
     opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
     drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);

@@ -156,6 +156,11 @@ impl Answered {
         true
     }
 
+    /// Whether a request with this id was accepted, and its end was not told.
+    pub fn is_open(&self, command_id: &str) -> bool {
+        self.file.open.iter().any(|open| open.command_id == command_id)
+    }
+
     /// Remembers an answer.
     pub fn add(&mut self, command_id: String, command: String, status: &Status) {
         self.count();

@@ -51,10 +51,18 @@ pub const MAX_JOBS: usize = 16;
 /// Longest message of a result in a record, in characters. It is for people, and a heartbeat repeats 200 of them.
 const MAX_MESSAGE: usize = 4096;
 
-/// How long no command is accepted while files of an earlier agent cannot be read: a request may be one that it has
-/// accepted. A lack of descriptors or memory lasts for seconds, and the files are tried again every 10 s. A missing
+/// How long a request is rejected that an earlier agent may have accepted, while its files cannot be read. A lack of descriptors or memory lasts for seconds, and the files are tried again every 10 s. A missing
 /// permission lasts, and must not keep a host from the command that mends it.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// What could not be read, and so may be asked for again.
+#[derive(Debug)]
+struct Unread {
+    /// Until when such a request is rejected.
+    until: Instant,
+    /// The file of answers is among it, so any request may be one that was accepted.
+    answers: bool,
+}
 
 /// The accepted jobs, oldest first, and the executor that carries out the orders for them.
 #[derive(Debug)]
@@ -65,8 +73,8 @@ pub struct JobTable {
     answered: Answered,
     /// The newest job of this host. The next one gets an id behind it.
     newest: Option<JobId>,
-    /// Until when no command is accepted, because files of an earlier agent could not be read.
-    unread_until: Option<Instant>,
+    /// Files of an earlier agent could not be read.
+    unread: Option<Unread>,
 }
 
 /// A job of an earlier agent.
@@ -107,7 +115,7 @@ impl JobTable {
     pub fn resume(records: Vec<Record>, executor: Box<dyn Executor>) -> Self {
         let newest = records.iter().map(|record| record.id.clone()).max();
         let jobs = records.into_iter().map(|record| resumed(record, &*executor)).collect();
-        Self { executor, jobs, answered: Answered::default(), newest, unread_until: None }
+        Self { executor, jobs, answered: Answered::default(), newest, unread: None }
     }
 
     /// What else an earlier agent left: the answers to requests, and the newest job of this host.

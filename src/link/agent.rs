@@ -206,7 +206,7 @@ impl Agent {
     }
 
     /// Why no command may start now, as the reason of a rejection; none if commands may start.
-    pub fn refusal(&self, now: Instant) -> Option<String> {
+    pub fn refusal(&self, command_id: Option<&str>, now: Instant) -> Option<String> {
         let full = || {
             format!(
                 "{MAX_JOBS} results wait for proof that the dashboard has read them (the pong to the ping behind a \
@@ -219,7 +219,7 @@ impl Agent {
                 .to_owned()
         };
         let refusal = self.peer.refusal(now).or_else(|| self.jobs.is_full().then(full));
-        refusal.or_else(|| self.jobs.is_unread(now).then(unread))
+        refusal.or_else(|| self.jobs.is_unread(command_id, now).then(unread))
     }
 
     /// Orders the end of the command that runs, because the command `asked` was sent. Returns false if none runs.
@@ -245,7 +245,7 @@ impl Agent {
     pub fn clone_if_missing(&mut self, now: Instant) {
         let checkout = Checkout::of(&self.snapshots.facts());
         // A job that has ended may have made the checkout, and the host was not looked at yet.
-        let idle = self.jobs.is_idle() && self.refusal(now).is_none();
+        let idle = self.jobs.is_idle() && self.refusal(None, now).is_none();
         if self.first_clone.take(checkout, idle, now) {
             self.start("clone".to_owned(), None, false);
         }

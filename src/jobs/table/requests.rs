@@ -7,30 +7,41 @@ use nixfleet_protocol::{CommandRequest, Status, StatusKind};
 use tokio::time::Instant;
 
 use super::job::Phase;
-use super::{JobTable, UNREAD_LIMIT};
+use super::{JobTable, UNREAD_LIMIT, Unread};
 use crate::jobs::answered::Answered;
 
 impl JobTable {
     /// Answers of an earlier agent, which could be read only now.
     pub fn found_answers(&mut self, older: Answered) {
         self.answered.add_older(older);
+        if let Some(unread) = &mut self.unread {
+            unread.answers = false;
+        }
         self.repair();
         self.executor.keep_answered(self.answered.file());
     }
 
-    /// Files of an earlier agent could not be read: until they are, or [`UNREAD_LIMIT`] is over, no command is accepted.
-    pub fn wait_for_unread(&mut self, now: Instant) {
-        self.unread_until = Some(now + UNREAD_LIMIT);
+    /// Files of an earlier agent could not be read, perhaps that of the answers: until they are, or [`UNREAD_LIMIT`] is
+    /// over, no request is accepted that may be one of its.
+    pub fn wait_for_unread(&mut self, now: Instant, answers: bool) {
+        self.unread = Some(Unread { until: now + UNREAD_LIMIT, answers });
     }
 
     /// Everything of an earlier agent was read.
     pub fn found_all(&mut self) {
-        self.unread_until = None;
+        self.unread = None;
     }
 
-    /// Whether a request may be one that an earlier agent has accepted, without a way to know.
-    pub fn is_unread(&self, now: Instant) -> bool {
-        self.unread_until.is_some_and(|until| now < until) && !planted!("accept-while-unread")
+    /// Whether a request may be one that an earlier agent has accepted and whose job is not known yet.
+    pub fn is_unread(&self, command_id: Option<&str>, now: Instant) -> bool {
+        let Some(unread) = &self.unread else { return false };
+        let is_open = || command_id.is_some_and(|id| self.answered.is_open(id)) && !self.knows(command_id);
+        now < unread.until && (unread.answers || is_open()) && !planted!("accept-while-unread")
+    }
+
+    /// Whether there is a job for the request with this id.
+    fn knows(&self, command_id: Option<&str>) -> bool {
+        self.jobs.iter().any(|job| job.record.command_id.as_deref() == command_id)
     }
 
     /// Repairs the records of jobs that an earlier agent left, from what is known of their requests.
