@@ -9,7 +9,7 @@ use nixfleet_os::text;
 use nixfleet_protocol::Status;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
-use serde::de::value::Error;
+use serde::de::value::{Error, StrDeserializer};
 
 use super::{Answered, MAX_MESSAGE, Open};
 
@@ -96,8 +96,8 @@ fn says(result: &JobResult, told: &Status) -> bool {
 
 /// The end of a job as it was told.
 fn result(told: &Status, record: &Record) -> JobResult {
-    let outcome = told.outcome.as_deref().unwrap_or_default().into_deserializer();
-    let outcome = Outcome::deserialize(outcome).unwrap_or_else(|_: Error| Outcome::Failed);
+    let outcome: StrDeserializer<'_, Error> = told.outcome.as_deref().unwrap_or_default().into_deserializer();
+    let outcome = Outcome::deserialize(outcome).unwrap_or(Outcome::Failed);
     let known = record.result.as_ref().map(|result| result.last_seq);
     let last_seq = known.unwrap_or(if told.lines == Some(0) { 0 } else { ANY_LENGTH });
     JobResult {
