@@ -165,14 +165,21 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
         LauncherKind::Systemd => Arc::new(Systemd::default()),
     };
     let boot_id = nixfleet_os::boot_id(&host.paths.proc);
-    let opened = records.open(&folder, boot_id.as_deref());
+    let mut opened = records.open(&folder, boot_id.as_deref());
     let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
+    if let Ok(answered) = &answered {
+        answered.restore(&mut opened, &records, &folder);
+    }
     let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
     let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
+    let unread = (!backlog.is_empty()).then_some(backlog.answers);
     executor.retry(backlog);
     let jobs = JobTable::resume(opened.resumed, Box::new(executor));
     let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
+    if let Some(answers) = unread {
+        jobs.wait_for_unread(tokio::time::Instant::now(), answers);
+    }
     opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
     drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
     if jobs.current().is_some() {

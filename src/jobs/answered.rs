@@ -1,6 +1,9 @@
 //! Requests that were answered with the end of their command, by the id that the dashboard gave them: a request that
 //! is repeated gets the same status again and does not run twice, also after a restart of the agent.
 //!
+//! Requests whose command has not ended are in it, too, so that each accepted request is in two files: here and in the
+//! record of its job. Damage to one of them is repaired from the other one.
+//!
 //! [`Answered`] does no I/O. The executor writes it to disk.
 
 use std::collections::VecDeque;
@@ -13,9 +16,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use nixfleet_jobs::format::Format;
-use nixfleet_jobs::{atomic_file, damage};
+use nixfleet_jobs::record::Record;
+use nixfleet_jobs::{JobId, atomic_file, damage};
 use nixfleet_os::{Disk, text};
 use nixfleet_protocol::Status;
+
+mod repair;
 
 /// Name of the file in the agent's own folder.
 pub const FILE: &str = "answered.json";
@@ -44,17 +50,39 @@ struct Entry {
     age_s: u64,
 }
 
+/// Requests whose command has not ended, at most: a table has half as many jobs. A request whose record could not be
+/// written and whose agent was killed stays until newer ones push it out.
+const MAX_OPEN: usize = 32;
+
+/// A request whose command was accepted and whose end was not told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Open {
+    /// The job that runs the command.
+    job_id: JobId,
+    /// The dashboard's id of the request.
+    command_id: String,
+    /// Name of the command that was asked for.
+    command: String,
+    /// Time of acceptance, RFC 3339.
+    accepted_at: String,
+}
+
 /// Content of [`FILE`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct File {
     /// Oldest first.
     #[serde(default)]
     answered: VecDeque<Entry>,
+    /// Oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    open: VecDeque<Open>,
 }
 
 impl Format for File {
-    const VERSION: u32 = 1;
-    /// [`MAX_KEPT`] entries of at most 4 KiB for the message, 1.5 KiB for the id and some short texts.
+    /// Version 2 added `open`.
+    const VERSION: u32 = 2;
+    /// [`MAX_KEPT`] entries of at most 4 KiB for the message, 1.5 KiB for the id and some short texts. Those in `open`
+    /// are fewer, and have no message.
     const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
@@ -122,9 +150,30 @@ impl Answered {
     pub fn add_older(&mut self, older: Self) {
         self.count();
         let known = std::mem::replace(&mut self.file.answered, older.file.answered);
+        let open = std::mem::replace(&mut self.file.open, older.file.open);
+        self.file.open.extend(open);
         for entry in known {
             self.put(entry);
         }
+    }
+
+    /// Remembers that a request was accepted. False if it has no id, so that nothing has changed.
+    pub fn accepted(&mut self, record: &Record) -> bool {
+        let Some(command_id) = record.command_id.clone() else { return false };
+        let (job_id, command) = (record.id.clone(), record.command.clone());
+        self.file.open.push_back(Open {
+            job_id,
+            command_id,
+            command,
+            accepted_at: record.accepted_at.clone(),
+        });
+        self.bound();
+        true
+    }
+
+    /// Whether a request with this id was accepted, and its end was not told.
+    pub fn is_open(&self, command_id: &str) -> bool {
+        self.file.open.iter().any(|open| open.command_id == command_id)
     }
 
     /// Remembers an answer.
@@ -136,7 +185,10 @@ impl Answered {
     }
 
     fn put(&mut self, entry: Entry) {
-        self.file.answered.retain(|known| known.command_id != entry.command_id);
+        let Entry { command_id, status, .. } = &entry;
+        self.file.answered.retain(|known| known.command_id != *command_id);
+        let job = status.job_id.as_deref();
+        self.file.open.retain(|open| open.command_id != *command_id && job != Some(open.job_id.as_str()));
         self.file.answered.push_back(entry);
         self.bound();
     }
@@ -162,6 +214,8 @@ impl Answered {
         self.file.answered.retain(|entry| entry.age_s < KEPT_FOR.as_secs() && !entry.command_id.is_empty());
         let surplus = self.file.answered.len().saturating_sub(MAX_KEPT);
         self.file.answered.drain(..surplus);
+        let surplus = self.file.open.len().saturating_sub(MAX_OPEN);
+        self.file.open.drain(..surplus);
     }
 }
 

@@ -56,6 +56,8 @@ pub enum ExecutorEvent {
     Found(Box<Record>),
     /// Answers of an earlier agent, which could not be read before.
     FoundAnswers(Answered),
+    /// Everything of an earlier agent was read; it comes behind what was found.
+    FoundAll,
     /// The job had ended when its end was ordered.
     EndedBefore {
         /// The job.

@@ -15,9 +15,11 @@
 //! The table owns its [`Executor`] and gives all orders to it, so no other code needs the executor.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use nixfleet_os::planted;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::Span;
 
 use nixfleet_jobs::JobId;
@@ -49,6 +51,19 @@ pub const MAX_JOBS: usize = 16;
 /// Longest message of a result in a record, in characters. It is for people, and a heartbeat repeats 200 of them.
 const MAX_MESSAGE: usize = 4096;
 
+/// How long a request is rejected that an earlier agent may have accepted, while its files cannot be read. A lack of descriptors or memory lasts for seconds, and the files are tried again every 10 s. A missing
+/// permission lasts, and must not keep a host from the command that mends it.
+const UNREAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// What could not be read, and so may be asked for again.
+#[derive(Debug)]
+struct Unread {
+    /// Until when such a request is rejected.
+    until: Instant,
+    /// The file of answers is among it, so any request may be one that was accepted.
+    answers: bool,
+}
+
 /// The accepted jobs, oldest first, and the executor that carries out the orders for them.
 #[derive(Debug)]
 pub struct JobTable {
@@ -58,6 +73,8 @@ pub struct JobTable {
     answered: Answered,
     /// The newest job of this host. The next one gets an id behind it.
     newest: Option<JobId>,
+    /// Files of an earlier agent could not be read.
+    unread: Option<Unread>,
 }
 
 /// A job of an earlier agent.
@@ -98,13 +115,15 @@ impl JobTable {
     pub fn resume(records: Vec<Record>, executor: Box<dyn Executor>) -> Self {
         let newest = records.iter().map(|record| record.id.clone()).max();
         let jobs = records.into_iter().map(|record| resumed(record, &*executor)).collect();
-        Self { executor, jobs, answered: Answered::default(), newest }
+        Self { executor, jobs, answered: Answered::default(), newest, unread: None }
     }
 
     /// What else an earlier agent left: the answers to requests, and the newest job of this host.
     #[must_use]
     pub fn after(self, answered: Answered, newest: Option<JobId>) -> Self {
-        Self { answered, newest: self.newest.max(newest), ..self }
+        let mut table = Self { answered, newest: self.newest.max(newest), ..self };
+        table.repair();
+        table
     }
 
     /// A job of an earlier agent, whose record could be read only now.
@@ -117,6 +136,7 @@ impl JobTable {
         let at = self.jobs.partition_point(|other| other.record.id < job.record.id);
         self.newest = self.newest.take().max(Some(job.record.id.clone()));
         self.jobs.insert(at, job);
+        self.repair();
     }
 
     /// The command that occupies the slot.
@@ -210,6 +230,10 @@ impl JobTable {
             tracing::info!("Accepted a command.");
             self.executor.launch(record.clone());
         });
+        // An announced command was answered before.
+        if !record.announced && !planted!("no-record") && self.answered.accepted(&record) {
+            span.in_scope(|| self.executor.keep_answered(self.answered.file()));
+        }
         self.jobs.push_back(Job::new(record, Phase::Launching, span));
     }
 

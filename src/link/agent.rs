@@ -209,14 +209,20 @@ impl Agent {
     }
 
     /// Why no command may start now, as the reason of a rejection; none if commands may start.
-    pub fn refusal(&self, now: Instant) -> Option<String> {
+    pub fn refusal(&self, command_id: Option<&str>, now: Instant) -> Option<String> {
         let full = || {
             format!(
                 "{MAX_JOBS} results wait for proof that the dashboard has read them (the pong to the ping behind a \
                  status); another command would push one out; send it again later"
             )
         };
-        self.peer.refusal(now).or_else(|| self.jobs.is_full().then(full))
+        let unread = || {
+            "files of an earlier agent could not be read yet, so this may be a command that it has accepted; the agent's \
+             log names them; send it again in a minute"
+                .to_owned()
+        };
+        let refusal = self.peer.refusal(now).or_else(|| self.jobs.is_full().then(full));
+        refusal.or_else(|| self.jobs.is_unread(command_id, now).then(unread))
     }
 
     /// Orders the end of the command that runs, because the command `asked` was sent. Returns false if none runs.
@@ -242,7 +248,7 @@ impl Agent {
     pub fn clone_if_missing(&mut self, now: Instant) {
         let checkout = Checkout::of(&self.snapshots.facts());
         // A job that has ended may have made the checkout, and the host was not looked at yet.
-        let idle = self.jobs.is_idle() && self.refusal(now).is_none();
+        let idle = self.jobs.is_idle() && self.refusal(None, now).is_none();
         if self.first_clone.take(checkout, idle, now) {
             self.start("clone".to_owned(), None, false);
         }
@@ -262,6 +268,7 @@ impl Agent {
             ExecutorEvent::Launched(id) => self.jobs.launched(&id),
             ExecutorEvent::Found(record) => self.jobs.found(*record),
             ExecutorEvent::FoundAnswers(older) => self.jobs.found_answers(older),
+            ExecutorEvent::FoundAll => self.jobs.found_all(),
             ExecutorEvent::NotLaunched(id, why) => {
                 let span = self.jobs.span(&id);
                 span.in_scope(|| tracing::error!("The command could not be started: {why}"));

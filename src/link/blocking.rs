@@ -36,9 +36,8 @@ async fn run_counted<T: Send + 'static>(
     let (sender, answer) = oneshot::channel();
     // With the default stack: modules of the resolver belong to the host, and may need much.
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Locals are dropped in reverse order: also after a panic, the place is free before the caller hears of it.
-        let sender = sender;
-        let place = place;
+        // They are dropped in reverse order when the call panics: the place is free before the caller knows.
+        let (sender, place) = (sender, place);
         let value = call();
         // Before the answer is sent, so that the next call finds the place.
         if planted!("place-behind-the-answer") {

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nixfleet_protocol::{AgentMessage, BatchLine, Status};
 
-use crate::act::Act;
-use crate::damage::{Damaged, How, Target};
-use crate::evidence::{Asked, Evidence};
+use crate::evidence::Evidence;
 
 mod beats;
 mod conduct;
+mod excuses;
 mod lines;
 mod results;
 
@@ -75,63 +74,6 @@ fn jobs(evidence: &Evidence) -> BTreeMap<String, Job> {
         }
     }
     jobs
-}
-
-/// What was done to the agent that may explain an end.
-struct Excuses<'a> {
-    evidence: &'a Evidence,
-    name: &'a str,
-    from: i64,
-    to: i64,
-}
-
-/// A fault counts from so many milliseconds before a request was sent: faults last for 3 s at most, and what they
-/// cause shows a little later.
-const BEFORE: i64 = 5_000;
-
-impl<'a> Excuses<'a> {
-    fn new(evidence: &'a Evidence, asked: &'a Asked, to: i64) -> Self {
-        let from = asked.sent.first().copied().unwrap_or(evidence.begun) - BEFORE;
-        Self { evidence, name: &asked.name, from, to }
-    }
-
-    fn any(&self, kind: impl Fn(&Act) -> bool) -> bool {
-        self.evidence
-            .done
-            .iter()
-            .any(|done| done.hit && (self.from..=self.to).contains(&done.at) && kind(&done.act))
-    }
-
-    /// Files of this command's job that were damaged.
-    fn damaged(&self, which: impl Fn(&Damaged) -> bool) -> bool {
-        is_damaged(self.evidence, self.name, which)
-    }
-}
-
-/// Whether files of this command's job were damaged. Where nobody knows to which job a file belonged, it may be this.
-fn is_damaged(evidence: &Evidence, name: &str, which: impl Fn(&Damaged) -> bool) -> bool {
-    let of_it = |damaged: &&Damaged| damaged.command.as_deref().is_none_or(|command| command == name);
-    evidence.done.iter().filter_map(|done| done.damaged.as_ref()).filter(of_it).any(which)
-}
-
-/// The record was damaged, so the agent may not know any more which request was accepted.
-fn record_damaged(evidence: &Evidence, name: &str) -> bool {
-    is_damaged(evidence, name, |damaged| damaged.target == Target::Record)
-}
-
-/// The record of this very job was damaged. It holds in which words the end was told, and of which command.
-fn own_record_damaged(evidence: &Evidence, id: &str) -> bool {
-    let own = |damaged: &Damaged| {
-        damaged.target == Target::Record && damaged.path.file_stem().is_some_and(|job| job == id)
-    };
-    evidence.done.iter().filter_map(|done| done.damaged.as_ref()).any(own)
-}
-
-/// The text of the log was damaged, so lines may be other ones. A file without a check sum cannot tell.
-fn text_damaged(evidence: &Evidence, name: &str) -> bool {
-    is_damaged(evidence, name, |damaged| {
-        damaged.target == Target::Log && matches!(damaged.how, How::Flip | How::Garbage)
-    })
 }
 
 /// Names of all commands that were asked for.

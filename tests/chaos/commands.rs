@@ -116,7 +116,7 @@ exit 0
 pub(crate) const FLOOD: u64 = 3_000;
 
 /// Seconds after which [`Kind::Late`] is ended.
-const TIMEOUT_S: u32 = 2;
+pub(crate) const TIMEOUT_S: u32 = 2;
 
 /// Seconds from SIGTERM to SIGKILL: shorter than a command that ignores SIGTERM runs.
 const GRACE_S: u32 = 1;

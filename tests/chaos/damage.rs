@@ -63,8 +63,42 @@ pub(crate) struct Damaged {
     pub(crate) path: PathBuf,
     pub(crate) target: Target,
     pub(crate) how: How,
-    /// The command of its job, if it belongs to one and that was readable before.
+    /// The job to which it belongs, if it belongs to one.
+    pub(crate) job: Option<String>,
+    /// The command of that job, if a file said so before.
     pub(crate) command: Option<String>,
+    /// What the agent's other file knew of that job at that time.
+    pub(crate) noted: Noted,
+    /// It is still an object, with other values perhaps. A file without a check sum cannot tell.
+    pub(crate) readable: bool,
+}
+
+/// What `answered.json` says about a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noted {
+    Nothing,
+    /// Its request.
+    Request,
+    /// Its request, and the status that was told.
+    Answer,
+}
+
+impl Noted {
+    fn read(state: &Path, job: &str) -> Self {
+        let path = state.join("agent/answered.json");
+        let Some(file) = path.is_file().then(|| json(&path)).flatten() else { return Self::Nothing };
+        let is_in = |list: &str, pointer: &str| {
+            let entries = file[list].as_array().map(Vec::as_slice).unwrap_or_default();
+            entries.iter().any(|entry| entry.pointer(pointer).is_some_and(|id| id == job))
+        };
+        if is_in("answered", "/status/job_id") {
+            Self::Answer
+        } else if is_in("open", "/job_id") {
+            Self::Request
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 /// The newest entry of a folder for which `wanted` holds. Job ids sort by time.
@@ -72,13 +106,14 @@ fn newest(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     fs::read_dir(folder).ok()?.flatten().map(|item| item.path()).filter(|path| wanted(path)).max()
 }
 
-/// The file, and the command that it is about.
+/// The file, and the job to which it belongs.
 fn find(state: &Path, target: Target) -> Option<(PathBuf, Option<String>)> {
-    let (path, describes) = match target {
+    let (path, job) = match target {
         Target::Record => {
             let is_record = |path: &Path| path.extension().is_some_and(|ending| ending == "json");
             let path = newest(&state.join("agent/delivery"), is_record)?;
-            (path.clone(), Some(path))
+            let job = path.file_stem()?.to_string_lossy().into_owned();
+            (path, Some(job))
         }
         Target::Lock => (state.join("jobs/lock"), None),
         Target::History => (state.join("jobs/history.json"), None),
@@ -91,18 +126,27 @@ fn find(state: &Path, target: Target) -> Option<(PathBuf, Option<String>)> {
                 _ => "log.jsonl",
             };
             let folder = newest(&state.join("jobs"), |path| path.join("log.jsonl").exists())?;
-            (folder.join(name), Some(folder.join("spec.json")))
+            let job = folder.file_name()?.to_string_lossy().into_owned();
+            (folder.join(name), Some(job))
         }
     };
+    path.is_file().then_some((path, job))
+}
+
+/// The command of a job, as one of its files says.
+fn command(state: &Path, job: &str) -> Option<String> {
+    let record = state.join("agent/delivery").join(format!("{job}.json"));
+    let spec = state.join("jobs").join(job).join("spec.json");
     // A named pipe may be in its place by now, and to open it would wait for ever.
-    let describes = describes.filter(|path| path.is_file());
-    let command = describes.and_then(|path| Some(json(&path)?["command"].as_str()?.to_owned()));
-    path.is_file().then_some((path, command))
+    let mut files = [spec, record].into_iter().filter(|path| path.is_file());
+    files.find_map(|path| Some(json(&path)?["command"].as_str()?.to_owned()))
 }
 
 /// Damages the newest such file. None if there is none yet.
 pub(crate) fn damage(state: &Path, target: Target, how: How, rng: &mut Rng) -> Option<Damaged> {
-    let (path, command) = find(state, target)?;
+    let (path, job) = find(state, target)?;
+    let command = job.as_ref().and_then(|job| command(state, job));
+    let noted = job.as_ref().map_or(Noted::Nothing, |job| Noted::read(state, job));
     let owner = fs::metadata(&path).ok()?;
     let length = owner.len();
     if length == 0 && matches!(how, How::Flip | How::Truncate | How::Garbage) {
@@ -136,5 +180,6 @@ pub(crate) fn damage(state: &Path, target: Target, how: How, rng: &mut Rng) -> O
     if path.exists() {
         chown(&path, Some(owner.uid()), Some(owner.gid())).ok()?;
     }
-    Some(Damaged { path, target, how, command })
+    let readable = path.is_file() && json(&path).is_some_and(|left| left.is_object());
+    Some(Damaged { path, target, how, job, command, noted, readable })
 }

@@ -116,6 +116,10 @@ impl Evidence {
     /// What was done when, for people.
     pub(crate) fn story(&self) -> String {
         let mut text = format!("  {:?}, strict: {}\n", self.family, self.strict);
+        for asked in &self.asked {
+            let sent: Vec<String> = asked.sent.iter().map(|at| self.seconds(*at)).collect();
+            writeln!(text, "  `{}` was asked for at {}", asked.name, sent.join(", ")).unwrap();
+        }
         for done in &self.done {
             let not = if done.hit { "" } else { " [no effect]" };
             writeln!(text, "  {:>8}  {}{not} {}", self.seconds(done.at), done.act, done.note).unwrap();

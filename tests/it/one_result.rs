@@ -113,11 +113,58 @@ async fn a_damaged_record_is_answered_and_moved_aside() {
         assert_eq!(status.message.contains("is damaged"), !folder_stays, "{}", status.message);
         assert!(path.with_extension("damaged").exists());
         eventually("the record's end", || (!path.exists()).then_some(())).await;
-        if folder_stays {
-            assert_eq!(status.command, "short");
-            assert_eq!(fleet.lines().len(), 1);
-        }
+        assert_eq!(status.command, "short");
+        // The request is known from the file of answers.
+        fleet.dashboard.send_command(HOST, "short", Some("c-7")).unwrap();
+        let again = fleet.wait("the status again", |fleet| fleet.statuses().get(1).cloned()).await;
+        assert_eq!(told(&again), told(&status));
+        assert_eq!(fleet.lines().len(), usize::from(folder_stays), "it ran once");
     }
+}
+
+#[tokio::test]
+async fn a_record_that_is_damaged_behind_the_answer_costs_no_word_of_it() {
+    let fleet = Fleet::start().await.script("never", "exit 0");
+    prove_nothing(&fleet);
+    let mut agent = fleet.agent().await;
+    fs::write(fleet.path("state/jobs"), "in the way").unwrap();
+    fleet.dashboard.send_command(HOST, "never", Some("c-8")).unwrap();
+    let first = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!(first.outcome.as_deref(), Some("not_started"), "{}", first.message);
+    // It is written before anything is told, and what was told a moment later.
+    eventually("the noted answer", || {
+        let noted = fs::read_to_string(fleet.path("state/agent/answered.json")).unwrap_or_default();
+        noted.contains("\"not_started\"").then_some(())
+    })
+    .await;
+    agent.kill();
+    fs::write(record(&fleet).await, "{").unwrap();
+    fs::remove_file(fleet.path("state/jobs")).unwrap();
+    let _next = fleet.spawn_agent();
+    let second = fleet.wait("the status again", |fleet| fleet.statuses().get(1).cloned()).await;
+    assert_eq!(told(&second), told(&first));
+}
+
+#[tokio::test]
+async fn a_command_whose_record_was_removed_is_answered_and_runs_once() {
+    let fleet = Fleet::start().await.script("short", "sleep 1; echo late; exit 3");
+    let mut agent = fleet.agent().await;
+    fleet.dashboard.send_command(HOST, "short", Some("c-9")).unwrap();
+    fleet.running("short").await;
+    eventually("the noted request", || {
+        let noted = fs::read_to_string(fleet.path("state/agent/answered.json")).unwrap_or_default();
+        noted.contains("\"c-9\"").then_some(())
+    })
+    .await;
+    agent.kill();
+    let path = record(&fleet).await;
+    fs::remove_file(&path).unwrap();
+    let _next = fleet.agent().await;
+    fleet.dashboard.send_command(HOST, "short", Some("c-9")).unwrap();
+    let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
+    assert_eq!((status.command.as_str(), status.outcome.as_deref()), ("short", Some("failed")));
+    eventually("the record's end", || (!path.exists()).then_some(())).await;
+    assert_eq!(fleet.lines().len(), 1, "it ran once");
 }
 
 #[tokio::test]

@@ -74,20 +74,34 @@ impl Evidence<'_> {
         })
     }
 
+    /// Whether an agent ended after it had sent what arrived at that time, or the machine lost its power.
+    fn agent_ended_after(&self, at: Instant) -> bool {
+        let stopped = self.events.iter().any(|event| matches!(event.what, What::StopAgent));
+        let restarted = self.happened(|what| matches!(what, What::Dashboard(Act::Restart)));
+        let died = self.deaths.iter().any(|(died, kind)| *kind == Kind::Agent && *died + SLACK >= at);
+        self.power_cuts > 0 || stopped || restarted || died
+    }
+
     /// Whether it may be forgotten that a request was answered: there was no record of its job, because the disk took none,
-    /// and the answer could not be noted for the same reason. If the agent dies then, a request that is repeated runs.
+    /// and the answer could not be noted for the same reason. If the agent ends then, a request that is repeated runs.
     fn may_forget_answer(&self, command: &str) -> bool {
-        let not_started = |(_, status, _): (&Noted, &Status, &str)| {
-            status.command == command && status.outcome.as_deref() == Some("not_started")
+        let not_started = |(noted, status, _): (&Noted, &Status, &str)| {
+            status.command == command
+                && status.outcome.as_deref() == Some("not_started")
+                && self.agent_ended_after(noted.at)
         };
-        self.disk_failed(Kind::Agent) && self.died(Kind::Agent) && self.statuses().any(not_started)
+        self.disk_failed(Kind::Agent) && self.statuses().any(not_started)
     }
 
     /// Whether it may be forgotten in which words the end of a job was told: the disk did not take them, and the agent or
     /// the machine went down before it did. What is told then is made from what is left: the outcome of a job that has no
     /// result is `lost` for ever, in other words, and a job that was not started for want of a record may be `lost`.
-    fn may_forget_words(&self) -> bool {
-        self.disk_failed(Kind::Agent) && (self.power_cuts > 0 || self.died(Kind::Agent))
+    fn may_forget_words(&self, first: (Instant, &Status), again: &Status) -> bool {
+        let (at, first) = first;
+        let outcomes = (first.outcome.as_deref(), again.outcome.as_deref());
+        matches!(outcomes, (Some("lost" | "not_started"), Some("lost")))
+            && self.disk_failed(Kind::Agent)
+            && self.agent_ended_after(at)
     }
 }
 
@@ -116,29 +130,23 @@ pub(crate) fn audit(evidence: &Evidence<'_>) -> Vec<String> {
 
 /// Every job has one result, whatever is repeated, and it is the true one.
 fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
-    let mut by_job: BTreeMap<&str, &Status> = BTreeMap::new();
-    for (_, status, job) in evidence.statuses() {
-        let told = comparable(evidence, status);
-        match by_job.get(job) {
-            None => {
-                by_job.insert(job, status);
-            }
-            Some(first) if comparable(evidence, first) != told => {
-                findings.push(format!(
-                    "`{}` was told as {:?} (exit {}: {}) and again as {:?} (exit {}: {})",
-                    status.command,
-                    first.outcome,
-                    first.exit_code,
-                    first.message,
-                    status.outcome,
-                    status.exit_code,
-                    status.message
-                ));
-            }
-            Some(_) => {}
+    let mut by_job: BTreeMap<&str, (Instant, &Status)> = BTreeMap::new();
+    for (noted, status, job) in evidence.statuses() {
+        let (at, first) = *by_job.entry(job).or_insert((noted.at, status));
+        if comparable(first) != comparable(status) && !evidence.may_forget_words((at, first), status) {
+            findings.push(format!(
+                "`{}` was told as {:?} (exit {}: {}) and again as {:?} (exit {}: {})",
+                status.command,
+                first.outcome,
+                first.exit_code,
+                first.message,
+                status.outcome,
+                status.exit_code,
+                status.message
+            ));
         }
     }
-    for status in by_job.values() {
+    for (_, status) in by_job.values() {
         if let Err(why) = is_true(evidence, status) {
             findings.push(format!(
                 "`{}` was told as {:?} (exit {}: {}), but {why}",
@@ -158,14 +166,8 @@ fn results(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 }
 
 /// What must be the same whenever a status is told again. The generation is that of the host at the moment.
-fn comparable(evidence: &Evidence<'_>, status: &Status) -> Status {
-    let mut told = Status { generation: String::new(), ..status.clone() };
-    let without_result = matches!(told.outcome.as_deref(), Some("lost" | "not_started"));
-    if without_result && evidence.may_forget_words() {
-        told.message.clear();
-        told.outcome = None;
-    }
-    told
+fn comparable(status: &Status) -> Status {
+    Status { generation: String::new(), ..status.clone() }
 }
 
 /// Whether a result is what the program did.

@@ -81,5 +81,15 @@ pub fn kept() -> Vec<(&'static str, Schedule)> {
                 (37830, 0, disk(Kind::Agent, 59, 28, DiskFault::TooManyFiles)),
             ],
         ),
+        of(
+            "a request is accepted that an earlier agent may have accepted",
+            22512,
+            &[
+                (1604, 0, command(0)),
+                (5289, 0, What::Dashboard(Act::Repeat(0))),
+                (22892, 0, disk(Kind::Agent, 34, 18, DiskFault::TooManyFiles)),
+                (30057, 0, disk(Kind::Agent, 35, 1, DiskFault::Crash)),
+            ],
+        ),
     ]
 }

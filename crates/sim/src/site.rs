@@ -145,14 +145,21 @@ impl Site {
         let records = Records::on(machine.clone(), self.delivery());
         let launcher = Arc::new(SystemManager { site: Arc::clone(self), agent: Arc::clone(process) });
         let boot_id = nixfleet_os::boot_id_on(&machine.disk, &host.paths.proc);
-        let opened = records.open(&folder, boot_id.as_deref());
+        let mut opened = records.open(&folder, boot_id.as_deref());
         let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
+        if let Ok(answered) = &answered {
+            answered.restore(&mut opened, &records, &folder);
+        }
         let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
         let (executor, events) =
             HostExecutor::open(launcher, folder, records, boot_id).map_err(|err| err.to_string())?;
+        let unread = (!backlog.is_empty()).then_some(backlog.answers);
         executor.retry(backlog);
         let jobs = JobTable::resume(opened.resumed, Box::new(executor));
         let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
+        if let Some(answers) = unread {
+            jobs.wait_for_unread(tokio::time::Instant::now(), answers);
+        }
         opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
         let (facts, newest) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));
         let ((_stasysmo, stasysmo), (_prewarm, prewarm)) = (watch::channel(None), watch::channel(None));

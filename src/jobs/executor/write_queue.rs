@@ -34,7 +34,8 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    fn is_empty(&self) -> bool {
+    /// Whether everything was read.
+    pub fn is_empty(&self) -> bool {
         self.unread.is_empty() && !self.answers
     }
 }

@@ -152,11 +152,18 @@ impl RecordWriter {
             send(self.jobs.machine(), &self.events, ExecutorEvent::Found(Box::new(record)));
         }
         let older = if answers { Answered::load(self.jobs.disk(), &self.answered).ok() } else { None };
-        self.queue.retry(Backlog { unread, answers: answers && older.is_none() });
-        let mut older = older?;
-        let file = older.file();
-        send(self.jobs.machine(), &self.events, ExecutorEvent::FoundAnswers(older));
-        Some(file)
+        let left = Backlog { unread, answers: answers && older.is_none() };
+        let found_all = left.is_empty();
+        self.queue.retry(left);
+        let file = older.map(|mut older| {
+            let file = older.file();
+            send(self.jobs.machine(), &self.events, ExecutorEvent::FoundAnswers(older));
+            file
+        });
+        if found_all {
+            send(self.jobs.machine(), &self.events, ExecutorEvent::FoundAll);
+        }
+        file
     }
 }
 

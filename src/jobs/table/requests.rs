@@ -2,16 +2,63 @@
 
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::record::Record;
+use nixfleet_os::planted;
 use nixfleet_protocol::{CommandRequest, Status, StatusKind};
+use tokio::time::Instant;
 
-use super::JobTable;
+use super::job::Phase;
+use super::{JobTable, UNREAD_LIMIT, Unread};
 use crate::jobs::answered::Answered;
 
 impl JobTable {
     /// Answers of an earlier agent, which could be read only now.
     pub fn found_answers(&mut self, older: Answered) {
         self.answered.add_older(older);
+        if let Some(unread) = &mut self.unread {
+            unread.answers = false;
+        }
+        self.repair();
         self.executor.keep_answered(self.answered.file());
+    }
+
+    /// Files of an earlier agent could not be read, perhaps that of the answers: until they are, or [`UNREAD_LIMIT`] is
+    /// over, no request is accepted that may be one of its.
+    pub fn wait_for_unread(&mut self, now: Instant, answers: bool) {
+        self.unread = Some(Unread { until: now + UNREAD_LIMIT, answers });
+    }
+
+    /// Everything of an earlier agent was read.
+    pub fn found_all(&mut self) {
+        self.unread = None;
+    }
+
+    /// Whether a request may be one that an earlier agent has accepted and whose job is not known yet.
+    pub fn is_unread(&self, command_id: Option<&str>, now: Instant) -> bool {
+        let Some(unread) = &self.unread else { return false };
+        let is_open = || command_id.is_some_and(|id| self.answered.is_open(id)) && !self.knows(command_id);
+        now < unread.until && (unread.answers || is_open()) && !planted!("accept-while-unread")
+    }
+
+    /// Whether there is a job for the request with this id.
+    fn knows(&self, command_id: Option<&str>) -> bool {
+        self.jobs.iter().any(|job| job.record.command_id.as_deref() == command_id)
+    }
+
+    /// Repairs the records of jobs that an earlier agent left, from what is known of their requests.
+    pub(super) fn repair(&mut self) {
+        for job in self.jobs.iter_mut().filter(|job| !job.over && !job.finished) {
+            if !self.answered.repair(&mut job.record) {
+                continue;
+            }
+            job.span = job.record.span();
+            job.span.in_scope(|| {
+                tracing::info!("The record of the job is complete again: its request is known.");
+                self.executor.save(job.record.clone());
+            });
+            if job.record.decided().is_some() {
+                job.phase = Phase::Decided;
+            }
+        }
     }
 
     /// The status of success of a reboot, which is sent before the reboot starts.

@@ -182,7 +182,9 @@ impl Session<'_> {
         let decision =
             admission::admit(&self.agent.host, &request, jobs.current(), jobs.unreported(&request));
         let refusal = match decision {
-            Decision::Start | Decision::Control(Control::Reboot) => self.agent.refusal(now),
+            Decision::Start | Decision::Control(Control::Reboot) => {
+                self.agent.refusal(request.id.as_deref(), now)
+            }
             Decision::Control(Control::Restart) => self.agent.peer.refusal(now),
             _ => None,
         };

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use nixfleet_mock_dashboard::Recorded;
 use nixfleet_protocol::{AgentMessage, Heartbeat};
 
-use super::{Job, record_damaged};
+use super::Job;
+use super::excuses::{process_lost, request_lost};
 use crate::evidence::{Evidence, Excused};
 use crate::schedule::Family;
 
@@ -189,7 +190,7 @@ fn truth(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
             }
             continue;
         };
-        if record_damaged(evidence, name) {
+        if request_lost(evidence, name) {
             continue;
         }
         // A new agent does not know whether the status arrived. It names the command until it has told it again.
@@ -201,11 +202,12 @@ fn truth(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
         }
         let known =
             |pid: u32| evidence.side.runs.get(name).is_some_and(|runs| runs.iter().any(|run| run.pid == pid));
-        let damaged = super::is_damaged(evidence, name, |_| true);
+        // A process that the limits ended before it could write its begin.
+        let unbegun = evidence.family == Family::Limits && !evidence.side.runs.contains_key(name);
         if let Some(pid) = beat.command_pid
             && !known(pid)
-            && !damaged
-            && !matches!(evidence.family, Family::Limits)
+            && !process_lost(evidence, name)
+            && !unbegun
         {
             findings.push(format!(
                 "the heartbeat at {at} says that `{name}` is process {pid}, which it never was"

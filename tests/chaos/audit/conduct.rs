@@ -1,11 +1,11 @@
 //! How the agent behaved: it lived, it was modest, it ran one command at a time, and it came to rest.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use nixfleet_mock_dashboard::{Rule, Violation};
 use nixfleet_protocol::AgentMessage;
 
-use super::record_damaged;
+use super::excuses::{log_damaged, request_lost};
 use crate::act::{Act, Hit, Who};
 use crate::evidence::{Asked, Evidence};
 
@@ -48,39 +48,66 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     if rest.exit != "exit status: 0" {
         findings.push(format!("the last agent was told to end: {}", rest.exit));
     }
+    findings.extend(rejected_too_often(evidence));
     let told = evidence.violations.iter().filter(|violation| !is_excused(evidence, violation));
     findings.extend(told.map(|violation| format!("existing dashboards could not cope with: {violation}")));
     findings
 }
 
+/// How often each request was rejected, and when the last time.
+fn rejections(evidence: &Evidence) -> BTreeMap<&str, (usize, i64)> {
+    let mut rejections: BTreeMap<&str, (usize, i64)> = BTreeMap::new();
+    for recorded in &evidence.messages {
+        if let AgentMessage::CommandRejected(rejected) = &recorded.message
+            && let Some(id) = rejected.command_id.as_deref()
+        {
+            let (count, last) = rejections.entry(id).or_default();
+            *count += 1;
+            *last = recorded.at_ms;
+        }
+    }
+    rejections
+}
+
+/// A request is not rejected more often than it was sent.
+fn rejected_too_often(evidence: &Evidence) -> Vec<String> {
+    let rejections = rejections(evidence);
+    let times = |asked: &Asked| rejections.get(asked.id.as_str()).map_or(0, |(count, _)| *count);
+    let too_often = evidence.asked.iter().filter(|asked| times(asked) > asked.sent.len());
+    too_often
+        .map(|asked| {
+            format!("`{}` was sent {} times and rejected {}", asked.name, asked.sent.len(), times(asked))
+        })
+        .collect()
+}
+
 /// A log that was damaged, or whose writer was killed, may have other numbers than the strict rules want: the audit of
 /// lines looks at these jobs. And a request that was sent twice may be answered twice.
 fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
-    let harmed = evidence.done.iter().any(|done| {
-        let killed = matches!(done.act, Act::Signal(Who::Supervisor, Hit::Kill));
-        done.hit && (killed || matches!(done.act, Act::Damage { .. } | Act::FullDisk(..)))
-    });
     let asked = || {
         let says = |field: &str, text: &str| violation.message.contains(&format!("\"{field}\":\"{text}\""));
         let named = move |asked: &&Asked| says("command_id", &asked.id) || says("command", &asked.name);
         evidence.asked.iter().filter(named)
     };
-    let asked_twice = || asked().any(|asked| asked.sent.len() > 1);
-    // The judge takes the second rejection of a request for that of another open one, which is then not open any more.
-    let rejected_twice = || {
-        let mut known = BTreeSet::new();
-        let rejections = evidence.messages.iter().filter_map(|recorded| match &recorded.message {
-            AgentMessage::CommandRejected(rejected) => Some(rejected.command_id.as_deref()?),
-            _ => None,
+    let harmed = |asked: &Asked| {
+        let killed = evidence.done.iter().any(|done| {
+            let supervisor = matches!(done.act, Act::Signal(Who::Supervisor, Hit::Kill));
+            let full = matches!(done.act, Act::FullDisk(..));
+            done.hit && (full || supervisor && done.note.contains(&format!("`{}`", asked.name)))
         });
-        rejections.into_iter().any(|id| !known.insert(id))
+        killed || log_damaged(evidence, &asked.name) || request_lost(evidence, &asked.name)
     };
-    // Two jobs under one name, if the agent could not know that the first one was accepted.
-    let forgotten = || asked().any(|asked| record_damaged(evidence, &asked.name));
+    // The judge takes the second rejection of a request for that of another open one, which is then not open any more.
+    let rejections = rejections(evidence);
+    let displaced = |asked: &Asked| {
+        let sent = asked.sent.first().copied().unwrap_or_default();
+        rejections.iter().any(|(id, (count, last))| *id != asked.id && *count > 1 && *last >= sent)
+    };
     match violation.rule {
-        Rule::LineNumbers => harmed,
-        Rule::OutputAfterStatus => forgotten(),
-        Rule::Rejection | Rule::Unasked => asked_twice() || rejected_twice(),
+        Rule::LineNumbers => asked().any(harmed),
+        // Two jobs under one name, if the agent could not know that the first one was accepted.
+        Rule::OutputAfterStatus => asked().any(|asked| request_lost(evidence, &asked.name)),
+        Rule::Rejection | Rule::Unasked => asked().any(|asked| asked.sent.len() > 1 || displaced(asked)),
         _ => false,
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Job, own_record_damaged, record_damaged, text_damaged};
+use super::Job;
+use super::excuses::{job_unknown, request_lost, text_damaged};
 use crate::commands::Run;
 use crate::evidence::Evidence;
 
@@ -18,9 +19,8 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         let name = job.command.as_str();
         let runs = evidence.side.runs.get(name).map(Vec::as_slice).unwrap_or_default();
         let several = jobs.values().filter(|other| other.command == name).count() > 1;
-        // With a damaged record nobody knows what was delivered, or to which of two runs a line belongs. The audit of
-        // results says whether there may be two.
-        let damaged = record_damaged(evidence, name) || own_record_damaged(evidence, id);
+        // Nobody knows to which of two runs a line belongs. The audit of results says whether there may be two.
+        let damaged = request_lost(evidence, name) || job_unknown(evidence, id);
         if damaged || text_damaged(evidence, name) || runs.len() > 1 || several {
             continue;
         }

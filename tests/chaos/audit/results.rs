@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 
-use super::{Excuses, Job, is_damaged, names, own_record_damaged, record_damaged};
+use super::excuses::{Excuses, job_unknown, request_lost, words_lost};
+use super::{Job, names};
 use crate::act::{Act, Hit, Who};
-use crate::commands::Run;
-use crate::damage::{Damaged, Target};
+use crate::commands::{Run, TIMEOUT_S};
+use crate::damage::Target;
 use crate::evidence::{Asked, Evidence};
 
 pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
@@ -18,9 +19,8 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         .flat_map(|asked| request(evidence, jobs, asked))
         .collect();
     let names = names(evidence);
-    let foreign = jobs
-        .iter()
-        .filter(|(id, job)| !names.contains(job.command.as_str()) && !own_record_damaged(evidence, id));
+    let foreign =
+        jobs.iter().filter(|(id, job)| !names.contains(job.command.as_str()) && !job_unknown(evidence, id));
     findings.extend(foreign.map(|(_, job)| format!("a job of `{}`, which nobody asked for", job.command)));
     findings
 }
@@ -30,12 +30,18 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     let mut findings = Vec::new();
     let own: Vec<(&String, &Job)> = jobs.iter().filter(|(_, job)| job.command == name).collect();
     let runs = evidence.side.runs.get(name).map(Vec::as_slice).unwrap_or_default();
-    // On a full disk there is no record of a job that was not started for that reason, and no answer can be noted.
-    let unwritten = own.iter().filter_map(|(_, job)| job.statuses.first()).any(|(at, _, status)| {
-        status.outcome.as_deref() == Some("not_started") && disk_was_full(evidence, *at)
-    });
-    let forgotten = unwritten || record_damaged(evidence, name);
-    if own.len() > 1 && !forgotten {
+    // The agent cannot know that it accepted the request.
+    let forgotten = request_lost(evidence, name);
+    // On a full disk there is no record of a job that was not started for that reason, and no answer can be noted. It
+    // did not run, so it runs once if the agent dies and the request is repeated.
+    let unwritten = |job: &Job| {
+        job.statuses.first().is_some_and(|(at, _, status)| {
+            status.outcome.as_deref() == Some("not_started") && forgets_on_full_disk(evidence, *at)
+        })
+    };
+    let is_unwritten = own.iter().any(|(_, job)| unwritten(job));
+    let told_once = own.iter().filter(|(_, job)| !unwritten(job)).count() <= 1;
+    if own.len() > 1 && !forgotten && !told_once {
         findings.push(format!(
             "`{name}` was told as {} jobs: {:?}",
             own.len(),
@@ -67,6 +73,7 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     if let Some((_, job)) = own.first()
         && let Some((_, text)) = refusals.iter().find(|(at, _)| *at > job.first)
         && !forgotten
+        && !is_unwritten
     {
         findings.push(format!("`{name}` ran as a job, and was {text} afterwards"));
     }
@@ -78,20 +85,13 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
             }
             continue;
         };
-        // The counts are those of the log, which may be damaged between two repeats.
-        let counts = !is_damaged(evidence, name, |_| true);
         for (_, _, other) in &job.statuses[1..] {
-            if plain(other, counts) != plain(first, counts) && !own_record_damaged(evidence, id) {
+            if plain(other) != plain(first) && !words_lost(evidence, id, *at) {
                 findings.push(format!("`{name}` ({id}) has two results: {first:?} and {other:?}"));
             }
         }
-        // The record of another job of this request was damaged: it may be the one that ran.
-        let of_another = |damaged: &Damaged| {
-            let job = damaged.path.file_stem();
-            damaged.target == Target::Record && job.is_some_and(|job| job != id.as_str())
-        };
-        if forgotten && (runs.len() > 1 || several || is_damaged(evidence, name, of_another)) {
-            // Nobody can say which run it was.
+        // Nobody can say which run it was.
+        if (forgotten && (runs.len() > 1 || several)) || (several && unwritten(job)) {
             continue;
         }
         let excuses = Excuses::new(evidence, asked, *at);
@@ -102,22 +102,33 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     findings
 }
 
-/// Whether the disk was full at that time, or a moment before or after it.
-fn disk_was_full(evidence: &Evidence, at: i64) -> bool {
-    evidence.done.iter().any(|done| {
-        let Act::FullDisk(_, length) = done.act else { return false };
+/// Whether the disk was full at that time, and the agent ended before it could note what it had told.
+fn forgets_on_full_disk(evidence: &Evidence, told: i64) -> bool {
+    let spans = evidence.done.iter().filter_map(|done| {
+        let Act::FullDisk(_, length) = done.act else { return None };
         let until = done.at + i64::try_from(length.as_millis()).unwrap();
-        done.hit && (done.at - MOMENT..until + MOMENT).contains(&at)
-    })
+        done.hit.then_some(done.at - MOMENT..until + NOTED)
+    });
+    let mut spans = spans.filter(|span| span.contains(&told));
+    let ends = |span: std::ops::Range<i64>| {
+        evidence.done.iter().any(|done| {
+            let ended =
+                matches!(done.act, Act::Agent(Hit::Kill | Hit::Term, _) | Act::Damage { down: true, .. });
+            done.hit && ended && (told..span.end).contains(&done.at)
+        })
+    };
+    spans.any(ends)
 }
 
-/// Milliseconds from the result of a job to what is noted about it.
+/// Milliseconds from the result of a job to what is noted about it, with a margin for a machine that is busy.
 const MOMENT: i64 = 500;
 
-/// A status without the commit of the host, which may change between two repeats, and perhaps without the counts.
-fn plain(status: &Status, counts: bool) -> Status {
-    let (lines, dropped_lines) = if counts { (status.lines, status.dropped_lines) } else { (None, None) };
-    Status { generation: String::new(), lines, dropped_lines, ..status.clone() }
+/// Milliseconds from the end of a full disk until the agent has noted what it could not note before: it tries every 2 s.
+const NOTED: i64 = 2_000 + MOMENT;
+
+/// A status without the commit of the host, which may change between two repeats.
+fn plain(status: &Status) -> Status {
+    Status { generation: String::new(), ..status.clone() }
 }
 
 /// Whether the result of a job is what happened.
@@ -133,24 +144,28 @@ fn is_true(status: &Status, runs: &[Run], excuses: &Excuses<'_>) -> Result<(), &
     let supervisor_killed = excuses.any(|act| matches!(act, Act::Signal(Who::Supervisor, Hit::Kill)));
     let command_hit = excuses.any(|act| matches!(act, Act::Signal(Who::Command, Hit::Kill | Hit::Term)));
     let terms = |act: &Act| matches!(act, Act::Stop | Act::Kill | Act::Signal(_, Hit::Term));
-    let limited =
-        excuses.any(|act| matches!(act, Act::FewFiles(..) | Act::FewThreads(..) | Act::FullDisk(..)));
-    let damaged = excuses.damaged(|_| true);
+    // The supervisor and the command inherit the limits of the agent.
+    let few = excuses.any(|act| matches!(act, Act::FewFiles(..) | Act::FewThreads(..)));
+    let limited = few || excuses.any(|act| matches!(act, Act::FullDisk(..)));
+    let damaged = excuses.damaged(|_| true) || excuses.lock_damaged();
     let agent_ended = excuses
         .any(|act| matches!(act, Act::Agent(Hit::Kill | Hit::Term, _) | Act::Damage { down: true, .. }));
     let late = excuses.name.starts_with("late") || excuses.name.starts_with("deaf");
+    let outlived = status.duration_ms.is_some_and(|ms| ms >= u64::from(TIMEOUT_S) * 1000);
     match outcome {
         "ok" if exit != Some(0) => Err("success that the command does not know of"),
         "ok" => Ok(()),
         "failed" => match exit {
             Some(0) => Err("a failure of a command that succeeded"),
             Some(own) if own != code => Err("another exit code than the command's own"),
-            None if !command_hit && !limited => Err("a failure that nothing explains"),
+            None if !command_hit && !few => Err("a failure that nothing explains"),
             _ => Ok(()),
         },
         "stopped" if !excuses.any(terms) => Err("stopped, and nobody stopped it"),
         "stopped" => Ok(()),
-        "timed_out" if !late || exit.is_some() => Err("timed out, and it did not"),
+        "timed_out" if !late => Err("timed out, and it did not"),
+        // It ignores the signal, and may end by itself then if it cannot start a process.
+        "timed_out" if exit.is_some() && !(few && outlived) => Err("timed out, and it did not"),
         "timed_out" => Ok(()),
         "not_started" if !runs.is_empty() => Err("not started, but it ran"),
         "not_started" if !(limited || damaged || supervisor_hit || agent_ended) => {

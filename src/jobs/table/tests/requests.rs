@@ -54,3 +54,33 @@ fn the_newest_requests_are_remembered_by_their_id_and_one_by_its_newest_status()
     }
     assert!(jobs.ended("").is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_files_of_an_earlier_agent_are_unread_a_request_may_be_one_of_its() {
+    let executor = FakeExecutor::default();
+    let mut last = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let accepted = record("pull", Some("a"), 0);
+    last.accept(accepted.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answered.json");
+    nixfleet_jobs::atomic_file::store(&path, &executor.0.lock().unwrap().answered).unwrap();
+    let answers = || Answered::load(&nixfleet_os::Disk::real(), &path).unwrap();
+    let now = Instant::now();
+    let unread = |jobs: &JobTable, now| [Some("a"), Some("b"), None].map(|id| jobs.is_unread(id, now));
+
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(FakeExecutor::default()));
+    assert_eq!(unread(&jobs, now), [false; 3]);
+    jobs.wait_for_unread(now, true);
+    assert_eq!(unread(&jobs, now + UNREAD_LIMIT - Duration::from_millis(1)), [true; 3], "any may be");
+    assert_eq!(unread(&jobs, now + UNREAD_LIMIT), [false; 3], "a host can be mended by a command");
+    jobs.found_answers(answers());
+    assert_eq!(unread(&jobs, now), [true, false, false], "its record is not read yet");
+    jobs.found(accepted);
+    assert_eq!(unread(&jobs, now), [false; 3], "it is a repeat");
+
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(FakeExecutor::default())).after(answers(), None);
+    jobs.wait_for_unread(now, false);
+    assert_eq!(unread(&jobs, now), [true, false, false]);
+    jobs.found_all();
+    assert_eq!(unread(&jobs, now), [false; 3], "there is no such record any more");
+}
