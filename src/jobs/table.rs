@@ -51,8 +51,9 @@ pub const MAX_JOBS: usize = 16;
 /// Longest message of a result in a record, in characters. It is for people, and a heartbeat repeats 200 of them.
 const MAX_MESSAGE: usize = 4096;
 
-/// How long a request is rejected that an earlier agent may have accepted, while its files cannot be read. A lack of descriptors or memory lasts for seconds, and the files are tried again every 10 s. A missing
-/// permission lasts, and must not keep a host from the command that mends it.
+/// How long a request is rejected that an earlier agent may have accepted, while its files cannot be read. A lack of
+/// descriptors or memory lasts for seconds, and the files are tried again every 10 s. A missing permission lasts, and
+/// must not keep a host from the command that mends it.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 
 /// What could not be read, and so may be asked for again.

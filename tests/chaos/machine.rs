@@ -91,8 +91,8 @@ impl Machine {
         Some(status.to_string())
     }
 
-    /// Whether the newest agent has begun its work, by its log: it listens to signals before. On a busy machine that takes
-    /// ten seconds.
+    /// Whether the newest agent has begun its work, by its log: it listens to signals before. On a busy machine that
+    /// takes ten seconds.
     pub(crate) fn has_begun(&self) -> bool {
         let log = fs::read(self.start.folder.join("agent.log")).unwrap_or_default();
         let own = log.get(usize::try_from(self.log_before).unwrap()..).unwrap_or_default();

@@ -14,8 +14,9 @@
 //! A schedule has some ten seconds of faults. Then the faults end, and everything must come to rest. The audit
 //! shares no code with the agent but the types of messages. The page docs/reliability.md says what is checked.
 //!
-//! Variables: `CHAOS_SEEDS` is the number of schedules, `CHAOS_SEED` the first seed, `CHAOS_JOBS` how many run at
-//! a time, `CHAOS_STOP` stops when a schedule has failed, `CHAOS_KEEP` keeps the folders of good schedules too, `CHAOS_AGENT` is another program than the built one.
+//! Variables: `CHAOS_SEEDS` is the number of schedules, `CHAOS_SEED` the first seed, `CHAOS_JOBS` how many run at a
+//! time, `CHAOS_STOP` stops when a schedule has failed, `CHAOS_KEEP` keeps the folders of good schedules too,
+//! `CHAOS_AGENT` is another program than the built one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 

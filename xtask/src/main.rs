@@ -40,8 +40,8 @@ cargo xtask COMMAND
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
 
-/// Lints of all, of the agent alone as it is built for hosts (features of other packages must not hide a mistake), and of
-/// the models.
+/// Lints of all, of the agent alone as it is built for hosts (features of other packages must not hide a mistake), and
+/// of the models.
 const CLIPPY: &[&[&str]] = &[
     &["clippy", "--all-targets", "--locked", "--", "-D", "warnings"],
     &["clippy", "-p", "nixfleet-agent", "--lib", "--bins", "--locked", "--", "-D", "warnings"],

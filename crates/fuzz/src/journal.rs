@@ -34,9 +34,9 @@ thread_local! {
 }
 
 /// Steps, separated by 0xff: two bytes that say what happens to which segment and how much is read at once, and bytes
-/// that are appended, once or often. Whatever happens, positions rise, each line is either returned or announced as missing, and
-/// memory is bounded. Of a log that only grew, plain entries at its beginning are exactly those that a second reader
-/// finds, and a reader that begins behind some of them returns the others.
+/// that are appended, once or often. Whatever happens, positions rise, each line is either returned or announced as
+/// missing, and memory is bounded. Of a log that only grew, plain entries at its beginning are exactly those that a
+/// second reader finds, and a reader that begins behind some of them returns the others.
 pub fn journal(data: &[u8]) {
     FOLDER.with_borrow_mut(|folder| {
         let (_, dir) = folder.get_or_insert_with(|| {

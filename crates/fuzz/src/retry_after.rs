@@ -51,8 +51,8 @@ pub fn retry_after(data: &[u8]) {
     written(seconds, ahead % 1000);
 }
 
-/// The preferred form of HTTP, with any digits and names. Its letters are case-sensitive (RFC 9110, 5.6.7), those of mail
-/// are not.
+/// The preferred form of HTTP, with any digits and names. Its letters are case-sensitive (RFC 9110, 5.6.7), those of
+/// mail are not.
 fn has_shape(text: &str) -> bool {
     const SHAPE: &[u8] = b"Aaa, 00 Aaa 0000 00:00:00 GMT";
     let fits = |(byte, shape): (u8, &u8)| match shape {

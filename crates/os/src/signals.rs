@@ -47,9 +47,9 @@ pub fn survive(also: &[Signal]) -> io::Result<()> {
     Ok(())
 }
 
-/// Which signals that a process of ours waits for are blocked, if any. A process inherits that from whoever starts it. If
-/// SIGTERM is blocked, only SIGKILL ends the agent. The standard library cannot change it, also not for a program that it
-/// starts.
+/// Which signals that a process of ours waits for are blocked, if any. A process inherits that from whoever starts it.
+/// If SIGTERM is blocked, only SIGKILL ends the agent. The standard library cannot change it, also not for a program
+/// that it starts.
 ///
 /// # Errors
 /// It is not known.

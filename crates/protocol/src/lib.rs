@@ -16,9 +16,9 @@
 //!   | <------------------ kill_command --- |
 //! ```
 //!
-//! Each message is one text frame `{"type": "<name>", "payload": {..}}`. Both sides ignore unknown types and
-//! unknown fields. A malformed message is logged and skipped; the connection stays open. An optional field of a
-//! dashboard's message that cannot be read is ignored by itself. Fields marked *additive* are newer than version 1 of the
+//! Each message is one text frame `{"type": "<name>", "payload": {..}}`. Both sides ignore unknown types and unknown
+//! fields. A malformed message is logged and skipped; the connection stays open. An optional field of a dashboard's
+//! message that cannot be read is ignored by itself. Fields marked *additive* are newer than version 1 of the
 //! protocol: a peer that does not know them ignores them, and they may be missing.
 //!
 //! ```

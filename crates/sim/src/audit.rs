@@ -82,8 +82,9 @@ impl Evidence<'_> {
         self.power_cuts > 0 || stopped || restarted || died
     }
 
-    /// Whether it may be forgotten that a request was answered: there was no record of its job, because the disk took none,
-    /// and the answer could not be noted for the same reason. If the agent ends then, a request that is repeated runs.
+    /// Whether it may be forgotten that a request was answered: there was no record of its job, because the disk took
+    /// none, and the answer could not be noted for the same reason. If the agent ends then, a request that is repeated
+    /// runs.
     fn may_forget_answer(&self, command: &str) -> bool {
         let not_started = |(noted, status, _): (&Noted, &Status, &str)| {
             status.command == command
@@ -93,9 +94,10 @@ impl Evidence<'_> {
         self.disk_failed(Kind::Agent) && self.statuses().any(not_started)
     }
 
-    /// Whether it may be forgotten in which words the end of a job was told: the disk did not take them, and the agent or
-    /// the machine went down before it did. What is told then is made from what is left: the outcome of a job that has no
-    /// result is `lost` for ever, in other words, and a job that was not started for want of a record may be `lost`.
+    /// Whether it may be forgotten in which words the end of a job was told: the disk did not take them, and the agent
+    /// or the machine went down before it did. What is told then is made from what is left: the outcome of a job that
+    /// has no result is `lost` for ever, in other words, and a job that was not started for want of a record may be
+    /// `lost`.
     fn may_forget_words(&self, first: (Instant, &Status), again: &Status) -> bool {
         let (at, first) = first;
         let outcomes = (first.outcome.as_deref(), again.outcome.as_deref());

@@ -198,8 +198,8 @@ impl WriteQueue {
         drop(self.changed.wait_while(&self.waiting, Some(limit), busy));
     }
 
-    /// Hands out work until the queue is closed. `carry_out` returns whether something could not be written: it is called
-    /// again soon, and a last time after the close.
+    /// Hands out work until the queue is closed. `carry_out` returns whether something could not be written: it is
+    /// called again soon, and a last time after the close.
     pub(super) fn serve(&self, mut carry_out: impl FnMut(Work) -> bool) {
         while let Some(work) = self.next() {
             let failed = carry_out(work) && !planted!("give-up");

@@ -12,8 +12,9 @@ use crate::lines::{Lines, Piece};
 use crate::supervisor::failure_reason::FailureReason;
 use crate::supervisor::progress::Progress;
 
-/// Bytes that are read of a pipe when the time for the rest is over. What the program wrote before its end is in the pipe by then,
-/// which holds at most so much unless root made it larger. A process that was left behind may write for ever.
+/// Bytes that are read of a pipe when the time for the rest is over. What the program wrote before its end is in the
+/// pipe by then, which holds at most so much unless root made it larger. A process that was left behind may write for
+/// ever.
 const REST: usize = 1024 * 1024;
 
 /// The reading end of an output of the program.
