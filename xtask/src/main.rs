@@ -5,7 +5,8 @@
 #![allow(clippy::string_slice, reason = "it reads the sources of this repository only")]
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::iter;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -157,8 +158,16 @@ fn cargo() -> Command {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let status = command.status().map_err(|err| format!("cannot run {command:?}: {err}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+    let status = command.status().map_err(|err| format!("cannot run {}: {err}", shown(command)))?;
+    if status.success() { Ok(()) } else { Err(format!("{}: {status}", shown(command))) }
+}
+
+/// A command as a person would repeat it: the name of the program, and its arguments.
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let words = iter::once(name).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
 /// The dev profile: the release profile takes minutes to link, and the tests use the same libraries.
@@ -184,7 +193,7 @@ fn demo(options: &[OsString]) -> Result<(), String> {
 }
 
 fn test(options: &[OsString]) -> Result<(), String> {
-    eprintln!("Building and running all tests: three to five minutes on two cores the first time.");
+    eprintln!("Building and running all tests: seven minutes or so on two cores the first time.");
     run(cargo().args(["test", "--locked"]).args(options))
 }
 

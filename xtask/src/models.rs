@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::shown;
+
 /// Prints a line for each model and for each planted fault that it found.
 pub(crate) fn run(mut cargo: Command, runs: Option<&str>) -> Result<(), String> {
     cargo.args(["test", "--locked", "-p", "nixfleet-vitals", "-p", "nixfleet-agent", "--lib"]);
@@ -11,19 +13,20 @@ pub(crate) fn run(mut cargo: Command, runs: Option<&str>) -> Result<(), String> 
     if let Some(runs) = runs {
         cargo.env("MODEL_RUNS", runs);
     }
-    let output = cargo.output().map_err(|err| format!("cannot run {cargo:?}: {err}"))?;
+    let output = cargo.output().map_err(|err| format!("cannot run {}: {err}", shown(&cargo)))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         eprint!("{}{text}", String::from_utf8_lossy(&output.stderr));
         return Err(format!(
-            "{cargo:?}: {}; the text above repeats an interleaving that failed",
+            "{}: {}; the text above repeats an interleaving that failed",
+            shown(&cargo),
             output.status
         ));
     }
     let rows: Vec<&str> =
         text.lines().filter(|line| line.starts_with("model ") || line.starts_with("| ")).collect();
     if rows.is_empty() {
-        return Err(format!("{cargo:?} ran no model"));
+        return Err(format!("{} ran no model", shown(&cargo)));
     }
     println!("{}", rows.join("\n"));
     Ok(())
@@ -42,10 +45,15 @@ pub(crate) fn stay_out_of_the_program(mut cargo: Command) -> Result<(), String> 
         "--prefix",
         "none",
     ]);
-    let output = cargo.output().map_err(|err| format!("cannot run {cargo:?}: {err}"))?;
+    let output = cargo.output().map_err(|err| format!("cannot run {}: {err}", shown(&cargo)))?;
     let tree = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() || !tree.contains("nixfleet-os ") {
-        return Err(format!("{cargo:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)));
+        return Err(format!(
+            "{}: {}: {}",
+            shown(&cargo),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ));
     }
     match tree.lines().find(|line| line.starts_with("shuttle")) {
         Some(line) => Err(format!("nixfleet-agent must not use {line}: it is for models")),

@@ -2,7 +2,7 @@
 //! them. There are none without the feature `planted-faults`, and `planted!` is then the constant `false`.
 //!
 //! The simulator and the models activate a fault for a thread, and the chaos tests for a process and all that it starts,
-//! by [`VARIABLE`].
+//! by the variable `PLANTED_FAULT`.
 
 #[cfg(feature = "planted-faults")]
 use std::cell::{Cell, RefCell};

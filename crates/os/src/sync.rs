@@ -1,6 +1,6 @@
 //! Locks, conditions, channels, atomic numbers and threads for what threads hand over to each other: those of the
 //! standard library. With the feature `models` they are those of a model checker, which decides at each of their
-//! operations which thread goes on. They work in the tests named `models` only then, and [`crate::model`] runs those.
+//! operations which thread goes on. They work in the tests named `models` only then, and the module `model` runs those.
 
 #[cfg(not(feature = "models"))]
 pub use std::{
