@@ -10,8 +10,6 @@
 //! ```
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -21,16 +19,17 @@ use tokio::sync::watch;
 
 use crate::clock::{Moment, Timed};
 use crate::collector::{Collector, Collectors};
-use crate::disk::{self, Disk, Mount, Usage};
-use crate::fault::{self, Faults};
-use crate::proc::{ProcMeter, ProcSample};
-use crate::reboot;
+use crate::disk::{Disk, Mount, Usage};
+use crate::proc::ProcSample;
 use crate::settings::Settings;
 use crate::snapshot::Vitals;
-use crate::source::SourceError;
-use crate::temperature::{self, Temperature};
-use crate::units::{self, FailedUnits};
+use crate::units;
 use crate::worker::{Done, Probe, Worker};
+
+pub(crate) use probes::Statvfs;
+use probes::{Found, Value};
+
+mod probes;
 
 /// Bounds of the time between two readings of /proc. There are four readings per interval, so the values of a
 /// heartbeat are at most a quarter of an interval old. Below 250 ms the clock tick of 10 ms would distort the
@@ -54,9 +53,6 @@ const UNITS_LIMIT: Duration = units::LIMIT.saturating_add(LIMIT);
 /// Longest sleep of the scheduler, so that a lost wake-up does little harm.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 
-/// The query of a file system. It is an argument so that tests can use one that hangs.
-pub(crate) type Statvfs = Arc<dyn Fn(&Path) -> io::Result<Option<Usage>> + Send + Sync>;
-
 /// An event that wakes the scheduler.
 pub(super) enum Event {
     /// A probe has ended.
@@ -75,21 +71,6 @@ impl fmt::Debug for Event {
             Self::Stop => "Stop",
         })
     }
-}
-
-/// The value that a probe found, and when the probe began.
-pub(super) struct Found {
-    taken_at: Moment,
-    value: Value,
-}
-
-enum Value {
-    Proc(Box<ProcSample>),
-    Mounts(Option<Vec<Option<Mount>>>),
-    Usage(Option<Usage>),
-    Temperatures(Option<Vec<Temperature>>),
-    Units(Option<FailedUnits>),
-    Reboot(Option<bool>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,15 +126,15 @@ impl Scheduler {
             tasks.push(Task { kind, period, next, limit, due: now, probe: Some(probe) });
         };
         let disks = &settings.disks;
-        add(Kind::Proc, within(interval / 4, PROC_PERIOD), LIMIT, proc_probe(settings, collectors));
+        add(Kind::Proc, within(interval / 4, PROC_PERIOD), LIMIT, probes::proc(settings, collectors));
         if !disks.is_empty() {
-            add(Kind::Mounts, slow, LIMIT, mounts_probe(settings, collectors));
+            add(Kind::Mounts, slow, LIMIT, probes::mounts(settings, collectors));
         }
-        add(Kind::Reboot, slow, LIMIT, reboot_probe(settings, collectors));
-        add(Kind::Temperatures, slow, LIMIT, temperatures_probe(settings, collectors));
-        add(Kind::Units, units, UNITS_LIMIT, units_probe(settings, collectors));
+        add(Kind::Reboot, slow, LIMIT, probes::reboot(settings, collectors));
+        add(Kind::Temperatures, slow, LIMIT, probes::temperatures(settings, collectors));
+        add(Kind::Units, units, UNITS_LIMIT, probes::units(settings, collectors));
         for (index, point) in disks.iter().enumerate() {
-            add(Kind::Disk(index), slow, LIMIT, usage_probe(point.clone(), statvfs, collectors));
+            add(Kind::Disk(index), slow, LIMIT, probes::usage(point.clone(), statvfs, collectors));
         }
         let worker = |name| Worker::new(name, events.clone(), Event::Done);
         Self {
@@ -352,59 +333,4 @@ fn collectors_of(collectors: &Collectors, kind: Kind) -> Vec<&Collector> {
         Kind::Units => vec![&collectors.units],
         Kind::Reboot => vec![&collectors.reboot],
     }
-}
-
-/// A probe with its time, which is taken before the measurement: the value is at least as new.
-fn probe(mut measure: impl FnMut(Moment) -> Value + Send + 'static) -> Probe<Found> {
-    Box::new(move || {
-        let taken_at = Moment::now();
-        Found { taken_at, value: measure(taken_at) }
-    })
-}
-
-fn proc_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
-    let (mut meter, collectors) = (ProcMeter::new(&settings.paths), Arc::clone(collectors));
-    probe(move |now| Value::Proc(Box::new(meter.sample(now, &collectors))))
-}
-
-fn mounts_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
-    let (proc, wanted) = (settings.paths.proc.clone(), settings.disks.clone());
-    let collectors = Arc::clone(collectors);
-    probe(move |_| Value::Mounts(collectors.mounts.run(|| disk::mounts(&proc, &wanted, &collectors.faults))))
-}
-
-fn usage_probe(point: PathBuf, statvfs: &Statvfs, collectors: &Arc<Collectors>) -> Probe<Found> {
-    let (statvfs, collectors) = (Arc::clone(statvfs), Arc::clone(collectors));
-    probe(move |_| {
-        let measure = || {
-            let usage = statvfs(&point);
-            collectors.faults.note(&point, usage.as_ref().err().map(fault::unreadable));
-            usage.map_err(|error| SourceError::unreadable(&point, error))
-        };
-        Value::Usage(collectors.disks.run(measure))
-    })
-}
-
-fn temperatures_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
-    let (sys, names) = (settings.paths.sys.clone(), settings.temperatures.clone());
-    let collectors = Arc::clone(collectors);
-    probe(move |_| {
-        Value::Temperatures(
-            collectors.temperatures.run(|| temperature::read(&sys, &names, &collectors.faults)),
-        )
-    })
-}
-
-fn units_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
-    let (runtime, collectors) = (settings.paths.systemd.clone(), Arc::clone(collectors));
-    probe(move |_| Value::Units(collectors.units.run(|| units::read(&runtime, "systemctl".as_ref()))))
-}
-
-fn reboot_probe(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
-    let (booted, current) = (settings.paths.booted_system.clone(), settings.paths.current_system.clone());
-    let collectors = Arc::clone(collectors);
-    let measure = move |faults: &Faults| {
-        reboot::required(&booted, &current).inspect_err(|failure| failure.note(faults))
-    };
-    probe(move |_| Value::Reboot(collectors.reboot.run(|| measure(&collectors.faults))))
 }

@@ -105,7 +105,7 @@ impl Stop {
         })
     }
 
-    /// From now on on that machine.
+    /// Uses that machine from now on.
     #[cfg(test)]
     pub(super) fn set_machine(&mut self, machine: Machine) {
         self.machine = machine;
