@@ -4,6 +4,7 @@
 //! admission.rs     what a command's name stands for, and whether it may start now
 //! answered.rs      requests that were answered, in case one is repeated
 //! table.rs         the accepted jobs, which of them is running, and what the dashboard still has to get
+//! resume.rs        what an earlier agent left, at the start
 //! executor.rs      launches jobs, ends them and saves their records, on threads
 //! launcher.rs      starts and signals a supervisor
 //! follower.rs      reads the folder of a job as it grows
@@ -16,6 +17,7 @@ pub mod executor;
 pub mod first_clone;
 pub mod follower;
 pub mod launcher;
+pub mod resume;
 pub mod table;
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::JobsDir;
-use nixfleet_jobs::record::Records;
 use nixfleet_jobs::supervisor::RESTARTS;
 use nixfleet_os::disk::{File, Lock, Open};
 use nixfleet_os::{Disk, service_manager, signals};
@@ -25,10 +24,8 @@ use super::room::wait_for_room;
 use super::{Failure, complain, listen_for_signals, status, usage, warnings};
 use crate::facts::installed::own_place;
 use crate::heartbeat::Snapshots;
-use crate::jobs::answered::{self, Answered};
-use crate::jobs::executor::{Backlog, HostExecutor};
 use crate::jobs::launcher::{Direct, Launcher, Systemd};
-use crate::jobs::table::JobTable;
+use crate::jobs::resume;
 use crate::link::agent::Agent;
 use crate::link::run::Exit;
 use crate::observe::journald::Priority;
@@ -159,28 +156,13 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
 
     let folder = JobsDir::new(&host.jobs.dir);
-    let records = Records::new(host.own_dir().join("delivery"));
     let launcher: Arc<dyn Launcher> = match host.jobs.launcher {
         LauncherKind::Direct => Arc::new(Direct::new(own_program(), file)),
         LauncherKind::Systemd => Arc::new(Systemd::default()),
     };
     let boot_id = nixfleet_os::boot_id(&host.paths.proc);
-    let mut opened = records.open(&folder, boot_id.as_deref());
-    let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
-    if let Ok(answered) = &answered {
-        answered.restore(&mut opened, &records, &folder);
-    }
-    let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
-    let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)
+    let (jobs, events) = resume::open(launcher, folder, &host.own_dir(), boot_id)
         .map_err(|err| Failure::Start(format!("cannot start a thread: {err}")))?;
-    let unread = (!backlog.is_empty()).then_some(backlog.answers);
-    executor.retry(backlog);
-    let jobs = JobTable::resume(opened.resumed, Box::new(executor));
-    let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
-    if let Some(answers) = unread {
-        jobs.wait_for_unread(tokio::time::Instant::now(), answers);
-    }
-    opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
     drop(tokio::time::timeout(FIRST_RESULTS, jobs.looked_at()).await);
     if jobs.current().is_some() {
         jobs.current_span().in_scope(|| tracing::info!("Picked up a command that an earlier agent started."));

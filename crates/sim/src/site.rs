@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use nixfleet_agent::facts::Facts;
 use nixfleet_agent::heartbeat::Snapshots;
-use nixfleet_agent::jobs::answered::{self, Answered};
-use nixfleet_agent::jobs::executor::{Backlog, HostExecutor};
 use nixfleet_agent::jobs::launcher::{LaunchError, Launcher};
-use nixfleet_agent::jobs::table::JobTable;
+use nixfleet_agent::jobs::resume;
 use nixfleet_agent::link::agent::Agent;
 use nixfleet_agent::link::dial::{self, Connect, ConnectError, HardClose};
 use nixfleet_agent::observe::status::{ASKS, Asker};
 use nixfleet_config::{Host, Source};
-use nixfleet_jobs::record::Records;
 use nixfleet_jobs::settings::{CustomCommand, CustomStep};
 use nixfleet_jobs::{Instance, JobDir, JobsDir, Urgency, signal_supervisor, supervisor};
 use nixfleet_os::error;
@@ -142,25 +139,10 @@ impl Site {
     ) -> Result<String, String> {
         let (machine, host) = (handles(process), self.host.clone());
         let folder = JobsDir::on(machine.clone(), &host.jobs.dir);
-        let records = Records::on(machine.clone(), self.delivery());
         let launcher = Arc::new(SystemManager { site: Arc::clone(self), agent: Arc::clone(process) });
         let boot_id = nixfleet_os::boot_id_on(&machine.disk, &host.paths.proc);
-        let mut opened = records.open(&folder, boot_id.as_deref());
-        let answered = Answered::load(folder.disk(), &host.own_dir().join(answered::FILE));
-        if let Ok(answered) = &answered {
-            answered.restore(&mut opened, &records, &folder);
-        }
-        let backlog = Backlog { unread: opened.unread, answers: answered.is_err() };
-        let (executor, events) =
-            HostExecutor::open(launcher, folder, records, boot_id).map_err(|err| err.to_string())?;
-        let unread = (!backlog.is_empty()).then_some(backlog.answers);
-        executor.retry(backlog);
-        let jobs = JobTable::resume(opened.resumed, Box::new(executor));
-        let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
-        if let Some(answers) = unread {
-            jobs.wait_for_unread(tokio::time::Instant::now(), answers);
-        }
-        opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
+        let (jobs, events) =
+            resume::open(launcher, folder, &host.own_dir(), boot_id).map_err(|err| err.to_string())?;
         let (facts, newest) = watch::channel(Arc::new(Facts { complete: true, ..Facts::default() }));
         let ((_stasysmo, stasysmo), (_prewarm, prewarm)) = (watch::channel(None), watch::channel(None));
         let world = Arc::clone(&self.world);
