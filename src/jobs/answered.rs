@@ -1,8 +1,8 @@
 //! Requests that were answered with the end of their command, by the id that the dashboard gave them: a request that
 //! is repeated gets the same status again and does not run twice, also after a restart of the agent.
 //!
-//! Requests whose command has not ended are in it, too, so that each accepted request is in two files: here and in the
-//! record of its job. Damage to one of them is repaired from the other one.
+//! Requests whose status no dashboard is known to have read are in it, too, so that each of them is in two files: here
+//! and in the record of its job. Damage to one of them is repaired from the other one.
 //!
 //! [`Answered`] does no I/O. The executor writes it to disk.
 
@@ -50,11 +50,11 @@ struct Entry {
     age_s: u64,
 }
 
-/// Requests whose command has not ended, at most: a table has half as many jobs. A request whose record could not be
-/// written and whose agent was killed stays until newer ones push it out.
+/// Requests that are open, at most: a table has half as many jobs. A request whose record could not be written and whose
+/// agent was killed stays until newer ones push it out.
 const MAX_OPEN: usize = 32;
 
-/// A request whose command was accepted and whose end was not told.
+/// A request whose command was accepted, and whose job has a record: no dashboard is known to have read its status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Open {
     /// The job that runs the command.
@@ -173,7 +173,14 @@ impl Answered {
 
     /// Whether a request with this id was accepted, and its end was not told.
     pub fn is_open(&self, command_id: &str) -> bool {
-        self.file.open.iter().any(|open| open.command_id == command_id)
+        self.file.open.iter().any(|open| open.command_id == command_id) && self.get(command_id).is_none()
+    }
+
+    /// A dashboard has read the status of this job, whose record can be removed. False if nothing has changed.
+    pub fn delivered(&mut self, job: &JobId) -> bool {
+        let before = self.file.open.len();
+        self.file.open.retain(|open| open.job_id != *job);
+        self.file.open.len() != before
     }
 
     /// Remembers an answer.
@@ -185,10 +192,7 @@ impl Answered {
     }
 
     fn put(&mut self, entry: Entry) {
-        let Entry { command_id, status, .. } = &entry;
-        self.file.answered.retain(|known| known.command_id != *command_id);
-        let job = status.job_id.as_deref();
-        self.file.open.retain(|open| open.command_id != *command_id && job != Some(open.job_id.as_str()));
+        self.file.answered.retain(|known| known.command_id != entry.command_id);
         self.file.answered.push_back(entry);
         self.bound();
     }

@@ -347,7 +347,13 @@ impl JobTable {
     pub fn status_delivered(&mut self, id: &JobId) {
         let span = self.span(id);
         self.jobs.retain(|job| job.record.id != *id);
-        span.in_scope(|| self.executor.forget(id));
+        span.in_scope(|| {
+            // Before the record is removed: one that is missing while its request is open is made anew.
+            if self.answered.delivered(id) {
+                self.executor.keep_answered(self.answered.file());
+            }
+            self.executor.forget(id);
+        });
     }
 
     /// The connection has ended: everything without a receipt will be sent again on the next one.

@@ -39,8 +39,9 @@ impl Answered {
         *record != before
     }
 
-    /// Makes the records anew that somebody has removed: their requests were not answered, and their jobs have a folder.
-    /// A record is written before there is a folder, and an agent removes it when the answer is in this file.
+    /// Makes the records anew that somebody has removed: their requests are open, and their jobs have a folder.
+    /// A record is written before there is a folder, and an agent removes it when this file says that the request is not
+    /// open any more.
     pub fn restore(&self, opened: &mut Opened, records: &Records, jobs: &JobsDir) {
         if opened.unread.folder {
             return;

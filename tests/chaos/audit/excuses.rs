@@ -2,6 +2,7 @@
 
 use nixfleet_protocol::AgentMessage;
 
+use super::results::MOMENT;
 use crate::act::Act;
 use crate::damage::{Damaged, How, Noted, Target};
 use crate::evidence::{Asked, Evidence};
@@ -106,6 +107,14 @@ pub(super) fn text_damaged(evidence: &Evidence, name: &str) -> bool {
 /// The log of this command was damaged in any way.
 pub(super) fn log_damaged(evidence: &Evidence, name: &str) -> bool {
     damages(evidence, name).any(|(_, damaged)| damaged.target == Target::Log)
+}
+
+/// The log of this job was damaged after its end was told at that time: lines that are repeated behind it may be missing
+/// now, and the status says so.
+pub(super) fn log_damaged_since(evidence: &Evidence, id: &str, told: i64) -> bool {
+    all(evidence).any(|(at, damaged)| {
+        damaged.target == Target::Log && damaged.job.as_deref() == Some(id) && at >= told - MOMENT
+    })
 }
 
 /// The file with the process of this command was damaged and can be read, so it may have another number.

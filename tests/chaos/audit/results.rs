@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 
-use super::excuses::{Excuses, job_unknown, request_lost, words_lost};
+use super::excuses::{Excuses, job_unknown, log_damaged_since, request_lost, words_lost};
 use super::{Job, names};
 use crate::act::{Act, Hit, Who};
 use crate::commands::{Run, TIMEOUT_S};
@@ -86,7 +86,11 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
             continue;
         };
         for (_, _, other) in &job.statuses[1..] {
-            if plain(other) != plain(first) && !words_lost(evidence, id, *at) {
+            let (mut one, mut two) = (plain(first), plain(other));
+            if log_damaged_since(evidence, id, *at) && one.dropped_lines < two.dropped_lines {
+                (one.dropped_lines, two.dropped_lines) = (None, None);
+            }
+            if one != two && !words_lost(evidence, id, *at) {
                 findings.push(format!("`{name}` ({id}) has two results: {first:?} and {other:?}"));
             }
         }
@@ -121,7 +125,7 @@ fn forgets_on_full_disk(evidence: &Evidence, told: i64) -> bool {
 }
 
 /// Milliseconds from the result of a job to what is noted about it, with a margin for a machine that is busy.
-const MOMENT: i64 = 500;
+pub(super) const MOMENT: i64 = 500;
 
 /// Milliseconds from the end of a full disk until the agent has noted what it could not note before: it tries every 2 s.
 const NOTED: i64 = 2_000 + MOMENT;

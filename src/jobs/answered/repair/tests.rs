@@ -51,7 +51,7 @@ async fn a_record_that_was_damaged_behind_the_answer_has_its_words_again() {
         answered.accepted(&whole);
         let told = status(&whole, outcome, message);
         answered.add("a".to_owned(), "pull".to_owned(), &told);
-        assert!(answered.file().open.is_empty(), "the command has ended");
+        assert!(!answered.is_open("a"), "its end was told");
         for result in [None, Some(lost("the record is damaged, and the job has no folder"))] {
             let mut left = damaged(&whole, result.clone());
             assert!(answered.repair(&mut left));
@@ -79,12 +79,13 @@ async fn a_whole_record_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_record_that_was_removed_is_made_anew_if_its_job_exists_and_was_not_answered() {
-    for (has_folder, is_answered, is_unread, expected) in [
-        (true, false, false, true),
-        (false, false, false, false),
-        (true, true, false, false),
-        (true, false, true, false),
+async fn a_record_that_was_removed_is_made_anew_if_its_job_exists_and_its_status_was_not_read() {
+    for (has_folder, is_told, is_read, is_unread, expected) in [
+        (true, false, false, false, true),
+        (true, true, false, false, true),
+        (true, true, true, false, false),
+        (false, false, false, false, false),
+        (true, false, false, true, false),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (jobs, records) =
@@ -99,8 +100,12 @@ async fn a_record_that_was_removed_is_made_anew_if_its_job_exists_and_was_not_an
             fs::create_dir_all(spec.parent().unwrap()).unwrap();
             fs::write(&spec, "{}").unwrap();
         }
-        if is_answered {
+        if is_told {
             answered.add("a".to_owned(), "pull".to_owned(), &status(&removed, "ok", "done"));
+        }
+        if is_read {
+            assert!(answered.delivered(&removed.id));
+            assert!(!answered.delivered(&removed.id), "once");
         }
         // As the next agent reads it.
         let path = folder.path().join(super::super::FILE);
@@ -112,7 +117,7 @@ async fn a_record_that_was_removed_is_made_anew_if_its_job_exists_and_was_not_an
         }
         answered.restore(&mut opened, &records, &jobs);
         let whole: Vec<_> = if expected { vec![older, removed] } else { vec![older] };
-        assert_eq!(opened.resumed, whole, "{has_folder} {is_answered} {is_unread}");
+        assert_eq!(opened.resumed, whole, "{has_folder} {is_told} {is_read} {is_unread}");
         assert_eq!(records.load(), whole);
     }
 }
