@@ -164,7 +164,9 @@ impl Side {
     pub(crate) fn read(folder: &Path) -> Self {
         let mut side = Self::default();
         let text = fs::read_to_string(folder.join("side.log")).unwrap_or_default();
-        text.lines().for_each(|line| side.line(line));
+        // While a command writes a line, a part of it can be read.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().for_each(|line| side.line(line));
         side
     }
 
