@@ -21,6 +21,8 @@ pub(crate) struct Options {
     /// All targets, if none is named.
     target: Option<String>,
     seconds: u64,
+    /// Of the changes that are made without libFuzzer; a new one each time if none is given.
+    seed: Option<u64>,
     /// Without libFuzzer, also where it is installed.
     stable: bool,
     /// With the faults of [`faults`], one at a time.
@@ -28,9 +30,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads `[TARGET] [--seconds N] [--stable] [--planted]`.
+    /// Reads `[TARGET] [--seconds N] [--stable] [--seed S] [--planted]`.
     pub(crate) fn read(arguments: &[OsString]) -> Result<Self, String> {
-        let mut options = Self { target: None, seconds: SECONDS, stable: false, planted: false };
+        let mut options = Self { target: None, seconds: SECONDS, seed: None, stable: false, planted: false };
         let mut words = arguments.iter().map(|word| word.to_string_lossy().into_owned());
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -40,10 +42,14 @@ impl Options {
                     let number = words.next().and_then(|number| number.parse().ok());
                     options.seconds = number.ok_or("--seconds takes a number")?;
                 }
+                "--seed" => {
+                    let number = words.next().and_then(|number| number.parse().ok());
+                    options.seed = Some(number.ok_or("--seed takes a number")?);
+                }
                 _ if word.starts_with('-') || options.target.is_some() => {
-                    return Err(
-                        "fuzz takes one target at most, --seconds N, --stable and --planted".to_owned()
-                    );
+                    const TAKES: &str =
+                        "fuzz takes one target at most, --seconds N, --stable, --seed S and --planted";
+                    return Err(TAKES.to_owned());
                 }
                 _ => options.target = Some(word),
             }
@@ -120,7 +126,11 @@ fn libfuzzer_command(root: &Path, built: &Path, target: &str, seconds: u64) -> R
 
 fn mutations(root: &Path, options: &Options) -> Result<(), String> {
     eprintln!("Without libFuzzer: seeded changes of the corpora, which know nothing of coverage.");
-    super::run(&mut mutations_command(root, options.target.as_deref(), options.seconds))
+    let mut command = mutations_command(root, options.target.as_deref(), options.seconds);
+    if let Some(seed) = options.seed {
+        command.env("NIXFLEET_FUZZ_SEED", seed.to_string());
+    }
+    super::run(&mut command)
 }
 
 fn mutations_command(root: &Path, target: Option<&str>, seconds: u64) -> Command {

@@ -26,9 +26,10 @@ cargo xtask COMMAND
                    N schedules of chaos with real processes, from seed S (default: a new one); with --planted, of an
                    agent with this fault, until one fails
   check            formatting, lints, documentation, the module graph
-  fuzz [TARGET] [--seconds N] [--stable] [--planted]
-                   fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed;
-                   with --planted, shows which planted faults they find
+  fuzz [TARGET] [--seconds N] [--stable] [--seed S] [--planted]
+                   fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed,
+                   else, or with --stable, by changes from seed S (default: a new one); with --planted, shows which
+                   planted faults they find
   models [N]       threads that hand over to each other, under a model checker: N interleavings of each scheduler
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find

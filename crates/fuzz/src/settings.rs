@@ -67,7 +67,7 @@ fn is_what_the_text_says(config: &Config, toml: &Dict) {
         ("location", &config.host.location),
         ("device_type", &config.host.device_type),
     ] {
-        let wanted = text(name).map(str::trim);
+        let wanted = text(name);
         assert!(wanted.is_none_or(|wanted| wanted == used), "{name} is {used} and not {wanted:?}");
     }
     let named: Vec<&String> =

@@ -18,8 +18,12 @@ const ONLY: &str = "NIXFLEET_FUZZ_TARGET";
 /// Inputs of each target in `cargo test`: half a second without optimization, on one processor.
 const INPUTS: u64 = 200;
 
-/// The seed in `cargo test`, so that it does the same each time. With a time, each run has another one.
+/// The seed in `cargo test`, so that it does the same each time. With a time, each run has another one, up to
+/// [`SEED_VARIABLE`].
 const SEED: u64 = 1;
+
+/// The seed of a run with a time.
+const SEED_VARIABLE: &str = "NIXFLEET_FUZZ_SEED";
 
 /// Bytes of all corpora together, so that they stay small.
 const MAX_CORPORA: u64 = 100 * 1024;
@@ -36,8 +40,12 @@ fn wanted() -> Vec<Target> {
 fn the_promises_of_all_targets_hold() {
     let seconds: Option<u64> =
         env::var(SECONDS).ok().map(|seconds| seconds.parse().expect("NIXFLEET_FUZZ_SECONDS is a number"));
+    let given: Option<u64> =
+        env::var(SEED_VARIABLE).ok().map(|seed| seed.parse().expect("NIXFLEET_FUZZ_SEED is a number"));
     let (limit, seed) = match seconds {
-        Some(seconds) => (Limit::Time(Duration::from_secs(seconds)), fastrand::u64(..)),
+        Some(seconds) => {
+            (Limit::Time(Duration::from_secs(seconds)), given.unwrap_or_else(|| fastrand::u64(..)))
+        }
         None => (Limit::Inputs(INPUTS), SEED),
     };
     for target in wanted() {
