@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::text::log_line;
-use nixfleet_os::{core_dump, error, file_size_limit, service_manager};
+use nixfleet_os::{core_dump, error, service_manager, signals};
 
 use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
     if let Err(err) = core_dump::forbid() {
         complain(Priority::Warning, &format!("warning: core files of this process may hold secrets: {err}"));
     }
-    if let Err(err) = file_size_limit::survive() {
+    if let Err(err) = signals::survive_file_size_limit() {
         complain(
             Priority::Warning,
             &format!("warning: a limit of the size of files would end this process: {err}"),

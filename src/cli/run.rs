@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use nixfleet_config::{Config, Host, LauncherKind, Source};
 use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::supervisor::RESTARTS;
-use nixfleet_os::disk::{File, Lock, Open};
+use nixfleet_os::disk::{File, Lock, Open, PRIVATE};
 use nixfleet_os::{Disk, service_manager, signals};
 use nixfleet_vitals::device::{self, Meters};
 use nixfleet_vitals::prewarm::{self, Hook};
@@ -40,14 +40,12 @@ const FIRST_RESULTS: Duration = Duration::from_millis(250);
 /// Mode of the state folder, as far as the umask allows: people who may read logs go through it.
 const STATE_MODE: u32 = 0o755;
 
-/// Mode of the agent's own folder in it, as the systemd unit sets it.
-const OWN_MODE: u32 = 0o700;
-
 /// Runs the agent until it is asked to stop or to restart.
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
     // A file that cannot be opened would count as a wrong configuration, after which nobody starts the agent again.
     wait_for_room()?;
     let config = Config::load(source).map_err(|err| usage(&err))?;
+    // As much is needed from here on, and other processes may have taken it meanwhile.
     wait_for_room()?;
     if let Err(err) = signals::survive(&[]) {
         complain(
@@ -137,10 +135,10 @@ fn only_agent(host: &Host) -> Result<Option<File>, Failure> {
 fn private_folder(host: &Host, folder: &Path) -> io::Result<()> {
     let disk = Disk::real();
     disk.make_folders(&host.state_dir, STATE_MODE)?;
-    disk.make_folders(folder, OWN_MODE)?;
+    disk.make_folders(folder, PRIVATE)?;
     let mode = std::fs::metadata(folder)?.permissions().mode();
     if mode & 0o077 != 0
-        && let Err(err) = std::fs::set_permissions(folder, Permissions::from_mode(OWN_MODE))
+        && let Err(err) = std::fs::set_permissions(folder, Permissions::from_mode(PRIVATE))
     {
         tracing::warn!("Other users can open files in {}, and cannot be kept out: {err}.", folder.display());
     }

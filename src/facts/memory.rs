@@ -11,6 +11,7 @@ use nixfleet_jobs::damage;
 use nixfleet_jobs::format::{self, Format};
 use nixfleet_jobs::git::short;
 use nixfleet_os::Disk;
+use nixfleet_os::disk::PRIVATE;
 use nixfleet_protocol::UpdateStatus;
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +141,7 @@ impl Memory {
             facts.lock_hash = found.lock_hash;
             facts.update_status = found.update_status;
         }
-        match Disk::real().make_folders(&self.folder, 0o700).and_then(|()| store(&path, &known)) {
+        match Disk::real().make_folders(&self.folder, PRIVATE).and_then(|()| store(&path, &known)) {
             Ok(()) => (self.kept, self.broken) = (known, false),
             Err(err) if !std::mem::replace(&mut self.broken, true) => {
                 tracing::warn!("Cannot write {}: {err}. A restart forgets what is known.", path.display());
@@ -153,7 +154,6 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
     use std::path::Path;
 
     use nixfleet_protocol::{UpdateState, Verdict};

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::disk::PRIVATE;
 use nixfleet_os::planted;
 use nixfleet_os::{Clock, Machine};
 use serde::{Deserialize, Serialize};
@@ -124,7 +125,7 @@ impl Records {
     /// An error of the file system.
     pub fn save(&self, record: &Record) -> io::Result<()> {
         // It is the agent's alone: a supervisor that reads the names in it is root, or the same user.
-        self.0.disk().make_folders(self.path(), 0o700)?;
+        self.0.disk().make_folders(self.path(), PRIVATE)?;
         atomic_file::store_on(self.0.disk(), &self.file(&record.id), record)
     }
 

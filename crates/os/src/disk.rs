@@ -24,6 +24,9 @@ pub use simulated::{Files, OpenFile, Watch};
 /// Mode of a new file, as far as the umask allows: the group of the folder may read it, as people do who may read logs.
 const NEW_FILE: u32 = 0o640;
 
+/// Mode of a folder for its user alone.
+pub const PRIVATE: u32 = 0o700;
+
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {

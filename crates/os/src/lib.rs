@@ -11,7 +11,6 @@ pub mod clock;
 pub mod core_dump;
 pub mod disk;
 pub mod error;
-pub mod file_size_limit;
 mod machine;
 #[cfg(feature = "models")]
 pub mod model;

@@ -1,10 +1,12 @@
-//! Signals that would end this process and mean nothing to it, and signals that whoever started it has blocked.
+//! Signals that would end this process and mean nothing to it, or an error that it handles; and signals that whoever
+//! started it has blocked.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rustix::process::Signal;
+use signal_hook::consts::SIGXFSZ;
 
 /// Signals that end a process by default, and that nobody has a reason to send to one of ours. Those of faults of the
 /// program itself, such as SIGSEGV, are not among them. SIGPIPE is ignored by the standard library.
@@ -45,6 +47,16 @@ pub fn survive(also: &[Signal]) -> io::Result<()> {
         drop(signal_hook::flag::register(signal, Arc::clone(&flag)));
     }
     Ok(())
+}
+
+/// Survives RLIMIT_FSIZE (`ulimit -f`, `LimitFSIZE=`). The kernel answers a write beyond it with SIGXFSZ, which ends a
+/// process by default, and with EFBIG to a process that handles the signal. For programs that this process starts the
+/// limit means what it always does.
+///
+/// # Errors
+/// An error of the operating system: the limit would end this process.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
 /// Which signals that a process of ours waits for are blocked, if any. A process inherits that from whoever starts it.

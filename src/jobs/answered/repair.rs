@@ -4,14 +4,14 @@ use std::io;
 
 use nixfleet_jobs::record::{Opened, Record, Records};
 use nixfleet_jobs::spec::{JobResult, Outcome};
-use nixfleet_jobs::{JobsDir, damage};
+use nixfleet_jobs::{JobId, JobsDir, damage};
 use nixfleet_os::text;
 use nixfleet_protocol::Status;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
 
-use super::{Answered, MAX_MESSAGE, Open};
+use super::{Answered, Entry, MAX_MESSAGE, Open};
 
 /// `last_seq` of a job of which only the answer is known: its log may have any length, so all of it is told again.
 const ANY_LENGTH: u64 = u64::MAX;
@@ -21,8 +21,7 @@ impl Answered {
     /// changed.
     pub fn repair(&self, record: &mut Record) -> bool {
         let before = record.clone();
-        let job = record.id.as_str();
-        let told = self.file.answered.iter().find(|entry| entry.status.job_id.as_deref() == Some(job));
+        let told = self.told(&record.id);
         let open = self.file.open.iter().find(|open| open.job_id == record.id);
         let request = told.map(|entry| (&entry.command_id, &entry.command));
         let request = request.or_else(|| open.map(|open| (&open.command_id, &open.command)));
@@ -39,9 +38,14 @@ impl Answered {
         *record != before
     }
 
-    /// Makes the records anew that somebody has removed: their requests are open, and their jobs have a folder.
-    /// A record is written before there is a folder, and an agent removes it when this file says that the request is not
-    /// open any more.
+    /// The answer to the request of this job.
+    fn told(&self, job: &JobId) -> Option<&Entry> {
+        self.file.answered.iter().find(|entry| entry.status.job_id.as_deref() == Some(job.as_str()))
+    }
+
+    /// Makes the records anew that somebody has removed: their requests are open, and their jobs have a folder or were
+    /// told. A record is written before there is a folder, and an agent removes it when this file says that the request
+    /// is not open any more. Without either, the job may never have had a record.
     pub fn restore(&self, opened: &mut Opened, records: &Records, jobs: &JobsDir) {
         if opened.unread.folder {
             return;
@@ -49,7 +53,8 @@ impl Answered {
         for open in &self.file.open {
             let is_known = opened.resumed.iter().any(|record| record.id == open.job_id)
                 || opened.unread.ids.contains(&open.job_id);
-            if is_known || jobs.disk().kind(&jobs.job(&open.job_id).spec()).is_err() {
+            let has_folder = || jobs.disk().kind(&jobs.job(&open.job_id).spec()).is_ok();
+            if is_known || (self.told(&open.job_id).is_none() && !has_folder()) {
                 continue;
             }
             let record = restored(open);
@@ -59,7 +64,7 @@ impl Answered {
                 damage::report(
                     &path,
                     &missing,
-                    "it is made anew, and the command is told as the job's folder says",
+                    "it is made anew, and the command is told as before, or else as the job's folder says",
                 );
                 if let Err(err) = records.save(&record) {
                     tracing::warn!("Cannot write {}: {err}. The next agent makes it anew.", path.display());

@@ -32,6 +32,15 @@ struct Orders {
     jobs: Vec<(JobId, mpsc::Sender<Followed>, watch::Sender<Live>)>,
 }
 
+impl Orders {
+    /// The jobs of the requests that count as open, as they are in the file.
+    fn open(&self) -> Vec<String> {
+        let file = serde_json::to_value(&self.answered).unwrap();
+        let open = file["open"].as_array().into_iter().flatten();
+        open.map(|open| open["job_id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
 impl FakeExecutor {
     fn take<T>(&self, field: impl FnOnce(&mut Orders) -> &mut Vec<T>) -> Vec<T> {
         std::mem::take(field(&mut self.0.lock().unwrap()))
@@ -77,7 +86,9 @@ impl Executor for FakeExecutor {
     }
 
     fn forget(&self, id: &JobId) {
-        self.0.lock().unwrap().forgotten.push(id.clone());
+        let mut orders = self.0.lock().unwrap();
+        assert!(!orders.open().contains(&id.to_string()), "the next agent would make its record anew");
+        orders.forgotten.push(id.clone());
     }
 }
 

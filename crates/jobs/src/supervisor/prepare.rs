@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::disk::PRIVATE;
+
 use super::plan::Plan;
 use crate::journal::Writer;
 use crate::{JobId, Settings};
@@ -34,8 +36,8 @@ pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Wr
         made.map_err(|err| format!("cannot make the folder {}: {err}", settings.state_dir.display()))?;
     }
     let Some(dir) = &plan.private_dir else { return Ok(()) };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
+    let made = DirBuilder::new().recursive(true).mode(PRIVATE).create(dir);
+    made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(PRIVATE)))
         .map_err(|err| format!("cannot make the private folder {}: {err}", dir.display()))
 }
 

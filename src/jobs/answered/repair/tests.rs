@@ -79,11 +79,13 @@ async fn a_whole_record_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_record_that_was_removed_is_made_anew_if_its_job_exists_and_its_status_was_not_read() {
+async fn a_record_that_was_removed_is_made_anew_until_the_status_of_its_job_was_read() {
     for (has_folder, is_told, is_read, is_unread, expected) in [
         (true, false, false, false, true),
         (true, true, false, false, true),
         (true, true, true, false, false),
+        (false, true, false, false, true),
+        (false, true, true, false, false),
         (false, false, false, false, false),
         (true, false, false, true, false),
     ] {

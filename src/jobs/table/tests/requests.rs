@@ -84,3 +84,17 @@ async fn while_files_of_an_earlier_agent_are_unread_a_request_may_be_one_of_its(
     jobs.found_all();
     assert_eq!(unread(&jobs, now), [false; 3], "there is no such record any more");
 }
+
+#[test]
+fn a_request_is_open_until_the_status_of_its_job_was_read() {
+    let executor = FakeExecutor::default();
+    let open = || executor.0.lock().unwrap().open();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let id = run(&mut jobs, Some("a"));
+    assert_eq!(open(), [id.to_string()]);
+    jobs.status_sent(&id, &status("pull"));
+    assert_eq!(open(), [id.to_string()], "nobody is known to have read it");
+    jobs.status_delivered(&id);
+    assert!(open().is_empty());
+    assert_eq!(executor.take(|orders| &mut orders.forgotten), [id]);
+}
