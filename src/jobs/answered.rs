@@ -76,6 +76,9 @@ pub struct File {
     /// Oldest first.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     open: VecDeque<Open>,
+    /// The agent has added what an earlier one wrote and could not be read at the start.
+    #[serde(skip)]
+    has_older: bool,
 }
 
 impl Format for File {
@@ -87,17 +90,40 @@ impl Format for File {
 }
 
 impl File {
-    /// Adds what an earlier agent had answered. None if that was done before.
+    /// Adds what an earlier agent wrote. None if the agent has done that.
     pub fn with_older(&self, older: &Self) -> Option<Self> {
-        let newest = older.answered.back()?;
-        if self.answered.iter().any(|entry| entry.command_id == newest.command_id) {
+        if self.has_older {
             return None;
         }
-        let mut all = Answered { file: older.clone(), ..Answered::default() };
-        for entry in &self.answered {
-            all.put(entry.clone());
+        let mut all = self.clone();
+        all.add(older.clone());
+        // Only a file of the agent says that it has.
+        all.has_older = false;
+        Some(all)
+    }
+
+    fn add(&mut self, older: Self) {
+        let Self { answered, open, .. } = std::mem::replace(self, Self { has_older: true, ..older });
+        for entry in answered {
+            self.put(entry);
         }
-        Some(all.file)
+        self.open.retain(|known| open.iter().all(|own| own.job_id != known.job_id));
+        self.open.extend(open);
+        self.bound();
+    }
+
+    fn put(&mut self, entry: Entry) {
+        self.answered.retain(|known| known.command_id != entry.command_id);
+        self.answered.push_back(entry);
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        self.answered.retain(|entry| entry.age_s < KEPT_FOR.as_secs() && !entry.command_id.is_empty());
+        let surplus = self.answered.len().saturating_sub(MAX_KEPT);
+        self.answered.drain(..surplus);
+        let surplus = self.open.len().saturating_sub(MAX_OPEN);
+        self.open.drain(..surplus);
     }
 }
 
@@ -136,7 +162,7 @@ impl Answered {
             }
         };
         let mut answered = Self { file, ..Self::default() };
-        answered.bound();
+        answered.file.bound();
         Ok(answered)
     }
 
@@ -149,25 +175,16 @@ impl Answered {
     /// Adds what an earlier agent had answered and could not be read at the start.
     pub fn add_older(&mut self, older: Self) {
         self.count();
-        let known = std::mem::replace(&mut self.file.answered, older.file.answered);
-        let open = std::mem::replace(&mut self.file.open, older.file.open);
-        self.file.open.extend(open);
-        for entry in known {
-            self.put(entry);
-        }
+        self.file.add(older.file);
     }
 
-    /// Remembers that a request was accepted. False if it has no id, so that nothing has changed.
+    /// Remembers that the request of this job is open. False if it has no id or is known, so that nothing has changed.
     pub fn accepted(&mut self, record: &Record) -> bool {
-        let Some(command_id) = record.command_id.clone() else { return false };
-        let (job_id, command) = (record.id.clone(), record.command.clone());
-        self.file.open.push_back(Open {
-            job_id,
-            command_id,
-            command,
-            accepted_at: record.accepted_at.clone(),
-        });
-        self.bound();
+        let Record { id: job_id, command, command_id, accepted_at, .. } = record.clone();
+        let is_known = || self.file.open.iter().any(|open| open.job_id == job_id);
+        let Some(command_id) = command_id.filter(|_| !is_known()) else { return false };
+        self.file.open.push_back(Open { job_id, command_id, command, accepted_at });
+        self.file.bound();
         true
     }
 
@@ -188,13 +205,7 @@ impl Answered {
         self.count();
         let mut status = status.clone();
         text::shorten(&mut status.message, MAX_MESSAGE);
-        self.put(Entry { command_id, command, status, age_s: 0 });
-    }
-
-    fn put(&mut self, entry: Entry) {
-        self.file.answered.retain(|known| known.command_id != entry.command_id);
-        self.file.answered.push_back(entry);
-        self.bound();
+        self.file.put(Entry { command_id, command, status, age_s: 0 });
     }
 
     /// The command and the answer of the request with this id.
@@ -211,15 +222,7 @@ impl Answered {
         for entry in &mut self.file.answered {
             entry.age_s = entry.age_s.saturating_add(seconds);
         }
-        self.bound();
-    }
-
-    fn bound(&mut self) {
-        self.file.answered.retain(|entry| entry.age_s < KEPT_FOR.as_secs() && !entry.command_id.is_empty());
-        let surplus = self.file.answered.len().saturating_sub(MAX_KEPT);
-        self.file.answered.drain(..surplus);
-        let surplus = self.file.open.len().saturating_sub(MAX_OPEN);
-        self.file.open.drain(..surplus);
+        self.file.bound();
     }
 }
 

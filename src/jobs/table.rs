@@ -63,6 +63,8 @@ struct Unread {
     until: Instant,
     /// The file of answers is among it, so any request may be one that was accepted.
     answers: bool,
+    /// Jobs of the earlier agent whose status was read meanwhile: the file still has their requests as open.
+    delivered: Vec<JobId>,
 }
 
 /// The accepted jobs, oldest first, and the executor that carries out the orders for them.
@@ -351,6 +353,8 @@ impl JobTable {
             // Before the record is removed: one that is missing while its request is open is made anew.
             if self.answered.delivered(id) {
                 self.executor.keep_answered(self.answered.file());
+            } else if let Some(unread) = self.unread.as_mut().filter(|unread| unread.answers) {
+                unread.delivered.push(id.clone());
             }
             self.executor.forget(id);
         });

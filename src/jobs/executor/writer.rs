@@ -189,14 +189,17 @@ mod tests {
         let (events, mut received) = mpsc::channel(8);
         let records = Records::new(folder.path().join("delivery"));
         let writer = RecordWriter::new(records, JobsDir::new(folder.path()), events);
-        atomic_file::store(&writer.answered, &answered("older").file()).unwrap();
+        let mut older = answered("older");
+        let open = Record::accept("pull".to_owned(), Some("open".to_owned()));
+        assert!(older.accepted(&open));
+        atomic_file::store(&writer.answered, &older.file()).unwrap();
         // It could not be read at the start.
         writer.queue.retry(Backlog { answers: true, ..Backlog::default() });
         let mut failed = Failed { older: writer.read_backlog(), ..Failed::default() };
         let Ok(ExecutorEvent::FoundAnswers(mut older)) = received.try_recv() else { panic!("no answers") };
         let known = |id: &str| {
             let found = Answered::load(writer.jobs.disk(), &writer.answered).unwrap();
-            found.get(id).is_some()
+            found.get(id).is_some() || found.is_open(id)
         };
         let mut put = |file: answered::File| {
             writer.write_answers(&mut failed, Some((file, Span::none())));
@@ -204,10 +207,11 @@ mod tests {
         };
         // The agent has not taken the event yet.
         assert!(put(answered("own").file()), "they are still needed");
-        assert!(known("older") && known("own"));
+        assert!(known("older") && known("own") && known("open"));
         let mut merged = answered("own");
         merged.add_older(std::mem::take(&mut older));
+        merged.delivered(&open.id);
         assert!(!put(merged.file()));
-        assert!(known("older") && known("own"));
+        assert!(known("older") && known("own") && !known("open"));
     }
 }

@@ -16,6 +16,9 @@ impl JobTable {
         self.answered.add_older(older);
         if let Some(unread) = &mut self.unread {
             unread.answers = false;
+            for job in std::mem::take(&mut unread.delivered) {
+                self.answered.delivered(&job);
+            }
         }
         self.repair();
         self.executor.keep_answered(self.answered.file());
@@ -24,7 +27,7 @@ impl JobTable {
     /// Files of an earlier agent could not be read, perhaps that of the answers: until they are, or [`UNREAD_LIMIT`] is
     /// over, no request is accepted that may be one of its.
     pub fn wait_for_unread(&mut self, now: Instant, answers: bool) {
-        self.unread = Some(Unread { until: now + UNREAD_LIMIT, answers });
+        self.unread = Some(Unread { until: now + UNREAD_LIMIT, answers, delivered: Vec::new() });
     }
 
     /// Everything of an earlier agent was read.
@@ -44,10 +47,14 @@ impl JobTable {
         self.jobs.iter().any(|job| job.record.command_id.as_deref() == command_id)
     }
 
-    /// Repairs the records of jobs that an earlier agent left, from what is known of their requests.
+    /// Repairs the records of jobs that an earlier agent left, from what is known of their requests; and what is known
+    /// of these from the records.
     pub(super) fn repair(&mut self) {
+        let mut reopened = false;
         for job in self.jobs.iter_mut().filter(|job| !job.over && !job.finished) {
-            if !self.answered.repair(&mut job.record) {
+            let is_repaired = self.answered.repair(&mut job.record);
+            reopened |= !job.record.announced && self.answered.accepted(&job.record);
+            if !is_repaired {
                 continue;
             }
             job.span = job.record.span();
@@ -58,6 +65,9 @@ impl JobTable {
             if job.record.decided().is_some() {
                 job.phase = Phase::Decided;
             }
+        }
+        if reopened {
+            self.executor.keep_answered(self.answered.file());
         }
     }
 

@@ -98,3 +98,27 @@ fn a_request_is_open_until_the_status_of_its_job_was_read() {
     assert!(open().is_empty());
     assert_eq!(executor.take(|orders| &mut orders.forgotten), [id]);
 }
+
+#[tokio::test]
+async fn a_request_is_not_open_again_when_the_answers_are_read_after_its_status() {
+    let (executor, told, other) =
+        (FakeExecutor::default(), record("pull", Some("a"), 0), record("test", Some("b"), 0));
+    let mut older = Answered::default();
+    assert!(older.accepted(&told) && older.accepted(&other));
+    let mut jobs = JobTable::resume(vec![told.clone(), other.clone()], Box::new(executor.clone()));
+    jobs.wait_for_unread(Instant::now(), true);
+    jobs.status_sent(&told.id, &status("pull"));
+    jobs.status_delivered(&told.id);
+    jobs.found_answers(older);
+    assert_eq!(executor.0.lock().unwrap().open(), [other.id.to_string()]);
+}
+
+#[test]
+fn the_requests_of_an_earlier_agent_are_open_also_if_its_file_is_lost() {
+    let (executor, kept) = (FakeExecutor::default(), record("pull", Some("a"), 0));
+    let rebooting = Record { announced: true, ..record("reboot", Some("b"), 0) };
+    let records = vec![kept.clone(), record("test", None, 0), rebooting];
+    let jobs = JobTable::resume(records, Box::new(executor.clone())).after(Answered::default(), None);
+    assert_eq!(executor.0.lock().unwrap().open(), [kept.id.to_string()]);
+    drop(jobs);
+}
