@@ -97,13 +97,11 @@ impl File {
         }
         let mut all = self.clone();
         all.add(older.clone());
-        // Only a file of the agent says that it has.
-        all.has_older = false;
         Some(all)
     }
 
     fn add(&mut self, older: Self) {
-        let Self { answered, open, .. } = std::mem::replace(self, Self { has_older: true, ..older });
+        let Self { answered, open, .. } = std::mem::replace(self, older);
         for entry in answered {
             self.put(entry);
         }
@@ -176,6 +174,7 @@ impl Answered {
     pub fn add_older(&mut self, older: Self) {
         self.count();
         self.file.add(older.file);
+        self.file.has_older = true;
     }
 
     /// Remembers that the request of this job is open. False if it has no id or is known, so that nothing has changed.
