@@ -23,7 +23,7 @@ rec {
       )
     ) (lib.filter (each: !each.assertion) config.assertions);
 
-  # A derivation that exists only if all tests hold. `subject` is the file that they test.
+  # A derivation that exists only if all tests hold. `subject` names what they test.
   report =
     name: subject: tests:
     let

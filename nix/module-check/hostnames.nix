@@ -3,9 +3,8 @@
 
 let
   inherit (hosts)
-    host
+    on
     with'
-    required
     complaints
     ;
 in
@@ -54,16 +53,7 @@ in
   testUnderscoreFromNixos = {
     expr =
       let
-        complaintsWith =
-          settings:
-          complaints (host {
-            networking.hostName = "my_host";
-            services.nixfleet-agent = {
-              enable = true;
-            }
-            // required
-            // settings;
-          });
+        complaintsWith = settings: complaints (on { networking.hostName = "my_host"; } settings);
       in
       {
         asIs = complaintsWith { };

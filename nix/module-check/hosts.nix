@@ -8,7 +8,7 @@
 }:
 
 rec {
-  inherit host named;
+  inherit named;
 
   # -- Hosts --
 
@@ -21,20 +21,27 @@ rec {
       // settings;
     };
 
-  # The minimum that works, with additions.
-  with' = settings: agent ({ inherit (required) url tokenFile; } // settings);
+  # The minimum that works, on a host with these other options, with additions.
+  on =
+    system: settings:
+    host (
+      system
+      // {
+        services.nixfleet-agent = {
+          enable = true;
+        }
+        // required
+        // settings;
+      }
+    );
   required = {
     url = "wss://fleet.example.org/ws";
     tokenFile = "/run/secrets/nixfleet-token";
   };
 
-  minimal = host {
-    networking.hostName = "web-1";
-    services.nixfleet-agent = {
-      enable = true;
-    }
-    // required;
-  };
+  with' = on { };
+
+  minimal = on { networking.hostName = "web-1"; } { };
 
   full = host {
     networking.hostName = "web-1";

@@ -53,6 +53,18 @@ in
     ];
   };
 
+  # The message names what was set.
+  testKeyInTheStoreAsASetting = {
+    expr = map (lib.replaceStrings [ builtins.storeDir ] [ "STORE" ]) (
+      complaints (with' {
+        settings.repo.ssh_key = "${builtins.storeDir}/some-key";
+      })
+    );
+    expected = [
+      ''services.nixfleet-agent.settings.repo.ssh_key is STORE/some-key, in the Nix store or on its way there, where everyone could read the key. Write the path of a file on the host, in quotes, such as "/run/secrets/fleet-key".''
+    ];
+  };
+
   testSecretsAsUnquotedPaths = {
     expr = map (lib.substring 0 60) (
       complaints (with' {

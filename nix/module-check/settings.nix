@@ -7,9 +7,9 @@
 
 let
   inherit (hosts)
-    host
     named
     agent
+    on
     with'
     required
     minimal
@@ -106,13 +106,7 @@ in
   testNoNameLeavesItToTheKernel = {
     expr =
       let
-        nameless = host {
-          networking.hostName = "";
-          services.nixfleet-agent = {
-            enable = true;
-          }
-          // required;
-        };
+        nameless = on { networking.hostName = ""; } { };
       in
       (settingsOf nameless).hostname or "none";
     expected = "none";

@@ -3,9 +3,8 @@
 
 let
   inherit (hosts)
-    host
+    on
     with'
-    required
     minimal
     full
     disabled
@@ -65,13 +64,7 @@ in
 
   # Without channels there is no NIX_PATH to pass on.
   testJobUnitWithoutNix = {
-    expr = unitText (host {
-      nix.enable = false;
-      services.nixfleet-agent = {
-        enable = true;
-      }
-      // required;
-    }) "nixfleet-job@.service";
+    expr = unitText (on { nix.enable = false; } { }) "nixfleet-job@.service";
     expected = ''
       [Unit]
 

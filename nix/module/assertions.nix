@@ -68,7 +68,7 @@ let
         Remove it; to have it elsewhere, mount or link something there.
       '')
       (secrets.fileIsOutside {
-        option = "repo.sshKeyFile";
+        option = if cfg.repo.sshKeyFile != null then "repo.sshKeyFile" else "settings.repo.ssh_key";
         file = key;
         secret = "key";
         hint = '', such as "/run/secrets/fleet-key"'';

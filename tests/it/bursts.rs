@@ -8,6 +8,7 @@ use std::process::Stdio;
 use nixfleet_mock_dashboard::Faults;
 
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
+use crate::usage;
 
 /// An agent that logs into a file, as with systemd but without the journal.
 async fn logging_agent(fleet: &Fleet) -> AgentProcess {
@@ -24,9 +25,7 @@ fn log(fleet: &Fleet) -> String {
 
 /// Resident memory of the agent, in bytes.
 fn memory(agent: &AgentProcess) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    usage::field(agent.pid(), "VmRSS:") * 1024
 }
 
 #[tokio::test]

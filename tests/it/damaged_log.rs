@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nixfleet_mock_dashboard::{Faults, Refusal};
 
-use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually, job_folder, json};
+use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually, in_shell, job_folder, json};
 
 /// The connection is lost while `wait.sh` runs, which then writes 50 lines and ends.
 async fn written_without_a_dashboard(fleet: &Fleet) {
@@ -64,16 +64,8 @@ async fn damage_to_a_log_is_told_where_it_is_and_costs_nothing_else() {
 
 /// As [`Fleet::agent`], with files of at most `blocks` x 512 bytes, as on a small disk that is full.
 async fn with_small_files(fleet: &Fleet, blocks: u32) -> AgentProcess {
-    let command = fleet.agent_command();
-    let mut small = Command::new("sh");
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    small.args(["-c", &script]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => small.env(name, value),
-            None => small.env_remove(name),
-        };
-    }
+    let limit = format!("trap '' XFSZ; ulimit -f {blocks}");
+    let small = in_shell(Command::new("sh"), &limit, &fleet.agent_command());
     let agent = AgentProcess::spawn(small, fleet.path("state"));
     fleet.wait("the agent", |fleet| fleet.beats().first().map(drop)).await;
     agent

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use nixfleet_jobs::JobId;
 use nixfleet_protocol::{AgentMessage, StatusKind};
 
-use crate::rig::{AgentProcess, Fleet, HOST, eventually, json, lives, program};
+use crate::rig::{AgentProcess, Fleet, HOST, eventually, in_shell, json, lives, program};
 
 /// An agent that a shell starts after these commands.
 fn started_after(fleet: &Fleet, commands: &str) -> AgentProcess {
@@ -19,17 +19,8 @@ fn started_after(fleet: &Fleet, commands: &str) -> AgentProcess {
 
 /// The same, with a place for its log.
 fn logging(fleet: &Fleet, commands: &str, log: Stdio) -> AgentProcess {
-    let agent = fleet.agent_command();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{commands}; exec \"$0\"")]).arg(agent.get_program());
-    for (name, value) in agent.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    // The shell's own limit must not end it.
-    shell.stdin(Stdio::null()).stderr(log);
+    let mut shell = in_shell(Command::new("sh"), commands, &fleet.agent_command());
+    shell.stderr(log);
     AgentProcess::spawn(shell, fleet.path("state"))
 }
 

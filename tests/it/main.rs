@@ -41,4 +41,5 @@ mod t01;
 mod t03;
 mod tls;
 mod token;
+mod usage;
 mod vitals;

@@ -25,6 +25,13 @@ async fn record(fleet: &Fleet) -> PathBuf {
     .await
 }
 
+/// Waits until the file of answers has this text.
+async fn noted(fleet: &Fleet, text: &str) {
+    let path = fleet.path("state/agent/answered.json");
+    let has = || fs::read_to_string(&path).unwrap_or_default().contains(text).then_some(());
+    eventually(&format!("{text} in the file of answers"), has).await;
+}
+
 #[tokio::test]
 async fn a_request_that_an_earlier_agent_answered_does_not_run_again() {
     let fleet =
@@ -132,11 +139,7 @@ async fn a_record_that_is_damaged_behind_the_answer_costs_no_word_of_it() {
     let first = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
     assert_eq!(first.outcome.as_deref(), Some("not_started"), "{}", first.message);
     // It is written before anything is told, and what was told a moment later.
-    eventually("the noted answer", || {
-        let noted = fs::read_to_string(fleet.path("state/agent/answered.json")).unwrap_or_default();
-        noted.contains("\"not_started\"").then_some(())
-    })
-    .await;
+    noted(&fleet, "\"not_started\"").await;
     agent.kill();
     fs::write(record(&fleet).await, "{").unwrap();
     fs::remove_file(fleet.path("state/jobs")).unwrap();
@@ -151,11 +154,7 @@ async fn a_command_whose_record_was_removed_is_answered_and_runs_once() {
     let mut agent = fleet.agent().await;
     fleet.dashboard.send_command(HOST, "short", Some("c-9")).unwrap();
     fleet.running("short").await;
-    eventually("the noted request", || {
-        let noted = fs::read_to_string(fleet.path("state/agent/answered.json")).unwrap_or_default();
-        noted.contains("\"c-9\"").then_some(())
-    })
-    .await;
+    noted(&fleet, "\"c-9\"").await;
     agent.kill();
     let path = record(&fleet).await;
     fs::remove_file(&path).unwrap();

@@ -212,6 +212,18 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// What `shell` starts runs these commands and then becomes the program of `agent`, with its variables.
+pub(crate) fn in_shell(mut shell: Command, commands: &str, agent: &Command) -> Command {
+    shell.args(["-c", &format!("{commands}; exec \"$0\"")]).arg(agent.get_program()).stdin(Stdio::null());
+    for (name, value) in agent.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 /// Runs the binary to its end.
 pub(crate) fn run_program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     program().args(arguments).envs(environment.iter().copied()).output().unwrap()

@@ -6,14 +6,14 @@ use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use rustix::process::{Pid, Signal};
 
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::AgentMessage;
 
-use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, TOKEN, eventually, program};
+use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, TOKEN, eventually, in_shell, program};
 
 /// The user `nobody`: without rights, and never the one who runs the tests.
 const NOBODY: u32 = 65534;
@@ -55,16 +55,9 @@ fn agent_without_rights(fleet: &Fleet, core_limit: &str) -> AgentProcess {
     // The user may not be able to read the folder of the build.
     let copy = fleet.path("nixfleet-agent");
     fs::copy(env!("CARGO_BIN_EXE_nixfleet-agent"), &copy).unwrap();
-    let settings = fleet.agent_command();
-    let mut command = without_rights("sh");
-    command.args(["-c", &format!("ulimit -Sc {core_limit} && exec \"$0\""), copy.to_str().unwrap()]);
-    for (name, value) in settings.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command.env("HOME", fleet.folder.path()).current_dir(fleet.folder.path()).stdin(Stdio::null());
+    let start = format!("ulimit -Sc {core_limit} || exit; exec '{}'", copy.display());
+    let mut command = in_shell(without_rights("sh"), &start, &fleet.agent_command());
+    command.env("HOME", fleet.folder.path()).current_dir(fleet.folder.path());
     fs::create_dir_all(fleet.path("state")).unwrap();
     give_away(fleet.folder.path());
     AgentProcess::spawn(command, fleet.path("state"))

@@ -1,7 +1,8 @@
 //! Built agents over many connections: they do not grow. `cargo xtask soak` lets this run for minutes.
 //!
 //! An agent that loses its connection waits up to a second before the next attempt, and longer if the connection held
-//! for less than five seconds. So one agent makes about ten connections a minute, and several of them run side by side.
+//! for less than five seconds. So one agent makes about seven connections a minute, and several of them
+//! run side by side.
 
 use std::fs;
 use std::process::Command;
@@ -11,13 +12,12 @@ use nixfleet_mock_dashboard::Recorded;
 use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{AgentProcess, Fleet, LIMIT, eventually};
+use crate::usage::Usage;
 use proxy::Proxy;
-use usage::Usage;
 
 mod proxy;
-mod usage;
 
-/// Agents side by side: so many that they lose a hundred connections in half a minute.
+/// Agents side by side: so many that they lose 80 connections in 35 s.
 const AGENTS: usize = 20;
 
 /// How long they run, unless `SOAK_SECONDS` says otherwise.

@@ -49,6 +49,21 @@ impl Machine {
         facts: Facts,
         vitals: Option<Box<DeviceVitals>>,
     ) -> Self {
+        Self::start(seed, interval, facts, vitals, |agent| agent)
+    }
+
+    /// Starts an agent that got this number from the one before it, which its dashboard had restarted.
+    pub(crate) fn restarted(seed: u64, interval: Duration, doublings: u32) -> Self {
+        Self::start(seed, interval, Facts::default(), None, |agent| agent.after_restart(doublings))
+    }
+
+    fn start(
+        seed: u64,
+        interval: Duration,
+        facts: Facts,
+        vitals: Option<Box<DeviceVitals>>,
+        prepared: impl FnOnce(Agent) -> Agent,
+    ) -> Self {
         let (events, events_receiver) = mpsc::channel(64);
         let executor = Tasks::new(seed, events);
         let (asks, asks_receiver) = mpsc::channel(ASKS);
@@ -76,6 +91,7 @@ impl Machine {
         let stop = shutdown.subscribe();
         // The delays of the agent are drawn from the generator of this thread.
         fastrand::seed(seed);
+        let agent = prepared(agent);
         let agent = tokio::spawn(async move { agent.run(&Network(network), stop).await });
         let kept = Box::new((facts, readings, prewarm));
         Self { executor, agent, attempts, asks, shutdown, _kept: kept }

@@ -6,6 +6,7 @@
 //! ```text
 //! main.rs       growth
 //! day.rs        drift
+//! restarts.rs   the delay after restarts in a row
 //! host.rs       an agent, and connections in memory
 //! executor.rs   jobs that write lines at a pace of their own
 //! dashboard.rs  the dashboard's end: acknowledgements, commands, nonsense; checks what comes
@@ -29,6 +30,7 @@ mod day;
 mod executor;
 mod host;
 mod pace;
+mod restarts;
 mod usage;
 
 /// Heartbeats and connections of a run, unless `SOAK_BEATS` and `SOAK_CONNECTIONS` say otherwise.

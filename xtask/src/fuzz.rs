@@ -126,14 +126,10 @@ fn libfuzzer_command(root: &Path, built: &Path, target: &str, seconds: u64) -> R
 
 fn mutations(root: &Path, options: &Options) -> Result<(), String> {
     eprintln!("Without libFuzzer: seeded changes of the corpora, which know nothing of coverage.");
-    let mut command = mutations_command(root, options.target.as_deref(), options.seconds);
-    if let Some(seed) = options.seed {
-        command.env("NIXFLEET_FUZZ_SEED", seed.to_string());
-    }
-    super::run(&mut command)
+    super::run(&mut mutations_command(root, options.target.as_deref(), options))
 }
 
-fn mutations_command(root: &Path, target: Option<&str>, seconds: u64) -> Command {
+fn mutations_command(root: &Path, target: Option<&str>, options: &Options) -> Command {
     // Of all packages, so that those of `cargo test` are used again.
     let mut test = super::cargo();
     test.current_dir(root).args([
@@ -145,7 +141,29 @@ fn mutations_command(root: &Path, target: Option<&str>, seconds: u64) -> Command
         "--nocapture",
         "promises_of_all",
     ]);
-    test.env("NIXFLEET_FUZZ_SECONDS", seconds.to_string());
+    test.env("NIXFLEET_FUZZ_SECONDS", options.seconds.to_string());
     test.env("NIXFLEET_FUZZ_TARGET", target.unwrap_or_default());
+    if let Some(seed) = options.seed {
+        test.env("NIXFLEET_FUZZ_SEED", seed.to_string());
+    }
     test
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    /// Also with planted faults, each of which is looked for by such a command.
+    #[test]
+    fn changes_are_made_from_the_seed_that_was_given() {
+        for (words, seed) in [(&["lines", "--planted", "--seed", "7"][..], Some("7")), (&["lines"], None)] {
+            let arguments: Vec<OsString> = words.iter().map(Into::into).collect();
+            let options = Options::read(&arguments).unwrap();
+            let command = mutations_command(Path::new("/"), Some("lines"), &options);
+            let given = command.get_envs().find(|(name, _)| *name == "NIXFLEET_FUZZ_SEED");
+            assert_eq!(given.map(|(_, value)| value), seed.map(|seed| Some(OsStr::new(seed))), "{words:?}");
+        }
+    }
 }

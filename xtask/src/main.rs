@@ -10,8 +10,8 @@ use std::iter;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::SystemTime;
 
+mod chaos;
 mod fuzz;
 mod graph;
 mod models;
@@ -24,7 +24,7 @@ cargo xtask COMMAND
   test [OPTIONS]   all tests; OPTIONS go to `cargo test`
   chaos N [--seed S] [--planted FAULT]
                    N schedules of chaos with real processes, from seed S (default: a new one); with --planted, of an
-                   agent with this fault, until one fails
+                   agent with this fault, until one fails: an error if none does
   check            formatting, lints, documentation, the module graph
   fuzz [TARGET] [--seconds N] [--stable] [--seed S] [--planted]
                    fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed,
@@ -91,12 +91,9 @@ fn main() -> ExitCode {
             Ok(options) => soak::run(&options),
             Err(problem) => return usage(&problem),
         },
-        Some("chaos") => match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
-            Some([count]) => chaos(count, &new_seed(), None),
-            Some([count, "--seed", seed]) => chaos(count, seed, None),
-            Some([count, "--planted", fault]) => chaos(count, "1", Some(fault)),
-            Some([count, "--seed", seed, "--planted", fault]) => chaos(count, seed, Some(fault)),
-            _ => return usage("chaos takes a number of schedules, and perhaps --seed with a number"),
+        Some("chaos") => match chaos::Options::read(&rest, &root()) {
+            Ok(options) => chaos::run(&options),
+            Err(problem) => return usage(&problem),
         },
         Some("check") => check(),
         Some("fuzz") => match fuzz::Options::read(&rest) {
@@ -206,25 +203,6 @@ fn sim(options: &[OsString]) -> Result<(), String> {
         command.args(["--features", "planted-faults"]);
     }
     run(command.arg("--").args(options))
-}
-
-/// A seed that was not used before: the seconds since 1970.
-fn new_seed() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_secs().to_string()
-}
-
-/// The test checks both numbers.
-fn chaos(count: &str, seed: &str, planted: Option<&str>) -> Result<(), String> {
-    eprintln!("{count} schedules from seed {seed}: 40 of them take a minute and a half.");
-    let mut test = cargo();
-    test.args(["test", "--locked", "-p", "nixfleet-agent", "--test", "chaos"]);
-    if let Some(fault) = planted {
-        test.args(["--features", "nixfleet-os/planted-faults"]);
-        test.env("PLANTED_FAULT", fault).env("CHAOS_STOP", "1");
-    }
-    test.args(["--", "--nocapture"]);
-    run(test.env("CHAOS_SEEDS", count).env("CHAOS_SEED", seed))
 }
 
 fn check() -> Result<(), String> {

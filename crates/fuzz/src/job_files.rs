@@ -63,7 +63,11 @@ fn ended(result: &JobResult) {
     let told = if result.unexplained { Outcome::Stopped } else { result.outcome };
     assert_eq!((explained.outcome, explained.exit_code), (told, result.exit_code));
     assert!(result.unexplained || explained == *result, "an end that needs no explanation was changed");
-    assert_eq!(result.line_count(), result.lines.unwrap_or(result.last_seq));
+    if let Some(lines) = result.lines {
+        assert_eq!(result.line_count(), lines);
+    }
+    let unnumbered = JobResult { lines: None, ..result.clone() };
+    assert_eq!(unnumbered.line_count(), result.last_seq);
     for result in [result, &explained] {
         sent(AgentMessage::Status(Status {
             status: StatusKind::Error,
@@ -93,12 +97,21 @@ fn accepted(record: &Record) {
     let mut fields = serde_json::to_value(record).expect("a record that was read");
     fields["result"] = serde_json::json!({"outcome": [], "of_a_later_version": 1});
     let without = Record { result: None, ..record.clone() };
+    assert_eq!(without.decided(), None);
     assert_eq!(serde_json::from_value(fields).ok(), Some(without));
+    if let Some(result) = record.decided() {
+        assert!(record.delivered_seq >= result.last_seq, "{record:?}");
+    }
     if let Some(result) = &record.result {
         ended(result);
+        // The last entry decides.
+        let delivered = |delivered_seq| Record { delivered_seq, ..record.clone() };
+        assert_eq!(delivered(result.last_seq).decided(), Some(&**result));
+        assert_eq!(delivered(u64::MAX).decided(), Some(&**result));
+        if let Some(before) = result.last_seq.checked_sub(1) {
+            assert_eq!(delivered(before).decided(), None);
+        }
     }
-    let is_decided = record.result.as_ref().is_some_and(|result| record.delivered_seq >= result.last_seq);
-    assert_eq!(record.decided().is_some(), is_decided);
     let running = RunningJob {
         id: record.id.to_string(),
         command: record.command.clone(),

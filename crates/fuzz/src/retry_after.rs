@@ -90,6 +90,8 @@ fn at(seconds: u64) -> Timestamp {
         .expect("a second within ten thousand years")
 }
 
+/// Dates have whole seconds, so this is exact.
 fn between(now: Timestamp, until: Timestamp) -> Duration {
-    Duration::try_from(until.duration_since(now)).unwrap_or_default().min(LONGEST)
+    let ahead = u64::try_from(until.as_second() - now.as_second()).unwrap_or(0);
+    LONGEST.min(Duration::from_secs(ahead))
 }

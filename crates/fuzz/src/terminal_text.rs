@@ -86,7 +86,7 @@ fn words(text: &str) {
 }
 
 /// Controls, and what changes the direction of text or begins a line.
-fn unsafe_in_line(letter: char) -> bool {
+pub(crate) fn unsafe_in_line(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,

@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use nixfleet_os::text::printable;
 use nixfleet_vitals::workload as parser;
 use serde_json::Value;
+
+use crate::terminal_text::unsafe_in_line;
 
 /// Longest name of a model, in characters.
 const MAX_MODEL: usize = 128;
@@ -22,7 +23,7 @@ pub fn workload(data: &[u8]) {
         assert_eq!(count.map(Value::from).as_ref(), wanted, "{name}");
     }
     let said = said.get("loaded_model").and_then(Value::as_str).unwrap_or_default();
-    let is_plain = !said.contains(char::is_control) && printable(said, false) == said;
+    let is_plain = !said.contains(unsafe_in_line);
     match found.loaded_model {
         Some(model) => {
             assert!(is_plain && !model.is_empty(), "{model:?}");

@@ -18,8 +18,8 @@ const ONLY: &str = "NIXFLEET_FUZZ_TARGET";
 /// Inputs of each target in `cargo test`: half a second without optimization, on one processor.
 const INPUTS: u64 = 200;
 
-/// The seed in `cargo test`, so that it does the same each time. With a time, each run has another one, up to
-/// [`SEED_VARIABLE`].
+/// The seed in `cargo test`, so that it does the same each time. With a time, each run has another one,
+/// unless [`SEED_VARIABLE`] sets it.
 const SEED: u64 = 1;
 
 /// The seed of a run with a time.

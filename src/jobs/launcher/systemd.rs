@@ -35,11 +35,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Systemd {
     systemctl: PathBuf,
+    /// Time limit of an attempt to start a unit.
+    start_limit: Duration,
 }
 
 impl Default for Systemd {
     fn default() -> Self {
-        Self { systemctl: PathBuf::from("systemctl") }
+        Self { systemctl: PathBuf::from("systemctl"), start_limit: START_TIMEOUT + MARGIN }
     }
 }
 
@@ -79,7 +81,7 @@ impl Launcher for Systemd {
         let mut again = true;
         loop {
             let left = LAUNCH_TIMEOUT.saturating_sub(begun.elapsed());
-            match self.call(&start, left.min(START_TIMEOUT + MARGIN)) {
+            match self.call(&start, left.min(self.start_limit)) {
                 // A slow unit may still start. If it does not, its follower reports that.
                 Ok((true, _)) => return Ok(()),
                 Err(err) if may_still_start(&err) => return Ok(()),

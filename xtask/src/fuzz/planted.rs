@@ -39,7 +39,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
         let mut fuzz = if libfuzzer {
             libfuzzer_command(&copy, &root.join("fuzz/target"), fault.target, options.seconds)?
         } else {
-            mutations_command(&copy, Some(fault.target), options.seconds)
+            mutations_command(&copy, Some(fault.target), options)
         };
         let begun = Instant::now();
         if !libfuzzer {

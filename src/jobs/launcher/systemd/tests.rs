@@ -11,7 +11,7 @@ fn fake(folder: &Path, body: &str) -> Systemd {
     let systemctl = folder.join("systemctl");
     let script = format!("#!/bin/sh\necho \"$@\" >> {}\n{body}\n", folder.join("calls").display());
     write_script(&systemctl, &script);
-    Systemd { systemctl }
+    Systemd { systemctl, ..Systemd::default() }
 }
 
 fn calls(folder: &Path) -> Vec<String> {
@@ -76,7 +76,7 @@ fn a_refused_signal_is_told_only_while_the_supervisor_lives() {
 
 #[test]
 fn without_systemctl_the_error_names_it() {
-    let systemd = Systemd { systemctl: PathBuf::from("/nonexistent/systemctl") };
+    let systemd = Systemd { systemctl: PathBuf::from("/nonexistent/systemctl"), ..Systemd::default() };
     assert!(systemd.start(&job()).unwrap_err().to_string().contains("systemctl"));
 }
 
@@ -165,7 +165,19 @@ fn a_start_that_is_refused_is_not_tried_again() {
 }
 
 #[test]
-fn a_systemctl_that_is_too_slow_says_nothing_about_the_start_whatever_became_of_it() {
+fn a_systemctl_that_is_too_slow_says_nothing_about_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let systemd = Systemd { start_limit: Duration::from_secs(1), ..fake(folder.path(), "exec sleep 60") };
+    let begun = Instant::now();
+    systemd.start(&job()).unwrap();
+    assert!(begun.elapsed() >= systemd.start_limit, "{:?}", begun.elapsed());
+    // There is no second attempt, and nobody asks why.
+    let calls = calls(folder.path());
+    assert!(calls.len() == 1 && calls[0].starts_with("start "), "{calls:?}");
+}
+
+#[test]
+fn only_a_systemctl_that_had_time_to_give_the_order_may_still_start_the_unit() {
     for (err, may_still_start) in [
         (ProgramError::TooSlow(CALL_TIMEOUT), true),
         (ProgramError::Hangs(7), true),

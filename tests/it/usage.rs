@@ -19,18 +19,20 @@ pub(crate) struct Usage {
 impl Usage {
     pub(crate) fn of(pid: Pid) -> Self {
         let process = format!("/proc/{}", pid.as_raw_nonzero());
-        let status = fs::read_to_string(format!("{process}/status")).unwrap();
-        let field = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.split_whitespace().next().unwrap().parse().unwrap()
-        };
         Self {
-            rss: field("VmRSS:"),
-            threads: field("Threads:"),
+            rss: field(pid, "VmRSS:"),
+            threads: field(pid, "Threads:"),
             descriptors: fs::read_dir(format!("{process}/fd")).unwrap().count() as u64,
             zombies: zombies_of(pid),
         }
     }
+}
+
+/// The number that this field of its status begins with: KiB of memory, or a count.
+pub(crate) fn field(pid: Pid, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 fn zombies_of(parent: Pid) -> u64 {
