@@ -84,8 +84,8 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether an agent ended after it had sent what arrived at that time, or the machine lost its power then. An agent
-    /// ends by itself some time after it was told to.
+    /// Whether an agent ended after it had sent what arrived at that time, or the machine lost its power
+    /// then. An agent ends by itself some time after it was told to.
     fn agent_ended_after(&self, at: Instant) -> bool {
         let is_told = |what: &What| matches!(what, What::StopAgent | What::Dashboard(Act::Restart));
         let told_before = |exit: Instant| {

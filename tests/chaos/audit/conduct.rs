@@ -79,9 +79,9 @@ fn rejected_too_often(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// A log that was damaged, whose writer was killed, or for which the disk had no room, may have other numbers than the
-/// strict rules want: the audit of lines looks at these jobs. And a request that was sent twice may be answered twice.
-/// What was done after the violation explains nothing.
+/// A log that was damaged, whose writer was killed, or for which the disk had no room, may have other numbers
+/// than the strict rules want: the audit of lines looks at these jobs. And a request that was sent twice may
+/// be answered twice. What was done after the violation explains nothing.
 pub(super) fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
     let at = violation.at.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let asked = || {

@@ -1,4 +1,5 @@
-//! What was done to the host that explains an answer. Each excuse names a command, a file and a time.
+//! What was done to the host that explains an answer. Each excuse has a time, and names a command or its job.
+//! Damage also names a file; that of the lock is the damage of all commands.
 
 use std::ops::RangeBounds;
 
@@ -57,8 +58,8 @@ fn between(evidence: &Evidence, span: impl RangeBounds<i64>) -> impl Iterator<It
     evidence.done.iter().filter(move |done| span.contains(&done.at)).filter_map(|done| done.damaged.as_ref())
 }
 
-/// The damage to files of this command's jobs until then. Where neither a file nor a message says to which command a job belongs,
-/// it may be this one.
+/// The damage to files of this command's jobs until then. Where neither a file nor a message says to which
+/// command a job belongs, it may be this one.
 fn damages<'a>(evidence: &'a Evidence, name: &'a str, until: i64) -> impl Iterator<Item = &'a Damaged> {
     all(evidence, until).filter(move |damaged| {
         let Some(job) = damaged.job.as_deref() else { return false };
@@ -81,8 +82,8 @@ fn told<'a>(evidence: &'a Evidence, job: &str) -> Option<&'a str> {
     })
 }
 
-/// A record of this command was damaged until then, when nothing else said which request it answers; or it can be read,
-/// and may say something else.
+/// A record of this command was damaged until then, when nothing else said which request it answers; or it
+/// can be read, and may say something else.
 pub(super) fn request_lost(evidence: &Evidence, name: &str, until: i64) -> bool {
     damages(evidence, name, until).any(request_unknown)
 }
@@ -96,9 +97,10 @@ fn request_unknown(damaged: &Damaged) -> bool {
     damaged.target == Target::Record && (damaged.noted == Noted::Nothing || damaged.readable)
 }
 
-/// The record of this job was damaged between the two times at which its end was told. If it can be read, it may have any
-/// words. Otherwise, if nothing else had the words, the end is made from what is left: the outcome of a job that has no
-/// result is `lost` for ever, in other words, and a job that was not started may be `lost`.
+/// The record of this job was damaged between the two times at which its end was told. If it can be read, it
+/// may have any words. Otherwise, if nothing else had the words, the end is made from what is left: the
+/// outcome of a job that has no result is `lost` for ever, in other words, and a job that was not started may
+/// be `lost`.
 pub(super) fn words_lost(
     evidence: &Evidence,
     id: &str,
@@ -113,7 +115,8 @@ pub(super) fn words_lost(
     })
 }
 
-/// The text of the log was damaged until then, so lines may be other ones. A file without a check sum cannot tell.
+/// The text of the log was damaged until then, so lines may be other ones. A file without a check sum cannot
+/// tell.
 pub(super) fn text_damaged(evidence: &Evidence, name: &str, until: i64) -> bool {
     damages(evidence, name, until)
         .any(|damaged| damaged.target == Target::Log && matches!(damaged.how, How::Flip | How::Garbage))
@@ -124,14 +127,16 @@ pub(super) fn log_damaged(evidence: &Evidence, name: &str, until: i64) -> bool {
     damages(evidence, name, until).any(|damaged| damaged.target == Target::Log)
 }
 
-/// The log of this job was damaged between the two times at which its end was told: lines that are repeated behind it may
-/// be missing now, and the status says so. The agent counts what is missing a moment before the status arrives.
+/// The log of this job was damaged between the two times at which its end was told: lines that are repeated
+/// behind it may be missing now, and the status says so. The agent counts what is missing a moment before the
+/// status arrives.
 pub(super) fn log_damaged_since(evidence: &Evidence, id: &str, told: i64, again: i64) -> bool {
     between(evidence, told - MOMENT..=again)
         .any(|damaged| damaged.target == Target::Log && damaged.job.as_deref() == Some(id))
 }
 
-/// The file with the process of this command was damaged until then and can be read, so it may have another number.
+/// The file with the process of this command was damaged until then and can be read, so it may have another
+/// number.
 pub(super) fn process_lost(evidence: &Evidence, name: &str, until: i64) -> bool {
     damages(evidence, name, until).any(|damaged| damaged.target == Target::State && damaged.readable)
 }

@@ -43,7 +43,8 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
             _ => {}
         }
     }
-    // The agent cannot know that it accepted the request, if that was damaged before it told the last thing about it.
+    // The agent cannot know that it accepted the request, if that was damaged before it told the last thing
+    // about it.
     let told = own.iter().map(|(_, job)| job.to).chain(refusals.iter().map(|(_, at, _)| *at));
     let forgotten = request_lost(evidence, name, told.max().unwrap_or(evidence.ended));
     // On a full disk there is no record of a job that was not started for that reason, and no answer can be noted. It
