@@ -12,6 +12,7 @@ mod conduct;
 mod excuses;
 mod lines;
 mod results;
+mod tests;
 
 /// Everything that is wrong, as sentences.
 pub(crate) fn audit(evidence: &Evidence) -> Vec<String> {
@@ -45,6 +46,10 @@ struct Job {
     statuses: Vec<(i64, u64, Status)>,
     /// Index of its first message.
     first: u64,
+    /// When its first message arrived.
+    from: i64,
+    /// When its last message arrived.
+    to: i64,
 }
 
 fn jobs(evidence: &Evidence) -> BTreeMap<String, Job> {
@@ -57,8 +62,14 @@ fn jobs(evidence: &Evidence) -> BTreeMap<String, Job> {
             _ => continue,
         };
         let Some(id) = id else { continue };
-        let new = || Job { command: command.clone(), first: recorded.index, ..Job::default() };
+        let new = || Job {
+            command: command.clone(),
+            first: recorded.index,
+            from: recorded.at_ms,
+            ..Job::default()
+        };
         let job = jobs.entry(id.clone()).or_insert_with(new);
+        job.to = recorded.at_ms;
         match &recorded.message {
             AgentMessage::Output(output) => {
                 job.lines.push(Line { seq: output.seq.unwrap_or_default(), text: output.line.clone() });

@@ -13,6 +13,8 @@ use crate::machine::programs::Ran;
 
 mod beats;
 mod output;
+#[cfg(test)]
+mod tests;
 
 /// How late a heartbeat may be: delays of the simulated network are shorter.
 const SLACK: Duration = Duration::from_millis(1500);
@@ -28,16 +30,20 @@ const ACCEPTANCE: Duration = Duration::from_secs(3);
 
 /// What an auditor gets.
 pub(crate) struct Evidence<'a> {
+    pub(crate) begun: Instant,
     pub(crate) events: &'a [Event],
     pub(crate) notes: Vec<Noted>,
     pub(crate) ran: Vec<Ran>,
     pub(crate) interval: Duration,
     /// The size limit may remove lines from logs.
     pub(crate) limited: bool,
-    pub(crate) power_cuts: usize,
+    pub(crate) power_cuts: Vec<Instant>,
     pub(crate) most_threads: usize,
     pub(crate) most_open: usize,
+    /// Of processes that did not end by themselves.
     pub(crate) deaths: Vec<(Instant, Kind)>,
+    /// Of processes that ended by themselves.
+    pub(crate) exits: Vec<(Instant, Kind)>,
 }
 
 impl Evidence<'_> {
@@ -47,6 +53,10 @@ impl Evidence<'_> {
 
     fn died(&self, kind: Kind) -> bool {
         self.deaths.iter().any(|(_, of)| *of == kind)
+    }
+
+    fn lost_power(&self) -> bool {
+        !self.power_cuts.is_empty()
     }
 
     fn messages(&self) -> impl Iterator<Item = (&Noted, &AgentMessage)> {
@@ -74,12 +84,19 @@ impl Evidence<'_> {
         })
     }
 
-    /// Whether an agent ended after it had sent what arrived at that time, or the machine lost its power.
+    /// Whether an agent ended after it had sent what arrived at that time, or the machine lost its power
+    /// then. An agent ends by itself some time after it was told to.
     fn agent_ended_after(&self, at: Instant) -> bool {
-        let stopped = self.events.iter().any(|event| matches!(event.what, What::StopAgent));
-        let restarted = self.happened(|what| matches!(what, What::Dashboard(Act::Restart)));
-        let died = self.deaths.iter().any(|(died, kind)| *kind == Kind::Agent && *died + SLACK >= at);
-        self.power_cuts > 0 || stopped || restarted || died
+        let is_told = |what: &What| matches!(what, What::StopAgent | What::Dashboard(Act::Restart));
+        let told_before = |exit: Instant| {
+            self.events.iter().any(|event| is_told(&event.what) && self.begun + event.at <= exit)
+        };
+        let of_agents = |ends: &[(Instant, Kind)], counts: &dyn Fn(Instant) -> bool| {
+            ends.iter().any(|(end, kind)| *kind == Kind::Agent && *end + SLACK >= at && counts(*end))
+        };
+        self.power_cuts.iter().any(|cut| *cut + SLACK >= at)
+            || of_agents(&self.deaths, &|_| true)
+            || of_agents(&self.exits, &told_before)
     }
 
     /// Whether it may be forgotten that a request was answered: there was no record of its job, because the disk took
@@ -176,7 +193,7 @@ fn comparable(status: &Status) -> Status {
 fn is_true(evidence: &Evidence<'_>, status: &Status) -> Result<(), String> {
     let ran: Vec<&Ran> = evidence.ran.iter().filter(|ran| ran.command == status.command).collect();
     let ended = |ran: &&Ran| ran.ended.map(|(how, _)| how);
-    let killed = evidence.died(Kind::Supervisor) || evidence.power_cuts > 0;
+    let killed = evidence.died(Kind::Supervisor) || evidence.lost_power();
     match status.outcome.as_deref().unwrap_or_default() {
         "ok" => {
             let good = ran.iter().any(|ran| ended(ran) == Some(Ok(0)) && !ran.orphaned);
@@ -199,7 +216,7 @@ fn is_true(evidence: &Evidence<'_>, status: &Status) -> Result<(), String> {
         }
         "not_started" if ran.is_empty() || evidence.may_forget_answer(&status.command) => Ok(()),
         "not_started" => Err(format!("it ran: {}", what(&ran))),
-        "interrupted_by_reboot" if evidence.power_cuts > 0 => Ok(()),
+        "interrupted_by_reboot" if evidence.lost_power() => Ok(()),
         "interrupted_by_reboot" => Err("the machine did not go down".to_owned()),
         "lost" => {
             let whole = ran.iter().any(|ran| ran.ended.is_some() && !ran.orphaned);

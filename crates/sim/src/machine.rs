@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ struct State {
     healed: bool,
     most_threads: usize,
     deaths: Vec<(Instant, Kind)>,
+    exits: Vec<(Instant, Kind)>,
+    power_cuts: Vec<Instant>,
     /// The power is off until then.
     off_until: Option<Instant>,
 }
@@ -79,7 +81,6 @@ pub(crate) struct World {
     events: Vec<Event>,
     pids: AtomicU32,
     turns: AtomicU32,
-    cuts: AtomicUsize,
     state: Mutex<State>,
     trace: Mutex<Trace>,
 }
@@ -94,7 +95,6 @@ impl World {
             events: schedule.events.clone(),
             pids: AtomicU32::new(1000),
             turns: AtomicU32::new(0),
-            cuts: AtomicUsize::new(0),
             state: Mutex::new(State {
                 random: fastrand::Rng::with_seed(schedule.seed ^ 0x5eed),
                 clock: SignedDuration::ZERO,
@@ -105,6 +105,8 @@ impl World {
                 healed: false,
                 most_threads: 0,
                 deaths: Vec::new(),
+                exits: Vec::new(),
+                power_cuts: Vec::new(),
                 off_until: None,
             }),
             trace: Mutex::new(Trace {
@@ -201,6 +203,16 @@ impl World {
         self.state().deaths.clone()
     }
 
+    /// A process ended by itself.
+    pub(crate) fn exited(&self, kind: Kind) {
+        self.state().exits.push((Instant::now(), kind));
+    }
+
+    /// When processes ended by themselves.
+    pub(crate) fn exits(&self) -> Vec<(Instant, Kind)> {
+        self.state().exits.clone()
+    }
+
     /// Whether the power is off.
     pub(crate) fn power_is_off(&self) -> bool {
         self.state().off_until.is_some_and(|until| until > Instant::now())
@@ -245,13 +257,15 @@ impl World {
         }
         self.files.power_cut(|| self.chance(2));
         self.boot();
-        self.cuts.fetch_add(1, Ordering::Relaxed);
         let off = Duration::from_millis(2000 + self.below(8000));
-        self.state().off_until = Some(Instant::now() + off);
+        let (now, mut state) = (Instant::now(), self.state());
+        state.power_cuts.push(now);
+        state.off_until = Some(now + off);
     }
 
-    pub(crate) fn power_cuts(&self) -> usize {
-        self.cuts.load(Ordering::Relaxed)
+    /// When the machine lost its power.
+    pub(crate) fn power_cuts(&self) -> Vec<Instant> {
+        self.state().power_cuts.clone()
     }
 
     /// The faults have ended.

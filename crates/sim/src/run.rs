@@ -92,6 +92,7 @@ async fn drive(schedule: &Schedule, site: &Arc<Site>) {
         world.finding(format!("the agent at rest has {threads} threads, not the main one and `records`"));
     }
     let evidence = Evidence {
+        begun: world.begun,
         events: &schedule.events,
         notes: site.dashboard.notes(),
         ran: world.programs.ran(),
@@ -101,6 +102,7 @@ async fn drive(schedule: &Schedule, site: &Arc<Site>) {
         most_threads: world.most_threads(),
         most_open: world.files.most_open(),
         deaths: world.deaths(),
+        exits: world.exits(),
     };
     for finding in audit::audit(&evidence) {
         world.finding(finding);

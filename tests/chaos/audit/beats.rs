@@ -190,7 +190,7 @@ fn truth(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
             }
             continue;
         };
-        if request_lost(evidence, name) {
+        if request_lost(evidence, name, recorded.at_ms) {
             continue;
         }
         // A new agent does not know whether the status arrived. It names the command until it has told it again.
@@ -206,7 +206,7 @@ fn truth(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
         let unbegun = evidence.family == Family::Limits && !evidence.side.runs.contains_key(name);
         if let Some(pid) = beat.command_pid
             && !known(pid)
-            && !process_lost(evidence, name)
+            && !process_lost(evidence, name, recorded.at_ms)
             && !unbegun
         {
             findings.push(format!(

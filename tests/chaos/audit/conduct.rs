@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nixfleet_mock_dashboard::{Rule, Violation};
 use nixfleet_protocol::AgentMessage;
 
-use super::excuses::{log_damaged, request_lost};
+use super::excuses::{Excuses, log_damaged, request_lost};
 use crate::act::{Act, Hit, Who};
 use crate::evidence::{Asked, Evidence};
 
@@ -54,16 +54,14 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     findings
 }
 
-/// How often each request was rejected, and when the last time.
-fn rejections(evidence: &Evidence) -> BTreeMap<&str, (usize, i64)> {
-    let mut rejections: BTreeMap<&str, (usize, i64)> = BTreeMap::new();
+/// How often each request was rejected.
+fn rejections(evidence: &Evidence) -> BTreeMap<&str, usize> {
+    let mut rejections: BTreeMap<&str, usize> = BTreeMap::new();
     for recorded in &evidence.messages {
         if let AgentMessage::CommandRejected(rejected) = &recorded.message
             && let Some(id) = rejected.command_id.as_deref()
         {
-            let (count, last) = rejections.entry(id).or_default();
-            *count += 1;
-            *last = recorded.at_ms;
+            *rejections.entry(id).or_default() += 1;
         }
     }
     rejections
@@ -72,7 +70,7 @@ fn rejections(evidence: &Evidence) -> BTreeMap<&str, (usize, i64)> {
 /// A request is not rejected more often than it was sent.
 fn rejected_too_often(evidence: &Evidence) -> Vec<String> {
     let rejections = rejections(evidence);
-    let times = |asked: &Asked| rejections.get(asked.id.as_str()).map_or(0, |(count, _)| *count);
+    let times = |asked: &Asked| rejections.get(asked.id.as_str()).copied().unwrap_or_default();
     let too_often = evidence.asked.iter().filter(|asked| times(asked) > asked.sent.len());
     too_often
         .map(|asked| {
@@ -81,9 +79,11 @@ fn rejected_too_often(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// A log that was damaged, or whose writer was killed, may have other numbers than the strict rules want: the audit of
-/// lines looks at these jobs. And a request that was sent twice may be answered twice.
-fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
+/// A log that was damaged, whose writer was killed, or for which the disk had no room, may have other numbers
+/// than the strict rules want: the audit of lines looks at these jobs. And a request that was sent twice may
+/// be answered twice. What was done after the violation explains nothing.
+pub(super) fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
+    let at = violation.at.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let asked = || {
         let says = |field: &str, text: &str| violation.message.contains(&format!("\"{field}\":\"{text}\""));
         let named = move |asked: &&Asked| says("command_id", &asked.id) || says("command", &asked.name);
@@ -92,22 +92,16 @@ fn is_excused(evidence: &Evidence, violation: &Violation) -> bool {
     let harmed = |asked: &Asked| {
         let killed = evidence.done.iter().any(|done| {
             let supervisor = matches!(done.act, Act::Signal(Who::Supervisor, Hit::Kill));
-            let full = matches!(done.act, Act::FullDisk(..));
-            done.hit && (full || supervisor && done.note.contains(&format!("`{}`", asked.name)))
+            supervisor && done.hit && done.at <= at && done.note.contains(&format!("`{}`", asked.name))
         });
-        killed || log_damaged(evidence, &asked.name) || request_lost(evidence, &asked.name)
-    };
-    // The judge takes the second rejection of a request for that of another open one, which is then not open any more.
-    let rejections = rejections(evidence);
-    let displaced = |asked: &Asked| {
-        let sent = asked.sent.first().copied().unwrap_or_default();
-        rejections.iter().any(|(id, (count, last))| *id != asked.id && *count > 1 && *last >= sent)
+        let full = Excuses::new(evidence, asked, at).any(|act| matches!(act, Act::FullDisk(..)));
+        killed || full || log_damaged(evidence, &asked.name, at) || request_lost(evidence, &asked.name, at)
     };
     match violation.rule {
         Rule::LineNumbers => asked().any(harmed),
         // Two jobs under one name, if the agent could not know that the first one was accepted.
-        Rule::OutputAfterStatus => asked().any(|asked| request_lost(evidence, &asked.name)),
-        Rule::Rejection | Rule::Unasked => asked().any(|asked| asked.sent.len() > 1 || displaced(asked)),
+        Rule::OutputAfterStatus => asked().any(|asked| request_lost(evidence, &asked.name, at)),
+        Rule::Rejection | Rule::Unasked => asked().any(|asked| asked.sent.len() > 1),
         _ => false,
     }
 }

@@ -20,8 +20,8 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         let runs = evidence.side.runs.get(name).map(Vec::as_slice).unwrap_or_default();
         let several = jobs.values().filter(|other| other.command == name).count() > 1;
         // Nobody knows to which of two runs a line belongs. The audit of results says whether there may be two.
-        let damaged = request_lost(evidence, name) || job_unknown(evidence, id);
-        if damaged || text_damaged(evidence, name) || runs.len() > 1 || several {
+        let damaged = request_lost(evidence, name, job.to) || job_unknown(evidence, id, job.to);
+        if damaged || text_damaged(evidence, name, job.to) || runs.len() > 1 || several {
             continue;
         }
         let result = unique(job).and_then(|lines| compare(job, &lines, runs.first()));

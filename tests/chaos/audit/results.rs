@@ -19,8 +19,9 @@ pub(super) fn check(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<St
         .flat_map(|asked| request(evidence, jobs, asked))
         .collect();
     let names = names(evidence);
-    let foreign =
-        jobs.iter().filter(|(id, job)| !names.contains(job.command.as_str()) && !job_unknown(evidence, id));
+    let foreign = jobs
+        .iter()
+        .filter(|(id, job)| !names.contains(job.command.as_str()) && !job_unknown(evidence, id, job.from));
     findings.extend(foreign.map(|(_, job)| format!("a job of `{}`, which nobody asked for", job.command)));
     findings
 }
@@ -30,8 +31,22 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     let mut findings = Vec::new();
     let own: Vec<(&String, &Job)> = jobs.iter().filter(|(_, job)| job.command == name).collect();
     let runs = evidence.side.runs.get(name).map(Vec::as_slice).unwrap_or_default();
-    // The agent cannot know that it accepted the request.
-    let forgotten = request_lost(evidence, name);
+    let mut refusals = Vec::new();
+    for recorded in &evidence.messages {
+        match &recorded.message {
+            AgentMessage::CommandRejected(rejected) if rejected.command_id.as_ref() == Some(&asked.id) => {
+                refusals.push((recorded.index, recorded.at_ms, format!("rejected: {}", rejected.reason)));
+            }
+            AgentMessage::Status(status) if status.command == name && status.job_id.is_none() => {
+                refusals.push((recorded.index, recorded.at_ms, format!("refused: {}", status.message)));
+            }
+            _ => {}
+        }
+    }
+    // The agent cannot know that it accepted the request, if that was damaged before it told the last thing
+    // about it.
+    let told = own.iter().map(|(_, job)| job.to).chain(refusals.iter().map(|(_, at, _)| *at));
+    let forgotten = request_lost(evidence, name, told.max().unwrap_or(evidence.ended));
     // On a full disk there is no record of a job that was not started for that reason, and no answer can be noted. It
     // did not run, so it runs once if the agent dies and the request is repeated.
     let unwritten = |job: &Job| {
@@ -51,18 +66,6 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
     if runs.len() > 1 && !forgotten {
         findings.push(format!("`{name}` ran {} times for one request: {runs:?}", runs.len()));
     }
-    let mut refusals = Vec::new();
-    for recorded in &evidence.messages {
-        match &recorded.message {
-            AgentMessage::CommandRejected(rejected) if rejected.command_id.as_ref() == Some(&asked.id) => {
-                refusals.push((recorded.index, format!("rejected: {}", rejected.reason)));
-            }
-            AgentMessage::Status(status) if status.command == name && status.job_id.is_none() => {
-                refusals.push((recorded.index, format!("refused: {}", status.message)));
-            }
-            _ => {}
-        }
-    }
     let told = own.iter().any(|(_, job)| !job.statuses.is_empty());
     if !told && refusals.is_empty() {
         findings.push(format!("`{name}` has no answer; it ran: {runs:?}"));
@@ -71,7 +74,7 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
         findings.push(format!("`{name}` ran, and was told only as {refusals:?}"));
     }
     if let Some((_, job)) = own.first()
-        && let Some((_, text)) = refusals.iter().find(|(at, _)| *at > job.first)
+        && let Some((_, _, text)) = refusals.iter().find(|(index, ..)| *index > job.first)
         && !forgotten
         && !is_unwritten
     {
@@ -85,12 +88,12 @@ fn request(evidence: &Evidence, jobs: &BTreeMap<String, Job>, asked: &Asked) -> 
             }
             continue;
         };
-        for (_, _, other) in &job.statuses[1..] {
+        for (again, _, other) in &job.statuses[1..] {
             let (mut one, mut two) = (plain(first), plain(other));
-            if log_damaged_since(evidence, id, *at) && one.dropped_lines < two.dropped_lines {
+            if log_damaged_since(evidence, id, *at, *again) && one.dropped_lines < two.dropped_lines {
                 (one.dropped_lines, two.dropped_lines) = (None, None);
             }
-            if one != two && !words_lost(evidence, id, *at) {
+            if one != two && !words_lost(evidence, id, (*at, first), (*again, other)) {
                 findings.push(format!("`{name}` ({id}) has two results: {first:?} and {other:?}"));
             }
         }

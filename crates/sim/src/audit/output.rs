@@ -116,7 +116,7 @@ fn compare(evidence: &Evidence<'_>, job: &Job<'_>, ran: &Ran, findings: &mut Vec
         findings.push(format!("line {number} of `{}` was told, and then that it is missing", job.command));
     }
     let excused = evidence.limited
-        || evidence.power_cuts > 0
+        || evidence.lost_power()
         || evidence.died(Kind::Supervisor)
         || evidence.happened(|what| matches!(what, What::Disk { .. }));
     if let Some((number, missing)) = job.missing.first_key_value().filter(|_| !excused) {

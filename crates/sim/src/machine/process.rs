@@ -62,7 +62,9 @@ impl Process {
             return;
         }
         self.world.note(format_args!("{self:?} dies: {why}"));
-        if !why.starts_with("it exits") {
+        if why.starts_with("it exits") {
+            self.world.exited(self.kind);
+        } else {
             self.world.died(self.kind);
         }
         self.world.files.release(self.pid);
