@@ -19,12 +19,14 @@ impl Schedule {
             let lasts = Duration::from_millis(random.u64(200..12_000));
             let what = fault(&mut random);
             events.push(Event { at, lasts, what });
-            if what == What::Net(NetFault::NoPongs) && random.u32(..4) > 0 {
-                // Long enough for two commands. What had no proof by then has none at all.
+            if matches!(what, What::Net(NetFault::NoPongs | NetFault::Stall)) && random.u32(..4) > 0 {
+                // Long enough for two commands. An acknowledged heartbeat is a proof as well, so there are none of them:
+                // what had no proof by then has none at all.
                 let long = lasts + Duration::from_secs(8);
                 if let Some(event) = events.last_mut() {
                     event.lasts = long;
                 }
+                events.push(Event { at, lasts: long, what: What::Dashboard(Act::NoAcks) });
                 let what = if random.u32(..3) > 0 { What::KillAgent } else { What::Net(NetFault::Reset) };
                 events.push(Event { at: at + long, lasts: Duration::ZERO, what });
             }

@@ -6,7 +6,7 @@ use nixfleet_mock_dashboard::Recorded;
 use nixfleet_protocol::{AgentMessage, Heartbeat};
 
 use super::Job;
-use super::excuses::{process_lost, request_lost};
+use super::excuses::{misnamed, process_lost, request_lost};
 use crate::evidence::{Evidence, Excused};
 use crate::schedule::Family;
 
@@ -190,7 +190,7 @@ fn truth(evidence: &Evidence, jobs: &BTreeMap<String, Job>) -> Vec<String> {
             }
             continue;
         };
-        if request_lost(evidence, name, recorded.at_ms) {
+        if request_lost(evidence, name, recorded.at_ms) || misnamed(evidence, name, recorded.at_ms) {
             continue;
         }
         // A new agent does not know whether the status arrived. It names the command until it has told it again.

@@ -93,6 +93,12 @@ pub(super) fn job_unknown(evidence: &Evidence, id: &str, until: i64) -> bool {
     all(evidence, until).any(|damaged| damaged.job.as_deref() == Some(id) && request_unknown(damaged))
 }
 
+/// Nobody asked for a command of this name, and a record was damaged until then that can be read: it may have any name.
+pub(super) fn misnamed(evidence: &Evidence, name: &str, until: i64) -> bool {
+    let changed = |damaged: &Damaged| damaged.target == Target::Record && damaged.readable;
+    evidence.asked.iter().all(|asked| asked.name != name) && all(evidence, until).any(changed)
+}
+
 fn request_unknown(damaged: &Damaged) -> bool {
     damaged.target == Target::Record && (damaged.noted == Noted::Nothing || damaged.readable)
 }
