@@ -39,11 +39,11 @@ pub fn open(
     let (executor, events) = HostExecutor::open(launcher, folder, records, boot_id)?;
     let unread = (!backlog.is_empty()).then_some(backlog.answers);
     executor.retry(backlog);
-    let jobs = JobTable::resume(opened.resumed, Box::new(executor));
-    let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
+    let mut jobs = JobTable::resume(opened.resumed, Box::new(executor));
     if let Some(answers) = unread {
         jobs.wait_for_unread(Instant::now(), answers);
     }
+    let mut jobs = jobs.after(answered.unwrap_or_default(), opened.newest);
     opened.happened.into_iter().for_each(|record| jobs.carried_out(record));
     Ok((jobs, events))
 }

@@ -50,10 +50,12 @@ impl JobTable {
     /// Repairs the records of jobs that an earlier agent left, from what is known of their requests; and what is known
     /// of these from the records.
     pub(super) fn repair(&mut self) {
+        // Else the file says which of them are open.
+        let is_read = self.unread.as_ref().is_none_or(|unread| !unread.answers);
         let mut reopened = false;
         for job in self.jobs.iter_mut().filter(|job| !job.over && !job.finished) {
             let is_repaired = self.answered.repair(&mut job.record);
-            reopened |= !job.record.announced && self.answered.accepted(&job.record);
+            reopened |= is_read && !job.record.announced && self.answered.accepted(&job.record);
             if !is_repaired {
                 continue;
             }

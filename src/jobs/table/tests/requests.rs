@@ -107,6 +107,7 @@ async fn a_request_is_not_open_again_when_the_answers_are_read_after_its_status(
     assert!(older.accepted(&told) && older.accepted(&other));
     let mut jobs = JobTable::resume(vec![told.clone(), other.clone()], Box::new(executor.clone()));
     jobs.wait_for_unread(Instant::now(), true);
+    let mut jobs = jobs.after(Answered::default(), None);
     jobs.status_sent(&told.id, &status("pull"));
     jobs.status_delivered(&told.id);
     jobs.found_answers(older);
