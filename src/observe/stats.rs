@@ -120,22 +120,10 @@ impl Default for Stats {
             lines_sent: 0,
             lines_dropped: 0,
             jobs_started: 0,
-            jobs_ended: zero(&OUTCOMES.map(Outcome::as_str)),
+            jobs_ended: zero(&Outcome::ALL.map(Outcome::as_str)),
         }
     }
 }
-
-/// Every outcome.
-const OUTCOMES: [Outcome; 8] = [
-    Outcome::Ok,
-    Outcome::Failed,
-    Outcome::ActivatedWithFailures,
-    Outcome::Stopped,
-    Outcome::TimedOut,
-    Outcome::NotStarted,
-    Outcome::Lost,
-    Outcome::InterruptedByReboot,
-];
 
 /// Every reason to ignore a message of the dashboard.
 pub const IGNORED: [&str; 4] = ["malformed", "unknown_type", "binary", "unexpected"];
@@ -241,11 +229,11 @@ mod tests {
     #[test]
     fn every_cause_and_outcome_is_there_before_it_happens() {
         let mut stats = Stats::default();
-        assert_eq!((stats.reconnects.len(), stats.jobs_ended.len()), (CAUSES.len(), OUTCOMES.len()));
-        for outcome in OUTCOMES {
+        assert_eq!((stats.reconnects.len(), stats.jobs_ended.len()), (CAUSES.len(), Outcome::ALL.len()));
+        for outcome in Outcome::ALL {
             stats.job_ended(outcome, 2);
         }
-        assert_eq!(stats.jobs_ended.len(), OUTCOMES.len());
+        assert_eq!(stats.jobs_ended.len(), Outcome::ALL.len());
         assert!(stats.jobs_ended.values().all(|count| *count == 1));
         assert_eq!(stats.lines_dropped, 16);
     }

@@ -248,6 +248,14 @@ pub(super) struct Paths {
     pub(super) current_system: String,
     /// Symbolic link to the booted system. Default `/run/booted-system`.
     pub(super) booted_system: String,
+    /// The profile of the system. Default `/nix/var/nix/profiles/system`.
+    pub(super) system_profile: String,
+    /// The lock that is held while a system is activated. Default `/run/nixos/switch-to-configuration.lock`.
+    pub(super) switch_lock: String,
+    /// Mount point of the boot partition. Default `/boot`.
+    pub(super) boot: String,
+    /// Mount point of the control groups. Default `/sys/fs/cgroup`.
+    pub(super) cgroups: String,
     /// os-release(5); on macOS a property list. Default `/etc/os-release`, on macOS
     /// `/System/Library/CoreServices/SystemVersion.plist`.
     pub(super) os_release: String,
@@ -270,6 +278,10 @@ impl Default for Paths {
             systemd: "/run/systemd".to_owned(),
             current_system: "/run/current-system".to_owned(),
             booted_system: "/run/booted-system".to_owned(),
+            system_profile: "/nix/var/nix/profiles/system".to_owned(),
+            switch_lock: "/run/nixos/switch-to-configuration.lock".to_owned(),
+            boot: "/boot".to_owned(),
+            cgroups: "/sys/fs/cgroup".to_owned(),
             os_release: version.to_owned(),
         }
     }

@@ -233,6 +233,14 @@ pub struct Paths {
     pub current_system: PathBuf,
     /// Symbolic link to the booted system.
     pub booted_system: PathBuf,
+    /// The profile of the system.
+    pub system_profile: PathBuf,
+    /// The lock that NixOS holds while it activates a system.
+    pub switch_lock: PathBuf,
+    /// Mount point of the boot partition.
+    pub boot: PathBuf,
+    /// Mount point of the control groups.
+    pub cgroups: PathBuf,
     /// os-release(5); on macOS SystemVersion.plist.
     pub os_release: PathBuf,
 }
@@ -302,7 +310,14 @@ impl Host {
             stop_grace: self.jobs.stop_grace,
             keep: self.jobs.keep,
             proc: self.paths.proc.clone(),
-            current_system: self.paths.current_system.clone(),
+            system: nixfleet_jobs::settings::SystemPaths {
+                running: self.paths.current_system.clone(),
+                profile: self.paths.system_profile.clone(),
+                lock: self.paths.switch_lock.clone(),
+                boot: self.paths.boot.clone(),
+                cgroups: self.paths.cgroups.clone(),
+                systemd: self.paths.systemd.clone(),
+            },
         }
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use nixfleet_vitals::{Parsed, cpu, disk, disk_io, load, memory, network, pressure, temperature, units};
+use nixfleet_os::failed_units;
+use nixfleet_vitals::FailedUnits;
+use nixfleet_vitals::{Parsed, cpu, disk, disk_io, load, memory, network, pressure, temperature};
 
 mod written;
 
@@ -232,7 +234,7 @@ fn single(text: &[u8]) {
         assert!(degrees.is_finite() && (-273.2..=1000.0).contains(&degrees), "{degrees}");
     }
     assert!(load::parse_processors(text).is_none_or(|count| count <= MAX_PROCESSORS));
-    if let Some(failed) = units::parse(text) {
+    if let Some(failed) = failed_units::parse(text).map(FailedUnits::from) {
         assert!(failed.count >= failed.names.len() && failed.names.len() <= 32, "{failed:?}");
     }
 }

@@ -192,7 +192,7 @@ impl History {
             self.pull = Some(if reached.switch { pulled } else { last.clone() });
         }
         if reached.switch {
-            if matches!(result.outcome, Outcome::Ok | Outcome::ActivatedWithFailures) {
+            if result.outcome.is_active() {
                 self.deployed = Some(last.clone());
             }
             self.switch = Some(last);

@@ -24,6 +24,7 @@ pub mod history;
 mod id;
 pub mod journal;
 pub mod lines;
+mod outcome;
 mod paths;
 #[cfg(target_os = "linux")]
 mod process_list;
@@ -34,6 +35,7 @@ pub mod settings;
 mod signal;
 pub mod spec;
 pub mod supervisor;
+pub mod system_state;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;
 mod urgency;

@@ -36,8 +36,25 @@ pub struct Settings {
     pub keep: usize,
     /// Mount point of procfs.
     pub proc: PathBuf,
-    /// Symbolic link to the running system.
-    pub current_system: PathBuf,
+    /// Where the system is found.
+    pub system: SystemPaths,
+}
+
+/// Where NixOS and systemd have what belongs to the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemPaths {
+    /// Symbolic link to the running system: `/run/current-system`.
+    pub running: PathBuf,
+    /// The profile of the system: `/nix/var/nix/profiles/system`.
+    pub profile: PathBuf,
+    /// The lock that is held while a system is activated: `/run/nixos/switch-to-configuration.lock`.
+    pub lock: PathBuf,
+    /// Mount point of the boot partition: `/boot`.
+    pub boot: PathBuf,
+    /// Mount point of the control groups: `/sys/fs/cgroup`.
+    pub cgroups: PathBuf,
+    /// systemd's runtime folder: `/run/systemd`.
+    pub systemd: PathBuf,
 }
 
 /// The checkout of the fleet's configuration.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::JobId;
 use crate::format::Format;
 use crate::git::commit_or_none;
+pub use crate::outcome::Outcome;
+use crate::system_state::SystemChange;
 
 /// One program of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,46 +109,6 @@ impl Format for State {
     const VERSION: u32 = 1;
 }
 
-/// How a job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Every step ended with exit code 0.
-    Ok,
-    /// The new system is active, but some units failed: exit codes 2 and 4 of `switch-to-configuration`.
-    ActivatedWithFailures,
-    /// Stopped on request.
-    Stopped,
-    /// Stopped because it ran longer than its timeout.
-    TimedOut,
-    /// No program could be run.
-    NotStarted,
-    /// The supervisor vanished without a result.
-    Lost,
-    /// The machine went down while the command ran.
-    InterruptedByReboot,
-    /// A step ended with another exit code or by a signal that was not requested. Also the fallback for an
-    /// outcome that this version does not know; exit code and message are then those of the newer version.
-    #[serde(other)]
-    Failed,
-}
-
-impl Outcome {
-    /// The name in files, messages and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-            Self::ActivatedWithFailures => "activated_with_failures",
-            Self::Stopped => "stopped",
-            Self::TimedOut => "timed_out",
-            Self::NotStarted => "not_started",
-            Self::Lost => "lost",
-            Self::InterruptedByReboot => "interrupted_by_reboot",
-        }
-    }
-}
-
 /// What of a log could not be written, and why. It is in the next entry that was written, or in the result of the
 /// job if there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +168,9 @@ pub struct JobResult {
     /// Target of `/run/current-system` afterwards.
     #[serde(default)]
     pub system_after: Option<PathBuf>,
+    /// What a command that replaces the system found before and left behind; None of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<Box<SystemChange>>,
     /// The command was stopped by a SIGTERM that the agent had not ordered, and the service manager did not
     /// say whether the machine was going down. The outcome is [`Outcome::Stopped`], up to [`Self::explained`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -213,8 +178,9 @@ pub struct JobResult {
 }
 
 impl Format for JobResult {
-    /// Version 2 added `lines`, `dropped_lines` and `unexplained`, version 3 `unwritten_lines` and `unwritten`.
-    const VERSION: u32 = 3;
+    /// Version 2 added `lines`, `dropped_lines` and `unexplained`, version 3 `unwritten_lines` and `unwritten`,
+    /// version 4 `system` and the outcomes of an activation.
+    const VERSION: u32 = 4;
     /// Supervisors of earlier versions did not shorten the message.
     const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
@@ -266,6 +232,7 @@ impl JobResult {
             commit: None,
             system_before: None,
             system_after: None,
+            system: None,
             unexplained: false,
         }
     }

@@ -161,7 +161,7 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     fn execute(&mut self, jobs: &JobsDir, started_at: String) -> JobResult {
-        let system = &self.settings.current_system;
+        let system = &self.settings.system.running;
         let system_before = fs::read_link(system).ok();
         let repo = self.settings.repo.dir.clone();
         let before = repo.as_deref().and_then(head_commit);
@@ -206,6 +206,7 @@ impl<R: FnOnce()> Job<'_, R> {
             commit,
             system_before,
             system_after,
+            system: None,
             unexplained: done.unexplained,
         };
         verdict::judge(self.settings, &self.instance.command, &mut result, before.as_deref());

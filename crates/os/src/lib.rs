@@ -11,6 +11,7 @@ pub mod clock;
 pub mod core_dump;
 pub mod disk;
 pub mod error;
+pub mod failed_units;
 mod machine;
 #[cfg(feature = "models")]
 pub mod model;

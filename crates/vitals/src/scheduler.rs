@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use nixfleet_os::failed_units;
 use nixfleet_os::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use tokio::sync::watch;
 
@@ -23,7 +24,6 @@ use crate::disk::{Disk, Mount, Usage};
 use crate::proc::ProcSample;
 use crate::settings::Settings;
 use crate::snapshot::Vitals;
-use crate::units;
 use crate::worker::{Done, Probe, Worker};
 
 pub(crate) use probes::Statvfs;
@@ -48,7 +48,7 @@ const UNITS_PERIOD: (Duration, Duration) = (Duration::from_secs(30), Duration::f
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Time limit of the probe that starts a program. The program has a shorter limit of its own.
-const UNITS_LIMIT: Duration = units::LIMIT.saturating_add(LIMIT);
+const UNITS_LIMIT: Duration = failed_units::LIMIT.saturating_add(LIMIT);
 
 /// Longest sleep of the scheduler, so that a lost wake-up does little harm.
 const MAX_SLEEP: Duration = Duration::from_secs(5);

@@ -47,6 +47,10 @@ nvml = "/the/nvml"
 systemd = "/the/systemd"
 current_system = "/the/current"
 booted_system = "/the/booted"
+system_profile = "/the/profile"
+switch_lock = "/the/lock"
+boot = "/the/boot"
+cgroups = "/the/cgroups"
 [commands.backup]
 run = ["restic", "backup"]
 "#,
@@ -79,7 +83,14 @@ run = ["restic", "backup"]
         stop_grace: Duration::from_secs(11),
         keep: 12,
         proc: "/the/proc".into(),
-        current_system: "/the/current".into(),
+        system: nixfleet_jobs::settings::SystemPaths {
+            running: "/the/current".into(),
+            profile: "/the/profile".into(),
+            lock: "/the/lock".into(),
+            boot: "/the/boot".into(),
+            cgroups: "/the/cgroups".into(),
+            systemd: "/the/systemd".into(),
+        },
     };
     assert_eq!(host.job_settings(), settings);
     assert_eq!(host.commands["backup"].steps[0].argv, ["restic", "backup"]);

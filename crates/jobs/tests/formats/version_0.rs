@@ -119,6 +119,7 @@ fn the_results_of_version_0_are_read_with_every_field() {
         commit: some(COMMIT),
         system_before: Some(OLD_SYSTEM.into()),
         system_after: Some(OLD_SYSTEM.into()),
+        system: None,
         unexplained: false,
     };
     check("switch.result.json", &failed);
@@ -184,6 +185,7 @@ fn the_results_of_version_0_are_read_with_every_field() {
             last_seq: 0,
             system_before: None,
             system_after: None,
+            system: None,
             ..failed
         },
     );

@@ -1,5 +1,7 @@
 //! Parsers and differences, tested by tables.
 
+use nixfleet_os::failed_units;
+
 use super::*;
 
 fn ticks(numbers: [u64; 8]) -> cpu::Ticks {
@@ -240,7 +242,10 @@ fn temperatures_are_thousandths_of_a_degree() {
 
 #[test]
 fn failed_units_are_counted_by_name() {
-    let units = |text: &str| units::parse(text).map(|units| (units.count, units.names));
+    let units = |text: &str| {
+        let found = failed_units::parse(text).map(FailedUnits::from);
+        found.map(|units| (units.count, units.names))
+    };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     assert_eq!(units(""), Some((0, vec![])));
     assert_eq!(

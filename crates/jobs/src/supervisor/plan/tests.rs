@@ -38,7 +38,14 @@ pub(super) fn host(changes: &[Change]) -> Settings {
         stop_grace: Duration::from_secs(10),
         keep: 20,
         proc: "/proc".into(),
-        current_system: "/run/current-system".into(),
+        system: crate::settings::SystemPaths {
+            running: "/run/current-system".into(),
+            profile: "/nix/var/nix/profiles/system".into(),
+            lock: "/run/nixos/switch-to-configuration.lock".into(),
+            boot: "/boot".into(),
+            cgroups: "/sys/fs/cgroup".into(),
+            systemd: "/run/systemd".into(),
+        },
     };
     changes.iter().for_each(|change| change(&mut settings));
     settings
