@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::failed_units;
+use nixfleet_os::subprocess::ProgramError;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::SystemPaths;
@@ -26,13 +27,27 @@ pub struct SystemState {
 }
 
 impl SystemState {
-    /// Looks at the machine.
-    pub fn read(paths: &SystemPaths) -> Self {
+    /// Looks at the links. No program is started, and the failed units are unknown.
+    pub fn of_links(paths: &SystemPaths) -> Self {
         let running = std::fs::read_link(&paths.running).ok();
         // It is a link to a link of the generation.
         let profile = std::fs::canonicalize(&paths.profile).ok();
-        let failed_units = failed_units::read(&paths.systemd, Path::new("systemctl")).ok().flatten();
-        Self { running, profile, failed_units }
+        Self { running, profile, failed_units: None }
+    }
+
+    /// Looks at the machine. Asks systemd for the failed units, by the program `systemctl`; also returns why it did not say them. Without systemd,
+    /// they are unknown without an error.
+    pub fn look(paths: &SystemPaths, systemctl: &Path) -> (Self, Option<ProgramError>) {
+        let links = Self::of_links(paths);
+        match failed_units::read(&paths.systemd, systemctl) {
+            Ok(failed_units) => (Self { failed_units, ..links }, None),
+            Err(err) => (links, Some(err)),
+        }
+    }
+
+    /// [`Self::look`] without the reason.
+    pub fn read(paths: &SystemPaths) -> Self {
+        Self::look(paths, Path::new("systemctl")).0
     }
 }
 
