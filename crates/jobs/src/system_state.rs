@@ -6,6 +6,7 @@ use nixfleet_os::failed_units;
 use nixfleet_os::subprocess::ProgramError;
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::Outcome;
 use crate::settings::SystemPaths;
 
 /// Most names of units kept in a list. A host on which more failed needs attention in any case.
@@ -65,4 +66,14 @@ pub struct SystemChange {
     /// Of those that the command named as failed, the units that were no longer when they were looked at again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recovered: Vec<String>,
+}
+
+impl SystemChange {
+    /// The system that a command with this outcome has put into the profile without activating it. A profile that had
+    /// it before may have it from somebody else, unless the command says that it takes effect at the next boot.
+    pub fn staged(&self, outcome: Outcome) -> Option<&Path> {
+        let profile = self.after.profile.as_deref()?;
+        let is_ours = self.before.profile.as_deref() != Some(profile) || outcome == Outcome::NeedsReboot;
+        (is_ours && self.after.running.as_deref() != Some(profile)).then_some(profile)
+    }
 }

@@ -181,10 +181,9 @@ impl Case<'_> {
         match &lines.snippets[..] {
             [] if lines.script_failed => parts.push("the activation script failed".to_owned()),
             [] => {}
-            [one] => parts.push(format!("the activation script snippet {one} failed")),
-            many => {
-                let snippets = names(many.iter().map(String::as_str));
-                parts.push(format!("the activation script snippets {snippets} failed"));
+            snippets => {
+                let snippets = names(snippets.iter().map(String::as_str));
+                parts.push(format!("the activation script failed in {snippets}"));
             }
         }
         if let [_, ..] = &units.newly_failed[..] {
