@@ -131,7 +131,7 @@ impl Scene {
             })
             .collect();
         let units =
-            units::sort(&lines, before.failed_units.as_deref(), after.failed_units.as_deref(), &states);
+            units::sort(&lines, before.failed_units.as_deref(), after.failed_units.as_deref(), &states, true);
         let change = rebuilds(self.command)
             .then(|| Box::new(SystemChange { before, after, ..SystemChange::default() }));
         let watch = Watch {

@@ -41,13 +41,14 @@ pub(super) fn suspects(
     lines.failed_units.iter().chain(starts).chain(new).take(MAX_UNITS).cloned().collect()
 }
 
-/// Sorts the units. `before` and `after` are the failed units, None if they are unknown; `states` those of the
+/// Sorts the units. `twice`: this is the second look, and what the rebuild named had time to recover. `before` and `after` are the failed units, None if they are unknown; `states` those of the
 /// [suspects](suspects) and of the [unstarted](unstarted) ones, as far as systemd told them.
 pub(super) fn sort(
     lines: &SwitchLines,
     before: Option<&[String]>,
     after: Option<&[String]>,
     states: &BTreeMap<String, UnitState>,
+    twice: bool,
 ) -> Units {
     let mut units = Units { known: after.is_some(), ..Units::default() };
     for unit in suspects(lines, before, after) {
@@ -57,7 +58,8 @@ pub(super) fn sort(
             (_, Some(state)) if state.runs() => false,
             // A unit that was not started is inactive, too: only one that had failed may have ended its work since.
             (_, Some(state)) => !(listed && state.is_done()),
-            (Some(_), None) => !listed,
+            // Without its state, a unit that was named may be between two starts.
+            (Some(_), None) => !(listed && twice),
             (None, None) => true,
         };
         let had_failed = before.is_some_and(|before| before.contains(&unit));

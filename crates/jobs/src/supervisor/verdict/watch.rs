@@ -106,6 +106,7 @@ impl Watch {
         if !self.in_rebuild || !asks_systemd(command, log) {
             return;
         }
+        let mut twice = false;
         let mut look = Look::take(&settings.system, &self.systemctl, &self.lines, change);
         let before = change.before.failed_units.as_deref();
         let active = Active::of(change, &self.lines) != Active::No;
@@ -121,12 +122,13 @@ impl Watch {
             log.remark(&format!("{what}; looking again in {:?}", self.pause));
             log.flush();
             if wait(stop, log, self.pause) {
+                twice = true;
                 look = Look::take(&settings.system, &self.systemctl, &self.lines, change);
             } else {
                 log.remark("the second look at the units is left out, because the command is to end");
             }
         }
-        self.units = sort(&self.lines, before, look.failed.as_deref(), &look.states);
+        self.units = sort(&self.lines, before, look.failed.as_deref(), &look.states, twice);
         if let [_, ..] = &self.units.recovered[..] {
             let recovered = names(self.units.recovered.iter().map(String::as_str));
             log.remark(&format!("recovered: {recovered}"));
