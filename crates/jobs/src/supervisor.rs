@@ -43,6 +43,8 @@ mod verdict;
 
 #[cfg(feature = "test-util")]
 pub use progress::fuzzing;
+#[cfg(feature = "test-util")]
+pub use switch_lines::fuzzing as switch_fuzzing;
 
 use child::{Child, End};
 use done::Done;

@@ -13,6 +13,8 @@ use nixfleet_os::text::one_line;
 use crate::journal::Source;
 use crate::lines::Piece;
 
+#[cfg(feature = "test-util")]
+pub mod fuzzing;
 mod room;
 mod units;
 
@@ -115,6 +117,11 @@ impl SwitchLines {
 
     fn line(&mut self, stream: usize, text: &str) {
         self.since_no_room = self.since_no_room.saturating_add(1);
+        if room::is_of_a_build(text) {
+            // The checks have not begun yet.
+            self.recent[stream].clear();
+            return;
+        }
         self.find_room(text);
         self.causes(text);
         let after = |beginning: &str| text.strip_prefix(beginning);
@@ -280,5 +287,4 @@ fn is_before_checks(text: &str) -> bool {
         || is_path
         || BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
         || text.ends_with("hecking switch inhibitors... done")
-        || room::is_of_a_build(text)
 }

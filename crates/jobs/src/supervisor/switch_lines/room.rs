@@ -32,13 +32,12 @@ pub(in crate::supervisor) struct NoRoom {
     pub(in crate::supervisor) path: Option<String>,
 }
 
-/// What the line says about a file system of this host without room. Room of a build is not meant: a build may run on
-/// another machine, and sees other paths.
+/// What the line says about a file system of this host without room. Lines of a build do not come here: a build may run
+/// on another machine, and sees other paths.
 pub(in crate::supervisor) fn no_room(text: &str) -> Option<NoRoom> {
     let says = TEXTS.iter().any(|part| text.contains(part));
     let other = || OTHERS.iter().any(|part| text.contains(part)) || text.contains("://");
-    (says && !other() && !is_of_a_build(text))
-        .then(|| NoRoom { line: one_line(text, MAX_LINE), path: path(text) })
+    (says && !other()).then(|| NoRoom { line: one_line(text, MAX_LINE), path: path(text) })
 }
 
 /// The last absolute path of a line: what is copied comes before the place that it is copied to.

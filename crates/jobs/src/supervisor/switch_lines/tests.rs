@@ -19,6 +19,8 @@ fn a_line_of_a_build_means_nothing_for_the_switch() {
         "Pre-switch check 'x' failed",
         "activating the configuration...",
         "cp: error writing '/nix/store/a': No space left on device",
+        "Unit nixos-rebuild-switch-to-configuration.service was already loaded",
+        "the new NixOS configuration has an ‘init’ that is",
     ] {
         let mut quiet = read(&format!("vm-test-run-web> {line}\n       > {line}"));
         quiet.recent = Default::default();
@@ -137,7 +139,7 @@ fn names_are_names_of_units_and_all_lists_are_bounded() {
 #[test]
 fn a_check_is_quoted_without_what_ran_before_it_and_without_general_advice() {
     let check = read(
-        "building the system configuration...\nbuilding '/nix/store/h1cd-nixos-system.drv'...\nChecking switch \
+        "building the system configuration...\nweb> a line of a build\nbuilding '/nix/store/h1cd-nixos-system.drv'...\nChecking switch \
          inhibitors... done\nThe new system needs 4 GiB of memory,\n\nthis host has 2.\nPre-switch check 'memory' \
          failed\nPre-switch checks failed",
     )
