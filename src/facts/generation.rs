@@ -128,11 +128,9 @@ impl Generation {
     }
 }
 
-/// The commit of the last successful switch, if the system that it made is `system`. A host without a link to
-/// its system, such as one with Home Manager alone, had none after that switch either: the switch counts.
+/// The commit of the command that made `system`, if a command of the agent did.
 pub(super) fn deployed<'a>(history: &'a History, system: Option<&Path>) -> Option<&'a str> {
-    let last = history.deployed.as_ref().filter(|last| last.system.as_deref() == system)?;
-    last.commit.as_deref()
+    history.made(system)?.commit.as_deref()
 }
 
 /// `configurationRevision`, shortened, with [`DIRTY`] if it ends with that.

@@ -100,10 +100,15 @@ fn system(history: &History, now: Now<'_>) -> Judgement {
         return unknown;
     }
     let pulled = now.commit.and_then(short).unwrap_or_default();
+    if let Some(waiting) = waits_for_boot(history, now) {
+        let waiting =
+            waiting.commit.as_deref().and_then(short).unwrap_or_else(|| "the earlier system".to_owned());
+        return judgement(UpdateState::Outdated, format!("{waiting} takes effect at the next boot"));
+    }
     let Some(running) = deployed(history, now.system) else {
         return by_revision(history, now, &pulled);
     };
-    let relocked = history.deployed.as_ref().is_some_and(|last| last.lock_hash.as_deref() != now.lock_hash);
+    let relocked = history.made(now.system).is_some_and(|last| last.lock_hash.as_deref() != now.lock_hash);
     if Some(running) != now.commit {
         let running = short(running).unwrap_or_default();
         judgement(UpdateState::Outdated, format!("{pulled} is in the checkout, {running} is deployed"))
@@ -148,10 +153,20 @@ fn by_revision(history: &History, now: Now<'_>, pulled: &str) -> Judgement {
     }
 }
 
-/// The last switch, if it failed and neither the checkout nor the running system has changed since then.
+/// The last switch, if its system waits for the next boot, and neither the checkout nor the running system has changed
+/// since then.
+fn waits_for_boot<'a>(history: &'a History, now: Now<'_>) -> Option<&'a Last> {
+    let last = history.switch.as_ref().filter(|last| last.outcome == Outcome::NeedsReboot)?;
+    (!moved(last, now) && !replaced(last, now)).then_some(last)
+}
+
+/// The last switch, if it failed and neither the checkout nor the running system has changed since then. Nothing is
+/// wrong with a system that is active despite an error, and with one that waits for the next boot.
 fn failed_switch<'a>(history: &'a History, now: Now<'_>) -> Option<&'a Last> {
     let last = history.switch.as_ref()?;
-    let failed = !matches!(last.outcome, Outcome::Ok | Outcome::Stopped);
+    let good = [Outcome::Ok, Outcome::ActivatedDespiteError, Outcome::NeedsReboot, Outcome::Stopped]
+        .contains(&last.outcome);
+    let failed = !good;
     (failed && !moved(last, now) && !replaced(last, now)).then_some(last)
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn commit(origin: &Path, file: &str, text: &str) -> String {
     git(origin, &["rev-parse", "HEAD"])
 }
 
-/// A fleet with an origin, and a `nixos-rebuild` that prints its arguments.
+/// A fleet with an origin, and a `nixos-rebuild` that prints its arguments and activates a system, unless it ends with
+/// exit code 1.
 async fn fleet_with_origin() -> Fleet {
     with_origin(Fleet::start().await)
 }
@@ -77,7 +78,10 @@ pub(crate) fn with_origin(fleet: Fleet) -> Fleet {
     let rebuild = fleet.path("rebuild");
     let current = fleet.path("current-system");
     let script = format!(
-        "#!/bin/sh\necho \"rebuild $*\"\nln -sfn /nix/store/new-system {current}\nexit $(cat {code} 2>/dev/null || echo 0)\n",
+        "#!/bin/sh\necho \"rebuild $*\"\ncode=$(cat {code} 2>/dev/null || echo 0)\n[ $code = 1 ] && exit 1\n\
+         ln -sfn /nix/store/new-system {current}\necho 'activating the configuration...' >&2\n\
+         echo 'restarting sysinit-reactivation.target' >&2\n\
+         [ $code = 4 ] && echo 'warning: the following units failed: web.service' >&2\nexit $code\n",
         current = current.display(),
         code = fleet.path("rebuild-exit-code").display(),
     );
@@ -190,7 +194,7 @@ async fn a_switch_with_failed_units_is_told_as_what_it_is() {
     fleet.ended("clone").await;
     let status = fleet.run("pull-switch").await;
     assert_eq!((status.exit_code, status.outcome.as_deref()), (4, Some("activated_with_failures")));
-    assert!(status.message.contains("some units failed"), "{}", status.message);
+    assert!(status.message.contains("web.service failed"), "{}", status.message);
     let rollback = fleet.run("rollback").await;
     assert!(fleet.lines().iter().any(|(_, line, _)| line == "rebuild switch --rollback"));
     assert_eq!(rollback.exit_code, 4);

@@ -168,7 +168,7 @@ async fn every_command_is_answered_as_existing_dashboards_need_it() {
 /// A failed switch is not followed by a registration, also if only some units failed.
 async fn failing_switches(fleet: &Fleet) {
     let connections = fleet.dashboard.connections(HOST);
-    for (exit_code, message) in [(1, "failed with exit code 1"), (4, "some units failed")] {
+    for (exit_code, message) in [(1, "failed with exit code 1"), (4, "web.service failed")] {
         fs::write(fleet.path("rebuild-exit-code"), exit_code.to_string()).unwrap();
         send_and_check(fleet, &row("switch", exit_code, message)).await;
     }

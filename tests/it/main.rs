@@ -24,6 +24,7 @@ mod migrate;
 mod migration;
 mod network;
 mod one_result;
+mod outcomes;
 mod output;
 mod progress;
 mod reconnect;

@@ -87,8 +87,7 @@ fn ended(result: &JobResult) {
     let id = nixfleet_jobs::JobId::generate();
     history.note(Reached { pull: true, switch: true, test: true }, &id, "switch", result, None);
     remembered(&history);
-    let is_good = matches!(result.outcome, Outcome::Ok | Outcome::ActivatedWithFailures);
-    assert_eq!(history.deployed.is_some(), is_good, "{:?}", result.outcome);
+    assert_eq!(history.deployed.is_some(), result.outcome.is_active(), "{:?}", result.outcome);
     assert_eq!(history.switch.as_ref().map(|last| last.outcome), Some(result.outcome));
 }
 

@@ -17,6 +17,7 @@ mod readings;
 mod retry_after;
 mod salvage;
 mod settings;
+mod switch_lines;
 mod terminal_text;
 mod token_file;
 mod vitals;
@@ -33,6 +34,7 @@ pub use readings::{heartbeat_conf, stasysmo};
 pub use retry_after::retry_after;
 pub use salvage::salvage;
 pub use settings::settings;
+pub use switch_lines::switch_lines;
 pub use terminal_text::terminal_text;
 pub use token_file::token_file;
 pub use vitals::vitals;
@@ -42,7 +44,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -51,6 +53,7 @@ pub const TARGETS: [Target; 17] = [
     ("heartbeat_conf", heartbeat_conf),
     ("vitals", vitals),
     ("nix_log", nix_log),
+    ("switch_lines", switch_lines),
     ("settings", settings),
     ("environment_file", environment_file),
     ("terminal_text", terminal_text),

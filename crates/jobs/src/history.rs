@@ -5,7 +5,7 @@
 //! ran, and it remains when the folders of the jobs have been removed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,10 +45,15 @@ pub struct History {
     pub deployed: Option<Last>,
     /// The last run of the host's tests.
     pub test: Option<Last>,
+    /// The last command that put a system into the profile which it did not activate, with that system in
+    /// [`Last::system`]. None after a command that activated one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Last>,
 }
 
 impl Format for History {
-    const VERSION: u32 = 1;
+    /// Version 2 added `staged`.
+    const VERSION: u32 = 2;
 }
 
 /// How a command ended, and the state of the machine afterwards.
@@ -116,6 +121,16 @@ impl Reached {
 }
 
 impl History {
+    /// The command that made `system`, the running one: the last that activated a system, or the last that left one
+    /// for the next boot. A host without a link to its system, such as one with Home Manager alone, had none after
+    /// its last switch either: that switch counts.
+    pub fn made(&self, system: Option<&Path>) -> Option<&Last> {
+        let deployed = self.deployed.as_ref().filter(|last| last.system.as_deref() == system);
+        deployed.or_else(|| {
+            self.staged.as_ref().filter(|last| system.is_some() && last.system.as_deref() == system)
+        })
+    }
+
     /// Reads the history of the jobs in that folder; it is empty if there is no such file.
     ///
     /// # Errors
@@ -194,6 +209,11 @@ impl History {
         if reached.switch {
             if result.outcome.is_active() {
                 self.deployed = Some(last.clone());
+                self.staged = None;
+            } else if let Some(system) =
+                result.system.as_deref().and_then(|change| change.staged(result.outcome))
+            {
+                self.staged = Some(Last { system: Some(system.to_owned()), ..last.clone() });
             }
             self.switch = Some(last);
         }

@@ -38,16 +38,20 @@ mod progress;
 mod scripts;
 mod signals;
 mod stop;
+mod switch_lines;
 mod verdict;
 
 #[cfg(feature = "test-util")]
 pub use progress::fuzzing;
+#[cfg(feature = "test-util")]
+pub use switch_lines::fuzzing as switch_fuzzing;
 
 use child::{Child, End};
 use done::Done;
 use plan::{Plan, PlanError};
 use progress::Progress;
 use stop::Stop;
+use verdict::Watch;
 
 /// Environment variables of the agent's own process: its token, its service manager and how it was started.
 /// Supervisors and commands do not get them.
@@ -167,16 +171,20 @@ impl<R: FnOnce()> Job<'_, R> {
         let before = repo.as_deref().and_then(head_commit);
         // A stop needs the process id of this supervisor from now on.
         self.store_state(None, 0, "");
+        let (settings, command) = (self.settings, &self.instance.command);
+        let mut watch = Watch::default();
         let done = match self.plan(jobs, &started_at) {
             Ok(plan) => {
-                let mut progress = Progress::begin(&self.instance.command, &plan.steps, &mut self.log);
+                let mut progress = Progress::begin(command, &plan.steps, &mut self.log);
+                watch.begin(settings, command, plan.steps.len(), &self.log);
                 let done = self.run_steps(&plan, &mut progress);
+                watch.end(settings, command, &done, progress.said(), &mut self.stop, &mut self.log);
                 progress.end(done.outcome == Outcome::Ok, &mut self.log);
                 done
             }
             Err(message) => {
                 self.log.remark(&message);
-                Progress::begin(&self.instance.command, &[], &mut self.log).end(false, &mut self.log);
+                Progress::begin(command, &[], &mut self.log).end(false, &mut self.log);
                 Done { outcome: Outcome::NotStarted, exit_code: 1, message, ..Done::default() }
             }
         };
@@ -209,7 +217,7 @@ impl<R: FnOnce()> Job<'_, R> {
             system: None,
             unexplained: done.unexplained,
         };
-        verdict::judge(self.settings, &self.instance.command, &mut result, before.as_deref());
+        verdict::judge(settings, command, &mut result, watch, before.as_deref());
         self.remember(jobs, &result, lock_hash);
         result
     }

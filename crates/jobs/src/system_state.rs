@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::failed_units;
+use nixfleet_os::subprocess::ProgramError;
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::Outcome;
 use crate::settings::SystemPaths;
 
 /// Most names of units kept in a list. A host on which more failed needs attention in any case.
@@ -26,13 +28,27 @@ pub struct SystemState {
 }
 
 impl SystemState {
-    /// Looks at the machine.
-    pub fn read(paths: &SystemPaths) -> Self {
+    /// Looks at the links. No program is started, and the failed units are unknown.
+    pub fn of_links(paths: &SystemPaths) -> Self {
         let running = std::fs::read_link(&paths.running).ok();
         // It is a link to a link of the generation.
         let profile = std::fs::canonicalize(&paths.profile).ok();
-        let failed_units = failed_units::read(&paths.systemd, Path::new("systemctl")).ok().flatten();
-        Self { running, profile, failed_units }
+        Self { running, profile, failed_units: None }
+    }
+
+    /// Looks at the machine. Asks systemd for the failed units, by the program `systemctl`; also returns why it did not say them. Without systemd,
+    /// they are unknown without an error.
+    pub fn look(paths: &SystemPaths, systemctl: &Path) -> (Self, Option<ProgramError>) {
+        let links = Self::of_links(paths);
+        match failed_units::read(&paths.systemd, systemctl) {
+            Ok(failed_units) => (Self { failed_units, ..links }, None),
+            Err(err) => (links, Some(err)),
+        }
+    }
+
+    /// [`Self::look`] without the reason.
+    pub fn read(paths: &SystemPaths) -> Self {
+        Self::look(paths, Path::new("systemctl")).0
     }
 }
 
@@ -50,4 +66,14 @@ pub struct SystemChange {
     /// Of those that the command named as failed, the units that were no longer when they were looked at again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recovered: Vec<String>,
+}
+
+impl SystemChange {
+    /// The system that a command with this outcome has put into the profile without activating it. A profile that had
+    /// it before may have it from somebody else, unless the command says that it takes effect at the next boot.
+    pub fn staged(&self, outcome: Outcome) -> Option<&Path> {
+        let profile = self.after.profile.as_deref()?;
+        let is_ours = self.before.profile.as_deref() != Some(profile) || outcome == Outcome::NeedsReboot;
+        (is_ours && self.after.running.as_deref() != Some(profile)).then_some(profile)
+    }
 }

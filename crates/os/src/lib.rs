@@ -27,6 +27,7 @@ pub mod test_util;
 pub mod text;
 pub mod threads;
 mod time;
+pub mod unit_states;
 
 pub use boot::{boot_id, boot_id_on};
 pub use clock::Clock;

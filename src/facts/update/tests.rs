@@ -32,6 +32,7 @@ fn deployed_and_pulled(commit: &str) -> History {
         switch: last("switch", Outcome::Ok, commit),
         deployed: last("switch", Outcome::Ok, commit),
         test: None,
+        staged: None,
     }
 }
 
@@ -171,6 +172,27 @@ fn a_failed_switch_is_an_error_until_something_moves() {
     let history = History { switch: Some(failed), ..History::default() };
     let message = "Switch: failed with exit code 4: no space";
     check(&system(&history, there(NEW, LOCK_NEW, SYSTEM)), UpdateState::Error, message);
+}
+
+#[test]
+fn a_system_that_waits_for_the_next_boot_is_outdated_until_then_and_known_from_then_on() {
+    let system = |history: &History, now: Now<'_>| judged(history, now).system;
+    let waits = last("switch", Outcome::NeedsReboot, NEW);
+    let staged = waits.clone().map(|last| Last { system: Some(PathBuf::from(OTHER)), ..last });
+    let history = History { switch: waits, staged, ..deployed_and_pulled(OLD) };
+    let before = there(NEW, LOCK_NEW, SYSTEM);
+    check(&system(&history, before), UpdateState::Outdated, "bbbbbbb takes effect at the next boot");
+    check(&system(&history, there(NEW, LOCK_NEW, OTHER)), UpdateState::Ok, "bbbbbbb is deployed");
+    let message = "flake.lock changed since bbbbbbb was deployed";
+    check(&system(&history, there(NEW, "another", OTHER)), UpdateState::Outdated, message);
+    check(&system(&history, there(OLD, LOCK_OLD, SYSTEM)), UpdateState::Ok, "aaaaaaa is deployed");
+}
+
+#[test]
+fn a_system_that_is_active_despite_an_error_is_deployed() {
+    let despite = last("switch", Outcome::ActivatedDespiteError, NEW);
+    let history = History { switch: despite.clone(), deployed: despite, ..deployed_and_pulled(OLD) };
+    check(&judged(&history, there(NEW, LOCK_NEW, SYSTEM)).system, UpdateState::Ok, "bbbbbbb is deployed");
 }
 
 #[test]

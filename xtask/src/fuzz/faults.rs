@@ -160,6 +160,20 @@ pub(super) const FAULTS: &[Fault] = &[
         "()",
     ),
     fault(
+        "switch_lines",
+        "the name of a unit may look like an option of systemctl",
+        "crates/jobs/src/supervisor/switch_lines/units.rs",
+        "!text.starts_with(['-', '.'])",
+        "!text.starts_with('.')",
+    ),
+    fault(
+        "switch_lines",
+        "a line of a build counts as one of the rebuild",
+        "crates/jobs/src/supervisor/switch_lines.rs",
+        "if room::is_of_a_build(text) {",
+        "if text == \"> \" {",
+    ),
+    fault(
         "settings",
         "the place of an error of syntax is one byte too far",
         "crates/config/src/syntax.rs",

@@ -3,6 +3,7 @@ use std::path::Path;
 use nixfleet_os::disk;
 
 use super::*;
+use crate::system_state::{SystemChange, SystemState};
 
 fn result(outcome: Outcome, commit: &str) -> JobResult {
     let commit = Some(commit.repeat(40)[..40].to_owned());
@@ -23,7 +24,8 @@ fn check(command: &str, step: usize, steps: usize, outcome: Outcome, expected: [
     let job = JobId::generate();
     let reached = Reached::by(command, step, steps, outcome);
     history.note(reached, &job, command, &result(outcome, "a"), None);
-    let History { pull, switch, deployed, test } = history;
+    let History { pull, switch, deployed, test, staged } = history;
+    assert_eq!(staged, None);
     let outcomes = [pull, switch, deployed, test].map(|last| last.map(|last| last.outcome));
     assert_eq!(outcomes, expected, "{command} {step}/{steps} {outcome:?}");
 }
@@ -43,6 +45,11 @@ fn each_command_is_noted_where_it_belongs() {
         Outcome::ActivatedWithFailures,
         [None, Some(Outcome::ActivatedWithFailures), Some(Outcome::ActivatedWithFailures), None],
     );
+    for outcome in [Outcome::NeedsReboot, Outcome::Refused, Outcome::Busy, Outcome::BootloaderFailed] {
+        check("switch", 0, 1, outcome, [None, Some(outcome), None, None]);
+    }
+    let despite = Some(Outcome::ActivatedDespiteError);
+    check("switch", 0, 1, Outcome::ActivatedDespiteError, [None, despite, despite, None]);
     check("rollback", 0, 1, Ok, [None, Some(Ok), Some(Ok), None]);
     check("test", 2, 3, Failed, [None, None, None, Some(Failed)]);
     check("pull-switch", 4, 5, Ok, [Some(Ok), Some(Ok), Some(Ok), None]);
@@ -51,6 +58,37 @@ fn each_command_is_noted_where_it_belongs() {
     check("pull-switch", 0, 0, Outcome::NotStarted, [Some(Outcome::NotStarted), None, None, None]);
     check("update", 0, 1, Ok, [None; 4]);
     check("backup", 0, 1, Failed, [None; 4]);
+}
+
+/// A switch that needs a reboot has the system that runs afterwards.
+#[test]
+fn a_system_that_waits_for_the_next_boot_is_remembered_until_another_one_is_activated() {
+    let (running, waits) = (Path::new("/nix/store/new-system"), Path::new("/nix/store/next-system"));
+    let mut history = History::default();
+    let mut note = |outcome, commit: &str, before: &Path, after: &Path| {
+        let state = |profile: &Path| SystemState {
+            running: Some(running.to_owned()),
+            profile: Some(profile.to_owned()),
+            failed_units: None,
+        };
+        let change = SystemChange { before: state(before), after: state(after), ..SystemChange::default() };
+        let result = JobResult { system: Some(Box::new(change)), ..result(outcome, commit) };
+        history.note(Reached::by("switch", 0, 1, outcome), &JobId::generate(), "switch", &result, None);
+        let commit = |system| history.made(Some(system)).and_then(|last| last.commit.clone());
+        (
+            commit(running).map(|commit| commit[..1].to_owned()),
+            commit(waits).map(|commit| commit[..1].to_owned()),
+        )
+    };
+    let some = |commit: &str| Some(commit.to_owned());
+    assert_eq!(note(Outcome::Ok, "a", running, running), (some("a"), None));
+    assert_eq!(note(Outcome::NeedsReboot, "b", running, waits), (some("a"), some("b")));
+    // The profile is somebody else's, or that of an earlier command.
+    assert_eq!(note(Outcome::Failed, "c", waits, waits), (some("a"), some("b")));
+    assert_eq!(note(Outcome::NeedsReboot, "d", waits, waits), (some("a"), some("d")));
+    assert_eq!(note(Outcome::Refused, "e", running, waits), (some("a"), some("e")));
+    assert_eq!(note(Outcome::ActivatedDespiteError, "f", running, running), (some("f"), None));
+    assert_eq!(history.made(None), None);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) struct Done {
     pub(super) exit_code: i32,
     pub(super) signal: Option<i32>,
     pub(super) message: String,
+    /// The line that explains best why the program failed; may be empty.
+    pub(super) why: String,
     pub(super) step: usize,
     /// As [`JobResult::unexplained`](crate::spec::JobResult::unexplained).
     pub(super) unexplained: bool,
@@ -29,6 +31,7 @@ impl Default for Done {
             exit_code: 0,
             signal: None,
             message: String::new(),
+            why: String::new(),
             step: 0,
             unexplained: false,
         }
@@ -63,11 +66,11 @@ impl End {
                     Some(signal) => format!("was killed by signal {signal}"),
                     None => format!("failed with exit code {exit_code}"),
                 };
-                let detail = if self.why.is_empty() { self.why } else { format!(": {}", self.why) };
+                let detail = if self.why.is_empty() { String::new() } else { format!(": {}", self.why) };
                 (Outcome::Failed, exit_code, format!("{name}: {} {how}{detail}", step.name))
             }
         };
         let unexplained = self.stopped == Some(Reason::Unexplained);
-        Done { outcome, exit_code, signal, message, step: 0, unexplained }
+        Done { outcome, exit_code, signal, message, why: self.why, step: 0, unexplained }
     }
 }

@@ -15,7 +15,7 @@ mod repository;
 mod test_scripts;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use repository::{RepoState, access};
 use repository::{as_owner, as_root, checkout, pull, repo_dir};

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::process_tree;
+use super::switch_lines::SwitchLines;
 use crate::journal::{Source, Writer};
 use crate::lines::Piece;
 use crate::progress::{MAX_TEST_RESULTS, OperationProgress, Part, PartState, Parts, TestResult, TestsPart};
@@ -71,6 +72,8 @@ pub(super) struct Progress {
     parts: Parts,
     /// The running rebuild.
     rebuild: Option<Rebuild>,
+    /// What the running step says about its work.
+    said: SwitchLines,
 }
 
 /// Progress of a running rebuild.
@@ -97,7 +100,8 @@ impl Progress {
             "test" => vec![section(PartKind::Tests, 0..count)],
             _ => Vec::new(),
         };
-        let mut progress = Self { sections, at: None, parts: Parts::default(), rebuild: None };
+        let mut progress =
+            Self { sections, at: None, parts: Parts::default(), rebuild: None, said: SwitchLines::default() };
         for section in &progress.sections {
             let all = &mut progress.parts;
             match section.kind {
@@ -115,6 +119,7 @@ impl Progress {
 
     /// Reports that a step begins.
     pub(super) fn step(&mut self, index: usize, step: &Step, log: &mut Writer) {
+        self.said = SwitchLines::default();
         let Some(at) = self.sections.iter().position(|section| section.steps.contains(&index)) else {
             return;
         };
@@ -179,10 +184,20 @@ impl Progress {
 
     /// Reads a piece of a line of the running step and gives out the text to show.
     pub(super) fn read(&mut self, source: Source, piece: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
+        let said = &mut self.said;
+        let mut emit = |shown: &Piece<'_>| {
+            said.read(source, shown);
+            emit(shown);
+        };
         match &mut self.rebuild {
-            Some(rebuild) => rebuild.phases.read(source, piece, emit),
+            Some(rebuild) => rebuild.phases.read(source, piece, &mut emit),
             None => emit(piece),
         }
+    }
+
+    /// What the last step said about its work.
+    pub(super) fn said(&mut self) -> SwitchLines {
+        std::mem::take(&mut self.said)
     }
 
     /// Reports what the last piece changed, unless the throttle delays it.

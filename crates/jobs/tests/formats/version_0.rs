@@ -226,6 +226,7 @@ fn the_histories_of_version_0_are_read_with_every_field() {
             "Test: 1/2 passed",
             OLD_SYSTEM,
         ),
+        staged: None,
     };
     check("failed.history.json", &before);
     let deployed = "Switch: Deployed d0e5ec6";

@@ -238,7 +238,9 @@ function addStatus(id, status) {
   const took = status.duration_ms === undefined ? "" : ` after ${duration(status.duration_ms)}`;
   const said = status.message ? ` · ${status.message}` : "";
   const bad = status.exit_code !== 0;
-  const text = `${status.command}: ${status.status}, exit code ${status.exit_code}${took}${said}`;
+  // The outcome is finer than the status, which existing dashboards show alone.
+  const word = (status.outcome ?? status.status).replaceAll("_", " ");
+  const text = `${status.command}: ${word}, exit code ${status.exit_code}${took}${said}`;
   append(host, { kind: bad ? "end bad" : "end", text: `${bad ? "✗" : "✓"} ${text}` });
   redraw(id);
 }

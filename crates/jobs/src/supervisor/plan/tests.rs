@@ -6,7 +6,7 @@ use super::*;
 use crate::settings::{CustomCommand, CustomStep, Rebuild, Repo};
 
 /// A host with these changes, two commands of its own and nothing of the machine the test runs on.
-pub(super) fn host(changes: &[Change]) -> Settings {
+pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
     let step = |argv: &[&str], activation| CustomStep { argv: words(argv), activation };
     let backup = CustomCommand {
         steps: vec![step(&["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"], false)],
