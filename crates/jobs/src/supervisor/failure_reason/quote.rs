@@ -1,0 +1,48 @@
+//! Quotations of what a program wrote, as one line of bounded length.
+
+use nixfleet_os::text::{one_line, shorten};
+
+/// Longest quotation of one line, in characters.
+pub(super) const QUOTED: usize = 300;
+
+/// Longest reason of several lines, in characters: a refusal with its list, in which each line is a sentence.
+pub(super) const REASON: usize = 600;
+
+/// Characters of the end of a line that is cut in the middle: how a command ended.
+const END: usize = 60;
+
+/// The line as a quotation.
+pub(super) fn quoted(line: &str) -> String {
+    one_line(line, QUOTED)
+}
+
+/// A line that names a long command and ends with what happened to it.
+pub(super) fn quoted_with_end(line: &str) -> String {
+    let line = one_line(line, line.len());
+    let count = line.chars().count();
+    if count <= QUOTED {
+        return line;
+    }
+    let head: String = line.chars().take(QUOTED - END - 3).collect();
+    let end: String = line.chars().skip(count - END).collect();
+    format!("{head} … {end}")
+}
+
+/// Appends a line that goes on with the text.
+pub(super) fn append(text: &mut String, line: &str) {
+    add(text, " ", line);
+}
+
+/// Appends a sentence.
+pub(super) fn join(text: &mut String, sentence: &str) {
+    let complete = text.is_empty() || text.ends_with(['.', ':', ';', '!', '?']);
+    add(text, if complete { " " } else { "; " }, sentence);
+}
+
+fn add(text: &mut String, between: &str, line: &str) {
+    if !text.is_empty() {
+        text.push_str(between);
+    }
+    text.push_str(&one_line(line, QUOTED));
+    shorten(text, REASON);
+}
