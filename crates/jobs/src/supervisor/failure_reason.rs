@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use nixfleet_os::text::printable;
 
+mod build_log;
 mod curl;
 mod git;
 mod nix;
@@ -23,9 +24,10 @@ mod systemd;
 #[cfg(test)]
 mod tests;
 
+use build_log::BuildLog;
 use quote::{join, quoted, quoted_with_end};
 use rule::{Meaning, Rule, Topic, meaning};
-use sentence::{Next, Sentence, telling};
+use sentence::{Next, Sentence};
 
 /// The tables, in the order in which they are asked.
 const TABLES: &[&[Rule]] = &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
@@ -33,6 +35,7 @@ const TABLES: &[&[Rule]] = &[switch::RULES, systemd::RULES, ssh::RULES, curl::RU
 /// What the operating system refused. Whatever failed behind such a line failed because of it.
 const ROOTS: &[&str] = &[
     "No space left on device",
+    "database or disk is full",
     "Disk quota exceeded",
     "Cannot allocate memory",
     "ut of memory",
@@ -82,13 +85,6 @@ struct Finding {
     wants_body: bool,
 }
 
-/// The line of a live build log that is most likely a reason.
-struct Live {
-    build: String,
-    likely: u8,
-    text: String,
-}
-
 /// The lines of a stream that may explain a failure.
 #[derive(Default)]
 pub(super) struct FailureReason {
@@ -101,7 +97,7 @@ pub(super) struct FailureReason {
     /// The newest lines since the last step began.
     recent: VecDeque<String>,
     /// What the newest builds said in the live build logs.
-    live: VecDeque<Live>,
+    live: VecDeque<(String, BuildLog)>,
     /// The last line with any text that may be a reason.
     last: String,
 }
@@ -185,9 +181,12 @@ impl FailureReason {
             }
             Meaning::CauseAfterLine => {
                 let mut reason = quoted(text);
-                if let Some(line) = self.recent.back() {
+                if let Some(line) = self.recent.back()
+                    && self.found.is_none()
+                {
                     join(&mut reason, line);
                 }
+                self.recent.clear();
                 self.add(reason);
             }
             Meaning::Part => self.add(quoted(text)),
@@ -236,18 +235,15 @@ impl FailureReason {
             (1..=MAX_NAME).contains(&name.len()) && !name.contains([' ', '\t', '/', ':', '<', '"'])
         });
         let Some((name, log)) = name else { return false };
-        let likely = telling(log);
-        match self.live.iter_mut().find(|live| live.build == name) {
-            Some(live) if likely > live.likely || live.likely == 0 => {
-                (live.likely, live.text) = (likely, quoted(log));
+        if let Some((_, known)) = self.live.iter_mut().find(|(build, _)| build == name) {
+            known.take(log);
+        } else {
+            if self.live.len() == LIVE {
+                self.live.pop_front();
             }
-            Some(_) => {}
-            None => {
-                if self.live.len() == LIVE {
-                    self.live.pop_front();
-                }
-                self.live.push_back(Live { build: name.to_owned(), likely, text: quoted(log) });
-            }
+            let mut known = BuildLog::default();
+            known.take(log);
+            self.live.push_back((name.to_owned(), known));
         }
         self.settle();
         true
@@ -323,9 +319,9 @@ impl FailureReason {
     fn settle(&mut self) {
         let Some(mut open) = self.open.take() else { return };
         if nix::OF_A_BUILD.iter().any(|start| open.text.starts_with(start)) {
-            let live = self.live.iter().find(|live| open.text.contains(&format!("-{}", live.build)));
-            if let Some(live) = live {
-                open.use_log(&live.text);
+            let live = self.live.iter().find(|(build, _)| open.text.contains(&format!("-{build}")));
+            if let Some((_, log)) = live {
+                open.use_log(log);
             }
         }
         open.end();

@@ -3,7 +3,7 @@
 use super::rule::Meaning::{Cause, CauseWith, FollowsLine, Lead, Noise, Remark};
 use super::rule::Rule;
 use super::rule::Topic::Server;
-use super::rule::When::{Both, Has, Starts};
+use super::rule::When::{Both, Starts};
 
 pub(super) const RULES: &[Rule] = &[
     // Progress, and advice behind a failure.
@@ -47,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
     (Starts("batch request:"), Cause),
     (Both("git: '", "is not a git command"), Cause),
     (Both("error: external filter '", "failed"), FollowsLine),
-    (Has("smudge filter lfs failed"), FollowsLine),
+    (Both("fatal: ", ": smudge filter "), FollowsLine),
     // How every failed transfer, submodule and checkout ends.
     (Both("fatal: ", "Could not read from remote repository"), FollowsLine),
     (Both("fatal: ", "remote end hung up"), FollowsLine),

@@ -56,3 +56,6 @@ pub(super) const OF_A_BUILD: &[&str] = &["error: builder for '", "error: Cannot 
 
 /// Words in an error about a build that mean: another build failed.
 pub(super) const OF_ANOTHER_BUILD: &[&str] = &[" dependency failed", " dependencies failed"];
+
+/// What nix adds to an error about a build if there is little room on the disk.
+pub(super) const LACK_OF_ROOM: &str = "caused by lack of free disk space";

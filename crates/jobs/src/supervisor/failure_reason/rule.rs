@@ -54,11 +54,13 @@ pub(super) enum Topic {
     Download,
     /// A post-build hook of nix.
     Hook,
+    /// The disk that GRUB is installed on.
+    Disk,
 }
 
 impl Topic {
     /// Number of topics.
-    pub(super) const COUNT: usize = 5;
+    pub(super) const COUNT: usize = 6;
 
     /// Whether the newest lead counts. Of the others the first one counts.
     pub(super) fn keeps_newest(self) -> bool {

@@ -4,16 +4,17 @@
 //! a build log. git and other programs write a line that ends with a colon, and a list. Programs in Rust write a chain
 //! of causes. All of them are quoted as one line.
 
-use super::quote::{QUOTED, REASON, append, quoted};
+use super::build_log::BuildLog;
+use super::quote::{append, join, quoted};
 use super::rule::Meaning;
-use super::{ROOTS, Rank, nix};
+use super::{Rank, nix};
 
 /// Headings of further paragraphs that belong to the sentence.
 const CONTINUED: &[&str] = &["Known issues:", "response body:", "Failed assertions:", "Caused by:"];
 
 /// What ends a sentence of nix: advice, and paths that nobody needs to know.
 const ENDS: &[&str] = &[
-    "For full logs, run:",
+    "For full logs, run",
     "Output paths:",
     "Stack backtrace:",
     "(stack trace truncated",
@@ -22,10 +23,6 @@ const ENDS: &[&str] = &[
     "a) To temporarily allow",
     "Use '--show-trace'",
 ];
-
-/// Words in the log of a build that are more likely a reason than its last line.
-const TELLING: &[&str] =
-    &["error:", "Error:", "ERROR", "fatal", "command not found", "No such file", "denied", "curl: ("];
 
 /// What the next line is to the sentence.
 pub(super) enum Next {
@@ -61,8 +58,8 @@ pub(super) struct Sentence {
     lines: u8,
     /// The newest line of a trace, in case that no error follows it.
     trace: String,
-    /// The line of the build's log that is most likely a reason, and how likely.
-    log: (u8, String),
+    /// The last lines of the build's log.
+    log: BuildLog,
 }
 
 impl Sentence {
@@ -73,7 +70,15 @@ impl Sentence {
             Meaning::Status if line.starts_with("HTTP/") => (Part::Headers, 0),
             _ => (Part::Text, 0),
         };
-        Self { rank, text: quoted(line), meaning, part, lines, trace: String::new(), log: (0, String::new()) }
+        Self {
+            rank,
+            text: quoted(line),
+            meaning,
+            part,
+            lines,
+            trace: String::new(),
+            log: BuildLog::default(),
+        }
     }
 
     /// Whether the text is incomplete without the next line.
@@ -125,36 +130,30 @@ impl Sentence {
             self.trace = quoted(line);
             self.part = Part::Trace;
         } else if let Some(log) = line.strip_prefix("> ") {
-            self.of_log(log);
+            self.log.take(log);
         } else if position {
             if matches!(self.part, Part::Text | Part::Gap) && self.text != "error:" {
                 append(&mut self.text, line.trim_end_matches(':'));
             }
             self.part = Part::Trace;
-        } else if ENDS.iter().any(|end| line.starts_with(end)) {
+        } else if line.contains(nix::LACK_OF_ROOM) {
+            append(&mut self.text, line);
+        } else if line.starts_with("at ") || ENDS.iter().any(|end| line.starts_with(end)) {
             self.part = Part::Rest;
-        } else if line.ends_with(" log lines:") || is_source(line) {
-        } else if goes_on || self.part == Part::Text || line.starts_with("Did you mean ") {
-            if goes_on {
-                self.part = Part::Text;
-            }
+        } else if goes_on {
+            self.part = Part::Text;
+            append(&mut self.text, line);
+        } else if (self.part == Part::Text && !is_source(line) && !line.ends_with(" log lines:"))
+            || line.starts_with("Did you mean ")
+        {
             append(&mut self.text, line);
         }
     }
 
-    /// Takes a line of the log of the build that failed.
-    fn of_log(&mut self, line: &str) {
-        let likely = telling(line);
-        // Of the lines that say most the first one counts: further errors follow from it.
-        if self.log.1.is_empty() || likely > self.log.0 || (likely == 0 && self.log.0 == 0) {
-            self.log = (likely, quoted(line));
-        }
-    }
-
-    /// The build's log that was shown live, if this sentence has none of its own.
-    pub(super) fn use_log(&mut self, live: &str) {
-        if self.log.1.is_empty() {
-            self.log.1 = quoted(live);
+    /// What is known of the log of the build that failed if it was shown live: the sentence has none then.
+    pub(super) fn use_log(&mut self, live: &BuildLog) {
+        if self.log.text().is_empty() {
+            self.log.take(live.text());
         }
     }
 
@@ -167,17 +166,10 @@ impl Sentence {
         if nix::OF_ANOTHER_BUILD.iter().any(|words| self.text.contains(words)) {
             self.rank = Rank::Follows;
         }
-        if !self.log.1.is_empty() {
-            super::quote::join(&mut self.text, &self.log.1);
+        if !self.log.text().is_empty() {
+            join(&mut self.text, self.log.text());
         }
-        debug_assert!(self.text.chars().count() <= REASON.max(QUOTED));
     }
-}
-
-/// How likely a line of a log is a reason.
-pub(super) fn telling(line: &str) -> u8 {
-    let says = |words: &[&str]| words.iter().any(|word| line.contains(word));
-    if says(ROOTS) { 2 } else { u8::from(says(TELLING)) }
 }
 
 /// Whether it is a line of source code in a trace: `12| code`, or the mark below it.

@@ -1,10 +1,11 @@
 //! What nixos-rebuild, switch-to-configuration, the activation, boot loader installers and home-manager say.
 
 use super::rule::Meaning::{
-    AddedWithLine, Begins, Cause, CauseAfterLine, CauseAfterLines, CauseOfLines, Closing, Noise, Part,
-    Remark, Traceback, Units, WithLine,
+    AddedWithLine, Begins, Cause, CauseAfterLine, CauseAfterLines, CauseOfLines, CauseWith, Closing, Lead,
+    Noise, Part, Remark, Traceback, Units, WithLine,
 };
 use super::rule::Rule;
+use super::rule::Topic::Disk;
 use super::rule::When::{Both, Ends, Has, Starts};
 
 pub(super) const RULES: &[Rule] = &[
@@ -42,6 +43,10 @@ pub(super) const RULES: &[Rule] = &[
     (Starts("Skipping \""), Remark),
     (Starts("Copied \""), Remark),
     (Starts("Created \""), Remark),
+    // The warning says what is odd about the disk, the error that GRUB does not go on.
+    (Has("grub-install: warning: "), Lead(Disk)),
+    (Has("grub-install: error: "), CauseWith(Disk)),
+    (Has(": installation of GRUB on "), WithLine),
     // The activation and the units.
     (Both("Activation script snippet '", "failed"), CauseAfterLine),
     (Starts("Failed to run activate script"), WithLine),
@@ -58,6 +63,11 @@ pub(super) const RULES: &[Rule] = &[
     (Starts("Error: "), Cause),
     (Both("thread '", "panicked at "), CauseOfLines(1)),
     (Starts("terminate called after throwing an instance of"), CauseOfLines(1)),
+    (Starts("panic: "), Cause),
+    (Starts("fatal error: "), Cause),
+    // Secrets. The file that was not decrypted is missed by each program behind it.
+    (Starts("age: error: "), Cause),
+    (Starts("age: report unexpected "), Noise),
     // home-manager.
     (Starts("Existing file '"), Cause),
     // What a shell says about a program that was killed for its memory.

@@ -7,6 +7,7 @@ use super::rule::When::{Both, Has, Starts};
 pub(super) const RULES: &[Rule] = &[
     // Behind or beside a failure.
     (Starts("sudo: unable to resolve host "), Remark),
+    (Both("sudo: ", "is owned by uid"), Remark),
     (Starts("sudo: If sudo is running in a container"), Noise),
     (Starts("See system logs and "), Noise),
     (Starts("See \"systemctl "), Noise),
@@ -34,6 +35,7 @@ pub(super) const RULES: &[Rule] = &[
     (Starts("Failed to execute "), Cause),
     (Starts("Failed to spawn "), Cause),
     (Starts("Job for "), Cause),
+    (Starts("A dependency job for "), Cause),
     (Both("Unit ", " not found."), Cause),
     (Both("Unit ", " is masked."), Cause),
     (Both("Unit ", " was already loaded"), Cause),
