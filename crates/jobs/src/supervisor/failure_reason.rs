@@ -25,12 +25,13 @@ mod systemd;
 mod tests;
 
 use build_log::BuildLog;
-use quote::{join, quoted, quoted_with_end};
+use quote::{join, keep, quoted, quoted_with_end};
 use rule::{Meaning, Rule, Topic, meaning};
 use sentence::{Next, Sentence};
 
 /// The tables, in the order in which they are asked.
-const TABLES: &[&[Rule]] = &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
+const TABLES: &[&'static [Rule]] =
+    &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
 
 /// What the operating system refused. Whatever failed behind such a line failed because of it.
 const ROOTS: &[&str] = &[
@@ -127,7 +128,7 @@ impl FailureReason {
         if self.live_log(text) || self.of_traceback(text, indented) {
             return;
         }
-        let meaning = meaning(TABLES, text, whole.trim_end());
+        let meaning = meaning(TABLES, text);
         if let Some(open) = &mut self.open {
             match open.next(text, indented, meaning.is_none()) {
                 Next::Taken => return,
@@ -142,7 +143,7 @@ impl FailureReason {
         let Some(meaning) = meaning else { return self.unknown(text) };
         match meaning {
             Meaning::Noise => {}
-            Meaning::Remark => self.last = quoted(text),
+            Meaning::Remark => keep(&mut self.last, text),
             Meaning::Begins => {
                 let last = quoted(text);
                 *self = Self { last, ..Self::default() };
@@ -152,16 +153,11 @@ impl FailureReason {
                 if lead.is_empty() || topic.keeps_newest() {
                     *lead = quoted(text);
                 }
-                self.last = quoted(text);
+                keep(&mut self.last, text);
             }
-            Meaning::Traceback => self.traceback = Some(self.recent.back().cloned().unwrap_or_default()),
+            Meaning::Traceback => self.traceback = Some(self.line_before()),
             Meaning::Cause | Meaning::CauseOfLines(_) | Meaning::Status => {
-                let says_nothing = text.split_once(':').is_some_and(|(word, rest)| {
-                    rest.is_empty() && matches!(word, "fatal" | "sudo" | "ssh" | "curl" | "Error")
-                });
-                if !says_nothing {
-                    self.open = Some(Sentence::new(rank_of(text), text, meaning));
-                }
+                self.open = Some(Sentence::new(rank_of(text), text, meaning));
             }
             Meaning::CauseWith(topic) => {
                 let mut sentence = Sentence::new(rank_of(text), text, meaning);
@@ -169,64 +165,69 @@ impl FailureReason {
                 self.open = Some(sentence);
             }
             Meaning::CauseAfterLines => {
-                let lines = self.recent.iter().fold(String::new(), |mut all, line| {
-                    join_list(&mut all, line);
-                    all
-                });
                 let mut reason = quoted(text);
-                if !lines.is_empty() {
-                    join(&mut reason, &lines);
-                }
+                self.recent.iter().for_each(|line| join(&mut reason, line));
                 self.found(Rank::Cause, reason);
             }
             Meaning::CauseAfterLine => {
                 let mut reason = quoted(text);
-                if let Some(line) = self.recent.back()
-                    && self.found.is_none()
-                {
-                    join(&mut reason, line);
+                if self.found.is_none() {
+                    join(&mut reason, &self.line_before());
                 }
                 self.recent.clear();
                 self.add(reason);
             }
             Meaning::Part => self.add(quoted(text)),
             Meaning::Units => self.units(text),
-            Meaning::FollowsLine => self.follows(text, false),
-            Meaning::WithLine => self.follows(text, true),
+            Meaning::FollowsLine => {
+                let server = &self.leads[Topic::Server as usize];
+                let before = if server.is_empty() { self.line_before() } else { quoted(server) };
+                self.follows(before, text, false);
+            }
+            Meaning::WithLine => self.follows(self.line_before(), text, true),
             Meaning::WithLead(topic) => {
-                if self.leads[topic as usize].is_empty() {
-                    self.follows(text, true);
-                } else {
-                    let reason = self.with_lead(topic, text);
-                    self.found(Rank::Before, reason);
-                }
+                let lead = self.leads[topic as usize].clone();
+                let before = if lead.is_empty() { self.line_before() } else { lead };
+                self.follows(before, text, true);
             }
             Meaning::AddedWithLine => {
                 let known = self.found.as_ref().is_some_and(|found| found.rank <= Rank::Cause);
-                if known { self.add(quoted(text)) } else { self.follows(text, true) }
+                if known { self.add(quoted(text)) } else { self.follows(self.line_before(), text, true) }
             }
             Meaning::Closing => {
-                self.follows(text, false);
-                self.found(Rank::Closing, quoted_with_end(whole));
+                let before = self.line_before();
+                if before.is_empty() {
+                    self.found(Rank::Closing, quoted_with_end(whole));
+                } else {
+                    self.found(Rank::Before, before);
+                }
             }
         }
     }
 
     /// A line that no table knows.
     fn unknown(&mut self, text: &str) {
-        self.last = quoted(text);
+        // A path of the store alone is a result.
+        if text.starts_with("/nix/store/") && !text.contains(' ') {
+            return;
+        }
+        keep(&mut self.last, text);
         if ROOTS.iter().any(|root| text.contains(root)) {
-            return self.found(Rank::Root, quoted(text));
-        }
-        // A step begins, and a path of the store alone is a result.
-        if text.ends_with("...") {
+            self.found(Rank::Root, quoted(text));
+        } else if text.ends_with("...") {
+            // A step begins.
             self.recent.clear();
-        } else if text.contains(' ') || !text.starts_with("/nix/store/") {
-            if self.recent.len() == RECENT {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(quoted(text));
+        } else {
+            let oldest = if self.recent.len() == RECENT { self.recent.pop_front() } else { None };
+            let mut line = oldest.unwrap_or_default();
+            keep(&mut line, text);
+            self.recent.push_back(line);
         }
+    }
+
+    /// The line before, if it belongs to the same step; else empty.
+    fn line_before(&self) -> String {
+        self.recent.back().map(|line| quoted(line)).unwrap_or_default()
     }
 
     /// Takes a line of a build log that is shown live: `name> text`.
@@ -255,7 +256,7 @@ impl FailureReason {
             return self.traceback.is_some();
         }
         let before = self.traceback.take().unwrap_or_default();
-        if meaning(TABLES, text, text) == Some(Meaning::Closing) {
+        if meaning(TABLES, text) == Some(Meaning::Closing) {
             if !before.is_empty() {
                 self.found(Rank::Before, before);
             }
@@ -269,26 +270,20 @@ impl FailureReason {
     /// The lead of a topic, if there was one, and the line.
     fn with_lead(&self, topic: Topic, text: &str) -> String {
         let mut reason = self.leads[topic as usize].clone();
-        if reason.is_empty() {
-            return quoted(text);
-        }
         join(&mut reason, text);
         reason
     }
 
-    /// Takes a consequence. `both`: it is quoted with the line before, else that line is quoted alone.
-    fn follows(&mut self, text: &str, both: bool) {
-        let server = &self.leads[Topic::Server as usize];
-        let before = if server.is_empty() { self.recent.back() } else { Some(server) };
-        if let Some(before) = before {
-            let mut reason = before.clone();
-            if both {
-                join(&mut reason, text);
-            }
-            self.found(Rank::Before, reason);
-        } else {
-            self.found(Rank::Follows, quoted(text));
+    /// Takes a consequence. `both`: it is quoted with what was before, else that is quoted alone.
+    fn follows(&mut self, before: String, text: &str, both: bool) {
+        if before.is_empty() {
+            return self.found(Rank::Follows, quoted(text));
         }
+        let mut reason = before;
+        if both {
+            join(&mut reason, text);
+        }
+        self.found(Rank::Before, reason);
     }
 
     /// Adds to what is known of an activation.
@@ -342,7 +337,7 @@ impl FailureReason {
 
     /// The best explanation of a program's two outputs; may be empty. If both have one, that of the errors counts.
     pub(super) fn best(errors: Self, output: Self) -> String {
-        let last = output.last.clone();
+        let last = quoted(&output.last);
         let (errors, output) = (errors.finding(), output.finding());
         // All causes count alike: what a program writes to standard output may be about something else.
         let rank = |finding: &Finding| finding.rank.max(Rank::Cause);
@@ -355,7 +350,7 @@ impl FailureReason {
 
     fn finding(mut self) -> Finding {
         self.settle();
-        let last = Finding { rank: Rank::Last, text: self.last, wants_body: false };
+        let last = Finding { rank: Rank::Last, text: quoted(&self.last), wants_body: false };
         match self.found {
             Some(found) if found.rank < Rank::Last || last.text.is_empty() => found,
             _ if last.text.is_empty() => Finding { rank: Rank::Closing, ..last },
@@ -373,9 +368,4 @@ fn rank_of(line: &str) -> Rank {
     } else {
         Rank::Cause
     }
-}
-
-/// Appends a line of a list.
-fn join_list(text: &mut String, line: &str) {
-    if text.is_empty() { text.push_str(line) } else { join(text, line) }
 }

@@ -1,7 +1,7 @@
 //! The line of a build's log that is most likely the reason why the build failed.
 
 use super::ROOTS;
-use super::quote::{append, quoted};
+use super::quote::{append, keep};
 
 /// Words that are more likely a reason than the last line. The last lines of a log are what make and its like say.
 const TELLING: &[&str] = &[
@@ -60,7 +60,8 @@ impl BuildLog {
         };
         // Of equals the first one counts, because others follow from it; without such a word the last one.
         if likely > self.likely || likely == Likely::No && self.likely == Likely::No {
-            (self.likely, self.text) = (likely, quoted(line));
+            self.likely = likely;
+            keep(&mut self.text, line);
             self.open = likely > Likely::No && self.text.ends_with(':');
         }
     }

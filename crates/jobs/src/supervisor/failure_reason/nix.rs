@@ -18,10 +18,8 @@ pub(super) const RULES: &[Rule] = &[
     (Both("these ", " will be "), Noise),
     (Starts("this derivation will be "), Noise),
     (Starts("this path will be "), Noise),
-    (Starts("don't know how to build these paths"), Noise),
     // A remote builder. Another one, or the machine itself, may do.
     (Starts("cannot build on '"), Lead(Builder)),
-    (Starts("possibly transient failure building "), Lead(Builder)),
     (Starts("Failed to find a machine for remote build!"), Noise),
     (Starts("derivation: "), Noise),
     (Starts("required (system, features): "), Noise),

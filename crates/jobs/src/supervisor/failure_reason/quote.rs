@@ -11,6 +11,19 @@ pub(super) const REASON: usize = 600;
 /// Characters of the end of a line that is cut in the middle: how a command ended.
 const END: usize = 60;
 
+/// Bytes of a line that are kept for a quotation: its characters may have four bytes each.
+const KEPT: usize = 4 * QUOTED;
+
+/// Keeps the beginning of a line, which is quoted only if it turns out to be a reason. Most lines do not.
+pub(super) fn keep(slot: &mut String, line: &str) {
+    let mut end = KEPT.min(line.len());
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    slot.clear();
+    slot.push_str(line.get(..end).unwrap_or_default());
+}
+
 /// The line as a quotation.
 pub(super) fn quoted(line: &str) -> String {
     one_line(line, QUOTED)
@@ -40,9 +53,12 @@ pub(super) fn join(text: &mut String, sentence: &str) {
 }
 
 fn add(text: &mut String, between: &str, line: &str) {
+    if line.is_empty() {
+        return;
+    }
     if !text.is_empty() {
         text.push_str(between);
     }
-    text.push_str(&one_line(line, QUOTED));
+    text.push_str(&quoted(line));
     shorten(text, REASON);
 }

@@ -77,20 +77,21 @@ pub(super) enum When {
     Has(&'static str),
     /// They begin with the first text and contain the second.
     Both(&'static str, &'static str),
-    /// They end with this text.
-    Ends(&'static str),
 }
 
 /// A rule for lines.
 pub(super) type Rule = (When, Meaning);
 
-/// The meaning that the first matching rule gives the line. `whole` is the line, `line` its beginning.
-pub(super) fn meaning(tables: &[&[Rule]], line: &str, whole: &str) -> Option<Meaning> {
-    let rule = tables.iter().copied().flatten().find(|(when, _)| match *when {
+/// The first rule for a line.
+pub(super) fn rule(tables: &[&'static [Rule]], line: &str) -> Option<&'static Rule> {
+    tables.iter().copied().flatten().find(|(when, _)| match *when {
         When::Starts(text) => line.starts_with(text),
         When::Has(text) => line.contains(text),
         When::Both(start, text) => line.starts_with(start) && line.contains(text),
-        When::Ends(text) => whole.ends_with(text),
-    });
-    rule.map(|(_, meaning)| *meaning)
+    })
+}
+
+/// What the first rule says about a line.
+pub(super) fn meaning(tables: &[&'static [Rule]], line: &str) -> Option<Meaning> {
+    rule(tables, line).map(|(_, meaning)| *meaning)
 }

@@ -12,6 +12,9 @@ use super::{Rank, nix};
 /// Headings of further paragraphs that belong to the sentence.
 const CONTINUED: &[&str] = &["Known issues:", "response body:", "Failed assertions:", "Caused by:"];
 
+/// How nix begins an error with a trace. The error itself follows the trace.
+const BARE: &str = "error:";
+
 /// What ends a sentence of nix: advice, and paths that nobody needs to know.
 const ENDS: &[&str] = &[
     "For full logs, run",
@@ -113,18 +116,19 @@ impl Sentence {
             append(&mut self.text, line);
             return Next::Taken;
         }
-        if !indented && !goes_on && !listed && !(self.is_open() && plain) {
-            return Next::Ended;
+        if indented || goes_on || listed || (self.is_open() && plain) {
+            self.inside(line, goes_on);
+            Next::Taken
+        } else {
+            Next::Ended
         }
-        self.inside(line, goes_on);
-        Next::Taken
     }
 
     fn inside(&mut self, line: &str, goes_on: bool) {
         let position = line.starts_with("at ") && line.ends_with(':');
-        if let Some(error) = line.strip_prefix("error:") {
+        if let Some(error) = line.strip_prefix(BARE) {
             // The deepest error of a trace comes last.
-            self.text = if error.is_empty() { "error:".to_owned() } else { quoted(line) };
+            self.text = if error.is_empty() { BARE.to_owned() } else { quoted(line) };
             self.part = Part::Text;
         } else if line.starts_with("… ") {
             self.trace = quoted(line);
@@ -132,7 +136,7 @@ impl Sentence {
         } else if let Some(log) = line.strip_prefix("> ") {
             self.log.take(log);
         } else if position {
-            if matches!(self.part, Part::Text | Part::Gap) && self.text != "error:" {
+            if matches!(self.part, Part::Text | Part::Gap) && self.text != BARE {
                 append(&mut self.text, line.trim_end_matches(':'));
             }
             self.part = Part::Trace;
@@ -159,16 +163,14 @@ impl Sentence {
 
     /// Ends the sentence.
     pub(super) fn end(&mut self) {
-        if self.text == "error:" && !self.trace.is_empty() {
-            append(&mut self.text, &self.trace.clone());
+        if self.text == BARE {
+            append(&mut self.text, &self.trace);
             self.rank = Rank::Follows;
         }
         if nix::OF_ANOTHER_BUILD.iter().any(|words| self.text.contains(words)) {
             self.rank = Rank::Follows;
         }
-        if !self.log.text().is_empty() {
-            join(&mut self.text, self.log.text());
-        }
+        join(&mut self.text, self.log.text());
     }
 }
 

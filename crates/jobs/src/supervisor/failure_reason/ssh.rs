@@ -10,7 +10,6 @@ pub(super) const RULES: &[Rule] = &[
     (Starts("** "), Noise),
     (Starts("debug1: "), Noise),
     (Starts("Pseudo-terminal will not be allocated"), Noise),
-    (Starts("Host key fingerprint is "), Noise),
     // The frame around a changed host key, and around a private key that others can read.
     (Starts("@"), Noise),
     (Starts("IT IS POSSIBLE THAT SOMEONE"), Noise),
@@ -45,7 +44,6 @@ pub(super) const RULES: &[Rule] = &[
     (Has("Too many authentication failures"), CauseWith(Key)),
     (Starts("ssh: "), Cause),
     (Starts("kex_exchange_identification: "), Cause),
-    (Starts("ssh_exchange_identification: "), Cause),
     (Starts("ssh_dispatch_run_fatal: "), Cause),
     (Starts("banner exchange: "), Cause),
     (Starts("Connection timed out during banner exchange"), Cause),
@@ -60,5 +58,4 @@ pub(super) const RULES: &[Rule] = &[
     (Starts("client_loop: send disconnect"), Cause),
     (Starts("Timeout, server "), Cause),
     (Both("channel ", "open failed: "), Cause),
-    (Starts("subsystem request failed"), Cause),
 ];

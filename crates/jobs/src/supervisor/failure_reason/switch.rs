@@ -6,7 +6,7 @@ use super::rule::Meaning::{
 };
 use super::rule::Rule;
 use super::rule::Topic::Disk;
-use super::rule::When::{Both, Ends, Has, Starts};
+use super::rule::When::{Both, Has, Starts};
 
 pub(super) const RULES: &[Rule] = &[
     (Starts("building the system configuration..."), Begins),
@@ -72,7 +72,7 @@ pub(super) const RULES: &[Rule] = &[
     (Starts("Existing file '"), Cause),
     // What a shell says about a program that was killed for its memory.
     (Has(" Killed  "), Cause),
-    (Ends(" is deprecated and will be removed in NixOS 26.11."), Remark),
+    (Starts("WARN: "), Remark),
 ];
 
 /// What a line about a single unit begins with. The list of the failed units says the same.
