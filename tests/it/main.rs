@@ -12,6 +12,7 @@ mod configuration;
 mod conversation;
 mod damaged_log;
 mod doctor;
+mod failure_cause;
 mod heartbeat;
 mod job;
 mod journald;

@@ -2,20 +2,21 @@
 
 use nixfleet_jobs::lines::{Lines, MAX_LINE_BYTES, Piece};
 use nixfleet_jobs::supervisor::fuzzing;
+use nixfleet_os::text::printable;
 use serde_json::Value;
 
 /// Bytes that are added to a line at most: the name of a build before each of its lines, which is 640 bytes long at
 /// most, or what introduces the last lines of its log.
 const ADDED: usize = 700;
 
-/// Longest name of a build in front of a line of its log, in bytes.
-const MAX_NAME: usize = 640;
+/// Longest name of a build in front of a line of its log, in bytes, and the word behind it for a hook.
+const MAX_NAME: usize = 640 + " (post)".len();
 
 /// Longest detail of a phase, in bytes: two numbers of 20 digits, and a unit.
 const MAX_DETAIL: usize = 64;
 
-/// Longest explanation, in characters: a sentence of ssh with its cause.
-const MAX_REASON: usize = 601;
+/// Longest explanation, in characters: a heading with its list.
+const MAX_REASON: usize = 600;
 
 /// Output in chunks that end with 0xff, on two streams in turn; the first byte says whether build logs are shown
 /// live. What is shown is hardly longer than what was written, in pieces that fit into an entry of a log. Lines that
@@ -46,10 +47,11 @@ pub fn nix_log(data: &[u8]) {
         let quoted = format!("{name}> ");
         assert!(!is_long || output.windows(quoted.len()).any(|part| part == quoted.as_bytes()), "{name:?}");
     }
-    // The reason is a part of the output, or two of them.
-    let quoted = shown.reason.split(' ').filter(|word| !word.is_empty());
-    let all: String = shown.pieces.iter().map(|(text, _)| format!("{text}\n")).collect();
-    assert!(quoted.into_iter().all(|word| all.contains(word)), "{} of {all}", shown.reason);
+    // The reason is made of parts of the output. A mark separates them, another one shows that something was cut.
+    let all: String = shown.pieces.iter().map(|(text, _)| format!("{}\n", printable(text, false))).collect();
+    let mut quoted = shown.reason.split(' ').map(|word| word.trim_end_matches(['…', ';']));
+    assert!(quoted.all(|word| all.contains(word)), "{} of {all}", shown.reason);
+    assert!(!shown.reason.contains(char::is_control), "{:?}", shown.reason);
 }
 
 /// The lines of one stream that are certainly shown, in their order.

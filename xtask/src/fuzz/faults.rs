@@ -174,6 +174,20 @@ pub(super) const FAULTS: &[Fault] = &[
         "if text == \"> \" {",
     ),
     fault(
+        "nix_log",
+        "a reason with a list has any length",
+        "crates/jobs/src/supervisor/failure_reason/quote.rs",
+        "shorten(text, REASON)",
+        "shorten(text, usize::MAX)",
+    ),
+    fault(
+        "nix_log",
+        "a reason has the control characters of the output",
+        "crates/jobs/src/supervisor/failure_reason/quote.rs",
+        "one_line(line, QUOTED)\n",
+        "line.chars().take(QUOTED).collect()\n",
+    ),
+    fault(
         "settings",
         "the place of an error of syntax is one byte too far",
         "crates/config/src/syntax.rs",

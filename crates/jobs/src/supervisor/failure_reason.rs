@@ -1,299 +1,371 @@
-//! Finds the line of a program's output that best explains why the program failed.
+//! Finds the lines of a program's output that best explain why the program failed.
+//!
+//! The last line is seldom the reason. Programs end with what follows from the failure, and so do the programs that
+//! started them. [`rule`] says what a line can mean; one table for each family of programs says which lines mean it. A
+//! line that no table knows counts only in connection with others: before a consequence, behind a heading. Of the
+//! causes the first one counts, because the later ones follow from it; in a trace of nix the last one.
 
-/// Longest quotation of a line in a message, in characters.
-const QUOTED: usize = 300;
+use std::borrow::Cow;
+use std::collections::VecDeque;
 
-/// Texts with which git ends every failed transfer. The reason is in the line before.
-const GENERAL: &[&str] = &[
-    "Could not read from remote repository",
-    "remote end hung up",
-    "early EOF",
-    "invalid index-pack output",
+use nixfleet_os::text::printable;
+
+mod build_log;
+mod curl;
+mod git;
+mod nix;
+mod quote;
+mod rule;
+mod sentence;
+mod ssh;
+mod switch;
+mod systemd;
+
+#[cfg(test)]
+mod tests;
+
+use build_log::BuildLog;
+use quote::{join, keep, quoted, quoted_with_end};
+use rule::{Meaning, Rule, Topic, meaning};
+use sentence::{Next, Sentence};
+
+/// The tables, in the order in which they are asked.
+const TABLES: &[&'static [Rule]] =
+    &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
+
+/// What the operating system refused. Whatever failed behind such a line failed because of it.
+const ROOTS: &[&str] = &[
+    "No space left on device",
+    "database or disk is full",
+    "Disk quota exceeded",
+    "Cannot allocate memory",
+    "ut of memory",
+    "std::bad_alloc",
+    "Read-only file system",
+    "Too many open files",
+    "Input/output error",
 ];
 
-/// Texts that nix writes after the actual failure. They name derivations that could not be built because of
-/// it.
-const CONSEQUENCES: &[&str] =
-    &["dependencies of derivation", "Cannot build '", "Build failed due to failed dependency"];
+/// Bytes of a line that are looked at. The names of two long files and a sentence have room.
+const CONSIDERED: usize = 2048;
 
-/// Beginnings of lines in which ssh names the cause of its last line.
-const CAUSES: &[&str] = &["Host key for ", "Load key ", "Warning: Identity file "];
+/// Lines before a failure that may explain it. A check of a switch says what it found in four.
+const RECENT: usize = 6;
 
-/// Last lines of ssh that are incomplete without such a cause.
-const REFUSALS: &[&str] = &["Host key verification failed", "Permission denied ("];
+/// Builds whose live logs are remembered: as many as a large machine runs at once, of which few fail.
+const LIVE: usize = 16;
 
-/// Beginnings of lines in which `git pull` names the failure without `fatal: `. Advice follows them.
-const STATEMENTS: &[&str] = &[
-    "CONFLICT (",
-    "There is no tracking information",
-    "You are not currently on a branch",
-    "Your configuration specifies to merge",
-];
+/// Longest name of a build in front of a line of its log, in bytes. nix leaves hash and version out.
+const MAX_NAME: usize = 200;
+
+/// How much a finding explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// The operating system's reason.
+    Root,
+    /// nix names the build that failed.
+    Build,
+    /// A program names the cause.
+    Cause,
+    /// The line before a consequence.
+    Before,
+    /// A consequence.
+    Follows,
+    /// No explanation: the last line of the output.
+    Last,
+    /// Says no more than the exit code.
+    Closing,
+}
+
+/// What was found.
+#[derive(Debug)]
+struct Finding {
+    rank: Rank,
+    text: String,
+    /// A status line whose reason may stand in the other stream.
+    wants_body: bool,
+}
 
 /// The lines of a stream that may explain a failure.
 #[derive(Default)]
 pub(super) struct FailureReason {
-    /// The first `fatal: ..` line that is not [`GENERAL`], or the first of the [`STATEMENTS`]. Later lines of
-    /// git are advice.
-    fatal: String,
-    /// The first `fatal: ..` line that is [`GENERAL`].
-    general: String,
-    /// The last line before `general`.
-    before: String,
-    /// The last line of ssh that is one of the [`CAUSES`].
-    cause: String,
-    /// The last `error: ..` line: in a trace of nix the deepest error comes last.
-    error: String,
-    /// The last line with any text.
+    found: Option<Finding>,
+    /// The sentence that the next lines may go on with.
+    open: Option<Sentence>,
+    /// A trace of Python is being written; what to quote if its exception says nothing.
+    traceback: Option<String>,
+    leads: [String; Topic::COUNT],
+    /// The newest lines since the last step began.
+    recent: VecDeque<String>,
+    /// What the newest builds said in the live build logs.
+    live: VecDeque<(String, BuildLog)>,
+    /// The last line with any text that may be a reason.
     last: String,
-    /// The sentence that the next line continues, because the last line ended with a colon.
-    open: Option<Open>,
-}
-
-#[derive(Clone, Copy)]
-enum Open {
-    Fatal,
-    Error,
 }
 
 impl FailureReason {
     /// Adds a line of the output.
     pub(super) fn add_line(&mut self, line: &str) {
+        let control = |letter: char| letter.is_control() && letter != '\t';
+        let whole =
+            if line.contains(control) { Cow::Owned(printable(line, false)) } else { Cow::Borrowed(line) };
+        let mut cut = CONSIDERED.min(whole.len());
+        while !whole.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let line = whole.get(..cut).unwrap_or_default();
         let text = line.trim();
         // Some servers frame their message with `remote: =====`.
-        let empty = !text.strip_prefix("remote:").unwrap_or(text).contains(char::is_alphanumeric);
-        if empty || text.starts_with("Cloning into ") {
+        if !text.strip_prefix("remote:").unwrap_or(text).contains(char::is_alphanumeric) {
+            if text.is_empty()
+                && let Some(open) = &mut self.open
+            {
+                open.gap();
+            }
             return;
         }
-        self.continue_sentence(text);
-        let says = |prefix: &str| text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
-        let among = |list: &[&str]| list.iter().any(|part| text.contains(part));
-        let states = STATEMENTS.iter().any(|statement| text.starts_with(statement));
-        if says("fatal: ") || states {
-            if among(GENERAL) {
-                if self.general.is_empty() {
-                    self.before = std::mem::take(&mut self.last);
-                    quote(&mut self.general, text);
-                }
-            } else if self.fatal.is_empty() {
-                self.open = text.ends_with(':').then_some(Open::Fatal);
-                quote(&mut self.fatal, text);
+        let indented = line.starts_with([' ', '\t']);
+        if self.live_log(text) || self.of_traceback(text, indented) {
+            return;
+        }
+        let meaning = meaning(TABLES, text);
+        if let Some(open) = &mut self.open {
+            match open.next(text, indented, meaning.is_none()) {
+                Next::Taken => return,
+                Next::Ended => self.settle(),
             }
-        } else if says("error: ") && (self.error.is_empty() || !among(CONSEQUENCES)) {
-            self.open = text.ends_with(':').then_some(Open::Error);
-            quote(&mut self.error, text);
-        } else if CAUSES.iter().any(|cause| text.starts_with(cause)) {
-            quote(&mut self.cause, text);
         }
-        quote(&mut self.last, text);
+        self.take(meaning, text, whole.trim());
     }
 
-    /// Appends the line to the open sentence.
-    fn continue_sentence(&mut self, text: &str) {
-        let slot = match self.open.take() {
-            Some(Open::Fatal) => &mut self.fatal,
-            Some(Open::Error) => &mut self.error,
-            None => return,
-        };
-        let room = QUOTED.saturating_sub(slot.chars().count());
-        slot.extend([" ", text].concat().chars().take(room));
-    }
-
-    /// The best line of a program; may be empty. An explanation in either stream takes precedence over the
-    /// last line.
-    pub(super) fn best(mut errors: Self, mut output: Self) -> String {
-        let of_errors = errors.explanation();
-        let said = of_errors.or_else(|| output.explanation());
-        said.unwrap_or(if errors.last.is_empty() { output.last } else { errors.last })
-    }
-
-    /// The line that is most likely an explanation.
-    fn explanation(&mut self) -> Option<String> {
-        if !self.cause.is_empty() && REFUSALS.iter().any(|refusal| self.before.contains(refusal)) {
-            self.before = format!("{} {}", self.cause, self.before);
+    /// Takes a line that belongs to no sentence before it.
+    fn take(&mut self, meaning: Option<Meaning>, text: &str, whole: &str) {
+        let Some(meaning) = meaning else { return self.unknown(text) };
+        match meaning {
+            Meaning::Noise => {}
+            Meaning::Remark => keep(&mut self.last, text),
+            Meaning::Begins => {
+                let last = quoted(text);
+                *self = Self { last, ..Self::default() };
+            }
+            Meaning::Lead(topic) => {
+                let lead = &mut self.leads[topic as usize];
+                if lead.is_empty() || topic.keeps_newest() {
+                    *lead = quoted(text);
+                }
+                keep(&mut self.last, text);
+            }
+            Meaning::Traceback => self.traceback = Some(self.line_before()),
+            Meaning::Cause | Meaning::CauseOfLines(_) | Meaning::Status => {
+                self.open = Some(Sentence::new(rank_of(text), text, meaning));
+            }
+            Meaning::CauseWith(topic) => {
+                let mut sentence = Sentence::new(rank_of(text), text, meaning);
+                sentence.text = self.with_lead(topic, text);
+                self.open = Some(sentence);
+            }
+            Meaning::CauseAfterLines => {
+                let mut reason = quoted(text);
+                self.recent.iter().for_each(|line| join(&mut reason, line));
+                self.found(Rank::Cause, reason);
+            }
+            Meaning::CauseAfterLine => {
+                let mut reason = quoted(text);
+                if self.found.is_none() {
+                    join(&mut reason, &self.line_before());
+                }
+                self.recent.clear();
+                self.add(reason);
+            }
+            Meaning::Part => self.add(quoted(text)),
+            Meaning::Units => self.units(text),
+            Meaning::FollowsLine => {
+                let server = &self.leads[Topic::Server as usize];
+                let before = if server.is_empty() { self.line_before() } else { quoted(server) };
+                self.follows(before, text, false);
+            }
+            Meaning::WithLine => self.follows(self.line_before(), text, true),
+            Meaning::WithLead(topic) => {
+                let lead = self.leads[topic as usize].clone();
+                let before = if lead.is_empty() { self.line_before() } else { lead };
+                self.follows(before, text, true);
+            }
+            Meaning::AddedWithLine => {
+                let known = self.found.as_ref().is_some_and(|found| found.rank <= Rank::Cause);
+                if known { self.add(quoted(text)) } else { self.follows(self.line_before(), text, true) }
+            }
+            Meaning::Closing => {
+                let before = self.line_before();
+                if before.is_empty() {
+                    self.found(Rank::Closing, quoted_with_end(whole));
+                } else {
+                    self.found(Rank::Before, before);
+                }
+            }
         }
-        let candidates = [&mut self.fatal, &mut self.before, &mut self.general, &mut self.error];
-        candidates.into_iter().find(|text| !text.is_empty()).map(std::mem::take)
-    }
-}
-
-fn quote(slot: &mut String, text: &str) {
-    slot.clear();
-    slot.extend(text.chars().take(QUOTED));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, best: &str) {
-        let mut reason = FailureReason::default();
-        text.lines().for_each(|line| reason.add_line(line));
-        assert_eq!(FailureReason::best(reason, FailureReason::default()), best, "of\n{text}");
     }
 
-    #[test]
-    fn an_explanation_on_standard_output_is_better_than_the_last_error_line() {
-        let best = |errors: &str, output: &str| {
-            let of = |text: &str| {
-                let mut reason = FailureReason::default();
-                text.lines().for_each(|line| reason.add_line(line));
-                reason
+    /// A line that no table knows.
+    fn unknown(&mut self, text: &str) {
+        // A path of the store alone is a result.
+        if text.starts_with("/nix/store/") && !text.contains(' ') {
+            return;
+        }
+        keep(&mut self.last, text);
+        if ROOTS.iter().any(|root| text.contains(root)) {
+            self.found(Rank::Root, quoted(text));
+        } else if text.ends_with("...") {
+            // A step begins.
+            self.recent.clear();
+        } else {
+            let oldest = if self.recent.len() == RECENT { self.recent.pop_front() } else { None };
+            let mut line = oldest.unwrap_or_default();
+            keep(&mut line, text);
+            self.recent.push_back(line);
+        }
+    }
+
+    /// The line before, if it belongs to the same step; else empty.
+    fn line_before(&self) -> String {
+        self.recent.back().map(|line| quoted(line)).unwrap_or_default()
+    }
+
+    /// Takes a line of a build log that is shown live: `name> text`.
+    fn live_log(&mut self, text: &str) -> bool {
+        let name = text.split_once("> ").filter(|(name, _)| {
+            (1..=MAX_NAME).contains(&name.len()) && !name.contains([' ', '\t', '/', ':', '<', '"'])
+        });
+        let Some((name, log)) = name else { return false };
+        if let Some((_, known)) = self.live.iter_mut().find(|(build, _)| build == name) {
+            known.take(log);
+        } else {
+            if self.live.len() == LIVE {
+                self.live.pop_front();
+            }
+            let mut known = BuildLog::default();
+            known.take(log);
+            self.live.push_back((name.to_owned(), known));
+        }
+        self.settle();
+        true
+    }
+
+    /// Takes a line of a trace of Python.
+    fn of_traceback(&mut self, text: &str, indented: bool) -> bool {
+        if self.traceback.is_none() || indented {
+            return self.traceback.is_some();
+        }
+        let before = self.traceback.take().unwrap_or_default();
+        if meaning(TABLES, text) == Some(Meaning::Closing) {
+            if !before.is_empty() {
+                self.found(Rank::Before, before);
+            }
+            self.found(Rank::Closing, quoted_with_end(text));
+        } else {
+            self.found(rank_of(text), quoted(text));
+        }
+        true
+    }
+
+    /// The lead of a topic, if there was one, and the line.
+    fn with_lead(&self, topic: Topic, text: &str) -> String {
+        let mut reason = self.leads[topic as usize].clone();
+        join(&mut reason, text);
+        reason
+    }
+
+    /// Takes a consequence. `both`: it is quoted with what was before, else that is quoted alone.
+    fn follows(&mut self, before: String, text: &str, both: bool) {
+        if before.is_empty() {
+            return self.found(Rank::Follows, quoted(text));
+        }
+        let mut reason = before;
+        if both {
+            join(&mut reason, text);
+        }
+        self.found(Rank::Before, reason);
+    }
+
+    /// Adds to what is known of an activation.
+    fn add(&mut self, part: String) {
+        match &mut self.found {
+            Some(found) if found.rank <= Rank::Cause => join(&mut found.text, &part),
+            _ => self.found(Rank::Cause, part),
+        }
+    }
+
+    /// The names of the failed units make lines about single ones superfluous.
+    fn units(&mut self, text: &str) {
+        if let Some(found) = &mut self.found {
+            let named = |line: &str| {
+                let unit = switch::OF_A_UNIT.iter().find_map(|start| line.strip_prefix(start));
+                unit.is_some_and(|unit| text.contains(unit.split([':', ' ']).next().unwrap_or(unit)))
             };
-            FailureReason::best(of(errors), of(output))
-        };
-        let fetched = "From file:///origin\n   6cc6790..eb2d6f6  main       -> origin/main";
-        let conflict = "CONFLICT (content): Merge conflict in flake.nix";
-        let merge = format!(
-            "Auto-merging flake.nix\n{conflict}\nAutomatic merge failed; fix conflicts and then commit the result."
-        );
-        assert_eq!(best(fetched, &merge), conflict);
-        assert_eq!(best("fatal: a", &merge), "fatal: a");
-        assert_eq!(best("one\ntwo", "three"), "two");
-        assert_eq!(best("", "three"), "three");
-        assert_eq!(best("", ""), "");
-    }
-
-    /// What git adds when a transfer failed.
-    const ADVICE: &str = "fatal: Could not read from remote repository.\n\nPlease make sure you have the \
-                          correct access rights\nand the repository exists.";
-
-    #[test]
-    fn of_gits_words_the_reason_is_quoted() {
-        let missing = "fatal: '/origin' does not appear to be a git repository";
-        check(&format!("Cloning into '.'...\n{missing}\n{ADVICE}"), missing);
-        for fatal in [
-            "fatal: Remote branch nope not found in upstream origin",
-            "fatal: couldn't find remote ref refs/heads/nope",
-            "fatal: repository 'https://git.example.org/x/' not found",
-            "fatal: Authentication failed for 'https://git.example.org/x.git/'",
-            "fatal: could not read Username for 'https://git.example.org': terminal prompts disabled",
-            "fatal: unable to access 'https://git.example.org/x/': Could not resolve host: git.example.org",
-        ] {
-            check(&format!("Cloning into '.'...\nremote: Not Found\n{fatal}"), fatal);
+            let kept: Vec<&str> = found.text.split("; ").filter(|line| !named(line)).collect();
+            found.text = kept.join("; ");
+            if found.text.is_empty() {
+                self.found = None;
+            }
         }
-        check(
-            "fatal: detected dubious ownership in repository at '/c'\nTo add an exception for this \
-             directory, call:\n\n\tgit config --global --add safe.directory /c",
-            "fatal: detected dubious ownership in repository at '/c'",
-        );
-        check(
-            "fatal: Unable to create '/c/.git/index.lock': File exists.\n\nAnother git process seems to be \
-             running in this repository, e.g.\nan editor opened by 'git commit'.",
-            "fatal: Unable to create '/c/.git/index.lock': File exists.",
-        );
-        for statement in
-            ["There is no tracking information for the current branch.", "You are not currently on a branch."]
-        {
-            check(
-                &format!(
-                    "{statement}\nPlease specify which branch you want to merge with.\nSee git-pull(1) for \
-                     details.\n\n    git pull <remote> <branch>\n"
-                ),
-                statement,
-            );
+        self.add(quoted(text));
+    }
+
+    /// Ends the open sentence.
+    fn settle(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        if nix::OF_A_BUILD.iter().any(|start| open.text.starts_with(start)) {
+            let live = self.live.iter().find(|(build, _)| open.text.contains(&format!("-{build}")));
+            if let Some((_, log)) = live {
+                open.use_log(log);
+            }
         }
-        check(
-            "error: Your local changes to the following files would be overwritten by merge:\n\tflake.nix\n\
-             Please commit your changes or stash them before you merge.\nAborting",
-            "error: Your local changes to the following files would be overwritten by merge: flake.nix",
-        );
-        check(
-            "fatal: unable to connect to git.example.org:\ngit.example.org[0: 192.0.2.1]: errno=Connection refused\n",
-            "fatal: unable to connect to git.example.org: git.example.org[0: 192.0.2.1]: errno=Connection refused",
-        );
+        open.end();
+        let wants_body = open.meaning == Meaning::Status && !open.text.starts_with("HTTP/");
+        self.record(Finding { rank: open.rank, text: open.text, wants_body });
     }
 
-    #[test]
-    fn a_full_disk_is_named() {
-        check(
-            "fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output",
-            "fatal: write error: No space left on device",
-        );
-        check(
-            "error: unable to write file flake.nix: No space left on device\nfatal: early EOF",
-            "error: unable to write file flake.nix: No space left on device",
-        );
+    fn found(&mut self, rank: Rank, text: String) {
+        self.record(Finding { rank, text, wants_body: false });
     }
 
-    #[test]
-    fn what_ssh_or_the_server_said_is_better_than_gits_advice() {
-        for line in [
-            "Host key verification failed.",
-            "ssh: connect to host 127.0.0.1 port 1: Connection refused",
-            "ssh: Could not resolve hostname no-such-host.invalid: Name or service not known",
-            "git@git.example.org: Permission denied (publickey).",
-            "ERROR: Repository not found.",
-        ] {
-            check(&format!("Cloning into '.'...\n{line}\n{ADVICE}"), line);
+    /// Keeps what explains most. Of equals the first one counts.
+    fn record(&mut self, finding: Finding) {
+        if self.found.as_ref().is_none_or(|found| finding.rank < found.rank) {
+            self.found = Some(finding);
         }
-        check(&format!("Cloning into '.'...\n{ADVICE}"), "fatal: Could not read from remote repository.");
-        check(
-            &format!(
-                "remote: \nremote: =====\nremote: \nremote: ERROR: No such project.\nremote: \nremote: =====\nremote: \n{ADVICE}"
-            ),
-            "remote: ERROR: No such project.",
-        );
     }
 
-    #[test]
-    fn a_changed_host_key_and_a_key_that_cannot_be_used_are_told_from_any_other_refusal() {
-        let changed = "Host key for [git.example.org]:22 has changed and you have requested strict checking.";
-        let frame = "@".repeat(59);
-        check(
-            &format!(
-                "{frame}\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n{frame}\nIT IS POSSIBLE THAT \
-                 SOMEONE IS DOING SOMETHING NASTY!\nAdd correct host key in /state/known_hosts to get rid of this \
-                 message.\nOffending ED25519 key in /state/known_hosts:1\n{changed}\nHost key verification failed.\n{ADVICE}"
-            ),
-            &format!("{changed} Host key verification failed."),
-        );
-        let denied = "git@git.example.org: Permission denied (publickey).";
-        for cause in [
-            "Load key \"/keys/deploy\": bad permissions",
-            "Warning: Identity file /keys/deploy not accessible: No such file or directory.",
-        ] {
-            check(&format!("{cause}\n{denied}\n{ADVICE}"), &format!("{cause} {denied}"));
+    /// The best explanation of a program's two outputs; may be empty. If both have one, that of the errors counts.
+    pub(super) fn best(errors: Self, output: Self) -> String {
+        let last = quoted(&output.last);
+        let (errors, output) = (errors.finding(), output.finding());
+        // All causes count alike: what a program writes to standard output may be about something else.
+        let rank = |finding: &Finding| finding.rank.max(Rank::Cause);
+        let mut best = if rank(&errors) <= rank(&output) { errors } else { output };
+        if best.wants_body && !last.is_empty() && !best.text.contains(&last) {
+            join(&mut best.text, &last);
         }
-        // A key that did not cause the failure.
-        let refused = "ssh: connect to host git.example.org port 22: Connection refused";
-        let cause = "Warning: Identity file /keys/deploy not accessible: No such file or directory.";
-        check(&format!("{cause}\n{refused}\n{ADVICE}"), refused);
+        best.text
     }
 
-    #[test]
-    fn of_nixs_errors_the_deepest_is_quoted_and_of_a_build_the_one_that_failed() {
-        check(
-            "error:\n       … while fetching the input 'git+file:///c'\n\n       error: opening Git repository \
-             \"/c\": repository path '/c' is not owned by current user",
-            "error: opening Git repository \"/c\": repository path '/c' is not owned by current user",
-        );
-        check(
-            "error: attribute 'nope' missing\n       at /nix/store/4qw3-source/flake.nix:1:36:\n            1| { x }",
-            "error: attribute 'nope' missing",
-        );
-        check(
-            "building '/nix/store/h1cd-bad.drv'...\nerror: builder for '/nix/store/h1cd-bad.drv' failed with exit \
-             code 3;\n       last 2 log lines:\n       > line1\n       > boom\n       For full logs, run:\n         \
-             nix log /nix/store/h1cd-bad.drv\nerror: 1 dependencies of derivation '/nix/store/cl72-dep.drv' failed \
-             to build",
-            "error: builder for '/nix/store/h1cd-bad.drv' failed with exit code 3;",
-        );
-        check(
-            "error: Cannot build '/nix/store/h1cd-bad.drv'.\n       Reason: builder failed with exit code 1.\nerror: \
-             Cannot build '/nix/store/cl72-dep.drv'.\n       Reason: 1 dependency failed.\nerror: Build failed due to \
-             failed dependency",
-            "error: Cannot build '/nix/store/h1cd-bad.drv'.",
-        );
+    fn finding(mut self) -> Finding {
+        self.settle();
+        let last = Finding { rank: Rank::Last, text: quoted(&self.last), wants_body: false };
+        match self.found {
+            Some(found) if found.rank < Rank::Last || last.text.is_empty() => found,
+            _ if last.text.is_empty() => Finding { rank: Rank::Closing, ..last },
+            _ => last,
+        }
     }
+}
 
-    #[test]
-    fn without_any_such_word_the_last_line_is_quoted_in_part() {
-        check("one\ntwo\n  \n-----\n", "two");
-        check("", "");
-        check("error:\nfatal: \n", "fatal:");
-        check(&"x".repeat(1000), &"x".repeat(QUOTED));
-        check(&format!("error: a:\n{}", "ä".repeat(1000)), &format!("error: a: {}", "ä".repeat(QUOTED - 10)));
+/// How much a line explains that names a cause.
+fn rank_of(line: &str) -> Rank {
+    if ROOTS.iter().any(|root| line.contains(root)) {
+        Rank::Root
+    } else if nix::OF_A_BUILD.iter().any(|start| line.starts_with(start)) {
+        Rank::Build
+    } else {
+        Rank::Cause
     }
 }

@@ -3,7 +3,8 @@
 //! Each line is `@nix ` and a JSON object: the start or stop of an activity, a result of an activity, or a
 //! message. The text is what nix itself shows when its output is not a terminal: messages, the text of
 //! important activities, and the end of the log of a failed build. Live build logs are shown if the rebuild
-//! has the option `-L`.
+//! has the option `-L`. What a post-build hook writes is always shown: nix keeps it nowhere, and it is the only reason
+//! that nix has when the hook fails.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -20,16 +21,19 @@ pub(super) const MARK: &str = "@nix ";
 /// Highest level at which nix shows the text of an activity when its output is not a terminal: "info".
 const SHOWN_LEVEL: u64 = 3;
 
-/// nix's numbers of activities: copying paths, building derivations, one build.
+/// nix's numbers of activities: copying paths, building derivations, one build, the hook after it.
 const COPY_PATHS: u64 = 103;
 const BUILDS: u64 = 104;
 const BUILD: u64 = 105;
+const POST_BUILD_HOOK: u64 = 110;
 
-/// nix's numbers of results: a line of a build log, the progress of an activity.
+/// nix's numbers of results: a line of a build log, the progress of an activity, a line of a hook after a build.
 const BUILD_LOG_LINE: u64 = 101;
 const PROGRESS: u64 = 105;
+const HOOK_LINE: u64 = 107;
 
-/// Number of builds whose last log lines are kept: as many as a large machine runs at once.
+/// Number of builds whose last log lines are kept, and of hooks whose names are: as many as a large machine runs at
+/// once.
 const MAX_BUILDS: usize = 64;
 
 /// Number of lines kept of each build log: as many as nix shows when a build fails.
@@ -92,6 +96,8 @@ pub(super) struct NixLog {
     copies: Option<u64>,
     /// The newest builds.
     running: VecDeque<Build>,
+    /// The newest hooks after a build: their activities, and the derivations that were built.
+    hooks: VecDeque<(u64, String)>,
 }
 
 /// A line of the log. The action determines which fields are used.
@@ -153,6 +159,7 @@ impl NixLog {
             BUILDS => self.builds = Some(event.id),
             COPY_PATHS => self.copies = Some(event.id),
             BUILD => self.remember(event),
+            POST_BUILD_HOOK => self.remember_hook(event),
             _ => {}
         }
         if event.level > SHOWN_LEVEL || event.text.is_empty() {
@@ -162,17 +169,20 @@ impl NixLog {
     }
 
     fn remember(&mut self, event: &Event<'_>) {
-        // The first field is the derivation. If it is missing, only the last lines of the build log are lost.
-        let fields = event.fields.and_then(|fields| serde_json::from_slice(fields.get().as_bytes()).ok());
-        let derivation =
-            fields.and_then(|fields: Vec<serde_json::Value>| Some(fields.first()?.as_str()?.to_owned()));
-        let Some(derivation) = derivation.filter(|path| (1..=MAX_DERIVATION).contains(&path.len())) else {
-            return;
-        };
+        // If the derivation is missing, only the last lines of the build log are lost.
+        let Some(derivation) = derivation(event) else { return };
         if self.running.len() == MAX_BUILDS {
             self.running.pop_front();
         }
         self.running.push_back(Build { activity: event.id, derivation, tail: VecDeque::new() });
+    }
+
+    fn remember_hook(&mut self, event: &Event<'_>) {
+        let Some(derivation) = derivation(event) else { return };
+        if self.hooks.len() == MAX_BUILDS {
+            self.hooks.pop_front();
+        }
+        self.hooks.push_back((event.id, derivation));
     }
 
     fn result(&mut self, event: &Event<'_>) -> Option<Parsed> {
@@ -191,6 +201,10 @@ impl NixLog {
             BUILD_LOG_LINE => {
                 let (line,): (Cow<'_, str>,) = serde_json::from_str(fields).ok()?;
                 Some(self.log_line(event.id, &line))
+            }
+            HOOK_LINE => {
+                let (line,): (Cow<'_, str>,) = serde_json::from_str(fields).ok()?;
+                Some(self.hook_line(event.id, &line))
             }
             _ => Some(Parsed::Nothing),
         }
@@ -215,6 +229,16 @@ impl NixLog {
         Parsed::Nothing
     }
 
+    /// A line of a hook, as nix shows it with `-L`; with a name of its own if the build is not known.
+    fn hook_line(&self, activity: u64, line: &str) -> Parsed {
+        let hook = self.hooks.iter().find(|(id, _)| *id == activity);
+        let line = without_escapes(line);
+        Parsed::Text(match hook {
+            Some((_, derivation)) => format!("{} (post)> {line}", short_name(derivation)),
+            None => format!("post-build-hook: {line}"),
+        })
+    }
+
     fn stop(&mut self, id: u64) -> Parsed {
         if self.builds == Some(id) {
             self.builds = None;
@@ -226,6 +250,13 @@ impl NixLog {
         }
         Parsed::Nothing
     }
+}
+
+/// The derivation of an activity: its first field.
+fn derivation(event: &Event<'_>) -> Option<String> {
+    let fields: Vec<serde_json::Value> = serde_json::from_slice(event.fields?.get().as_bytes()).ok()?;
+    let path = fields.first()?.as_str()?;
+    (1..=MAX_DERIVATION).contains(&path.len()).then(|| path.to_owned())
 }
 
 /// The name in the path of a derivation, without hash and version. nix uses it as prefix of build log lines.

@@ -192,3 +192,48 @@ fn a_name_that_no_store_path_can_have_is_not_repeated_before_each_line() {
         assert_eq!(line != Parsed::Nothing, shown, "{} bytes", path.len());
     }
 }
+
+#[test]
+fn what_a_post_build_hook_writes_is_shown_with_and_without_live_logs() {
+    let log = concat!(
+        "@nix {\"action\":\"start\",\"id\":1,\"level\":3,\"text\":\"running post-build-hook '/h'\",\"type\":110,",
+        "\"fields\":[\"/nix/store/5cdz-app-1.0.drv\"]}\n",
+        "@nix {\"action\":\"result\",\"id\":1,\"type\":107,\"fields\":[\"\\u001b[31muploading \"]}\n",
+        "@nix {\"action\":\"result\",\"id\":2,\"type\":107,\"fields\":[\"of no known build\"]}\n",
+        "@nix {\"action\":\"stop\",\"id\":1}\n",
+    );
+    for live in [false, true] {
+        let wanted = [
+            "running post-build-hook '/h'...",
+            "app (post)> uploading ",
+            "post-build-hook: of no known build",
+        ];
+        assert_eq!(shown(log, live), wanted);
+    }
+    let mut nix = NixLog::default();
+    for hook in 0..10 * MAX_BUILDS as u64 {
+        nix.read(&format!(
+            r#"{{"action":"start","id":{hook},"level":3,"type":110,"fields":["/h-{hook}.drv"]}}"#
+        ));
+    }
+    assert_eq!(nix.hooks.len(), MAX_BUILDS);
+    let malformed = r#"{"action":"result","id":1,"type":107,"fields":[{"line":"a"}]}"#;
+    assert_eq!(nix.read(malformed), Parsed::Malformed, "shown as it is");
+}
+
+#[test]
+fn events_of_a_newer_nix_neither_show_nor_hide_anything() {
+    let log = concat!(
+        "@nix {\"action\":\"start\",\"id\":10,\"level\":3,\"parent\":0,\"fields\":[\"/nix/store/h1-app-1.0.drv\",\"\",1,1],",
+        "\"text\":\"building '/nix/store/h1-app-1.0.drv'\",\"type\":105,\"reason\":{\"a\":1}}\n",
+        "@nix {\"action\":\"result\",\"id\":10,\"type\":110,\"payload\":{\"status\":\"Built\"}}\n",
+        "@nix {\"action\":\"result\",\"id\":10,\"type\":109,\"fields\":[\"/nix/store/x-source\"]}\n",
+        "@nix {\"action\":\"result\",\"id\":10,\"type\":4294967296,\"fields\":null}\n",
+        "@nix {\"action\":\"start\",\"id\":11,\"level\":5,\"type\":113,\"text\":\"hashing\",\"fields\":[\"x\",1]}\n",
+        "@nix {\"action\":\"start\",\"id\":12,\"level\":2,\"type\":999,\"text\":\"of a new kind\",\"fields\":{\"x\":1}}\n",
+        "@nix {\"action\":\"future\",\"id\":13,\"what\":[1,{\"a\":null}]}\n",
+        "@nix {\"action\":\"msg\",\"level\":1,\"msg\":\"warning: last\",\"new\":true}\n",
+    );
+    let wanted = ["building '/nix/store/h1-app-1.0.drv'...", "of a new kind...", "warning: last"];
+    assert_eq!(shown(log, false), wanted);
+}

@@ -1,0 +1,61 @@
+//! What ssh says.
+
+use super::rule::Meaning::{Cause, CauseWith, Lead, Noise};
+use super::rule::Rule;
+use super::rule::Topic::Key;
+use super::rule::When::{Both, Has, Starts};
+
+pub(super) const RULES: &[Rule] = &[
+    (Starts("Warning: Permanently added "), Noise),
+    (Starts("** "), Noise),
+    (Starts("debug1: "), Noise),
+    (Starts("Pseudo-terminal will not be allocated"), Noise),
+    // The frame around a changed host key, and around a private key that others can read.
+    (Starts("@"), Noise),
+    (Starts("IT IS POSSIBLE THAT SOMEONE"), Noise),
+    (Starts("Someone could be eavesdropping"), Noise),
+    (Starts("It is also possible that a host key"), Noise),
+    (Starts("The fingerprint for the "), Noise),
+    (Starts("Please contact your system administrator"), Noise),
+    (Starts("Add correct host key in "), Noise),
+    (Starts("Offending "), Noise),
+    (Starts("remove with:"), Noise),
+    (Starts("ssh-keygen -f "), Noise),
+    (Starts("It is required that your private key files"), Noise),
+    (Starts("This private key will be ignored"), Noise),
+    (Starts("The authenticity of host "), Noise),
+    (Starts("This key is not known by any other names"), Noise),
+    (Starts("Disconnected from "), Noise),
+    // A key that cannot be used. Another one may do.
+    (Starts("Host key for "), Lead(Key)),
+    (Both("No ", " host key is known for "), Lead(Key)),
+    (Both("Permissions 0", "are too open"), Lead(Key)),
+    (Starts("Load key "), Lead(Key)),
+    (Starts("Warning: Identity file "), Lead(Key)),
+    (Starts("no such identity: "), Lead(Key)),
+    (Starts("sign_and_send_pubkey: "), Lead(Key)),
+    (Starts("get_agent_identities: "), Lead(Key)),
+    (Starts("Could not open a connection to your authentication agent"), Lead(Key)),
+    (Starts("Host key verification failed"), CauseWith(Key)),
+    (Has("Permission denied (publickey"), CauseWith(Key)),
+    (Has("Permission denied (password"), CauseWith(Key)),
+    (Has("Permission denied (keyboard-interactive"), CauseWith(Key)),
+    (Has("Permission denied (gssapi"), CauseWith(Key)),
+    (Has("Too many authentication failures"), CauseWith(Key)),
+    (Starts("ssh: "), Cause),
+    (Starts("kex_exchange_identification: "), Cause),
+    (Starts("ssh_dispatch_run_fatal: "), Cause),
+    (Starts("banner exchange: "), Cause),
+    (Starts("Connection timed out during banner exchange"), Cause),
+    (Starts("Connection closed by "), Cause),
+    (Starts("Connection reset by "), Cause),
+    (Both("Connection to ", " closed by remote host"), Cause),
+    (Both("Connection to ", " timed out"), Cause),
+    (Starts("Received disconnect from "), Cause),
+    (Starts("Unable to negotiate with "), Cause),
+    (Starts("Bad owner or permissions on "), Cause),
+    (Has(": Bad configuration option: "), Cause),
+    (Starts("client_loop: send disconnect"), Cause),
+    (Starts("Timeout, server "), Cause),
+    (Both("channel ", "open failed: "), Cause),
+];
