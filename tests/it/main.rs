@@ -15,6 +15,7 @@ mod doctor;
 mod heartbeat;
 mod job;
 mod journald;
+mod last_good;
 mod late_stop;
 mod launch;
 mod limits;
