@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use nixfleet_config::{Config, Host, LauncherKind, Source, Started};
+use nixfleet_config::{Config, Connection, Host, LauncherKind, Source, Started, TokenError, TokenSource};
 use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::supervisor::RESTARTS;
 use nixfleet_os::disk::{File, Lock, Open, PRIVATE};
@@ -31,6 +31,7 @@ use crate::link::run::Exit;
 use crate::observe::journald::Priority;
 use crate::observe::status::ASKS;
 use crate::observe::{systemd, telemetry};
+use crate::unit::{self, AGENT_UNIT};
 use crate::{facts, wire};
 
 /// How long the start waits for the first results of collectors, so that the first heartbeat has them. They
@@ -44,7 +45,8 @@ const STATE_MODE: u32 = 0o755;
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
     // A file that cannot be opened would count as a wrong configuration, after which nobody starts the agent again.
     wait_for_room()?;
-    let started = Config::start(source).map_err(|err| usage(&err))?;
+    let mut started = Config::start(source).map_err(|err| usage(&err))?;
+    name_missing_token(&mut started.config.connection);
     // As much is needed from here on, and other processes may have taken it meanwhile.
     wait_for_room()?;
     if let Err(err) = signals::survive(&[]) {
@@ -89,6 +91,21 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
         Exit::Restart(times) if !service_manager::is_supervised() => Err(replace_process(times)),
         // A service manager waits a second before each start.
         Exit::Shutdown | Exit::Restart(_) => Ok(()),
+    }
+}
+
+/// Finds out which file is missing, if systemd had no token to pass. Only the unit has its path.
+fn name_missing_token(connection: &mut Connection) {
+    let TokenSource::File(path) = &connection.token else { return };
+    // Another file may come while the agent runs, and is looked at for each connection.
+    let is_credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder));
+    if is_credential
+        && matches!(connection.token.read(), Err(TokenError::NotPassed { .. }))
+        && let Some(file) = unit::find(AGENT_UNIT).and_then(|unit| unit.credential("token"))
+    {
+        let was_there = file.exists();
+        connection.token = TokenSource::NotPassed { file, was_there };
     }
 }
 

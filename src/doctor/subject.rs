@@ -1,7 +1,6 @@
 //! The examined agent.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use nixfleet_config::{
     Config, ConfigError, Connection, Host, LastGood, LauncherKind, Source, Started, VARIABLE_PREFIX,
@@ -141,10 +140,10 @@ impl<C> Installed<C> {
             Ok(config) => config,
             Err(err) => {
                 // The token of a unit is a credential. Its path is only in the unit.
-                let credential = unit.as_ref().and_then(|unit| unit.credentials.get("token"));
+                let credential = unit.as_ref().and_then(|unit| unit.credential("token"));
                 let is_missing = err.problems().iter().any(|problem| problem.key == "token");
                 let Some(path) = credential.filter(|_| is_missing) else { return Err(err) };
-                source.environment.insert("NIXFLEET_TOKEN_FILE".to_owned(), absolute(path));
+                source.environment.insert("NIXFLEET_TOKEN_FILE".to_owned(), path.display().to_string());
                 load(&source)?
             }
         };
@@ -155,9 +154,4 @@ impl<C> Installed<C> {
     pub fn of_unit(&self) -> Option<&'static str> {
         self.unit.as_ref().map(|_| AGENT_UNIT)
     }
-}
-
-/// The absolute path of a credential. Relative names are in systemd's folder of credentials (systemd.exec(5)).
-fn absolute(path: &Path) -> String {
-    Path::new("/etc/credstore").join(path).display().to_string()
 }

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
-use nixfleet_os::error;
+use nixfleet_config::TokenError;
 use nixfleet_os::text::one_line;
+use nixfleet_os::{error, service_manager};
 
 use super::agent::Agent;
 use super::backoff::Cause;
@@ -23,6 +24,10 @@ use crate::shutdown::stop_requested;
 /// Longest text about a lost connection in characters, for the log and the status. It may quote a proxy or a
 /// dashboard.
 const REASON: usize = 500;
+
+/// How long to run without a token that systemd could not pass, if the agent does not see its file come: it may be where
+/// the sandbox hides it, such as `/home`. Such an agent does nothing useful, and each start is some lines in the journal.
+const NEW_TOKEN: Duration = Duration::from_secs(600);
 
 /// Why the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,7 @@ impl Agent {
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
     pub async fn run(mut self, connection: &impl Connect, mut shutdown: watch::Receiver<bool>) -> Exit {
         let mut n: u64 = 0;
+        let begun = Instant::now();
         let mut network = Network::default();
         if let Some(delay) = self.first_delay.take() {
             self.history.retry_in(delay);
@@ -62,7 +68,16 @@ impl Agent {
             let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
                 None => return Exit::Shutdown,
-                Some(Err(err)) => span.in_scope(|| self.after_failure(&err, &mut network)),
+                Some(Err(err)) => {
+                    let delay = span.in_scope(|| self.after_failure(&err, &mut network));
+                    if service_manager::is_supervised() && self.wants_new_token(&err, begun.elapsed()) {
+                        tracing::info!(
+                            "Ending, so that systemd starts this agent again and passes the token."
+                        );
+                        return Exit::Restart(0);
+                    }
+                    delay
+                }
                 Some(Ok((socket, hard_close))) => {
                     network.ignore();
                     let session = session::run(socket, &mut self, &mut shutdown);
@@ -148,6 +163,16 @@ impl Agent {
                     self.clone_if_missing(Instant::now());
                 }
             }
+        }
+    }
+
+    /// Whether a new start may bring the token. systemd reads the file when it starts the unit, and at no other time.
+    fn wants_new_token(&self, err: &ConnectError, age: Duration) -> bool {
+        // Without units of their own, commands may end with the agent.
+        let idle = self.jobs.current().is_none();
+        match err {
+            ConnectError::Token(TokenError::NotPassed { came, .. }) => idle && (*came || age >= NEW_TOKEN),
+            _ => false,
         }
     }
 
