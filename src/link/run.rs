@@ -70,7 +70,9 @@ impl Agent {
                 None => return Exit::Shutdown,
                 Some(Err(err)) => {
                     let delay = span.in_scope(|| self.after_failure(&err, &mut network));
-                    if service_manager::is_supervised() && self.wants_new_token(&err, begun.elapsed()) {
+                    // Without units of their own, commands may end with the agent.
+                    let may_end = service_manager::is_supervised() && self.jobs.current().is_none();
+                    if may_end && needs_new_start(&err, begun.elapsed()) {
                         tracing::info!(
                             "Ending, so that systemd starts this agent again and passes the token."
                         );
@@ -166,16 +168,6 @@ impl Agent {
         }
     }
 
-    /// Whether a new start may bring the token. systemd reads the file when it starts the unit, and at no other time.
-    fn wants_new_token(&self, err: &ConnectError, age: Duration) -> bool {
-        // Without units of their own, commands may end with the agent.
-        let idle = self.jobs.current().is_none();
-        match err {
-            ConnectError::Token(TokenError::NotPassed { came, .. }) => idle && (*came || age >= NEW_TOKEN),
-            _ => false,
-        }
-    }
-
     fn after_failure(&mut self, err: &ConnectError, network: &mut Network) -> Duration {
         let cause = err.cause();
         let announced = if cause == Cause::Local {
@@ -215,6 +207,14 @@ impl Agent {
         systemd::status(&format!("Connection lost: {text}"));
         tracing::warn!(retry_in = ?rounded(delay), "Connection lost: {text}");
         delay
+    }
+}
+
+/// Whether a new start may bring the token. systemd reads the file when it starts the unit, and at no other time.
+fn needs_new_start(err: &ConnectError, age: Duration) -> bool {
+    match err {
+        ConnectError::Token(TokenError::NotPassed { came, .. }) => *came || age >= NEW_TOKEN,
+        _ => false,
     }
 }
 
@@ -269,5 +269,21 @@ mod tests {
         }
         assert_eq!(stats.reconnects.len(), CAUSES.len());
         assert_eq!(stats.reconnects.values().sum::<u64>(), 10);
+    }
+
+    #[test]
+    fn an_agent_without_a_token_ends_when_systemd_may_have_one() {
+        let not_passed = |came| ConnectError::Token(TokenError::NotPassed { file: None, came });
+        let moment = Duration::from_millis(1);
+        for (err, age, ends) in [
+            (not_passed(false), moment, false),
+            (not_passed(false), NEW_TOKEN - moment, false),
+            (not_passed(false), NEW_TOKEN, true),
+            (not_passed(true), moment, true),
+            (ConnectError::WrongToken, NEW_TOKEN, false),
+            (ConnectError::Token(TokenError::Empty { origin: "x".to_owned() }), NEW_TOKEN, false),
+        ] {
+            assert_eq!(needs_new_start(&err, age), ends, "{err:?} {age:?}");
+        }
     }
 }

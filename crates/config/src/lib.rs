@@ -376,18 +376,6 @@ impl Host {
         problems.retain(|problem| !needless(problem));
         if problems.is_empty() { Ok(host) } else { Err(ConfigError { problems }) }
     }
-
-    /// Reads and validates the settings for a supervisor. Problems of the connection are ignored.
-    ///
-    /// # Errors
-    /// As for [`Config::load`].
-    pub fn load(source: &Source) -> Result<Self, ConfigError> {
-        let (layers, mut problems) =
-            layers::Layers::read(source).map_err(|problems| ConfigError { problems })?;
-        problems.retain(|problem| !connection::KEYS.contains(&problem.key.as_str()));
-        let host = validate::host(&mut check::Checker::new(&layers, source, &mut problems));
-        if problems.is_empty() { Ok(host) } else { Err(ConfigError { problems }) }
-    }
 }
 
 /// Settings that jobs in units of their own do not see, one line each. Such jobs read [`DEFAULT_FILE`], but

@@ -149,7 +149,18 @@ impl Config {
 }
 
 impl Host {
-    /// Reads and validates the settings for a supervisor. If the file is wrong, those are used that the agent uses then.
+    /// Reads and validates the settings for a supervisor. Problems of the connection are ignored.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        match Self::without_connection(source, Layers::read(source)) {
+            (Some(host), problems) if problems.is_empty() => Ok(host),
+            (_, problems) => Err(ConfigError { problems }),
+        }
+    }
+
+    /// Like [`Host::load`]. If the file is wrong, those are used that the agent uses then.
     ///
     /// # Errors
     /// As for [`Host::load`], if there is no copy that can be used.
