@@ -242,10 +242,8 @@ fn trusted(path: &Path, found: &Metadata) -> Result<(), String> {
     let path = path.display();
     let own = rustix::process::geteuid().as_raw();
     if found.uid() != 0 && found.uid() != own {
-        return Err(format!(
-            "{path} belongs to user {}, and only root and user {own} are believed",
-            found.uid()
-        ));
+        let believed = if own == 0 { "root is".to_owned() } else { format!("root and user {own} are") };
+        return Err(format!("{path} belongs to user {}, and only {believed} believed", found.uid()));
     }
     // The mode of a link has no meaning.
     if !found.is_symlink() && found.mode() & WRITABLE != 0 {

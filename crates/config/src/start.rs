@@ -135,13 +135,7 @@ impl Config {
             }
             Ok(None) => Err(ConfigError { problems }),
             Err(why) => {
-                let unusable = Problem {
-                    key: "last good settings".to_owned(),
-                    what: format!("cannot be used either: {why}"),
-                    origin: String::new(),
-                    fix: String::new(),
-                };
-                problems.push(unusable);
+                problems.push(unusable(&why));
                 Err(ConfigError { problems })
             }
         }
@@ -165,23 +159,27 @@ impl Host {
     /// # Errors
     /// As for [`Host::load`], if there is no copy that can be used.
     pub fn for_job(source: &Source) -> Result<(Self, Option<LastGood>), ConfigError> {
-        let problems = match Self::load(source) {
+        let mut problems = match Self::load(source) {
             Ok(host) => return Ok((host, None)),
             Err(ConfigError { problems }) => problems,
         };
         let (file, _) = source.file();
-        match place(source).map(|place| (place.read(&file), place.file())) {
-            Some((Ok(Some(kept)), copy)) => {
-                let read = Layers::of_text(source, &copy, &kept.accepted.text);
-                let (host, wrong) = Self::without_connection(source, read);
-                match host {
-                    Some(host) if wrong.is_empty() => {
-                        Ok((host, Some(LastGood { file, accepted_at: kept.accepted.at, problems })))
-                    }
-                    _ => Err(ConfigError { problems }),
-                }
+        let Some(place) = place(source) else { return Err(ConfigError { problems }) };
+        let used = place.read(&file).and_then(|kept| {
+            let Some(kept) = kept else { return Ok(None) };
+            let read = Layers::of_text(source, &place.file(), &kept.accepted.text);
+            match Self::without_connection(source, read) {
+                (Some(host), wrong) if wrong.is_empty() => Ok(Some((host, kept.accepted.at))),
+                (_, problems) => Err(first(&ConfigError { problems })),
             }
-            _ => Err(ConfigError { problems }),
+        });
+        match used {
+            Ok(Some((host, accepted_at))) => Ok((host, Some(LastGood { file, accepted_at, problems }))),
+            Ok(None) => Err(ConfigError { problems }),
+            Err(why) => {
+                problems.push(unusable(&why));
+                Err(ConfigError { problems })
+            }
         }
     }
 
@@ -285,6 +283,16 @@ fn place(source: &Source) -> Option<Place> {
     let folder = validate::state_dir(&mut Checker::new(&layers, source, &mut problems));
     let usable = problems.is_empty() && folder != Path::new("");
     usable.then(|| Place::new(folder))
+}
+
+/// Why the copy does not help.
+fn unusable(why: &str) -> Problem {
+    Problem {
+        key: "last good settings".to_owned(),
+        what: format!("cannot be used either: {why}"),
+        origin: String::new(),
+        fix: String::new(),
+    }
 }
 
 /// The first problem.
