@@ -84,6 +84,9 @@ enum Subcommands {
     Migrate(migrate::Options),
     /// Show the vitals of this machine, once or for ever; needs no dashboard
     Vitals(vitals::Options),
+    /// Keep the settings for a start of the agent with a wrong file; started by the agent's unit, as root
+    #[command(hide = true)]
+    KeepSettings,
     /// Supervise one job; started by the agent
     #[command(hide = true)]
     ExecJob {
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Subcommands::Logs(options) => logs::run(&source, &options),
         Subcommands::Migrate(options) => migrate::run(&source, &options),
         Subcommands::Vitals(options) => vitals::run(&source, &options),
+        Subcommands::KeepSettings => keep_settings(&source),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
     });
     match result {
@@ -213,8 +217,27 @@ fn warnings(source: &Source, config: &Config) -> Vec<String> {
     lines
 }
 
+/// For the agent's group, which reads the copy, and for nobody else.
+const KEPT_UMASK: u32 = 0o027;
+
+fn keep_settings(source: &Source) -> Result<(), Failure> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(KEPT_UMASK));
+    let said = nixfleet_config::keep_settings(source).map_err(|why| {
+        Failure::Start(format!("the settings cannot be kept for a start with a wrong file: {why}"))
+    })?;
+    if let Some(line) = said {
+        complain(Priority::Warning, &format!("warning: {line}"));
+    }
+    Ok(())
+}
+
 fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
-    let host = Host::load(source).map_err(|err| usage(&err))?;
+    let (host, last_good) = Host::for_job(source).map_err(|err| usage(&err))?;
+    let mut settings = host.job_settings();
+    if let Some(used) = last_good {
+        settings.remarks.push(used.sentence());
+        settings.remarks.extend(used.lines());
+    }
     let ready = || {
         systemd::ready();
         if !service_manager::is_supervised() {
@@ -222,7 +245,7 @@ fn exec_job(source: &Source, instance: &Instance) -> Result<(), Failure> {
             drop(writeln!(io::stdout(), "{}", launcher::READY).and_then(|()| io::stdout().flush()));
         }
     };
-    supervisor::run(&host.job_settings(), instance, ready).map_err(|err| Failure::Start(error::chain(&err)))
+    supervisor::run(&settings, instance, ready).map_err(|err| Failure::Start(error::chain(&err)))
 }
 
 /// The returned flag becomes true on SIGTERM or SIGINT.

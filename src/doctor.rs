@@ -109,7 +109,7 @@ fn root_only(name: &'static str, what: impl std::fmt::Display) -> Finding {
 pub struct Diagnosis {
     /// In the order of the checks.
     pub findings: Vec<Finding>,
-    /// The configuration is wrong, so nothing else was checked.
+    /// The configuration is wrong. Nothing else was checked, unless there are settings of an earlier start.
     pub unusable: bool,
 }
 
@@ -133,6 +133,7 @@ pub fn diagnose(source: &Source) -> Diagnosis {
             return Diagnosis { findings, unusable: true };
         }
     };
+    let unusable = subject.last_good.is_some();
     let mut findings = subject.findings();
     let groups: [Group<Subject>; 5] = [
         ("state folder", local::state),
@@ -142,7 +143,7 @@ pub fn diagnose(source: &Source) -> Diagnosis {
         ("readings", local::readings),
     ];
     findings.extend(run_groups(&subject, &groups, LIMIT));
-    Diagnosis { findings, unusable: false }
+    Diagnosis { findings, unusable }
 }
 
 fn wrong_setting(problem: &Problem) -> Finding {

@@ -93,6 +93,11 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 impl Unit {
+    /// The file of a credential. Relative names are in systemd's folder of credentials (systemd.exec(5)).
+    pub(crate) fn credential(&self, name: &str) -> Option<PathBuf> {
+        self.credentials.get(name).map(|path| Path::new("/etc/credstore").join(path))
+    }
+
     fn set(&mut self, key: &str, value: &str) {
         match key {
             // An empty value clears the list.

@@ -20,8 +20,9 @@ use nixfleet_config::{Host, Source};
 use nixfleet_jobs::journal::{Entry, Reader};
 
 use super::terminal::Color;
-use super::{Failure, usage};
+use super::{Failure, complain};
 use crate::jobs::follower::{self, Followed, Live};
+use crate::observe::journald::Priority;
 use folder::{End, Folder, Job};
 use lines::Lines;
 
@@ -56,7 +57,10 @@ pub(super) struct Options {
 
 /// Shows a log or the list of jobs. Success means that the log was shown, however the job ended.
 pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
-    let host = Host::load(source).map_err(|err| usage(&err))?;
+    let (host, instead) = Host::to_look_at(source);
+    if let Some(line) = instead {
+        complain(Priority::Warning, &format!("warning: {line}"));
+    }
     let folder = Folder::find(&host, source).map_err(Failure::Start)?;
     let shown = if options.list { list(&folder, options) } else { show(&host, &folder, options) };
     match shown {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use nixfleet_config::{Config, Host, LauncherKind, Source};
+use nixfleet_config::{Config, Connection, Host, LauncherKind, Source, Started, TokenError, TokenSource};
 use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::supervisor::RESTARTS;
 use nixfleet_os::disk::{File, Lock, Open, PRIVATE};
@@ -31,6 +31,7 @@ use crate::link::run::Exit;
 use crate::observe::journald::Priority;
 use crate::observe::status::ASKS;
 use crate::observe::{systemd, telemetry};
+use crate::unit::{self, AGENT_UNIT};
 use crate::{facts, wire};
 
 /// How long the start waits for the first results of collectors, so that the first heartbeat has them. They
@@ -44,7 +45,8 @@ const STATE_MODE: u32 = 0o755;
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
     // A file that cannot be opened would count as a wrong configuration, after which nobody starts the agent again.
     wait_for_room()?;
-    let config = Config::load(source).map_err(|err| usage(&err))?;
+    let mut started = Config::start(source).map_err(|err| usage(&err))?;
+    name_missing_token(&mut started.config.connection);
     // As much is needed from here on, and other processes may have taken it meanwhile.
     wait_for_room()?;
     if let Err(err) = signals::survive(&[]) {
@@ -62,8 +64,14 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
         );
         complain(Priority::Warning, &text);
     }
-    let log = telemetry::start(&config.host.log_level).map_err(|err| usage(&err))?;
-    for warning in warnings(source, &config) {
+    let log = telemetry::start(&started.config.host.log_level).map_err(|err| usage(&err))?;
+    if let Some(used) = &started.last_good {
+        tracing::error!("{}.", used.sentence());
+        for line in used.lines() {
+            tracing::error!("The settings file: {line}");
+        }
+    }
+    for warning in warnings(source, &started.config) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -73,7 +81,7 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
         .thread_keep_alive(Duration::from_secs(1))
         .build()
         .map_err(|err| Failure::Start(format!("cannot start the runtime: {err}")))?;
-    let exit = runtime.block_on(serve(config, source.file.clone()));
+    let exit = runtime.block_on(serve(started, source.file.clone()));
     // Do not wait for threads that hang in a read.
     runtime.shutdown_background();
     let exit = exit?;
@@ -83,6 +91,21 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
         Exit::Restart(times) if !service_manager::is_supervised() => Err(replace_process(times)),
         // A service manager waits a second before each start.
         Exit::Shutdown | Exit::Restart(_) => Ok(()),
+    }
+}
+
+/// Finds out which file is missing, if systemd had no token to pass. Only the unit has its path.
+fn name_missing_token(connection: &mut Connection) {
+    let TokenSource::File(path) = &connection.token else { return };
+    // Another file may come while the agent runs, and is looked at for each connection.
+    let is_credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder));
+    if is_credential
+        && matches!(connection.token.read(), Err(TokenError::NotPassed { .. }))
+        && let Some(file) = unit::find(AGENT_UNIT).and_then(|unit| unit.credential("token"))
+    {
+        let was_there = file.exists();
+        connection.token = TokenSource::NotPassed { file, was_there };
     }
 }
 
@@ -145,8 +168,9 @@ fn private_folder(host: &Host, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
-    let Config { connection, host, .. } = config;
+async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure> {
+    let Started { config: Config { connection, host, .. }, last_good, proof } = started;
+    let last_good = last_good.as_ref().map(wire::settings::last_good);
     let _lock = only_agent(&host)?;
     let shutdown = listen_for_signals()?;
     let facts = facts::spawn(&host);
@@ -167,7 +191,7 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     }
     let meters = Arc::new(Meters::start(&host.vitals_settings(), connection.interval));
     let hook = prewarm_hook(&host);
-    let about = status::About::new(&connection, &host, &meters, hook.clone());
+    let about = status::About::new(&connection, &host, &meters, hook.clone(), last_good.clone());
     let prewarm = watch_gpus(&host, &meters, hook);
     let snapshots = Snapshots {
         facts: facts.watch(),
@@ -193,7 +217,8 @@ async fn serve(config: Config, file: Option<PathBuf>) -> Result<Exit, Failure> {
     about.answer(asker).await;
     systemd::ready();
     let restarts = std::env::var(RESTARTS).ok().and_then(|times| times.parse().ok());
-    let agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
+    let mut agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
+    (agent.last_good, agent.proof) = (last_good.map(Box::new), proof);
     let exit = agent.after_restart(restarts.unwrap_or_default()).run(&connection, shutdown).await;
     systemd::stopping();
     Ok(exit)

@@ -7,16 +7,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use nixfleet_config::{Connection, Host, Source};
+use nixfleet_protocol::LastGoodSettings;
 use nixfleet_vitals::device::Meters;
 use nixfleet_vitals::prewarm::Hook;
 
-use super::{Failure, usage};
+use super::{Failure, complain};
 use crate::observe::http::Endpoint;
+use crate::observe::journald::Priority;
 use crate::observe::status::{self, Asker, Collector, Report, client, page, serve};
 
 /// Asks the agent of this host and shows its answer.
 pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {
-    let host = Host::load(source).map_err(|err| usage(&err))?;
+    let (host, instead) = Host::to_look_at(source);
+    if let Some(line) = instead {
+        complain(Priority::Warning, &format!("warning: {line}"));
+    }
     let document = client::ask(&client::places(&host)).map_err(Failure::Start)?;
     let report: Report = serde_json::from_slice(&document)
         .map_err(|err| Failure::Start(format!("the agent's answer makes no sense: {err}")))?;
@@ -38,6 +43,7 @@ pub(super) struct About {
     listen: Option<std::net::SocketAddr>,
     meters: Arc<Meters>,
     hook: Option<Hook>,
+    last_good: Option<LastGoodSettings>,
 }
 
 impl About {
@@ -46,6 +52,7 @@ impl About {
         host: &Host,
         meters: &Arc<Meters>,
         hook: Option<Hook>,
+        last_good: Option<LastGoodSettings>,
     ) -> Self {
         let dashboard = connection.url.to_string();
         Self {
@@ -54,12 +61,13 @@ impl About {
             listen: host.metrics.listen,
             meters: Arc::clone(meters),
             hook,
+            last_good,
         }
     }
 
     /// Starts to answer. A socket or port that cannot be used is logged; the agent runs without it.
     pub(super) async fn answer(self, asker: Asker) {
-        let Self { dashboard, socket: (path, mode), listen, meters, hook } = self;
+        let Self { dashboard, socket: (path, mode), listen, meters, hook, last_good } = self;
         let endpoint = match listen {
             None => None,
             Some(address) => match Endpoint::bind(address).await {
@@ -74,6 +82,7 @@ impl About {
         let add = move |report: &mut Report| {
             report.dashboard.clone_from(&dashboard);
             report.metrics_at.clone_from(&metrics_at);
+            report.last_good_settings.clone_from(&last_good);
             report.collectors = collectors(&meters);
             report.gpu_timeouts = meters.gpus().timeouts();
             report.prewarm_dropped = hook.as_ref().map_or(0, Hook::dropped);

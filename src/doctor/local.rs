@@ -133,6 +133,7 @@ fn token_file(source: &TokenSource) -> Vec<Finding> {
     const NAME: &str = "token file";
     let (shown, file) = match source {
         TokenSource::File(path) => (path.display().to_string(), fs::metadata(path).ok()),
+        TokenSource::NotPassed { file, .. } => (file.display().to_string(), None),
         TokenSource::Environment(_) => (TOKEN_VARIABLE.to_owned(), None),
     };
     match source.read() {

@@ -46,7 +46,9 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
         serde_json::from_slice::<Report>(&document).map_err(|err| format!("its answer makes no sense: {err}"))
     });
     findings.push(agent(&report, installed));
-    findings.push(heartbeats(report.ok().as_ref(), Timestamp::now()));
+    let report = report.ok();
+    findings.extend(report.as_ref().filter(|_| subject.last_good.is_none()).and_then(old_settings));
+    findings.push(heartbeats(report.as_ref(), Timestamp::now()));
     findings
 }
 
@@ -194,6 +196,13 @@ fn agent(report: &Result<Report, String>, installed: bool) -> Finding {
         ),
         State::Connected => ok(NAME, format!("process {} is connected", report.pid)),
     }
+}
+
+/// The file has been mended, and the running agent has not read it.
+fn old_settings(report: &Report) -> Option<Finding> {
+    let used = report.last_good_settings.as_ref()?;
+    let text = format!("it runs with settings of {}, from before {} was mended", used.accepted_at, used.file);
+    Some(warning("agent", text, "systemctl restart nixfleet-agent"))
 }
 
 fn heartbeats(report: Option<&Report>, now: Timestamp) -> Finding {

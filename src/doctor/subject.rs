@@ -1,11 +1,12 @@
 //! The examined agent.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use nixfleet_config::{Config, ConfigError, Connection, Host, LauncherKind, Source, VARIABLE_PREFIX};
+use nixfleet_config::{
+    Config, ConfigError, Connection, Host, LastGood, LauncherKind, Source, Started, VARIABLE_PREFIX,
+};
 
-use super::{Finding, ok, warning_of_line};
+use super::{Finding, ok, warning, warning_of_line, wrong_setting};
 use crate::unit::{self, AGENT_UNIT, Unit};
 
 /// Name of the template unit of jobs.
@@ -24,6 +25,8 @@ pub struct Subject {
     pub(super) job_unit: Option<Unit>,
     /// Whether the caller is root and may read everything.
     pub(super) is_root: bool,
+    /// The settings file is wrong; these settings are those that the agent last started with.
+    pub(super) last_good: Option<LastGood>,
     warnings: Vec<String>,
     origin: String,
 }
@@ -33,10 +36,11 @@ impl Subject {
     /// settings; otherwise the installed agent, with the settings of its unit.
     ///
     /// # Errors
-    /// When the configuration is wrong, as for [`Config::load`].
+    /// When the configuration is wrong, as for [`Config::load`], and there are no settings of an earlier start.
     pub fn find(source: &Source) -> Result<Self, ConfigError> {
         let job_unit = if source.names_nothing() { unit::find(JOB_UNIT) } else { None };
-        let Installed { source, unit: agent_unit, config } = Installed::load(source, Config::load)?;
+        let Installed { source, unit: agent_unit, config } = Installed::load(source, Config::last_good)?;
+        let Started { config, last_good, .. } = config;
         let mut warnings = config.warnings;
         if config.host.jobs.launcher == LauncherKind::Systemd {
             warnings.extend(nixfleet_config::unseen_by_units(&source));
@@ -52,6 +56,7 @@ impl Subject {
             agent_unit,
             job_unit,
             is_root: rustix::process::geteuid().is_root(),
+            last_good,
             warnings,
             origin: origin.join(" and "),
         })
@@ -60,6 +65,16 @@ impl Subject {
     /// Findings about the settings.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let Host { hostname, .. } = &self.host;
+        if let Some(used) = &self.last_good {
+            let since = format!("settings that were accepted at {}", used.accepted_at);
+            let wrong = used.problems.iter().map(wrong_setting);
+            let instead = format!(
+                "{hostname} reports to {}, with the {since}: the agent uses them",
+                self.connection.url
+            );
+            let instead = warning("configuration", instead, "the checks below are about these settings");
+            return wrong.chain([instead]).collect();
+        }
         let text = format!("{hostname} reports to {} (from {})", self.connection.url, self.origin);
         let warnings = self.warnings.iter().map(|line| warning_of_line("configuration", line));
         std::iter::once(ok("configuration", text)).chain(warnings).collect()
@@ -98,25 +113,22 @@ impl Subject {
 
 /// Settings, and the unit that they are from.
 #[derive(Debug)]
-pub struct Installed {
+pub struct Installed<C> {
     /// The settings of the caller, and those of the unit.
     pub source: Source,
     /// The unit of the installed agent, unless the caller means another agent.
     pub(crate) unit: Option<Unit>,
     /// What `load` made of them.
-    pub config: Config,
+    pub config: C,
 }
 
-impl Installed {
+impl<C> Installed<C> {
     /// Loads the settings of the installed agent, with the variables and the token of its unit, if the caller
     /// neither names a file nor sets variables.
     ///
     /// # Errors
     /// Those of `load`.
-    pub fn load(
-        source: &Source,
-        load: fn(&Source) -> Result<Config, ConfigError>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(source: &Source, load: fn(&Source) -> Result<C, ConfigError>) -> Result<Self, ConfigError> {
         let unit = if source.names_nothing() { unit::find(AGENT_UNIT) } else { None };
         let mut source = source.clone();
         if let Some(unit) = &unit {
@@ -128,10 +140,10 @@ impl Installed {
             Ok(config) => config,
             Err(err) => {
                 // The token of a unit is a credential. Its path is only in the unit.
-                let credential = unit.as_ref().and_then(|unit| unit.credentials.get("token"));
+                let credential = unit.as_ref().and_then(|unit| unit.credential("token"));
                 let is_missing = err.problems().iter().any(|problem| problem.key == "token");
                 let Some(path) = credential.filter(|_| is_missing) else { return Err(err) };
-                source.environment.insert("NIXFLEET_TOKEN_FILE".to_owned(), absolute(path));
+                source.environment.insert("NIXFLEET_TOKEN_FILE".to_owned(), path.display().to_string());
                 load(&source)?
             }
         };
@@ -142,9 +154,4 @@ impl Installed {
     pub fn of_unit(&self) -> Option<&'static str> {
         self.unit.as_ref().map(|_| AGENT_UNIT)
     }
-}
-
-/// The absolute path of a credential. Relative names are in systemd's folder of credentials (systemd.exec(5)).
-fn absolute(path: &Path) -> String {
-    Path::new("/etc/credstore").join(path).display().to_string()
 }

@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use nixfleet_config::Host;
+use nixfleet_config::{Host, Proof};
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_os::Clock;
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
-    AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, OddField, Register, RunningJob,
+    AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, LastGoodSettings, OddField, Register, RunningJob,
 };
 
 use super::backoff::Reconnect;
@@ -35,6 +35,9 @@ use crate::queries::Queries;
 /// waits for processes that it has killed, and as long again for the signal and for a busy machine. After that the
 /// request is answered: the command goes on.
 pub const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// Stack of the thread that notes which settings lead to the dashboard, in bytes. It writes one small file.
+const NOTE_STACK: usize = 128 * 1024;
 
 /// A request to end a command that was not carried out.
 #[derive(Debug)]
@@ -78,6 +81,10 @@ pub struct Agent {
     pub limiter: Limiter,
     /// Optional fields of the dashboard's messages that could not be read, and were logged.
     odd: BTreeSet<(&'static str, &'static str)>,
+    /// What heartbeats say about settings that are not those of the file.
+    pub last_good: Option<Box<LastGoodSettings>>,
+    /// Written when the dashboard takes the first registration: these settings lead to a dashboard.
+    pub proof: Option<Proof>,
     first_clone: FirstClone,
     pub(super) reconnect: Reconnect,
     /// How long to wait before the first attempt to connect.
@@ -110,6 +117,8 @@ impl Agent {
             peer: PeerState::default(),
             limiter: Limiter::default(),
             odd: BTreeSet::new(),
+            last_good: None,
+            proof: None,
             reconnect: Reconnect::default(),
             first_delay: None,
         }
@@ -164,6 +173,7 @@ impl Agent {
         let interval = self.peer.interval(self.interval, Instant::now());
         let mut heartbeat =
             self.snapshots.heartbeat(facts, self.jobs.current(), seq, self.peer.rtt(), interval, now);
+        heartbeat.last_good_settings.clone_from(&self.last_good);
         if succeeded == Some("rollback")
             && let Some(update_status) = &mut heartbeat.update_status
         {
@@ -199,6 +209,9 @@ impl Agent {
         self.stats.registrations += 1;
         self.history.connected();
         systemd::status("Connected to the dashboard.");
+        if let Some(proof) = self.proof.take() {
+            note(proof);
+        }
     }
 
     /// Starts a command. `announced`: the dashboard has already been sent a status of success for it.
@@ -324,5 +337,19 @@ impl Agent {
     /// The connection has ended: whatever was not confirmed is sent again on the next one.
     pub fn disconnected(&mut self) {
         self.jobs.rewind();
+    }
+}
+
+/// Notes that the settings lead to a dashboard. In a thread, because the disk may hang; without the note, an older copy
+/// is used after a mistake.
+fn note(proof: Proof) {
+    let store = move || {
+        if let Err(why) = proof.store() {
+            tracing::warn!("Cannot note that these settings lead to the dashboard: {why}.");
+        }
+    };
+    let thread = std::thread::Builder::new().name("settings".to_owned()).stack_size(NOTE_STACK).spawn(store);
+    if let Err(err) = thread {
+        tracing::warn!("Cannot note that these settings lead to the dashboard: no thread: {err}.");
     }
 }

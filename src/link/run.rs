@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
-use nixfleet_os::error;
+use nixfleet_config::TokenError;
 use nixfleet_os::text::one_line;
+use nixfleet_os::{error, service_manager};
 
 use super::agent::Agent;
 use super::backoff::Cause;
@@ -23,6 +24,10 @@ use crate::shutdown::stop_requested;
 /// Longest text about a lost connection in characters, for the log and the status. It may quote a proxy or a
 /// dashboard.
 const REASON: usize = 500;
+
+/// How long to run without a token that systemd could not pass, if the agent does not see its file come: it may be where
+/// the sandbox hides it, such as `/home`. Such an agent does nothing useful, and each start is some lines in the journal.
+const NEW_TOKEN: Duration = Duration::from_secs(600);
 
 /// Why the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,7 @@ impl Agent {
     /// Runs until `shutdown` becomes true or the dashboard asks for a restart.
     pub async fn run(mut self, connection: &impl Connect, mut shutdown: watch::Receiver<bool>) -> Exit {
         let mut n: u64 = 0;
+        let begun = Instant::now();
         let mut network = Network::default();
         if let Some(delay) = self.first_delay.take() {
             self.history.retry_in(delay);
@@ -62,7 +68,18 @@ impl Agent {
             let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
                 None => return Exit::Shutdown,
-                Some(Err(err)) => span.in_scope(|| self.after_failure(&err, &mut network)),
+                Some(Err(err)) => {
+                    let delay = span.in_scope(|| self.after_failure(&err, &mut network));
+                    // Without units of their own, commands may end with the agent.
+                    let may_end = service_manager::is_supervised() && self.jobs.current().is_none();
+                    if may_end && needs_new_start(&err, begun.elapsed()) {
+                        tracing::info!(
+                            "Ending, so that systemd starts this agent again and passes the token."
+                        );
+                        return Exit::Restart(0);
+                    }
+                    delay
+                }
                 Some(Ok((socket, hard_close))) => {
                     network.ignore();
                     let session = session::run(socket, &mut self, &mut shutdown);
@@ -193,6 +210,14 @@ impl Agent {
     }
 }
 
+/// Whether a new start may bring the token. systemd reads the file when it starts the unit, and at no other time.
+fn needs_new_start(err: &ConnectError, age: Duration) -> bool {
+    match err {
+        ConnectError::Token(TokenError::NotPassed { came, .. }) => *came || age >= NEW_TOKEN,
+        _ => false,
+    }
+}
+
 /// In whole milliseconds, for the log.
 fn rounded(delay: Duration) -> Duration {
     Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
@@ -244,5 +269,21 @@ mod tests {
         }
         assert_eq!(stats.reconnects.len(), CAUSES.len());
         assert_eq!(stats.reconnects.values().sum::<u64>(), 10);
+    }
+
+    #[test]
+    fn an_agent_without_a_token_ends_when_systemd_may_have_one() {
+        let not_passed = |came| ConnectError::Token(TokenError::NotPassed { file: None, came });
+        let moment = Duration::from_millis(1);
+        for (err, age, ends) in [
+            (not_passed(false), moment, false),
+            (not_passed(false), NEW_TOKEN - moment, false),
+            (not_passed(false), NEW_TOKEN, true),
+            (not_passed(true), moment, true),
+            (ConnectError::WrongToken, NEW_TOKEN, false),
+            (ConnectError::Token(TokenError::Empty { origin: "x".to_owned() }), NEW_TOKEN, false),
+        ] {
+            assert_eq!(needs_new_start(&err, age), ends, "{err:?} {age:?}");
+        }
     }
 }

@@ -37,6 +37,9 @@ impl Page {
         self.time("start_time_seconds", "When the agent started.", Some(&report.started_at));
         let connected = u8::from(report.connection.state == State::Connected);
         self.gauge("connected", "Whether the dashboard has accepted the registration.", Some(connected));
+        let last_good = u8::from(report.last_good_settings.is_some());
+        let help = "Whether the settings file is wrong, and the last good settings are in use.";
+        self.gauge("last_good_settings", help, Some(last_good));
         let stats = &report.stats;
         self.total("registrations_total", "Registrations that the dashboard accepted.", stats.registrations);
         self.counts("reconnects_total", "Why it had to connect again.", "cause", &stats.reconnects);

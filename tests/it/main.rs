@@ -16,6 +16,7 @@ mod failure_cause;
 mod heartbeat;
 mod job;
 mod journald;
+mod last_good;
 mod late_stop;
 mod launch;
 mod limits;

@@ -30,6 +30,7 @@ TEMPLATE = "/usr/lib/systemd/system/nixfleet-job@.service"
 RULE = "/usr/share/polkit-1/rules.d/50-nixfleet-agent.rules"
 CONFIG = "/etc/nixfleet/agent.toml"
 TOKEN_FILE = "/etc/nixfleet/token"
+KEPT = f"{STATE}/settings/last-good.json"
 END_LINES = "/run/end-lines"
 API = "http://127.0.0.1:8000/api"
 HOST = "web-1"
@@ -315,6 +316,8 @@ def _():
         STATE: "root:root 0755",
         f"{STATE}/agent": f"{USER}:{USER} 0700",
         f"{STATE}/jobs": f"root:{USER} 2750",
+        f"{STATE}/settings": f"root:{USER} 2750",
+        KEPT: f"root:{USER} 0640",
     }
     seen = {path: owner(path) for path in expected}
     require(seen == expected, seen)
@@ -354,21 +357,97 @@ def _():
     require(0 < vitals["memory_usage"] < 1, vitals)
 
 
+class Without:
+    """Moves a file away, or puts another text in its place, and starts the agent anew at the end."""
+
+    def __init__(self, path, text=None):
+        self.path, self.text = path, text
+
+    def __enter__(self):
+        shutil.copy2(self.path, "/run/whole")
+        if self.text is None:
+            os.remove(self.path)
+        else:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(self.text)
+
+    def __exit__(self, *_):
+        if not os.path.exists(self.path) or self.text is not None:
+            shutil.copy2("/run/whole", self.path)
+        run("systemctl", "reset-failed", AGENT)
+        systemctl("restart", AGENT)
+        online()
+
+
+def of_agent(*names):
+    return [show(AGENT, name) for name in names]
+
+
 @check("first")
 def _():
-    """a wrong configuration ends with 64, and no restart follows"""
-    shutil.copy2(CONFIG, "/run/agent.toml")
-    with open(CONFIG, "a", encoding="utf-8") as file:
-        file.write("\n[nonsense]\n")
-    try:
-        code, output = run("systemctl", "restart", AGENT)
+    """a wrong configuration ends with 64 where there never was a good one, and no restart follows"""
+    systemctl("stop", AGENT)
+    shutil.copy2(KEPT, "/run/kept")
+    os.remove(KEPT)
+    with Without(CONFIG, "\n[nonsense]\n"):
+        code, output = run("systemctl", "start", AGENT)
         require(code != 0, "it started")
-        seen = [show(AGENT, name) for name in ("ExecMainStatus", "ActiveState", "SubState", "NRestarts")]
+        seen = of_agent("ExecMainStatus", "ActiveState", "SubState", "NRestarts")
         require(seen == ["64", "failed", "failed", "0"], f"{seen}: {output}")
-    finally:
-        shutil.copy2("/run/agent.toml", CONFIG)
-        systemctl("start", AGENT)
-    online()
+        code, output = run("nixfleet-agent", "logs", "--list")
+        require("warning: the settings are wrong" in output and f"jobs in {STATE}/jobs" in output, output)
+    require(os.path.exists(KEPT), "a good start leaves no copy")
+
+
+@check("first")
+def _():
+    """a wrong configuration leaves no host dark: agent and root use the last good one, and everybody is told"""
+    with Without(CONFIG, "\n[nonsense]\n"):
+        before = len(messages("heartbeat"))
+        systemctl("restart", AGENT)
+        require(of_agent("ActiveState", "NRestarts") == ["active", "0"], of_agent("ActiveState", "NRestarts"))
+
+        def told():
+            beats = [message["payload"] for message in messages("heartbeat")[before:]]
+            return [beat["last_good_settings"] for beat in beats if beat.get("last_good_settings")]
+
+        settings = wait("a beat that tells it", told)[-1]
+        require(settings["file"] == CONFIG and "nonsense" in settings["problems"][0], settings)
+        status = finished("whoami")
+        require(status["status"] == "ok", status)
+        text = lines(status["job_id"])
+        require(f"{CONFIG} is wrong, so the settings that were accepted at" in text[0], text)
+        code, output = run("nixfleet-agent", "status", user="nobody")
+        require(code == 0 and f"settings    {CONFIG} is wrong" in output, output)
+        code, output = run("nixfleet-agent", "doctor")
+        require(code == 64 and "FAIL    configuration   nonsense: unknown key" in output, output)
+        journal = run("journalctl", "--no-pager", "--boot", "--unit", AGENT, "--priority=err", "--lines=20")[1]
+        require("nonsense: unknown key" in journal, journal)
+    # What the agent's user can write is not believed: not the copy itself, and not a folder in its place.
+    with Without(CONFIG, "\n[nonsense]\n"):
+        shutil.chown(KEPT, USER)
+        code, output = run("nixfleet-agent", "exec-job", "--", f"whoami-{HEX[::-1]}")
+        said = "unknown key" in output and "only root is believed" in output
+        require(code == 64 and said and HEX[::-1] not in results(), output)
+        os.remove(KEPT)
+
+
+@check("first")
+def _():
+    """a missing token file is named by the unit, without restarts, and used as soon as it is there"""
+    with Without(TOKEN_FILE):
+        systemctl("restart", AGENT)
+        missing = f"the token file {TOKEN_FILE} was missing when systemd started the agent"
+        wait("the name of the file", lambda: missing in show(AGENT, "StatusText"))
+        pid = agent_pid()
+        code, output = run("nixfleet-agent", "status")
+        require(code == 0 and missing in output, output)
+        wait("another attempt", lambda: run("journalctl", "--boot", "--unit", AGENT)[1].count(missing) >= 2)
+        require([agent_pid(), *of_agent("NRestarts")] == [pid, "0"], "it was restarted")
+        shutil.copy2("/run/whole", TOKEN_FILE)
+        online()
+        require(agent_pid() != pid, "the agent is the same")
+        require(of_agent("NRestarts") == ["1"], of_agent("NRestarts"))
 
 
 @check("first")
@@ -385,7 +464,7 @@ def _():
         cat /proc/sys/kernel/random/boot_id /proc/loadavg >/dev/null || echo no facts
         exec 9<{STATE}/jobs/lock && flock --shared --nonblock 9 || echo no lock
         touch {STATE}/agent/probe && rm {STATE}/agent/probe || echo no state
-        for folder in {STATE} {STATE}/jobs /etc /usr /srv/open /dev/shm/stasysmo /run; do
+        for folder in {STATE} {STATE}/jobs {STATE}/settings /etc /usr /srv/open /dev/shm/stasysmo /run; do
             touch $folder/probe 2>/dev/null && echo writes to $folder
         done
         test -e /proc/1 && echo sees other processes
@@ -635,7 +714,8 @@ def _():
         file.write("key\n")
     job = max(results())
     seen = []
-    for path in (f"{STATE}/jobs", f"{STATE}/jobs/{job}", f"{STATE}/jobs/{job}/result.json", STATE, CONFIG):
+    jobs = (f"{STATE}/jobs", f"{STATE}/jobs/{job}", f"{STATE}/jobs/{job}/result.json")
+    for path in (*jobs, STATE, CONFIG, f"{STATE}/settings", KEPT):
         seen += [f"writes {path}"] if run("test", "-w", path, user=USER)[0] == 0 else []
     for path in (TOKEN_FILE, "/etc/nixfleet/deploy-key", f"{STATE}/repo/file", "/etc/shadow"):
         require(os.path.exists(path), f"there is no {path}")

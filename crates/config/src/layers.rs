@@ -17,7 +17,7 @@ use crate::source::origin_of;
 use crate::{Problem, Source, environment, names, syntax};
 
 /// Longest configuration file read, in bytes. Usual files have at most a few thousand.
-const MAX_FILE: u64 = 1024 * 1024;
+pub(super) const MAX_FILE: u64 = 1024 * 1024;
 
 /// Longest part of a value that an error shows, in characters: more than a host name, which some errors show for
 /// pasting.
@@ -54,7 +54,29 @@ impl Layers {
     /// # Errors
     /// The file cannot be read or parsed, so there are no settings to check.
     pub(super) fn read(source: &Source) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        Self::merge(source, read_file(source))
+        Self::of_bytes(source, read_file(source))
+    }
+
+    /// Like [`Self::read`], with what [`read_file`] has read.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub(super) fn of_bytes(
+        source: &Source,
+        file: Result<Option<Vec<u8>>, Problem>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let (path, _) = source.file();
+        let values = file.and_then(|bytes| bytes.map_or(Ok(Dict::new()), |bytes| parse(&path, &bytes)));
+        let metadata = Metadata::from("file", path.as_path());
+        Self::merge(source, values.map(|values| Layer { metadata, values }))
+    }
+
+    /// The environment alone.
+    ///
+    /// # Errors
+    /// There is a mistake in it that leaves no settings to check.
+    pub(super) fn without_file(source: &Source) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        Self::of_bytes(source, Ok(None))
     }
 
     /// Like [`Self::read`], with a text instead of the file.
@@ -128,30 +150,28 @@ fn origin(metadata: &Metadata, path: &[&str]) -> String {
     }
 }
 
-fn read_file(source: &Source) -> Result<Layer, Problem> {
+/// The content of the settings file; none if it is optional and does not exist.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn read_file(source: &Source) -> Result<Option<Vec<u8>>, Problem> {
     let (path, named) = source.file();
-    let values = match bounded_read::read(&path, MAX_FILE) {
-        Ok(bytes) => parse(&path, &bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => Dict::new(),
-        Err(error) => {
-            let fix = match error.kind() {
-                io::ErrorKind::NotFound => "check the path, or leave it out",
-                io::ErrorKind::PermissionDenied => "let the agent's user read it",
-                _ => "name a readable TOML file",
-            };
-            return Err(Problem {
-                key: path.display().to_string(),
-                what: format!("cannot be read: {error}"),
-                origin: if source.file.is_none() && named {
-                    origin_of("NIXFLEET_CONFIG")
-                } else {
-                    String::new()
-                },
-                fix: fix.to_owned(),
-            });
-        }
+    let error = match bounded_read::read(&path, MAX_FILE) {
+        Ok(bytes) => return Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(None),
+        Err(error) => error,
     };
-    Ok(Layer { metadata: Metadata::from("file", path.as_path()), values })
+    let fix = match error.kind() {
+        io::ErrorKind::NotFound => "check the path, or leave it out",
+        io::ErrorKind::PermissionDenied => "let the agent's user read it",
+        _ => "name a readable TOML file",
+    };
+    Err(Problem {
+        key: path.display().to_string(),
+        what: format!("cannot be read: {error}"),
+        origin: if source.file.is_none() && named { origin_of("NIXFLEET_CONFIG") } else { String::new() },
+        fix: fix.to_owned(),
+    })
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Dict, Problem> {

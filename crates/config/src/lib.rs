@@ -25,6 +25,8 @@
 //! token.rs        where the token is, and how it is written there
 //! environment_file.rs  lines NAME=value, as systemd reads them
 //! secret.rs       text that no error or log shows
+//! start.rs        starts with a wrong file: the last good settings, and what `status` and `logs` need
+//! last_good.rs    the copy of the last good settings
 //! ```
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
@@ -50,6 +52,7 @@ mod file;
 mod folders;
 mod hostname;
 mod keys;
+mod last_good;
 mod layers;
 mod log_level;
 mod metrics;
@@ -57,6 +60,7 @@ mod names;
 mod problem;
 mod secret;
 mod source;
+mod start;
 mod syntax;
 mod token;
 mod validate;
@@ -65,11 +69,13 @@ pub use ca_file::{CaFileError, certificates};
 pub use connection::INTERVAL;
 pub use file::DEFAULT_INTERVAL;
 pub use hostname::near_hostname;
+pub use last_good::Proof;
 pub use log_level::LOG_TARGETS;
 pub use nixfleet_jobs::settings::{CustomCommand, CustomStep, Rebuild, Repo};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
 pub use source::{Source, VARIABLE_PREFIX};
+pub use start::{LastGood, Started, keep_settings};
 pub use token::{TOKEN_VARIABLE, Token, TokenError, TokenSource};
 
 #[cfg(test)]
@@ -277,7 +283,20 @@ impl Config {
         read: Result<(layers::Layers, Vec<Problem>), Vec<Problem>>,
         depth: Depth,
     ) -> Result<Self, ConfigError> {
-        let (layers, mut problems) = read.map_err(|problems| ConfigError { problems })?;
+        let (config, problems) = Self::checked(source, read, depth);
+        config.ok_or(ConfigError { problems })
+    }
+
+    /// The configuration if there are no problems, and the problems.
+    fn checked(
+        source: &Source,
+        read: Result<(layers::Layers, Vec<Problem>), Vec<Problem>>,
+        depth: Depth,
+    ) -> (Option<Self>, Vec<Problem>) {
+        let (layers, mut problems) = match read {
+            Ok(read) => read,
+            Err(problems) => return (None, problems),
+        };
         let mut check = check::Checker::new(&layers, source, &mut problems);
         let connection = connection::connection(&mut check, depth);
         let host = validate::host(&mut check);
@@ -286,10 +305,8 @@ impl Config {
         }
         let mut warnings = environment::warnings(source);
         warnings.append(&mut check.warnings);
-        match connection {
-            Some(connection) if problems.is_empty() => Ok(Self { connection, host, warnings }),
-            _ => Err(ConfigError { problems }),
-        }
+        let connection = connection.filter(|_| problems.is_empty());
+        (connection.map(|connection| Self { connection, host, warnings }), problems)
     }
 }
 
@@ -309,6 +326,7 @@ impl Host {
             log_limit: self.jobs.log_limit,
             stop_grace: self.jobs.stop_grace,
             keep: self.jobs.keep,
+            remarks: Vec::new(),
             proc: self.paths.proc.clone(),
             system: nixfleet_jobs::settings::SystemPaths {
                 running: self.paths.current_system.clone(),
@@ -356,18 +374,6 @@ impl Host {
         problems.retain(|problem| !connection::KEYS.contains(&problem.key.as_str()));
         let host = validate::host(&mut check::Checker::new(&layers, source, &mut problems));
         problems.retain(|problem| !needless(problem));
-        if problems.is_empty() { Ok(host) } else { Err(ConfigError { problems }) }
-    }
-
-    /// Reads and validates the settings for a supervisor. Problems of the connection are ignored.
-    ///
-    /// # Errors
-    /// As for [`Config::load`].
-    pub fn load(source: &Source) -> Result<Self, ConfigError> {
-        let (layers, mut problems) =
-            layers::Layers::read(source).map_err(|problems| ConfigError { problems })?;
-        problems.retain(|problem| !connection::KEYS.contains(&problem.key.as_str()));
-        let host = validate::host(&mut check::Checker::new(&layers, source, &mut problems));
         if problems.is_empty() { Ok(host) } else { Err(ConfigError { problems }) }
     }
 }

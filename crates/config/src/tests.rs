@@ -8,6 +8,7 @@ use super::*;
 mod files;
 mod hints;
 mod hostnames;
+mod last_good;
 mod messages;
 mod readme;
 mod secrets;

@@ -5,7 +5,7 @@
 //! understood, with a warning.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nixfleet_os::bounded_read;
 use nixfleet_os::text::BYTE_ORDER_MARK;
@@ -22,6 +22,10 @@ pub const TOKEN_VARIABLE: &str = "NIXFLEET_TOKEN";
 /// A larger file is not a token file.
 const MAX_TOKEN_FILE: u64 = 16 * 1024;
 
+/// What systemd passes in the place of a token whose file is missing: `SetCredential=` of the agent's unit. No token
+/// has blanks.
+const NOT_PASSED: &[u8] = b"no token was passed";
+
 /// Where the token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSource {
@@ -29,6 +33,13 @@ pub enum TokenSource {
     File(PathBuf),
     /// In the variable `NIXFLEET_TOKEN`.
     Environment(Secret),
+    /// Nowhere: systemd reads the token when it starts the unit, and this file was missing.
+    NotPassed {
+        /// The file in `LoadCredential=`.
+        file: PathBuf,
+        /// Whether the agent saw it at its start all the same.
+        was_there: bool,
+    },
 }
 
 /// A token that was read.
@@ -61,6 +72,14 @@ pub enum TokenError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// systemd had no token to pass when it started the unit.
+    #[error("{}", not_passed(file.as_deref(), *came))]
+    NotPassed {
+        /// The file in `LoadCredential=`, if the unit was looked at.
+        file: Option<PathBuf>,
+        /// The file is there now, and was not at the start of the agent.
+        came: bool,
     },
     /// File or variable is empty.
     #[error("{origin} holds no token")]
@@ -105,6 +124,10 @@ impl TokenSource {
                     "The variable {TOKEN_VARIABLE} holds {TOKEN_VARIABLE}= once more; set it to the token alone."
                 )
             }),
+            Self::NotPassed { file, was_there } => {
+                let came = !was_there && file.exists();
+                Err(TokenError::NotPassed { file: Some(file.clone()), came })
+            }
             Self::File(path) => {
                 let unreadable = |source| TokenError::Unreadable { path: path.clone(), source };
                 let bytes = bounded_read::read(path, MAX_TOKEN_FILE).map_err(unreadable)?;
@@ -120,9 +143,28 @@ impl TokenSource {
     }
 }
 
+fn not_passed(file: Option<&Path>, came: bool) -> String {
+    let Some(file) = file else {
+        return "systemd passed no token, because the file in LoadCredential= of the agent's unit is missing; systemctl \
+                cat nixfleet-agent shows its path"
+            .to_owned();
+    };
+    let file = one_line(&file.to_string_lossy());
+    match came {
+        true => format!("the token file {file} was missing when systemd started the agent, and is there now"),
+        false => format!(
+            "the token file {file} was missing when systemd started the agent; write the token into it, and run \
+             systemctl restart nixfleet-agent if it is not used within a minute"
+        ),
+    }
+}
+
 /// Finds the token in the bytes of a file or variable. Text is an environment file if it sets a variable of
 /// the agent; a token may itself contain `=`.
 fn parse(bytes: &[u8], origin: &str, warning: impl FnOnce() -> String) -> Result<Token, TokenError> {
+    if bytes == NOT_PASSED {
+        return Err(TokenError::NotPassed { file: None, came: false });
+    }
     let set: Vec<_> = assignments(bytes).into_iter().filter(|set| is_ours(&set.name)).collect();
     if set.is_empty() {
         let bare = bytes.strip_suffix(b"\n").unwrap_or(bytes);

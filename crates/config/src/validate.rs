@@ -126,7 +126,8 @@ fn color(check: &mut Checker<'_>) -> String {
     check.label(KEY, given, MAX_LABEL)
 }
 
-fn state_dir(check: &mut Checker<'_>) -> PathBuf {
+/// The state folder. Without a file, it is that of the environment.
+pub(super) fn state_dir(check: &mut Checker<'_>) -> PathBuf {
     if let Some(given) = set(check.layers.settings.state_dir.as_ref()) {
         return check.path("state_dir", given);
     }

@@ -34,6 +34,9 @@ pub struct Settings {
     pub stop_grace: Duration,
     /// Number of job folders that are kept.
     pub keep: usize,
+    /// What each job says about its settings at the beginning of its log: that they are not those of the file, for
+    /// example.
+    pub remarks: Vec<String>,
     /// Mount point of procfs.
     pub proc: PathBuf,
     /// Where the system is found.

@@ -126,6 +126,7 @@ pub fn run_on(
     let log = folder::create(&dir, settings)?;
     let mut job =
         Job { settings, instance, dir, log, stop, begun: clock.instant(), ready: Some(ready), steps: 0 };
+    settings.remarks.iter().for_each(|remark| job.log.remark(remark));
     let started_at = clock.timestamp();
     let result = job.execute(&jobs, started_at);
     let finished = folder::finish(&job.dir, &mut job.log, &result);

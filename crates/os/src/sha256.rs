@@ -1,4 +1,4 @@
-//! SHA-256 of files.
+//! SHA-256 of files and texts.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -49,7 +49,16 @@ pub fn hash(file: File, limit: u64) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hasher))
+}
+
+/// SHA-256 of these bytes, in hex.
+pub fn hash_bytes(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -62,6 +71,7 @@ mod tests {
         let path = folder.path().join("flake.lock");
         std::fs::write(&path, "abc").unwrap();
         let hash = hash_file(&path, 3).unwrap();
+        assert_eq!(hash, hash_bytes(b"abc"));
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         // Without a block on the disk. Reading it would take hours.
         File::options().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();

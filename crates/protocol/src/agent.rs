@@ -108,6 +108,10 @@ pub struct Heartbeat {
     /// What is deployed, compared with the checkout (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<Box<HostSystem>>,
+    /// Present if the settings file of the host is wrong, so that the agent runs with the settings that it last
+    /// started with (additive).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good_settings: Option<Box<LastGoodSettings>>,
     /// Number of this heartbeat, counted from 1 by each agent process (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
@@ -186,6 +190,19 @@ pub struct HostSystem {
     pub repo_commit: Option<String>,
     /// Whether the running system has another kernel, initrd or set of kernel modules than the booted one.
     pub reboot_required: Option<bool>,
+}
+
+/// The agent runs with older settings than those of the file, because the file is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct LastGoodSettings {
+    /// Path of the settings file.
+    pub file: String,
+    /// When an agent first started with the settings that are in use, RFC 3339.
+    pub accepted_at: String,
+    /// What is wrong with the file, one line for each mistake, without secrets.
+    pub problems: Vec<String>,
 }
 
 /// Readings of StaSysMo. All four values are known, or there are no readings.

@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use crate::{
-    AgentMessage, BatchLine, CommandRejected, DeviceVitals, Heartbeat, HostSystem, MAX_LINE_BYTES,
-    MAX_SENT_BYTES, MAX_TEST_RESULTS, OperationProgress, Output, OutputBatch, Part, Register, Status,
-    TestProgress, UpdateStatus, encode,
+    AgentMessage, BatchLine, CommandRejected, DeviceVitals, Heartbeat, HostSystem, LastGoodSettings,
+    MAX_LINE_BYTES, MAX_SENT_BYTES, MAX_TEST_RESULTS, OperationProgress, Output, OutputBatch, Part, Register,
+    Status, TestProgress, UpdateStatus, encode,
 };
 
 /// The end of a text that was cut.
@@ -37,6 +37,9 @@ const SENSORS: usize = 64;
 const GPUS: usize = 16;
 const UNITS: usize = 16;
 const CAPABILITIES: usize = 32;
+
+/// Mistakes of a settings file: more than a person reads before mending the first ones.
+const PROBLEMS: usize = 16;
 
 /// What a line of a batch has beside its texts, in bytes of JSON: names of fields, numbers, punctuation.
 const AROUND_LINE: usize = 128;
@@ -165,6 +168,12 @@ fn bound_heartbeat(heartbeat: &mut Heartbeat) {
         for text in [current, booted, configuration_revision, repo_commit] {
             cut_some(text, NAME);
         }
+    }
+    if let Some(settings) = &mut heartbeat.last_good_settings {
+        let LastGoodSettings { file, accepted_at, problems } = &mut **settings;
+        cut_all([file, accepted_at], NAME);
+        problems.truncate(PROBLEMS);
+        problems.iter_mut().for_each(|problem| cut(problem, NAME));
     }
     if let Some(vitals) = &mut heartbeat.vitals {
         bound_vitals(vitals);

@@ -12,6 +12,7 @@ use crate::observe::stats::{Counts, Histogram};
 pub fn page(report: &Report, now: Timestamp) -> String {
     let mut page = Page { text: String::new(), now };
     page.connection(report);
+    page.settings(report);
     page.agent(report);
     page.beats(report);
     page.commands(report);
@@ -69,6 +70,16 @@ impl Page {
             format!("last said{}: {state}", when.unwrap_or_default())
         };
         self.row("dashboard", &plain(&text));
+    }
+
+    /// Which settings are in use, if they are not those of the file.
+    fn settings(&mut self, report: &Report) {
+        let Some(used) = &report.last_good_settings else { return };
+        let file = plain(&used.file);
+        self.row("settings", &format!("{file} is wrong; those of {} are in use", plain(&used.accepted_at)));
+        for problem in &used.problems {
+            self.row("", &plain(problem));
+        }
     }
 
     fn agent(&mut self, report: &Report) {

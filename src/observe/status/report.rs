@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use nixfleet_protocol::{ServerState, ServerStatus};
+use nixfleet_protocol::{LastGoodSettings, ServerState, ServerStatus};
 
 use super::process::ProcessUsage;
 use crate::observe::stats::Stats;
@@ -23,6 +23,9 @@ pub struct Report {
     pub hostname: String,
     /// URL of the dashboard, without the parts that may hold a secret.
     pub dashboard: String,
+    /// Why the settings in use are not those of the file; absent if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_good_settings: Option<LastGoodSettings>,
     /// When the agent started. All times are RFC 3339.
     pub started_at: String,
     /// Address of the page for Prometheus, if it is served.

@@ -54,6 +54,31 @@ fn the_token_is_read_anew_and_never_shown() {
 }
 
 #[test]
+fn a_token_that_systemd_could_not_pass_is_told_with_its_file() {
+    let unit = include_str!("../../../../dist/systemd/nixfleet-agent.service");
+    let set = unit.lines().find_map(|line| line.strip_prefix("SetCredential=token:")).unwrap();
+    let (given, file) = with_file(set.as_bytes());
+    let told = given.loads().connection.token.read().unwrap_err().to_string();
+    assert!(told.starts_with("systemd passed no token, because the file in LoadCredential="), "{told}");
+    fs::remove_file(&file).unwrap();
+    let read = |was_there| match (TokenSource::NotPassed { file: file.clone(), was_there }).read() {
+        Err(error @ TokenError::NotPassed { came, .. }) => (came, error.to_string()),
+        other => panic!("{other:?}"),
+    };
+    let (came, told) = read(false);
+    let path = file.display();
+    assert!(
+        !came && told.contains(&format!("{path} was missing when systemd started the agent; write")),
+        "{told}"
+    );
+    fs::write(&file, "token\n").unwrap();
+    let (came, told) = read(false);
+    assert!(came && told.ends_with("and is there now"), "{told}");
+    // systemd would pass nothing again: it looks elsewhere, or the file came in the moment of the start.
+    assert!(!read(true).0);
+}
+
+#[test]
 fn a_bare_token_is_itself_and_an_environment_file_is_understood() {
     for (content, wanted, is_bare) in [
         ("abc", "abc", true),

@@ -82,6 +82,7 @@ run = ["restic", "backup"]
         log_limit: 70_000,
         stop_grace: Duration::from_secs(11),
         keep: 12,
+        remarks: Vec::new(),
         proc: "/the/proc".into(),
         system: nixfleet_jobs::settings::SystemPaths {
             running: "/the/current".into(),

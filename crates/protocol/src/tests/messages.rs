@@ -169,6 +169,7 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                 sent_at: Some("2026-07-14T12:00:00.123Z".to_owned()),
                 ack_rtt_ms: Some(4.25),
                 vitals: None,
+                last_good_settings: None,
                 update_status: Some(Box::new(UpdateStatus {
                     git: Verdict::default(),
                     lock: light(UpdateState::Ok, "as pulled with 1d91f2b"),
@@ -184,6 +185,20 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                     repo_commit: Some("1d91f2b4c0ffee0123456789abcdef0123456789".to_owned()),
                     reboot_required: Some(false),
                 })),
+            }),
+        ),
+        (
+            "heartbeat-last_good_settings",
+            beat(Heartbeat {
+                last_good_settings: Some(Box::new(LastGoodSettings {
+                    file: "/etc/nixfleet/agent.toml".to_owned(),
+                    accepted_at: "2026-07-13T08:15:30.000Z".to_owned(),
+                    problems: vec![
+                        "/etc/nixfleet/agent.toml:7:12: string values must be quoted; write text in quotes"
+                            .to_owned(),
+                    ],
+                })),
+                ..heartbeat()
             }),
         ),
         ("heartbeat-vitals", beat(Heartbeat { vitals: Some(Box::new(vitals())), ..heartbeat() })),

@@ -37,6 +37,7 @@ pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
         log_limit: 1 << 20,
         stop_grace: Duration::from_secs(10),
         keep: 20,
+        remarks: Vec::new(),
         proc: "/proc".into(),
         system: crate::settings::SystemPaths {
             running: "/run/current-system".into(),
