@@ -43,12 +43,16 @@ pub struct History {
     pub switch: Option<Last>,
     /// The last command that activated a new system.
     pub deployed: Option<Last>,
+    /// The last command that prepared a system for the next boot. Its `system` is that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Last>,
     /// The last run of the host's tests.
     pub test: Option<Last>,
 }
 
 impl Format for History {
-    const VERSION: u32 = 1;
+    /// Version 2 added `boot`.
+    const VERSION: u32 = 2;
 }
 
 /// How a command ended, and the state of the machine afterwards.
@@ -74,7 +78,7 @@ pub struct Last {
     /// SHA-256 of the checkout's flake.lock in hex. `None` after a rollback.
     #[serde(default)]
     pub lock_hash: Option<String>,
-    /// The running system afterwards: target of `/run/current-system`.
+    /// The running system afterwards: target of `/run/current-system`. After `boot`, the system of the profile.
     #[serde(default)]
     pub system: Option<PathBuf>,
 }
@@ -93,6 +97,8 @@ pub struct Reached {
     pub pull: bool,
     /// The command replaced the system, or tried to.
     pub switch: bool,
+    /// The command prepared a system for the next boot, or tried to.
+    pub boot: bool,
     /// The command ran the tests.
     pub test: bool,
 }
@@ -109,6 +115,7 @@ impl Reached {
             "pull" | "clone" => Self { pull: true, ..Self::default() },
             "pull-switch" => Self { pull: true, switch: switching, ..Self::default() },
             "switch" | "rollback" => Self { switch: true, ..Self::default() },
+            "boot" => Self { boot: true, ..Self::default() },
             "test" => Self { test: true, ..Self::default() },
             _ => Self::default(),
         }
@@ -185,6 +192,10 @@ impl History {
         };
         if reached.test {
             self.test = Some(last.clone());
+        }
+        if reached.boot && result.outcome == Outcome::Ok {
+            let system = result.system.as_ref().and_then(|change| change.after.profile.clone());
+            self.boot = Some(Last { system, ..last.clone() });
         }
         if reached.pull {
             // When `pull-switch` reaches its switch, its pull has succeeded, however the switch ends.

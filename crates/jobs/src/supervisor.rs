@@ -21,9 +21,11 @@ use crate::checkout::Checkout;
 use crate::git::head_commit;
 use crate::history::{History, Reached};
 use crate::journal::Writer;
+use crate::next_boot::NextBoot;
 use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
 use crate::{Instance, JobDir, JobsDir, Settings, remains};
 
+mod boot;
 mod child;
 mod done;
 mod environment;
@@ -37,11 +39,15 @@ mod process_tree;
 mod progress;
 mod scripts;
 mod signals;
+mod space;
 mod stop;
 mod verdict;
 
 #[cfg(feature = "test-util")]
 pub use progress::fuzzing;
+
+#[cfg(test)]
+pub(crate) use plan::test_settings;
 
 use child::{Child, End};
 use done::Done;
@@ -141,6 +147,11 @@ fn become_supervisor() -> Result<(), SupervisorError> {
     Ok(())
 }
 
+/// The end of a command of which no program is run.
+fn not_started(message: String) -> Done {
+    Done { outcome: Outcome::NotStarted, exit_code: 1, message, ..Done::default() }
+}
+
 struct Job<'a, R> {
     settings: &'a Settings,
     instance: &'a Instance,
@@ -167,6 +178,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let before = repo.as_deref().and_then(head_commit);
         // A stop needs the process id of this supervisor from now on.
         self.store_state(None, 0, "");
+        let boot = boot::Boot::before(self.settings, &self.instance.command);
         let done = match self.plan(jobs, &started_at) {
             Ok(plan) => {
                 let mut progress = Progress::begin(&self.instance.command, &plan.steps, &mut self.log);
@@ -174,10 +186,10 @@ impl<R: FnOnce()> Job<'_, R> {
                 progress.end(done.outcome == Outcome::Ok, &mut self.log);
                 done
             }
-            Err(message) => {
-                self.log.remark(&message);
+            Err(refused) => {
+                self.log.remark(&refused.message);
                 Progress::begin(&self.instance.command, &[], &mut self.log).end(false, &mut self.log);
-                Done { outcome: Outcome::NotStarted, exit_code: 1, message, ..Done::default() }
+                refused
             }
         };
         let system_after = fs::read_link(system).ok();
@@ -209,7 +221,9 @@ impl<R: FnOnce()> Job<'_, R> {
             system: None,
             unexplained: done.unexplained,
         };
+        boot.judge(self.settings, &mut result);
         verdict::judge(self.settings, &self.instance.command, &mut result, before.as_deref());
+        NextBoot::note(jobs, self.settings, |text| self.log.remark(text));
         self.remember(jobs, &result, lock_hash);
         result
     }
@@ -233,7 +247,10 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     /// Inspects the machine, makes the plan and writes the spec.
-    fn plan(&mut self, jobs: &JobsDir, started_at: &str) -> Result<Plan, String> {
+    ///
+    /// # Errors
+    /// The end of a command that must not run.
+    fn plan(&mut self, jobs: &JobsDir, started_at: &str) -> Result<Plan, Done> {
         let cleared = self.end_remains(jobs);
         let clock = self.dir.clock();
         let begun = clock.system_time() - clock.elapsed(self.begun);
@@ -255,9 +272,10 @@ impl<R: FnOnce()> Job<'_, R> {
         let path = self.dir.spec();
         let stored = store_on(self.dir.disk(), &path, &spec)
             .map_err(|err| format!("cannot write {}: {err}", path.display()));
-        let plan = plan?;
-        stored?;
-        prepare::prepare(&plan, self.settings, &self.instance.id, &mut self.log)?;
+        let plan = plan.map_err(not_started)?;
+        stored.map_err(not_started)?;
+        space::check(self.settings, &self.instance.command, jobs, |text| self.log.remark(text))?;
+        prepare::prepare(&plan, self.settings, &self.instance.id, &mut self.log).map_err(not_started)?;
         Ok(plan)
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nixfleet_os::failed_units;
 use serde::{Deserialize, Serialize};
 
+use crate::boot_entry;
 use crate::settings::SystemPaths;
 
 /// Most names of units kept in a list. A host on which more failed needs attention in any case.
@@ -20,6 +21,9 @@ pub struct SystemState {
     /// The system of the profile `/nix/var/nix/profiles/system`, from which the boot loader's entries are made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<PathBuf>,
+    /// What the next boot runs, as the boot loader's files say. None if that is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boots: Option<PathBuf>,
     /// Units in systemd's state "failed", in alphabetical order, all of them. None if they are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_units: Option<Vec<String>>,
@@ -28,11 +32,19 @@ pub struct SystemState {
 impl SystemState {
     /// Looks at the machine.
     pub fn read(paths: &SystemPaths) -> Self {
-        let running = std::fs::read_link(&paths.running).ok();
-        // It is a link to a link of the generation.
-        let profile = std::fs::canonicalize(&paths.profile).ok();
         let failed_units = failed_units::read(&paths.systemd, Path::new("systemctl")).ok().flatten();
-        Self { running, profile, failed_units }
+        Self { failed_units, ..Self::without_units(paths) }
+    }
+
+    /// Looks at the machine, but does not ask for its units.
+    pub fn without_units(paths: &SystemPaths) -> Self {
+        Self {
+            running: std::fs::read_link(&paths.running).ok(),
+            // It is a link to a link of the generation.
+            profile: std::fs::canonicalize(&paths.profile).ok(),
+            boots: boot_entry::read(paths).ok(),
+            failed_units: None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::path::Path;
 use nixfleet_os::disk;
 
 use super::*;
+use crate::system_state::{SystemChange, SystemState};
 
 fn result(outcome: Outcome, commit: &str) -> JobResult {
     let commit = Some(commit.repeat(40)[..40].to_owned());
@@ -23,7 +24,8 @@ fn check(command: &str, step: usize, steps: usize, outcome: Outcome, expected: [
     let job = JobId::generate();
     let reached = Reached::by(command, step, steps, outcome);
     history.note(reached, &job, command, &result(outcome, "a"), None);
-    let History { pull, switch, deployed, test } = history;
+    let History { pull, switch, deployed, boot, test } = history;
+    assert_eq!(boot.is_some(), command == "boot" && outcome == Outcome::Ok, "{command} {outcome:?}");
     let outcomes = [pull, switch, deployed, test].map(|last| last.map(|last| last.outcome));
     assert_eq!(outcomes, expected, "{command} {step}/{steps} {outcome:?}");
 }
@@ -49,6 +51,8 @@ fn each_command_is_noted_where_it_belongs() {
     check("pull-switch", 4, 5, Stopped, [Some(Ok), Some(Stopped), None, None]);
     check("pull-switch", 1, 5, Failed, [Some(Failed), None, None, None]);
     check("pull-switch", 0, 0, Outcome::NotStarted, [Some(Outcome::NotStarted), None, None, None]);
+    check("boot", 0, 1, Ok, [None; 4]);
+    check("boot", 0, 1, Failed, [None; 4]);
     check("update", 0, 1, Ok, [None; 4]);
     check("backup", 0, 1, Failed, [None; 4]);
 }
@@ -185,6 +189,19 @@ fn a_rollback_leaves_nobody_with_the_commit_of_the_checkout() {
         assert_eq!(deployed.system, Some(PathBuf::from("/nix/store/new-system")));
         assert!(deployed.head.is_some(), "{command}: the checkout is where it is");
     }
+}
+
+#[test]
+fn a_boot_is_noted_with_the_system_of_the_profile() {
+    let mut history = History::default();
+    let after = SystemState { profile: Some("/nix/store/next".into()), ..SystemState::default() };
+    let change = SystemChange { after, ..SystemChange::default() };
+    let result = JobResult { system: Some(Box::new(change)), ..result(Outcome::Ok, "a") };
+    let reached = Reached::by("boot", 0, 1, Outcome::Ok);
+    history.note(reached, &JobId::generate(), "boot", &result, None);
+    let boot = history.boot.unwrap();
+    assert_eq!(boot.system, Some(PathBuf::from("/nix/store/next")));
+    assert!(boot.commit.is_some() && history.deployed.is_none());
 }
 
 #[test]

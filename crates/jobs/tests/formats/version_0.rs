@@ -218,6 +218,7 @@ fn the_histories_of_version_0_are_read_with_every_field() {
         ),
         switch: last("01a2185b8e8172b6aee8c07c3e7783ec", "switch", Outcome::Failed, 1, failed, OLD_SYSTEM),
         deployed: None,
+        boot: None,
         test: last(
             "01a2185b90be77dda9c04072e3a0cc1d",
             "test",
