@@ -8,6 +8,7 @@
 //! doctor.rs     the findings of `doctor`, for people and programs
 //! migrate.rs    the settings of the Go agent as settings of this one
 //! vitals.rs     the vitals without a dashboard
+//! wait_registered.rs  waits until the agent is registered
 //! terminal.rs   colours, and text that is safe for a terminal
 //! ```
 
@@ -37,6 +38,7 @@ mod run;
 mod status;
 mod terminal;
 mod vitals;
+mod wait_registered;
 
 #[cfg(feature = "fuzzing")]
 pub use vitals::heartbeat_conf;
@@ -84,6 +86,8 @@ enum Subcommands {
     Migrate(migrate::Options),
     /// Show the vitals of this machine, once or for ever; needs no dashboard
     Vitals(vitals::Options),
+    /// Wait until the agent of this host is registered with its dashboard; 1 if that takes too long
+    WaitRegistered(wait_registered::Options),
     /// Supervise one job; started by the agent
     #[command(hide = true)]
     ExecJob {
@@ -133,6 +137,7 @@ pub fn main() -> ExitCode {
         Subcommands::Logs(options) => logs::run(&source, &options),
         Subcommands::Migrate(options) => migrate::run(&source, &options),
         Subcommands::Vitals(options) => vitals::run(&source, &options),
+        Subcommands::WaitRegistered(options) => wait_registered::run(&source, &options),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
     });
     match result {

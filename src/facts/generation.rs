@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use nixfleet_config::GenerationSource;
 use nixfleet_jobs::git::short;
-use nixfleet_jobs::history::History;
+use nixfleet_jobs::history::{History, Last};
 use nixfleet_jobs::{JobsDir, checkout};
 use nixfleet_os::subprocess;
 
@@ -128,11 +128,18 @@ impl Generation {
     }
 }
 
-/// The commit of the last successful switch, if the system that it made is `system`. A host without a link to
-/// its system, such as one with Home Manager alone, had none after that switch either: the switch counts.
+/// The commit of the last successful switch, if the system that it made is `system`; see [`deployment`].
 pub(super) fn deployed<'a>(history: &'a History, system: Option<&Path>) -> Option<&'a str> {
-    let last = history.deployed.as_ref().filter(|last| last.system.as_deref() == system)?;
-    last.commit.as_deref()
+    deployment(history, system)?.commit.as_deref()
+}
+
+/// The last successful switch, if the system that it made is `system`, or else the last `boot`, if the machine has booted
+/// what that prepared. A host without a link to its system, such as one with Home Manager alone, had none after that
+/// switch either: the switch counts.
+pub(super) fn deployment<'a>(history: &'a History, system: Option<&Path>) -> Option<&'a Last> {
+    let made = |last: &&Last| last.system.as_deref() == system;
+    let booted = || history.boot.as_ref().filter(|last| last.system.is_some()).filter(made);
+    history.deployed.as_ref().filter(made).or_else(booted)
 }
 
 /// `configurationRevision`, shortened, with [`DIRTY`] if it ends with that.

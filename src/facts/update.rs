@@ -11,7 +11,7 @@ use nixfleet_jobs::history::{History, Last, deploys};
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_protocol::{UpdateState, UpdateStatus, Verdict};
 
-use super::generation::{DIRTY, deployed};
+use super::generation::{DIRTY, deployment};
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +33,8 @@ pub struct Now<'a> {
     pub system: Option<&'a Path>,
     /// The shortened commit that the running system reports, with `-dirty` if its checkout had changes.
     pub revision: Option<&'a str>,
+    /// The system that the next boot runs.
+    pub boots: Option<&'a Path>,
 }
 
 /// A state and its explanation.
@@ -100,13 +102,15 @@ fn system(history: &History, now: Now<'_>) -> Judgement {
         return unknown;
     }
     let pulled = now.commit.and_then(short).unwrap_or_default();
-    let Some(running) = deployed(history, now.system) else {
+    let made = deployment(history, now.system).and_then(|last| Some((last, last.commit.as_deref()?)));
+    let Some((last, running)) = made else {
         return by_revision(history, now, &pulled);
     };
-    let relocked = history.deployed.as_ref().is_some_and(|last| last.lock_hash.as_deref() != now.lock_hash);
+    let relocked = last.lock_hash.as_deref() != now.lock_hash;
     if Some(running) != now.commit {
         let running = short(running).unwrap_or_default();
-        judgement(UpdateState::Outdated, format!("{pulled} is in the checkout, {running} is deployed"))
+        let next = if boots_checkout(history, now) { " and runs from the next boot on" } else { "" };
+        judgement(UpdateState::Outdated, format!("{pulled} is in the checkout{next}, {running} is deployed"))
     } else if now.revision.and_then(|revision| revision.strip_suffix(DIRTY)) == Some(&*pulled) {
         judgement(UpdateState::Outdated, format!("{pulled} with local changes is deployed"))
     } else if relocked {
@@ -114,6 +118,12 @@ fn system(history: &History, now: Now<'_>) -> Judgement {
     } else {
         judgement(UpdateState::Ok, format!("{pulled} is deployed"))
     }
+}
+
+/// Whether the last `boot` prepared the commit of the checkout, and the next boot runs that.
+fn boots_checkout(history: &History, now: Now<'_>) -> bool {
+    let prepared = history.boot.as_ref().filter(|last| last.commit.as_deref() == now.commit);
+    prepared.is_some_and(|last| last.system.is_some() && last.system.as_deref() == now.boots)
 }
 
 /// Judges a system that was not made by the agent's last switch, or that is a rollback.
