@@ -97,9 +97,10 @@ impl Entry {
                 .then_with(|| compare(&other.version, &self.version)),
             (a, b) => a.is_none().cmp(&b.is_none()),
         };
+        // Where only one of two entries of a name has counters, systemd-boot leaves the order open.
         let tries = || match (self.tries_left, other.tries_left) {
             (Some(a), Some(b)) => b.cmp(&a).then(self.tries_done.cmp(&other.tries_done)),
-            _ => Ordering::Equal,
+            (a, b) => a.is_some().cmp(&b.is_some()),
         };
         let bad = self.is_bad().cmp(&other.is_bad());
         bad.then_with(keys).then_with(|| compare(&other.id, &self.id)).then_with(tries)

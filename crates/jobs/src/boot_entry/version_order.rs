@@ -74,7 +74,23 @@ fn numbers(a: &[u8], b: &[u8]) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_order_is_one_for_any_three_versions(
+            a in "[~^.0ab1_-]{0,6}",
+            b in "[~^.0ab1_-]{0,6}",
+            c in "[~^.0ab1_-]{0,6}",
+        ) {
+            prop_assert_eq!(compare(&a, &b), compare(&b, &a).reverse());
+            if compare(&a, &b) != Ordering::Greater && compare(&b, &c) != Ordering::Greater {
+                prop_assert_ne!(compare(&a, &c), Ordering::Greater);
+            }
+        }
+    }
 
     #[test]
     fn the_order_is_that_of_the_specification() {
