@@ -8,6 +8,7 @@
 //! doctor.rs     the findings of `doctor`, for people and programs
 //! migrate.rs    the settings of the Go agent as settings of this one
 //! vitals.rs     the vitals without a dashboard
+//! wait_registered.rs  waits until the agent is registered
 //! terminal.rs   colours, and text that is safe for a terminal
 //! ```
 
@@ -37,6 +38,7 @@ mod run;
 mod status;
 mod terminal;
 mod vitals;
+mod wait_registered;
 
 #[cfg(feature = "fuzzing")]
 pub use vitals::heartbeat_conf;
@@ -87,6 +89,8 @@ enum Subcommands {
     /// Keep the settings for a start of the agent with a wrong file; started by the agent's unit, as root
     #[command(hide = true)]
     KeepSettings,
+    /// Wait until the agent of this host is registered with its dashboard; 1 if that takes too long
+    WaitRegistered(wait_registered::Options),
     /// Supervise one job; started by the agent
     #[command(hide = true)]
     ExecJob {
@@ -137,6 +141,7 @@ pub fn main() -> ExitCode {
         Subcommands::Migrate(options) => migrate::run(&source, &options),
         Subcommands::Vitals(options) => vitals::run(&source, &options),
         Subcommands::KeepSettings => keep_settings(&source),
+        Subcommands::WaitRegistered(options) => wait_registered::run(&source, &options),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
     });
     match result {

@@ -8,6 +8,7 @@
 //! system.rs       versions of nixpkgs and of the operating system
 //! freshness.rs    the build of the running agent; the hash of flake.lock
 //! installed.rs    whether the running agent is the installed one
+//! next_boot.rs    what the next boot runs
 //! update.rs       how up to date the host is
 //! memory.rs       facts that are kept across restarts of the agent
 //! ```
@@ -30,11 +31,13 @@ use nixfleet_protocol::{HostSystem, UpdateStatus};
 use freshness::WatchedHash;
 use generation::{Generation, Lookup};
 use memory::Memory;
+use next_boot::NextBootWatch;
 
 pub mod freshness;
 pub mod generation;
 pub mod installed;
 mod memory;
+mod next_boot;
 pub mod system;
 pub mod update;
 
@@ -77,9 +80,11 @@ pub struct Facts {
     pub boot_id: Option<String>,
     /// How up to date the host is.
     pub update_status: UpdateStatus,
-    /// The running and the booted system, and the commit of the checkout. `reboot_required` is not set here; the
+    /// The running, the booted and the next system, and the commit of the checkout. `reboot_required` is not set here; the
     /// vitals have it.
     pub system: HostSystem,
+    /// Another system than the running one and the booted one waits for the next boot.
+    pub waits_for_boot: bool,
     /// A refresh has covered all facts. Until then, missing values are only not known yet.
     pub complete: bool,
 }
@@ -97,6 +102,7 @@ impl Default for Facts {
             boot_id: None,
             update_status: UpdateStatus::default(),
             system: HostSystem::default(),
+            waits_for_boot: false,
             complete: false,
         }
     }
@@ -186,6 +192,7 @@ struct Collector {
     lock: Option<WatchedHash>,
     binary_hashed: bool,
     memory: Memory,
+    next_boot: NextBootWatch,
     /// As it was read last.
     history: History,
 }
@@ -208,6 +215,7 @@ impl Collector {
             binary_hashed: false,
             facts,
             memory,
+            next_boot: NextBootWatch::new(host.job_settings().system, JobsDir::new(&host.jobs.dir)),
             history: History::default(),
         }
     }
@@ -242,7 +250,7 @@ impl Collector {
         if let Some(hash) = &lock_hash {
             self.facts.lock_hash.clone_from(hash);
         }
-        let answered = self.refresh_system();
+        let answered = self.refresh_system(requested);
         // The commit of the last switch is enough for a judgement, and the program that tells the revision may take
         // seconds. Only for a system that is new since the last refresh: local changes in an old one must not be
         // forgotten.
@@ -256,7 +264,7 @@ impl Collector {
         if !answered {
             self.generation.ask();
             self.refresh_generation(&history);
-            self.refresh_system();
+            self.refresh_system(false);
             self.judge(&history, lock_hash.as_deref(), requested);
             publish(&self.facts);
         }
@@ -276,9 +284,9 @@ impl Collector {
         self.history.clone()
     }
 
-    /// Reads the links to the systems and the commit of the checkout. Returns false if the running system has
-    /// not been asked for its revision yet.
-    fn refresh_system(&mut self) -> bool {
+    /// Reads the links to the systems, the commit of the checkout, and what boots. Returns false if the running system
+    /// has not been asked for its revision yet.
+    fn refresh_system(&mut self, requested: bool) -> bool {
         let link = |path: &Path| std::fs::read_link(path).ok();
         let text = |path: PathBuf| path.to_str().map(str::to_owned);
         let current = link(&self.paths.current_system);
@@ -289,7 +297,9 @@ impl Collector {
             current: current.and_then(text),
             repo_commit: self.repo.as_deref().and_then(|repo| checkout::commit(&self.jobs, repo)),
             reboot_required: None,
+            boots: self.next_boot.look(requested, self.facts.boot_id.as_deref()),
         };
+        self.facts.waits_for_boot = next_boot::waits(&self.facts.system);
         revision != Some(None)
     }
 
@@ -309,6 +319,7 @@ impl Collector {
             lock_hash,
             system: system.current.as_deref().map(Path::new),
             revision: system.configuration_revision.as_deref(),
+            boots: system.boots.as_ref().map(|boots| Path::new(boots.system.as_str())),
         };
         let before = &self.facts.update_status;
         self.facts.update_status = update::judge(history, now, before, requested, &timestamp());

@@ -54,13 +54,17 @@ impl Snapshots {
         interval: Duration,
         now: SystemTime,
     ) -> Heartbeat {
-        let vitals = (self.vitals)(now);
+        let mut vitals = (self.vitals)(now);
         let mut update_status = facts.update_status.clone();
         if let Some(current) = current {
             let running = age(current.accepted_at, now);
             update::mark_working(&mut update_status, current.command, running, interval, current.accepted_at);
         }
-        let reboot_required = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
+        let measured = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
+        let reboot_required = if facts.waits_for_boot { Some(true) } else { measured };
+        if let Some(vitals) = &mut vitals {
+            vitals.reboot_required = reboot_required;
+        }
         Heartbeat {
             generation: facts.generation.clone(),
             nixpkgs_version: facts.nixpkgs_version.clone(),

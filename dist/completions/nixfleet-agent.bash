@@ -40,6 +40,9 @@ _nixfleet__agent() {
             nixfleet__agent,vitals)
                 cmd="nixfleet__agent__subcmd__vitals"
                 ;;
+            nixfleet__agent,wait-registered)
+                cmd="nixfleet__agent__subcmd__wait__subcmd__registered"
+                ;;
             nixfleet__agent__subcmd__help,check-config)
                 cmd="nixfleet__agent__subcmd__help__subcmd__check__subcmd__config"
                 ;;
@@ -64,6 +67,9 @@ _nixfleet__agent() {
             nixfleet__agent__subcmd__help,vitals)
                 cmd="nixfleet__agent__subcmd__help__subcmd__vitals"
                 ;;
+            nixfleet__agent__subcmd__help,wait-registered)
+                cmd="nixfleet__agent__subcmd__help__subcmd__wait__subcmd__registered"
+                ;;
             *)
                 ;;
         esac
@@ -71,7 +77,7 @@ _nixfleet__agent() {
 
     case "${cmd}" in
         nixfleet__agent)
-            opts="-c -h -V --config --help --version run check-config status logs doctor migrate vitals help"
+            opts="-c -h -V --config --help --version run check-config status logs doctor migrate vitals wait-registered help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -141,7 +147,7 @@ _nixfleet__agent() {
             return 0
             ;;
         nixfleet__subcmd__agent__subcmd__help)
-            opts="run check-config status logs doctor migrate vitals help"
+            opts="run check-config status logs doctor migrate vitals wait-registered help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -253,6 +259,20 @@ _nixfleet__agent() {
             return 0
             ;;
         nixfleet__subcmd__agent__subcmd__help__subcmd__vitals)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__help__subcmd__wait__subcmd__registered)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -394,6 +414,32 @@ _nixfleet__agent() {
                     return 0
                     ;;
                 --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nixfleet__subcmd__agent__subcmd__wait__subcmd__registered)
+            opts="-c -h --timeout --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

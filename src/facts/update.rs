@@ -33,6 +33,8 @@ pub struct Now<'a> {
     pub system: Option<&'a Path>,
     /// The shortened commit that the running system reports, with `-dirty` if its checkout had changes.
     pub revision: Option<&'a str>,
+    /// The system that the next boot runs.
+    pub boots: Option<&'a Path>,
 }
 
 /// A state and its explanation.
@@ -111,7 +113,8 @@ fn system(history: &History, now: Now<'_>) -> Judgement {
     let relocked = history.made(now.system).is_some_and(|last| last.lock_hash.as_deref() != now.lock_hash);
     if Some(running) != now.commit {
         let running = short(running).unwrap_or_default();
-        judgement(UpdateState::Outdated, format!("{pulled} is in the checkout, {running} is deployed"))
+        let next = if boots_checkout(history, now) { " and runs from the next boot on" } else { "" };
+        judgement(UpdateState::Outdated, format!("{pulled} is in the checkout{next}, {running} is deployed"))
     } else if now.revision.and_then(|revision| revision.strip_suffix(DIRTY)) == Some(&*pulled) {
         judgement(UpdateState::Outdated, format!("{pulled} with local changes is deployed"))
     } else if relocked {
@@ -119,6 +122,13 @@ fn system(history: &History, now: Now<'_>) -> Judgement {
     } else {
         judgement(UpdateState::Ok, format!("{pulled} is deployed"))
     }
+}
+
+/// Whether the last command that left a system for the next boot made it from the commit of the checkout, and the next
+/// boot runs that.
+fn boots_checkout(history: &History, now: Now<'_>) -> bool {
+    let prepared = history.staged.as_ref().filter(|last| last.commit.as_deref() == now.commit);
+    prepared.is_some_and(|last| last.system.is_some() && last.system.as_deref() == now.boots)
 }
 
 /// Judges a system that was not made by the agent's last switch, or that is a rollback.

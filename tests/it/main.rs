@@ -5,6 +5,7 @@
 mod acks;
 mod agent_killed;
 mod bad_input;
+mod boot;
 mod bursts;
 mod command;
 mod completion;

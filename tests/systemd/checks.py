@@ -24,6 +24,7 @@ import urllib.request
 AGENT = "nixfleet-agent.service"
 USER = "nixfleet-agent"
 HEARTBEAT = "nixfleet-heartbeat.service"
+REGISTERED = "nixfleet-agent-registered.service"
 HEARTBEAT_CONF = "/etc/heartbeat.conf"
 STATE = "/var/lib/nixfleet-agent"
 TEMPLATE = "/usr/lib/systemd/system/nixfleet-job@.service"
@@ -248,9 +249,21 @@ def reload_polkit():
 @check("first")
 def _():
     """systemd-analyze has nothing to say against the units"""
-    units = [TEMPLATE, *(f"/usr/lib/systemd/system/{unit}" for unit in (AGENT, HEARTBEAT))]
+    units = [TEMPLATE, *(f"/usr/lib/systemd/system/{unit}" for unit in (AGENT, HEARTBEAT, REGISTERED))]
     code, output = run("systemd-analyze", "verify", "--man=no", *units)
     require(code == 0 and not output, output)
+
+
+@check("first")
+def _():
+    """a unit succeeds once the agent is registered, and enabled it is needed for a complete boot"""
+    online()
+    systemctl("start", REGISTERED)
+    require(show(REGISTERED, "ActiveState") == "active", show(REGISTERED, "ActiveState"))
+    systemctl("enable", REGISTERED)
+    link = f"/etc/systemd/system/boot-complete.target.requires/{REGISTERED}"
+    require(os.path.islink(link), f"no {link}")
+    systemctl("disable", REGISTERED)
 
 
 @check("first")

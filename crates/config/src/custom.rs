@@ -13,6 +13,7 @@ pub(super) const BUILT_IN: &[&str] = &[
     "pull",
     "switch",
     "pull-switch",
+    "boot",
     "test",
     "rollback",
     "update",

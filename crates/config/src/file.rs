@@ -56,6 +56,8 @@ pub(super) struct File {
     pub(super) rebuild: Rebuild,
     /// How commands run.
     pub(super) jobs: Jobs,
+    /// What must be free before a command.
+    pub(super) preflight: Preflight,
     /// What is measured on the host.
     pub(super) vitals: Vitals,
     /// When pre-warm signals are sent.
@@ -91,6 +93,7 @@ impl Default for File {
             repo: Repo::default(),
             rebuild: Rebuild::default(),
             jobs: Jobs::default(),
+            preflight: Preflight::default(),
             vitals: Vitals::default(),
             prewarm: Prewarm::default(),
             reboot: Reboot::default(),
@@ -156,6 +159,29 @@ pub(super) struct Jobs {
 impl Default for Jobs {
     fn default() -> Self {
         Self { launcher: "direct".to_owned(), dir: None, log_limit: 64 << 20, stop_grace: 10, keep: 20 }
+    }
+}
+
+/// `[preflight]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Preflight {
+    /// Bytes that must be free for the Nix store before a rebuild. Default 256 MiB: with less, a rebuild that fetches
+    /// anything fails half-way. 0 turns the check off, as for the other three.
+    pub(super) nix_free: i64,
+    /// Inodes that must be free for the Nix store before a rebuild. Default 10000: a system has some thousand files
+    /// that are not in other ones.
+    pub(super) nix_inodes: i64,
+    /// Bytes that must be free for the state folder before a pull or a rebuild. Default 64 MiB, the size of a long log.
+    pub(super) state_free: i64,
+    /// Bytes that must be free on the boot partition before a rebuild. Default: the size of the kernel and the initrd
+    /// of the running system.
+    pub(super) boot_free: Option<i64>,
+}
+
+impl Default for Preflight {
+    fn default() -> Self {
+        Self { nix_free: 256 << 20, nix_inodes: 10_000, state_free: 64 << 20, boot_free: None }
     }
 }
 

@@ -71,7 +71,7 @@ pub use file::DEFAULT_INTERVAL;
 pub use hostname::near_hostname;
 pub use last_good::Proof;
 pub use log_level::LOG_TARGETS;
-pub use nixfleet_jobs::settings::{CustomCommand, CustomStep, Rebuild, Repo};
+pub use nixfleet_jobs::settings::{CustomCommand, CustomStep, FreeSpace, Rebuild, Repo};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
 pub use source::{Source, VARIABLE_PREFIX};
@@ -132,12 +132,14 @@ pub struct Host {
     pub nixpkgs_version: Option<String>,
     /// The checkout of the fleet's configuration.
     pub repo: Repo,
-    /// How `switch`, `pull-switch` and `rollback` rebuild.
+    /// How `switch`, `pull-switch`, `boot` and `rollback` rebuild.
     pub rebuild: Rebuild,
     /// State folder of the agent, absolute.
     pub state_dir: PathBuf,
     /// How commands run.
     pub jobs: Jobs,
+    /// What must be free before a command.
+    pub preflight: FreeSpace,
     /// Custom commands by name. None has the name of a built-in command.
     pub commands: BTreeMap<String, CustomCommand>,
     /// What is measured on the host.
@@ -333,9 +335,11 @@ impl Host {
                 profile: self.paths.system_profile.clone(),
                 lock: self.paths.switch_lock.clone(),
                 boot: self.paths.boot.clone(),
+                efi_variables: self.paths.sys.join("firmware/efi/efivars"),
                 cgroups: self.paths.cgroups.clone(),
                 systemd: self.paths.systemd.clone(),
             },
+            preflight: self.preflight,
         }
     }
 

@@ -12,7 +12,8 @@ use crate::hostname::hostname;
 use crate::layers::quoted;
 use crate::log_level::log_level;
 use crate::{
-    GenerationSource, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom, metrics, names,
+    FreeSpace, GenerationSource, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom,
+    metrics, names,
 };
 
 /// Size limit of a log in bytes. Less than 64 KiB does not hold the beginning and end of a failure; more than
@@ -25,6 +26,12 @@ const STOP_GRACE: RangeInclusive<i64> = 0..=3600;
 /// Seconds over which readings are averaged. Readings may be 5 s apart; with more than ten minutes a signal
 /// comes too late.
 const WINDOW: RangeInclusive<i64> = 5..=600;
+
+/// Bytes that must be free. More than a PiB is a mistake.
+const FREE_BYTES: RangeInclusive<i64> = 0..=1 << 50;
+
+/// Inodes that must be free. More than a billion is a mistake.
+const FREE_INODES: RangeInclusive<i64> = 0..=1_000_000_000;
 
 /// Number of job folders kept. At least one, so that the last job can be inspected.
 const KEEP: RangeInclusive<i64> = 1..=10_000;
@@ -70,6 +77,7 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
         repo: repo(check, &state_dir),
         rebuild: rebuild(check),
         jobs: jobs(check, &state_dir),
+        preflight: preflight(check),
         commands: custom::commands(check, &settings.commands),
         vitals: vitals(check),
         prewarm: prewarm(check),
@@ -268,6 +276,18 @@ fn jobs(check: &mut Checker<'_>, state_dir: &Path) -> Jobs {
         log_limit: check.number("jobs.log_limit", given.log_limit, LOG_LIMIT, " bytes"),
         stop_grace: check.seconds("jobs.stop_grace", given.stop_grace, STOP_GRACE),
         keep: usize::try_from(keep).unwrap_or(usize::MAX),
+    }
+}
+
+fn preflight(check: &mut Checker<'_>) -> FreeSpace {
+    let given = &check.layers.settings.preflight;
+    FreeSpace {
+        nix_bytes: check.number("preflight.nix_free", given.nix_free, FREE_BYTES, " bytes"),
+        nix_inodes: check.number("preflight.nix_inodes", given.nix_inodes, FREE_INODES, " inodes"),
+        state_bytes: check.number("preflight.state_free", given.state_free, FREE_BYTES, " bytes"),
+        boot_bytes: given
+            .boot_free
+            .map(|bytes| check.number("preflight.boot_free", bytes, FREE_BYTES, " bytes")),
     }
 }
 

@@ -79,7 +79,7 @@ pub struct Last {
     /// SHA-256 of the checkout's flake.lock in hex. `None` after a rollback.
     #[serde(default)]
     pub lock_hash: Option<String>,
-    /// The running system afterwards: target of `/run/current-system`.
+    /// The running system afterwards: target of `/run/current-system`. After `boot`, the system of the profile.
     #[serde(default)]
     pub system: Option<PathBuf>,
 }
@@ -98,6 +98,8 @@ pub struct Reached {
     pub pull: bool,
     /// The command replaced the system, or tried to.
     pub switch: bool,
+    /// The command prepared a system for the next boot, or tried to.
+    pub boot: bool,
     /// The command ran the tests.
     pub test: bool,
 }
@@ -114,6 +116,7 @@ impl Reached {
             "pull" | "clone" => Self { pull: true, ..Self::default() },
             "pull-switch" => Self { pull: true, switch: switching, ..Self::default() },
             "switch" | "rollback" => Self { switch: true, ..Self::default() },
+            "boot" => Self { boot: true, ..Self::default() },
             "test" => Self { test: true, ..Self::default() },
             _ => Self::default(),
         }
@@ -206,15 +209,16 @@ impl History {
             let pulled = Last { outcome: Outcome::Ok, exit_code: 0, ..last.clone() };
             self.pull = Some(if reached.switch { pulled } else { last.clone() });
         }
+        let staged = result.system.as_deref().and_then(|change| change.staged(result.outcome));
+        if reached.switch && result.outcome.is_active() {
+            self.deployed = Some(last.clone());
+            self.staged = None;
+        } else if (reached.switch || reached.boot)
+            && let Some(system) = staged
+        {
+            self.staged = Some(Last { system: Some(system.to_owned()), ..last.clone() });
+        }
         if reached.switch {
-            if result.outcome.is_active() {
-                self.deployed = Some(last.clone());
-                self.staged = None;
-            } else if let Some(system) =
-                result.system.as_deref().and_then(|change| change.staged(result.outcome))
-            {
-                self.staged = Some(Last { system: Some(system.to_owned()), ..last.clone() });
-            }
             self.switch = Some(last);
         }
     }

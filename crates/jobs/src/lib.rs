@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod atomic_file;
+pub mod boot_entry;
 pub mod checkout;
 pub mod damage;
 pub mod format;
@@ -24,6 +25,7 @@ pub mod history;
 mod id;
 pub mod journal;
 pub mod lines;
+pub mod next_boot;
 mod outcome;
 mod paths;
 #[cfg(target_os = "linux")]

@@ -78,6 +78,11 @@ impl JobsDir {
         self.path().join("checkout.json")
     }
 
+    /// What the next boot runs, as the last job saw it: [`crate::next_boot::NextBoot`].
+    pub fn next_boot(&self) -> PathBuf {
+        self.path().join("next-boot.json")
+    }
+
     /// The folder of one job.
     pub fn job(&self, id: &JobId) -> JobDir {
         JobDir(Folder::new(self.machine().clone(), self.path().join(id.as_str())))

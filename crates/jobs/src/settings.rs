@@ -18,7 +18,7 @@ pub struct Settings {
     pub user: String,
     /// The checkout of the fleet's configuration.
     pub repo: Repo,
-    /// How `switch`, `pull-switch` and `rollback` rebuild.
+    /// How `switch`, `pull-switch`, `boot` and `rollback` rebuild.
     pub rebuild: Rebuild,
     /// Custom commands by name. None has the name of a built-in command.
     pub commands: BTreeMap<String, CustomCommand>,
@@ -41,6 +41,21 @@ pub struct Settings {
     pub proc: PathBuf,
     /// Where the system is found.
     pub system: SystemPaths,
+    /// What must be free before a command.
+    pub preflight: FreeSpace,
+}
+
+/// What must be free on the file systems that a command needs, before it begins. 0 turns a check off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes for the Nix store.
+    pub nix_bytes: u64,
+    /// Inodes for the Nix store.
+    pub nix_inodes: u64,
+    /// Bytes for the state folder, in which the checkout and the logs are.
+    pub state_bytes: u64,
+    /// Bytes for the boot partition. Default: as many as the kernel and the initrd of the running system have.
+    pub boot_bytes: Option<u64>,
 }
 
 /// Where NixOS and systemd have what belongs to the system.
@@ -54,6 +69,8 @@ pub struct SystemPaths {
     pub lock: PathBuf,
     /// Mount point of the boot partition: `/boot`.
     pub boot: PathBuf,
+    /// The variables of the firmware: `/sys/firmware/efi/efivars`. It does not exist without UEFI.
+    pub efi_variables: PathBuf,
     /// Mount point of the control groups: `/sys/fs/cgroup`.
     pub cgroups: PathBuf,
     /// systemd's runtime folder: `/run/systemd`.

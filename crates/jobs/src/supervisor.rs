@@ -21,6 +21,7 @@ use crate::checkout::Checkout;
 use crate::git::head_commit;
 use crate::history::{History, Reached};
 use crate::journal::Writer;
+use crate::next_boot::NextBoot;
 use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
 use crate::{Instance, JobDir, JobsDir, Settings, remains};
 
@@ -37,6 +38,7 @@ mod process_tree;
 mod progress;
 mod scripts;
 mod signals;
+mod space;
 mod stop;
 mod switch_lines;
 mod verdict;
@@ -45,6 +47,9 @@ mod verdict;
 pub use progress::fuzzing;
 #[cfg(feature = "test-util")]
 pub use switch_lines::fuzzing as switch_fuzzing;
+
+#[cfg(test)]
+pub(crate) use plan::test_settings;
 
 use child::{Child, End};
 use done::Done;
@@ -146,6 +151,11 @@ fn become_supervisor() -> Result<(), SupervisorError> {
     Ok(())
 }
 
+/// The end of a command of which no program is run.
+fn not_started(message: String) -> Done {
+    Done { outcome: Outcome::NotStarted, exit_code: 1, message, ..Done::default() }
+}
+
 struct Job<'a, R> {
     settings: &'a Settings,
     instance: &'a Instance,
@@ -183,10 +193,10 @@ impl<R: FnOnce()> Job<'_, R> {
                 progress.end(done.outcome == Outcome::Ok, &mut self.log);
                 done
             }
-            Err(message) => {
-                self.log.remark(&message);
+            Err(refused) => {
+                self.log.remark(&refused.message);
                 Progress::begin(command, &[], &mut self.log).end(false, &mut self.log);
-                Done { outcome: Outcome::NotStarted, exit_code: 1, message, ..Done::default() }
+                refused
             }
         };
         let system_after = fs::read_link(system).ok();
@@ -219,6 +229,7 @@ impl<R: FnOnce()> Job<'_, R> {
             unexplained: done.unexplained,
         };
         verdict::judge(settings, command, &mut result, watch, before.as_deref());
+        NextBoot::note(jobs, self.settings, |text| self.log.remark(text));
         self.remember(jobs, &result, lock_hash);
         result
     }
@@ -242,7 +253,10 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     /// Inspects the machine, makes the plan and writes the spec.
-    fn plan(&mut self, jobs: &JobsDir, started_at: &str) -> Result<Plan, String> {
+    ///
+    /// # Errors
+    /// The end of a command that must not run.
+    fn plan(&mut self, jobs: &JobsDir, started_at: &str) -> Result<Plan, Done> {
         let cleared = self.end_remains(jobs);
         let clock = self.dir.clock();
         let begun = clock.system_time() - clock.elapsed(self.begun);
@@ -264,9 +278,10 @@ impl<R: FnOnce()> Job<'_, R> {
         let path = self.dir.spec();
         let stored = store_on(self.dir.disk(), &path, &spec)
             .map_err(|err| format!("cannot write {}: {err}", path.display()));
-        let plan = plan?;
-        stored?;
-        prepare::prepare(&plan, self.settings, &self.instance.id, &mut self.log)?;
+        let plan = plan.map_err(not_started)?;
+        stored.map_err(not_started)?;
+        space::check(self.settings, &self.instance.command, jobs, |text| self.log.remark(text))?;
+        prepare::prepare(&plan, self.settings, &self.instance.id, &mut self.log).map_err(not_started)?;
         Ok(plan)
     }
 

@@ -6,6 +6,7 @@ use nixfleet_os::failed_units;
 use nixfleet_os::subprocess::ProgramError;
 use serde::{Deserialize, Serialize};
 
+use crate::boot_entry;
 use crate::outcome::Outcome;
 use crate::settings::SystemPaths;
 
@@ -22,6 +23,9 @@ pub struct SystemState {
     /// The system of the profile `/nix/var/nix/profiles/system`, from which the boot loader's entries are made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<PathBuf>,
+    /// What the next boot runs, as the boot loader's files say. None if that is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boots: Option<PathBuf>,
     /// Units in systemd's state "failed", in alphabetical order, all of them. None if they are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_units: Option<Vec<String>>,
@@ -33,7 +37,7 @@ impl SystemState {
         let running = std::fs::read_link(&paths.running).ok();
         // It is a link to a link of the generation.
         let profile = std::fs::canonicalize(&paths.profile).ok();
-        Self { running, profile, failed_units: None }
+        Self { running, profile, boots: boot_entry::read(paths).ok(), failed_units: None }
     }
 
     /// Looks at the machine. Asks systemd for the failed units, by the program `systemctl`; also returns why it did not say them. Without systemd,
@@ -70,10 +74,11 @@ pub struct SystemChange {
 
 impl SystemChange {
     /// The system that a command with this outcome has put into the profile without activating it. A profile that had
-    /// it before may have it from somebody else, unless the command says that it takes effect at the next boot.
+    /// it before may have it from somebody else, unless the command was to put it there and succeeded, or says that it takes effect at the next boot.
     pub fn staged(&self, outcome: Outcome) -> Option<&Path> {
         let profile = self.after.profile.as_deref()?;
-        let is_ours = self.before.profile.as_deref() != Some(profile) || outcome == Outcome::NeedsReboot;
+        let says_so = matches!(outcome, Outcome::Ok | Outcome::NeedsReboot);
+        let is_ours = says_so || self.before.profile.as_deref() != Some(profile);
         (is_ours && self.after.running.as_deref() != Some(profile)).then_some(profile)
     }
 }

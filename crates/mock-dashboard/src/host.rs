@@ -160,6 +160,7 @@ impl Host {
             command_pid: beat.and_then(|beat| beat.command_pid),
             metrics: beat.and_then(|beat| beat.metrics),
             vitals: beat.and_then(|beat| beat.vitals.clone()),
+            system: beat.and_then(|beat| beat.system.clone()),
             prewarm: self.prewarm.clone(),
             ack_rtt_ms: beat.and_then(|beat| beat.ack_rtt_ms),
             heartbeat_interval: self.interval(),

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use nixfleet_protocol::{
-    CommandRejected, DeviceVitals, Metrics, Parts, Prewarm, Status, Stream, TestProgress, UpdateStatus,
+    CommandRejected, DeviceVitals, HostSystem, Metrics, Parts, Prewarm, Status, Stream, TestProgress,
+    UpdateStatus,
 };
 
 /// Whether heartbeats arrive in time.
@@ -43,6 +44,8 @@ pub struct HostView {
     pub metrics: Option<Metrics>,
     /// Vitals in the newest heartbeat.
     pub vitals: Option<Box<DeviceVitals>>,
+    /// The systems and the checkout in the newest heartbeat.
+    pub system: Option<Box<HostSystem>>,
     /// The newest pre-warm signal.
     pub prewarm: Option<Prewarm>,
     /// Round trip of the newest acknowledged heartbeat, in milliseconds.

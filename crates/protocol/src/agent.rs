@@ -188,8 +188,39 @@ pub struct HostSystem {
     pub configuration_revision: Option<String>,
     /// Commit of the checkout.
     pub repo_commit: Option<String>,
-    /// Whether the running system has another kernel, initrd or set of kernel modules than the booted one.
+    /// Whether the running system has another kernel, initrd or set of kernel modules than the booted one, or another
+    /// system than these two waits for the next boot.
     pub reboot_required: Option<bool>,
+    /// What the next boot runs (additive).
+    pub boots: Option<NextBoot>,
+}
+
+/// The system that the next boot runs, if nobody chooses another one in the boot loader's menu.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct NextBoot {
+    /// Its store path.
+    pub system: String,
+    /// How it is known.
+    pub source: NextBootSource,
+    /// When the boot loader's files were read, RFC 3339, if that was by the last command and not by the agent, which
+    /// may not read them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<String>,
+}
+
+/// How the next boot's system is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NextBootSource {
+    /// The files of the boot loader say so.
+    BootLoader,
+    /// Nobody could read them. It is the system of the profile, which boot loaders get their entries from.
+    #[default]
+    #[serde(other)]
+    Profile,
 }
 
 /// The agent runs with older settings than those of the file, because the file is wrong.

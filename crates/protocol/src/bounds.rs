@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use crate::{
     AgentMessage, BatchLine, CommandRejected, DeviceVitals, Heartbeat, HostSystem, LastGoodSettings,
-    MAX_LINE_BYTES, MAX_SENT_BYTES, MAX_TEST_RESULTS, OperationProgress, Output, OutputBatch, Part, Register,
-    Status, TestProgress, UpdateStatus, encode,
+    MAX_LINE_BYTES, MAX_SENT_BYTES, MAX_TEST_RESULTS, NextBoot, OperationProgress, Output, OutputBatch, Part,
+    Register, Status, TestProgress, UpdateStatus, encode,
 };
 
 /// The end of a text that was cut.
@@ -163,10 +163,14 @@ fn bound_heartbeat(heartbeat: &mut Heartbeat) {
         }
     }
     if let Some(system) = &mut heartbeat.system {
-        let HostSystem { current, booted, configuration_revision, repo_commit, reboot_required: _ } =
+        let HostSystem { current, booted, configuration_revision, repo_commit, reboot_required: _, boots } =
             &mut **system;
         for text in [current, booted, configuration_revision, repo_commit] {
             cut_some(text, NAME);
+        }
+        if let Some(NextBoot { system, source: _, seen_at }) = boots {
+            cut(system, NAME);
+            cut_some(seen_at, NAME);
         }
     }
     if let Some(settings) = &mut heartbeat.last_good_settings {

@@ -44,6 +44,7 @@ fn there<'a>(commit: &'a str, lock_hash: &'a str, system: &'a str) -> Now<'a> {
         lock_hash: Some(lock_hash),
         system: Some(Path::new(system)),
         revision: None,
+        boots: None,
     }
 }
 
@@ -259,4 +260,33 @@ fn work_is_shown_where_it_is_done_and_for_less_than_four_minutes() {
             assert_eq!(working(command, running, interval), expected, "{command} {running}+{interval}");
         }
     }
+}
+
+#[test]
+fn a_system_that_waits_for_the_next_boot_is_told_and_then_deployed() {
+    let prepared = |system: &str| {
+        let staged = last("boot", Outcome::Ok, NEW).map(|last| Last { system: Some(system.into()), ..last });
+        History { staged, ..deployed_and_pulled(OLD) }
+    };
+    let system = |history: &History, now: Now<'_>| judged(history, now).system;
+    let before = Now { boots: Some(Path::new(OTHER)), ..there(NEW, LOCK_NEW, SYSTEM) };
+    check(
+        &system(&prepared(OTHER), before),
+        UpdateState::Outdated,
+        "bbbbbbb is in the checkout and runs from the next boot on, aaaaaaa is deployed",
+    );
+    for boots in [None, Some(Path::new(SYSTEM))] {
+        let elsewhere = Now { boots, ..before };
+        check(
+            &system(&prepared(OTHER), elsewhere),
+            UpdateState::Outdated,
+            "bbbbbbb is in the checkout, aaaaaaa is deployed",
+        );
+    }
+    check(&system(&prepared(OTHER), there(NEW, LOCK_NEW, OTHER)), UpdateState::Ok, "bbbbbbb is deployed");
+    check(
+        &system(&prepared(OTHER), there(NEW, "another", OTHER)),
+        UpdateState::Outdated,
+        "flake.lock changed since bbbbbbb was deployed",
+    );
 }

@@ -33,6 +33,11 @@ dir = "/the/jobs"
 log_limit = 70000
 stop_grace = 11
 keep = 12
+[preflight]
+nix_free = 1
+nix_inodes = 2
+state_free = 3
+boot_free = 4
 [vitals]
 enabled = false
 disks = ["/the/disk"]
@@ -91,7 +96,9 @@ run = ["restic", "backup"]
             boot: "/the/boot".into(),
             cgroups: "/the/cgroups".into(),
             systemd: "/the/systemd".into(),
+            efi_variables: "/the/sys/firmware/efi/efivars".into(),
         },
+        preflight: FreeSpace { nix_bytes: 1, nix_inodes: 2, state_bytes: 3, boot_bytes: Some(4) },
     };
     assert_eq!(host.job_settings(), settings);
     assert_eq!(host.commands["backup"].steps[0].argv, ["restic", "backup"]);

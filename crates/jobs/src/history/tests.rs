@@ -56,6 +56,8 @@ fn each_command_is_noted_where_it_belongs() {
     check("pull-switch", 4, 5, Stopped, [Some(Ok), Some(Stopped), None, None]);
     check("pull-switch", 1, 5, Failed, [Some(Failed), None, None, None]);
     check("pull-switch", 0, 0, Outcome::NotStarted, [Some(Outcome::NotStarted), None, None, None]);
+    check("boot", 0, 1, Ok, [None; 4]);
+    check("boot", 0, 1, Failed, [None; 4]);
     check("update", 0, 1, Ok, [None; 4]);
     check("backup", 0, 1, Failed, [None; 4]);
 }
@@ -69,7 +71,7 @@ fn a_system_that_waits_for_the_next_boot_is_remembered_until_another_one_is_acti
         let state = |profile: &Path| SystemState {
             running: Some(running.to_owned()),
             profile: Some(profile.to_owned()),
-            failed_units: None,
+            ..SystemState::default()
         };
         let change = SystemChange { before: state(before), after: state(after), ..SystemChange::default() };
         let result = JobResult { system: Some(Box::new(change)), ..result(outcome, commit) };
@@ -223,6 +225,27 @@ fn a_rollback_leaves_nobody_with_the_commit_of_the_checkout() {
         assert_eq!(deployed.system, Some(PathBuf::from("/nix/store/new-system")));
         assert!(deployed.head.is_some(), "{command}: the checkout is where it is");
     }
+}
+
+#[test]
+fn a_boot_stages_the_system_of_the_profile_also_if_it_was_there_before() {
+    let state = |running: &str| SystemState {
+        running: Some(running.into()),
+        profile: Some("/nix/store/next".into()),
+        ..SystemState::default()
+    };
+    let reached = Reached::by("boot", 0, 1, Outcome::Ok);
+    let staged = |running: &str| {
+        let mut history = History::default();
+        let change =
+            SystemChange { before: state(running), after: state(running), ..SystemChange::default() };
+        let result = JobResult { system: Some(Box::new(change)), ..result(Outcome::Ok, "a") };
+        history.note(reached, &JobId::generate(), "boot", &result, None);
+        assert!(history.deployed.is_none() && history.switch.is_none());
+        history.staged.map(|last| (last.system, last.commit.is_some()))
+    };
+    assert_eq!(staged("/nix/store/now"), Some((Some("/nix/store/next".into()), true)));
+    assert_eq!(staged("/nix/store/next"), None, "nothing waits");
 }
 
 #[test]

@@ -17,12 +17,18 @@ mod test_scripts;
 #[cfg(test)]
 pub(super) mod tests;
 
+/// Settings for tests.
+#[cfg(test)]
+pub(crate) fn test_settings() -> Settings {
+    tests::host(&[])
+}
+
 pub use repository::{RepoState, access};
 use repository::{as_owner, as_root, checkout, pull, repo_dir};
 pub use test_scripts::{NotRun, TestScripts};
 
 /// Built-in commands that run as jobs and that every host has.
-pub const JOBS: &[&str] = &["clone", "pull", "switch", "pull-switch", "test", "rollback", "update"];
+pub const JOBS: &[&str] = &["clone", "pull", "switch", "pull-switch", "boot", "test", "rollback", "update"];
 
 /// What a command does on this machine.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -77,6 +83,9 @@ pub enum PlanError {
     /// The configuration does not allow reboots.
     #[error("this host is not rebooted from afar; set reboot.enable in its configuration to allow it")]
     RebootOff,
+    /// home-manager has no boot loader.
+    #[error("home-manager cannot prepare a system for the next boot; use `switch`")]
+    NoBoot,
     /// The repository's folder holds other files.
     #[error("{} holds files but is not a git checkout; move them away or choose another repo.dir", .0.display())]
     Foreign(PathBuf),
@@ -113,12 +122,17 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
         "reboot" if !settings.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
         "switch" => {
-            let step = as_root(switch(settings, checkout(settings, preflight)?), preflight);
+            let step = as_root(from_flake(settings, "switch", checkout(settings, preflight)?), preflight);
+            Ok(Plan { steps: vec![step], ..Plan::default() })
+        }
+        "boot" if is_home_manager(settings) => Err(PlanError::NoBoot),
+        "boot" => {
+            let step = as_root(from_flake(settings, "boot", checkout(settings, preflight)?), preflight);
             Ok(Plan { steps: vec![step], ..Plan::default() })
         }
         "pull-switch" => {
             let mut plan = pull(settings, preflight)?;
-            plan.steps.push(as_root(switch(settings, repo_dir(&settings.repo)?), preflight));
+            plan.steps.push(as_root(from_flake(settings, "switch", repo_dir(&settings.repo)?), preflight));
             Ok(plan)
         }
         "test" => {
@@ -130,7 +144,7 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
             })
         }
         "rollback" => {
-            Ok(Plan { steps: vec![rebuild(settings, &["switch", "--rollback"])], ..Plan::default() })
+            Ok(Plan { steps: vec![rebuild(settings, "switch", &["--rollback"])], ..Plan::default() })
         }
         "update" => {
             let dir = checkout(settings, preflight)?;
@@ -161,26 +175,33 @@ fn step<S: AsRef<str>>(name: &str, argv: &[S]) -> Step {
     }
 }
 
-fn switch(settings: &Settings, dir: &Path) -> Step {
+/// Whether rebuilds are those of Home Manager.
+pub(super) fn is_home_manager(settings: &Settings) -> bool {
+    settings.host_type == "macos" && settings.rebuild.program.is_none()
+}
+
+/// A rebuild from the flake in `dir`. `action` is `switch` or `boot`.
+fn from_flake(settings: &Settings, action: &str, dir: &Path) -> Step {
     let target = if settings.host_type == "macos" {
         format!("{}@{}", settings.user, settings.hostname)
     } else {
         settings.hostname.clone()
     };
     let attribute = settings.rebuild.flake_attr.as_deref().unwrap_or(&target);
-    rebuild(settings, &["switch", "--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
+    rebuild(settings, action, &["--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
 }
 
-/// Makes the step of a rebuild. The configured program and arguments apply to all kinds of rebuilds.
-fn rebuild(settings: &Settings, args: &[&str]) -> Step {
+/// Makes the step of a rebuild, which has the name of its action. The configured program and arguments apply to all
+/// kinds of rebuilds.
+fn rebuild(settings: &Settings, action: &str, args: &[&str]) -> Step {
     let default = if settings.host_type == "macos" { "home-manager" } else { "nixos-rebuild" };
     let mut argv = settings.rebuild.program.clone().unwrap_or_else(|| vec![default.to_owned()]);
-    argv.extend(args.iter().map(|&arg| arg.to_owned()));
+    argv.extend([action].iter().chain(args).map(|&arg| arg.to_owned()));
     if let Some(format) = &settings.rebuild.log_format {
         argv.extend(["--log-format".to_owned(), format.clone()]);
     }
     argv.extend(settings.rebuild.extra_args.iter().cloned());
-    step("switch", &argv)
+    step(action, &argv)
 }
 
 fn script(path: &Path, dir: &Path) -> Step {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pull         pull                    update     lock
-//! switch       system                  rollback   system
+//! switch, boot system                  rollback   system
 //! pull-switch  pull, then system       test       tests
 //! ```
 //!
@@ -92,7 +92,7 @@ impl Progress {
         let sections = match command {
             "clone" | "pull" => vec![section(PartKind::Pull, 0..count)],
             "update" => vec![section(PartKind::Lock, 0..count)],
-            "switch" | "rollback" => vec![section(PartKind::System, 0..count)],
+            "switch" | "boot" | "rollback" => vec![section(PartKind::System, 0..count)],
             "pull-switch" => {
                 let switch = count.saturating_sub(1);
                 vec![section(PartKind::Pull, 0..switch), section(PartKind::System, switch..count)]

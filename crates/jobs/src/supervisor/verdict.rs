@@ -8,6 +8,7 @@ use crate::Settings;
 use crate::git::short;
 use crate::history::deploys;
 use crate::spec::{JobResult, Outcome, capitalized};
+use crate::system_state::SystemState;
 
 mod decision;
 mod texts;
@@ -40,7 +41,11 @@ pub(super) fn judge(
     before: Option<&str>,
 ) {
     if result.outcome == Outcome::Ok && result.message.is_empty() {
-        result.message = succeeded(command, result, before);
+        let boots = watch.change.as_deref().filter(|_| command == "boot").map(|change| &change.after);
+        result.message = match boots {
+            Some(after) => prepared(result, after),
+            None => succeeded(command, result, before),
+        };
     }
     if needs_room(command) {
         let case = Case { settings, command, result, watch: &watch };
@@ -53,6 +58,20 @@ pub(super) fn judge(
         result.message += "; home-manager can roll back from release 25.11 on";
     }
     result.system = watch.into_change();
+}
+
+/// The message of a `boot` that succeeded, with the machine behind it.
+fn prepared(result: &JobResult, after: &SystemState) -> String {
+    let what = result.commit.as_deref().and_then(short).unwrap_or_else(|| "the new system".to_owned());
+    match after.boots.as_deref().filter(|boots| Some(*boots) != after.profile.as_deref()) {
+        None => format!("Boot: {what} runs from the next boot on"),
+        // For example, the firmware's variables name another entry.
+        Some(other) => format!(
+            "Boot: {what} is in the profile, but the next boot runs {}: the boot loader's default is another one; see \
+             `bootctl list`",
+            texts::system(other)
+        ),
+    }
 }
 
 /// The message of a command whose steps all succeeded.

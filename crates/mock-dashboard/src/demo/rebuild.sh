@@ -5,7 +5,14 @@ folder=$(cd "$(dirname "$0")" && pwd)
 systems=$folder/systems
 current=$folder/current-system
 
-# make CHECKOUT: makes a system of its commit, and activates it.
+# set_next SYSTEM: sets the profile, and the boot loader's default entry.
+set_next() {
+  mkdir -p "$folder/boot/grub"
+  ln -sfn "$1" "$folder/profile"
+  printf 'menuentry "NixOS" {\n  linux /kernel init=%s/init\n}\n' "$1" >"$folder/boot/grub/grub.cfg"
+}
+
+# make CHECKOUT: makes a system of its commit, which the next boot runs.
 make() {
   commit=$(git -C "$1" rev-parse HEAD)
   mkdir -p "$systems"
@@ -14,11 +21,13 @@ make() {
   echo 26.05.20260714.7beb50e >"$made/nixos-version"
   printf '#!/bin/sh\necho %s\n' "'{\"configurationRevision\":\"$commit\"}'" >"$made/sw/bin/nixos-version"
   chmod +x "$made/sw/bin/nixos-version"
-  ln -sfn "$made" "$current"
+  set_next "$made"
 }
 
 if [ "$1" = first ]; then
   make "$2"
+  ln -sfn "$made" "$current"
+  ln -sfn "$made" "$folder/booted-system"
   exit
 fi
 
@@ -63,13 +72,19 @@ case " $* " in
   done
   ;;
 esac
+if [ "$1" = boot ]; then
+  make "$checkout"
+  echo "updating GRUB 2 menu..."
+  exit
+fi
 echo "stopping the following units: nginx.service"
 sleep 1
 echo "activating the configuration..."
 sleep 2
 case " $* " in
-*" --rollback "*) ln -sfn "$systems/$before" "$current" ;;
+*" --rollback "*) made=$systems/$before && set_next "$made" ;;
 *) make "$checkout" ;;
 esac
+ln -sfn "$made" "$current"
 echo "setting up /etc..."
 echo "starting the following units: nginx.service"

@@ -109,6 +109,9 @@ program = ["{rebuild}"]
 
 [paths]
 current_system = "{current}"
+booted_system = "{booted}"
+system_profile = "{profile}"
+boot = "{boot}"
 stasysmo = "{stasysmo}"
 
 # 30 s of output.
@@ -120,6 +123,9 @@ run = ["sh", "-c", "for i in $(seq 1 30); do echo \"line $i of 30\"; sleep 1; do
             origin = folder("origin"),
             rebuild = rebuild.display(),
             current = self.current_system().display(),
+            booted = folder("booted-system"),
+            profile = folder("profile"),
+            boot = folder("boot"),
             stasysmo = folder("stasysmo"),
         );
         write(&self.config(), &config)
@@ -206,6 +212,13 @@ mod tests {
         assert!(!good && said.contains("no generation older than the current (1) exists"), "{said}");
         assert!(rebuild(&scene, &["switch", "--flake", &flake]).0);
         assert_eq!(deployed(&scene), head(&scene));
-        assert_ne!(fs::read_link(scene.current_system()).unwrap(), system, "each switch makes a new system");
+        let system_of_switch = fs::read_link(scene.current_system()).unwrap();
+        assert_ne!(system_of_switch, system, "each switch makes a new system");
+        assert!(rebuild(&scene, &["boot", "--flake", &flake]).0);
+        assert_eq!(fs::read_link(scene.current_system()).unwrap(), system_of_switch, "nothing is activated");
+        let next = fs::read_link(scene.folder.join("profile")).unwrap();
+        assert_ne!(next, system_of_switch);
+        let menu = fs::read_to_string(scene.folder.join("boot/grub/grub.cfg")).unwrap();
+        assert!(menu.contains(&format!("init={}/init", next.display())), "{menu}");
     }
 }

@@ -12,6 +12,13 @@ const gpu = (vitals) => {
   const warm = vitals.gpu_temp_celsius == null ? "" : `, ${vitals.gpu_temp_celsius.toFixed(0)} °C`;
   return vitals.gpu_usage == null ? vitals.gpus[0].status : share(vitals.gpu_usage) + warm;
 };
+// "runs X, boots Y", and nothing if both are the same.
+const boots = (system) => {
+  if (!system?.boots) return "—";
+  const same = system.boots.system === system.current;
+  const name = same ? "what runs" : system.boots.system.replace(/^.*\//, "");
+  return system.boots.source === "boot_loader" ? name : `${name} (by the profile)`;
+};
 const percent = (value) => (value === undefined ? "—" : `${value.toFixed(1)} %`);
 
 const facts = new Map();
@@ -28,6 +35,7 @@ export function drawFacts(view) {
     ["Load", metrics.load === undefined ? "—" : metrics.load.toFixed(2)],
     ["Disk", share(view.vitals?.disk_usage), "", (view.vitals?.disks ?? []).map((disk) => `${disk.path} ${share(disk.usage)}`).join("\n")],
     ["GPU", gpu(view.vitals), "", view.prewarm ? `pre-warm ${view.prewarm.phase}: ${view.prewarm.reason}` : ""],
+    ["Boots", boots(view.system), "", view.system?.boots ? `runs ${view.system.current}\nboots ${view.system.boots.system}` : ""],
     ["Agent", view.agent_version || "—", "", pace(view)],
   ];
   for (const [name, value, kind = "", title = ""] of shown) {

@@ -9,7 +9,7 @@ const KEPT_LINES = 5000;
 const SHOWN_LINES = 1000;
 // Distance from the end, in pixels, above which the reader has scrolled up.
 const AT_END = 24;
-const COMMANDS = ["pull", "switch", "pull-switch", "test", "test-long", "rollback", "stop"];
+const COMMANDS = ["pull", "switch", "pull-switch", "boot", "test", "test-long", "rollback", "stop"];
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 const csrf = document.querySelector('meta[name="csrf-token"]').content;

@@ -44,7 +44,7 @@ export function drawLights({ update_status: status }) {
 // The parts of each command that has some. Those of an earlier command are not shown while it runs.
 const PARTS_OF = {
   clone: ["pull"], pull: ["pull"], update: ["lock"], test: ["tests"],
-  switch: ["system"], rollback: ["system"], "pull-switch": ["pull", "system"],
+  switch: ["system"], boot: ["system"], rollback: ["system"], "pull-switch": ["pull", "system"],
 };
 
 const rows = new Map();

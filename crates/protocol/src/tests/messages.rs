@@ -184,6 +184,12 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                     configuration_revision: None,
                     repo_commit: Some("1d91f2b4c0ffee0123456789abcdef0123456789".to_owned()),
                     reboot_required: Some(false),
+                    boots: Some(NextBoot {
+                        system: "/nix/store/2vblvgvq1i1vcy3w3yzj8cnw5p3kxa6q-nixos-system-test-host"
+                            .to_owned(),
+                        source: NextBootSource::BootLoader,
+                        seen_at: Some("2026-07-14T11:58:00.000Z".to_owned()),
+                    }),
                 })),
             }),
         ),

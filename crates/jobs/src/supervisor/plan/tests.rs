@@ -46,6 +46,13 @@ pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
             boot: "/boot".into(),
             cgroups: "/sys/fs/cgroup".into(),
             systemd: "/run/systemd".into(),
+            efi_variables: "/sys/firmware/efi/efivars".into(),
+        },
+        preflight: crate::settings::FreeSpace {
+            nix_bytes: 0,
+            nix_inodes: 0,
+            state_bytes: 0,
+            boot_bytes: Some(0),
         },
     };
     changes.iter().for_each(|change| change(&mut settings));
@@ -126,6 +133,20 @@ fn a_switch_rebuilds_this_host_from_the_checkout() {
 }
 
 #[test]
+fn a_boot_is_a_switch_with_another_action() {
+    let settings: [Change; 2] = [PLAIN, |settings| settings.rebuild.flake_attr = Some("other".to_owned())];
+    let boot = plan(&host(&settings), "boot", &GIT).unwrap();
+    assert_eq!(argvs(&boot), [["nixos-rebuild", "boot", "--flake", "/repo#other"]]);
+    assert_eq!(names_of(&boot), ["boot"]);
+    assert_eq!(plan(&mac(&[PLAIN]), "boot", &GIT), Err(PlanError::NoBoot));
+    let program: Change = |settings| settings.rebuild.program = Some(words(&["rebuild"]));
+    assert_eq!(
+        argvs(&plan(&mac(&[PLAIN, program]), "boot", &GIT).unwrap()),
+        [["rebuild", "boot", "--flake", "/repo#alice@web-1"]]
+    );
+}
+
+#[test]
 fn a_plain_folder_of_files_is_flake_enough_for_a_switch() {
     let plan = plan(&host(&[PLAIN]), "switch", &preflight(RepoState::Foreign)).unwrap();
     assert_eq!(argvs(&plan), [["nixos-rebuild", "switch", "--flake", "/repo#web-1"]]);
@@ -180,8 +201,11 @@ fn every_rebuild_is_told_the_format_of_its_log_if_one_is_set_and_extra_arguments
         |settings| settings.rebuild.log_format = Some("internal-json".to_owned()),
         |settings| settings.rebuild.extra_args = words(&["-L"]),
     ];
-    for name in ["switch", "pull-switch", "rollback"] {
-        for host in [host(&settings), mac(&settings)] {
+    for name in ["switch", "pull-switch", "rollback", "boot"] {
+        for host in [host(&settings), mac(&settings)]
+            .into_iter()
+            .filter(|host| name != "boot" || host.host_type == "nixos")
+        {
             let argv = plan(&host, name, &GIT).unwrap().steps.pop().unwrap().argv;
             assert_eq!(argv[argv.len() - 3..], ["--log-format", "internal-json", "-L"], "{name}: {argv:?}");
         }
@@ -236,7 +260,7 @@ fn an_update_runs_in_the_checkout() {
 
 #[test]
 fn what_needs_a_repository_says_what_is_missing() {
-    let needing = ["pull", "switch", "pull-switch", "test", "update"];
+    let needing = ["pull", "switch", "pull-switch", "boot", "test", "update"];
     for name in needing {
         let none = plan(&host(&[]), name, &GIT).unwrap_err();
         assert_eq!(none, PlanError::NoRepo, "{name}");

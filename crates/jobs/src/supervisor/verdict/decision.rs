@@ -262,7 +262,9 @@ impl Case<'_> {
         }
         let room = lines.no_room();
         let on_boot = room.is_some_and(|found| self.is_on_boot(found));
-        if lines.boot_loader_failed || on_boot {
+        // `boot` sets the profile before it installs the boot loader, and does nothing behind that.
+        let prepared = self.command == "boot" && change.before.profile != change.after.profile;
+        if lines.boot_loader_failed || on_boot || prepared {
             return self.boot_loader(room, change);
         }
         if lines.needs_reboot || (self.result.exit_code == NEEDS_REBOOT && rebuilds(self.command)) {
@@ -293,20 +295,26 @@ impl Case<'_> {
         };
         let why = if why.is_empty() { why } else { format!(" ({why})") };
         let message = format!("{}: the boot loader could not be installed{why}", self.subject());
-        let boots = match (change.after.running.as_deref(), change.after.profile.as_deref()) {
-            (Some(running), Some(profile)) if running != profile => format!(
+        let after = &change.after;
+        let boots = match (after.running.as_deref(), after.profile.as_deref(), after.boots.as_deref()) {
+            (Some(running), _, Some(boots)) => format!(
+                "nothing was activated: {} runs, and the next boot runs {}",
+                system(running),
+                if boots == running { "it as well".to_owned() } else { system(boots) }
+            ),
+            (Some(running), Some(profile), None) if running != profile => format!(
                 "nothing was activated: {} runs, the profile names {}, and the next boot starts what the boot loader \
                  had before, if it is intact",
                 system(running),
                 system(profile)
             ),
-            (Some(running), _) => {
+            (Some(running), _, None) => {
                 format!(
                     "nothing was activated: {} runs, and should boot if the boot loader is intact",
                     system(running)
                 )
             }
-            (None, _) => "nothing was activated".to_owned(),
+            (None, ..) => "nothing was activated".to_owned(),
         };
         let next = if room.is_some() {
             format!(

@@ -36,6 +36,8 @@ struct Scene {
     /// The running system and the profile, before and after.
     before: (Option<&'static str>, Option<&'static str>),
     after: (Option<&'static str>, Option<&'static str>),
+    /// What the boot loader starts next, afterwards.
+    boots: Option<&'static str>,
     /// Failed units before and after; none if systemd did not say.
     failed: (Option<Vec<&'static str>>, Option<Vec<&'static str>>),
     states: Vec<(&'static str, &'static str, &'static str, &'static str)>,
@@ -55,6 +57,7 @@ impl Scene {
             stopped: None,
             before: (Some(OLD), Some(OLD)),
             after: (Some(OLD), Some(NEW)),
+            boots: None,
             failed: (Some(vec![]), Some(vec![])),
             states: vec![],
             unknown: None,
@@ -116,12 +119,13 @@ impl Scene {
             |(running, profile): (Option<&str>, Option<&str>), failed: &Option<Vec<&str>>| SystemState {
                 running: running.map(PathBuf::from),
                 profile: profile.map(PathBuf::from),
+                boots: None,
                 failed_units: failed
                     .as_ref()
                     .map(|units| units.iter().map(|&unit| unit.to_owned()).collect()),
             };
         let before = state(self.before, &self.failed.0);
-        let after = state(self.after, &self.failed.1);
+        let after = SystemState { boots: self.boots.map(PathBuf::from), ..state(self.after, &self.failed.1) };
         let states: BTreeMap<String, UnitState> = self
             .states
             .iter()

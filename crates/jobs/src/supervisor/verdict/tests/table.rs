@@ -257,6 +257,10 @@ fn not_told_in_the_docs() -> Vec<Scene> {
             .is(ActivatedWithFailures),
         // `boot` activates nothing.
         Scene { command: "boot", ..scene(&format!("{BOOT_FULL}{}", closing(1))) }.is(BootloaderFailed),
+        // It sets the profile, and nothing comes behind the boot loader.
+        Scene { command: "boot", ..scene("mount: /boot: read-only\n") }.is(BootloaderFailed),
+        Scene { command: "boot", ..scene("error: attribute 'web' missing\n") }.untouched().is(Failed),
+        Scene { command: "boot", boots: Some(NEW), ..scene("") }.exit(0).is(Outcome::Ok),
         // A pull before the switch.
         Scene { command: "pull-switch", in_rebuild: false, ..scene("fatal: a\n") }.untouched().exit(128).is(Failed),
         // A program of the operator may write what it likes.
@@ -264,7 +268,6 @@ fn not_told_in_the_docs() -> Vec<Scene> {
     ]
 }
 
-#[expect(clippy::type_complexity, reason = "two lists that are not there")]
 fn none2() -> (Option<Vec<&'static str>>, Option<Vec<&'static str>>) {
     (None, None)
 }

@@ -66,3 +66,22 @@ fn a_system_is_named_by_its_version_and_a_part_of_its_hash() {
     assert_eq!(name("/"), "/");
     assert_eq!(name("/ünïcode-ünïcode-ünïcode-ünïcode"), "ünïcode-ünïcode-ünïcode-ünïcode");
 }
+
+#[test]
+fn a_boot_says_what_the_next_boot_runs() {
+    let message = |code, boots, before: (Option<&'static str>, Option<&'static str>)| {
+        let scene = Scene::new("", "mount: /boot: read-only\n");
+        Scene { command: "boot", code: Ok(code), boots, before, ..scene }.judged().message
+    };
+    let before = (Some(OLD), Some(OLD));
+    assert_eq!(message(0, Some(NEW), before), "Boot: 1c2d3e4 runs from the next boot on");
+    assert_eq!(message(0, None, before), "Boot: 1c2d3e4 runs from the next boot on");
+    let elsewhere = message(0, Some(OLD), before);
+    assert!(elsewhere.contains("1c2d3e4 is in the profile, but the next boot runs"), "{elsewhere}");
+    assert!(elsewhere.contains("20260710.7beb50e") && elsewhere.contains("`bootctl list`"), "{elsewhere}");
+    let failed = message(1, Some(OLD), before);
+    assert!(failed.contains("could not be installed (mount: /boot: read-only)"), "{failed}");
+    assert!(failed.contains("runs, and the next boot runs it as well"), "{failed}");
+    let failed = message(1, Some(NEW), before);
+    assert!(failed.contains("(0rjzdwp4) runs, and the next boot runs nixos-system-web-1"), "{failed}");
+}
