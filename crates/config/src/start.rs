@@ -135,7 +135,7 @@ impl Config {
             }
             Ok(None) => Err(ConfigError { problems }),
             Err(why) => {
-                problems.push(unusable(&why));
+                problems.extend(unusable(&problems, &why));
                 Err(ConfigError { problems })
             }
         }
@@ -177,7 +177,7 @@ impl Host {
             Ok(Some((host, accepted_at))) => Ok((host, Some(LastGood { file, accepted_at, problems }))),
             Ok(None) => Err(ConfigError { problems }),
             Err(why) => {
-                problems.push(unusable(&why));
+                problems.extend(unusable(&problems, &why));
                 Err(ConfigError { problems })
             }
         }
@@ -285,14 +285,15 @@ fn place(source: &Source) -> Option<Place> {
     usable.then(|| Place::new(folder))
 }
 
-/// Why the copy does not help.
-fn unusable(why: &str) -> Problem {
-    Problem {
+/// Why the copy does not help; none if that is one of the problems anyway, such as a missing token.
+fn unusable(problems: &[Problem], why: &str) -> Option<Problem> {
+    let is_told = problems.iter().any(|problem| problem.to_string() == why);
+    (!is_told).then(|| Problem {
         key: "last good settings".to_owned(),
         what: format!("cannot be used either: {why}"),
         origin: String::new(),
         fix: String::new(),
-    }
+    })
 }
 
 /// The first problem.
