@@ -92,7 +92,7 @@ impl Format for Spec {
     const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
-/// `state.json`: what is running. Replaced at each step.
+/// `state.json`: what is running. Replaced at each step, and at each phase of a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The process to signal for a stop.
@@ -103,10 +103,25 @@ pub struct State {
     pub step: usize,
     /// Name of the running step.
     pub step_name: String,
+    /// The phase of a rebuild. Another step has none: its name says what it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// When the step or its phase began, RFC 3339. None before the first step, and of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_since: Option<String>,
+}
+
+impl State {
+    /// What runs: the phase, or else the step. None before the first step, and of earlier versions.
+    pub fn activity(&self) -> Option<(&str, &str)> {
+        let name = self.phase.as_deref().unwrap_or(&self.step_name);
+        self.phase_since.as_deref().map(|since| (name, since))
+    }
 }
 
 impl Format for State {
-    const VERSION: u32 = 1;
+    /// Version 2 added `phase` and `phase_since`.
+    const VERSION: u32 = 2;
 }
 
 /// What of a log could not be written, and why. It is in the next entry that was written, or in the result of the

@@ -68,6 +68,8 @@ impl Rig {
             child_pid: Some(child_pid),
             step: 0,
             step_name: "pull".to_owned(),
+            phase: None,
+            phase_since: None,
         };
         store(&self.dir.state(), &state).unwrap();
     }

@@ -11,14 +11,16 @@ use crate::Settings;
 use crate::spec::{Secrets, Step, User};
 
 mod login;
+mod nix_access;
 mod repository;
 mod test_scripts;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use repository::fsck;
 pub use repository::{RepoState, access};
-use repository::{as_owner, as_root, checkout, pull, repo_dir};
+use repository::{as_owner, as_root, checkout, flake, pull, repo_dir};
 pub use test_scripts::{NotRun, TestScripts};
 
 /// Built-in commands that run as jobs and that every host has.
@@ -60,6 +62,8 @@ pub struct Preflight {
     pub owner: Option<User>,
     /// What is in `hosts/<host>/tests`.
     pub tests: TestScripts,
+    /// Files of the settings that cannot be read, as remarks.
+    pub unreadable: Vec<String>,
 }
 
 /// Why a command cannot be run on this machine.
@@ -113,12 +117,13 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
         "reboot" if !settings.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
         "switch" => {
-            let step = as_root(switch(settings, checkout(settings, preflight)?), preflight);
-            Ok(Plan { steps: vec![step], ..Plan::default() })
+            let step = as_root(switch(settings, checkout(settings, preflight)?, preflight), preflight);
+            Ok(Plan { steps: vec![step], remarks: preflight.unreadable.clone(), ..Plan::default() })
         }
         "pull-switch" => {
             let mut plan = pull(settings, preflight)?;
-            plan.steps.push(as_root(switch(settings, repo_dir(&settings.repo)?), preflight));
+            plan.steps.push(as_root(switch(settings, repo_dir(&settings.repo)?, preflight), preflight));
+            plan.remarks.clone_from(&preflight.unreadable);
             Ok(plan)
         }
         "test" => {
@@ -130,12 +135,15 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
             })
         }
         "rollback" => {
-            Ok(Plan { steps: vec![rebuild(settings, &["switch", "--rollback"])], ..Plan::default() })
+            let remarks = preflight.unreadable.clone();
+            Ok(Plan { steps: vec![rebuild(settings, &["switch", "--rollback"])], remarks, ..Plan::default() })
         }
         "update" => {
             let dir = checkout(settings, preflight)?;
-            let step = Step { cwd: Some(dir.to_owned()), ..step("update", &["nix", "flake", "update"]) };
-            Ok(Plan { steps: vec![as_owner(step, dir, preflight)], ..Plan::default() })
+            let mut step = Step { cwd: Some(dir.to_owned()), ..step("update", &["nix", "flake", "update"]) };
+            step.secrets = nix_access::variables(&settings.rebuild);
+            let (steps, remarks) = (vec![as_owner(step, dir, preflight)], preflight.unreadable.clone());
+            Ok(Plan { steps, remarks, ..Plan::default() })
         }
         _ => Err(PlanError::Unknown(name.to_owned())),
     }
@@ -161,14 +169,14 @@ fn step<S: AsRef<str>>(name: &str, argv: &[S]) -> Step {
     }
 }
 
-fn switch(settings: &Settings, dir: &Path) -> Step {
+fn switch(settings: &Settings, dir: &Path, preflight: &Preflight) -> Step {
     let target = if settings.host_type == "macos" {
         format!("{}@{}", settings.user, settings.hostname)
     } else {
         settings.hostname.clone()
     };
     let attribute = settings.rebuild.flake_attr.as_deref().unwrap_or(&target);
-    rebuild(settings, &["switch", "--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
+    rebuild(settings, &["switch", "--flake", &format!("{}#{attribute}", flake(settings, dir, preflight))])
 }
 
 /// Makes the step of a rebuild. The configured program and arguments apply to all kinds of rebuilds.
@@ -180,7 +188,7 @@ fn rebuild(settings: &Settings, args: &[&str]) -> Step {
         argv.extend(["--log-format".to_owned(), format.clone()]);
     }
     argv.extend(settings.rebuild.extra_args.iter().cloned());
-    step("switch", &argv)
+    Step { secrets: nix_access::variables(&settings.rebuild), ..step("switch", &argv) }
 }
 
 fn script(path: &Path, dir: &Path) -> Step {

@@ -18,14 +18,20 @@ use crate::lines::Piece;
 use crate::progress::{MAX_TEST_RESULTS, OperationProgress, Part, PartState, Parts, TestResult, TestsPart};
 use crate::spec::Step;
 
+mod delays;
 #[cfg(feature = "test-util")]
 pub mod fuzzing;
+mod git;
 mod nix_log;
 mod phases;
+mod running;
 mod throttle;
+mod transfer;
 
 use phases::{Phase, Phases};
+use running::Running;
 use throttle::Throttle;
+use transfer::Transfer;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +77,10 @@ pub(super) struct Progress {
     parts: Parts,
     /// The running rebuild.
     rebuild: Option<Rebuild>,
+    /// The running program of git, or the one that ended last.
+    git: Option<Transfer>,
+    /// What is in `state.json`.
+    running: Running,
 }
 
 /// Progress of a running rebuild.
@@ -84,20 +94,15 @@ impl Progress {
     /// Reports the parts of `command` as pending. `steps` are the steps of its plan, empty if there is no
     /// plan.
     pub(super) fn begin(command: &str, steps: &[Step], log: &mut Writer) -> Self {
-        let count = steps.len();
-        let section = |kind, steps| Section { kind, steps };
-        let sections = match command {
-            "clone" | "pull" => vec![section(PartKind::Pull, 0..count)],
-            "update" => vec![section(PartKind::Lock, 0..count)],
-            "switch" | "rollback" => vec![section(PartKind::System, 0..count)],
-            "pull-switch" => {
-                let switch = count.saturating_sub(1);
-                vec![section(PartKind::Pull, 0..switch), section(PartKind::System, switch..count)]
-            }
-            "test" => vec![section(PartKind::Tests, 0..count)],
-            _ => Vec::new(),
+        let sections = sections(command, steps.len());
+        let mut progress = Self {
+            sections,
+            at: None,
+            parts: Parts::default(),
+            rebuild: None,
+            git: None,
+            running: Running::default(),
         };
-        let mut progress = Self { sections, at: None, parts: Parts::default(), rebuild: None };
         for section in &progress.sections {
             let all = &mut progress.parts;
             match section.kind {
@@ -113,8 +118,14 @@ impl Progress {
         progress
     }
 
+    /// The command begins again with another plan of so many steps.
+    pub(super) fn replan(&mut self, command: &str, count: usize) {
+        self.sections = sections(command, count);
+    }
+
     /// Reports that a step begins.
     pub(super) fn step(&mut self, index: usize, step: &Step, log: &mut Writer) {
+        self.git = is_git(step).then(Transfer::default);
         let Some(at) = self.sections.iter().position(|section| section.steps.contains(&index)) else {
             return;
         };
@@ -145,7 +156,34 @@ impl Progress {
         part.current = u32::try_from(done * part.total as usize / all).unwrap_or(part.total);
         part.status = PartState::InProgress;
         part.phase.clone_from(&step.name);
+        part.detail.clear();
         Some(part.clone())
+    }
+
+    /// A program of a step was started. After the first attempt at it, its words begin anew.
+    pub(super) fn started(&mut self, pid: u32, index: usize, step: &Step, log: &mut Writer) {
+        self.git = is_git(step).then(Transfer::default);
+        let phase = self.rebuild.as_ref().map(|rebuild| rebuild.phases.phase().name());
+        self.running.begins(Some(pid), index, &step.name, phase, log);
+    }
+
+    /// A step waits for its next attempt, for the reason in `detail`.
+    pub(super) fn waits(&mut self, index: usize, step: &Step, detail: &str, log: &mut Writer) {
+        self.running.begins(None, index, &step.name, None, log);
+        if let Some(git) = &mut self.git {
+            detail.clone_into(&mut git.words.detail);
+        }
+        self.report_transfer(log);
+    }
+
+    /// The name that the last program of git could not resolve.
+    pub(super) fn unresolved(&self) -> Option<&str> {
+        self.git.as_ref()?.words.unresolved.as_deref()
+    }
+
+    /// What the last program of git said about damaged objects.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.git.as_ref()?.words.damage.as_deref()
     }
 
     fn rebuild_begins(&mut self, step: &Step, now: Instant) -> Part {
@@ -179,19 +217,46 @@ impl Progress {
 
     /// Reads a piece of a line of the running step and gives out the text to show.
     pub(super) fn read(&mut self, source: Source, piece: &Piece<'_>, emit: &mut impl FnMut(&Piece<'_>)) {
-        match &mut self.rebuild {
-            Some(rebuild) => rebuild.phases.read(source, piece, emit),
-            None => emit(piece),
+        if let Some(rebuild) = &mut self.rebuild {
+            return rebuild.phases.read(source, piece, emit);
+        }
+        let is_progress = self.git.as_mut().is_some_and(|git| !piece.cont && git.words.read(&piece.text));
+        if !is_progress {
+            emit(piece);
+        }
+    }
+
+    /// Reads the state of a line that the running step is about to rewrite.
+    pub(super) fn rewritten(&mut self, state: &str, log: &mut Writer) {
+        if let (None, Some(git)) = (&self.rebuild, &mut self.git) {
+            git.words.read(state);
+            self.report_transfer(log);
+        }
+    }
+
+    /// Reports how far git is, unless the throttle delays it.
+    fn report_transfer(&mut self, log: &mut Writer) {
+        let running = self.at.is_some_and(|at| self.sections[at].kind == PartKind::Pull);
+        let (Some(git), Some(part)) = (&mut self.git, self.parts.pull.as_mut().filter(|_| running)) else {
+            return;
+        };
+        if part.detail == git.words.detail {
+            return;
+        }
+        for part in git.update(part, log.clock().instant()).into_iter().flatten() {
+            report(Parts { pull: Some(part), ..Parts::default() }, log);
         }
     }
 
     /// Reports what the last piece changed, unless the throttle delays it.
     pub(super) fn report_changes(&mut self, log: &mut Writer) {
+        self.report_transfer(log);
         let Some(rebuild) = &mut self.rebuild else { return };
         if !rebuild.phases.changed() {
             return;
         }
         let part = rebuild.part();
+        self.running.phase(&part.phase, log);
         self.parts.system = Some(part.clone());
         for part in rebuild.throttle.update(part, log.clock().instant()).into_iter().flatten() {
             report(Parts { system: Some(part), ..Parts::default() }, log);
@@ -200,8 +265,11 @@ impl Progress {
 
     /// Reports delayed progress, and checks for an activation that writes nothing.
     pub(super) fn tick(&mut self, log: &mut Writer) {
-        let Some(rebuild) = &mut self.rebuild else { return };
         let now = log.clock().instant();
+        if let Some(part) = self.git.as_mut().and_then(|git| git.throttle.due(now)) {
+            report(Parts { pull: Some(part), ..Parts::default() }, log);
+        }
+        let Some(rebuild) = &mut self.rebuild else { return };
         if rebuild.polls() && rebuild.poll_at <= now {
             if process_tree::activates(log.processes()) {
                 rebuild.phases.activates();
@@ -216,9 +284,11 @@ impl Progress {
 
     /// When to call [`Self::tick`] even if the program writes nothing.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let rebuild = self.rebuild.as_ref()?;
-        let poll = rebuild.polls().then_some(rebuild.poll_at);
-        [poll, rebuild.throttle.wake_at()].into_iter().flatten().min()
+        let rebuild = self.rebuild.as_ref();
+        let poll = rebuild.filter(|rebuild| rebuild.polls()).map(|rebuild| rebuild.poll_at);
+        let details = rebuild.and_then(|rebuild| rebuild.throttle.wake_at());
+        let transfer = self.git.as_ref().and_then(|git| git.throttle.wake_at());
+        [poll, details, transfer].into_iter().flatten().min()
     }
 
     /// Reports the end of the command. `ok`: every step succeeded.
@@ -257,6 +327,27 @@ impl Progress {
         }
         slot(changes, kind).clone_from(part);
     }
+}
+
+/// The parts of a command, whose plan has so many steps.
+fn sections(command: &str, count: usize) -> Vec<Section> {
+    let section = |kind, steps| Section { kind, steps };
+    match command {
+        "clone" | "pull" => vec![section(PartKind::Pull, 0..count)],
+        "update" => vec![section(PartKind::Lock, 0..count)],
+        "switch" | "rollback" => vec![section(PartKind::System, 0..count)],
+        "pull-switch" => {
+            let switch = count.saturating_sub(1);
+            vec![section(PartKind::Pull, 0..switch), section(PartKind::System, switch..count)]
+        }
+        "test" => vec![section(PartKind::Tests, 0..count)],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a step is a program of git.
+fn is_git(step: &Step) -> bool {
+    step.argv.first().is_some_and(|program| program == "git")
 }
 
 /// The field of a part that is counted in steps.

@@ -28,8 +28,23 @@ pub(super) fn host(changes: &[Change]) -> Settings {
         hostname: "web-1".to_owned(),
         host_type: "nixos",
         user: "alice".to_owned(),
-        repo: Repo { url: None, dir: None, branch: "main".to_owned(), ssh_key: None },
-        rebuild: Rebuild { program: None, flake_attr: None, extra_args: Vec::new(), log_format: None },
+        repo: Repo {
+            url: None,
+            dir: None,
+            branch: "main".to_owned(),
+            ssh_key: None,
+            submodules: false,
+            lfs: false,
+        },
+        rebuild: Rebuild {
+            program: None,
+            flake_attr: None,
+            extra_args: Vec::new(),
+            log_format: None,
+            env: Secrets::default(),
+            netrc_file: None,
+            access_tokens_file: None,
+        },
         commands: BTreeMap::from([("backup".to_owned(), backup), ("deploy-all".to_owned(), deploy_all)]),
         reboot: false,
         state_dir: "/state".into(),
@@ -83,6 +98,7 @@ pub(super) const GIT: Preflight = Preflight {
     blocking: Vec::new(),
     owner: None,
     tests: TestScripts { run: Vec::new(), not_run: Vec::new() },
+    unreadable: Vec::new(),
 };
 
 pub(super) fn argvs(plan: &Plan) -> Vec<Vec<&str>> {
