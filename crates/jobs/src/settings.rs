@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nixfleet_os::address::Address;
 
-use crate::spec::Secrets;
+use crate::secrets::Secrets;
 
 /// How commands run on this host, and what they do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! The JSON files of a job: what was requested, what is running, how it ended.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use nixfleet_os::timestamp;
@@ -11,6 +10,7 @@ use crate::JobId;
 use crate::format::Format;
 use crate::git::commit_or_none;
 pub use crate::outcome::Outcome;
+pub use crate::secrets::Secrets;
 use crate::system_state::SystemChange;
 
 /// One program of a command.
@@ -39,16 +39,6 @@ pub struct Step {
     /// The step is a script of the `test` command: after a failure the next script runs nevertheless.
     #[serde(default)]
     pub test: bool,
-}
-
-/// Environment variables with secret values. `Debug` shows only their names.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secrets(pub BTreeMap<String, String>);
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
 }
 
 /// A user account of the system.
