@@ -16,7 +16,7 @@ mod repository;
 mod test_scripts;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub(super) use repository::fsck;
 pub use repository::{RepoState, access};

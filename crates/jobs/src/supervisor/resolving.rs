@@ -84,3 +84,6 @@ impl<R: FnOnce()> Job<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::*;
 use crate::settings::{CustomCommand, CustomStep, Rebuild, Repo};
 
 /// A host with these changes, two commands of its own and nothing of the machine the test runs on.
-pub(super) fn host(changes: &[Change]) -> Settings {
+pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
     let step = |argv: &[&str], activation| CustomStep { argv: words(argv), activation };
     let backup = CustomCommand {
         steps: vec![step(&["/usr/bin/restic", "backup", "/home/a b", "$HOME; rm -rf /"], false)],
@@ -66,7 +66,7 @@ pub(super) fn host(changes: &[Change]) -> Settings {
     settings
 }
 
-pub(super) type Change = fn(&mut Settings);
+pub(in crate::supervisor) type Change = fn(&mut Settings);
 
 pub(super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
@@ -81,7 +81,7 @@ pub(super) const ISOLATED: Change = |settings| isolated(settings, URL);
 
 pub(super) const URL: &str = "https://git.example.org/fleet.git";
 
-pub(super) fn isolated(settings: &mut Settings, url: &str) {
+pub(in crate::supervisor) fn isolated(settings: &mut Settings, url: &str) {
     settings.repo.url = Some(Address::new(url.to_owned()));
     settings.repo.dir = Some("/state/repo".into());
 }
