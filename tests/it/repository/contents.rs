@@ -93,13 +93,13 @@ fn a_pull_in_somebodys_folder_brings_submodules_as_its_owner() {
     submodule(&host, "lib");
     let theirs = host.path("theirs");
     git(host.folder.path(), &["clone", "--quiet", &format!("file://{}", host.origin().display()), "theirs"]);
-    let config = ["config", "--local", "protocol.file.allow", "always"];
-    git(&theirs, &config);
     super::host::give(host.folder.path(), super::host::NOBODY_KNOWN);
     fs::create_dir_all(host.path("state")).unwrap();
     host.environment.remove("NIXFLEET_REPO_URL");
     host.set("NIXFLEET_REPO_DIR", &theirs);
     host.set("NIXFLEET_REPO__SUBMODULES", "true");
+    // Nobody known has no home, and no settings in it.
+    host.set("GIT_ALLOW_PROTOCOL", "file");
     host.run("pull").ok();
     assert_eq!(text(&theirs.join("lib/lib.nix")).as_deref(), Some("1"));
     let owner = fs::metadata(theirs.join("lib/lib.nix")).unwrap();

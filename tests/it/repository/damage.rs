@@ -64,12 +64,31 @@ fn a_clone_with_emptied_objects_is_moved_aside_and_cloned_anew_by_the_same_pull(
 }
 
 #[test]
-fn a_damaged_origin_is_no_reason_to_move_the_clone() {
+fn a_damaged_origin_is_no_reason_to_look_at_the_clone() {
     let host = Host::new();
     host.run("pull").ok();
     let head = commit(&host.origin(), "flake.nix", "{ a = 1; }");
     empty([object(&host.origin(), &git(&host.origin(), &["rev-parse", &format!("{head}:flake.nix")]))]);
     let done = host.run("pull").failed("fetch failed with exit code");
+    assert!(done.log.contains("is empty") && !done.log.contains("git checks"), "{}", done.log);
+    assert_eq!(host.set_aside(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_clone_in_which_git_finds_no_damage_stays() {
+    let mut host = Host::new();
+    host.run("pull").ok();
+    let programs = host.path("programs");
+    fs::create_dir(&programs).unwrap();
+    // The real git, but for a fetch that says what it says of damage.
+    let fake = "#!/bin/sh\ncase $3 in fetch) echo 'error: object file .git/objects/82/17 is empty' >&2; exit 1;; esac\n\
+                PATH=${PATH#*:} exec git \"$@\"\n";
+    fs::write(programs.join("git"), fake).unwrap();
+    fs::set_permissions(programs.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    host.set("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+    let done = host.run("pull").failed("fetch failed with exit code 1");
+    assert!(done.log.contains("git checks all objects of"), "{}", done.log);
     assert!(done.log.contains("git found no damage in"), "{}", done.log);
     assert_eq!(host.set_aside(), Vec::<PathBuf>::new());
+    host.assert_equal_to_origin();
 }

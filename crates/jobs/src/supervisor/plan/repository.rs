@@ -40,6 +40,9 @@ const OWN_CLONE: &[(&str, &str)] = &[
     ("http.lowSpeedTime", "300"),
 ];
 
+/// Fetches the branch. A submodule would be fetched from its old address; a step of its own does that.
+const FETCH: &[&str] = &["fetch", "--progress", "--no-recurse-submodules"];
+
 /// Fetches the files in Git LFS of the commit, and puts them in place of their pointers.
 const LFS_PULL: &[&str] = &["lfs", "pull"];
 
@@ -91,11 +94,7 @@ fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -
         // None of these steps needs what a clone writes last, so they complete an interrupted clone. `fetch`
         // comes first, because its messages about a bad folder are better than those of `config`.
         RepoState::Git => vec![
-            git(
-                dir,
-                "fetch",
-                &["fetch", "--progress", "--", url, &format!("+refs/heads/{branch}:{tracking}")],
-            ),
+            git(dir, "fetch", &[FETCH, &["--", url, &format!("+refs/heads/{branch}:{tracking}")]].concat()),
             git(dir, "origin", &["config", "--replace-all", "remote.origin.url", url]),
             git(dir, "reset", &["reset", "--hard", &tracking]),
             // Two of them remove the folder of a former submodule, too, which is a repository.

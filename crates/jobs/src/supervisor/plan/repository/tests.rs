@@ -19,8 +19,18 @@ fn an_isolated_pull_makes_the_clone_equal_to_the_branch() {
     let plan = plan(&host, "pull", &GIT).unwrap();
     let git = ["git", "-C", "/state/repo"];
     let expected = [
-        [&git[..], &["fetch", "--progress", "--", URL, "+refs/heads/stable:refs/remotes/origin/stable"]]
-            .concat(),
+        [
+            &git[..],
+            &[
+                "fetch",
+                "--progress",
+                "--no-recurse-submodules",
+                "--",
+                URL,
+                "+refs/heads/stable:refs/remotes/origin/stable",
+            ],
+        ]
+        .concat(),
         [&git[..], &["config", "--replace-all", "remote.origin.url", URL]].concat(),
         [&git[..], &["reset", "--hard", "refs/remotes/origin/stable"]].concat(),
         [&git[..], &["clean", "-fd"]].concat(),
