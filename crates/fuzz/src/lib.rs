@@ -8,6 +8,7 @@ pub mod mutate;
 
 mod address;
 mod environment_file;
+mod git_words;
 mod job_files;
 mod journal;
 mod lines;
@@ -24,6 +25,7 @@ mod workload;
 
 pub use address::address;
 pub use environment_file::environment_file;
+pub use git_words::git_words;
 pub use job_files::job_files;
 pub use journal::journal;
 pub use lines::lines;
@@ -42,7 +44,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -51,6 +53,7 @@ pub const TARGETS: [Target; 17] = [
     ("heartbeat_conf", heartbeat_conf),
     ("vitals", vitals),
     ("nix_log", nix_log),
+    ("git_words", git_words),
     ("settings", settings),
     ("environment_file", environment_file),
     ("terminal_text", terminal_text),

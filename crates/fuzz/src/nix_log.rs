@@ -11,8 +11,9 @@ const ADDED: usize = 700;
 /// Longest name of a build in front of a line of its log, in bytes.
 const MAX_NAME: usize = 640;
 
-/// Longest detail of a phase, in bytes: two numbers of 20 digits, and a unit.
-const MAX_DETAIL: usize = 64;
+/// Longest detail of a phase, in bytes: two numbers of 20 digits and a unit, two names of 64 characters, and the words
+/// around them.
+const MAX_DETAIL: usize = 64 + 2 * 4 * 64 + 80;
 
 /// Longest explanation, in characters: a sentence of ssh with its cause.
 const MAX_REASON: usize = 601;

@@ -24,13 +24,13 @@ pub mod fuzzing;
 mod git;
 mod nix_log;
 mod phases;
+mod rebuild;
 mod running;
 mod throttle;
 mod transfer;
 
-use phases::{Phase, Phases};
+use rebuild::{Rebuild, SYSTEM_STEPS};
 use running::Running;
-use throttle::Throttle;
 use transfer::Transfer;
 
 #[cfg(test)]
@@ -42,15 +42,9 @@ const PULL_STEPS: u32 = 4;
 /// Reported steps of the part `lock`.
 const LOCK_STEPS: u32 = 1;
 
-/// Reported steps of the part `system`: its phases.
-const SYSTEM_STEPS: u32 = Phase::ALL.len() as u32;
-
 /// How often to check for an activation that writes nothing. A check reads some hundred files of /proc, and
 /// an activation nearly always writes something first.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Options of nix that show build logs live.
-const LIVE_LOGS: &[&str] = &["-L", "--print-build-logs"];
 
 /// The kinds of parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,13 +75,6 @@ pub(super) struct Progress {
     git: Option<Transfer>,
     /// What is in `state.json`.
     running: Running,
-}
-
-/// Progress of a running rebuild.
-struct Rebuild {
-    phases: Phases,
-    throttle: Throttle,
-    poll_at: Instant,
 }
 
 impl Progress {
@@ -187,16 +174,8 @@ impl Progress {
     }
 
     fn rebuild_begins(&mut self, step: &Step, now: Instant) -> Part {
-        let live = step.argv.iter().any(|arg| LIVE_LOGS.contains(&arg.as_str()));
-        let mut rebuild = Rebuild {
-            phases: Phases::new(live),
-            throttle: Throttle::default(),
-            poll_at: now + POLL_INTERVAL,
-        };
-        let part = rebuild.part();
-        rebuild.throttle.update(part.clone(), now);
-        self.rebuild = Some(rebuild);
-        self.parts.system.insert(part).clone()
+        let rebuild = self.rebuild.insert(Rebuild::begin(step, now));
+        self.parts.system.insert(rebuild.part()).clone()
     }
 
     fn tests_begin(&mut self) -> Option<TestsPart> {
@@ -356,24 +335,6 @@ fn slot(parts: &mut Parts, kind: PartKind) -> &mut Option<Part> {
         PartKind::Pull => &mut parts.pull,
         PartKind::Lock => &mut parts.lock,
         PartKind::System | PartKind::Tests => &mut parts.system,
-    }
-}
-
-impl Rebuild {
-    /// The progress to report.
-    fn part(&self) -> Part {
-        let phase = self.phases.phase();
-        Part {
-            current: phase.before(),
-            total: SYSTEM_STEPS,
-            status: PartState::InProgress,
-            phase: phase.name().to_owned(),
-            detail: self.phases.detail(),
-        }
-    }
-
-    fn polls(&self) -> bool {
-        self.phases.phase() < Phase::Activate
     }
 }
 

@@ -71,7 +71,10 @@ impl GitWords {
             return true;
         }
         // The server counts what it sends, and its sum would not be here without the question for progress.
-        if line.starts_with("remote: Total ") {
+        if line
+            .strip_prefix("remote: Total ")
+            .is_some_and(|sum| sum.starts_with(|digit: char| digit.is_ascii_digit()))
+        {
             return true;
         }
         // The words of a server are about its own objects.
@@ -134,10 +137,12 @@ fn progress(line: &str) -> Option<String> {
         COUNTS.contains(&title).then_some(())?;
         (number.parse::<u64>().ok()?.to_string(), rest)
     };
-    let transferred = transferred.strip_suffix(", done.").unwrap_or(transferred).replace(" | ", " at ");
-    if !transferred.is_empty() && !transferred.starts_with(", ") {
+    let transferred = transferred.strip_suffix(", done.").unwrap_or(transferred);
+    let is_amount = |letter: char| letter.is_ascii_alphanumeric() || ", ./|".contains(letter);
+    if !transferred.is_empty() && !(transferred.starts_with(", ") && transferred.chars().all(is_amount)) {
         return None;
     }
+    let transferred = transferred.replace(" | ", " at ");
     let transferred: String = transferred.chars().take(QUOTED).collect();
     Some(format!("{of_server}{} {count}{transferred}", title.to_ascii_lowercase()))
 }

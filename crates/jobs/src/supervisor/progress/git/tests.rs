@@ -48,6 +48,7 @@ fn another_line_is_no_progress() {
         "Receiving objects: 400% (4/1)",
         "Receiving objects:  45% (a/b)",
         "Receiving objects:  45% (1/2) of them",
+        "Receiving objects: 10, done.0% (1000/1000)",
         "Objects left: 12",
         "remote: Resolving: 12 is the answer",
         "remote: 12% (1/2)",
