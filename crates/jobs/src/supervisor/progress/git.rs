@@ -139,7 +139,8 @@ fn progress(line: &str) -> Option<String> {
     };
     let transferred = transferred.strip_suffix(", done.").unwrap_or(transferred);
     let is_amount = |letter: char| letter.is_ascii_alphanumeric() || ", ./|".contains(letter);
-    if !transferred.is_empty() && !(transferred.starts_with(", ") && transferred.chars().all(is_amount)) {
+    let is_rest = transferred.starts_with(", ") && transferred.chars().all(is_amount);
+    if !transferred.is_empty() && !is_rest {
         return None;
     }
     let transferred = transferred.replace(" | ", " at ");
