@@ -83,6 +83,7 @@ impl Snapshots {
             sent_at: jiff::Timestamp::try_from(now).ok().map(|now| format!("{now:.3}")),
             vitals,
             ack_rtt_ms: rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1e3, RTT_DIGITS)),
+            command_activity: None,
         }
     }
 }

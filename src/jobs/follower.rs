@@ -21,6 +21,7 @@ use nixfleet_os::Machine;
 use items::{CHANNEL, Link};
 use thread::Thread;
 
+mod activity;
 mod bell;
 mod change;
 mod fate;
@@ -28,6 +29,7 @@ mod items;
 mod remains;
 mod thread;
 
+pub use activity::Activity;
 pub(crate) use fate::{explained, fate};
 pub use items::Items;
 

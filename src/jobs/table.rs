@@ -31,7 +31,7 @@ use nixfleet_protocol::{CommandRequest, Status};
 use super::admission::Current;
 use super::answered::Answered;
 use super::executor::Executor;
-use super::follower::{Followed, Live};
+use super::follower::{Activity, Followed, Live};
 use job::{Job, Phase};
 
 mod ending;
@@ -145,6 +145,11 @@ impl JobTable {
     /// The command that occupies the slot.
     pub fn current(&self) -> Option<Current<'_>> {
         self.slot().map(Job::describe)
+    }
+
+    /// What the command in the slot does, if anything is known of it.
+    pub fn activity(&self) -> Option<Activity> {
+        self.slot()?.activity()
     }
 
     /// The command whose status was not queued yet, if the request cannot be told from it: it has the same id; or it has

@@ -27,9 +27,10 @@ use crate::jobs::table::{JobTable, MAX_JOBS};
 use crate::observe::limiter::{Limiter, Topic};
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
-use crate::observe::status::{Ask, Queue, Report, Running, Server};
+use crate::observe::status::{Ask, Queue, Report, Running, RunningActivity, Server};
 use crate::observe::systemd::{self, Watchdog};
 use crate::queries::Queries;
+use crate::wire;
 
 /// How long a command may take to end after a request, in addition to the grace period: 5 s in which a supervisor
 /// waits for processes that it has killed, and as long again for the signal and for a busy machine. After that the
@@ -174,6 +175,8 @@ impl Agent {
         let mut heartbeat =
             self.snapshots.heartbeat(facts, self.jobs.current(), seq, self.peer.rtt(), interval, now);
         heartbeat.last_good_settings.clone_from(&self.last_good);
+        heartbeat.command_activity =
+            self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
         if succeeded == Some("rollback")
             && let Some(update_status) = &mut heartbeat.update_status
         {
@@ -313,6 +316,7 @@ impl Agent {
             pid: current.and_then(|current| current.pid),
             ended: current.is_none(),
             since: record.accepted_at.clone(),
+            activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
         });
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),

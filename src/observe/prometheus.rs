@@ -99,6 +99,19 @@ impl Page {
         );
         let running = u8::from(report.running.is_some());
         self.gauge("job_running", "Whether a command runs.", Some(running));
+        let activity = report.running.as_ref().and_then(|running| running.activity.as_ref());
+        self.time(
+            "job_last_output_timestamp_seconds",
+            "When the running command last wrote a line or made progress.",
+            activity.and_then(|activity| activity.last_output_at.as_ref()),
+        );
+        if let Some(activity) = activity
+            && let Some(at) = activity.phase_since.as_ref().and_then(|at| at.parse::<Timestamp>().ok())
+        {
+            let name = "job_phase_timestamp_seconds";
+            self.family(name, "gauge", "When the running command entered its phase.");
+            self.sample(name, &[("phase", &activity.phase)], at.as_millisecond() as f64 / 1e3);
+        }
         self.total("jobs_started_total", "Commands accepted.", stats.jobs_started);
         self.counts("jobs_ended_total", "Commands that ended.", "outcome", &stats.jobs_ended);
         self.total(

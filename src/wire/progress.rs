@@ -1,14 +1,29 @@
 //! The progress of a command, as a message.
 
+use std::time::SystemTime;
+
 use nixfleet_jobs::{lines, progress};
 use nixfleet_protocol::{
-    MAX_LINE_BYTES, MAX_TEST_RESULTS, OperationProgress, Part, PartState, Parts, TestProgress, TestResult,
-    TestsPart,
+    CommandActivity, MAX_LINE_BYTES, MAX_TEST_RESULTS, OperationProgress, Part, PartState, Parts,
+    TestProgress, TestResult, TestsPart,
 };
+
+use crate::jobs::follower::Activity;
 
 // Lines and test results of a job fit into a message without being cut.
 const _: () = assert!(lines::MAX_LINE_BYTES <= MAX_LINE_BYTES);
 const _: () = assert!(progress::MAX_TEST_RESULTS <= MAX_TEST_RESULTS);
+
+/// What the running command does, in a heartbeat that is made at `now`.
+pub fn activity(seen: Activity, now: SystemTime) -> CommandActivity {
+    // A time in the future is that of a clock that was set back.
+    let age = |at: SystemTime| now.duration_since(at).unwrap_or_default().as_secs();
+    CommandActivity {
+        phase: seen.phase,
+        phase_age_s: seen.phase_since.map(age),
+        silent_s: seen.last_output.map(age),
+    }
+}
 
 /// The message for the progress of the `test` command.
 pub fn test(seen: progress::TestProgress) -> TestProgress {
@@ -53,5 +68,29 @@ fn result(seen: progress::TestResult) -> TestResult {
         progress::TestResult::Pass => TestResult::Pass,
         progress::TestResult::Fail => TestResult::Fail,
         progress::TestResult::Pending => TestResult::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn ages_are_whole_seconds_and_a_clock_that_was_set_back_makes_none() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
+        let seen = Activity {
+            phase: "build".to_owned(),
+            phase_since: Some(now - Duration::from_millis(720_900)),
+            last_output: Some(now + Duration::from_secs(3600)),
+        };
+        let told = activity(seen.clone(), now);
+        assert_eq!(
+            told,
+            CommandActivity { phase: "build".to_owned(), phase_age_s: Some(720), silent_s: Some(0) }
+        );
+        let unknown = activity(Activity { phase_since: None, last_output: None, ..seen }, now);
+        assert_eq!((unknown.phase_age_s, unknown.silent_s), (None, None));
     }
 }

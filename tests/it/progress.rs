@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use nixfleet_protocol::{AgentMessage, PartState, Parts, TestResult};
 
 use crate::command::{commit, git};
-use crate::rig::Fleet;
+use crate::rig::{AgentProcess, Fleet};
 
 /// Part of the output of NixOS's activation.
 const ACTIVATION: &str = "echo 'stopping the following units: nginx.service' >&2\n\
@@ -120,6 +120,81 @@ async fn a_pull_switch_tells_each_step_and_each_phase_from_either_log_of_nix() {
         assert_eq!(called.ends_with(" --log-format internal-json"), !format.is_empty(), "{called}");
         fleet.assert_no_violations();
     }
+}
+
+#[tokio::test]
+async fn a_clone_tells_how_far_it_is_and_its_log_has_no_line_of_that() {
+    let fleet = fleet("true\n").await;
+    let (programs, go_on) = (fleet.path("programs"), fleet.path("go-on"));
+    fs::create_dir(&programs).unwrap();
+    // The real git, which writes a part of its progress and waits.
+    let slow = format!(
+        "#!/bin/sh\nexec 3>&2\ncase \" $* \" in *' clone '*)\n  printf 'Receiving objects:  44%% (440/1000)\\rReceiving objects:  \
+         45%% (450/1000), 1.20 MiB | 2.00 MiB/s\\r' >&3\n  while [ ! -e '{}' ]; do sleep 0.05; done;;\nesac\n\
+         PATH=${{PATH#*:}} exec git \"$@\"\n",
+        go_on.display()
+    );
+    fs::write(programs.join("git"), slow).unwrap();
+    fs::set_permissions(programs.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = fleet.agent_command();
+    command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+    let _agent = AgentProcess::spawn(command, fleet.path("state"));
+    fleet
+        .wait("the detail", |fleet| {
+            let host = fleet.dashboard.host(crate::rig::HOST)?;
+            let wanted = "receiving objects 45%, 1.20 MiB at 2.00 MiB/s";
+            host.operation.pull.filter(|part| part.detail == wanted)
+        })
+        .await;
+    let beat = fleet.wait("what it does", |fleet| fleet.beats().pop()?.1.command_activity).await;
+    assert_eq!(beat.phase, "clone");
+    assert!(
+        beat.phase_age_s.is_some_and(|age| age < 60) && beat.silent_s.is_some_and(|age| age < 60),
+        "{beat:?}"
+    );
+    fs::write(&go_on, "").unwrap();
+    assert_eq!(fleet.ended("clone").await.exit_code, 0);
+    let lines: Vec<String> = fleet.lines().into_iter().map(|(_, line, _)| line).collect();
+    assert!(!lines.iter().any(|line| line.contains("objects")), "{lines:?}");
+    fleet.wait("nothing runs", |fleet| fleet.beats().pop()?.1.command_activity.is_none().then_some(())).await;
+    fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_substituter_that_stalls_is_told_and_so_is_how_long_nothing_was_said() {
+    let fleet = fleet(
+        "echo 'these 40 paths will be fetched (1.0 MiB download, 2.0 MiB unpacked):' >&2\n\
+         echo \"warning: error: unable to download 'https://cache.nixos.org/nar/1.nar.xz': Operation too slow. Less \
+         than 1 bytes/sec transferred the last 300 seconds; retrying in 2119 ms (attempt 4/5)\" >&2\n\
+         while [ ! -e \"$(dirname \"$0\")/go-on\" ]; do sleep 0.05; done\n\
+         echo \"copying path '/nix/store/a-b' from 'https://cache.nixos.org'...\" >&2\n",
+    )
+    .await;
+    let _agent = fleet.agent().await;
+    fleet.ended("clone").await;
+    fleet.send("switch");
+    let stalled = "0/40 paths; cache.nixos.org stalled, attempt 4 of 5";
+    fleet
+        .wait("the stall", |fleet| {
+            let host = fleet.dashboard.host(crate::rig::HOST)?;
+            host.operation.system.filter(|part| part.detail == stalled)
+        })
+        .await;
+    // Nothing is said any more, and that is counted.
+    let silent = |fleet: &Fleet| {
+        let activity = fleet.beats().pop()?.1.command_activity?;
+        (activity.phase == "build" && activity.silent_s? >= 2).then_some(activity)
+    };
+    let activity = fleet.wait("silence", silent).await;
+    assert!(activity.phase_age_s >= activity.silent_s, "{activity:?}");
+    let asked = fleet.agent_command().arg("status").output().unwrap();
+    let page = String::from_utf8(asked.stdout).unwrap();
+    assert!(page.contains("\n              build for "), "{page}");
+    fs::write(fleet.path("go-on"), "").unwrap();
+    assert_eq!(fleet.ended("switch").await.exit_code, 0);
+    let reports = reports(&fleet);
+    assert!(reports.iter().any(|line| line == "system 1/3 InProgress build 1/40 paths"), "{reports:?}");
+    fleet.assert_no_violations();
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::command::{commit, git};
 use crate::rig::program;
 use host::{Host, NOBODY_KNOWN, give, is_root};
 
+mod contents;
+mod damage;
 mod host;
 mod password;
 mod plain;

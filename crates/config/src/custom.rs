@@ -80,13 +80,7 @@ fn command(check: &mut Checker<'_>, name: &str, given: &Command) -> CustomComman
             Vec::new()
         }
     };
-    if given
-        .env
-        .iter()
-        .any(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0'))
-    {
-        check.refuse(&key("env"), "holds a name or a value that no variable can have", "leave out = and NUL");
-    }
+    variables(check, &key("env"), &given.env);
     CustomCommand {
         steps,
         timeout: given.timeout.map(|seconds| check.seconds(&key("timeout"), seconds, TIMEOUT)),
@@ -94,6 +88,14 @@ fn command(check: &mut Checker<'_>, name: &str, given: &Command) -> CustomComman
         cwd: given.cwd.as_deref().filter(|cwd| !cwd.is_empty()).map(|cwd| check.path(&key("cwd"), cwd)),
         env: given.env.clone(),
         description: check.label(&key("description"), &given.description, MAX_DESCRIPTION),
+    }
+}
+
+/// Checks variables for a program.
+pub(super) fn variables(check: &mut Checker<'_>, key: &str, given: &BTreeMap<String, String>) {
+    if given.iter().any(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0'))
+    {
+        check.refuse(key, "holds a name or a value that no variable can have", "leave out = and NUL");
     }
 }
 

@@ -117,11 +117,15 @@ pub(super) struct Repo {
     pub(super) branch: String,
     /// File with the private SSH key. Default: the keys that ssh finds.
     pub(super) ssh_key: Option<String>,
+    /// Whether submodules are fetched, and are part of the flake. Default false.
+    pub(super) submodules: bool,
+    /// Whether files in Git LFS are fetched, and are part of the flake. Default false.
+    pub(super) lfs: bool,
 }
 
 impl Default for Repo {
     fn default() -> Self {
-        Self { url: None, dir: None, branch: "main".to_owned(), ssh_key: None }
+        Self { url: None, dir: None, branch: "main".to_owned(), ssh_key: None, submodules: false, lfs: false }
     }
 }
 
@@ -137,6 +141,12 @@ pub(super) struct Rebuild {
     pub(super) extra_args: Vec<String>,
     /// Value of nix's `--log-format`. Default: the option is not passed.
     pub(super) log_format: Option<String>,
+    /// Variables of rebuilds and of `update`, for nix and the programs below it. Default: none.
+    pub(super) env: BTreeMap<String, String>,
+    /// File with logins for nix, in the format of curl. Default: that of nix's settings.
+    pub(super) netrc_file: Option<String>,
+    /// File with settings of nix that hold tokens, such as `access-tokens`. Default: none.
+    pub(super) access_tokens_file: Option<String>,
 }
 
 /// `[jobs]`

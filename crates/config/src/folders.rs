@@ -8,7 +8,7 @@ use crate::Host;
 use crate::check::{Checker, set};
 use crate::problem::one_line;
 
-/// Checks all folders, and the SSH key.
+/// Checks all folders, and the files with secrets.
 pub(super) fn folders(check: &mut Checker<'_>, host: &Host) {
     let settings = &check.layers.settings;
     folder(check, "state_dir", &host.state_dir);
@@ -21,12 +21,17 @@ pub(super) fn folders(check: &mut Checker<'_>, host: &Host) {
     {
         folder(check, "repo.dir", dir);
     }
-    // ssh would wait for ever for the key in a FIFO.
-    if let Some(key) = &host.repo.ssh_key
-        && key.metadata().is_ok_and(|file| !file.is_file())
-    {
-        let what = format!("{} is not a regular file", one_line(&key.to_string_lossy()));
-        check.refuse("repo.ssh_key", what, "name the file of a private key");
+    // ssh and nix would wait for ever for what is in a FIFO.
+    for (key, path, fix) in [
+        ("repo.ssh_key", &host.repo.ssh_key, "name the file of a private key"),
+        ("rebuild.netrc_file", &host.rebuild.netrc_file, "name a file with logins"),
+        ("rebuild.access_tokens_file", &host.rebuild.access_tokens_file, "name a file with settings of nix"),
+    ] {
+        if let Some(path) = path
+            && path.metadata().is_ok_and(|file| !file.is_file())
+        {
+            check.refuse(key, format!("{} is not a regular file", one_line(&path.to_string_lossy())), fix);
+        }
     }
 }
 

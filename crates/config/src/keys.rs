@@ -46,7 +46,10 @@ impl Key {
     /// Whether its value may hold a secret, such as a password in the arguments of a program. Errors do not show
     /// such a value.
     pub(super) fn may_be_secret(&self) -> bool {
-        matches!(self.path, "commands.*.run" | "commands.*.steps" | "commands.*.env" | "prewarm.hook")
+        matches!(
+            self.path,
+            "commands.*.run" | "commands.*.steps" | "commands.*.env" | "prewarm.hook" | "rebuild.env"
+        )
     }
 }
 
@@ -75,10 +78,15 @@ pub(super) const KEYS: &[Key] = &[
     key("repo.dir", Kind::Text, "\"/var/lib/nixfleet-agent/repo\""),
     key("repo.branch", Kind::Text, "\"main\""),
     key("repo.ssh_key", Kind::Text, "\"/run/secrets/fleet-key\""),
+    key("repo.submodules", Kind::Flag, "true"),
+    key("repo.lfs", Kind::Flag, "true"),
     key("rebuild.program", Kind::Words, "[\"nixos-rebuild\"]"),
     key("rebuild.flake_attr", Kind::Text, "\"web-1\""),
     key("rebuild.extra_args", Kind::Words, "[\"--impure\"]"),
     key("rebuild.log_format", Kind::Text, "\"internal-json\""),
+    key("rebuild.env", Kind::Table, "{ GIT_SSH_COMMAND = \"ssh -i /run/secrets/inputs-key\" }"),
+    key("rebuild.netrc_file", Kind::Text, "\"/run/secrets/netrc\""),
+    key("rebuild.access_tokens_file", Kind::Text, "\"/run/secrets/nix-access-tokens\""),
     key("jobs.launcher", Kind::Text, "\"systemd\""),
     key("jobs.dir", Kind::Text, "\"/var/lib/nixfleet-agent/jobs\""),
     key("jobs.log_limit", Kind::Bytes, "67108864"),

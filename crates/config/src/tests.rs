@@ -73,7 +73,17 @@ fn the_environment_alone_is_enough() {
     assert_eq!(host.jobs.dir, PathBuf::from("/state/jobs"));
     assert_eq!(host.jobs.log_limit, 64 * 1024 * 1024);
     assert_eq!((host.jobs.stop_grace, host.jobs.keep), (Duration::from_secs(10), 20));
-    assert_eq!(host.repo, Repo { url: None, dir: None, branch: "main".to_owned(), ssh_key: None });
+    assert_eq!(
+        host.repo,
+        Repo {
+            url: None,
+            dir: None,
+            branch: "main".to_owned(),
+            ssh_key: None,
+            submodules: false,
+            lfs: false
+        }
+    );
     assert_eq!(host.log_level, "info");
     assert_eq!(host.paths.current_system, PathBuf::from("/run/current-system"));
 }

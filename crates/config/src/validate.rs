@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use nixfleet_jobs::spec::Secrets;
 use nixfleet_os::address::Address;
 use nixfleet_vitals::prewarm::Limits;
 use url::Url;
@@ -188,6 +189,8 @@ fn repo(check: &mut Checker<'_>, state_dir: &Path) -> Repo {
         dir: dir.or_else(|| url.map(|_| state_dir.join("repo"))),
         branch: given.branch.clone(),
         ssh_key: check.optional_path("repo.ssh_key", given.ssh_key.as_ref()),
+        submodules: given.submodules,
+        lfs: given.lfs,
     }
 }
 
@@ -224,6 +227,7 @@ fn rebuild(check: &mut Checker<'_>) -> Rebuild {
     {
         check.refuse_value("rebuild.flake_attr", format!("{} is not an attribute", quoted(attribute)));
     }
+    custom::variables(check, "rebuild.env", &given.env);
     let log_format = set(given.log_format.as_ref());
     if let Some(format) = log_format.filter(|format| !LOG_FORMATS.contains(format)) {
         let what = format!("{} is not a format of nix's log", quoted(format));
@@ -234,7 +238,20 @@ fn rebuild(check: &mut Checker<'_>) -> Rebuild {
         flake_attr: set(given.flake_attr.as_ref()).map(str::to_owned),
         extra_args: check.arguments("rebuild.extra_args", &given.extra_args),
         log_format: log_format.map(str::to_owned),
+        env: Secrets(given.env.clone()),
+        netrc_file: nix_path(check, "rebuild.netrc_file", given.netrc_file.as_ref()),
+        access_tokens_file: nix_path(check, "rebuild.access_tokens_file", given.access_tokens_file.as_ref()),
     }
+}
+
+/// A path that is named in a setting of nix, where white space ends a word and `#` begins a comment.
+fn nix_path(check: &mut Checker<'_>, key: &str, given: Option<&String>) -> Option<PathBuf> {
+    let bad = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '#';
+    if let Some(path) = set(given).filter(|path| path.contains(bad)) {
+        let what = format!("{} has white space or a #, which nix does not read in a path", quoted(path));
+        check.refuse(key, what, "name the file by another path, such as that of a symbolic link");
+    }
+    check.optional_path(key, given)
 }
 
 fn generation(check: &mut Checker<'_>) -> GenerationSource {

@@ -8,6 +8,7 @@ pub mod mutate;
 
 mod address;
 mod environment_file;
+mod git_words;
 mod job_files;
 mod journal;
 mod lines;
@@ -25,6 +26,7 @@ mod workload;
 
 pub use address::address;
 pub use environment_file::environment_file;
+pub use git_words::git_words;
 pub use job_files::job_files;
 pub use journal::journal;
 pub use lines::lines;
@@ -44,7 +46,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -54,6 +56,7 @@ pub const TARGETS: [Target; 18] = [
     ("vitals", vitals),
     ("nix_log", nix_log),
     ("switch_lines", switch_lines),
+    ("git_words", git_words),
     ("settings", settings),
     ("environment_file", environment_file),
     ("terminal_text", terminal_text),

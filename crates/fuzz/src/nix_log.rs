@@ -12,8 +12,9 @@ const ADDED: usize = 700;
 /// Longest name of a build in front of a line of its log, in bytes, and the word behind it for a hook.
 const MAX_NAME: usize = 640 + " (post)".len();
 
-/// Longest detail of a phase, in bytes: two numbers of 20 digits, and a unit.
-const MAX_DETAIL: usize = 64;
+/// Longest detail of a phase, in bytes: two numbers of 20 digits and a unit, two names of 64 characters, and the words
+/// around them.
+const MAX_DETAIL: usize = 64 + 2 * 4 * 64 + 80;
 
 /// Longest explanation, in characters: a heading with its list.
 const MAX_REASON: usize = 600;

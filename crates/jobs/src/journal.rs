@@ -8,7 +8,9 @@
 //! Every entry has a position, `seq`. Lines also have a number of their own, which progress between them does
 //! not use up: a dashboard sees only the numbers of lines.
 
+use std::ffi::OsString;
 use std::io;
+use std::time::SystemTime;
 
 use nixfleet_os::disk::{Lock, Open};
 use serde::{Deserialize, Serialize};
@@ -123,6 +125,20 @@ impl Entry {
             None => gap_remark(self.missing, &Causes::default()),
         })
     }
+}
+
+/// When the newest entry of a job's log was written. It costs no look into the log.
+///
+/// # Errors
+/// An error of the file system.
+pub fn last_written(dir: &JobDir) -> io::Result<SystemTime> {
+    let names = dir.disk().list(dir.path())?;
+    let number = |name: &OsString| -> Option<u32> {
+        name.to_str()?.strip_prefix("log.")?.strip_suffix(".jsonl")?.parse().ok()
+    };
+    // Without a later segment it is the head.
+    let newest = names.iter().filter_map(number).max().unwrap_or(0);
+    dir.disk().open(&dir.log(newest), Open::Read)?.modified()
 }
 
 /// Prefix under which remarks ([`Source::System`]) are shown among the output of a command.

@@ -48,6 +48,11 @@ impl Lines {
         }
     }
 
+    /// The state of a line that its program is about to rewrite, as a terminal would show it now.
+    pub fn rewritten(&self) -> Option<Cow<'_, str>> {
+        (self.returned && !self.continued).then(|| lossy(&self.open))
+    }
+
     /// At the end of the stream: gives out a last line without a line end.
     pub fn finish(&mut self, emit: &mut impl FnMut(Piece<'_>)) {
         if !self.open.is_empty() || self.continued {
@@ -137,6 +142,21 @@ mod tests {
         check(&[b"dos\r\nline\r\n"], &["dos", "line"]);
         check(&[b"half\r"], &["half"]);
         check(&[b"twice\r\r\n"], &["twice"]);
+    }
+
+    #[test]
+    fn a_line_that_is_rewritten_can_be_seen_on_its_way() {
+        let mut lines = Lines::default();
+        let mut seen = |bytes: &[u8]| {
+            lines.push(bytes, &mut |_| {});
+            lines.rewritten().map(Cow::into_owned)
+        };
+        assert_eq!(seen(b"1%"), None, "it may grow");
+        assert_eq!(seen(b"\r").as_deref(), Some("1%"));
+        assert_eq!(seen(b"2%\r50%\r").as_deref(), Some("50%"));
+        assert_eq!(seen(b"100%, done.\n"), None);
+        assert_eq!(seen(&[b'x'; MAX_LINE_BYTES + 1]), None);
+        assert_eq!(seen(b"\r"), None, "no more than a part of it is there");
     }
 
     #[test]

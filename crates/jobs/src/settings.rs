@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use nixfleet_os::address::Address;
 
+use crate::secrets::Secrets;
+
 /// How commands run on this host, and what they do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -88,6 +90,10 @@ pub struct Repo {
     pub branch: String,
     /// Private key for SSH, absolute.
     pub ssh_key: Option<PathBuf>,
+    /// Submodules are fetched, and are part of the flake.
+    pub submodules: bool,
+    /// Files in Git LFS are fetched, and are part of the flake.
+    pub lfs: bool,
 }
 
 impl Repo {
@@ -108,6 +114,12 @@ pub struct Rebuild {
     pub extra_args: Vec<String>,
     /// Value of `--log-format` for every rebuild. Default: the option is not passed.
     pub log_format: Option<String>,
+    /// Variables of rebuilds and of `update`, which may be secret.
+    pub env: Secrets,
+    /// File with logins for nix, as of curl, absolute.
+    pub netrc_file: Option<PathBuf>,
+    /// File with settings of nix that hold tokens, absolute.
+    pub access_tokens_file: Option<PathBuf>,
 }
 
 /// A custom command of the operator.

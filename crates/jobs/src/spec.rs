@@ -1,7 +1,6 @@
 //! The JSON files of a job: what was requested, what is running, how it ended.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use nixfleet_os::timestamp;
@@ -11,6 +10,7 @@ use crate::JobId;
 use crate::format::Format;
 use crate::git::commit_or_none;
 pub use crate::outcome::Outcome;
+pub use crate::secrets::Secrets;
 use crate::system_state::SystemChange;
 
 /// One program of a command.
@@ -39,16 +39,6 @@ pub struct Step {
     /// The step is a script of the `test` command: after a failure the next script runs nevertheless.
     #[serde(default)]
     pub test: bool,
-}
-
-/// Environment variables with secret values. `Debug` shows only their names.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secrets(pub BTreeMap<String, String>);
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
 }
 
 /// A user account of the system.
@@ -92,7 +82,7 @@ impl Format for Spec {
     const MAX_BYTES: u64 = 4 * 1024 * 1024;
 }
 
-/// `state.json`: what is running. Replaced at each step.
+/// `state.json`: what is running. Replaced at each step, and at each phase of a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The process to signal for a stop.
@@ -103,10 +93,25 @@ pub struct State {
     pub step: usize,
     /// Name of the running step.
     pub step_name: String,
+    /// The phase of a rebuild. Another step has none: its name says what it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// When the step or its phase began, RFC 3339. None before the first step, and of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_since: Option<String>,
+}
+
+impl State {
+    /// What runs: the phase, or else the step. None before the first step, and of earlier versions.
+    pub fn activity(&self) -> Option<(&str, &str)> {
+        let name = self.phase.as_deref().unwrap_or(&self.step_name);
+        self.phase_since.as_deref().map(|since| (name, since))
+    }
 }
 
 impl Format for State {
-    const VERSION: u32 = 1;
+    /// Version 2 added `phase` and `phase_since`.
+    const VERSION: u32 = 2;
 }
 
 /// What of a log could not be written, and why. It is in the next entry that was written, or in the result of the

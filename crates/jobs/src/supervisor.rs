@@ -36,11 +36,14 @@ mod preflight;
 mod prepare;
 mod process_tree;
 mod progress;
+mod repair;
+mod resolving;
 mod scripts;
 mod signals;
 mod space;
 mod stop;
 mod switch_lines;
+mod unfetched;
 mod verdict;
 
 #[cfg(feature = "test-util")]
@@ -188,7 +191,9 @@ impl<R: FnOnce()> Job<'_, R> {
             Ok(plan) => {
                 let mut progress = Progress::begin(command, &plan.steps, &mut self.log);
                 watch.begin(settings, command, plan.steps.len(), &self.log);
-                let done = self.run_steps(&plan, &mut progress);
+                let done = self.run_plan(jobs, &started_at, &plan, &mut progress);
+                // A damaged clone leads to another plan.
+                watch.steps = self.steps;
                 watch.end(settings, command, &done, progress.said(), &mut self.stop, &mut self.log);
                 progress.end(done.outcome == Outcome::Ok, &mut self.log);
                 done
@@ -298,7 +303,7 @@ impl<R: FnOnce()> Job<'_, R> {
                 self.log.progress(&tests.before(index));
             }
             progress.step(index, step, &mut self.log);
-            let end = self.run_step(index, step, progress);
+            let end = self.run_step_patiently(index, step, progress);
             if step.test {
                 let passed = end.code == Ok(0);
                 progress.tested(index, passed, &mut self.log);
@@ -343,14 +348,15 @@ impl<R: FnOnce()> Job<'_, R> {
                 return End { code: Ok(CANNOT_START), stopped: None, stopped_after: None, why: text };
             }
         };
-        self.store_state(Some(child.pid()), index, &step.name);
+        progress.started(child.pid(), index, step, &mut self.log);
         self.announce();
         child.run(step.activation, &mut self.stop, &mut self.log, progress)
     }
 
     fn store_state(&mut self, child_pid: Option<u32>, step: usize, step_name: &str) {
         let supervisor_pid = self.log.processes().own_pid();
-        let state = State { supervisor_pid, child_pid, step, step_name: step_name.to_owned() };
+        let step_name = step_name.to_owned();
+        let state = State { supervisor_pid, child_pid, step, step_name, phase: None, phase_since: None };
         let path = self.dir.state();
         if let Err(err) = folder::store_state(&self.dir, &state) {
             self.log.remark(&format!("cannot write {}: {err}", path.display()));

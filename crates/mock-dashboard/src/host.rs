@@ -158,6 +158,7 @@ impl Host {
             nixpkgs_version: beat.map_or(&facts.nixpkgs_version, |beat| &beat.nixpkgs_version).clone(),
             pending_command: beat.and_then(|beat| beat.pending_command.clone()),
             command_pid: beat.and_then(|beat| beat.command_pid),
+            command_activity: beat.and_then(|beat| beat.command_activity.clone()),
             metrics: beat.and_then(|beat| beat.metrics),
             vitals: beat.and_then(|beat| beat.vitals.clone()),
             system: beat.and_then(|beat| beat.system.clone()),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use nixfleet_protocol::{
-    CommandRejected, DeviceVitals, HostSystem, Metrics, Parts, Prewarm, Status, Stream, TestProgress,
-    UpdateStatus,
+    CommandActivity, CommandRejected, DeviceVitals, HostSystem, Metrics, Parts, Prewarm, Status, Stream,
+    TestProgress, UpdateStatus,
 };
 
 /// Whether heartbeats arrive in time.
@@ -40,6 +40,8 @@ pub struct HostView {
     pub pending_command: Option<String>,
     /// Process id of this command.
     pub command_pid: Option<u32>,
+    /// What it does, and since when it has said nothing.
+    pub command_activity: Option<Box<CommandActivity>>,
     /// Readings of the newest heartbeat, or null.
     pub metrics: Option<Metrics>,
     /// Vitals in the newest heartbeat.

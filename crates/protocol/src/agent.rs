@@ -124,6 +124,22 @@ pub struct Heartbeat {
     /// Milliseconds from the newest acknowledged heartbeat to its acknowledgement (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack_rtt_ms: Option<f64>,
+    /// What the running command does, and since when it has said nothing (additive).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_activity: Option<Box<CommandActivity>>,
+}
+
+/// What the running command does, by the clock of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct CommandActivity {
+    /// The phase of a rebuild, such as `build`, or else the step, such as `fetch`.
+    pub phase: String,
+    /// Seconds since that began; null when it is unknown.
+    pub phase_age_s: Option<u64>,
+    /// Seconds since the command last wrote a line or made progress; null when it is unknown.
+    pub silent_s: Option<u64>,
 }
 
 /// How up to date the host is, in four parts.

@@ -155,6 +155,9 @@ fn bound_heartbeat(heartbeat: &mut Heartbeat) {
     );
     cut_some(&mut heartbeat.pending_command, NAME);
     cut_some(&mut heartbeat.sent_at, NAME);
+    if let Some(activity) = &mut heartbeat.command_activity {
+        cut(&mut activity.phase, NAME);
+    }
     if let Some(parts) = &mut heartbeat.update_status {
         let UpdateStatus { git, lock, system, tests } = &mut **parts;
         for verdict in [git, lock, system, tests] {

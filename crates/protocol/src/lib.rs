@@ -45,9 +45,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 pub use agent::{
-    BatchLine, CommandRejected, Heartbeat, HostSystem, LastGoodSettings, Metrics, NextBoot, NextBootSource,
-    Output, OutputBatch, Register, RunningJob, Status, StatusKind, Stream, UpdateState, UpdateStatus,
-    Verdict,
+    BatchLine, CommandActivity, CommandRejected, Heartbeat, HostSystem, LastGoodSettings, Metrics, NextBoot,
+    NextBootSource, Output, OutputBatch, Register, RunningJob, Status, StatusKind, Stream, UpdateState,
+    UpdateStatus, Verdict,
 };
 pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,

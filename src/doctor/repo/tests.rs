@@ -82,6 +82,8 @@ fn what_git_says_is_shown_without_passwords_and_with_a_fix() {
         dir: None,
         branch: "main".to_owned(),
         ssh_key: None,
+        submodules: false,
+        lfs: false,
     };
     for (said, words) in [
         ("fatal: could not read Username for 'https://git.example.org'", "repo.ssh_key"),

@@ -11,6 +11,7 @@ use nixfleet_os::sync::{Mutex, MutexGuard, PoisonError};
 use nixfleet_os::threads::Condition;
 use nixfleet_os::{Threads, planted};
 
+use super::activity::Activity;
 use super::bell::Bell;
 use super::{Followed, Start};
 
@@ -74,6 +75,11 @@ impl Items {
         item
     }
 
+    /// What the command does, as it was seen last. None if nothing is known.
+    pub fn activity(&self) -> Option<Activity> {
+        self.link.as_ref()?.activity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Number of items that wait.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
@@ -132,6 +138,8 @@ pub(super) struct Link {
     order: Mutex<Order>,
     changed: Condition,
     pub(super) bell: Bell,
+    /// What the command does. The thread writes it, and holds the lock for the copy only.
+    activity: Mutex<Option<Activity>>,
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +155,12 @@ struct Order {
 
 impl Link {
     pub(super) fn new(threads: &Threads) -> Arc<Self> {
-        Arc::new(Self { order: Mutex::default(), changed: threads.condition(), bell: Bell::default() })
+        Arc::new(Self {
+            order: Mutex::default(),
+            changed: threads.condition(),
+            bell: Bell::default(),
+            activity: Mutex::default(),
+        })
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {
@@ -163,6 +176,11 @@ impl Link {
         if urgent && !planted!("silent-bell") {
             self.bell.ring();
         }
+    }
+
+    /// What the command does now.
+    pub(super) fn tell_activity(&self, activity: Option<Activity>) {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
     }
 
     /// Whether nobody receives any more, not even after a rewind.

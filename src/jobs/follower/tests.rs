@@ -68,6 +68,8 @@ impl Rig {
             child_pid: Some(child_pid),
             step: 0,
             step_name: "pull".to_owned(),
+            phase: None,
+            phase_since: None,
         };
         store(&self.dir.state(), &state).unwrap();
     }
@@ -159,6 +161,42 @@ async fn entries_come_as_they_are_written_and_the_end_comes_behind_the_last() {
     let (entries, end) = rest(&mut follower).await;
     assert_eq!(seqs(&entries), (6..=2000).collect::<Vec<_>>());
     assert_eq!(end, result);
+}
+
+#[tokio::test]
+async fn what_a_command_does_is_seen_although_nobody_takes_its_output() {
+    let rig = Rig::new();
+    // The first half of the limit is the head, and each later segment has an eighth.
+    let mut writer = rig.supervisor(800_000);
+    let follower = rig.follow(0);
+    let until = async |wanted: Option<Activity>| {
+        let begun = std::time::Instant::now();
+        while follower.items.activity() != wanted {
+            assert!(begun.elapsed() < LIMIT, "{:?} is not {wanted:?}", follower.items.activity());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    write(&mut writer, 1..=5000);
+    let hour_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+    let newest = (1..20).rfind(|segment| rig.dir.log(*segment).exists()).expect("more than the head");
+    fs::File::options().append(true).open(rig.dir.log(newest)).unwrap().set_modified(hour_ago).unwrap();
+    rig.store_state(7);
+    // Twice the interval in which it looks: the supervisor of an earlier version says nothing of it.
+    tokio::time::sleep(2 * CHECK_INTERVAL).await;
+    assert_eq!(follower.items.activity(), None);
+    let state = State {
+        supervisor_pid: std::process::id(),
+        child_pid: Some(7),
+        step: 0,
+        step_name: "switch".to_owned(),
+        phase: Some("build".to_owned()),
+        phase_since: Some("2026-01-01T00:00:00.000Z".to_owned()),
+    };
+    store(&rig.dir.state(), &state).unwrap();
+    let phase = "build".to_owned();
+    until(Some(Activity { phase, phase_since: Some(hour_ago), last_output: Some(hour_ago) })).await;
+    rig.store_result(&writer);
+    until(None).await;
 }
 
 #[tokio::test]

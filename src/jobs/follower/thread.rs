@@ -11,6 +11,7 @@ use nixfleet_jobs::journal::{Entry, Reader, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, State};
 use nixfleet_jobs::{JobDir, atomic_file, damage};
 
+use super::activity::Activity;
 use super::change::Changes;
 use super::items::{Link, Rewind};
 use super::remains::Left;
@@ -250,7 +251,13 @@ impl Thread {
             damage::report(&self.dir.state(), &err, "the process of the command is not known");
             None
         });
-        let pid = state.and_then(|state| state.child_pid).filter(|_| result.is_none() && !gone);
+        let runs = result.is_none() && !gone;
+        // Nothing waits for it, so twice a second is enough. In a model each lock is one more choice.
+        if probe && !cfg!(feature = "models") {
+            let state = state.as_ref().filter(|_| runs);
+            self.link.tell_activity(state.and_then(|state| Activity::read(&self.dir, state)));
+        }
+        let pid = state.and_then(|state| state.child_pid).filter(|_| runs);
         if gone && result.is_none() {
             // A connection that is lost ends no wait: the next one needs the host free as well.
             self.left.end(&self.dir, || !self.link.is_closed());

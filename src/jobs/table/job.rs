@@ -7,7 +7,7 @@ use nixfleet_jobs::record::Record;
 
 use super::stops::Stops;
 use crate::jobs::admission::Current;
-use crate::jobs::follower::{Follower, Live};
+use crate::jobs::follower::{Activity, Follower, Live};
 
 /// How far a job has got.
 #[derive(Debug)]
@@ -63,6 +63,14 @@ impl Job {
     /// Whether its process id will be known soon.
     pub(super) fn starts(&self) -> bool {
         self.runs() && self.live() == Live::default()
+    }
+
+    /// What its command does, while it runs.
+    pub(super) fn activity(&self) -> Option<Activity> {
+        match &self.phase {
+            Phase::Following(follower) if self.runs() => follower.items.activity(),
+            _ => None,
+        }
     }
 
     pub(super) fn describe(&self) -> Current<'_> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::observe::stats::Stats;
-use crate::observe::status::{Connection, ProcessUsage, Queue};
+use crate::observe::status::{Connection, ProcessUsage, Queue, Running, RunningActivity};
 
 /// A family: its type, and its samples with name, labels and value.
 #[derive(Debug, Default)]
@@ -151,6 +151,28 @@ fn values_and_labels_come_through() {
     assert_eq!(info["hostname"], "web\"1\\\n2");
     assert!(!families.contains_key("nixfleet_agent_threads"), "unknown");
     assert!(!families.contains_key("nixfleet_agent_last_heartbeat_timestamp_seconds"), "none yet");
+}
+
+#[test]
+fn a_command_tells_when_it_last_wrote_and_when_it_entered_its_phase() {
+    let mut report = report();
+    let names =
+        ["nixfleet_agent_job_last_output_timestamp_seconds", "nixfleet_agent_job_phase_timestamp_seconds"];
+    let families = parse(&page(&report));
+    assert!(names.iter().all(|name| !families.contains_key(*name)), "nothing runs");
+    let at = |text: &str| Some(text.to_owned());
+    report.running = Some(Running {
+        activity: Some(RunningActivity {
+            phase: "build".to_owned(),
+            phase_since: at("2026-01-01T00:00:00.500Z"),
+            last_output_at: at("2026-01-01T00:00:01Z"),
+        }),
+        ..Running::default()
+    });
+    let families = parse(&page(&report));
+    let [output, phase] = names.map(|name| families[name].samples[0].clone());
+    assert_eq!((output.1.len(), output.2), (0, 1_767_225_601.0));
+    assert_eq!((phase.1["phase"].as_str(), phase.2), ("build", 1_767_225_600.5));
 }
 
 #[test]

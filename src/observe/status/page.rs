@@ -5,8 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nixfleet_os::text::one_line;
 
-use super::report::{Queue, Report, Running, Server, State};
+use super::report::{Queue, Report, Running, RunningActivity, Server, State};
 use crate::observe::stats::{Counts, Histogram};
+
+/// How long a command may say nothing before that is told. A build that writes a line now and then is not silent.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// The page, at the time `now`.
 pub fn page(report: &Report, now: Timestamp) -> String {
@@ -133,6 +136,10 @@ impl Page {
                 let since = self.since(&running.since);
                 let (command, job) = (plain(&running.command), plain(&running.job_id));
                 self.row("running", &format!("{command}, {pid}, {since}, job {job}"));
+                if let Some(activity) = &running.activity {
+                    let text = self.activity(activity);
+                    self.row("", &text);
+                }
             }
         }
         for (n, result) in report.results.iter().rev().enumerate() {
@@ -146,6 +153,15 @@ impl Page {
             );
             self.row(if n == 0 { "ended" } else { "" }, &text);
         }
+    }
+
+    /// The phase of a command, and how long it has said nothing.
+    fn activity(&self, activity: &RunningActivity) -> String {
+        let since = activity.phase_since.as_deref().map(|at| format!(" {}", self.since(at)));
+        let silent =
+            activity.last_output_at.as_deref().and_then(|at| self.age(at)).filter(|age| *age >= SILENT);
+        let silent = silent.map(|age| format!(", silent for {}", length(age)));
+        format!("{}{}{}", plain(&activity.phase), since.unwrap_or_default(), silent.unwrap_or_default())
     }
 
     fn output(&mut self, report: &Report) {
@@ -204,6 +220,12 @@ impl Page {
 
     fn ahead(&self, at: &str) -> String {
         self.away(at, true).map_or_else(|| plain(at), |length| format!("in {length}"))
+    }
+
+    /// How long ago `at` was.
+    fn age(&self, at: &str) -> Option<Duration> {
+        let at: Timestamp = at.parse().ok()?;
+        Some(Duration::try_from(self.now.duration_since(at)).unwrap_or_default())
     }
 
     /// The distance between now and `at`; zero if `at` is on the other side of now.

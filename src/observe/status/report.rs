@@ -2,6 +2,7 @@
 //! agent: unknown fields are ignored, missing ones have defaults.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use nixfleet_protocol::{LastGoodSettings, ServerState, ServerStatus};
 
 use super::process::ProcessUsage;
+use crate::jobs::follower::Activity;
 use crate::observe::stats::Stats;
 
 /// The agent's state.
@@ -176,6 +178,33 @@ pub struct Running {
     pub ended: bool,
     /// When it was accepted.
     pub since: String,
+    /// What it does. Absent before its first step, and when it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity: Option<RunningActivity>,
+}
+
+/// What the running command does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunningActivity {
+    /// The phase of a rebuild, or else the step.
+    pub phase: String,
+    /// When that began.
+    pub phase_since: Option<String>,
+    /// When it last wrote a line or made progress.
+    pub last_output_at: Option<String>,
+}
+
+impl RunningActivity {
+    /// What the folder of the job says.
+    pub fn new(activity: &Activity) -> Self {
+        let text = |time: SystemTime| Some(format!("{:.3}", Timestamp::try_from(time).ok()?));
+        Self {
+            phase: activity.phase.clone(),
+            phase_since: activity.phase_since.and_then(text),
+            last_output_at: activity.last_output.and_then(text),
+        }
+    }
 }
 
 /// A finished command.

@@ -41,7 +41,7 @@ fn answer(mut client: &TcpStream, folder: &Path, login: &str) -> std::io::Result
 }
 
 /// All files in a folder that contain the text.
-fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub(super) fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
     let output = Command::new("grep").args(["-rlaF", "--", text]).arg(folder).output().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect()
 }

@@ -188,6 +188,27 @@ pub(super) const FAULTS: &[Fault] = &[
         "line.chars().take(QUOTED).collect()\n",
     ),
     fault(
+        "nix_log",
+        "the name of a machine may have any length",
+        "crates/jobs/src/supervisor/progress/delays.rs",
+        "take(MAX_NAME)",
+        "take(usize::MAX)",
+    ),
+    fault(
+        "git_words",
+        "a percentage may be more than a hundred",
+        "crates/jobs/src/supervisor/progress/git.rs",
+        "*percent <= 100",
+        "*percent <= 1000",
+    ),
+    fault(
+        "git_words",
+        "words about damage are cut inside a character",
+        "crates/jobs/src/supervisor/progress/git.rs",
+        "text.chars().take(QUOTED).collect()",
+        "text[..QUOTED.min(text.len())].to_owned()",
+    ),
+    fault(
         "settings",
         "the place of an error of syntax is one byte too far",
         "crates/config/src/syntax.rs",

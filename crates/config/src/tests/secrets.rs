@@ -11,7 +11,8 @@ fn printed(given: &Given) -> String {
         Ok(config) => {
             let Config { connection, host, warnings } = config;
             let public = host.repo.public_url();
-            format!("{connection:?} {} {:?} {public:?} {warnings:?}", connection.url, host.repo)
+            let Host { repo, rebuild, .. } = host;
+            format!("{connection:?} {} {repo:?} {rebuild:?} {public:?} {warnings:?}", connection.url)
         }
         Err(error) => error.to_string(),
     }
@@ -19,7 +20,7 @@ fn printed(given: &Given) -> String {
 
 /// Keys whose values are shown on purpose: names, paths, labels and words that cannot open anything.
 fn is_shown(key: &str) -> bool {
-    ["paths.", "vitals.", "rebuild."].iter().any(|section| key.starts_with(section))
+    (["paths.", "vitals.", "rebuild."].iter().any(|section| key.starts_with(section)) && key != "rebuild.env")
         || [
             "token_file",
             "ca_file",

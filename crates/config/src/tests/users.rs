@@ -1,5 +1,7 @@
 //! What the users of the settings get: the supervisor and the meters.
 
+use nixfleet_jobs::spec::Secrets;
+
 use super::*;
 
 #[test]
@@ -23,11 +25,16 @@ url = "https://git.example.org/fleet.git"
 dir = "/the/repo"
 branch = "the-branch"
 ssh_key = "/the/key"
+submodules = true
+lfs = true
 [rebuild]
 program = ["sudo", "rebuild"]
 flake_attr = "the-attribute"
 extra_args = ["--impure"]
 log_format = "internal-json"
+env = { NIX_SSHOPTS = "-i /the/key" }
+netrc_file = "/the/netrc"
+access_tokens_file = "/the/tokens"
 [jobs]
 dir = "/the/jobs"
 log_limit = 70000
@@ -73,12 +80,17 @@ run = ["restic", "backup"]
             dir: Some("/the/repo".into()),
             branch: "the-branch".to_owned(),
             ssh_key: Some("/the/key".into()),
+            submodules: true,
+            lfs: true,
         },
         rebuild: Rebuild {
             program: Some(words(&["sudo", "rebuild"])),
             flake_attr: Some("the-attribute".to_owned()),
             extra_args: words(&["--impure"]),
             log_format: Some("internal-json".to_owned()),
+            env: Secrets([("NIX_SSHOPTS".to_owned(), "-i /the/key".to_owned())].into()),
+            netrc_file: Some("/the/netrc".into()),
+            access_tokens_file: Some("/the/tokens".into()),
         },
         commands: host.commands.clone(),
         reboot: true,

@@ -93,6 +93,11 @@ impl Writer {
         })
     }
 
+    /// The folder of the job.
+    pub(crate) fn dir(&self) -> &JobDir {
+        &self.dir
+    }
+
     /// The clock that dates the entries.
     pub fn clock(&self) -> &Clock {
         self.dir.clock()

@@ -11,6 +11,7 @@ use crate::Settings;
 use crate::spec::{Secrets, Step, User};
 
 mod login;
+mod nix_access;
 mod repository;
 mod test_scripts;
 
@@ -23,8 +24,9 @@ pub(crate) fn test_settings() -> Settings {
     tests::host(&[])
 }
 
+pub(super) use repository::fsck;
 pub use repository::{RepoState, access};
-use repository::{as_owner, as_root, checkout, pull, repo_dir};
+use repository::{as_owner, as_root, checkout, flake, pull, repo_dir};
 pub use test_scripts::{NotRun, TestScripts};
 
 /// Built-in commands that run as jobs and that every host has.
@@ -66,6 +68,8 @@ pub struct Preflight {
     pub owner: Option<User>,
     /// What is in `hosts/<host>/tests`.
     pub tests: TestScripts,
+    /// Files of the settings that cannot be read, as remarks.
+    pub unreadable: Vec<String>,
 }
 
 /// Why a command cannot be run on this machine.
@@ -122,17 +126,21 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
         "reboot" if !settings.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
         "switch" => {
-            let step = as_root(from_flake(settings, "switch", checkout(settings, preflight)?), preflight);
-            Ok(Plan { steps: vec![step], ..Plan::default() })
+            let step =
+                as_root(from_flake(settings, "switch", checkout(settings, preflight)?, preflight), preflight);
+            Ok(Plan { steps: vec![step], remarks: preflight.unreadable.clone(), ..Plan::default() })
         }
         "boot" if is_home_manager(settings) => Err(PlanError::NoBoot),
         "boot" => {
-            let step = as_root(from_flake(settings, "boot", checkout(settings, preflight)?), preflight);
-            Ok(Plan { steps: vec![step], ..Plan::default() })
+            let step =
+                as_root(from_flake(settings, "boot", checkout(settings, preflight)?, preflight), preflight);
+            Ok(Plan { steps: vec![step], remarks: preflight.unreadable.clone(), ..Plan::default() })
         }
         "pull-switch" => {
             let mut plan = pull(settings, preflight)?;
-            plan.steps.push(as_root(from_flake(settings, "switch", repo_dir(&settings.repo)?), preflight));
+            let dir = repo_dir(&settings.repo)?;
+            plan.steps.push(as_root(from_flake(settings, "switch", dir, preflight), preflight));
+            plan.remarks.clone_from(&preflight.unreadable);
             Ok(plan)
         }
         "test" => {
@@ -144,12 +152,16 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
             })
         }
         "rollback" => {
-            Ok(Plan { steps: vec![rebuild(settings, "switch", &["--rollback"])], ..Plan::default() })
+            let remarks = preflight.unreadable.clone();
+            let step = rebuild(settings, "switch", &["--rollback"]);
+            Ok(Plan { steps: vec![step], remarks, ..Plan::default() })
         }
         "update" => {
             let dir = checkout(settings, preflight)?;
-            let step = Step { cwd: Some(dir.to_owned()), ..step("update", &["nix", "flake", "update"]) };
-            Ok(Plan { steps: vec![as_owner(step, dir, preflight)], ..Plan::default() })
+            let mut step = Step { cwd: Some(dir.to_owned()), ..step("update", &["nix", "flake", "update"]) };
+            step.secrets = nix_access::variables(&settings.rebuild);
+            let (steps, remarks) = (vec![as_owner(step, dir, preflight)], preflight.unreadable.clone());
+            Ok(Plan { steps, remarks, ..Plan::default() })
         }
         _ => Err(PlanError::Unknown(name.to_owned())),
     }
@@ -181,14 +193,14 @@ pub(super) fn is_home_manager(settings: &Settings) -> bool {
 }
 
 /// A rebuild from the flake in `dir`. `action` is `switch` or `boot`.
-fn from_flake(settings: &Settings, action: &str, dir: &Path) -> Step {
+fn from_flake(settings: &Settings, action: &str, dir: &Path, preflight: &Preflight) -> Step {
     let target = if settings.host_type == "macos" {
         format!("{}@{}", settings.user, settings.hostname)
     } else {
         settings.hostname.clone()
     };
     let attribute = settings.rebuild.flake_attr.as_deref().unwrap_or(&target);
-    rebuild(settings, action, &["--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
+    rebuild(settings, action, &["--flake", &format!("{}#{attribute}", flake(settings, dir, preflight))])
 }
 
 /// Makes the step of a rebuild, which has the name of its action. The configured program and arguments apply to all
@@ -201,7 +213,7 @@ fn rebuild(settings: &Settings, action: &str, args: &[&str]) -> Step {
         argv.extend(["--log-format".to_owned(), format.clone()]);
     }
     argv.extend(settings.rebuild.extra_args.iter().cloned());
-    step(action, &argv)
+    Step { secrets: nix_access::variables(&settings.rebuild), ..step(action, &argv) }
 }
 
 fn script(path: &Path, dir: &Path) -> Step {

@@ -22,10 +22,12 @@ const FATAL: i32 = 128;
 
 /// Inspects the repository for a command of a job that started at `begun`.
 pub(super) fn inspect(settings: &Settings, command: &str, begun: SystemTime) -> Preflight {
-    let Some(dir) = &settings.repo.dir else { return Preflight::default() };
+    let unreadable = unreadable(settings);
+    let Some(dir) = &settings.repo.dir else { return Preflight { unreadable, ..Preflight::default() } };
     let above = fs::canonicalize(dir).ok().and_then(|dir| dir.parent().map(Path::to_owned));
     let git = dir.join(".git");
-    let mut preflight = Preflight { above, tests: test_scripts(settings, dir), ..Preflight::default() };
+    let mut preflight =
+        Preflight { above, tests: test_scripts(settings, dir), unreadable, ..Preflight::default() };
     preflight.repo = if git.exists() {
         RepoState::Git
     } else if fs::read_dir(dir).is_ok_and(|mut items| items.next().is_some()) {
@@ -46,6 +48,22 @@ pub(super) fn inspect(settings: &Settings, command: &str, begun: SystemTime) -> 
         }
     }
     preflight
+}
+
+/// The files with logins and tokens for nix that cannot be read. nix would go on without them in silence, and what the
+/// server says then is no hint at them.
+fn unreadable(settings: &Settings) -> Vec<String> {
+    let rebuild = &settings.rebuild;
+    let files = [
+        ("rebuild.netrc_file", &rebuild.netrc_file),
+        ("rebuild.access_tokens_file", &rebuild.access_tokens_file),
+    ];
+    let remark = |(key, path): (&str, &Option<PathBuf>)| {
+        let path = path.as_ref()?;
+        let err = bounded_read::open(path).and_then(|mut file| file.read(&mut [0])).err()?;
+        Some(format!("warning: {key} cannot be read, nix goes on without it: {}: {err}", path.display()))
+    };
+    files.into_iter().filter_map(remark).collect()
 }
 
 /// Whether git itself says that this is not a repository. If git is missing, hangs, may not read the folder

@@ -20,7 +20,7 @@ pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Wr
         log.remark(text);
     }
     if let Some(dir) = &plan.set_aside {
-        set_aside(dir, id, log)?;
+        set_aside(dir, &format!("{} is no repository", dir.display()), id, log)?;
     }
     for file in &plan.leftovers {
         let text = match fs::remove_file(file) {
@@ -41,8 +41,11 @@ pub(super) fn prepare(plan: &Plan, settings: &Settings, id: &JobId, log: &mut Wr
         .map_err(|err| format!("cannot make the private folder {}: {err}", dir.display()))
 }
 
-/// Renames a folder instead of removing it, so that nothing in it is lost.
-fn set_aside(dir: &Path, id: &JobId, log: &mut Writer) -> Result<(), String> {
+/// Renames a folder instead of removing it, so that nothing in it is lost. `what` is what git says of it.
+///
+/// # Errors
+/// A message for people. The folder is where it was.
+pub(super) fn set_aside(dir: &Path, what: &str, id: &JobId, log: &mut Writer) -> Result<(), String> {
     let mut aside = dir.as_os_str().to_owned();
     aside.push(format!(".corrupt-{id}"));
     let aside = PathBuf::from(aside);
@@ -52,14 +55,12 @@ fn set_aside(dir: &Path, id: &JobId, log: &mut Writer) -> Result<(), String> {
     };
     moved.map_err(|err| {
         format!(
-            "git says that {} is no repository, and it cannot be moved to {}: {err}; move it away by hand",
-            dir.display(),
+            "git says that {what}, and it cannot be moved to {}: {err}; move it away by hand",
             aside.display()
         )
     })?;
     log.remark(&format!(
-        "git says that {} is no repository: it now is {}, which may be removed; cloning anew",
-        dir.display(),
+        "git says that {what}: it now is {}, which may be removed; cloning anew",
         aside.display()
     ));
     Ok(())

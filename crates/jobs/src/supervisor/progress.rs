@@ -19,14 +19,20 @@ use crate::lines::Piece;
 use crate::progress::{MAX_TEST_RESULTS, OperationProgress, Part, PartState, Parts, TestResult, TestsPart};
 use crate::spec::Step;
 
+mod delays;
 #[cfg(feature = "test-util")]
 pub mod fuzzing;
+mod git;
 mod nix_log;
 mod phases;
+mod rebuild;
+mod running;
 mod throttle;
+mod transfer;
 
-use phases::{Phase, Phases};
-use throttle::Throttle;
+use rebuild::{Rebuild, SYSTEM_STEPS};
+use running::Running;
+use transfer::Transfer;
 
 #[cfg(test)]
 mod tests;
@@ -37,15 +43,9 @@ const PULL_STEPS: u32 = 4;
 /// Reported steps of the part `lock`.
 const LOCK_STEPS: u32 = 1;
 
-/// Reported steps of the part `system`: its phases.
-const SYSTEM_STEPS: u32 = Phase::ALL.len() as u32;
-
 /// How often to check for an activation that writes nothing. A check reads some hundred files of /proc, and
 /// an activation nearly always writes something first.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Options of nix that show build logs live.
-const LIVE_LOGS: &[&str] = &["-L", "--print-build-logs"];
 
 /// The kinds of parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,34 +74,26 @@ pub(super) struct Progress {
     rebuild: Option<Rebuild>,
     /// What the running step says about its work.
     said: SwitchLines,
-}
-
-/// Progress of a running rebuild.
-struct Rebuild {
-    phases: Phases,
-    throttle: Throttle,
-    poll_at: Instant,
+    /// The running program of git, or the one that ended last.
+    git: Option<Transfer>,
+    /// What is in `state.json`.
+    running: Running,
 }
 
 impl Progress {
     /// Reports the parts of `command` as pending. `steps` are the steps of its plan, empty if there is no
     /// plan.
     pub(super) fn begin(command: &str, steps: &[Step], log: &mut Writer) -> Self {
-        let count = steps.len();
-        let section = |kind, steps| Section { kind, steps };
-        let sections = match command {
-            "clone" | "pull" => vec![section(PartKind::Pull, 0..count)],
-            "update" => vec![section(PartKind::Lock, 0..count)],
-            "switch" | "boot" | "rollback" => vec![section(PartKind::System, 0..count)],
-            "pull-switch" => {
-                let switch = count.saturating_sub(1);
-                vec![section(PartKind::Pull, 0..switch), section(PartKind::System, switch..count)]
-            }
-            "test" => vec![section(PartKind::Tests, 0..count)],
-            _ => Vec::new(),
+        let sections = sections(command, steps.len());
+        let mut progress = Self {
+            sections,
+            at: None,
+            parts: Parts::default(),
+            rebuild: None,
+            git: None,
+            said: SwitchLines::default(),
+            running: Running::default(),
         };
-        let mut progress =
-            Self { sections, at: None, parts: Parts::default(), rebuild: None, said: SwitchLines::default() };
         for section in &progress.sections {
             let all = &mut progress.parts;
             match section.kind {
@@ -117,9 +109,15 @@ impl Progress {
         progress
     }
 
+    /// The command begins again with another plan of so many steps.
+    pub(super) fn replan(&mut self, command: &str, count: usize) {
+        self.sections = sections(command, count);
+    }
+
     /// Reports that a step begins.
     pub(super) fn step(&mut self, index: usize, step: &Step, log: &mut Writer) {
         self.said = SwitchLines::default();
+        self.git = is_git(step).then(Transfer::default);
         let Some(at) = self.sections.iter().position(|section| section.steps.contains(&index)) else {
             return;
         };
@@ -150,20 +148,39 @@ impl Progress {
         part.current = u32::try_from(done * part.total as usize / all).unwrap_or(part.total);
         part.status = PartState::InProgress;
         part.phase.clone_from(&step.name);
+        part.detail.clear();
         Some(part.clone())
     }
 
+    /// A program of a step was started. After the first attempt at it, its words begin anew.
+    pub(super) fn started(&mut self, pid: u32, index: usize, step: &Step, log: &mut Writer) {
+        self.git = is_git(step).then(Transfer::default);
+        let phase = self.rebuild.as_ref().map(|rebuild| rebuild.phases.phase().name());
+        self.running.begins(Some(pid), index, &step.name, phase, log);
+    }
+
+    /// A step waits for its next attempt, for the reason in `detail`.
+    pub(super) fn waits(&mut self, index: usize, step: &Step, detail: &str, log: &mut Writer) {
+        self.running.begins(None, index, &step.name, None, log);
+        if let Some(git) = &mut self.git {
+            detail.clone_into(&mut git.words.detail);
+        }
+        self.report_transfer(log);
+    }
+
+    /// The name that the last program of git could not resolve.
+    pub(super) fn unresolved(&self) -> Option<&str> {
+        self.git.as_ref()?.words.unresolved.as_deref()
+    }
+
+    /// What the last program of git said about damaged objects.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.git.as_ref()?.words.damage.as_deref()
+    }
+
     fn rebuild_begins(&mut self, step: &Step, now: Instant) -> Part {
-        let live = step.argv.iter().any(|arg| LIVE_LOGS.contains(&arg.as_str()));
-        let mut rebuild = Rebuild {
-            phases: Phases::new(live),
-            throttle: Throttle::default(),
-            poll_at: now + POLL_INTERVAL,
-        };
-        let part = rebuild.part();
-        rebuild.throttle.update(part.clone(), now);
-        self.rebuild = Some(rebuild);
-        self.parts.system.insert(part).clone()
+        let rebuild = self.rebuild.insert(Rebuild::begin(step, now));
+        self.parts.system.insert(rebuild.part()).clone()
     }
 
     fn tests_begin(&mut self) -> Option<TestsPart> {
@@ -189,9 +206,34 @@ impl Progress {
             said.read(source, shown);
             emit(shown);
         };
-        match &mut self.rebuild {
-            Some(rebuild) => rebuild.phases.read(source, piece, &mut emit),
-            None => emit(piece),
+        if let Some(rebuild) = &mut self.rebuild {
+            return rebuild.phases.read(source, piece, &mut emit);
+        }
+        let is_progress = self.git.as_mut().is_some_and(|git| !piece.cont && git.words.read(&piece.text));
+        if !is_progress {
+            emit(piece);
+        }
+    }
+
+    /// Reads the state of a line that the running step is about to rewrite.
+    pub(super) fn rewritten(&mut self, state: &str, log: &mut Writer) {
+        if let (None, Some(git)) = (&self.rebuild, &mut self.git) {
+            git.words.read(state);
+            self.report_transfer(log);
+        }
+    }
+
+    /// Reports how far git is, unless the throttle delays it.
+    fn report_transfer(&mut self, log: &mut Writer) {
+        let running = self.at.is_some_and(|at| self.sections[at].kind == PartKind::Pull);
+        let (Some(git), Some(part)) = (&mut self.git, self.parts.pull.as_mut().filter(|_| running)) else {
+            return;
+        };
+        if part.detail == git.words.detail {
+            return;
+        }
+        for part in git.update(part, log.clock().instant()).into_iter().flatten() {
+            report(Parts { pull: Some(part), ..Parts::default() }, log);
         }
     }
 
@@ -202,11 +244,13 @@ impl Progress {
 
     /// Reports what the last piece changed, unless the throttle delays it.
     pub(super) fn report_changes(&mut self, log: &mut Writer) {
+        self.report_transfer(log);
         let Some(rebuild) = &mut self.rebuild else { return };
         if !rebuild.phases.changed() {
             return;
         }
         let part = rebuild.part();
+        self.running.phase(&part.phase, log);
         self.parts.system = Some(part.clone());
         for part in rebuild.throttle.update(part, log.clock().instant()).into_iter().flatten() {
             report(Parts { system: Some(part), ..Parts::default() }, log);
@@ -215,8 +259,11 @@ impl Progress {
 
     /// Reports delayed progress, and checks for an activation that writes nothing.
     pub(super) fn tick(&mut self, log: &mut Writer) {
-        let Some(rebuild) = &mut self.rebuild else { return };
         let now = log.clock().instant();
+        if let Some(part) = self.git.as_mut().and_then(|git| git.throttle.due(now)) {
+            report(Parts { pull: Some(part), ..Parts::default() }, log);
+        }
+        let Some(rebuild) = &mut self.rebuild else { return };
         if rebuild.polls() && rebuild.poll_at <= now {
             if process_tree::activates(log.processes()) {
                 rebuild.phases.activates();
@@ -231,9 +278,11 @@ impl Progress {
 
     /// When to call [`Self::tick`] even if the program writes nothing.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let rebuild = self.rebuild.as_ref()?;
-        let poll = rebuild.polls().then_some(rebuild.poll_at);
-        [poll, rebuild.throttle.wake_at()].into_iter().flatten().min()
+        let rebuild = self.rebuild.as_ref();
+        let poll = rebuild.filter(|rebuild| rebuild.polls()).map(|rebuild| rebuild.poll_at);
+        let details = rebuild.and_then(|rebuild| rebuild.throttle.wake_at());
+        let transfer = self.git.as_ref().and_then(|git| git.throttle.wake_at());
+        [poll, details, transfer].into_iter().flatten().min()
     }
 
     /// Reports the end of the command. `ok`: every step succeeded.
@@ -274,30 +323,33 @@ impl Progress {
     }
 }
 
+/// The parts of a command, whose plan has so many steps.
+fn sections(command: &str, count: usize) -> Vec<Section> {
+    let section = |kind, steps| Section { kind, steps };
+    match command {
+        "clone" | "pull" => vec![section(PartKind::Pull, 0..count)],
+        "update" => vec![section(PartKind::Lock, 0..count)],
+        "switch" | "boot" | "rollback" => vec![section(PartKind::System, 0..count)],
+        "pull-switch" => {
+            let switch = count.saturating_sub(1);
+            vec![section(PartKind::Pull, 0..switch), section(PartKind::System, switch..count)]
+        }
+        "test" => vec![section(PartKind::Tests, 0..count)],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a step is a program of git.
+fn is_git(step: &Step) -> bool {
+    step.argv.first().is_some_and(|program| program == "git")
+}
+
 /// The field of a part that is counted in steps.
 fn slot(parts: &mut Parts, kind: PartKind) -> &mut Option<Part> {
     match kind {
         PartKind::Pull => &mut parts.pull,
         PartKind::Lock => &mut parts.lock,
         PartKind::System | PartKind::Tests => &mut parts.system,
-    }
-}
-
-impl Rebuild {
-    /// The progress to report.
-    fn part(&self) -> Part {
-        let phase = self.phases.phase();
-        Part {
-            current: phase.before(),
-            total: SYSTEM_STEPS,
-            status: PartState::InProgress,
-            phase: phase.name().to_owned(),
-            detail: self.phases.detail(),
-        }
-    }
-
-    fn polls(&self) -> bool {
-        self.phases.phase() < Phase::Activate
     }
 }
 

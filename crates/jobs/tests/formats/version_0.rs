@@ -92,6 +92,8 @@ fn the_states_of_version_0_are_read_with_every_field() {
         child_pid: Some(child_pid),
         step,
         step_name: step_name.to_owned(),
+        phase: None,
+        phase_since: None,
     };
     check("pull.state.json", &state(31795, 31811, 3, "clean"));
     check("switch.state.json", &state(31868, 31869, 0, "switch"));

@@ -189,6 +189,14 @@ function drawRow({ row, view }, id) {
   else row.anchor.removeAttribute("aria-current");
 }
 
+// Seconds without a word from which a command counts as silent.
+const SILENT = 10;
+
+function silence({ command_activity: activity }) {
+  const seconds = activity?.silent_s ?? 0;
+  return seconds < SILENT ? "" : ` · ${activity.phase}, silent for ${duration(seconds * 1000)}`;
+}
+
 function drawDetail() {
   const host = hosts.get(selected);
   $("detail").hidden = !host;
@@ -197,7 +205,7 @@ function drawDetail() {
   setText($("name"), view.hostname);
   drawState($("state"), view);
   $("running").hidden = !view.pending_command;
-  setText($("running"), view.pending_command ? withPid(view.pending_command, view.command_pid) : "");
+  setText($("running"), view.pending_command ? withPid(view.pending_command, view.command_pid) + silence(view) : "");
   drawFacts(view);
   drawLights(view);
   for (const control of $("commands").elements) {

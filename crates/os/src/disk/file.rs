@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -45,6 +46,17 @@ impl File {
         match &self.0 {
             Inner::Real(file) => file.metadata().map(|metadata| metadata.len()),
             Inner::Simulated(file) => file.length(),
+        }
+    }
+
+    /// When it was last written.
+    ///
+    /// # Errors
+    /// An error of the file system; [`io::ErrorKind::Unsupported`] where it keeps no times.
+    pub fn modified(&self) -> io::Result<SystemTime> {
+        match &self.0 {
+            Inner::Real(file) => file.metadata()?.modified(),
+            Inner::Simulated(file) => file.modified(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Kind, Lock, Open};
 
@@ -44,6 +44,10 @@ pub trait OpenFile: fmt::Debug + Send {
     fn seek_to(&mut self, position: u64) -> io::Result<()>;
     /// The length of the file.
     fn length(&self) -> io::Result<u64>;
+    /// When it was last written.
+    fn modified(&self) -> io::Result<SystemTime> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Cuts or extends the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Makes the content durable.

@@ -152,6 +152,19 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                 ..heartbeat()
             }),
         ),
+        (
+            "heartbeat-silent_command",
+            beat(Heartbeat {
+                pending_command: Some("switch".to_owned()),
+                command_pid: Some(12345),
+                command_activity: Some(Box::new(CommandActivity {
+                    phase: "build".to_owned(),
+                    phase_age_s: Some(1500),
+                    silent_s: Some(720),
+                })),
+                ..heartbeat()
+            }),
+        ),
         ("heartbeat-without_metrics", beat(Heartbeat { metrics: None, ..heartbeat() })),
         (
             "heartbeat-full",
@@ -168,6 +181,7 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                 seq: Some(7),
                 sent_at: Some("2026-07-14T12:00:00.123Z".to_owned()),
                 ack_rtt_ms: Some(4.25),
+                command_activity: None,
                 vitals: None,
                 last_good_settings: None,
                 update_status: Some(Box::new(UpdateStatus {

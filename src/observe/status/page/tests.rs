@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::observe::stats::Stats;
-use crate::observe::status::{Collector, Connection, Finished, ProcessUsage, Running, Server};
+use crate::observe::status::{
+    Collector, Connection, Finished, ProcessUsage, Running, RunningActivity, Server,
+};
 
 fn now() -> Timestamp {
     "2026-01-01T12:00:00Z".parse().unwrap()
@@ -59,6 +61,11 @@ fn the_page_of_a_busy_agent() {
             job_id: "a-b".to_owned(),
             pid: Some(4711),
             since: "2026-01-01T11:58:55Z".to_owned(),
+            activity: Some(RunningActivity {
+                phase: "build\u{1b}[31m".to_owned(),
+                phase_since: Some("2026-01-01T11:59:05Z".to_owned()),
+                last_output_at: Some("2026-01-01T11:59:48Z".to_owned()),
+            }),
             ..Running::default()
         }),
         results: vec![finished("pull", "ok", 0), finished("test", "failed", 1)],
@@ -86,6 +93,7 @@ web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s
   heartbeats  12, the last 12 s ago, every 30 s; 0 late, 0 skipped; all within 1 ms of being due
   answers     1, 0 missing; all within 5 ms of being sent
   running     switch, process 4711, for 1 min 5 s, job a-b
+              build for 55 s, silent for 12 s
   ended       test: failed (1), 1 h 0 min ago, took 1 min 1 s
               pull: ok (0), 1 h 0 min ago, took 1 min 1 s
   output      40 lines sent, 0 dropped

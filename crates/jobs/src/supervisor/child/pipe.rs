@@ -86,6 +86,9 @@ impl Pipe {
         }
         let (source, reason) = (self.source, &mut self.reason);
         self.lines.push(&buffer[..count], &mut |piece| record(&piece, source, reason, log, progress));
+        if let Some(state) = self.lines.rewritten() {
+            progress.rewritten(&state, log);
+        }
         count
     }
 

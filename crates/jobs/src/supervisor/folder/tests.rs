@@ -85,7 +85,14 @@ fn state_on_a_full_disk() {
     fs::create_dir(dir.path()).unwrap();
     let store = |pid, is_full: bool| {
         limit_files(is_full.then_some(0));
-        let state = State { supervisor_pid: 7, child_pid: Some(pid), step: 0, step_name: "step".to_owned() };
+        let state = State {
+            supervisor_pid: 7,
+            child_pid: Some(pid),
+            step: 0,
+            step_name: "step".to_owned(),
+            phase: None,
+            phase_since: None,
+        };
         let stored = store_state(&dir, &state);
         assert_eq!(stored.is_err(), is_full);
         limit_files(None);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::address::Address;
+use url::Url;
 
 use super::login::Login;
 use super::{Plan, PlanError, Preflight, step};
@@ -39,6 +40,12 @@ const OWN_CLONE: &[(&str, &str)] = &[
     ("http.lowSpeedTime", "300"),
 ];
 
+/// Fetches the branch. A submodule would be fetched from its old address; a step of its own does that.
+const FETCH: &[&str] = &["fetch", "--progress", "--no-recurse-submodules"];
+
+/// Fetches the files in Git LFS of the commit, and puts them in place of their pointers.
+const LFS_PULL: &[&str] = &["lfs", "pull"];
+
 /// ssh gives up when a connection takes longer than 30 s, or is silent for 30 s. By default it waits for
 /// hours.
 const SSH_TIMEOUTS: &str = "-o ConnectTimeout=30 -o ServerAliveInterval=10 -o ServerAliveCountMax=3";
@@ -67,8 +74,13 @@ pub(super) fn pull(settings: &Settings, preflight: &Preflight) -> Result<Plan, P
         (None, RepoState::Missing) => Err(PlanError::NoCheckout(dir.to_owned())),
         (None, RepoState::Git | RepoState::Corrupt) => {
             let env = environment(settings, preflight);
-            let step = Step { env, ..git(dir, "pull", &["pull"]) };
-            Ok(Plan { steps: vec![as_owner(step, dir, preflight)], ..Plan::default() })
+            let mut steps = vec![git(dir, "pull", &["pull", "--progress"])];
+            steps.extend(submodules(&settings.repo, dir));
+            if settings.repo.lfs {
+                steps.push(git(dir, "lfs", LFS_PULL));
+            }
+            let steps = steps.into_iter().map(|step| Step { env: env.clone(), ..step });
+            Ok(Plan { steps: steps.map(|step| as_owner(step, dir, preflight)).collect(), ..Plan::default() })
         }
     }
 }
@@ -82,13 +94,24 @@ fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -
         // None of these steps needs what a clone writes last, so they complete an interrupted clone. `fetch`
         // comes first, because its messages about a bad folder are better than those of `config`.
         RepoState::Git => vec![
-            git(dir, "fetch", &["fetch", "--", url, &format!("+refs/heads/{branch}:{tracking}")]),
+            git(dir, "fetch", &[FETCH, &["--", url, &format!("+refs/heads/{branch}:{tracking}")]].concat()),
             git(dir, "origin", &["config", "--replace-all", "remote.origin.url", url]),
             git(dir, "reset", &["reset", "--hard", &tracking]),
-            git(dir, "clean", &["clean", "-fd"]),
+            // Two of them remove the folder of a former submodule, too, which is a repository.
+            git(dir, "clean", &["clean", if settings.repo.submodules { "-ffd" } else { "-fd" }]),
         ],
-        _ => vec![git(dir, "clone", &["clone", "--branch", branch, "--", url, "."])],
+        _ => vec![git(dir, "clone", &["clone", "--progress", "--branch", branch, "--", url, "."])],
     };
+    steps.extend(submodules(&settings.repo, dir));
+    if settings.repo.submodules {
+        let clean = ["submodule", "foreach", "--quiet", "--recursive", "git clean -ffd"];
+        steps.push(git(dir, "submodule-clean", &clean));
+    }
+    if settings.repo.lfs {
+        // In the clone itself, so that everybody's git knows that a file and its pointer are the same.
+        steps.push(git(dir, "lfs-install", &["lfs", "install", "--local", "--skip-smudge"]));
+        steps.push(git(dir, "lfs", LFS_PULL));
+    }
     if preflight.repo == RepoState::Git && !preflight.blocking.is_empty() {
         // The clone only forgets these names: what they mean belongs to the server.
         let names = preflight.blocking.iter().map(String::as_str);
@@ -111,6 +134,37 @@ fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -
         private_dir: Some(dir.to_owned()),
         ..Plan::default()
     }
+}
+
+/// The steps that make all submodules those of the commit. Their addresses may have changed with it.
+fn submodules(repo: &Repo, dir: &Path) -> Vec<Step> {
+    if !repo.submodules {
+        return Vec::new();
+    }
+    vec![
+        git(dir, "submodule-sync", &["submodule", "--quiet", "sync", "--recursive"]),
+        git(dir, "submodules", &["submodule", "update", "--init", "--recursive", "--force", "--progress"]),
+    ]
+}
+
+/// git's check of all objects of the agent's own clone.
+pub(in crate::supervisor) fn fsck(settings: &Settings, dir: &Path) -> Step {
+    let env = environment(settings, &Preflight::default());
+    Step { env, ..git(dir, "fsck", &["fsck", "--full", "--no-dangling", "--no-progress"]) }
+}
+
+/// The flake of a checkout, for nix. A plain path means the files that git tracks, without submodules, and with
+/// pointers in place of files in Git LFS.
+pub(super) fn flake(settings: &Settings, dir: &Path, preflight: &Preflight) -> String {
+    let Repo { submodules, lfs, .. } = settings.repo;
+    let url =
+        Url::from_file_path(dir).ok().filter(|_| (submodules || lfs) && preflight.repo != RepoState::Foreign);
+    let Some(mut url) = url else { return dir.to_string_lossy().into_owned() };
+    let wanted = [("submodules", submodules), ("lfs", lfs)];
+    for (name, _) in wanted.iter().filter(|(_, wanted)| *wanted) {
+        url.query_pairs_mut().append_pair(name, "1");
+    }
+    format!("git+{url}")
 }
 
 /// How git reaches the repository outside a job: the URL of `repo.url` without a login, and the environment
@@ -166,6 +220,10 @@ fn environment(settings: &Settings, preflight: &Preflight) -> BTreeMap<String, S
     set("SSH_ASKPASS_REQUIRE", "never".to_owned());
     // The reason of a failure is found by English texts.
     set("LC_ALL", "C".to_owned());
+    // Only on a terminal does Git LFS say without this how far it is.
+    if settings.repo.lfs {
+        set("GIT_LFS_FORCE_PROGRESS", "1".to_owned());
+    }
     // If the folder is not a repository any more, git must not use one in a parent folder.
     if let Some(above) = &preflight.above {
         set("GIT_CEILING_DIRECTORIES", above.to_string_lossy().into_owned());

@@ -28,8 +28,23 @@ pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
         hostname: "web-1".to_owned(),
         host_type: "nixos",
         user: "alice".to_owned(),
-        repo: Repo { url: None, dir: None, branch: "main".to_owned(), ssh_key: None },
-        rebuild: Rebuild { program: None, flake_attr: None, extra_args: Vec::new(), log_format: None },
+        repo: Repo {
+            url: None,
+            dir: None,
+            branch: "main".to_owned(),
+            ssh_key: None,
+            submodules: false,
+            lfs: false,
+        },
+        rebuild: Rebuild {
+            program: None,
+            flake_attr: None,
+            extra_args: Vec::new(),
+            log_format: None,
+            env: Secrets::default(),
+            netrc_file: None,
+            access_tokens_file: None,
+        },
         commands: BTreeMap::from([("backup".to_owned(), backup), ("deploy-all".to_owned(), deploy_all)]),
         reboot: false,
         state_dir: "/state".into(),
@@ -59,7 +74,7 @@ pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
     settings
 }
 
-pub(super) type Change = fn(&mut Settings);
+pub(in crate::supervisor) type Change = fn(&mut Settings);
 
 pub(super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
@@ -74,7 +89,7 @@ pub(super) const ISOLATED: Change = |settings| isolated(settings, URL);
 
 pub(super) const URL: &str = "https://git.example.org/fleet.git";
 
-pub(super) fn isolated(settings: &mut Settings, url: &str) {
+pub(in crate::supervisor) fn isolated(settings: &mut Settings, url: &str) {
     settings.repo.url = Some(Address::new(url.to_owned()));
     settings.repo.dir = Some("/state/repo".into());
 }
@@ -91,6 +106,7 @@ pub(super) const GIT: Preflight = Preflight {
     blocking: Vec::new(),
     owner: None,
     tests: TestScripts { run: Vec::new(), not_run: Vec::new() },
+    unreadable: Vec::new(),
 };
 
 pub(super) fn argvs(plan: &Plan) -> Vec<Vec<&str>> {

@@ -1,6 +1,7 @@
 //! What is shown of the output of a rebuild, without a process. For `crates/fuzz`.
 
 use super::super::failure_reason::FailureReason;
+use super::git::GitWords;
 use super::phases::Phases;
 use crate::journal::Source;
 use crate::lines::{Lines, Piece};
@@ -39,4 +40,38 @@ pub fn rebuild<'a>(live: bool, chunks: impl IntoIterator<Item = (bool, &'a [u8])
     let [output, errors] = reasons;
     shown.reason = FailureReason::best(errors, output);
     shown
+}
+
+/// What was made of the output of a git.
+#[derive(Debug, Default)]
+pub struct GitShown {
+    /// The lines that go into the log.
+    pub lines: Vec<String>,
+    /// Each detail of the part.
+    pub details: Vec<String>,
+    /// The name that cannot be resolved.
+    pub unresolved: Option<String>,
+    /// The first words about damage.
+    pub damage: Option<String>,
+}
+
+/// Reads chunks as git wrote them to standard error.
+pub fn git<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> GitShown {
+    let mut shown = GitShown::default();
+    let (mut words, mut lines) = (GitWords::default(), Lines::default());
+    let mut take = |piece: Piece<'_>, words: &mut GitWords| {
+        if piece.cont || !words.read(&piece.text) {
+            shown.lines.push(piece.text.into_owned());
+        }
+        shown.details.push(words.detail.clone());
+    };
+    for chunk in chunks {
+        lines.push(chunk, &mut |piece| take(piece, &mut words));
+        if let Some(state) = lines.rewritten() {
+            words.read(&state);
+        }
+    }
+    lines.finish(&mut |piece| take(piece, &mut words));
+    shown.details.push(words.detail);
+    GitShown { unresolved: words.unresolved, damage: words.damage, ..shown }
 }

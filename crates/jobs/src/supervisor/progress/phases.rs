@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use super::delays::Delays;
 use super::nix_log::{Counts, MARK, NixLog, Parsed, Unit};
 use crate::journal::Source;
 use crate::lines::{Lines, Piece};
@@ -107,6 +108,7 @@ pub(super) struct Phases {
     derivations: Tally,
     paths: Tally,
     nix: NixLog,
+    delays: Delays,
     out: Stream,
     err: Stream,
     /// Something changed since the last call of [`Self::changed`].
@@ -136,6 +138,7 @@ impl Phases {
             derivations: Tally::default(),
             paths: Tally::default(),
             nix: NixLog::new(live),
+            delays: Delays::default(),
             out: Stream::default(),
             err: Stream::default(),
             changed: false,
@@ -147,8 +150,15 @@ impl Phases {
         self.phase
     }
 
-    /// Progress within the phase, such as `3/41 derivations`; may be empty.
+    /// Progress within the phase, such as `3/41 derivations`, and what it waits for; may be empty.
     pub(super) fn detail(&self) -> String {
+        match self.phase {
+            Phase::Evaluate | Phase::Build => self.delays.describe(self.counts()),
+            Phase::Activate => String::new(),
+        }
+    }
+
+    fn counts(&self) -> String {
         if self.phase != Phase::Build {
             return String::new();
         }
@@ -222,7 +232,11 @@ impl Phases {
                 emit_lines(&text, false, emit);
             }
             Parsed::Counted(unit, counts) => {
+                let before = self.tally(unit).done;
                 self.tally(unit).set(counts);
+                if self.tally(unit).done > before {
+                    self.delays.end();
+                }
                 self.changed |= self.phase == Phase::Build;
             }
             Parsed::Ended(unit) => self.tally(unit).announced = 0,
@@ -238,7 +252,13 @@ impl Phases {
 
     /// Applies a line to the state. `plain`: the line is of the plain log, in which lines are counted.
     fn apply_line(&mut self, line: &str, plain: bool) {
-        match sign(line) {
+        let sign = sign(line);
+        if sign.is_some() {
+            self.delays.end();
+        } else {
+            self.changed |= self.delays.read(line);
+        }
+        match sign {
             Some(Sign::Derivations(number)) => {
                 self.forget_begun();
                 self.derivations.announce(number);
@@ -250,6 +270,9 @@ impl Phases {
                 self.enter(Phase::Build);
             }
             Some(sign @ (Sign::Building | Sign::Fetching)) => {
+                if sign == Sign::Building {
+                    self.delays.building(line);
+                }
                 if plain {
                     let unit = if sign == Sign::Building { Unit::Derivations } else { Unit::Paths };
                     self.tally(unit).begin_one();

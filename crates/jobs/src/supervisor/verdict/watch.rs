@@ -42,7 +42,7 @@ pub(in crate::supervisor) struct Watch {
     /// The last program that was started is the rebuild.
     pub(super) in_rebuild: bool,
     /// Number of the programs.
-    pub(super) steps: usize,
+    pub(in crate::supervisor) steps: usize,
     /// The program `systemctl`.
     pub(super) systemctl: PathBuf,
     /// When to look again at units that failed.

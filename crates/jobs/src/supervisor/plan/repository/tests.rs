@@ -9,7 +9,7 @@ use crate::supervisor::plan::{TestScripts, plan};
 fn a_plain_pull_pulls_in_the_folder_and_touches_nothing_else() {
     let host = host(&[PLAIN, |settings| settings.repo.branch = "other".to_owned()]);
     let plan = plan(&host, "pull", &GIT).unwrap();
-    assert_eq!(argvs(&plan), [["git", "-C", "/repo", "pull"]]);
+    assert_eq!(argvs(&plan), [["git", "-C", "/repo", "pull", "--progress"]]);
     assert_eq!((plan.private_dir, plan.timeout, plan.unstoppable), (None, None, false));
 }
 
@@ -19,7 +19,18 @@ fn an_isolated_pull_makes_the_clone_equal_to_the_branch() {
     let plan = plan(&host, "pull", &GIT).unwrap();
     let git = ["git", "-C", "/state/repo"];
     let expected = [
-        [&git[..], &["fetch", "--", URL, "+refs/heads/stable:refs/remotes/origin/stable"]].concat(),
+        [
+            &git[..],
+            &[
+                "fetch",
+                "--progress",
+                "--no-recurse-submodules",
+                "--",
+                URL,
+                "+refs/heads/stable:refs/remotes/origin/stable",
+            ],
+        ]
+        .concat(),
         [&git[..], &["config", "--replace-all", "remote.origin.url", URL]].concat(),
         [&git[..], &["reset", "--hard", "refs/remotes/origin/stable"]].concat(),
         [&git[..], &["clean", "-fd"]].concat(),
@@ -28,6 +39,56 @@ fn an_isolated_pull_makes_the_clone_equal_to_the_branch() {
     assert_eq!(names_of(&plan), ["fetch", "origin", "reset", "clean"], "dashboards show four steps");
     assert_eq!(plan.private_dir.as_deref(), Some(Path::new("/state/repo")));
     assert_eq!((plan.set_aside, plan.leftovers), (None, Vec::new()));
+}
+
+const BOTH: crate::supervisor::plan::tests::Change =
+    |settings| (settings.repo.submodules, settings.repo.lfs) = (true, true);
+
+#[test]
+fn submodules_and_files_in_lfs_are_fetched_behind_the_rest_where_the_settings_ask_for_them() {
+    let more = ["submodule-sync", "submodules", "submodule-clean", "lfs-install", "lfs"];
+    for (repo, before) in
+        [(RepoState::Git, &["fetch", "origin", "reset", "clean"][..]), (RepoState::Missing, &["clone"])]
+    {
+        let plan = plan(&host(&[ISOLATED, BOTH]), "pull", &preflight(repo)).unwrap();
+        assert_eq!(names_of(&plan), [before, &more].concat(), "{repo:?}");
+        assert!(plan.steps.iter().all(|step| step.env == plan.steps[0].env && step.argv[0] == "git"));
+        assert_eq!(plan.steps[0].env["GIT_LFS_FORCE_PROGRESS"], "1");
+    }
+    let planned = plan(&host(&[ISOLATED, BOTH]), "pull", &GIT).unwrap();
+    assert_eq!(planned.steps[3].argv[3..], ["clean", "-ffd"], "a former submodule is a repository");
+    // In somebody's folder nothing is removed, and no setting is changed.
+    let theirs = plan(&host(&[PLAIN, BOTH]), "pull", &alices()).unwrap();
+    assert_eq!(names_of(&theirs), ["pull", "submodule-sync", "submodules", "lfs"]);
+    assert!(theirs.steps.iter().all(|step| step.user == alices().owner));
+}
+
+#[test]
+fn a_flake_with_submodules_or_lfs_is_named_as_a_repository() {
+    type Set = fn(&mut Settings);
+    const SPACE: Set = |settings| settings.repo.dir = Some("/a b/c#d".into());
+    let flake = |changes: &[Set], state| {
+        let settings = host(changes);
+        let planned = plan(&settings, "switch", &preflight(state)).unwrap();
+        planned.steps[0].argv[3].clone()
+    };
+    for (changes, state, expected) in [
+        (&[PLAIN][..], RepoState::Git, "/repo#web-1"),
+        (&[PLAIN, BOTH], RepoState::Git, "git+file:///repo?submodules=1&lfs=1#web-1"),
+        (&[PLAIN, |settings| settings.repo.lfs = true], RepoState::Git, "git+file:///repo?lfs=1#web-1"),
+        (
+            &[SPACE, |settings| settings.repo.submodules = true],
+            RepoState::Git,
+            "git+file:///a%20b/c%23d?submodules=1#web-1",
+        ),
+        // A folder of files is no repository.
+        (&[PLAIN, BOTH], RepoState::Foreign, "/repo#web-1"),
+    ] {
+        assert_eq!(flake(changes, state), expected);
+    }
+    let settings = host(&[ISOLATED, BOTH]);
+    let planned = plan(&settings, "pull-switch", &preflight(RepoState::Missing)).unwrap();
+    assert_eq!(planned.steps.last().unwrap().argv[3], "git+file:///state/repo?submodules=1&lfs=1#web-1");
 }
 
 #[test]
@@ -50,7 +111,10 @@ fn branches_in_the_way_are_forgotten_before_the_fetch_and_only_in_a_clone() {
 fn an_isolated_pull_clones_what_is_missing_into_a_private_folder() {
     let host = host(&[ISOLATED, PLAIN]);
     let plan = plan(&host, "pull", &preflight(RepoState::Missing)).unwrap();
-    assert_eq!(argvs(&plan), [["git", "-C", "/repo", "clone", "--branch", "main", "--", URL, "."]]);
+    assert_eq!(
+        argvs(&plan),
+        [["git", "-C", "/repo", "clone", "--progress", "--branch", "main", "--", URL, "."]]
+    );
     assert_eq!(plan.private_dir.as_deref(), Some(Path::new("/repo")), "0700 before a secret is in it");
 }
 
