@@ -9,6 +9,7 @@ use crate::git::short;
 use crate::history::deploys;
 use crate::spec::{JobResult, Outcome, capitalized};
 
+mod active;
 mod decision;
 mod texts;
 mod units;

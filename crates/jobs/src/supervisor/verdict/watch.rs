@@ -9,7 +9,7 @@ use nixfleet_os::subprocess::ProgramError;
 use nixfleet_os::unit_states;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::decision::Active;
+use super::active::Active;
 use super::rebuilds;
 use super::texts::names;
 use super::units::{Units, sort, suspects, unstarted};

@@ -264,7 +264,6 @@ fn not_told_in_the_docs() -> Vec<Scene> {
     ]
 }
 
-#[expect(clippy::type_complexity, reason = "two lists that are not there")]
 fn none2() -> (Option<Vec<&'static str>>, Option<Vec<&'static str>>) {
     (None, None)
 }
