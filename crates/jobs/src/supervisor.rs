@@ -178,7 +178,11 @@ impl<R: FnOnce()> Job<'_, R> {
                 let mut progress = Progress::begin(command, &plan.steps, &mut self.log);
                 watch.begin(settings, command, plan.steps.len(), &self.log);
                 let done = self.run_steps(&plan, &mut progress);
-                watch.end(settings, command, &done, progress.said(), &mut self.stop, &mut self.log);
+                if watch.end(settings, command, &done, progress.said(), &self.stop, &self.log) {
+                    // No program runs during the wait.
+                    self.store_state(None, done.step, "units");
+                    watch.look_again(settings, &mut self.stop, &mut self.log);
+                }
                 progress.end(done.outcome == Outcome::Ok, &mut self.log);
                 done
             }
