@@ -233,6 +233,10 @@ async fn a_stop_ends_the_wait_for_the_second_look_and_changes_no_outcome() {
         fleet.lines().iter().any(|(_, line, _)| line.contains("looking again in 30s")).then_some(())
     };
     host.fleet.wait("the announcement of the second look", waits).await;
+    host.beat("no process while nothing runs", |beat| {
+        beat.pending_command.is_some() && beat.command_pid.is_none()
+    })
+    .await;
     host.units(&["web.service"], "");
     let begun = Instant::now();
     host.fleet.send("stop");

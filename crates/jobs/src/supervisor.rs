@@ -194,7 +194,11 @@ impl<R: FnOnce()> Job<'_, R> {
                 let done = self.run_plan(jobs, &started_at, &plan, &mut progress);
                 // A damaged clone leads to another plan.
                 watch.steps = self.steps;
-                watch.end(settings, command, &done, progress.said(), &mut self.stop, &mut self.log);
+                if watch.end(settings, command, &done, progress.said(), &self.stop, &self.log) {
+                    // No program runs during the wait.
+                    self.store_state(None, done.step, "units");
+                    watch.look_again(settings, &mut self.stop, &mut self.log);
+                }
                 progress.end(done.outcome == Outcome::Ok, &mut self.log);
                 done
             }

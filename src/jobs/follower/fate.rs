@@ -62,4 +62,26 @@ mod tests {
             assert_eq!(is_held(ended_at, now, Duration::from_secs(known)), held, "{ended_at} {known}");
         }
     }
+
+    #[test]
+    fn the_messages_are_in_the_docs() {
+        let page = include_str!("../../../docs/outcomes.md");
+        let spec = |boot: &str| Spec {
+            id: nixfleet_jobs::JobId::generate(),
+            command: "switch".to_owned(),
+            steps: Vec::new(),
+            timeout_s: None,
+            boot_id: Some(boot.to_owned()),
+            started_at: String::new(),
+        };
+        for boot in ["one", "two"] {
+            let (outcome, message) = fate(Some(&spec(boot)), Some("one"));
+            let row = page.lines().find(|line| line.ends_with(&format!("| 1 | {message} |")));
+            let name = format!("| `{}` |", outcome.as_str());
+            assert!(
+                row.is_some_and(|row| row.starts_with(&name)),
+                "docs/outcomes.md has no row of {outcome:?}"
+            );
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::history::deploys;
 use crate::spec::{JobResult, Outcome, capitalized};
 use crate::system_state::SystemState;
 
+mod active;
 mod decision;
 mod texts;
 mod units;

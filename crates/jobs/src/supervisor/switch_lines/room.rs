@@ -43,11 +43,8 @@ pub(in crate::supervisor) fn no_room(text: &str) -> Option<NoRoom> {
 /// The last absolute path of a line: what is copied comes before the place that it is copied to.
 fn path(text: &str) -> Option<String> {
     let is_mark = |letter: char| letter.is_whitespace() || "'\"`‘’“”,;()<>".contains(letter);
-    let words = text.split(is_mark).map(|word| word.trim_end_matches([':', '.']));
-    words
-        .filter(|word| word.len() > 1 && word.starts_with('/'))
-        .next_back()
-        .map(|path| one_line(path, MAX_LINE))
+    let mut words = text.split(is_mark).map(|word| word.trim_end_matches([':', '.']));
+    words.rfind(|word| word.len() > 1 && word.starts_with('/')).map(|path| one_line(path, MAX_LINE))
 }
 
 /// Whether the line is one of a build: behind the name of the derivation, or in the end of its log.

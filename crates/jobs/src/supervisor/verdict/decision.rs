@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use super::active::Active;
 use super::texts::{joined, names, quoted, system, systemctl_status};
 use super::{Watch, rebuilds};
 use crate::Settings;
@@ -18,40 +19,6 @@ use crate::system_state::SystemChange;
 const SCRIPT_FAILED: i32 = 2;
 const UNITS_FAILED: i32 = 4;
 const NEEDS_REBOOT: i32 = 100;
-
-/// What became of the new system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Active {
-    /// It runs.
-    New,
-    /// The system that ran was activated once more.
-    Again,
-    /// Its activation began, and the system that ran before is still the running one.
-    Cut,
-    /// It was activated as far as is known; nobody knows which system runs.
-    Probably,
-    /// It was not activated.
-    No,
-}
-
-impl Active {
-    pub(super) fn of(change: &SystemChange, lines: &SwitchLines) -> Self {
-        let SystemChange { before, after, .. } = change;
-        match (&before.running, &after.running) {
-            (Some(before), Some(after)) if before != after => Self::New,
-            (Some(_), Some(running)) if lines.has_begun() => {
-                let is_profile = after.profile.as_ref() == Some(running);
-                // With a specialisation, the profile names the system that contains it.
-                if is_profile || lines.handling_units { Self::Again } else { Self::Cut }
-            }
-            (Some(_), Some(_)) => Self::No,
-            // The first system of this host that has a link.
-            (None, Some(_)) => Self::New,
-            (_, None) if lines.has_begun() => Self::Probably,
-            (_, None) => Self::No,
-        }
-    }
-}
 
 /// A command that has ended, and what was seen of it.
 pub(super) struct Case<'a> {

@@ -1,6 +1,6 @@
 //! Looks at the machine before a command that replaces its system, and behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use nixfleet_os::subprocess::ProgramError;
 use nixfleet_os::unit_states;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::decision::Active;
+use super::active::Active;
 use super::rebuilds;
 use super::texts::names;
 use super::units::{Units, sort, suspects, unstarted};
@@ -87,56 +87,74 @@ impl Watch {
         self.change = Some(Box::new(SystemChange { before, ..SystemChange::default() }));
     }
 
-    /// Looks at the machine behind the programs. If units failed, looks at them again after [`SECOND_LOOK`], unless a
-    /// stop or a shutdown ends the wait.
+    /// Looks at the machine behind the programs. Returns whether to look at its units [again](Self::look_again): some
+    /// failed, or nobody knows.
     pub(in crate::supervisor) fn end(
         &mut self,
         settings: &Settings,
         command: &str,
         done: &Done,
         lines: SwitchLines,
-        stop: &mut Stop,
-        log: &mut Writer,
-    ) {
+        stop: &Stop,
+        log: &Writer,
+    ) -> bool {
         self.in_rebuild = rebuilds(command) && done.step + 1 == self.steps;
         self.why.clone_from(&done.why);
         self.lines = lines;
-        let Some(change) = &mut self.change else { return };
+        let Some(change) = &mut self.change else { return false };
         change.after = SystemState::of_links(&settings.system);
         if !self.in_rebuild || !asks_systemd(command, log) {
-            return;
+            return false;
         }
-        let mut twice = false;
-        let mut look = Look::take(&settings.system, &self.systemctl, &self.lines, change);
-        let before = change.before.failed_units.as_deref();
         let active = Active::of(change, &self.lines) != Active::No;
         // Without a system that was activated, or with one that was cut short, nothing can recover.
         let ended = matches!(done.outcome, Outcome::Ok | Outcome::Failed) && stop.is_final().is_none();
-        let suspects = suspects(&self.lines, before, look.failed.as_deref());
-        let doubtful = !suspects.is_empty() && look.failed.is_some() || look.error.is_some();
-        if active && ended && doubtful {
-            let what = match suspects.len() {
-                0 => "systemd does not say which units failed".to_owned(),
-                _ => format!("failed: {}", names(suspects.iter().map(String::as_str))),
-            };
-            log.remark(&format!("{what}; looking again in {:?}", self.pause));
-            log.flush();
-            if wait(stop, log, self.pause) {
-                twice = true;
-                look = Look::take(&settings.system, &self.systemctl, &self.lines, change);
-            } else {
-                log.remark("the second look at the units is left out, because the command is to end");
-            }
+        self.look(settings, false);
+        active && ended && (self.unknown.is_some() || (self.units.known && !self.suspects().is_empty()))
+    }
+
+    /// Looks at the units again after [`SECOND_LOOK`]. A stop or a shutdown ends the wait; then the first look counts.
+    pub(in crate::supervisor) fn look_again(
+        &mut self,
+        settings: &Settings,
+        stop: &mut Stop,
+        log: &mut Writer,
+    ) {
+        let suspects = self.suspects();
+        let what = match suspects.len() {
+            0 => "systemd does not say which units failed".to_owned(),
+            _ => format!("failed: {}", names(suspects.iter().map(String::as_str))),
+        };
+        log.remark(&format!("{what}; looking again in {:?}", self.pause));
+        log.flush();
+        if !wait(stop, log, self.pause) {
+            log.remark("the second look at the units is left out, because the command is to end");
+            return;
         }
-        self.units = sort(&self.lines, before, look.failed.as_deref(), &look.states, twice);
+        self.look(settings, true);
         if let [_, ..] = &self.units.recovered[..] {
             let recovered = names(self.units.recovered.iter().map(String::as_str));
             log.remark(&format!("recovered: {recovered}"));
         }
+    }
+
+    /// Looks at the units, and sorts them.
+    fn look(&mut self, settings: &Settings, twice: bool) {
+        let Some(change) = &mut self.change else { return };
+        let look = Look::take(&settings.system, &self.systemctl, &self.lines, change);
+        let before = change.before.failed_units.as_deref();
+        self.units = sort(&self.lines, before, look.failed.as_deref(), &look.states, twice);
         self.unknown = look.error.map(|err| chain(&err));
         change.after.failed_units = look.failed;
         change.newly_failed.clone_from(&self.units.newly_failed);
         change.recovered.clone_from(&self.units.recovered);
+    }
+
+    /// The units that may have failed because of the command.
+    fn suspects(&self) -> BTreeSet<String> {
+        let Some(change) = &self.change else { return BTreeSet::new() };
+        let (before, after) = (&change.before.failed_units, &change.after.failed_units);
+        suspects(&self.lines, before.as_deref(), after.as_deref())
     }
 
     /// What the result of the job keeps.

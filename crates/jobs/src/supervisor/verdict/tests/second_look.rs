@@ -86,7 +86,9 @@ impl Host {
             lines.read(Source::Stderr, &Piece { text: Cow::Borrowed(line), cont: false });
         }
         let done = Done { outcome: Outcome::Failed, exit_code: 4, ..Done::default() };
-        watch.end(&self.settings, "switch", &done, lines, &mut self.stop, &mut self.log);
+        if watch.end(&self.settings, "switch", &done, lines, &self.stop, &self.log) {
+            watch.look_again(&self.settings, &mut self.stop, &mut self.log);
+        }
     }
 }
 
