@@ -32,8 +32,7 @@ use sentence::{Next, Sentence};
 use words::Words;
 
 /// The tables, in the order in which they are asked.
-const TABLES: &[&'static [Rule]] =
-    &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
+const TABLES: &[&[Rule]] = &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
 
 /// What the tables look for anywhere in a line.
 static WITHIN: Words = texts_within(TABLES);
