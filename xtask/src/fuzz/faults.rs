@@ -182,7 +182,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     fault(
         "nix_log",
-        "a reason has the control characters of the output",
+        "a reason has the tabs of the output",
         "crates/jobs/src/supervisor/failure_reason/quote.rs",
         "one_line(line, QUOTED)\n",
         "line.chars().take(QUOTED).collect()\n",

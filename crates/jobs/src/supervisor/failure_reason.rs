@@ -20,21 +20,25 @@ mod sentence;
 mod ssh;
 mod switch;
 mod systemd;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
 use build_log::BuildLog;
 use quote::{join, keep, quoted, quoted_with_end};
-use rule::{Meaning, Rule, Topic, meaning};
+use rule::{Meaning, Rule, Topic, rule, texts_within};
 use sentence::{Next, Sentence};
+use words::Words;
 
 /// The tables, in the order in which they are asked.
-const TABLES: &[&'static [Rule]] =
-    &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
+const TABLES: &[&[Rule]] = &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
+
+/// What the tables look for anywhere in a line.
+static WITHIN: Words = texts_within(TABLES);
 
 /// What the operating system refused. Whatever failed behind such a line failed because of it.
-const ROOTS: &[&str] = &[
+static ROOTS: Words = Words::new(&[
     "No space left on device",
     "database or disk is full",
     "Disk quota exceeded",
@@ -44,7 +48,7 @@ const ROOTS: &[&str] = &[
     "Read-only file system",
     "Too many open files",
     "Input/output error",
-];
+]);
 
 /// Bytes of a line that are looked at. The names of two long files and a sentence have room.
 const CONSIDERED: usize = 2048;
@@ -106,9 +110,10 @@ pub(super) struct FailureReason {
 impl FailureReason {
     /// Adds a line of the output.
     pub(super) fn add_line(&mut self, line: &str) {
-        let control = |letter: char| letter.is_control() && letter != '\t';
+        // Control characters of ASCII; of the others each begins with this byte.
+        let odd = |byte: u8| (byte < b' ' && byte != b'\t') || matches!(byte, 0x7f | 0xc2);
         let whole =
-            if line.contains(control) { Cow::Owned(printable(line, false)) } else { Cow::Borrowed(line) };
+            if line.bytes().any(odd) { Cow::Owned(printable(line, false)) } else { Cow::Borrowed(line) };
         let mut cut = CONSIDERED.min(whole.len());
         while !whole.is_char_boundary(cut) {
             cut -= 1;
@@ -128,7 +133,7 @@ impl FailureReason {
         if self.live_log(text) || self.of_traceback(text, indented) {
             return;
         }
-        let meaning = meaning(TABLES, text);
+        let meaning = meaning(text);
         if let Some(open) = &mut self.open {
             match open.next(text, indented, meaning.is_none()) {
                 Next::Taken => return,
@@ -212,7 +217,7 @@ impl FailureReason {
             return;
         }
         keep(&mut self.last, text);
-        if ROOTS.iter().any(|root| text.contains(root)) {
+        if ROOTS.any(text) {
             self.found(Rank::Root, quoted(text));
         } else if text.ends_with("...") {
             // A step begins.
@@ -232,10 +237,10 @@ impl FailureReason {
 
     /// Takes a line of a build log that is shown live: `name> text`.
     fn live_log(&mut self, text: &str) -> bool {
-        let name = text.split_once("> ").filter(|(name, _)| {
-            (1..=MAX_NAME).contains(&name.len()) && !name.contains([' ', '\t', '/', ':', '<', '"'])
-        });
-        let Some((name, log)) = name else { return false };
+        let name = text.split_once(' ').and_then(|(name, log)| Some((name.strip_suffix('>')?, log)));
+        let is_name =
+            |name: &str| (1..=MAX_NAME).contains(&name.len()) && !name.contains(['/', ':', '<', '"']);
+        let Some((name, log)) = name.filter(|(name, _)| is_name(name)) else { return false };
         if let Some((_, known)) = self.live.iter_mut().find(|(build, _)| build == name) {
             known.take(log);
         } else {
@@ -256,7 +261,7 @@ impl FailureReason {
             return self.traceback.is_some();
         }
         let before = self.traceback.take().unwrap_or_default();
-        if meaning(TABLES, text) == Some(Meaning::Closing) {
+        if meaning(text) == Some(Meaning::Closing) {
             if !before.is_empty() {
                 self.found(Rank::Before, before);
             }
@@ -359,9 +364,14 @@ impl FailureReason {
     }
 }
 
+/// What the first rule says about a line.
+fn meaning(line: &str) -> Option<Meaning> {
+    rule(TABLES, &WITHIN, line).map(|(_, meaning)| *meaning)
+}
+
 /// How much a line explains that names a cause.
 fn rank_of(line: &str) -> Rank {
-    if ROOTS.iter().any(|root| line.contains(root)) {
+    if ROOTS.any(line) {
         Rank::Root
     } else if nix::OF_A_BUILD.iter().any(|start| line.starts_with(start)) {
         Rank::Build

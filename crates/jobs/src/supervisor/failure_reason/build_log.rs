@@ -2,9 +2,10 @@
 
 use super::ROOTS;
 use super::quote::{append, keep};
+use super::words::Words;
 
 /// Words that are more likely a reason than the last line. The last lines of a log are what make and its like say.
-const TELLING: &[&str] = &[
+static TELLING: Words = Words::new(&[
     "error:",
     "Error:",
     "error[",
@@ -21,7 +22,7 @@ const TELLING: &[&str] = &[
     "undefined reference",
     "ermission denied",
     "curl: (",
-];
+]);
 
 /// How likely a line is the reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,10 +51,9 @@ impl BuildLog {
             return append(&mut self.text, line);
         }
         self.open = false;
-        let says = |words: &[&str]| words.iter().any(|word| line.contains(word));
-        let likely = if says(ROOTS) {
+        let likely = if ROOTS.any(line) {
             Likely::Most
-        } else if says(TELLING) {
+        } else if TELLING.any(line) {
             Likely::Yes
         } else {
             Likely::No

@@ -1,5 +1,7 @@
 //! What a line of a program's output is to the question why the program failed.
 
+use super::words::Words;
+
 /// The meaning of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -82,16 +84,31 @@ pub(super) enum When {
 /// A rule for lines.
 pub(super) type Rule = (When, Meaning);
 
-/// The first rule for a line.
-pub(super) fn rule(tables: &[&'static [Rule]], line: &str) -> Option<&'static Rule> {
-    tables.iter().copied().flatten().find(|(when, _)| match *when {
-        When::Starts(text) => line.starts_with(text),
-        When::Has(text) => line.contains(text),
-        When::Both(start, text) => line.starts_with(start) && line.contains(text),
-    })
+/// The texts that some rule looks for anywhere in a line.
+pub(super) const fn texts_within(tables: &[&[Rule]]) -> Words {
+    let mut words = Words::NONE;
+    let mut table = 0;
+    while table < tables.len() {
+        let mut rule = 0;
+        while rule < tables[table].len() {
+            if let When::Has(text) = tables[table][rule].0 {
+                words = words.with(text);
+            }
+            rule += 1;
+        }
+        table += 1;
+    }
+    words
 }
 
-/// What the first rule says about a line.
-pub(super) fn meaning(tables: &[&'static [Rule]], line: &str) -> Option<Meaning> {
-    rule(tables, line).map(|(_, meaning)| *meaning)
+/// The first rule for a line. `within`: the [`texts_within`] the tables.
+pub(super) fn rule(tables: &[&'static [Rule]], within: &Words, line: &str) -> Option<&'static Rule> {
+    let has = within.any(line);
+    let first = line.as_bytes().first();
+    let starts = |text: &str| text.as_bytes().first() == first && line.starts_with(text);
+    tables.iter().copied().flatten().find(|(when, _)| match *when {
+        When::Starts(text) => starts(text),
+        When::Has(text) => has && line.contains(text),
+        When::Both(start, text) => starts(start) && line.contains(text),
+    })
 }

@@ -6,6 +6,7 @@ use super::rule::When::{Both, Has, Starts};
 
 pub(super) const RULES: &[Rule] = &[
     // Behind or beside a failure.
+    (Has("WARNING **: "), Remark),
     (Starts("sudo: unable to resolve host "), Remark),
     (Both("sudo: ", "is owned by uid"), Remark),
     (Starts("sudo: If sudo is running in a container"), Noise),
