@@ -85,7 +85,7 @@ fn ended(result: &JobResult) {
     }
     let mut history = History::default();
     let id = nixfleet_jobs::JobId::generate();
-    history.note(Reached { pull: true, switch: true, test: true }, &id, "switch", result, None);
+    history.note(Reached { pull: true, switch: true, boot: true, test: true }, &id, "switch", result, None);
     remembered(&history);
     let is_good = matches!(result.outcome, Outcome::Ok | Outcome::ActivatedWithFailures);
     assert_eq!(history.deployed.is_some(), is_good, "{:?}", result.outcome);

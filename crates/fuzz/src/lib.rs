@@ -7,6 +7,7 @@
 pub mod mutate;
 
 mod address;
+mod boot_files;
 mod environment_file;
 mod job_files;
 mod journal;
@@ -23,6 +24,7 @@ mod vitals;
 mod workload;
 
 pub use address::address;
+pub use boot_files::boot_files;
 pub use environment_file::environment_file;
 pub use job_files::job_files;
 pub use journal::journal;
@@ -42,7 +44,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -60,6 +62,7 @@ pub const TARGETS: [Target; 17] = [
     ("retry_after", retry_after),
     ("token_file", token_file),
     ("salvage", salvage),
+    ("boot_files", boot_files),
 ];
 
 /// A folder of this process for files that a parser reads, in memory where the system has such a file system.
