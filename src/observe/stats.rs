@@ -235,6 +235,6 @@ mod tests {
         }
         assert_eq!(stats.jobs_ended.len(), Outcome::ALL.len());
         assert!(stats.jobs_ended.values().all(|count| *count == 1));
-        assert_eq!(stats.lines_dropped, 16);
+        assert_eq!(stats.lines_dropped, 2 * Outcome::ALL.len() as u64);
     }
 }
