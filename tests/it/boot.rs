@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use nixfleet_protocol::{HostSystem, NextBootSource, Status, StatusKind, UpdateState};
 
 use crate::command::{commit, git};
-use crate::rig::{Fleet, TOKEN, program};
+use crate::rig::{AgentProcess, Fleet, TOKEN, eventually, program};
 
 /// A `nixos-rebuild` with systemd-boot: it makes a system, sets the profile, installs the entry, and activates the system
 /// if it is asked to `switch`. The partition is full if there is a file `full`.
@@ -228,6 +228,19 @@ async fn wait_registered_ends_well_as_soon_as_the_agent_is_registered() {
     let _agent = fleet.agent().await;
     assert_eq!(waiting.await.unwrap(), (Some(0), String::new()));
     fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn wait_registered_says_what_keeps_an_agent_from_being_registered() {
+    let fleet = Fleet::strict().await;
+    let state = fleet.path("state");
+    let mut command = fleet.agent_command();
+    command.env("NIXFLEET_TOKEN", "wrong");
+    let _agent = AgentProcess::spawn(command, state.clone());
+    eventually("the agent's socket", || state.join("agent/status.sock").exists().then_some(())).await;
+    let waited = tokio::task::spawn_blocking(move || wait_registered(&state, "3")).await.unwrap();
+    assert_eq!(waited.0, Some(1));
+    assert!(waited.1.contains("not registered within 3 s: the agent is waiting: "), "{}", waited.1);
 }
 
 #[test]

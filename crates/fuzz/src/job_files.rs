@@ -85,7 +85,7 @@ fn ended(result: &JobResult) {
     }
     let mut history = History::default();
     let id = nixfleet_jobs::JobId::generate();
-    history.note(Reached { pull: true, switch: true, boot: false, test: true }, &id, "switch", result, None);
+    history.note(Reached { pull: true, switch: true, boot: true, test: true }, &id, "switch", result, None);
     remembered(&history);
     assert_eq!(history.deployed.is_some(), result.outcome.is_active(), "{:?}", result.outcome);
     assert_eq!(history.switch.as_ref().map(|last| last.outcome), Some(result.outcome));

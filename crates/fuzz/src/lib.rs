@@ -7,6 +7,7 @@
 pub mod mutate;
 
 mod address;
+mod boot_files;
 mod environment_file;
 mod git_words;
 mod job_files;
@@ -25,6 +26,7 @@ mod vitals;
 mod workload;
 
 pub use address::address;
+pub use boot_files::boot_files;
 pub use environment_file::environment_file;
 pub use git_words::git_words;
 pub use job_files::job_files;
@@ -46,7 +48,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -66,6 +68,7 @@ pub const TARGETS: [Target; 19] = [
     ("retry_after", retry_after),
     ("token_file", token_file),
     ("salvage", salvage),
+    ("boot_files", boot_files),
 ];
 
 /// A folder of this process for files that a parser reads, in memory where the system has such a file system.

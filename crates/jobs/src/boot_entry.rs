@@ -24,6 +24,8 @@ mod grub;
 pub(crate) mod systemd_boot;
 mod version_order;
 
+#[cfg(feature = "test-util")]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -279,6 +279,20 @@ pub(super) const FAULTS: &[Fault] = &[
         "login.is_empty()",
     ),
     fault(
+        "boot_files",
+        "a program of any name counts as the one of a system",
+        "crates/jobs/src/boot_entry.rs",
+        "named && system.parent().is_some()",
+        "named || system.parent().is_none()",
+    ),
+    fault(
+        "boot_files",
+        "entries stay in the order in which they were found",
+        "crates/jobs/src/boot_entry/systemd_boot.rs",
+        "menu.sort_by(|a, b| a.compare(b));",
+        "menu.dedup();",
+    ),
+    fault(
         "workload",
         "the name of a model may have one character more",
         "crates/vitals/src/workload.rs",

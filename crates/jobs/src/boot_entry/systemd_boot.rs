@@ -103,7 +103,9 @@ impl Entry {
             (a, b) => a.is_some().cmp(&b.is_some()),
         };
         let bad = self.is_bad().cmp(&other.is_bad());
-        bad.then_with(keys).then_with(|| compare(&other.id, &self.id)).then_with(tries)
+        let order = bad.then_with(keys).then_with(|| compare(&other.id, &self.id)).then_with(tries);
+        // What is left has no order there. One is chosen, so that the answer is the same each time.
+        order.then_with(|| (&self.id, &self.options).cmp(&(&other.id, &other.options)))
     }
 }
 
