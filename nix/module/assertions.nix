@@ -12,6 +12,7 @@ let
     "clone"
     "pull"
     "switch"
+    "boot"
     "pull-switch"
     "test"
     "rollback"
@@ -72,6 +73,17 @@ let
         file = key;
         secret = "key";
         hint = '', such as "/run/secrets/fleet-key"'';
+      })
+      (secrets.fileIsOutside {
+        option =
+          if cfg.rebuild.netrcFile != null then "rebuild.netrcFile" else "settings.rebuild.netrc_file";
+        file =
+          if cfg.rebuild.netrcFile != null then
+            cfg.rebuild.netrcFile
+          else
+            (settings.rebuild or { }).netrc_file or null;
+        secret = "logins";
+        hint = '', such as "/run/secrets/netrc"'';
       })
     ]
     ++ lib.concatLists (lib.mapAttrsToList commandChecks (settings.commands or { }));
