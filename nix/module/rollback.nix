@@ -34,7 +34,8 @@ in
         `rollback.hold` seconds, and the success of all `rollback.checks`. Only then the profile and the boot
         loader get the new system. Until then a power cut, a reset or a reboot is a way back as well. A unit
         of its own, `nixfleet-rollback@<id>.service`, watches over it. It needs neither the agent nor the
-        network nor the dashboard. The status of the command says `rolled_back`, and why.
+        network nor the dashboard. The status of the command says `rolled_back`, and why. If the activation
+        itself fails, the host goes back at once, unless only some units failed.
 
         What it does not promise: It activates the old system, and does not undo what programs of the new
         one have written, such as a database in a newer format. It says nothing about the next boot: a kernel
@@ -87,7 +88,8 @@ in
       '';
       description = ''
         Programs that must succeed as well before a new system is confirmed. They run as root, on the new
-        system, but are those of the system that ran before: it decides what it is replaced by.
+        system, once the connection has held; those that fail run again until the time is over. The list is
+        that of the system that ran before: it decides what may replace it.
       '';
     };
   };
