@@ -114,11 +114,14 @@
         second = answer["id"]
 
         def answers() -> list[Message]:
+            """It was rejected, or a job of its own has ended."""
             return [
                 message
                 for message in messages(since=since)
-                if message["type"] in ["command_rejected", "status"]
-                and message["payload"].get("command_id") == second
+                if message["payload"].get("command_id") == second
+                or message["type"] == "status"
+                and message["payload"]["command"] == "switch"
+                and message["payload"].get("job_id") != job_of(job)
             ]
 
         answered = wait_for("the answer to the second switch", answers, bool)[0]

@@ -58,6 +58,8 @@
         assert current() == before, f"{current()} runs, and {before} did"
         assert unit("nixfleet-agent.service", "MainPID") == agent
         assert host_run("systemctl list-units --failed --plain --no-legend") == failed
+        # nixos-rebuild sets the profile before the checks. The message must not hide that.
+        assert profile() == system and "profile" in status["message"], (profile(), status)
         return status
 
 
@@ -72,8 +74,8 @@
     with step("a system that is only for the next boot is refused with that advice"):
         if host_try("test -e /run/booted-system/specialisation/otherbus")[0] == 0:
             message = refused(specialisation("otherbus"))["message"]
-            assert "boot" in message, message
             assert "fleet-bus" in message, message
+            assert "`boot`" in message and "`reboot`" in message, message
         else:
             print("skipped: this NixOS has no switch inhibitors")
 

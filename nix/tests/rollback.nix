@@ -8,6 +8,9 @@
 {
   vmOnly = "a container has no boot loader";
 
+  # Three times two minutes of waiting, six activations and a boot come on top of the usual.
+  timeLimit = 5400;
+
   host =
     { pkgs, lib, ... }:
     {
@@ -18,7 +21,7 @@
 
       services.nixfleet-agent.rollback = {
         # An emulated machine takes a minute to activate a system, and the script some seconds to look.
-        confirmTimeout = 180;
+        confirmTimeout = 120;
         hold = 5;
         checks = [
           {
@@ -57,7 +60,7 @@
 
     def guards() -> list[str]:
         """Units of guards that run."""
-        shown = host_run("systemctl list-units --plain --no-legend --state=active,activating 'nixfleet-rollback@*'")
+        shown = host_run(f"systemctl list-units --plain --no-legend {RUNS} 'nixfleet-rollback@*'")
         return [line.split()[0] for line in shown.splitlines()]
 
 

@@ -3,6 +3,9 @@
 # The unit in which nixos-rebuild runs the activation, unless it is told not to.
 SWITCH_UNIT = "nixos-rebuild-switch-to-configuration.service"
 
+# Options of systemctl for units that run. It would mark a failed one with a dot before its name.
+RUNS = "--state=active,activating"
+
 # A switch with a boot or two, in seconds.
 SLOW = STEP + PATIENCE
 
@@ -46,7 +49,7 @@ def in_boot_menu() -> str:
 
 def job_unit(command: str) -> str:
     """The unit of a command that runs."""
-    names = host_run(f"systemctl list-units --plain --no-legend 'nixfleet-job@{command}-*'").split()
+    names = host_run(f"systemctl list-units --plain --no-legend {RUNS} 'nixfleet-job@{command}-*'").split()
     assert names, f"no unit for {command}"
     return names[0]
 
