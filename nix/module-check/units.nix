@@ -108,40 +108,46 @@ in
     };
   };
 
-  testBootsAreCounted = {
-    expr =
-      lib.mapAttrs
-        (
-          _: systemd-boot:
-          (on {
-            boot.loader = {
-              inherit systemd-boot;
-            };
-          } { bootComplete.enable = true; }).config.warnings
-        )
-        {
-          nobody = { };
-          counted = {
+  testBootsAreCounted =
+    let
+      useless = [
+        ''
+          services.nixfleet-agent.bootComplete.enable is set, but this host does not count boots, so nothing waits for boot-complete.target.
+          Set boot.loader.systemd-boot.bootCounting.enable = true, or remove the option.
+        ''
+      ];
+      hosts = {
+        nobody = {
+          loader = { };
+          warnings = useless;
+        };
+        menu = {
+          loader.enable = true;
+          warnings = useless;
+        };
+      }
+      # Since 2026.
+      // lib.optionalAttrs (minimal.options.boot.loader.systemd-boot ? bootCounting) {
+        counted = {
+          loader = {
             enable = true;
             bootCounting.enable = true;
           };
-          menu.enable = true;
+          warnings = [ ];
         };
-    expected =
-      let
-        useless = [
-          ''
-            services.nixfleet-agent.bootComplete.enable is set, but this host does not count boots, so nothing waits for boot-complete.target.
-            Set boot.loader.systemd-boot.bootCounting.enable = true, or remove the option.
-          ''
-        ];
-      in
-      {
-        nobody = useless;
-        counted = [ ];
-        menu = useless;
+        anotherLoader = {
+          loader.bootCounting.enable = true;
+          warnings = useless;
+        };
       };
-  };
+    in
+    {
+      expr = lib.mapAttrs (
+        _: each:
+        (on { boot.loader.systemd-boot = each.loader; } { bootComplete.enable = true; }).config.warnings
+      ) hosts;
+      expected = lib.mapAttrs (_: each: each.warnings) hosts;
+    };
 
   # git itself fetches no files of Git LFS.
   testLfsIsOnThePath = {
