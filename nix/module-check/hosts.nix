@@ -74,6 +74,7 @@ rec {
         logFormat = "bar-with-logs";
         env.NIX_SSHOPTS = "-p 2222";
         netrcFile = "/run/secrets/netrc";
+        accessTokensFile = "/run/secrets/access-tokens";
       };
       rollback = {
         confirmTimeout = 300;

@@ -60,19 +60,29 @@ in
       lib.concatMap (rebuild: complaints (with' rebuild)) [
         { rebuild.netrcFile = "${builtins.storeDir}/netrc"; }
         { settings.rebuild.netrc_file = "${builtins.storeDir}/netrc"; }
-        { rebuild.netrcFile = "/run/secrets/netrc"; }
+        { rebuild.accessTokensFile = "${builtins.storeDir}/tokens"; }
+        { settings.rebuild.access_tokens_file = "${builtins.storeDir}/tokens"; }
+        {
+          rebuild.netrcFile = "/run/secrets/netrc";
+          rebuild.accessTokensFile = "/run/secrets/access-tokens";
+        }
       ]
     );
     expected =
-      map
-        (
+      let
+        netrc =
           option:
-          ''services.nixfleet-agent.${option} is STORE/netrc, in the Nix store or on its way there, where everyone could read the logins. Write the path of a file on the host, in quotes, such as "/run/secrets/netrc".''
-        )
-        [
-          "rebuild.netrcFile"
-          "settings.rebuild.netrc_file"
-        ];
+          ''services.nixfleet-agent.${option} is STORE/netrc, in the Nix store or on its way there, where everyone could read the logins. Write the path of a file on the host, in quotes, such as "/run/secrets/netrc".'';
+        tokens =
+          option:
+          ''services.nixfleet-agent.${option} is STORE/tokens, in the Nix store or on its way there, where everyone could read the tokens. Write the path of a file on the host, in quotes, such as "/run/secrets/access-tokens".'';
+      in
+      [
+        (netrc "rebuild.netrcFile")
+        (netrc "settings.rebuild.netrc_file")
+        (tokens "rebuild.accessTokensFile")
+        (tokens "settings.rebuild.access_tokens_file")
+      ];
   };
 
   testKeyInTheStoreAsASetting = {

@@ -67,6 +67,7 @@ in
         log_format = "bar-with-logs";
         env.NIX_SSHOPTS = "-p 2222";
         netrc_file = "/run/secrets/netrc";
+        access_tokens_file = "/run/secrets/access-tokens";
       };
       rollback = {
         confirm_timeout = 300;

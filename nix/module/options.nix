@@ -193,11 +193,11 @@ in
         type = types.attrsOf types.str;
         default = { };
         example = {
-          NIX_SSHOPTS = "-p 2222";
+          GIT_SSH_COMMAND = "ssh -i /run/secrets/inputs-key";
         };
         description = ''
-          Variables for every `nixos-rebuild`. They end up in the Nix store: no secrets; those go into
-          `rebuild.netrcFile`.
+          Variables for every `nixos-rebuild` and for `update`. They end up in the Nix store: no secrets; those
+          go into `rebuild.netrcFile` and `rebuild.accessTokensFile`.
         '';
       };
 
@@ -208,6 +208,16 @@ in
         description = ''
           File on the host with the logins for private flake inputs and binary caches, in the format of
           netrc(5). Root alone needs to be able to read it. Its content reaches no command line and no log.
+        '';
+      };
+
+      accessTokensFile = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        example = "/run/secrets/access-tokens";
+        description = ''
+          The same for inputs such as `github:`: a file with settings of nix, such as
+          `access-tokens = github.com=TOKEN`.
         '';
       };
 

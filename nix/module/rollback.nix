@@ -41,8 +41,8 @@ in
         one have written, such as a database in a newer format. It says nothing about the next boot: a kernel
         or a file system that fails there needs boot counting (`bootComplete.enable`). A kernel that hangs
         needs a hardware watchdog, whose reset boots the old system. It is not armed if the host had no
-        connection when the command began, which the log says; nor for `rollback`, `boot`, commands of your
-        own and a switch by hand.
+        connection when the system was built, which the log says; nor for `rollback`, `boot`, commands of your
+        own and a switch by hand. If the dashboard goes down meanwhile, a good system is taken back as well.
 
         Allow for the time that your slowest host and your dashboard need to be back: a time that is too
         short takes back switches that were good.

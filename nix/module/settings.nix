@@ -65,6 +65,7 @@ in
         log_format = handOn opt.rebuild.logFormat same;
         env = mkIf (cfg.rebuild.env != { }) (handOn opt.rebuild.env same);
         netrc_file = handOn opt.rebuild.netrcFile toString;
+        access_tokens_file = handOn opt.rebuild.accessTokensFile toString;
       };
       rollback = mkIf (isSet cfg.rollback) {
         confirm_timeout = handOn opt.rollback.confirmTimeout same;

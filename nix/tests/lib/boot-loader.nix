@@ -21,6 +21,7 @@
   systemd.services.grow-root = {
     description = "Grow the root file system";
     wantedBy = [ "multi-user.target" ];
+    requires = [ "growpart.service" ];
     after = [ "growpart.service" ];
     before = [ "nixfleet-agent.service" ];
     restartIfChanged = false;
