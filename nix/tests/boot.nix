@@ -1,5 +1,5 @@
-# `boot`: the new system is for the next boot, and nothing of the running one changes before it. The boot counts
-# as good when the agent has registered.
+# `boot`: the new system is for the next boot, and nothing of the running one changes before it. The boot
+# counts as good when the agent has registered.
 {
   self,
   pkgs,

@@ -69,7 +69,14 @@
         choose(system)
         since = mark()
         send("switch")
-        wait_for("the new system to run", current, lambda seen: seen == system)
+
+        def look() -> str:
+            seen = current()
+            told = [message["payload"] for message in messages("status", since)]
+            assert seen == system or not told, f"ended before {system} ran: {told}"
+            return seen
+
+        wait_for("the new system to run", look, lambda seen: seen == system)
         return since
 
 
@@ -110,15 +117,22 @@
     print(f"old: {OLD}\nfine: {FINE}\ndeaf: {DEAF}\nmute: {MUTE}")
 
     with step("a new system that the dashboard reaches is confirmed, and is that of the next boot", SLOW):
+        before = view()["connections"]
         since = begins(FINE)
         status = ended("switch", since)
         show_log(status)
         assert (status["status"], status["exit_code"], status["outcome"]) == ("ok", 0, "ok"), status
         is_home(FINE)
-        # The proof is a connection that was opened after the activation.
-        connections = {message["connection"] for message in messages("register", since)}
-        print("registrations since the switch:", connections)
-        assert connections, "confirmed without a new registration"
+        # The proof is a connection that was opened after the activation, so it came before the status.
+        order = [
+            (message["type"], message["connection"])
+            for message in messages(since=since)
+            if message["type"] in ["register", "status"]
+        ]
+        print("in this order:", order)
+        proof = [index for index, (kind, connection) in enumerate(order) if kind == "register" and connection > before]
+        told = [index for index, (kind, _) in enumerate(order) if kind == "status"]
+        assert proof and proof[0] < told[0], f"confirmed without a new connection: {order}"
         idle(since)
         told_once(since)
 
