@@ -65,11 +65,30 @@ rec {
         dir = /srv/fleet;
         branch = "production";
         sshKeyFile = "/run/secrets/fleet-key";
+        submodules = true;
+        lfs = true;
       };
       rebuild = {
         flakeAttr = "web";
         extraArgs = [ "--impure" ];
         logFormat = "bar-with-logs";
+        env.NIX_SSHOPTS = "-p 2222";
+        netrcFile = "/run/secrets/netrc";
+        accessTokensFile = "/run/secrets/access-tokens";
+      };
+      rollback = {
+        confirmTimeout = 300;
+        hold = 30;
+        checks = [
+          { run = [ "true" ]; }
+          {
+            run = [
+              (lib.getExe pkgs.hello)
+              "a b"
+            ];
+            timeout = 10;
+          }
+        ];
       };
       reboot.enable = true;
       commands = {

@@ -4,6 +4,7 @@
 let
   inherit (hosts)
     agent
+    on
     with'
     required
     minimal
@@ -54,6 +55,36 @@ in
   };
 
   # The message names what was set.
+  testLoginsInTheStore = {
+    expr = map (lib.replaceStrings [ builtins.storeDir ] [ "STORE" ]) (
+      lib.concatMap (rebuild: complaints (with' rebuild)) [
+        { rebuild.netrcFile = "${builtins.storeDir}/netrc"; }
+        { settings.rebuild.netrc_file = "${builtins.storeDir}/netrc"; }
+        { rebuild.accessTokensFile = "${builtins.storeDir}/tokens"; }
+        { settings.rebuild.access_tokens_file = "${builtins.storeDir}/tokens"; }
+        {
+          rebuild.netrcFile = "/run/secrets/netrc";
+          rebuild.accessTokensFile = "/run/secrets/access-tokens";
+        }
+      ]
+    );
+    expected =
+      let
+        netrc =
+          option:
+          ''services.nixfleet-agent.${option} is STORE/netrc, in the Nix store or on its way there, where everyone could read the logins. Write the path of a file on the host, in quotes, such as "/run/secrets/netrc".'';
+        tokens =
+          option:
+          ''services.nixfleet-agent.${option} is STORE/tokens, in the Nix store or on its way there, where everyone could read the tokens. Write the path of a file on the host, in quotes, such as "/run/secrets/access-tokens".'';
+      in
+      [
+        (netrc "rebuild.netrcFile")
+        (netrc "settings.rebuild.netrc_file")
+        (tokens "rebuild.accessTokensFile")
+        (tokens "settings.rebuild.access_tokens_file")
+      ];
+  };
+
   testKeyInTheStoreAsASetting = {
     expr = map (lib.replaceStrings [ builtins.storeDir ] [ "STORE" ]) (
       complaints (with' {
@@ -149,6 +180,43 @@ in
       settings.allow_insecure = true;
     });
     expected = [ ];
+  };
+
+  # A guard that could never let a switch pass, and one that would never be armed.
+  testRollbackThatCannotPass = {
+    expr = lib.mapAttrs (_: settings: complaints (with' settings)) {
+      all.rollback = {
+        confirmTimeout = 60;
+        hold = 59;
+      };
+      hold.rollback.hold = 10;
+      checks.settings.rollback.checks = [ { run = [ "true" ]; } ];
+      long = {
+        rollback.hold = 60;
+        settings.rollback.confirm_timeout = 60;
+      };
+    };
+    expected =
+      let
+        alone =
+          what:
+          "services.nixfleet-agent.rollback has ${what}, but no confirmTimeout, so nothing would ever be taken back. Set services.nixfleet-agent.rollback.confirmTimeout to the seconds within which a new system must be confirmed, such as 300, or remove the other options.";
+      in
+      {
+        all = [ ];
+        hold = [ (alone "hold") ];
+        checks = [ (alone "checks") ];
+        long = [
+          "services.nixfleet-agent.rollback.hold is 60 s, and confirmTimeout is 60 s. The connection must hold within that time, so no system could ever be confirmed, and every switch would be taken back. Set confirmTimeout to more than hold and the time that the host needs to connect, such as 360."
+        ];
+      };
+  };
+
+  testRollbackOfASystemThatCannotBeSwitched = {
+    expr = complaints (on { system.switch.enable = false; } { rollback.confirmTimeout = 300; });
+    expected = [
+      "services.nixfleet-agent.rollback.confirmTimeout is set, but system.switch.enable is false. This system has no switch-to-configuration, so the host could not be brought back to it. Set system.switch.enable = true, or remove confirmTimeout."
+    ];
   };
 
   testCommands = {
@@ -276,6 +344,15 @@ in
       null-setting = {
         settings.ca_file = null;
       };
+      no-time = {
+        rollback.confirmTimeout = 0;
+      };
+      no-check = {
+        rollback.checks = [ { run = [ ]; } ];
+      };
+      relative-netrc = {
+        rebuild.netrcFile = "netrc";
+      };
     };
     expected = lib.genAttrs [
       "interval-0"
@@ -288,6 +365,9 @@ in
       "log-format"
       "generation"
       "null-setting"
+      "no-time"
+      "no-check"
+      "relative-netrc"
     ] (_: false);
   };
 }

@@ -54,6 +54,8 @@ in
         dir = "/srv/fleet";
         branch = "production";
         ssh_key = "/run/secrets/fleet-key";
+        submodules = true;
+        lfs = true;
       };
       rebuild = {
         program = [
@@ -63,6 +65,23 @@ in
         flake_attr = "web";
         extra_args = [ "--impure" ];
         log_format = "bar-with-logs";
+        env.NIX_SSHOPTS = "-p 2222";
+        netrc_file = "/run/secrets/netrc";
+        access_tokens_file = "/run/secrets/access-tokens";
+      };
+      rollback = {
+        confirm_timeout = 300;
+        hold = 30;
+        checks = [
+          { run = [ "true" ]; }
+          {
+            run = [
+              (lib.getExe pkgs.hello)
+              "a b"
+            ];
+            timeout = 10;
+          }
+        ];
       };
       reboot.enable = true;
       jobs.keep = 50;
@@ -101,6 +120,35 @@ in
       })
       ? rebuild.log_format;
     expected = false;
+  };
+
+  # What is not set is left to the agent.
+  testRollback = {
+    expr = lib.mapAttrs (_: settings: (settingsOf (with' settings)).rollback or "not written") {
+      none = { };
+      time.rollback.confirmTimeout = 120;
+      settings.settings.rollback.confirm_timeout = 120;
+      both = {
+        rollback.checks = [ { run = [ "a" ]; } ];
+        settings.rollback = {
+          confirm_timeout = 120;
+          checks = [ { run = [ "b" ]; } ];
+        };
+      };
+    };
+    expected = {
+      none = "not written";
+      time.confirm_timeout = 120;
+      settings.confirm_timeout = 120;
+      # Lists are joined.
+      both = {
+        confirm_timeout = 120;
+        checks = [
+          { run = [ "b" ]; }
+          { run = [ "a" ]; }
+        ];
+      };
+    };
   };
 
   testNoNameLeavesItToTheKernel = {

@@ -62,6 +62,107 @@ in
     '';
   };
 
+  # The guard runs what a job runs, and no switch ends it either.
+  testGuardUnit = {
+    expr = {
+      text = unitText full "nixfleet-rollback@.service" == unitText full "nixfleet-job@.service";
+      path = pathOf full "nixfleet-rollback@" == pathOf full "nixfleet-job@";
+    };
+    expected = {
+      text = true;
+      path = true;
+    };
+  };
+
+  testRegisteredUnit = {
+    expr =
+      let
+        units = host: lib.filter (lib.hasPrefix "nixfleet") (lib.attrNames host.config.systemd.units);
+        asked = with' { bootComplete.enable = true; };
+        unit = "nixfleet-agent-registered.service";
+      in
+      {
+        byDefault = lib.elem unit (units minimal);
+        withoutTheAgent = lib.elem unit (
+          units (with' {
+            enable = false;
+            bootComplete.enable = true;
+          })
+        );
+        text = unitText asked unit;
+        required = asked.config.systemd.units.${unit}.requiredBy;
+        drop-in = asked.config.systemd.units.${unit}.overrideStrategy;
+      };
+    expected = {
+      byDefault = false;
+      withoutTheAgent = false;
+      text = ''
+        [Unit]
+        Before=boot-complete.target
+
+        [Service]
+        X-RestartIfChanged=false
+      '';
+      required = [ "boot-complete.target" ];
+      drop-in = "asDropinIfExists";
+    };
+  };
+
+  testBootsAreCounted =
+    let
+      useless = [
+        ''
+          services.nixfleet-agent.bootComplete.enable is set, but this host does not count boots, so nothing waits for boot-complete.target.
+          Set boot.loader.systemd-boot.bootCounting.enable = true, or remove the option.
+        ''
+      ];
+      hosts = {
+        nobody = {
+          loader = { };
+          warnings = useless;
+        };
+        menu = {
+          loader.enable = true;
+          warnings = useless;
+        };
+      }
+      # Since 2026.
+      // lib.optionalAttrs (minimal.options.boot.loader.systemd-boot ? bootCounting) {
+        counted = {
+          loader = {
+            enable = true;
+            bootCounting.enable = true;
+          };
+          warnings = [ ];
+        };
+        anotherLoader = {
+          loader.bootCounting.enable = true;
+          warnings = useless;
+        };
+      };
+    in
+    {
+      expr = lib.mapAttrs (
+        _: each:
+        (on { boot.loader.systemd-boot = each.loader; } { bootComplete.enable = true; }).config.warnings
+      ) hosts;
+      expected = lib.mapAttrs (_: each: each.warnings) hosts;
+    };
+
+  # git itself fetches no files of Git LFS.
+  testLfsIsOnThePath = {
+    expr = map (host: lib.elem "<git-lfs>/bin" (pathOf host "nixfleet-job@")) [
+      minimal
+      full
+      (with' { settings.repo.lfs = true; })
+    ];
+    expected = [
+      false
+      true
+      true
+    ];
+  };
+
   # Without channels there is no NIX_PATH to pass on.
   testJobUnitWithoutNix = {
     expr = unitText (on { nix.enable = false; } { }) "nixfleet-job@.service";
@@ -92,12 +193,14 @@ in
       drop-ins = map (unit: minimal.config.systemd.units.${unit}.overrideStrategy) [
         "nixfleet-agent.service"
         "nixfleet-job@.service"
+        "nixfleet-rollback@.service"
       ];
       starts = minimal.config.systemd.services.nixfleet-agent.serviceConfig ? ExecStart;
     };
     expected = {
       packages = true;
       drop-ins = [
+        "asDropinIfExists"
         "asDropinIfExists"
         "asDropinIfExists"
       ];

@@ -12,6 +12,7 @@ let
     "clone"
     "pull"
     "switch"
+    "boot"
     "pull-switch"
     "test"
     "rollback"
@@ -38,6 +39,13 @@ let
       host = if split == null then "" else lib.elemAt split 1;
       rest = if split == null then "" else lib.elemAt split 2;
       isLocal = host == "localhost" || host == "[::1]" || builtins.match "127\\.[0-9.]+" host != null;
+      # An option of `rebuild`, or else the setting: its path as it was written.
+      written =
+        option: setting:
+        if cfg.rebuild.${option} != null then
+          cfg.rebuild.${option}
+        else
+          (settings.rebuild or { }).${setting} or null;
       key = if cfg.repo.sshKeyFile != null then cfg.repo.sshKeyFile else settings.repo.ssh_key or null;
     in
     [
@@ -72,6 +80,23 @@ let
         file = key;
         secret = "key";
         hint = '', such as "/run/secrets/fleet-key"'';
+      })
+      (secrets.fileIsOutside {
+        option =
+          if cfg.rebuild.netrcFile != null then "rebuild.netrcFile" else "settings.rebuild.netrc_file";
+        file = written "netrcFile" "netrc_file";
+        secret = "logins";
+        hint = '', such as "/run/secrets/netrc"'';
+      })
+      (secrets.fileIsOutside {
+        option =
+          if cfg.rebuild.accessTokensFile != null then
+            "rebuild.accessTokensFile"
+          else
+            "settings.rebuild.access_tokens_file";
+        file = written "accessTokensFile" "access_tokens_file";
+        secret = "tokens";
+        hint = '', such as "/run/secrets/access-tokens"'';
       })
     ]
     ++ lib.concatLists (lib.mapAttrsToList commandChecks (settings.commands or { }));

@@ -8,6 +8,8 @@
     ./settings.nix
     ./assertions.nix
     ./service.nix
+    ./rollback.nix
+    ./boot-complete.nix
     ./heartbeat.nix
     ./renamed.nix
   ];

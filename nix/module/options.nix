@@ -159,6 +159,18 @@ in
           File on the host with a private key for git over SSH. If null, ssh looks for one of root's, or of the checkout's owner.
         '';
       };
+
+      submodules = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Whether the checkout has its submodules, also those within submodules.";
+      };
+
+      lfs = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Whether files in Git LFS are fetched too. Without it they are pointers.";
+      };
     };
 
     rebuild = {
@@ -175,6 +187,38 @@ in
         default = [ ];
         example = [ "--impure" ];
         description = "Added at the end of every `nixos-rebuild`.";
+      };
+
+      env = mkOption {
+        type = types.attrsOf types.str;
+        default = { };
+        example = {
+          GIT_SSH_COMMAND = "ssh -i /run/secrets/inputs-key";
+        };
+        description = ''
+          Variables for every `nixos-rebuild` and for `update`. They end up in the Nix store: no secrets; those
+          go into `rebuild.netrcFile` and `rebuild.accessTokensFile`.
+        '';
+      };
+
+      netrcFile = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        example = "/run/secrets/netrc";
+        description = ''
+          File on the host with the logins for private flake inputs and binary caches, in the format of
+          netrc(5). Root alone needs to be able to read it. Its content reaches no command line and no log.
+        '';
+      };
+
+      accessTokensFile = mkOption {
+        type = types.nullOr types.path;
+        default = null;
+        example = "/run/secrets/access-tokens";
+        description = ''
+          The same for inputs such as `github:`: a file with settings of nix, such as
+          `access-tokens = github.com=TOKEN`.
+        '';
       };
 
       logFormat = mkOption {

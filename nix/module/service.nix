@@ -10,6 +10,28 @@ let
   inherit (import ./names.nix) stateDir;
 
   cfg = config.services.nixfleet-agent;
+
+  # What root runs for the agent.
+  asRoot = {
+    restartIfChanged = false;
+    stopIfChanged = false;
+    # The variables of a root login, so that a command behaves the same in both.
+    environment =
+      config.nix.envVars
+      // lib.optionalAttrs (config.environment.sessionVariables ? NIX_PATH) {
+        inherit (config.environment.sessionVariables) NIX_PATH;
+      }
+      // config.networking.proxy.envVars;
+    path = [
+      "/run/wrappers"
+      "/run/current-system/sw"
+      # The built-in commands need these programs, and not every system has them.
+      config.nix.package
+      config.programs.ssh.package
+      pkgs.gitMinimal
+    ]
+    ++ lib.optional ((cfg.settings.repo or { }).lfs or false) pkgs.git-lfs;
+  };
 in
 {
   config = lib.mkIf cfg.enable {
@@ -42,25 +64,9 @@ in
       ];
     };
 
-    # A switch never stops or restarts running jobs, because one of them may have started it.
-    systemd.services."nixfleet-job@" = {
-      restartIfChanged = false;
-      stopIfChanged = false;
-      # The variables of a root login, so that a command behaves the same in both.
-      environment =
-        config.nix.envVars
-        // lib.optionalAttrs (config.environment.sessionVariables ? NIX_PATH) {
-          inherit (config.environment.sessionVariables) NIX_PATH;
-        }
-        // config.networking.proxy.envVars;
-      path = [
-        "/run/wrappers"
-        "/run/current-system/sw"
-        # The built-in commands need these programs, and not every system has them.
-        config.nix.package
-        config.programs.ssh.package
-        pkgs.gitMinimal
-      ];
-    };
+    # A switch never stops or restarts running jobs, because one of them may have started it, nor the guard
+    # of a new system, which the old one has started.
+    systemd.services."nixfleet-job@" = asRoot;
+    systemd.services."nixfleet-rollback@" = asRoot;
   };
 }

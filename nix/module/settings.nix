@@ -21,6 +21,10 @@ let
 
   withoutNulls = lib.filterAttrs (_: value: value != null);
 
+  # An option of this set has another value than its default, so the file has the table.
+  isSet =
+    rollback: rollback.confirmTimeout != null || rollback.hold != null || rollback.checks != [ ];
+
   step = given: if lib.isList given then given else { inherit (given) run activation; };
 
   command =
@@ -52,11 +56,21 @@ in
         dir = handOn opt.repo.dir toString;
         branch = handOn opt.repo.branch same;
         ssh_key = handOn opt.repo.sshKeyFile toString;
+        submodules = mkIf cfg.repo.submodules (handOn opt.repo.submodules same);
+        lfs = mkIf cfg.repo.lfs (handOn opt.repo.lfs same);
       };
       rebuild = {
         flake_attr = handOn opt.rebuild.flakeAttr same;
         extra_args = handOn opt.rebuild.extraArgs same;
         log_format = handOn opt.rebuild.logFormat same;
+        env = mkIf (cfg.rebuild.env != { }) (handOn opt.rebuild.env same);
+        netrc_file = handOn opt.rebuild.netrcFile toString;
+        access_tokens_file = handOn opt.rebuild.accessTokensFile toString;
+      };
+      rollback = mkIf (isSet cfg.rollback) {
+        confirm_timeout = handOn opt.rollback.confirmTimeout same;
+        hold = handOn opt.rollback.hold same;
+        checks = mkIf (cfg.rollback.checks != [ ]) (handOn opt.rollback.checks (map withoutNulls));
       };
       # Written only if they differ from the agent's defaults, which keeps the file short.
       generation = mkIf (cfg.generation != "deployed") (handOn opt.generation same);

@@ -148,6 +148,10 @@
             "daemon-reload",
             "reboot",
             "poweroff",
+            # What decides which system runs. Root alone starts it.
+            f"start nixfleet-rollback@{1:032x}.service",
+            f"kill --signal=KILL nixfleet-rollback@{1:032x}.service",
+            "start nixfleet-agent-registered.service",
         ]:
             forbidden(verb)
         # A unit that the caller makes up, under any name and under the name of a job.

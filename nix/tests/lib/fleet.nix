@@ -5,6 +5,7 @@
 #   host      a module, added to that of the host
 #   script    the part of the script that follows lib/fleet.py
 #   vmOnly    why it cannot run in containers; absent if it can
+#   timeLimit seconds for all of it, if it needs more than others
 {
   self,
   lib,
@@ -12,7 +13,7 @@
 let
   # Seconds. The scripts wait for states, so a long limit costs nothing on a fast machine. Under emulation
   # a boot takes a minute, and so does a switch. Each step of a script has a shorter limit of its own.
-  timeLimit = 3600;
+  usualLimit = 3600;
 
   machines = {
     vm = "nodes";
@@ -25,6 +26,9 @@ in
   test,
 }:
 { options, ... }:
+let
+  timeLimit = test.timeLimit or usualLimit;
+in
 {
   config = {
     name = "nixfleet-${name}";
