@@ -12,6 +12,7 @@ pub(super) enum Kind {
     Flag,
     Words,
     Steps,
+    Checks,
     Table,
 }
 
@@ -28,6 +29,7 @@ impl Kind {
             Self::Flag => "true or false",
             Self::Words => "a list of words",
             Self::Steps => "a list of steps",
+            Self::Checks => "a list of checks",
             Self::Table => "a table",
         }
     }
@@ -46,7 +48,10 @@ impl Key {
     /// Whether its value may hold a secret, such as a password in the arguments of a program. Errors do not show
     /// such a value.
     pub(super) fn may_be_secret(&self) -> bool {
-        matches!(self.path, "commands.*.run" | "commands.*.steps" | "commands.*.env" | "prewarm.hook")
+        matches!(
+            self.path,
+            "commands.*.run" | "commands.*.steps" | "commands.*.env" | "prewarm.hook" | "rollback.checks"
+        )
     }
 }
 
@@ -79,6 +84,13 @@ pub(super) const KEYS: &[Key] = &[
     key("rebuild.flake_attr", Kind::Text, "\"web-1\""),
     key("rebuild.extra_args", Kind::Words, "[\"--impure\"]"),
     key("rebuild.log_format", Kind::Text, "\"internal-json\""),
+    key("rollback.confirm_timeout", Kind::Seconds, "180"),
+    key("rollback.hold", Kind::Seconds, "10"),
+    key(
+        "rollback.checks",
+        Kind::Checks,
+        "[{ run = [\"systemctl\", \"is-active\", \"sshd.service\"], timeout = 30 }]",
+    ),
     key("jobs.launcher", Kind::Text, "\"systemd\""),
     key("jobs.dir", Kind::Text, "\"/var/lib/nixfleet-agent/jobs\""),
     key("jobs.log_limit", Kind::Bytes, "67108864"),

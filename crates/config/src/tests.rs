@@ -153,9 +153,19 @@ fn every_key_can_be_set_in_the_file_and_by_a_variable() {
 #[test]
 fn the_table_of_keys_has_every_field_of_the_file() {
     // The error for an unknown field lists all known fields.
-    for section in
-        ["", "repo", "rebuild", "jobs", "vitals", "prewarm", "reboot", "metrics", "paths", "commands.x"]
-    {
+    for section in [
+        "",
+        "repo",
+        "rebuild",
+        "rollback",
+        "jobs",
+        "vitals",
+        "prewarm",
+        "reboot",
+        "metrics",
+        "paths",
+        "commands.x",
+    ] {
         let head = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
         let toml: String = format!("{head}nonsense = 1\n");
         let error =
@@ -166,9 +176,11 @@ fn the_table_of_keys_has_every_field_of_the_file() {
         for field in fields {
             let path = if section.is_empty() { (*field).to_owned() } else { format!("{section}.{field}") };
             let parts: Vec<String> = path.split('.').map(str::to_owned).collect();
-            let is_section =
-                ["repo", "rebuild", "jobs", "vitals", "prewarm", "reboot", "metrics", "paths", "commands"]
-                    .contains(&path.as_str());
+            let is_section = [
+                "repo", "rebuild", "rollback", "jobs", "vitals", "prewarm", "reboot", "metrics", "paths",
+                "commands",
+            ]
+            .contains(&path.as_str());
             assert!(is_section || keys::find(&parts).is_some(), "{path} is not in KEYS");
         }
     }

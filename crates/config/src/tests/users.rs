@@ -28,6 +28,10 @@ program = ["sudo", "rebuild"]
 flake_attr = "the-attribute"
 extra_args = ["--impure"]
 log_format = "internal-json"
+[rollback]
+confirm_timeout = 240
+hold = 9
+checks = [{ run = ["curl", "-f"], timeout = 8 }, { run = ["true"] }]
 [jobs]
 dir = "/the/jobs"
 log_limit = 70000
@@ -74,6 +78,14 @@ run = ["restic", "backup"]
             flake_attr: Some("the-attribute".to_owned()),
             extra_args: words(&["--impure"]),
             log_format: Some("internal-json".to_owned()),
+        },
+        rollback: Rollback {
+            confirm_timeout: Some(Duration::from_secs(240)),
+            hold: Duration::from_secs(9),
+            checks: vec![
+                Check { argv: words(&["curl", "-f"]), timeout: Duration::from_secs(8) },
+                Check { argv: words(&["true"]), timeout: Duration::from_secs(30) },
+            ],
         },
         commands: host.commands.clone(),
         reboot: true,

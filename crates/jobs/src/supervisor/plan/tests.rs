@@ -30,6 +30,11 @@ pub(super) fn host(changes: &[Change]) -> Settings {
         user: "alice".to_owned(),
         repo: Repo { url: None, dir: None, branch: "main".to_owned(), ssh_key: None },
         rebuild: Rebuild { program: None, flake_attr: None, extra_args: Vec::new(), log_format: None },
+        rollback: crate::settings::Rollback {
+            confirm_timeout: None,
+            hold: Duration::from_secs(10),
+            checks: Vec::new(),
+        },
         commands: BTreeMap::from([("backup".to_owned(), backup), ("deploy-all".to_owned(), deploy_all)]),
         reboot: false,
         state_dir: "/state".into(),
