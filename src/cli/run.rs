@@ -213,7 +213,7 @@ fn watch_gpus(host: &Host, meters: &Meters, hook: Option<Hook>) -> prewarm::Watc
 }
 
 /// The running binary itself, even after its file has been replaced.
-fn own_program() -> PathBuf {
+pub(super) fn own_program() -> PathBuf {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() { running } else { std::env::current_exe().unwrap_or(running) }
 }

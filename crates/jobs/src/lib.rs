@@ -31,6 +31,7 @@ mod process_list;
 pub mod progress;
 pub mod record;
 pub mod remains;
+pub mod rollback;
 pub mod settings;
 mod signal;
 pub mod spec;

@@ -38,6 +38,7 @@ mod progress;
 mod scripts;
 mod signals;
 mod stop;
+mod trial;
 mod verdict;
 
 #[cfg(feature = "test-util")]
@@ -241,6 +242,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let plan = cleared.and_then(|()| {
             plan::plan(self.settings, &self.instance.command, &preflight)
                 .map_err(|err: PlanError| format!("{}: {err}", self.instance.command))
+                .map(|plan| trial::in_folder_of(&self.dir, plan))
         });
         let planned = plan.as_ref().ok();
         let spec = Spec {
@@ -258,6 +260,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let plan = plan?;
         stored?;
         prepare::prepare(&plan, self.settings, &self.instance.id, &mut self.log)?;
+        trial::prepare(&plan, &self.dir)?;
         Ok(plan)
     }
 
@@ -275,6 +278,15 @@ impl<R: FnOnce()> Job<'_, R> {
             }
             progress.step(index, step, &mut self.log);
             let end = self.run_step(index, step, progress);
+            let end = match &plan.untried {
+                Some(untried) if index + 1 == plan.steps.len() => {
+                    match self.try_system(index, untried, end, progress) {
+                        Ok(end) => end,
+                        Err(decided) => return Done { step: index, ..decided },
+                    }
+                }
+                _ => end,
+            };
             if step.test {
                 let passed = end.code == Ok(0);
                 progress.tested(index, passed, &mut self.log);

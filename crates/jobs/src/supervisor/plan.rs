@@ -41,6 +41,9 @@ pub struct Plan {
     pub unstoppable: bool,
     /// Lines for the log, before the first program runs.
     pub remarks: Vec<String>,
+    /// The last program only builds a system, which is then activated on trial. Without a connection to the dashboard
+    /// there can be no proof, and this step runs instead.
+    pub untried: Option<Box<Step>>,
 }
 
 /// The state of the machine that a plan depends on.
@@ -113,13 +116,12 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
         "reboot" if !settings.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
         "switch" => {
-            let step = as_root(switch(settings, checkout(settings, preflight)?), preflight);
-            Ok(Plan { steps: vec![step], ..Plan::default() })
+            let dir = checkout(settings, preflight)?;
+            Ok(with_switch(Plan::default(), settings, dir, preflight))
         }
         "pull-switch" => {
-            let mut plan = pull(settings, preflight)?;
-            plan.steps.push(as_root(switch(settings, repo_dir(&settings.repo)?), preflight));
-            Ok(plan)
+            let plan = pull(settings, preflight)?;
+            Ok(with_switch(plan, settings, repo_dir(&settings.repo)?, preflight))
         }
         "test" => {
             let dir = checkout(settings, preflight)?;
@@ -161,14 +163,23 @@ fn step<S: AsRef<str>>(name: &str, argv: &[S]) -> Step {
     }
 }
 
-fn switch(settings: &Settings, dir: &Path) -> Step {
+/// Adds the switch to the system in that folder. With a way back, the system is only built at first.
+fn with_switch(mut plan: Plan, settings: &Settings, dir: &Path, preflight: &Preflight) -> Plan {
+    let step = |action| as_root(switch(settings, dir, action), preflight);
+    let is_tried = settings.rollback.confirm_timeout.is_some() && settings.host_type == "nixos";
+    plan.steps.push(step(if is_tried { "build" } else { "switch" }));
+    plan.untried = is_tried.then(|| Box::new(step("switch")));
+    plan
+}
+
+fn switch(settings: &Settings, dir: &Path, action: &str) -> Step {
     let target = if settings.host_type == "macos" {
         format!("{}@{}", settings.user, settings.hostname)
     } else {
         settings.hostname.clone()
     };
     let attribute = settings.rebuild.flake_attr.as_deref().unwrap_or(&target);
-    rebuild(settings, &["switch", "--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
+    rebuild(settings, &[action, "--flake", &format!("{}#{attribute}", dir.to_string_lossy())])
 }
 
 /// Makes the step of a rebuild. The configured program and arguments apply to all kinds of rebuilds.

@@ -214,6 +214,15 @@ impl Progress {
         self.report_changes(log);
     }
 
+    /// Reports what the running rebuild waits for, once it activates a system.
+    pub(super) fn waits(&mut self, detail: String, log: &mut Writer) {
+        let Some(rebuild) = &mut self.rebuild else { return };
+        rebuild.phases.activates();
+        let part = Part { detail, ..rebuild.part() };
+        self.parts.system = Some(part.clone());
+        report(Parts { system: Some(part), ..Parts::default() }, log);
+    }
+
     /// When to call [`Self::tick`] even if the program writes nothing.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let rebuild = self.rebuild.as_ref()?;
