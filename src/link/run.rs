@@ -45,6 +45,7 @@ impl Agent {
     pub async fn run(mut self, connection: &impl Connect, mut shutdown: watch::Receiver<bool>) -> Exit {
         let mut n: u64 = 0;
         let mut network = Network::default();
+        self.follow_trial();
         if let Some(delay) = self.first_delay.take() {
             self.history.retry_in(delay);
             tracing::info!(retry_in = ?rounded(delay), "The dashboard restarts its agents again and again.");
@@ -58,6 +59,7 @@ impl Agent {
             // it.
             let span = tracing::error_span!("connection", n);
             self.history.connecting();
+            self.contact.dialing();
             let dial = connection.connect().instrument(span.clone());
             let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
@@ -159,7 +161,7 @@ impl Agent {
             network.ignore();
             false
         };
-        let delay = self.reconnect.after_failure(cause, announced, fastrand::f64())
+        let delay = self.contact.hurries(self.reconnect.after_failure(cause, announced, fastrand::f64()))
             + err.retry_after().unwrap_or_default();
         let text = one_line(&error::chain(err), REASON);
         self.stats.reconnect(err.counted_as());
@@ -172,8 +174,10 @@ impl Agent {
     fn after_session(&mut self, summary: &Summary) -> Duration {
         let lasted = summary.registered.map(|at| at.elapsed());
         let closed = matches!(summary.ended, Ended::Closed(_));
+        // The dashboard has to do with one host then, and not with all of them.
+        let window = if self.contact.is_open() { Duration::ZERO } else { self.peer.reconnect_window() };
         let delay =
-            self.reconnect.after_session(closed, lasted, self.peer.reconnect_window(), fastrand::f64());
+            self.contact.hurries(self.reconnect.after_session(closed, lasted, window, fastrand::f64()));
         if let Some(times) = self.reconnect.evicted() {
             tracing::error!(
                 hostname = self.host.hostname,
@@ -208,6 +212,9 @@ fn describe(ended: &Ended) -> String {
         }
         Ended::Closed(Some((code, reason))) => format!("the dashboard closed it ({code}: {reason})."),
         Ended::Broken(err) => format!("{}.", error::chain(err)),
+        Ended::Renewed => {
+            "a new one has to show that the system that was just activated reaches the dashboard.".to_owned()
+        }
         Ended::Stalled => format!("the dashboard took no data for {:?}.", session::writer::WRITE_DEADLINE),
         Ended::Unacknowledged => {
             format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)

@@ -40,8 +40,8 @@ use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status};
 use nixfleet_vitals::prewarm::Notice;
 
 use super::agent::{Agent, NotStopped};
-use super::dial;
 use super::ended::Ended;
+use super::{contact, dial};
 use crate::facts::Facts;
 use crate::jobs::executor::ExecutorEvent;
 use crate::observe::status::{Ask, Queue};
@@ -229,11 +229,23 @@ impl<'a> Session<'a> {
             Event::Executor(event) => self.executor_event(event),
             Event::Looked(facts_are_new) => self.looked(facts_are_new, now),
             Event::Live => self.release_held(false),
+            Event::Trial => return self.trial(now),
             Event::Prewarm => self.send_prewarm(),
             Event::Ask(ask) => self.answer(ask, now),
             Event::Query(asked, answer) => self.query_answered(&asked, answer, now),
             Event::Inbound(frame) => return self.inbound(frame, now),
             Event::Job(event) => self.job_event(event, now),
+        }
+        None
+    }
+
+    /// A system is on trial: it needs a connection of its own, and signs of life on it.
+    fn trial(&mut self, now: Instant) -> Option<Ended> {
+        if self.agent.contact.needs_another() {
+            return Some(self.ended_as(Ended::Renewed));
+        }
+        if self.agent.contact.is_open() && self.is_live() {
+            self.ping(None, now);
         }
         None
     }
@@ -389,7 +401,8 @@ impl<'a> Session<'a> {
     fn ping(&mut self, receipt: Option<Receipt>, now: Instant) {
         let number = self.delivery.ping(receipt, self.send_queue.batch_waits(), now);
         self.send_queue.priority(Frame::Ping(number));
-        self.next_ping = now + PING_INTERVAL;
+        let interval = if self.agent.contact.is_open() { contact::PING_INTERVAL } else { PING_INTERVAL };
+        self.next_ping = now + interval;
     }
 }
 

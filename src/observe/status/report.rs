@@ -173,6 +173,9 @@ pub struct Running {
     pub ended: bool,
     /// When it was accepted.
     pub since: String,
+    /// What it waits for; only while a new system waits for its confirmation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
 }
 
 /// A finished command.
