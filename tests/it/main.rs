@@ -43,3 +43,4 @@ mod tls;
 mod token;
 mod usage;
 mod vitals;
+mod way_back;

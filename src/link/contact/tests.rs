@@ -25,6 +25,7 @@ fn trial(id: &JobId, folder: &Path) -> Trial {
         previous: folder.join("one"),
         new: folder.join("two"),
         running: folder.join("current"),
+        proc: "/proc".into(),
         profile: folder.join("profile"),
         contact: folder.join("contact.json"),
         confirm_timeout_s: 60,

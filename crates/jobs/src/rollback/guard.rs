@@ -108,9 +108,9 @@ impl Guard {
         Ok(Self {
             state: GuardState::load(dir).map_err(failed)?,
             dir: dir.clone(),
+            boot_id: boot_id(&trial.proc),
             trial,
             checks: Checks::default(),
-            boot_id: boot_id(std::path::Path::new("/proc")),
             stored: true,
             _lock: lock,
         })

@@ -25,6 +25,8 @@ pub struct Trial {
     pub new: PathBuf,
     /// Symbolic link to the running system.
     pub running: PathBuf,
+    /// Mount point of procfs.
+    pub proc: PathBuf,
     /// The profile of the system.
     pub profile: PathBuf,
     /// Where the agent says that it is connected.

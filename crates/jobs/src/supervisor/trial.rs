@@ -172,6 +172,7 @@ impl<R: FnOnce()> Job<'_, R> {
             previous,
             new,
             running: running.clone(),
+            proc: self.settings.proc.clone(),
             profile: system.profile.clone(),
             contact: state_dir.join("agent").join(Contact::FILE),
             confirm_timeout_s: rollback.confirm_timeout.unwrap_or_default().as_secs(),
