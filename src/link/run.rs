@@ -24,6 +24,10 @@ use crate::shutdown::stop_requested;
 /// dashboard.
 const REASON: usize = 500;
 
+/// Longest delay before a connection that the agent itself wants anew. Hosts that switch together do not come back in
+/// the same moment.
+const RENEWAL: Duration = Duration::from_secs(1);
+
 /// Why the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -176,8 +180,10 @@ impl Agent {
         let closed = matches!(summary.ended, Ended::Closed(_));
         // The dashboard has to do with one host then, and not with all of them.
         let window = if self.contact.is_open() { Duration::ZERO } else { self.peer.reconnect_window() };
-        let delay =
-            self.contact.hurries(self.reconnect.after_session(closed, lasted, window, fastrand::f64()));
+        let delay = match summary.ended {
+            Ended::Renewed => RENEWAL.mul_f64(fastrand::f64()),
+            _ => self.contact.hurries(self.reconnect.after_session(closed, lasted, window, fastrand::f64())),
+        };
         if let Some(times) = self.reconnect.evicted() {
             tracing::error!(
                 hostname = self.host.hostname,

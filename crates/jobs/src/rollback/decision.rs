@@ -119,10 +119,10 @@ fn missing(facts: &Facts<'_>, end: Activation) -> Option<String> {
     let newer =
         |contact: &&Contact| contact.boot_id.as_deref() == facts.boot_id && contact.opened_ms >= end.ended_ms;
     let Some(contact) = facts.contact.filter(newer) else {
-        return Some("the agent opened no new connection to the dashboard".to_owned());
+        return Some("the agent did not try to connect anew".to_owned());
     };
     let Some(registered) = contact.registered_ms.filter(|at| *at >= contact.opened_ms) else {
-        return Some("the dashboard did not answer the registration on the new connection".to_owned());
+        return Some("the dashboard accepted no registration on a new connection".to_owned());
     };
     let held = contact.heard_ms.unwrap_or_default().saturating_sub(registered);
     let hold_s = facts.trial.hold_s;
