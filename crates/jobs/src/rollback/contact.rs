@@ -59,3 +59,61 @@ impl Contact {
         self.boot_id.as_deref() == boot_id && heard.is_some_and(|heard| heard >= time_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_a_small_file_of_this_form_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("contact.json");
+        let said = Contact {
+            boot_id: Some("this".to_owned()),
+            opened_ms: 1,
+            registered_ms: Some(2),
+            heard_ms: Some(3),
+        };
+        assert_eq!(Contact::read(&path), None);
+        said.store(&path).unwrap();
+        let text = r#"{"version":1,"boot_id":"this","opened_ms":1,"registered_ms":2,"heard_ms":3}"#;
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(Contact::read(&path), Some(said.clone()));
+        let link = folder.path().join("link.json");
+        symlink(&path, &link).unwrap();
+        assert_eq!(Contact::read(&link), None, "a link to a file that only root may read");
+        let fifo = folder.path().join("fifo");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(Contact::read(&fifo), None, "nobody writes there");
+        for text in [format!("{text}{}", " ".repeat(4096)), "[]".to_owned(), r#"{"opened_ms":-1}"#.to_owned()]
+        {
+            fs::write(&path, text).unwrap();
+            assert_eq!(Contact::read(&path), None);
+        }
+        fs::write(&path, r#"{"of_a_later_version":1}"#).unwrap();
+        assert_eq!(Contact::read(&path), Some(Contact::default()));
+    }
+
+    #[test]
+    fn a_sign_of_life_is_of_this_boot_and_of_a_registered_connection() {
+        let said = |registered_ms, heard_ms| Contact {
+            boot_id: Some("this".to_owned()),
+            opened_ms: 1,
+            registered_ms,
+            heard_ms,
+        };
+        for (said, boot, alive) in [
+            (said(Some(2), Some(5)), Some("this"), true),
+            (said(Some(2), Some(4)), Some("this"), false),
+            (said(Some(2), Some(5)), Some("another"), false),
+            (said(None, Some(5)), Some("this"), false),
+            (said(Some(5), None), Some("this"), false),
+        ] {
+            assert_eq!(said.is_alive_since(boot, 5), alive, "{said:?} {boot:?}");
+        }
+    }
+}

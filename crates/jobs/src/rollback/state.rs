@@ -94,3 +94,33 @@ impl GuardState {
 fn path(dir: &JobDir) -> PathBuf {
     dir.path().join("guard.json")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{parse, to_vec};
+
+    #[test]
+    fn the_file_is_written_as_documented_and_a_newer_one_is_read() {
+        let state = GuardState {
+            stage: Stage::GoingBack,
+            reason: "why".to_owned(),
+            notes: vec!["a line".to_owned()],
+            decision: Some(Decision { kind: Kind::RolledBack, message: "told".to_owned() }),
+        };
+        let text = r#"{"version":1,"stage":"going_back","reason":"why","notes":["a line"],"decision":{"kind":"rolled_back","message":"told"}}"#;
+        assert_eq!(String::from_utf8(to_vec(&state).unwrap()).unwrap(), text);
+        let path = std::path::Path::new("guard.json");
+        assert_eq!(parse::<GuardState>(path, text.as_bytes()).unwrap(), state);
+        let newer = r#"{"version":2,"new":1,"decision":{"kind":"of_later","message":""}}"#;
+        let read: GuardState = parse(path, newer.as_bytes()).unwrap();
+        assert_eq!(read.decision.unwrap().kind, Kind::Unchanged);
+    }
+
+    #[test]
+    fn notes_have_a_bound() {
+        let mut state = GuardState::default();
+        (0..MAX_NOTES + 10).for_each(|number| state.note(number.to_string()));
+        assert_eq!(state.notes.len(), MAX_NOTES);
+    }
+}

@@ -123,3 +123,36 @@ impl Trial {
 fn path(dir: &JobDir) -> PathBuf {
     dir.path().join("trial.json")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{parse, to_vec};
+
+    #[test]
+    fn the_file_is_written_as_documented() {
+        let trial = Trial {
+            id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
+            command: "switch".to_owned(),
+            boot_id: Some("this".to_owned()),
+            previous: "/nix/store/a-nixos".into(),
+            new: "/nix/store/b-nixos".into(),
+            running: "/run/current-system".into(),
+            proc: "/proc".into(),
+            profile: "/nix/var/nix/profiles/system".into(),
+            contact: "/var/lib/nixfleet-agent/agent/contact.json".into(),
+            confirm_timeout_s: 180,
+            hold_s: 10,
+            checks: vec![TrialCheck { run: vec!["true".to_owned()], timeout_s: 30 }],
+            asked_ms: 1000,
+            begun: Begun::Activating,
+            activation: Some(Activation { ended_ms: 5000, code: 4 }),
+        };
+        let text = r#"{"version":1,"id":"0123456789abcdef0123456789abcdef","command":"switch","boot_id":"this","previous":"/nix/store/a-nixos","new":"/nix/store/b-nixos","running":"/run/current-system","proc":"/proc","profile":"/nix/var/nix/profiles/system","contact":"/var/lib/nixfleet-agent/agent/contact.json","confirm_timeout_s":180,"hold_s":10,"checks":[{"run":["true"],"timeout_s":30}],"asked_ms":1000,"begun":"activating","activation":{"ended_ms":5000,"code":4}}"#;
+        assert_eq!(String::from_utf8(to_vec(&trial).unwrap()).unwrap(), text);
+        let path = std::path::Path::new("trial.json");
+        assert_eq!(parse::<Trial>(path, text.as_bytes()).unwrap(), trial);
+        assert_eq!(trial.deadline_ms(), Some(185_000));
+        assert_eq!(Trial { activation: None, ..trial }.deadline_ms(), None);
+    }
+}

@@ -120,6 +120,27 @@ fn a_clone_moves_no_checkout_that_is_there() {
 }
 
 #[test]
+fn with_a_way_back_a_switch_builds_first() {
+    let tried: Change = |settings| settings.rollback.confirm_timeout = Some(Duration::from_secs(180));
+    for (command, settings) in [("switch", host(&[PLAIN, tried])), ("pull-switch", host(&[ISOLATED, tried]))]
+    {
+        let plain = Settings { rollback: host(&[]).rollback, ..settings.clone() };
+        let (tried, plain) = (plan(&settings, command, &GIT).unwrap(), plan(&plain, command, &GIT).unwrap());
+        assert_eq!(tried.untried.as_deref(), plain.steps.last(), "{command}: without a connection");
+        assert_eq!(plain.untried, None);
+        let build = tried.steps.last().unwrap();
+        let mut argv = plain.steps.last().unwrap().argv.clone();
+        argv[1] = "build".to_owned();
+        assert_eq!(build.argv, argv);
+        assert_eq!(names_of(&tried), names_of(&plain));
+    }
+    let not_nixos = plan(&mac(&[PLAIN, tried]), "switch", &GIT).unwrap();
+    assert_eq!((not_nixos.steps[0].argv[1].as_str(), not_nixos.untried), ("switch", None));
+    let other = plan(&host(&[PLAIN, tried]), "rollback", &GIT).unwrap();
+    assert_eq!(other.untried, None);
+}
+
+#[test]
 fn a_switch_rebuilds_this_host_from_the_checkout() {
     let nixos = host(&[PLAIN]);
     let plan_of = |settings: &Settings| plan(settings, "switch", &GIT).unwrap();
