@@ -89,7 +89,7 @@ mod tests {
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert_eq!(Contact::read(&fifo), None, "nobody writes there");
-        for text in [format!("{text}{}", " ".repeat(4096)), "[]".to_owned(), r#"{"opened_ms":-1}"#.to_owned()]
+        for text in [format!("{text}{}", " ".repeat(4096)), "7".to_owned(), r#"{"opened_ms":-1}"#.to_owned()]
         {
             fs::write(&path, text).unwrap();
             assert_eq!(Contact::read(&path), None);
