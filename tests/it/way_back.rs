@@ -324,8 +324,8 @@ async fn a_guard_that_is_killed_is_replaced_and_a_third_time_by_the_supervisor()
 
 #[tokio::test]
 async fn a_supervisor_that_is_killed_while_it_waits_leaves_the_decision_to_the_guard() {
-    for cut in [false, true] {
-        let fleet = fleet(6, "").await;
+    for (cut, timeout) in [(false, 30), (true, 6)] {
+        let fleet = fleet(timeout, "").await;
         let _agent = fleet.agent().await;
         activating(&fleet).await;
         cut_off(&fleet, true);
