@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use nixfleet_jobs::{JobId, JobsDir, Urgency, signal_supervisor};
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Status};
 
@@ -430,9 +431,13 @@ async fn nobody_stops_a_system_on_trial_half_way() {
     cut_off(&fleet, true);
     unset(&fleet, "hold");
     confirming(&fleet).await;
-    for signal in [Signal::INT, Signal::TERM] {
-        kill_process(Pid::from_raw(supervisor(&fleet).cast_signed()).unwrap(), signal).unwrap();
+    guard(&fleet).await;
+    let job: JobId = job_folder(&fleet).file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let job = JobsDir::new(fleet.path("state/jobs")).job(&job);
+    for urgency in [Urgency::Stop, Urgency::Kill] {
+        signal_supervisor(&job, urgency).unwrap();
     }
+    kill_process(Pid::from_raw(supervisor(&fleet).cast_signed()).unwrap(), Signal::TERM).unwrap();
     eventually("a refusal", || {
         journal(&fleet).iter().any(|(_, text)| text.starts_with("stop refused")).then_some(())
     })
@@ -440,4 +445,7 @@ async fn nobody_stops_a_system_on_trial_half_way() {
     cut_off(&fleet, false);
     let status = fleet.ended("switch").await;
     assert_eq!(status.outcome.as_deref(), Some("ok"), "{status:?}");
+    // A kill ends all processes of the command, and the guard is none.
+    let texts: Vec<String> = journal(&fleet).into_iter().map(|(_, text)| text).collect();
+    assert!(!texts.iter().any(|text| text.starts_with("the guard of the new system is gone")), "{texts:?}");
 }
