@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The checks, run as root in the test machine: checks.py PHASE
 
-The phases are first, after-shutdown, after-power-cut, after-reboot and after-silent-shutdown.
+The phases are first, after-shutdown, after-power-cut, after-reboot, after-silent-shutdown and after-trial.
 Each check is a sentence about what the installed files do. A check that fails does not keep the next
 ones from running. No check sleeps for a fixed time: `wait` polls for a state, with a time limit.
 """
@@ -1056,8 +1056,20 @@ esac
 """
 
 
-def trial_host():
-    """A host that runs /srv/one and takes a new system back."""
+# NixOS sets this link at each boot, to the system that the boot loader has chosen.
+BOOTED = """[Unit]
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'ln -sfn $(readlink /nix/var/nix/profiles/system) /run/current-system'
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+def trial_host(timeout=8):
+    """A host that runs /srv/one and takes a new system back after that many seconds."""
     run("rm", "-rf", "/etc/systemd/system/nixfleet-job@.service.d", "/srv/actions", "/srv/no-agent")
     scripts = {"/srv/rebuild": REBUILD}
     for system in ("one", "two"):
@@ -1072,10 +1084,10 @@ def trial_host():
     for name in ("/run/current-system", "/nix/var/nix/profiles/system"):
         run("ln", "-sfn", "/srv/one", name)
     with open(CONFIG, encoding="ascii") as file:
-        settings = file.read()
-    if "[rollback]" not in settings:
-        with open(CONFIG, "a", encoding="ascii") as file:
-            file.write('[rebuild]\nprogram = ["/srv/rebuild"]\n[rollback]\nconfirm_timeout = 8\nhold = 1\n')
+        settings = file.read().split("[rebuild]")[0]
+    settings += f'[rebuild]\nprogram = ["/srv/rebuild"]\n[rollback]\nconfirm_timeout = {timeout}\nhold = 1\n'
+    with open(CONFIG, "w", encoding="ascii") as file:
+        file.write(settings)
     systemctl("daemon-reload")
     systemctl("restart", AGENT)
     wait("a beat", lambda: host().get("online") is not False and host())
@@ -1127,6 +1139,39 @@ def _():
     require("it was not confirmed within 8 s" in status["message"], status)
     require(actions() == ["test two", "test one"], actions())
     wait("the end of the guard", lambda: not guards())
+
+
+@check("after-silent-shutdown")
+def _():
+    """a new system waits for its confirmation while the machine is shut down"""
+    with open("/etc/systemd/system/booted.service", "w", encoding="ascii") as file:
+        file.write(BOOTED)
+    trial_host(timeout=600)
+    systemctl("enable", "booted.service")
+    open("/srv/no-agent", "w", encoding="ascii").close()
+    _, job = started("switch")
+    wait("the new system", lambda: os.readlink("/run/current-system") == "/srv/two")
+    wait("the end of the activation", lambda: '"activation":{' in file_of(job, "trial.json"))
+    note_job(job)
+
+
+def file_of(job, name):
+    with open(f"{STATE}/jobs/{job}/{name}", encoding="ascii") as file:
+        return file.read()
+
+
+@check("after-trial")
+def _():
+    """the system before was booted, and its agent tells that this took the new one back"""
+    require(os.readlink("/run/current-system") == "/srv/one", os.readlink("/run/current-system"))
+    job = noted_job()
+    require(job not in results(), results().get(job))
+    start_dashboard()
+    status = wait("its status", lambda: statuses(job))[0]
+    require(status["outcome"] == "rolled_back", status)
+    require(actions() == ["test two"], actions())
+    require(not guards(), guards())
+    return status["message"]
 
 
 def main():
