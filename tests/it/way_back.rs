@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use nixfleet_jobs::{JobId, JobsDir, Urgency, signal_supervisor};
+use nixfleet_jobs::rollback::is_guarded;
+use nixfleet_jobs::{JobDir, JobsDir, Urgency, signal_supervisor};
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Status};
 
@@ -104,9 +105,16 @@ fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
 }
 
-/// The process that guards the trial of the only job.
+/// The folder of the only job.
+fn job(fleet: &Fleet) -> JobDir {
+    let id = job_folder(fleet).file_name().unwrap().to_str().unwrap().parse().unwrap();
+    JobsDir::new(fleet.path("state/jobs")).job(&id)
+}
+
+/// The process that guards the trial of the only job. One that is about to is none yet.
 async fn guard(fleet: &Fleet) -> u32 {
     let folder = job_folder(fleet).to_string_lossy().into_owned();
+    eventually("a lock of a guard", || is_guarded(&job(fleet)).then_some(())).await;
     eventually("a guard", || {
         fs::read_dir("/proc").unwrap().flatten().find_map(|process| {
             let pid: u32 = process.file_name().to_str()?.parse().ok()?;
@@ -217,7 +225,7 @@ async fn a_new_system_that_cuts_the_host_off_is_taken_back_and_told_at_the_next_
 #[tokio::test]
 async fn a_check_that_fails_takes_the_new_system_back_and_is_named() {
     // The connection comes back within a second, and has to hold for one.
-    let fleet = fleet(8, HEALTHY).await;
+    let fleet = fleet(15, HEALTHY).await;
     let _agent = fleet.agent().await;
     let status = fleet.run("switch").await;
     assert_rolled_back(&fleet, &status, "the check `test` (2 of 2) ended with exit status: 1");
@@ -432,10 +440,8 @@ async fn nobody_stops_a_system_on_trial_half_way() {
     unset(&fleet, "hold");
     confirming(&fleet).await;
     guard(&fleet).await;
-    let job: JobId = job_folder(&fleet).file_name().unwrap().to_str().unwrap().parse().unwrap();
-    let job = JobsDir::new(fleet.path("state/jobs")).job(&job);
     for urgency in [Urgency::Stop, Urgency::Kill] {
-        signal_supervisor(&job, urgency).unwrap();
+        signal_supervisor(&job(&fleet), urgency).unwrap();
     }
     kill_process(Pid::from_raw(supervisor(&fleet).cast_signed()).unwrap(), Signal::TERM).unwrap();
     eventually("a refusal", || {

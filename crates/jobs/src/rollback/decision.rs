@@ -9,6 +9,9 @@ use super::trial::{Activation, Begun, Trial};
 /// Exit code of switch-to-configuration if units could not be started, stopped or reloaded. The new system is active.
 const UNITS_FAILED: i32 = 4;
 
+/// Checks are not run again with less time than this, in milliseconds: they would be ended, and say nothing.
+const LEAST_TIME_MS: u64 = 1000;
+
 /// What is known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
@@ -84,13 +87,18 @@ pub(super) fn decide(facts: &Facts<'_>) -> Action {
         UNITS_FAILED => {}
         code => return Action::GoBack(format!("the activation failed: {}", meaning(code))),
     }
-    let in_time = trial.deadline_ms().is_some_and(|deadline| facts.now_ms < deadline);
+    let left_ms = trial.deadline_ms().unwrap_or_default().saturating_sub(facts.now_ms);
+    let in_time = left_ms > 0;
     match missing(facts, end) {
         None => match facts.checks {
             _ if trial.checks.is_empty() => Action::Commit,
             Checks::Passed => Action::Commit,
             Checks::NotRun if in_time => Action::Check,
-            Checks::Failed(_, again_ms) if in_time && *again_ms <= facts.now_ms => Action::Check,
+            Checks::Failed(_, again_ms)
+                if in_time && *again_ms <= facts.now_ms && left_ms >= LEAST_TIME_MS =>
+            {
+                Action::Check
+            }
             Checks::Failed(..) if in_time => Action::Wait,
             Checks::NotRun => late(trial, "there was no time for the checks"),
             Checks::Failed(what, _) => late(trial, what),

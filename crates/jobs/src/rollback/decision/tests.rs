@@ -136,6 +136,8 @@ fn checks_run_behind_the_connection_and_again_until_there_is_no_time() {
         (Checks::Passed, 21_000, Action::Commit),
         (failed(), 29_999, Action::Wait),
         (failed(), 30_000, Action::Check),
+        (failed(), 69_000, Action::Check),
+        (failed(), 69_001, Action::Wait),
         (failed(), 70_000, back("it was not confirmed within 60 s: the check fails")),
         (Checks::NotRun, 70_000, back("it was not confirmed within 60 s: there was no time for the checks")),
         (Checks::Passed, 70_000, Action::Commit),
