@@ -23,10 +23,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const STACK: usize = 256 * 1024;
 
 /// Time between pings during a trial: each pong is a sign of life, and the guard waits for several.
-pub const PING_INTERVAL: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Longest delay between two attempts to connect during a trial. A trial lasts for minutes, and one host hurries.
-pub const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// A trial that is not decided.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -159,6 +159,11 @@ impl Contact {
     pub fn waits(&self) -> Option<String> {
         let left = (*self.open.borrow())?.deadline_ms?.saturating_sub(now_ms()).div_ceil(1000);
         Some(format!("confirming, {left} s left"))
+    }
+
+    /// The time between two pings, which is `usual` without a trial.
+    pub fn ping_interval(&self, usual: Duration) -> Duration {
+        if self.is_open() { PING_INTERVAL } else { usual }
     }
 
     /// The delay before the next attempt to connect: no long one during a trial.

@@ -40,8 +40,8 @@ use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status};
 use nixfleet_vitals::prewarm::Notice;
 
 use super::agent::{Agent, NotStopped};
+use super::dial;
 use super::ended::Ended;
-use super::{contact, dial};
 use crate::facts::Facts;
 use crate::jobs::executor::ExecutorEvent;
 use crate::observe::status::{Ask, Queue};
@@ -239,17 +239,6 @@ impl<'a> Session<'a> {
         None
     }
 
-    /// A system is on trial: it needs a connection of its own, and signs of life on it.
-    fn trial(&mut self, now: Instant) -> Option<Ended> {
-        if self.agent.contact.needs_another() {
-            return Some(self.ended_as(Ended::Renewed));
-        }
-        if self.agent.contact.is_open() && self.is_live() {
-            self.ping(None, now);
-        }
-        None
-    }
-
     fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live(_))
     }
@@ -401,8 +390,7 @@ impl<'a> Session<'a> {
     fn ping(&mut self, receipt: Option<Receipt>, now: Instant) {
         let number = self.delivery.ping(receipt, self.send_queue.batch_waits(), now);
         self.send_queue.priority(Frame::Ping(number));
-        let interval = if self.agent.contact.is_open() { contact::PING_INTERVAL } else { PING_INTERVAL };
-        self.next_ping = now + interval;
+        self.next_ping = now + self.agent.contact.ping_interval(PING_INTERVAL);
     }
 }
 
