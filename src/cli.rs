@@ -7,6 +7,7 @@
 //! logs.rs       the log of a job
 //! doctor.rs     the findings of `doctor`, for people and programs
 //! migrate.rs    the settings of the Go agent as settings of this one
+//! guard.rs      the guard of a system on trial
 //! vitals.rs     the vitals without a dashboard
 //! wait_registered.rs  waits until the agent is registered
 //! terminal.rs   colours, and text that is safe for a terminal
@@ -31,6 +32,7 @@ use crate::observe::journald::{self, Priority};
 use crate::observe::systemd;
 
 mod doctor;
+mod guard;
 mod logs;
 mod migrate;
 mod room;
@@ -97,6 +99,15 @@ enum Subcommands {
         /// `<command>-<job id>`
         instance: Instance,
     },
+    /// Guard the way back from a new system; started by the supervisor of a switch
+    #[command(hide = true)]
+    ExecGuard {
+        /// Start it as a process that belongs to nobody, and return
+        #[arg(long)]
+        detach: bool,
+        /// The job, by its id or by the path of its folder
+        job: String,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -143,6 +154,7 @@ pub fn main() -> ExitCode {
         Subcommands::KeepSettings => keep_settings(&source),
         Subcommands::WaitRegistered(options) => wait_registered::run(&source, &options),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
+        Subcommands::ExecGuard { detach, job } => guard::run(&source, &job, detach),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

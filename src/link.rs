@@ -8,6 +8,7 @@
 //! blocking.rs     calls that may block, on threads of their own
 //! session.rs      one connection: events in, decisions, messages out
 //! agent.rs        the state that is kept from one connection to the next
+//! contact.rs      says that the agent is connected, while a system is on trial
 //! backoff.rs      how long to wait before the next attempt
 //! network.rs      changes of this host's network
 //! peer.rs         the dashboard's description of itself
@@ -15,11 +16,12 @@
 //! ```
 //!
 //! `run` uses `dial`, `network` and `session`; `dial` uses `reach` and `retry_after`, and `dial` and `reach` use
-//! `blocking`; `session` uses `agent`; `agent` uses `peer` and `backoff`. No dependency goes the other way.
+//! `blocking`; `session` uses `agent`; `agent` uses `peer`, `contact` and `backoff`. No dependency goes the other way.
 
 pub mod agent;
 pub mod backoff;
 mod blocking;
+pub mod contact;
 pub mod dial;
 pub mod ended;
 pub mod network;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use nixfleet_config::{Config, Connection, Host, LauncherKind, Source, Started, TokenError, TokenSource};
-use nixfleet_jobs::JobsDir;
 use nixfleet_jobs::supervisor::RESTARTS;
+use nixfleet_jobs::{JobsDir, rollback};
 use nixfleet_os::disk::{File, Lock, Open, PRIVATE};
 use nixfleet_os::{Disk, service_manager, signals};
 use nixfleet_vitals::device::{self, Meters};
@@ -27,6 +27,7 @@ use crate::heartbeat::Snapshots;
 use crate::jobs::launcher::{Direct, Launcher, Systemd};
 use crate::jobs::resume;
 use crate::link::agent::Agent;
+use crate::link::contact::Contact;
 use crate::link::run::Exit;
 use crate::observe::journald::Priority;
 use crate::observe::status::ASKS;
@@ -217,8 +218,17 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     about.answer(asker).await;
     systemd::ready();
     let restarts = std::env::var(RESTARTS).ok().and_then(|times| times.parse().ok());
+    let contact = Contact::start(
+        JobsDir::new(&host.jobs.dir),
+        host.own_dir().join(rollback::Contact::FILE),
+        nixfleet_os::boot_id(&host.paths.proc),
+    );
     let mut agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
     (agent.last_good, agent.proof) = (last_good.map(Box::new), proof);
+    match contact {
+        Ok(contact) => agent.contact = contact,
+        Err(err) => tracing::warn!("No thread to confirm a new system: {err}."),
+    }
     let exit = agent.after_restart(restarts.unwrap_or_default()).run(&connection, shutdown).await;
     systemd::stopping();
     Ok(exit)
@@ -238,7 +248,7 @@ fn watch_gpus(host: &Host, meters: &Meters, hook: Option<Hook>) -> prewarm::Watc
 }
 
 /// The running binary itself, even after its file has been replaced.
-fn own_program() -> PathBuf {
+pub(super) fn own_program() -> PathBuf {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() { running } else { std::env::current_exe().unwrap_or(running) }
 }

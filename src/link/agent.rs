@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use nixfleet_config::{Host, Proof};
+use nixfleet_jobs::history::deploys;
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::spec::Outcome;
 use nixfleet_jobs::{JobId, Urgency};
@@ -15,9 +16,11 @@ use nixfleet_os::Clock;
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, LastGoodSettings, OddField, Register, RunningJob,
+    UpdateState,
 };
 
 use super::backoff::Reconnect;
+use super::contact::Contact;
 use super::peer::PeerState;
 use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
@@ -80,6 +83,8 @@ pub struct Agent {
     pub queries: Queries,
     /// How often the dashboard may cause a log line.
     pub limiter: Limiter,
+    /// Says that the agent is connected, while a system is on trial.
+    pub contact: Contact,
     /// Optional fields of the dashboard's messages that could not be read, and were logged.
     odd: BTreeSet<(&'static str, &'static str)>,
     /// What heartbeats say about settings that are not those of the file.
@@ -117,6 +122,7 @@ impl Agent {
             watchdog: Watchdog::from_environment(),
             peer: PeerState::default(),
             limiter: Limiter::default(),
+            contact: Contact::default(),
             odd: BTreeSet::new(),
             last_good: None,
             proof: None,
@@ -177,6 +183,11 @@ impl Agent {
         heartbeat.last_good_settings.clone_from(&self.last_good);
         heartbeat.command_activity =
             self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
+        if let (Some(waits), Some(status)) = (self.contact.waits(), &mut heartbeat.update_status)
+            && status.system.status == UpdateState::Working
+        {
+            status.system.message = format!("{}: {waits}", status.system.message);
+        }
         if succeeded == Some("rollback")
             && let Some(update_status) = &mut heartbeat.update_status
         {
@@ -211,6 +222,8 @@ impl Agent {
     pub fn connected(&mut self) {
         self.stats.registrations += 1;
         self.history.connected();
+        self.contact.registered();
+        self.follow_trial();
         systemd::status("Connected to the dashboard.");
         if let Some(proof) = self.proof.take() {
             note(proof);
@@ -222,6 +235,14 @@ impl Agent {
         let record = Record { announced, ..Record::accept_at(&self.clock, command, command_id) };
         self.stats.jobs_started += 1;
         self.jobs.accept(record);
+        self.follow_trial();
+    }
+
+    /// The command that runs may put a system on trial.
+    pub fn follow_trial(&self) {
+        if let Some(record) = self.jobs.current_record().filter(|record| deploys(&record.command)) {
+            self.contact.follow(&record.id);
+        }
     }
 
     /// Why no command may start now, as the reason of a rejection; none if commands may start.
@@ -272,6 +293,9 @@ impl Agent {
 
     /// A job has ended; called once for each job.
     pub fn job_ended(&mut self, command: &str, outcome: Outcome, now: Instant) {
+        self.contact.unfollow();
+        // The next one may run already.
+        self.follow_trial();
         if matches!(command, "clone" | "pull" | "pull-switch") {
             self.first_clone.ended(outcome, fastrand::f64(), now);
         }
@@ -317,6 +341,7 @@ impl Agent {
             ended: current.is_none(),
             since: record.accepted_at.clone(),
             activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
+            waits: self.contact.waits(),
         });
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -340,6 +365,7 @@ impl Agent {
 
     /// The connection has ended: whatever was not confirmed is sent again on the next one.
     pub fn disconnected(&mut self) {
+        self.contact.lost();
         self.jobs.rewind();
     }
 }

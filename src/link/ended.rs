@@ -21,10 +21,12 @@ pub enum Ended {
     Unacknowledged,
     /// There was no `registered` within [`REGISTER_DEADLINE`](super::session::REGISTER_DEADLINE).
     NotRegistered,
+    /// The agent ended it, because only a new connection shows that the system on trial reaches the dashboard.
+    Renewed,
 }
 
 impl Ended {
-    /// The name under which this end is counted; none if the agent ends too.
+    /// The name under which this end is counted; none if the agent wanted it.
     pub fn counted_as(&self) -> Option<&'static str> {
         Some(match self {
             Self::Closed(_) => "closed",
@@ -33,7 +35,7 @@ impl Ended {
             Self::Silent => "silent",
             Self::Unacknowledged => "unacknowledged",
             Self::NotRegistered => "not_registered",
-            Self::Shutdown | Self::Restart => return None,
+            Self::Shutdown | Self::Restart | Self::Renewed => return None,
         })
     }
 }

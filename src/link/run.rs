@@ -29,6 +29,10 @@ const REASON: usize = 500;
 /// the sandbox hides it, such as `/home`. Such an agent does nothing useful, and each start is some lines in the journal.
 const NEW_TOKEN: Duration = Duration::from_secs(600);
 
+/// Longest delay before a connection that the agent itself wants anew. Hosts that switch together do not come back in
+/// the same moment.
+const RENEWAL: Duration = Duration::from_secs(1);
+
 /// Why the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -51,6 +55,7 @@ impl Agent {
         let mut n: u64 = 0;
         let begun = Instant::now();
         let mut network = Network::default();
+        self.follow_trial();
         if let Some(delay) = self.first_delay.take() {
             self.history.retry_in(delay);
             tracing::info!(retry_in = ?rounded(delay), "The dashboard restarts its agents again and again.");
@@ -64,6 +69,7 @@ impl Agent {
             // it.
             let span = tracing::error_span!("connection", n);
             self.history.connecting();
+            self.contact.dialing();
             let dial = connection.connect().instrument(span.clone());
             let attempt = self.wait_for(&mut shutdown, dial).await;
             let delay = match attempt {
@@ -176,7 +182,7 @@ impl Agent {
             network.ignore();
             false
         };
-        let delay = self.reconnect.after_failure(cause, announced, fastrand::f64())
+        let delay = self.contact.hurries(self.reconnect.after_failure(cause, announced, fastrand::f64()))
             + err.retry_after().unwrap_or_default();
         let text = one_line(&error::chain(err), REASON);
         self.stats.reconnect(err.counted_as());
@@ -189,8 +195,12 @@ impl Agent {
     fn after_session(&mut self, summary: &Summary) -> Duration {
         let lasted = summary.registered.map(|at| at.elapsed());
         let closed = matches!(summary.ended, Ended::Closed(_));
-        let delay =
-            self.reconnect.after_session(closed, lasted, self.peer.reconnect_window(), fastrand::f64());
+        // The dashboard has to do with one host then, and not with all of them.
+        let window = if self.contact.is_open() { Duration::ZERO } else { self.peer.reconnect_window() };
+        let delay = match summary.ended {
+            Ended::Renewed => RENEWAL.mul_f64(fastrand::f64()),
+            _ => self.contact.hurries(self.reconnect.after_session(closed, lasted, window, fastrand::f64())),
+        };
         if let Some(times) = self.reconnect.evicted() {
             tracing::error!(
                 hostname = self.host.hostname,
@@ -233,6 +243,9 @@ fn describe(ended: &Ended) -> String {
         }
         Ended::Closed(Some((code, reason))) => format!("the dashboard closed it ({code}: {reason})."),
         Ended::Broken(err) => format!("{}.", error::chain(err)),
+        Ended::Renewed => {
+            "a new one has to show that the system that was just activated reaches the dashboard.".to_owned()
+        }
         Ended::Stalled => format!("the dashboard took no data for {:?}.", session::writer::WRITE_DEADLINE),
         Ended::Unacknowledged => {
             format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)

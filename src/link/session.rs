@@ -229,6 +229,7 @@ impl<'a> Session<'a> {
             Event::Executor(event) => self.executor_event(event),
             Event::Looked(facts_are_new) => self.looked(facts_are_new, now),
             Event::Live => self.release_held(false),
+            Event::Trial => return self.trial(now),
             Event::Prewarm => self.send_prewarm(),
             Event::Ask(ask) => self.answer(ask, now),
             Event::Query(asked, answer) => self.query_answered(&asked, answer, now),
@@ -389,7 +390,7 @@ impl<'a> Session<'a> {
     fn ping(&mut self, receipt: Option<Receipt>, now: Instant) {
         let number = self.delivery.ping(receipt, self.send_queue.batch_waits(), now);
         self.send_queue.priority(Frame::Ping(number));
-        self.next_ping = now + PING_INTERVAL;
+        self.next_ping = now + self.agent.contact.ping_interval(PING_INTERVAL);
     }
 }
 

@@ -47,3 +47,4 @@ mod tls;
 mod token;
 mod usage;
 mod vitals;
+mod way_back;

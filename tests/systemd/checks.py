@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The checks, run as root in the test machine: checks.py PHASE
 
-The phases are first, after-shutdown, after-power-cut, after-reboot and after-silent-shutdown.
+The phases are first, after-shutdown, after-power-cut, after-reboot, after-silent-shutdown and after-trial.
 Each check is a sentence about what the installed files do. A check that fails does not keep the next
 ones from running. No check sleeps for a fixed time: `wait` polls for a state, with a time limit.
 """
@@ -1130,6 +1130,141 @@ def _():
 def _():
     """the agent of the next boot knows that it was the shutdown, and tells it once"""
     return interrupted(noted_job())
+
+
+REBUILD = """#!/bin/sh
+[ "$1 $2" = "build --flake" ] && ln -s /srv/two result
+"""
+
+# As on NixOS: the activation of a system changes /run/current-system, and what it starts and stops.
+ACTIVATE = """#!/bin/sh
+echo $1 SYSTEM >>/srv/actions
+[ $1 = test ] || exit 0
+ln -sfn /srv/SYSTEM /run/current-system
+case SYSTEM in
+one) systemctl unmask --runtime nixfleet-agent; systemctl start --no-block nixfleet-agent ;;
+two) if [ -e /srv/no-agent ]; then systemctl mask --runtime --now nixfleet-agent
+     else systemctl restart nixfleet-agent; fi ;;
+esac
+"""
+
+
+# NixOS sets this link at each boot, to the system that the boot loader has chosen.
+BOOTED = """[Unit]
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'ln -sfn $(readlink /nix/var/nix/profiles/system) /run/current-system'
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+def trial_host(timeout=8):
+    """A host that runs /srv/one and takes a new system back after that many seconds."""
+    run("rm", "-rf", "/etc/systemd/system/nixfleet-job@.service.d", "/srv/actions", "/srv/no-agent")
+    scripts = {"/srv/rebuild": REBUILD}
+    for system in ("one", "two"):
+        scripts[f"/srv/{system}/bin/switch-to-configuration"] = ACTIVATE.replace("SYSTEM", system)
+        scripts[f"/srv/{system}/sw/bin/nix-env"] = "#!/bin/sh\nln -sfn $4 $2\n"
+    for path, text in scripts.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), 0o755)
+            file.write(text)
+    os.makedirs("/nix/var/nix/profiles", exist_ok=True)
+    for name in ("/run/current-system", "/nix/var/nix/profiles/system"):
+        run("ln", "-sfn", "/srv/one", name)
+    with open(CONFIG, encoding="ascii") as file:
+        settings = file.read().split("[rebuild]")[0]
+    settings += f'[rebuild]\nprogram = ["/srv/rebuild"]\n[rollback]\nconfirm_timeout = {timeout}\nhold = 1\n'
+    with open(CONFIG, "w", encoding="ascii") as file:
+        file.write(settings)
+    systemctl("daemon-reload")
+    systemctl("restart", AGENT)
+    wait("a beat", lambda: host().get("online") is not False and host())
+
+
+def guards():
+    listed = systemctl("list-units", "--plain", "--no-legend", "--all", "nixfleet-rollback@*").splitlines()
+    return [line.split()[0] for line in listed]
+
+
+def actions():
+    with open("/srv/actions", encoding="ascii") as file:
+        return file.read().split("\n")[:-1]
+
+
+@check("after-silent-shutdown")
+def _():
+    """a new system that restarts the agent is kept when the new agent has registered"""
+    trial_host()
+    before = agent_pid()
+    status = finished("switch")
+    require(status["outcome"] == "ok", status)
+    require(agent_pid() != before, "the same agent")
+    require(actions() == ["test two", "boot two"], actions())
+    profile = os.readlink("/nix/var/nix/profiles/system")
+    require(profile == "/srv/two", profile)
+    wait("the end of the guard", lambda: not guards())
+    require(not os.listdir("/nix/var/nix/gcroots/nixfleet-agent"), "roots are left")
+
+
+@check("after-silent-shutdown")
+def _():
+    """a new system without the agent is taken back, although the job and its guard were killed"""
+    trial_host()
+    open("/srv/no-agent", "w", encoding="ascii").close()
+    unit, job = started("switch")
+    wait("the new system", lambda: os.readlink("/run/current-system") == "/srv/two")
+    wait("the end of the agent", lambda: show(AGENT, "ActiveState") == "inactive")
+    guard = f"nixfleet-rollback@{job}.service"
+    require(guards() == [guard], guards())
+    group = show(guard, "ControlGroup")
+    require(group.endswith(f"/{guard}"), f"the guard is in {group}")
+    systemctl("kill", "--signal=KILL", guard)
+    systemctl("kill", "--signal=KILL", unit)
+    wait("another guard", lambda: show(guard, "NRestarts") == "1")
+    wait("the system before", lambda: os.readlink("/run/current-system") == "/srv/one")
+    status = wait("its status", lambda: statuses(job))[0]
+    require(status["outcome"] == "rolled_back", status)
+    require("it was not confirmed within 8 s" in status["message"], status)
+    require(actions() == ["test two", "test one"], actions())
+    wait("the end of the guard", lambda: not guards())
+
+
+@check("after-silent-shutdown")
+def _():
+    """a new system waits for its confirmation while the machine is shut down"""
+    with open("/etc/systemd/system/booted.service", "w", encoding="ascii") as file:
+        file.write(BOOTED)
+    trial_host(timeout=600)
+    systemctl("enable", "booted.service")
+    open("/srv/no-agent", "w", encoding="ascii").close()
+    _, job = started("switch")
+    wait("the new system", lambda: os.readlink("/run/current-system") == "/srv/two")
+    wait("the end of the activation", lambda: '"activation":{' in file_of(job, "trial.json"))
+    note_job(job)
+
+
+def file_of(job, name):
+    with open(f"{STATE}/jobs/{job}/{name}", encoding="ascii") as file:
+        return file.read()
+
+
+@check("after-trial")
+def _():
+    """the system before was booted, and its agent tells that this took the new one back"""
+    require(os.readlink("/run/current-system") == "/srv/one", os.readlink("/run/current-system"))
+    job = noted_job()
+    require(job not in results(), results().get(job))
+    start_dashboard()
+    status = wait("its status", lambda: statuses(job))[0]
+    require(status["outcome"] == "rolled_back", status)
+    require(actions() == ["test two"], actions())
+    require(not guards(), guards())
+    return status["message"]
 
 
 def main():

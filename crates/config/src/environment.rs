@@ -147,7 +147,7 @@ pub(super) fn warnings(source: &Source) -> Vec<String> {
 /// One line for each setting of jobs that is set by a variable. Jobs in units of their own do not see the
 /// variable. The state folder and the launcher are excluded, because the units of agent and jobs set them.
 pub(super) fn unseen_by_units(source: &Source) -> Vec<String> {
-    const JOBS: &[&str] = &["repo", "rebuild", "jobs", "commands", "hostname", "user"];
+    const JOBS: &[&str] = &["repo", "rebuild", "rollback", "jobs", "commands", "hostname", "user"];
     let concerns =
         |path: &Path| JOBS.contains(&path[0].as_str()) && path.last().is_none_or(|key| key != "launcher");
     let names = read(source).names;
@@ -184,7 +184,7 @@ fn value(kind: Kind, text: &str) -> Value {
         Kind::Words if !trimmed.starts_with('[') => {
             Some(Value::from(trimmed.split_whitespace().collect::<Vec<_>>()))
         }
-        Kind::Words | Kind::Steps | Kind::Table => toml(trimmed),
+        Kind::Words | Kind::Steps | Kind::Checks | Kind::Table => toml(trimmed),
     };
     value.unwrap_or_else(|| Value::from(text))
 }

@@ -54,6 +54,8 @@ pub(super) struct File {
     pub(super) repo: Repo,
     /// How a system is rebuilt.
     pub(super) rebuild: Rebuild,
+    /// When a new system is taken back.
+    pub(super) rollback: Rollback,
     /// How commands run.
     pub(super) jobs: Jobs,
     /// What must be free before a command.
@@ -92,6 +94,7 @@ impl Default for File {
             log_level: "info".to_owned(),
             repo: Repo::default(),
             rebuild: Rebuild::default(),
+            rollback: Rollback::default(),
             jobs: Jobs::default(),
             preflight: Preflight::default(),
             vitals: Vitals::default(),
@@ -147,6 +150,41 @@ pub(super) struct Rebuild {
     pub(super) netrc_file: Option<String>,
     /// File with settings of nix that hold tokens, such as `access-tokens`. Default: none.
     pub(super) access_tokens_file: Option<String>,
+}
+
+/// `[rollback]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Rollback {
+    /// Seconds from the end of an activation within which the new system must be confirmed, 5 to 3600. Default:
+    /// none; a new system is not taken back.
+    pub(super) confirm_timeout: Option<i64>,
+    /// Seconds for which the connection to the dashboard must hold, 0 to 600. Default 10.
+    pub(super) hold: i64,
+    /// Programs that must succeed before the new system is confirmed. Default: none.
+    pub(super) checks: Vec<Check>,
+}
+
+impl Default for Rollback {
+    fn default() -> Self {
+        Self { confirm_timeout: None, hold: 10, checks: Vec::new() }
+    }
+}
+
+/// A program that must succeed.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a check is a table with `run` and `timeout`")]
+pub(super) struct Check {
+    /// Program and arguments, passed without a shell.
+    pub(super) run: Vec<String>,
+    /// Seconds that it may take, 1 to 600. Default 30.
+    #[serde(default = "check_timeout")]
+    pub(super) timeout: i64,
+}
+
+/// Longer than a unit or a page takes to answer on a busy machine.
+fn check_timeout() -> i64 {
+    30
 }
 
 /// `[jobs]`

@@ -12,6 +12,7 @@ pub(super) enum Kind {
     Flag,
     Words,
     Steps,
+    Checks,
     Table,
 }
 
@@ -28,6 +29,7 @@ impl Kind {
             Self::Flag => "true or false",
             Self::Words => "a list of words",
             Self::Steps => "a list of steps",
+            Self::Checks => "a list of checks",
             Self::Table => "a table",
         }
     }
@@ -48,7 +50,12 @@ impl Key {
     pub(super) fn may_be_secret(&self) -> bool {
         matches!(
             self.path,
-            "commands.*.run" | "commands.*.steps" | "commands.*.env" | "prewarm.hook" | "rebuild.env"
+            "commands.*.run"
+                | "commands.*.steps"
+                | "commands.*.env"
+                | "prewarm.hook"
+                | "rebuild.env"
+                | "rollback.checks"
         )
     }
 }
@@ -87,6 +94,13 @@ pub(super) const KEYS: &[Key] = &[
     key("rebuild.env", Kind::Table, "{ GIT_SSH_COMMAND = \"ssh -i /run/secrets/inputs-key\" }"),
     key("rebuild.netrc_file", Kind::Text, "\"/run/secrets/netrc\""),
     key("rebuild.access_tokens_file", Kind::Text, "\"/run/secrets/nix-access-tokens\""),
+    key("rollback.confirm_timeout", Kind::Seconds, "180"),
+    key("rollback.hold", Kind::Seconds, "10"),
+    key(
+        "rollback.checks",
+        Kind::Checks,
+        "[{ run = [\"systemctl\", \"is-active\", \"sshd.service\"], timeout = 30 }]",
+    ),
     key("jobs.launcher", Kind::Text, "\"systemd\""),
     key("jobs.dir", Kind::Text, "\"/var/lib/nixfleet-agent/jobs\""),
     key("jobs.log_limit", Kind::Bytes, "67108864"),

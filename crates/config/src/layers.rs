@@ -290,7 +290,9 @@ pub(super) fn fix(key: &Key) -> String {
         Kind::Degrees => "a number of degrees Celsius",
         Kind::Text => return format!("set it to text such as {}", key.example),
         Kind::Flag => return "set it to true or false".to_owned(),
-        Kind::Words | Kind::Steps | Kind::Table => return format!("write it as {}", key.example),
+        Kind::Words | Kind::Steps | Kind::Checks | Kind::Table => {
+            return format!("write it as {}", key.example);
+        }
     };
     format!("set it to {noun} such as {}", key.example)
 }

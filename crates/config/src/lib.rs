@@ -18,6 +18,7 @@
 //! hostname.rs     validates the name of this host
 //! log_level.rs    validates the log level
 //! custom.rs       validates custom commands
+//! rollback.rs     validates when a new system is taken back
 //! metrics.rs      validates the address of the metrics page
 //! check.rs        checks that many keys share
 //! names.rs        the nearest known name, for a hint
@@ -58,6 +59,7 @@ mod log_level;
 mod metrics;
 mod names;
 mod problem;
+mod rollback;
 mod secret;
 mod source;
 mod start;
@@ -71,7 +73,7 @@ pub use file::DEFAULT_INTERVAL;
 pub use hostname::near_hostname;
 pub use last_good::Proof;
 pub use log_level::LOG_TARGETS;
-pub use nixfleet_jobs::settings::{CustomCommand, CustomStep, FreeSpace, Rebuild, Repo};
+pub use nixfleet_jobs::settings::{Check, CustomCommand, CustomStep, FreeSpace, Rebuild, Repo, Rollback};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
 pub use source::{Source, VARIABLE_PREFIX};
@@ -134,6 +136,8 @@ pub struct Host {
     pub repo: Repo,
     /// How `switch`, `pull-switch`, `boot` and `rollback` rebuild.
     pub rebuild: Rebuild,
+    /// When a new system is taken back.
+    pub rollback: Rollback,
     /// State folder of the agent, absolute.
     pub state_dir: PathBuf,
     /// How commands run.
@@ -321,6 +325,7 @@ impl Host {
             user: self.user.clone(),
             repo: self.repo.clone(),
             rebuild: self.rebuild.clone(),
+            rollback: self.rollback.clone(),
             commands: self.commands.clone(),
             reboot: self.reboot,
             state_dir: self.state_dir.clone(),

@@ -168,6 +168,7 @@ fn the_table_of_keys_has_every_field_of_the_file() {
         "",
         "repo",
         "rebuild",
+        "rollback",
         "jobs",
         "preflight",
         "vitals",
@@ -190,6 +191,7 @@ fn the_table_of_keys_has_every_field_of_the_file() {
             let is_section = [
                 "repo",
                 "rebuild",
+                "rollback",
                 "jobs",
                 "preflight",
                 "vitals",

@@ -14,7 +14,7 @@ use crate::layers::quoted;
 use crate::log_level::log_level;
 use crate::{
     FreeSpace, GenerationSource, Host, Jobs, LauncherKind, Paths, Prewarm, Rebuild, Repo, Vitals, custom,
-    metrics, names,
+    metrics, names, rollback,
 };
 
 /// Size limit of a log in bytes. Less than 64 KiB does not hold the beginning and end of a failure; more than
@@ -77,6 +77,7 @@ pub(super) fn host(check: &mut Checker<'_>) -> Host {
         nixpkgs_version: nixpkgs_version.map(|version| check.label("nixpkgs_version", version, MAX_LABEL)),
         repo: repo(check, &state_dir),
         rebuild: rebuild(check),
+        rollback: rollback::rollback(check),
         jobs: jobs(check, &state_dir),
         preflight: preflight(check),
         commands: custom::commands(check, &settings.commands),

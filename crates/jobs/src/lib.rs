@@ -33,6 +33,7 @@ mod process_list;
 pub mod progress;
 pub mod record;
 pub mod remains;
+pub mod rollback;
 mod secrets;
 pub mod settings;
 mod signal;

@@ -22,6 +22,8 @@ pub struct Settings {
     pub repo: Repo,
     /// How `switch`, `pull-switch`, `boot` and `rollback` rebuild.
     pub rebuild: Rebuild,
+    /// When a new system is taken back.
+    pub rollback: Rollback,
     /// Custom commands by name. None has the name of a built-in command.
     pub commands: BTreeMap<String, CustomCommand>,
     /// Whether the dashboard may reboot this host.
@@ -120,6 +122,27 @@ pub struct Rebuild {
     pub netrc_file: Option<PathBuf>,
     /// File with settings of nix that hold tokens, absolute.
     pub access_tokens_file: Option<PathBuf>,
+}
+
+/// When a new system is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollback {
+    /// Time from the end of an activation within which the new system must be confirmed. Default: none; a new system
+    /// is not taken back.
+    pub confirm_timeout: Option<Duration>,
+    /// How long the connection to the dashboard must hold.
+    pub hold: Duration,
+    /// Programs that must succeed as well, all of them.
+    pub checks: Vec<Check>,
+}
+
+/// A program that must succeed before a new system is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Program and arguments, passed without a shell. Neither the list nor the program is empty.
+    pub argv: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// A custom command of the operator.

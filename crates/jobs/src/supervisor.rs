@@ -43,6 +43,7 @@ mod signals;
 mod space;
 mod stop;
 mod switch_lines;
+mod trial;
 mod unfetched;
 mod verdict;
 
@@ -273,6 +274,7 @@ impl<R: FnOnce()> Job<'_, R> {
         let plan = cleared.and_then(|()| {
             plan::plan(self.settings, &self.instance.command, &preflight)
                 .map_err(|err: PlanError| format!("{}: {err}", self.instance.command))
+                .map(|plan| trial::in_folder_of(&self.dir, plan))
         });
         let planned = plan.as_ref().ok();
         let spec = Spec {
@@ -291,6 +293,7 @@ impl<R: FnOnce()> Job<'_, R> {
         stored.map_err(not_started)?;
         space::check(self.settings, &self.instance.command, jobs, |text| self.log.remark(text))?;
         prepare::prepare(&plan, self.settings, &self.instance.id, &mut self.log).map_err(not_started)?;
+        trial::prepare(&plan, &self.dir).map_err(not_started)?;
         Ok(plan)
     }
 
@@ -308,6 +311,15 @@ impl<R: FnOnce()> Job<'_, R> {
             }
             progress.step(index, step, &mut self.log);
             let end = self.run_step_patiently(index, step, progress);
+            let end = match &plan.untried {
+                Some(untried) if index + 1 == plan.steps.len() => {
+                    match self.try_system(index, untried, end, progress) {
+                        Ok(end) => end,
+                        Err(decided) => return Done { step: index, ..decided },
+                    }
+                }
+                _ => end,
+            };
             if step.test {
                 let passed = end.code == Ok(0);
                 progress.tested(index, passed, &mut self.log);

@@ -35,4 +35,4 @@ pub use disk::Disk;
 pub use machine::Machine;
 pub use processes::Processes;
 pub use threads::Threads;
-pub use time::timestamp;
+pub use time::{since_boot, timestamp};

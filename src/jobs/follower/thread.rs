@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use nixfleet_jobs::journal::{Entry, Reader, supervisor_lives};
 use nixfleet_jobs::spec::{JobResult, Outcome, State};
-use nixfleet_jobs::{JobDir, atomic_file, damage};
+use nixfleet_jobs::{JobDir, atomic_file, damage, rollback};
 
 use super::activity::Activity;
 use super::change::Changes;
@@ -273,7 +273,8 @@ impl Thread {
 
     fn is_gone(&self) -> bool {
         match supervisor_lives(&self.dir) {
-            Ok(lives) => !lives,
+            // Somebody may still decide about the system that it has activated.
+            Ok(lives) => !lives && !rollback::is_open(&self.dir, self.boot_id.as_deref()),
             // A job that is just being created has no log yet.
             Err(err) if err.kind() == io::ErrorKind::NotFound => self.age() >= START_TIMEOUT,
             // Without a log nobody can tell whether the supervisor lives. It had the time of a start to end.

@@ -34,6 +34,8 @@ pub(super) enum Event {
     Looked(bool),
     /// The process of the current command changed.
     Live,
+    /// A system is on trial, or another connection has to show that it reaches the dashboard.
+    Trial,
     /// There is a new pre-warm signal.
     Prewarm,
     /// A client on this machine asks for the agent's status.
@@ -79,6 +81,7 @@ impl Session<'_> {
             Some(event) = self.agent.executor_events.recv() => Event::Executor(event),
             facts_are_new = end_of(&mut self.look), if is_live => Event::Looked(facts_are_new),
             () = known(live) => Event::Live,
+            () = self.agent.contact.changed(), if !leaving => Event::Trial,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
             (asked, answer) = self.agent.queries.next(), if is_live => Event::Query(asked, answer),

@@ -33,6 +33,9 @@ impl Session<'_> {
     /// Handles a frame, an error or the end of the stream. Returns why the session ended, if it did.
     pub(super) fn inbound(&mut self, frame: Option<Result<Message, WsError>>, now: Instant) -> Option<Ended> {
         self.last_frame_at = now;
+        if matches!(frame, Some(Ok(_))) {
+            self.agent.contact.heard();
+        }
         match frame {
             None => return Some(self.ended_by(WsError::ConnectionClosed)),
             Some(Err(err)) => return Some(self.ended_by(err)),
@@ -93,6 +96,9 @@ impl Session<'_> {
             self.phase = Phase::Live(Schedule::after_heartbeat(now, interval));
             self.agent.connected();
             self.heartbeat(now);
+            if self.agent.contact.is_open() {
+                self.ping(None, now);
+            }
             return self.send_prewarm();
         }
         // A later registration is followed by a heartbeat too.

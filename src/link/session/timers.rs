@@ -110,4 +110,15 @@ impl Session<'_> {
             }
         }
     }
+
+    /// A system is on trial: it needs a connection of its own, and signs of life on it.
+    pub(super) fn trial(&mut self, now: Instant) -> Option<Ended> {
+        if self.agent.contact.needs_another() {
+            return Some(self.ended_as(Ended::Renewed));
+        }
+        if self.agent.contact.is_open() && self.is_live() {
+            self.ping(None, now);
+        }
+        None
+    }
 }

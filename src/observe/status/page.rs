@@ -135,7 +135,9 @@ impl Page {
                 let pid = running.pid.map_or("no process yet".to_owned(), |pid| format!("process {pid}"));
                 let since = self.since(&running.since);
                 let (command, job) = (plain(&running.command), plain(&running.job_id));
-                self.row("running", &format!("{command}, {pid}, {since}, job {job}"));
+                let waits =
+                    running.waits.as_ref().map(|waits| format!(", {}", plain(waits))).unwrap_or_default();
+                self.row("running", &format!("{command}{waits}, {pid}, {since}, job {job}"));
                 if let Some(activity) = &running.activity {
                     let text = self.activity(activity);
                     self.row("", &text);

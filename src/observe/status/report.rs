@@ -181,6 +181,9 @@ pub struct Running {
     /// What it does. Absent before its first step, and when it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<RunningActivity>,
+    /// What it waits for; only while a new system waits for its confirmation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
 }
 
 /// What the running command does.

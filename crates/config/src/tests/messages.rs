@@ -186,6 +186,22 @@ fn bad_files_are_told_with_their_path_and_the_fix() {
             "repo.dir: \"here\" is not an absolute path (FILE); set it to text such as \"/var/lib/nixfleet-agent/repo\"",
         ),
         (
+            "[rollback]\nconfirm_timeout = 4",
+            "rollback.confirm_timeout: 4 is not between 5 and 3600 seconds (FILE); set it to a number of seconds such as 180",
+        ),
+        (
+            "[rollback]\nconfirm_timeout = 60\nhold = 60",
+            "rollback.hold: 60 s is not less than rollback.confirm_timeout, which is 60 s, so no system could be confirmed (FILE); set it some way below, such as to 10",
+        ),
+        (
+            "[rollback]\nchecks = [{ run = [] }]",
+            "rollback.checks: names no program (FILE); write it as [{ run = [\"systemctl\", \"is-active\", \"sshd.service\"], timeout = 30 }]",
+        ),
+        (
+            "[rollback]\nchecks = [{ run = ['a'], timeout = 601 }]",
+            "rollback.checks: 601 is not between 1 and 600 seconds (FILE); write it as [{ run = [\"systemctl\", \"is-active\", \"sshd.service\"], timeout = 30 }]",
+        ),
+        (
             "[commands.backup]\nrun = []",
             "commands.backup.run: names no program (FILE); write it as [\"restic\", \"backup\", \"/home\"]",
         ),

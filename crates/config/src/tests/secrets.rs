@@ -83,6 +83,17 @@ fn a_secret_in_any_key_that_may_hold_one_is_in_no_message() {
             ]
             .map(str::to_owned)
             .into(),
+            (_, Kind::Checks) => [
+                "[{ run = [\"a\", \"s3cret\"], timeout = 0 }]",
+                "[{ run = [\"a\", \"s3cret\"], timeout = \"s3cret\" }]",
+                "[{ run = \"s3cret\" }]",
+                "[{ run = [\"s3cret\\u0000\"] }]",
+                "[{ runs = [\"s3cret\"] }]",
+                "[{ run = [\"s3cret\"",
+                "s3cret",
+            ]
+            .map(str::to_owned)
+            .into(),
             (_, Kind::Table) => [
                 "{ A = \"s3cret\" }",
                 "{ A = \"s3cret\"",

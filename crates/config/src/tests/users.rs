@@ -35,6 +35,10 @@ log_format = "internal-json"
 env = { NIX_SSHOPTS = "-i /the/key" }
 netrc_file = "/the/netrc"
 access_tokens_file = "/the/tokens"
+[rollback]
+confirm_timeout = 240
+hold = 9
+checks = [{ run = ["curl", "-f"], timeout = 8 }, { run = ["true"] }]
 [jobs]
 dir = "/the/jobs"
 log_limit = 70000
@@ -91,6 +95,14 @@ run = ["restic", "backup"]
             env: Secrets([("NIX_SSHOPTS".to_owned(), "-i /the/key".to_owned())].into()),
             netrc_file: Some("/the/netrc".into()),
             access_tokens_file: Some("/the/tokens".into()),
+        },
+        rollback: Rollback {
+            confirm_timeout: Some(Duration::from_secs(240)),
+            hold: Duration::from_secs(9),
+            checks: vec![
+                Check { argv: words(&["curl", "-f"]), timeout: Duration::from_secs(8) },
+                Check { argv: words(&["true"]), timeout: Duration::from_secs(30) },
+            ],
         },
         commands: host.commands.clone(),
         reboot: true,

@@ -49,6 +49,9 @@ pub struct Plan {
     pub unstoppable: bool,
     /// Lines for the log, before the first program runs.
     pub remarks: Vec<String>,
+    /// The last program only builds a system, which is then activated on trial. Without a connection to the dashboard
+    /// there can be no proof, and this step runs instead.
+    pub untried: Option<Box<Step>>,
 }
 
 /// The state of the machine that a plan depends on.
@@ -126,22 +129,18 @@ pub fn plan(settings: &Settings, name: &str, preflight: &Preflight) -> Result<Pl
         "reboot" if !settings.reboot => Err(PlanError::RebootOff),
         "reboot" => Ok(Plan { steps: vec![step("reboot", REBOOT)], ..Plan::default() }),
         "switch" => {
-            let step =
-                as_root(from_flake(settings, "switch", checkout(settings, preflight)?, preflight), preflight);
-            Ok(Plan { steps: vec![step], remarks: preflight.unreadable.clone(), ..Plan::default() })
+            let dir = checkout(settings, preflight)?;
+            Ok(with_switch(Plan::default(), settings, dir, preflight))
         }
         "boot" if is_home_manager(settings) => Err(PlanError::NoBoot),
         "boot" => {
-            let step =
-                as_root(from_flake(settings, "boot", checkout(settings, preflight)?, preflight), preflight);
-            Ok(Plan { steps: vec![step], remarks: preflight.unreadable.clone(), ..Plan::default() })
+            let step = from_flake(settings, "boot", checkout(settings, preflight)?, preflight);
+            let remarks = preflight.unreadable.clone();
+            Ok(Plan { steps: vec![as_root(step, preflight)], remarks, ..Plan::default() })
         }
         "pull-switch" => {
-            let mut plan = pull(settings, preflight)?;
-            let dir = repo_dir(&settings.repo)?;
-            plan.steps.push(as_root(from_flake(settings, "switch", dir, preflight), preflight));
-            plan.remarks.clone_from(&preflight.unreadable);
-            Ok(plan)
+            let plan = pull(settings, preflight)?;
+            Ok(with_switch(plan, settings, repo_dir(&settings.repo)?, preflight))
         }
         "test" => {
             let dir = checkout(settings, preflight)?;
@@ -192,7 +191,17 @@ pub(super) fn is_home_manager(settings: &Settings) -> bool {
     settings.host_type == "macos" && settings.rebuild.program.is_none()
 }
 
-/// A rebuild from the flake in `dir`. `action` is `switch` or `boot`.
+/// Adds the switch to the system in that folder. With a way back, the system is only built at first.
+fn with_switch(mut plan: Plan, settings: &Settings, dir: &Path, preflight: &Preflight) -> Plan {
+    let step = |action| as_root(from_flake(settings, action, dir, preflight), preflight);
+    let is_tried = settings.rollback.confirm_timeout.is_some() && settings.host_type == "nixos";
+    plan.steps.push(step(if is_tried { "build" } else { "switch" }));
+    plan.untried = is_tried.then(|| Box::new(step("switch")));
+    plan.remarks.clone_from(&preflight.unreadable);
+    plan
+}
+
+/// A rebuild from the flake in `dir`. `action` is `switch`, `build` or `boot`.
 fn from_flake(settings: &Settings, action: &str, dir: &Path, preflight: &Preflight) -> Step {
     let target = if settings.host_type == "macos" {
         format!("{}@{}", settings.user, settings.hostname)

@@ -159,7 +159,7 @@ impl Progress {
         self.running.begins(Some(pid), index, &step.name, phase, log);
     }
 
-    /// A step waits for its next attempt, for the reason in `detail`.
+    /// A step waits, and no program of it runs: its process id may soon be that of another one. `detail` says what for.
     pub(super) fn waits(&mut self, index: usize, step: &Step, detail: &str, log: &mut Writer) {
         self.running.begins(None, index, &step.name, None, log);
         if let Some(git) = &mut self.git {
@@ -274,6 +274,15 @@ impl Progress {
             report(Parts { system: Some(part), ..Parts::default() }, log);
         }
         self.report_changes(log);
+    }
+
+    /// Reports how long a system that was activated on trial has for its confirmation.
+    pub(super) fn confirms(&mut self, detail: String, log: &mut Writer) {
+        let Some(rebuild) = &mut self.rebuild else { return };
+        rebuild.phases.activates();
+        let part = Part { detail, ..rebuild.part() };
+        self.parts.system = Some(part.clone());
+        report(Parts { system: Some(part), ..Parts::default() }, log);
     }
 
     /// When to call [`Self::tick`] even if the program writes nothing.

@@ -2,7 +2,7 @@
 
 use nixfleet_jobs::journal::supervisor_lives;
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec};
-use nixfleet_jobs::{atomic_file, damage};
+use nixfleet_jobs::{atomic_file, damage, rollback};
 
 use super::{Seen, Thread};
 use crate::jobs::follower::UNTIL_READ;
@@ -72,6 +72,11 @@ impl Thread {
             }
             self.rest = self.reader.finish(Some(&told));
             return Some(told);
+        }
+        if let Some((outcome, message)) = rollback::told(&self.dir, self.boot_id.as_deref()) {
+            self.rest = self.reader.finish(None);
+            let exit_code = i32::from(outcome != Outcome::Ok);
+            return Some(JobResult { exit_code, ..self.without_supervisor(outcome, message) });
         }
         let (outcome, message) = fate(spec.as_ref(), self.boot_id.as_deref());
         self.rest = self.reader.finish(None);

@@ -186,6 +186,14 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
     report.running = Some(Running {
         command: "switch".to_owned(),
         job_id: "a-b".to_owned(),
+        waits: Some("confirming, 42 s left".to_owned()),
+        ..Running::default()
+    });
+    let waiting = "\n  running     switch, confirming, 42 s left, no process yet, ";
+    assert!(page(&report, now()).contains(waiting), "{}", page(&report, now()));
+    report.running = Some(Running {
+        command: "switch".to_owned(),
+        job_id: "a-b".to_owned(),
         ended: true,
         ..Running::default()
     });

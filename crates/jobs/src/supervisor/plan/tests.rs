@@ -45,6 +45,11 @@ pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
             netrc_file: None,
             access_tokens_file: None,
         },
+        rollback: crate::settings::Rollback {
+            confirm_timeout: None,
+            hold: Duration::from_secs(10),
+            checks: Vec::new(),
+        },
         commands: BTreeMap::from([("backup".to_owned(), backup), ("deploy-all".to_owned(), deploy_all)]),
         reboot: false,
         state_dir: "/state".into(),
@@ -136,6 +141,27 @@ fn a_clone_moves_no_checkout_that_is_there() {
         assert_eq!(cloned, plan(&isolated, "pull", &preflight).unwrap(), "{preflight:?}");
     }
     assert_eq!(plan(&host(&[PLAIN]), "clone", &Preflight::default()), Err(PlanError::NoUrl));
+}
+
+#[test]
+fn with_a_way_back_a_switch_builds_first() {
+    let tried: Change = |settings| settings.rollback.confirm_timeout = Some(Duration::from_secs(180));
+    for (command, settings) in [("switch", host(&[PLAIN, tried])), ("pull-switch", host(&[ISOLATED, tried]))]
+    {
+        let plain = Settings { rollback: host(&[]).rollback, ..settings.clone() };
+        let (tried, plain) = (plan(&settings, command, &GIT).unwrap(), plan(&plain, command, &GIT).unwrap());
+        assert_eq!(tried.untried.as_deref(), plain.steps.last(), "{command}: without a connection");
+        assert_eq!(plain.untried, None);
+        let build = tried.steps.last().unwrap();
+        let mut argv = plain.steps.last().unwrap().argv.clone();
+        argv[1] = "build".to_owned();
+        assert_eq!(build.argv, argv);
+        assert_eq!(names_of(&tried), names_of(&plain));
+    }
+    let not_nixos = plan(&mac(&[PLAIN, tried]), "switch", &GIT).unwrap();
+    assert_eq!((not_nixos.steps[0].argv[1].as_str(), not_nixos.untried), ("switch", None));
+    let other = plan(&host(&[PLAIN, tried]), "rollback", &GIT).unwrap();
+    assert_eq!(other.untried, None);
 }
 
 #[test]
