@@ -24,6 +24,7 @@ use crate::journal::Writer;
 use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
 use crate::{Instance, JobDir, JobsDir, Settings, remains};
 
+mod busy;
 mod child;
 mod done;
 mod environment;
@@ -38,6 +39,7 @@ mod progress;
 mod scripts;
 mod signals;
 mod stop;
+mod switch_unit;
 mod verdict;
 
 #[cfg(feature = "test-util")]
@@ -270,6 +272,15 @@ impl<R: FnOnce()> Job<'_, R> {
         let mut tests = scripts::Tests { passed: 0, total: u32::try_from(total).unwrap_or(u32::MAX) };
         for (index, step) in plan.steps.iter().enumerate() {
             done.step = index;
+            if let Some(message) = self.busy(plan, step) {
+                return Done {
+                    outcome: Outcome::Busy,
+                    exit_code: 1,
+                    message,
+                    step: index,
+                    ..Done::default()
+                };
+            }
             if step.test {
                 self.log.progress(&tests.before(index));
             }
@@ -321,6 +332,7 @@ impl<R: FnOnce()> Job<'_, R> {
         };
         self.store_state(Some(child.pid()), index, &step.name);
         self.announce();
+        self.stop.begin_step(self.activations(step));
         child.run(step.activation, &mut self.stop, &mut self.log, progress)
     }
 
@@ -362,7 +374,7 @@ impl<R: FnOnce()> Job<'_, R> {
             self.log.remark(&format!("the earlier command: {text}"));
         }
         match found.left {
-            0 => Ok(()),
+            0 => self.await_earlier_activation(&earlier, jobs, boot_id.as_deref()),
             _ if self.stop.is_requested() => Err(format!("{name}: stopped before it began")),
             left => Err(format!(
                 "{name}: {left} of the processes of an earlier command, whose supervisor was killed, cannot be \

@@ -29,6 +29,7 @@ flake_attr = "the-attribute"
 extra_args = ["--impure"]
 log_format = "internal-json"
 [jobs]
+launcher = "systemd"
 dir = "/the/jobs"
 log_limit = 70000
 stop_grace = 11
@@ -80,6 +81,7 @@ run = ["restic", "backup"]
         state_dir: "/state".into(),
         dir: "/the/jobs".into(),
         log_limit: 70_000,
+        own_units: true,
         stop_grace: Duration::from_secs(11),
         keep: 12,
         proc: "/the/proc".into(),

@@ -198,12 +198,13 @@ impl Progress {
         }
     }
 
-    /// Reports delayed progress, and checks for an activation that writes nothing.
-    pub(super) fn tick(&mut self, log: &mut Writer) {
+    /// Reports delayed progress, and checks for an activation that writes nothing. `unit`: whether the service manager
+    /// runs one for the job.
+    pub(super) fn tick(&mut self, log: &mut Writer, unit: impl FnOnce() -> bool) {
         let Some(rebuild) = &mut self.rebuild else { return };
         let now = log.clock().instant();
         if rebuild.polls() && rebuild.poll_at <= now {
-            if process_tree::activates(log.processes()) {
+            if unit() || process_tree::activates(log.processes()) {
                 rebuild.phases.activates();
             }
             rebuild.poll_at = now + POLL_INTERVAL;

@@ -35,6 +35,7 @@ pub(super) fn host(changes: &[Change]) -> Settings {
         state_dir: "/state".into(),
         dir: "/state/jobs".into(),
         log_limit: 1 << 20,
+        own_units: false,
         stop_grace: Duration::from_secs(10),
         keep: 20,
         proc: "/proc".into(),
@@ -122,6 +123,30 @@ fn a_switch_rebuilds_this_host_from_the_checkout() {
     assert_eq!(argvs(&plan_of(&mac(&[PLAIN]))), [["home-manager", "switch", "--flake", "/repo#alice@web-1"]]);
     let isolated = host(&[ISOLATED]);
     assert_eq!(argvs(&plan_of(&isolated)), [["nixos-rebuild", "switch", "--flake", "/state/repo#web-1"]]);
+}
+
+#[test]
+fn the_activation_is_a_child_where_no_switch_restarts_the_job() {
+    const OWN_UNITS: Change = |settings| settings.own_units = true;
+    for (settings, expected) in [
+        (host(&[PLAIN]), None),
+        (host(&[PLAIN, OWN_UNITS]), Some("1")),
+        (mac(&[PLAIN, OWN_UNITS]), None),
+        (
+            host(&[PLAIN, OWN_UNITS, |settings| {
+                settings.rebuild.program = Some(words(&["sudo", "rebuild"]))
+            }]),
+            Some("1"),
+        ),
+    ] {
+        for name in ["switch", "pull-switch", "rollback"] {
+            let steps = plan(&settings, name, &GIT).unwrap().steps;
+            let (last, others) = steps.split_last().unwrap();
+            let value = |step: &Step| step.env.get("NIXOS_REBUILD_NO_SYSTEMD_RUN").cloned();
+            assert_eq!(value(last).as_deref(), expected, "{name}");
+            assert!(others.iter().all(|step| value(step).is_none()), "{name}");
+        }
+    }
 }
 
 #[test]
