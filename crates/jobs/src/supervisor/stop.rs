@@ -19,6 +19,9 @@ use super::switch_unit::SwitchUnit;
 use crate::Urgency;
 use crate::activation::{Activations, UNIT};
 use crate::journal::Writer;
+pub(super) use reason::Reason;
+
+mod reason;
 
 /// How often to check for remaining processes while a command is being stopped.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -30,31 +33,9 @@ pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often to check again whether a command that must end is still activating a system.
 const ACTIVATION_TICK: Duration = Duration::from_secs(1);
 
-/// Why a command was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// A request to stop.
-    Request,
-    /// The machine is shutting down.
-    Shutdown,
-    /// A SIGTERM that the agent did not order, and the service manager does not say whether the machine goes
-    /// down.
-    Unexplained,
-    /// The timeout of the command.
-    Timeout,
-}
-
-impl Reason {
-    /// What a SIGTERM meant. `ordered`: the agent ordered a stop as well.
-    fn of_sigterm(shutdown: Shutdown, ordered: bool) -> Self {
-        match shutdown {
-            Shutdown::Begun => Self::Shutdown,
-            Shutdown::NotBegun => Self::Request,
-            Shutdown::Unknown if ordered => Self::Request,
-            Shutdown::Unknown => Self::Unexplained,
-        }
-    }
-}
+/// How long a program may take to end by itself behind its activation, before a shutdown ends it: `nixos-rebuild` then
+/// has only its exit code to give. Otherwise a switch that succeeded could be told as stopped.
+const AFTER_ACTIVATION: Duration = Duration::from_secs(2);
 
 /// How far a stop has got. Without a reason here, the reason is what the SIGTERM meant.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +72,8 @@ pub(super) struct Stop {
     group: Option<Pid>,
     /// The activation that the service manager runs for it.
     unit: SwitchUnit,
+    /// When the command was last seen to activate a system.
+    activated: Option<Instant>,
     phase: Phase,
 }
 
@@ -106,6 +89,7 @@ impl Stop {
             ordered: false,
             group: None,
             unit: SwitchUnit::default(),
+            activated: None,
             phase: Phase::Running,
         })
     }
@@ -130,6 +114,7 @@ impl Stop {
     /// A step begins. `activations` are given if it may let the service manager activate a system.
     pub(super) fn begin_step(&mut self, activations: Option<Activations>) {
         self.unit.begin(activations, &self.machine);
+        self.activated = None;
     }
 
     /// What the job has in the service manager.
@@ -216,7 +201,7 @@ impl Stop {
         }
         self.take_answer(activation, ended, log);
         let running = matches!(self.phase, Phase::Running);
-        if running && !ended && self.is_final().is_some() && !self.activates(activation, ended) {
+        if running && !ended && self.is_final().is_some() && !self.has_just_activated(activation) {
             self.ask(None);
         }
         let now = self.now();
@@ -312,6 +297,14 @@ impl Stop {
         activation || self.unit.is_active(ended) || process_tree::activates(&self.machine.processes)
     }
 
+    /// Whether the running program activates a system, or did so a moment ago.
+    fn has_just_activated(&mut self, activation: bool) -> bool {
+        if self.activates(activation, false) {
+            self.activated = Some(self.now());
+        }
+        self.activated.is_some_and(|at| self.now().saturating_duration_since(at) < AFTER_ACTIVATION)
+    }
+
     fn ask(&mut self, reason: Option<Reason>) {
         self.signal(Signal::TERM);
         // A process that is suspended could not handle SIGTERM.
@@ -365,24 +358,5 @@ impl Stop {
             Phase::Asked(..) | Phase::Killed(..) => Some(self.now() + STOP_TICK),
         };
         own.into_iter().chain(answer).chain(self.unit.wake_at(self.now())).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sigterm_means_what_the_service_manager_says_and_else_what_the_agent_ordered() {
-        for (shutdown, ordered, expected) in [
-            (Shutdown::Begun, false, Reason::Shutdown),
-            (Shutdown::Begun, true, Reason::Shutdown),
-            (Shutdown::NotBegun, false, Reason::Request),
-            (Shutdown::NotBegun, true, Reason::Request),
-            (Shutdown::Unknown, false, Reason::Unexplained),
-            (Shutdown::Unknown, true, Reason::Request),
-        ] {
-            assert_eq!(Reason::of_sigterm(shutdown, ordered), expected, "{shutdown:?} {ordered}");
-        }
     }
 }
