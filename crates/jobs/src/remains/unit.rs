@@ -85,5 +85,6 @@ pub fn await_unit(
     LeftUnit::Ended(activations.running_system().map(|system| system.display().to_string()))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

@@ -199,5 +199,6 @@ fn is_ours() -> bool {
     clients().is_none_or(|clients| clients.is_empty() || process_tree::has_any(&clients))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
