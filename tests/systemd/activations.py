@@ -287,6 +287,28 @@ def _():
     require(status["status"] == "stopped" and not is_active() and running() == before, status)
 
 
+@check("activations")
+def _():
+    """when nobody reads the output of an activation any more, the log has what the journal says about its end"""
+    quiet()
+    with open(OLD, "w", encoding="ascii") as file:
+        file.write("relay")
+    new = system(hold="", wordless="")
+    unit, job = switching()
+    supervisor = int(show(unit, "MainPID"))
+    with open(f"/sys/fs/cgroup{show(unit, 'ControlGroup')}/cgroup.procs", encoding="ascii") as file:
+        others = [pid for pid in map(int, file.read().split()) if pid != supervisor]
+    require(len(others) == 3, f"processes {others}")
+    for pid in others:
+        os.kill(pid, signal.SIGKILL)
+    wait("the remark", lambda: f"the activation goes on in {UNIT} (process " in text(job))
+    end_activation()
+    status_of(job)
+    said = text(job)
+    require(f"nobody read the output of {UNIT}; its journal has:\n" in said and running() == new, said)
+    require(f"\nfinished switching to system configuration {new}" in said, said)
+
+
 def orphaned(kill, **knobs):
     """The supervisor is killed in the middle of an activation by the service manager; checks what is told."""
     quiet()
