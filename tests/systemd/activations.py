@@ -1,4 +1,5 @@
-"""The checks of switches: phases activations, after-cut-activation and after-shutdown-activation.
+"""The checks of switches: phases activations, after-cut-activation, after-shutdown-activation and
+after-shutdown-of-activation.
 
 The programs beside this file stand in for nixos-rebuild and switch-to-configuration; the units, the control groups, the
 pipes and the lock are real. Most checks run twice: for a nixos-rebuild that runs the activation as its child, and for
@@ -10,6 +11,7 @@ import glob
 import os
 import signal
 import subprocess
+import time
 
 from checks import (
     AGENT, API, CHECKS, HEX, HOST, STATE, agent_pid, call, check, host, job_units, lines, messages, note_job, noted_job,
@@ -30,7 +32,7 @@ NUMBER = iter(range(1, 1000))
 
 def system(**knobs):
     """Makes a system, which the next switch activates; its files say what is to happen."""
-    path = f"{SYSTEMS}/{os.getpid()}-{next(NUMBER)}"
+    path = f"{SYSTEMS}/{time.time_ns()}"
     os.makedirs(f"{path}/bin")
     os.symlink("/usr/local/lib/switch-to-configuration", f"{path}/bin/switch-to-configuration")
     for name, text in knobs.items():
@@ -464,3 +466,27 @@ def _():
     require(result["system_after"] == os.readlink(f"{SYSTEMS}/next"), result)
     status = status_of(noted_job())
     require(status["outcome"] == "ok", status)
+
+
+@check("after-shutdown-activation")
+def _():
+    """the machine is shut down in the middle of an activation by the service manager"""
+    quiet()
+    release(False)
+    system(hold="30")
+    _, job = switching()
+    note_job(job)
+
+
+begin("after-shutdown-of-activation")
+
+
+@check("after-shutdown-of-activation")
+def _():
+    """the service manager has ended its activation, and the switch is told as interrupted by the reboot, once"""
+    result = results().get(noted_job())
+    require(result and result["outcome"] == "interrupted_by_reboot", result)
+    require(result["system_after"] == f"{SYSTEMS}/booted", result)
+    status = status_of(noted_job())
+    require(status["outcome"] == "interrupted_by_reboot", status)
+    return status["message"]

@@ -18,7 +18,6 @@ use nixfleet_os::text::one_line;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Settings;
-use crate::history::deploys;
 use crate::settings::SystemPaths;
 
 mod locks;
@@ -32,9 +31,6 @@ pub const NO_UNIT_VARIABLE: &str = "NIXOS_REBUILD_NO_SYSTEMD_RUN";
 /// The argument by which a `systemd-run` that waits for [`UNIT`] is known.
 const CLIENT_ARGUMENT: &str = "--unit=nixos-rebuild-switch-to-configuration";
 
-/// Name of the step in which a command that replaces the system does so.
-const REBUILD_STEP: &str = "switch";
-
 /// Bytes of a list of processes that are read. An activation has some tens of processes, of 8 bytes each.
 const MAX_LIST: u64 = 64 * 1024;
 
@@ -43,11 +39,6 @@ const MAX_COMMAND_LINE: u64 = 1024;
 
 /// Most characters of a command line in a message.
 const MAX_SHOWN: usize = 160;
-
-/// Whether the step of a command replaces the running system by `nixos-rebuild`.
-pub fn is_rebuild(command: &str, step: &str) -> bool {
-    deploys(command) && step == REBUILD_STEP
-}
 
 /// A process that activates a system.
 #[derive(Debug, Clone, PartialEq, Eq)]

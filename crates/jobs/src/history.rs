@@ -33,6 +33,14 @@ pub fn deploys(name: &str) -> bool {
     matches!(name, "switch" | "pull-switch" | "rollback")
 }
 
+/// Name of the step in which a command that [deploys] runs `nixos-rebuild`.
+const REBUILD_STEP: &str = "switch";
+
+/// Whether the step of a command replaces the running system by `nixos-rebuild`.
+pub(crate) fn is_rebuild(command: &str, step: &str) -> bool {
+    deploys(command) && step == REBUILD_STEP
+}
+
 /// `history.json`: the last commands of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -32,7 +32,7 @@ pub const JOB_VARIABLE: &str = "_NIXFLEET_JOB_ID";
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long to wait for processes that were killed. One in an uninterruptible sleep may never disappear.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait for the end of an activation, which must not be stopped half-way. Activations take seconds,
 /// and some minutes if services are slow to stop.

@@ -40,20 +40,6 @@ fn a_lock_is_held_by_whom_the_table_of_the_kernel_says() {
 }
 
 #[test]
-fn a_step_rebuilds_if_its_command_replaces_the_system() {
-    for (command, step, expected) in [
-        ("switch", "switch", true),
-        ("pull-switch", "switch", true),
-        ("rollback", "switch", true),
-        ("pull-switch", "fetch", false),
-        ("backup", "switch", false),
-        ("test", "switch", false),
-    ] {
-        assert_eq!(is_rebuild(command, step), expected, "{command} {step}");
-    }
-}
-
-#[test]
 fn a_client_of_the_unit_is_known_by_its_argument() {
     assert!(is_client("--unit=nixos-rebuild-switch-to-configuration"));
     assert!(is_client("--unit=nixos-rebuild-switch-to-configuration.service"));

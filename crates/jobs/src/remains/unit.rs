@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::{ACTIVATION_TIMEOUT, TICK};
 use crate::JobDir;
-use crate::activation::{Activations, UNIT, clients, is_rebuild};
+use crate::activation::{Activations, UNIT, clients};
 use crate::atomic_file::load_on;
+use crate::history::is_rebuild;
 use crate::spec::{Spec, State};
 
 /// How long the unit of a supervisor that has just died may take to appear. Its client may have asked for it in the

@@ -3,7 +3,8 @@
 
 use super::Job;
 use super::plan::Plan;
-use crate::activation::{Activations, is_rebuild};
+use crate::activation::Activations;
+use crate::history::is_rebuild;
 use crate::remains::{LeftUnit, await_unit};
 use crate::spec::{Step, capitalized};
 use crate::{JobDir, JobId, JobsDir};

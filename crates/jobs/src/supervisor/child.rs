@@ -264,7 +264,11 @@ impl Child {
                 let reason = stop.reason();
                 // A kill of what went on when the program had ended is the end of the command.
                 let stopped = self.stopped || stop.unit().was_killed();
-                let (stopped, stopped_after) = if stopped { (reason, None) } else { (None, reason) };
+                let (mut stopped, stopped_after) = if stopped { (reason, None) } else { (None, reason) };
+                // At a shutdown the service manager ends the activation that it runs, and the program fails by that.
+                if stop.unit().may_be_cut(code == Ok(0)) {
+                    stopped = stopped.or_else(|| stop.is_final());
+                }
                 return End { code, stopped, stopped_after, why };
             }
         }

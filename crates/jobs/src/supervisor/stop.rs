@@ -28,7 +28,7 @@ const STOP_TICK: Duration = Duration::from_millis(50);
 
 /// How long to wait for killed processes before the job ends without them. A process in an uninterruptible
 /// sleep may never disappear.
-pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often to check again whether a command that must end is still activating a system.
 const ACTIVATION_TICK: Duration = Duration::from_secs(1);

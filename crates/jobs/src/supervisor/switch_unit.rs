@@ -3,16 +3,15 @@
 //! It is below PID 1, in a control group of its own. So it outlives its client, gets no signal of this supervisor, and
 //! is found in no tree of processes. Every other part of a job ends with its supervisor; this one has to be asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nixfleet_os::{Machine, subprocess};
 
 use super::process_tree;
-use super::stop::KILL_TIMEOUT;
 use crate::activation::{Activations, UNIT, clients};
 use crate::journal::Writer;
-use crate::remains::ACTIVATION_TIMEOUT;
+use crate::remains::{ACTIVATION_TIMEOUT, KILL_TIMEOUT};
 
 /// How often to look whether it has ended.
 const TICK: Duration = Duration::from_millis(200);
@@ -50,6 +49,8 @@ struct Rebuild {
     activations: Activations,
     /// Seconds since 1970 at its begin.
     since: i64,
+    /// The running system at its begin.
+    before: Option<PathBuf>,
     judged: Option<Judged>,
     /// Since when the unit goes on without the program.
     waiting: Option<Instant>,
@@ -65,6 +66,7 @@ impl SwitchUnit {
     /// A step begins. `activations` are given if it may start the unit, which is not active now.
     pub(super) fn begin(&mut self, activations: Option<Activations>, machine: &Machine) {
         self.step = activations.map(|activations| Rebuild {
+            before: activations.running_system(),
             activations,
             since: machine.clock.now().as_second(),
             judged: None,
@@ -73,6 +75,12 @@ impl SwitchUnit {
             unread: false,
             killed: None,
         });
+    }
+
+    /// Whether a rebuild that ended while the machine goes down may have been cut off. `ok`: with exit code 0. Then the
+    /// running system tells, because `systemd-run` ends with 0 when its unit was ended by SIGTERM.
+    pub(super) fn may_be_cut(&self, ok: bool) -> bool {
+        self.step.as_ref().is_some_and(|step| !ok || step.activations.running_system() == step.before)
     }
 
     /// Whether the unit is active as a part of the job. `ended`: the program of the step has ended.

@@ -142,6 +142,22 @@ fn a_unit_whose_output_nobody_reads_is_looked_up_in_the_journal_once() {
 }
 
 #[test]
+fn what_a_shutdown_may_have_cut_is_known_by_the_running_system() {
+    let mut rig = Rig::new();
+    let link = rig.folder.path().join("current-system");
+    assert!(
+        rig.unit.may_be_cut(false) && rig.unit.may_be_cut(true),
+        "there was no system, and there is none"
+    );
+    std::os::unix::fs::symlink("/nix/store/new", &link).unwrap();
+    assert!(rig.unit.may_be_cut(false) && !rig.unit.may_be_cut(true), "it is another one");
+    rig.unit.begin(Some(activations(rig.folder.path())), &Machine::default());
+    assert!(rig.unit.may_be_cut(true), "it is the same");
+    rig.unit.begin(None, &Machine::default());
+    assert!(!rig.unit.may_be_cut(false) && !rig.unit.may_be_cut(true), "this is no rebuild");
+}
+
+#[test]
 fn a_kill_reaches_the_unit_and_says_so_once() {
     let mut rig = Rig::new();
     rig.activate();
