@@ -12,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use nixfleet_config::{Config, Connection, Host, LauncherKind, Source, Started, TokenError, TokenSource};
+use nixfleet_jobs::activation::Activations;
 use nixfleet_jobs::supervisor::RESTARTS;
 use nixfleet_jobs::{JobsDir, rollback};
 use nixfleet_os::disk::{File, Lock, Open, PRIVATE};
-use nixfleet_os::{Disk, service_manager, signals};
+use nixfleet_os::{Disk, Processes, service_manager, signals};
 use nixfleet_vitals::device::{self, Meters};
 use nixfleet_vitals::prewarm::{self, Hook};
 use nixfleet_vitals::{gpu, stasysmo};
@@ -178,7 +179,8 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     let readings = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
     drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
 
-    let folder = JobsDir::new(&host.jobs.dir);
+    let activations = Activations::new(&host.job_settings(), &Processes::default());
+    let folder = JobsDir::new(&host.jobs.dir).with_activations(activations);
     let launcher: Arc<dyn Launcher> = match host.jobs.launcher {
         LauncherKind::Direct => Arc::new(Direct::new(own_program(), file)),
         LauncherKind::Systemd => Arc::new(Systemd::default()),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
+use nixfleet_jobs::activation::Activations;
 use nixfleet_jobs::journal::Entry;
 use nixfleet_jobs::spec::JobResult;
 use nixfleet_jobs::{JobDir, JobId, JobsDir};
@@ -144,7 +145,8 @@ fn prepare(jobs: &JobsDir, id: &JobId, after: u64, known: Live, boot_id: Option<
     let (items, items_receiver) = mpsc::channel(CHANNEL);
     let dir = jobs.job(id);
     let link = Link::new(&dir.machine().threads);
-    let start = Start { dir, after, live, items, link, boot_id, span: Span::current() };
+    let activations = jobs.activations().cloned();
+    let start = Start { dir, after, live, items, link, boot_id, activations, span: Span::current() };
     Follower { live: live_receiver, items: Items::new(items_receiver, start) }
 }
 
@@ -157,6 +159,7 @@ struct Start {
     items: mpsc::Sender<Followed>,
     link: Arc<Link>,
     boot_id: Option<String>,
+    activations: Option<Activations>,
     span: Span,
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test that cannot go on should say where")]
 
 mod acks;
+mod activation;
 mod agent_killed;
 mod bad_input;
 mod boot;

@@ -331,6 +331,7 @@ impl Host {
             state_dir: self.state_dir.clone(),
             dir: self.jobs.dir.clone(),
             log_limit: self.jobs.log_limit,
+            own_units: self.jobs.launcher == LauncherKind::Systemd,
             stop_grace: self.jobs.stop_grace,
             keep: self.jobs.keep,
             remarks: Vec::new(),

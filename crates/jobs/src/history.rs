@@ -33,6 +33,15 @@ pub fn deploys(name: &str) -> bool {
     matches!(name, "switch" | "pull-switch" | "rollback")
 }
 
+/// Whether `nixos-rebuild` calls `switch-to-configuration` in that step of the command.
+pub(crate) fn is_rebuild(command: &str, step: &str) -> bool {
+    match step {
+        "switch" => deploys(command),
+        "boot" => command == "boot",
+        _ => false,
+    }
+}
+
 /// `history.json`: the last commands of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

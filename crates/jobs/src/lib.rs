@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+pub mod activation;
 pub mod atomic_file;
 pub mod boot_entry;
 pub mod checkout;

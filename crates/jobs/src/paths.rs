@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nixfleet_os::{Clock, Disk, Machine};
 
 use crate::JobId;
+use crate::activation::Activations;
 
 /// A folder, on its machine.
 #[derive(Debug, Clone)]
@@ -42,13 +43,16 @@ impl Folder {
 
 /// The folder that holds all job folders.
 #[derive(Debug, Clone)]
-pub struct JobsDir(Folder);
+pub struct JobsDir {
+    folder: Folder,
+    activations: Option<Activations>,
+}
 
 impl Deref for JobsDir {
     type Target = Folder;
 
     fn deref(&self) -> &Folder {
-        &self.0
+        &self.folder
     }
 }
 
@@ -60,7 +64,19 @@ impl JobsDir {
 
     /// The folder at `path` of that machine.
     pub fn on(machine: Machine, path: impl Into<PathBuf>) -> Self {
-        Self(Folder::new(machine, path))
+        Self { folder: Folder::new(machine, path), activations: None }
+    }
+
+    /// The same folder, with where the activations of its jobs can be seen.
+    #[must_use]
+    pub fn with_activations(mut self, activations: Activations) -> Self {
+        self.activations = Some(activations);
+        self
+    }
+
+    /// Where the activations of its jobs can be seen, if somebody said so.
+    pub fn activations(&self) -> Option<&Activations> {
+        self.activations.as_ref()
     }
 
     /// The lock that the supervisor of the running job holds: at most one job runs on a host.

@@ -5,6 +5,8 @@
 //! cleared its environment is found if a process that carries the id is above it, or is in the same session.
 //!
 //! With the `systemd` launcher the service manager ends these processes, by the cgroup of the unit.
+//!
+//! An activation that the service manager itself runs belongs to none of them: see [`await_unit`].
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +18,11 @@ use crate::{JobDir, JobId, JobsDir, atomic_file, journal};
 
 #[cfg(target_os = "linux")]
 mod find;
+mod unit;
 
 #[cfg(target_os = "linux")]
 use find::find;
+pub use unit::{LeftUnit, await_unit};
 
 /// The variable that holds the id of the job in each of its processes. It does not begin with `NIXFLEET_`, which
 /// is the beginning of a setting's name.
@@ -28,11 +32,11 @@ pub const JOB_VARIABLE: &str = "_NIXFLEET_JOB_ID";
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long to wait for processes that were killed. One in an uninterruptible sleep may never disappear.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait for the end of an activation, which must not be stopped half-way. Activations take seconds,
 /// and some minutes if services are slow to stop.
-const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long to try to list the processes of the machine.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -34,6 +34,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Size limit of the log of one job, in bytes. The beginning and the end of the log are kept.
     pub log_limit: u64,
+    /// Whether each job has a unit of the service manager for itself, which no switch restarts.
+    pub own_units: bool,
     /// Time between SIGTERM and SIGKILL.
     pub stop_grace: Duration,
     /// Number of job folders that are kept.

@@ -25,6 +25,7 @@ use crate::next_boot::NextBoot;
 use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
 use crate::{Instance, JobDir, JobsDir, Settings, remains};
 
+mod busy;
 mod child;
 mod done;
 mod environment;
@@ -43,6 +44,7 @@ mod signals;
 mod space;
 mod stop;
 mod switch_lines;
+mod switch_unit;
 mod trial;
 mod unfetched;
 mod verdict;
@@ -306,6 +308,9 @@ impl<R: FnOnce()> Job<'_, R> {
         let mut tests = scripts::Tests { passed: 0, total: u32::try_from(total).unwrap_or(u32::MAX) };
         for (index, step) in plan.steps.iter().enumerate() {
             done.step = index;
+            if let Some(busy) = self.busy(plan, index, step) {
+                return busy;
+            }
             if step.test {
                 self.log.progress(&tests.before(index));
             }
@@ -313,6 +318,11 @@ impl<R: FnOnce()> Job<'_, R> {
             let end = self.run_step_patiently(index, step, progress);
             let end = match &plan.untried {
                 Some(untried) if index + 1 == plan.steps.len() => {
+                    if end.code == Ok(0)
+                        && let Some(busy) = self.busy(plan, index, untried)
+                    {
+                        return busy;
+                    }
                     match self.try_system(index, untried, end, progress) {
                         Ok(end) => end,
                         Err(decided) => return Done { step: index, ..decided },
@@ -366,6 +376,7 @@ impl<R: FnOnce()> Job<'_, R> {
         };
         progress.started(child.pid(), index, step, &mut self.log);
         self.announce();
+        self.stop.begin_step(self.activations(step));
         child.run(step.activation, &mut self.stop, &mut self.log, progress)
     }
 
@@ -408,7 +419,7 @@ impl<R: FnOnce()> Job<'_, R> {
             self.log.remark(&format!("the earlier command: {text}"));
         }
         match found.left {
-            0 => Ok(()),
+            0 => self.await_earlier_activation(&earlier, jobs, boot_id.as_deref()),
             _ if self.stop.is_requested() => Err(format!("{name}: stopped before it began")),
             left => Err(format!(
                 "{name}: {left} of the processes of an earlier command, whose supervisor was killed, cannot be \

@@ -62,3 +62,14 @@ fn limit(what: rustix::process::Resource, at: Option<u64>) {
     let current = at.or(maximum);
     setrlimit(what, Rlimit { current, maximum }).unwrap();
 }
+
+/// A program that sleeps, once its arguments can be read: the kernel lets its parent go on a moment before.
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) fn sleeping() -> std::process::Child {
+    let child = std::process::Command::new("sleep").arg("61").spawn().expect("there is a sleep");
+    let path = format!("/proc/{}/cmdline", child.id());
+    while std::fs::read_to_string(&path).expect("it lives").is_empty() {
+        std::thread::yield_now();
+    }
+    child
+}

@@ -45,6 +45,11 @@ pub trait Programs: fmt::Debug + Send + Sync {
     fn is_gone(&self) -> bool;
     /// Whether one of the processes below this one activates a system.
     fn activates(&self) -> bool;
+    /// The processes of the unit in which `nixos-rebuild` lets the service manager activate a system; none if it is not
+    /// active.
+    fn activation_unit(&self) -> Vec<u32> {
+        Vec::new()
+    }
     /// Whether the machine goes down.
     fn going_down(&self) -> Shutdown;
     /// Sends a signal to another process.

@@ -92,7 +92,8 @@ impl Rig {
         let (items, items_receiver) = mpsc::channel(CHANNEL);
         let link = Link::new(&Threads::default());
         let (dir, boot_id) = (self.dir.clone(), Some(BOOT.to_owned()));
-        let start = Start { dir, after: 0, live, items, link, boot_id, span: Span::none() };
+        let start =
+            Start { dir, after: 0, live, items, link, boot_id, activations: None, span: Span::none() };
         (Thread::new(&start), Follower { live: live_receiver, items: items_receiver.into() })
     }
 }

@@ -89,7 +89,7 @@ pub(super) struct Seen {
 
 impl Thread {
     pub(super) fn new(start: &Start) -> Self {
-        let Start { dir, after, live, items, link, boot_id, .. } = start;
+        let Start { dir, after, live, items, link, boot_id, activations, .. } = start;
         Self {
             reader: Reader::new(dir.clone(), *after),
             begun: dir.clock().instant(),
@@ -102,7 +102,7 @@ impl Thread {
             boot_id: boot_id.clone(),
             unexplained_since: None,
             log: Failing::default(),
-            left: Left::default(),
+            left: Left::new(activations.clone()),
         }
     }
 
@@ -260,7 +260,8 @@ impl Thread {
         let pid = state.and_then(|state| state.child_pid).filter(|_| runs);
         if gone && result.is_none() {
             // A connection that is lost ends no wait: the next one needs the host free as well.
-            self.left.end(&self.dir, || !self.link.is_closed());
+            let awaits = |pid| _ = self.live.send_replace(Live { pid, ended: false });
+            self.left.end(&self.dir, self.boot_id.as_deref(), || !self.link.is_closed(), awaits);
         }
         let live = Live { pid, ended: result.is_some() || gone };
         self.live.send_if_modified(|old| std::mem::replace(old, live) != live);

@@ -40,6 +40,7 @@ confirm_timeout = 240
 hold = 9
 checks = [{ run = ["curl", "-f"], timeout = 8 }, { run = ["true"] }]
 [jobs]
+launcher = "systemd"
 dir = "/the/jobs"
 log_limit = 70000
 stop_grace = 11
@@ -109,6 +110,7 @@ run = ["restic", "backup"]
         state_dir: "/state".into(),
         dir: "/the/jobs".into(),
         log_limit: 70_000,
+        own_units: true,
         stop_grace: Duration::from_secs(11),
         keep: 12,
         remarks: Vec::new(),

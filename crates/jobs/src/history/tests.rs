@@ -277,3 +277,19 @@ fn only_what_replaces_the_system_counts_as_a_deployment() {
     assert_eq!(deploying, ["switch", "pull-switch", "rollback"]);
     assert!(!deploys("backup") && !deploys("restart"));
 }
+
+#[test]
+fn a_step_rebuilds_if_its_command_replaces_the_system() {
+    for (command, step, expected) in [
+        ("switch", "switch", true),
+        ("pull-switch", "switch", true),
+        ("rollback", "switch", true),
+        ("boot", "boot", true),
+        ("switch", "build", false),
+        ("pull-switch", "fetch", false),
+        ("backup", "switch", false),
+        ("test", "switch", false),
+    ] {
+        assert_eq!(is_rebuild(command, step), expected, "{command} {step}");
+    }
+}

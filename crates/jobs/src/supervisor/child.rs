@@ -20,6 +20,7 @@ use super::failure_reason::FailureReason;
 use super::progress::Progress;
 use super::stop::{Reason, Stop};
 use crate::JobId;
+use crate::activation::UNIT;
 use crate::journal::{Source, Writer};
 use crate::remains::JOB_VARIABLE;
 use crate::spec::{Step, User};
@@ -229,7 +230,7 @@ impl Child {
                 self.err.take(&mut buffer, log, progress);
             }
             log.flush();
-            progress.tick(log);
+            progress.tick(log, || stop.unit().is_active(false));
             if stop.child_ended() || end {
                 self.reap(stop);
             }
@@ -244,18 +245,38 @@ impl Child {
             if let Some((code, at)) = self.ended
                 && (self.read_all() || stop.now().saturating_duration_since(at) >= EOF_TIMEOUT)
                 && stop.settled()
+                && self.unit_has_ended(stop, log)
             {
                 // The time may be over without a look at the pipes: this process was suspended, or the machine was
                 // busy while the processes were listed.
                 self.out.finish(&mut buffer, log, progress);
                 self.err.finish(&mut buffer, log, progress);
                 log.flush();
-                let why = FailureReason::best(self.err.reason, self.out.reason);
+                if let Some(lines) = stop.unit().lost_output(log) {
+                    self.err.add(lines.as_bytes(), log, progress);
+                    log.flush();
+                }
+                let mut why = FailureReason::best(self.err.reason, self.out.reason);
+                if stop.unit().was_awaited() {
+                    let blank = if why.is_empty() { "" } else { "; " };
+                    why += &format!("{blank}the activation went on without it, in {UNIT}");
+                }
                 let reason = stop.reason();
-                let (stopped, stopped_after) = if self.stopped { (reason, None) } else { (None, reason) };
+                // A kill of what went on when the program had ended is the end of the command.
+                let stopped = self.stopped || stop.unit().was_killed();
+                let (mut stopped, stopped_after) = if stopped { (reason, None) } else { (None, reason) };
+                // At a shutdown the service manager ends the activation that it runs, and the program fails by that.
+                if stop.unit().may_be_cut(code == Ok(0)) {
+                    stopped = stopped.or_else(|| stop.is_final());
+                }
                 return End { code, stopped, stopped_after, why };
             }
         }
+    }
+
+    fn unit_has_ended(&self, stop: &mut Stop, log: &mut Writer) -> bool {
+        let now = stop.now();
+        stop.unit().has_ended(self.read_all(), now, log)
     }
 
     fn read_all(&self) -> bool {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Settings;
+use crate::activation::NO_UNIT_VARIABLE;
 use crate::spec::{Secrets, Step, User};
 
 mod login;
@@ -222,7 +223,13 @@ fn rebuild(settings: &Settings, action: &str, args: &[&str]) -> Step {
         argv.extend(["--log-format".to_owned(), format.clone()]);
     }
     argv.extend(settings.rebuild.extra_args.iter().cloned());
-    Step { secrets: nix_access::variables(&settings.rebuild), ..step(action, &argv) }
+    let mut step = Step { secrets: nix_access::variables(&settings.rebuild), ..step(action, &argv) };
+    // No switch restarts the unit of a job, so the activation is safe there. Under the direct launcher the job is in
+    // the unit of the agent, which a switch may restart.
+    if settings.own_units && settings.host_type == "nixos" {
+        step.env.insert(NO_UNIT_VARIABLE.to_owned(), "1".to_owned());
+    }
+    step
 }
 
 fn script(path: &Path, dir: &Path) -> Step {

@@ -28,6 +28,11 @@ pub(super) fn activates(processes: &Processes) -> bool {
     processes.simulation().map_or_else(really_activates, |programs| programs.activates())
 }
 
+/// Whether one of these processes is below this one. Unknown, and false, if they cannot be listed.
+pub(super) fn has_any(pids: &[i32]) -> bool {
+    descendants(None).is_some_and(|all| all.iter().any(|found| pids.contains(&found.pid.as_raw_pid())))
+}
+
 /// A process below the supervisor.
 #[derive(Debug)]
 struct Descendant {

@@ -257,15 +257,16 @@ impl Progress {
         }
     }
 
-    /// Reports delayed progress, and checks for an activation that writes nothing.
-    pub(super) fn tick(&mut self, log: &mut Writer) {
+    /// Reports delayed progress, and checks for an activation that writes nothing. `unit`: whether the service manager
+    /// runs one for the job.
+    pub(super) fn tick(&mut self, log: &mut Writer, unit: impl FnOnce() -> bool) {
         let now = log.clock().instant();
         if let Some(part) = self.git.as_mut().and_then(|git| git.throttle.due(now)) {
             report(Parts { pull: Some(part), ..Parts::default() }, log);
         }
         let Some(rebuild) = &mut self.rebuild else { return };
         if rebuild.polls() && rebuild.poll_at <= now {
-            if process_tree::activates(log.processes()) {
+            if unit() || process_tree::activates(log.processes()) {
                 rebuild.phases.activates();
             }
             rebuild.poll_at = now + POLL_INTERVAL;

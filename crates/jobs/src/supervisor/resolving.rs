@@ -58,7 +58,7 @@ impl<R: FnOnce()> Job<'_, R> {
     /// Waits without a program. Returns the reason if the command was stopped meanwhile.
     fn wait(&mut self, until: Instant, progress: &mut Progress) -> Option<Reason> {
         loop {
-            progress.tick(&mut self.log);
+            progress.tick(&mut self.log, || false);
             self.stop.step(false, false, &mut self.log);
             if self.stop.has_begun() && self.stop.settled() {
                 return self.stop.reason();

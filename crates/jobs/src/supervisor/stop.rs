@@ -15,8 +15,13 @@ use signal_hook::consts::{SIGCHLD, SIGTERM};
 
 use super::process_tree;
 use super::signals::Signals;
+use super::switch_unit::SwitchUnit;
 use crate::Urgency;
+use crate::activation::{Activations, UNIT};
 use crate::journal::Writer;
+pub(super) use reason::Reason;
+
+mod reason;
 
 /// How often to check for remaining processes while a command is being stopped.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -28,31 +33,9 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often to check again whether a command that must end is still activating a system.
 const ACTIVATION_TICK: Duration = Duration::from_secs(1);
 
-/// Why a command was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// A request to stop.
-    Request,
-    /// The machine is shutting down.
-    Shutdown,
-    /// A SIGTERM that the agent did not order, and the service manager does not say whether the machine goes
-    /// down.
-    Unexplained,
-    /// The timeout of the command.
-    Timeout,
-}
-
-impl Reason {
-    /// What a SIGTERM meant. `ordered`: the agent ordered a stop as well.
-    fn of_sigterm(shutdown: Shutdown, ordered: bool) -> Self {
-        match shutdown {
-            Shutdown::Begun => Self::Shutdown,
-            Shutdown::NotBegun => Self::Request,
-            Shutdown::Unknown if ordered => Self::Request,
-            Shutdown::Unknown => Self::Unexplained,
-        }
-    }
-}
+/// How long a program may take to end by itself behind its activation, before a shutdown ends it: `nixos-rebuild` then
+/// has only its exit code to give. Otherwise a switch that succeeded could be told as stopped.
+const AFTER_ACTIVATION: Duration = Duration::from_secs(2);
 
 /// How far a stop has got. Without a reason here, the reason is what the SIGTERM meant.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +70,10 @@ pub(super) struct Stop {
     ordered: bool,
     /// The process group of the program that runs.
     group: Option<Pid>,
+    /// The activation that the service manager runs for it.
+    unit: SwitchUnit,
+    /// When the command was last seen to activate a system.
+    activated: Option<Instant>,
     phase: Phase,
 }
 
@@ -101,6 +88,8 @@ impl Stop {
             sigterm: Sigterm::None,
             ordered: false,
             group: None,
+            unit: SwitchUnit::default(),
+            activated: None,
             phase: Phase::Running,
         })
     }
@@ -120,6 +109,17 @@ impl Stop {
     pub(super) fn begin(&mut self, timeout: Option<Duration>, unstoppable: bool) {
         self.deadline = timeout.map(|timeout| self.now() + timeout);
         self.unstoppable = unstoppable;
+    }
+
+    /// A step begins. `activations` are given if it may let the service manager activate a system.
+    pub(super) fn begin_step(&mut self, activations: Option<Activations>) {
+        self.unit.begin(activations, &self.machine);
+        self.activated = None;
+    }
+
+    /// What the job has in the service manager.
+    pub(super) fn unit(&mut self) -> &mut SwitchUnit {
+        &mut self.unit
     }
 
     /// Sets the process group of the running program.
@@ -194,24 +194,19 @@ impl Stop {
     /// system. `ended`: the program has ended by itself.
     pub(super) fn step(&mut self, activation: bool, ended: bool, log: &mut Writer) {
         if self.signals.take(Urgency::Stop.signal().as_raw()) {
-            self.ordered(activation, log);
+            self.ordered(activation, ended, log);
         }
         if self.signals.take(SIGTERM) {
             self.terminated(activation, ended);
         }
-        self.take_answer(activation, log);
+        self.take_answer(activation, ended, log);
         let running = matches!(self.phase, Phase::Running);
-        if running
-            && !ended
-            && self.is_final().is_some()
-            && !activation
-            && !process_tree::activates(&self.machine.processes)
-        {
+        if running && !ended && self.is_final().is_some() && !self.has_just_activated(activation) {
             self.ask(None);
         }
         let now = self.now();
         if matches!(self.phase, Phase::Running) && self.deadline.is_some_and(|at| at <= now) {
-            if activation || process_tree::activates(&self.machine.processes) {
+            if self.activates(activation, ended) {
                 self.deadline = Some(now + ACTIVATION_TICK);
             } else {
                 self.ask(Some(Reason::Timeout));
@@ -219,23 +214,30 @@ impl Stop {
         }
         if self.signals.take(Urgency::Kill.signal().as_raw()) {
             self.ordered = true;
+            // Before its client is killed, by which it is known.
+            self.unit.kill(now, log);
             self.kill(Some(Reason::Request));
         }
         match self.phase {
             Phase::Asked(reason, at) if at <= now && !planted!("no-kill-after-grace") => self.kill(reason),
             // Again, for processes that were forked between the listing and the signal.
-            Phase::Killed(..) => self.signal(Signal::KILL),
+            Phase::Killed(..) => {
+                self.signal(Signal::KILL);
+                if self.unit.was_killed() {
+                    self.unit.kill(now, log);
+                }
+            }
             _ => {}
         }
     }
 
     /// The agent orders a stop.
-    fn ordered(&mut self, activation: bool, log: &mut Writer) {
+    fn ordered(&mut self, activation: bool, ended: bool, log: &mut Writer) {
         let running = matches!(self.phase, Phase::Running);
         if !running || self.is_final().is_some() {
             self.ordered = true;
-        } else if let Some(why) = self.protection(activation) {
-            log.remark(why);
+        } else if let Some(why) = self.protection(activation, ended) {
+            log.remark(&why);
         } else {
             self.ask(Some(Reason::Request));
         }
@@ -248,7 +250,7 @@ impl Stop {
         if !known || !matches!(self.phase, Phase::Running) {
             return;
         }
-        let ends = !ended && self.protection(activation).is_none();
+        let ends = !ended && self.protection(activation, ended).is_none();
         self.sigterm = Sigterm::Asking(match self.machine.processes.simulation() {
             Some(programs) => ShutdownQuery::known(programs.going_down()),
             None => ShutdownQuery::ask(),
@@ -259,7 +261,7 @@ impl Stop {
     }
 
     /// Takes the service manager's answer, if it has come.
-    fn take_answer(&mut self, activation: bool, log: &mut Writer) {
+    fn take_answer(&mut self, activation: bool, ended: bool, log: &mut Writer) {
         let Sigterm::Asking(query) = &mut self.sigterm else { return };
         let Some(answer) = query.answer() else { return };
         self.sigterm = Sigterm::Answered(answer);
@@ -269,22 +271,38 @@ impl Stop {
                 log.remark("systemd does not say whether the machine goes down; it is taken for a shutdown");
             }
             Shutdown::NotBegun if !matches!(self.phase, Phase::Running) => {}
-            Shutdown::NotBegun => match self.protection(activation) {
-                Some(why) => log.remark(why),
+            Shutdown::NotBegun => match self.protection(activation, ended) {
+                Some(why) => log.remark(&why),
                 None => self.ask(None),
             },
         }
     }
 
     /// Why the command is not stopped on request, if that is so.
-    fn protection(&self, activation: bool) -> Option<&'static str> {
+    fn protection(&mut self, activation: bool, ended: bool) -> Option<String> {
         if self.unstoppable {
-            Some("stop refused: this command is configured as not killable")
-        } else if activation || process_tree::activates(&self.machine.processes) {
-            Some("stop refused: the system is being activated; SIGKILL would force it")
-        } else {
-            None
+            return Some("stop refused: this command is configured as not killable".to_owned());
         }
+        if self.unit.is_active(ended) {
+            return Some(format!(
+                "stop refused: the system is being activated, by {UNIT}; SIGKILL would force it"
+            ));
+        }
+        self.activates(activation, ended)
+            .then(|| "stop refused: the system is being activated; SIGKILL would force it".to_owned())
+    }
+
+    /// Whether the command activates a system. `activation`: its program is known to do so.
+    fn activates(&mut self, activation: bool, ended: bool) -> bool {
+        activation || self.unit.is_active(ended) || process_tree::activates(&self.machine.processes)
+    }
+
+    /// Whether the running program activates a system, or did so a moment ago.
+    fn has_just_activated(&mut self, activation: bool) -> bool {
+        if self.activates(activation, false) {
+            self.activated = Some(self.now());
+        }
+        self.activated.is_some_and(|at| self.now().saturating_duration_since(at) < AFTER_ACTIVATION)
     }
 
     fn ask(&mut self, reason: Option<Reason>) {
@@ -339,25 +357,6 @@ impl Stop {
             Phase::Running => self.deadline,
             Phase::Asked(..) | Phase::Killed(..) => Some(self.now() + STOP_TICK),
         };
-        own.into_iter().chain(answer).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sigterm_means_what_the_service_manager_says_and_else_what_the_agent_ordered() {
-        for (shutdown, ordered, expected) in [
-            (Shutdown::Begun, false, Reason::Shutdown),
-            (Shutdown::Begun, true, Reason::Shutdown),
-            (Shutdown::NotBegun, false, Reason::Request),
-            (Shutdown::NotBegun, true, Reason::Request),
-            (Shutdown::Unknown, false, Reason::Unexplained),
-            (Shutdown::Unknown, true, Reason::Request),
-        ] {
-            assert_eq!(Reason::of_sigterm(shutdown, ordered), expected, "{shutdown:?} {ordered}");
-        }
+        own.into_iter().chain(answer).chain(self.unit.wake_at(self.now())).min()
     }
 }

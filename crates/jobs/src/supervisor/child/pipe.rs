@@ -92,6 +92,13 @@ impl Pipe {
         count
     }
 
+    /// Adds output that came in another way, when the pipe is closed.
+    pub(super) fn add(&mut self, text: &[u8], log: &mut Writer, progress: &mut Progress) {
+        let (source, reason) = (self.source, &mut self.reason);
+        self.lines.push(text, &mut |piece| record(&piece, source, reason, log, progress));
+        self.close(log, progress);
+    }
+
     /// Reads what is in the pipe now, and closes it.
     pub(super) fn finish(&mut self, buffer: &mut [u8], log: &mut Writer, progress: &mut Progress) {
         let mut taken = 0;

@@ -55,6 +55,7 @@ pub(in crate::supervisor) fn host(changes: &[Change]) -> Settings {
         state_dir: "/state".into(),
         dir: "/state/jobs".into(),
         log_limit: 1 << 20,
+        own_units: false,
         stop_grace: Duration::from_secs(10),
         keep: 20,
         remarks: Vec::new(),
@@ -186,6 +187,33 @@ fn a_boot_is_a_switch_with_another_action() {
         argvs(&plan(&mac(&[PLAIN, program]), "boot", &GIT).unwrap()),
         [["rebuild", "boot", "--flake", "/repo#alice@web-1"]]
     );
+}
+
+#[test]
+fn the_activation_is_a_child_where_no_switch_restarts_the_job() {
+    const OWN_UNITS: Change = |settings| settings.own_units = true;
+    for (settings, expected) in [
+        (host(&[PLAIN]), None),
+        (host(&[PLAIN, OWN_UNITS]), Some("1")),
+        (mac(&[PLAIN, OWN_UNITS]), None),
+        (
+            host(&[PLAIN, OWN_UNITS, |settings| {
+                settings.rebuild.program = Some(words(&["sudo", "rebuild"]))
+            }]),
+            Some("1"),
+        ),
+    ] {
+        for name in ["switch", "pull-switch", "rollback", "boot"] {
+            if name == "boot" && settings.host_type == "macos" {
+                continue;
+            }
+            let steps = plan(&settings, name, &GIT).unwrap().steps;
+            let (last, others) = steps.split_last().unwrap();
+            let value = |step: &Step| step.env.get("NIXOS_REBUILD_NO_SYSTEMD_RUN").cloned();
+            assert_eq!(value(last).as_deref(), expected, "{name}");
+            assert!(others.iter().all(|step| value(step).is_none()), "{name}");
+        }
+    }
 }
 
 #[test]

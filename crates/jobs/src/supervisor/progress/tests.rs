@@ -268,7 +268,7 @@ fn a_count_that_had_to_wait_is_told_even_if_nothing_more_is_written() {
         while Instant::now() < due {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
-        progress.tick(&mut rig.log);
+        progress.tick(&mut rig.log, || false);
     }
     assert_eq!(rig.reports().last().unwrap(), wanted);
 }

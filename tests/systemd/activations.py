@@ -1,0 +1,492 @@
+"""The checks of switches: phases activations, after-cut-activation, after-shutdown-activation and
+after-shutdown-of-activation.
+
+The programs beside this file stand in for nixos-rebuild and switch-to-configuration; the units, the control groups, the
+pipes and the lock are real. Most checks run twice: for a nixos-rebuild that runs the activation as its child, and for
+an older one, which lets the service manager run it.
+"""
+
+import fcntl
+import glob
+import os
+import signal
+import subprocess
+import time
+
+from checks import (
+    AGENT, API, CHECKS, HEX, HOST, STATE, agent_pid, call, check, host, job_units, lines, messages, note_job, noted_job,
+    online, require, results, run, send, show, start_dashboard, statuses, systemctl, wait,
+)  # fmt: skip
+
+UNIT = "nixos-rebuild-switch-to-configuration.service"
+GROUP = f"/sys/fs/cgroup/system.slice/{UNIT}"
+LOCK = "/run/nixos/switch-to-configuration.lock"
+RUNNING = "/run/current-system"
+SYSTEMS = "/srv/systems"
+OLD = "/srv/old-nixos-rebuild"
+ACTIVATING = "/run/activating"
+END = "/run/end-activation"
+
+NUMBER = iter(range(1, 1000))
+
+
+def system(**knobs):
+    """Makes a system, which the next switch activates; its files say what is to happen."""
+    path = f"{SYSTEMS}/{time.time_ns()}"
+    os.makedirs(f"{path}/bin")
+    os.symlink("/usr/local/lib/switch-to-configuration", f"{path}/bin/switch-to-configuration")
+    for name, text in knobs.items():
+        with open(f"{path}/{name.replace('_', '-')}", "w", encoding="ascii") as file:
+            file.write(str(text))
+    os.symlink(path, f"{SYSTEMS}/new")
+    os.replace(f"{SYSTEMS}/new", f"{SYSTEMS}/next")
+    return path
+
+
+def running():
+    return os.readlink(RUNNING)
+
+
+def unit_pids():
+    try:
+        with open(f"{GROUP}/cgroup.procs", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
+def is_active():
+    return bool(unit_pids())
+
+
+def quiet():
+    """Waits until no switch is left from an earlier check, and forgets its traces."""
+    open(END, "w", encoding="ascii").close()
+    wait("the end of all activations", lambda: not is_active())
+    wait("the end of all jobs", lambda: not job_units("active", "activating", "deactivating"))
+    run("systemctl", "reset-failed")
+    for path in (END, ACTIVATING):
+        if os.path.exists(path):
+            os.remove(path)
+    wait("an idle host", lambda: host().get("pending_command") is None)
+
+
+def end_activation():
+    open(END, "w", encoding="ascii").close()
+
+
+def release(knows):
+    """Whether nixos-rebuild knows the variable."""
+    if not knows:
+        open(OLD, "w", encoding="ascii").close()
+    elif os.path.exists(OLD):
+        os.remove(OLD)
+
+
+def ways(function):
+    """Registers a check for each way in which nixos-rebuild activates."""
+    for known in (True, False):
+        how = "as a child" if known else "by the service manager"
+
+        def one(known=known):
+            quiet()
+            release(known)
+            return function(known)
+
+        one.__doc__ = f"{function.__doc__} (activation {how})"
+        check("activations")(one)
+    return function
+
+
+def switching(command="switch"):
+    """Sends a switch, and returns unit and job once it is in the middle of the activation."""
+    send(command)
+    wait("the activation", lambda: os.path.exists(ACTIVATING))
+    unit = wait("its unit", lambda: job_units("active"))[0]
+    return unit, unit.removesuffix(".service").rsplit("-", 1)[1]
+
+
+def status_of(job):
+    status = wait("the status", lambda: statuses(job))[0]
+    beats = len(messages("heartbeat"))
+    wait("two more beats", lambda: len(messages("heartbeat")) >= beats + 2)
+    require(len(statuses(job)) == 1, f"statuses {statuses(job)}")
+    require(host().get("pending_command") is None, host())
+    return status
+
+
+def text(job):
+    return "\n".join(lines(job))
+
+
+def phases(job):
+    """The reported phases of the system, in order."""
+    found = []
+    for message in messages("operation_progress"):
+        phase = message["payload"]["progress"].get("system", {}).get("phase")
+        if message["payload"].get("job_id") in (None, job) and phase and found[-1:] != [phase]:
+            found.append(phase)
+    return found
+
+
+def finished_switch(command="switch"):
+    before = len(statuses())
+    send(command)
+    wait("the status", lambda: statuses()[before:])
+    return statuses()[before]
+
+
+def begin(phase):
+    def register():
+        """a boot with a system"""
+        os.makedirs(SYSTEMS, exist_ok=True)
+        if not os.path.lexists(RUNNING):
+            # As NixOS does at a boot. The system that was to be activated stays what it is.
+            os.makedirs(f"{SYSTEMS}/booted", exist_ok=True)
+            os.symlink(f"{SYSTEMS}/booted", RUNNING)
+        start_dashboard()
+        online()
+        wait("the checkout", lambda: os.path.isdir(f"{STATE}/repo/.git"))
+        wait("an idle host", lambda: host().get("pending_command") is None)
+
+    check(phase)(register)
+
+
+# A drop-in of an earlier phase slows the jobs of that phase.
+@check("activations")
+def _():
+    """a job does not find the slow systemctl of an earlier boot"""
+    run("rm", "-rf", "/etc/systemd/system/nixfleet-job@.service.d")
+    systemctl("daemon-reload")
+
+
+begin("activations")
+
+
+@ways
+def _(known):
+    """a switch activates the new system and tells its output, each line once"""
+    new = system(hold="")
+    _, job = switching()
+    require(is_active() != known, f"unit {unit_pids()}")
+    with open(ACTIVATING, encoding="ascii") as file:
+        group = open(f"/proc/{file.read()}/cgroup", encoding="ascii").read().strip()
+    require(("nixfleet-job@" in group) == known, group)
+    end_activation()
+    status = status_of(job)
+    require((status["status"], status["outcome"]) == ("ok", "ok") and running() == new, status)
+    wanted = ["building the system configuration...", "activating the configuration...", "setting up tmpfiles"]
+    require(lines(job) == wanted, lines(job))
+
+
+@ways
+def _(known):
+    """an activation with a failed unit is told with its exit code and the lines of the real programs"""
+    new = system(unit_fails="")
+    status = finished_switch()
+    require((status["status"], status["exit_code"]) == ("error", 4), status)
+    require(status["outcome"] == "activated_with_failures" and running() == new, status)
+    said = text(status["job_id"])
+    require("warning: the following units failed: web.service\nCommand '[" in said, said)
+    require(("'systemd-run'" in said) != known and said.endswith("returned non-zero exit status 4."), said)
+
+
+@ways
+def _(known):
+    """a stop is refused while a system is activated that writes nothing, and the phase is told"""
+    new = system(hold="")
+    _, job = switching()
+    wait("the phase", lambda: phases(job)[-1:] == ["activate"])
+    send("stop")
+    wait("the refusal", lambda: "stop refused: the system is being activated" in text(job))
+    require((UNIT in text(job)) != known, text(job))
+    require(not statuses(job) and os.path.exists(ACTIVATING), "it was stopped")
+    end_activation()
+    status = status_of(job)
+    require(status["outcome"] == "ok" and running() == new, status)
+
+
+@ways
+def _(known):
+    """a kill ends the activation, wherever it runs, and says so"""
+    before = running()
+    system(hold="")
+    _, job = switching()
+    with open(ACTIVATING, encoding="ascii") as file:
+        pid = int(file.read())
+    call(f"/hosts/{HOST}/kill", {"signal": "SIGKILL"})
+    status = status_of(job)
+    require((status["status"], status["exit_code"]) == ("stopped", 137), status)
+    require(not os.path.exists(f"/proc/{pid}") and not is_active(), "the activation goes on")
+    require((f"SIGKILL also for {UNIT} (process {pid}, `" in text(job)) != known, text(job))
+    require(running() == before, running())
+
+
+@ways
+def _(known):
+    """a switch goes on when the agent is killed in the middle of the activation"""
+    new = system(hold="")
+    unit, job = switching()
+    supervisor, agent = show(unit, "MainPID"), agent_pid()
+    connections = host()["connections"]
+    os.kill(agent, signal.SIGKILL)
+    wait("the next agent", lambda: host().get("connections", 0) > connections)
+    wait("the beat with the switch", lambda: host().get("pending_command") == "switch")
+    require(show(unit, "MainPID") == supervisor and os.path.exists(ACTIVATING), "the supervisor is another one")
+    end_activation()
+    status = status_of(job)
+    require(status["outcome"] == "ok" and running() == new, status)
+    require(lines(job)[-1] == "setting up tmpfiles", lines(job))
+
+
+def kill_clients():
+    """Kills the systemd-run that waits for the activation."""
+    killed = 0
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                if b"--unit=nixos-rebuild-switch-to-configuration" in file.read().split(b"\0"):
+                    os.kill(int(path.split("/")[2]), signal.SIGKILL)
+                    killed += 1
+        except OSError:
+            # The process has just ended.
+            pass
+    require(killed == 1, f"{killed} clients")
+
+
+@check("activations")
+def _():
+    """an activation whose client was killed is awaited, with its output, before the switch has a result"""
+    quiet()
+    release(False)
+    new = system(hold="")
+    _, job = switching()
+    kill_clients()
+    wait("the remark", lambda: f"the activation goes on in {UNIT} (process " in text(job))
+    send("stop")
+    wait("the refusal", lambda: "stop refused: the system is being activated" in text(job))
+    require(not statuses(job) and host().get("pending_command") == "switch", statuses(job))
+    end_activation()
+    status = status_of(job)
+    require(running() == new and UNIT in status["message"], status)
+    said = lines(job)
+    require(said[-3:] == ["activating the configuration...", "setting up tmpfiles", f"nixfleet: the activation in {UNIT} has ended"],
+            said)  # fmt: skip
+    return status["message"]
+
+
+@check("activations")
+def _():
+    """an activation whose client was killed is ended by a kill"""
+    quiet()
+    before = running()
+    system(hold="")
+    _, job = switching()
+    kill_clients()
+    wait("the remark", lambda: f"the activation goes on in {UNIT} (process " in text(job))
+    call(f"/hosts/{HOST}/kill", {"signal": "SIGKILL"})
+    status = status_of(job)
+    require(status["status"] == "stopped" and not is_active() and running() == before, status)
+
+
+@check("activations")
+def _():
+    """when nobody reads the output of an activation any more, the log has what the journal says about its end"""
+    quiet()
+    with open(OLD, "w", encoding="ascii") as file:
+        file.write("relay")
+    new = system(hold="", wordless="")
+    unit, job = switching()
+    supervisor = int(show(unit, "MainPID"))
+    with open(f"/sys/fs/cgroup{show(unit, 'ControlGroup')}/cgroup.procs", encoding="ascii") as file:
+        others = [pid for pid in map(int, file.read().split()) if pid != supervisor]
+    require(len(others) == 3, f"processes {others}")
+    for pid in others:
+        os.kill(pid, signal.SIGKILL)
+    wait("the remark", lambda: f"the activation goes on in {UNIT} (process " in text(job))
+    end_activation()
+    status_of(job)
+    said = text(job)
+    require(f"nobody read the output of {UNIT}; its journal has:\n" in said and running() == new, said)
+    require(f"\nfinished switching to system configuration {new}" in said, said)
+
+
+def orphaned(kill, **knobs):
+    """The supervisor is killed in the middle of an activation by the service manager; checks what is told."""
+    quiet()
+    release(False)
+    before, new = running(), system(hold="", **knobs)
+    # Nobody reads its output any more, so the first word ends it, as it does the real one.
+    expected = new if "wordless" in knobs else before
+    unit, job = switching()
+    beats = len(messages("heartbeat"))
+    kill(int(show(unit, "MainPID")))
+    wait("the unit to fail", lambda: show(unit, "ActiveState") == "failed")
+    wait("more beats", lambda: len(messages("heartbeat")) >= beats + 4)
+    require(is_active() and not statuses(job), f"told too soon: {statuses(job)}")
+    wait("the beat with the switch", lambda: host().get("pending_command") == "switch")
+    wait("the process of the activation", lambda: host().get("command_pid") == unit_pids()[0])
+    # Another supervisor, which root starts by hand, waits as well.
+    next_job = f"{next(NUMBER):032x}"
+    systemctl("start", "--no-block", f"nixfleet-job@whoami-{next_job}.service")
+    log = f"{STATE}/jobs/{next_job}/log.jsonl"
+    wait("its wait", lambda: os.path.exists(log) and "its end is awaited" in open(log, encoding="utf-8").read())
+    require(next_job not in results(), "it did not wait")
+    end_activation()
+    status = status_of(job)
+    require((status["status"], status["outcome"]) == ("error", "lost"), status)
+    require(f"in {UNIT} and has ended; the running system is {expected}" in status["message"], status)
+    require(running() == expected, running())
+    wait("the result of the other job", lambda: next_job in results())
+    require(results()[next_job]["outcome"] == "ok", results()[next_job])
+    with open(log, encoding="utf-8") as file:
+        require(f"the running system is {expected}" in file.read(), "the next log does not say it")
+    systemctl("reset-failed", unit)
+    return status["message"]
+
+
+@check("activations")
+def _():
+    """the activation of a killed supervisor is awaited by the agent and by the next supervisor, and then told once"""
+    return orphaned(lambda supervisor: os.kill(supervisor, signal.SIGKILL), wordless="")
+
+
+@check("activations")
+def _():
+    """the activation of a supervisor that was killed with the agent is awaited by the next agent, and then told once"""
+
+    def both(supervisor):
+        connections, agent = host()["connections"], agent_pid()
+        os.kill(supervisor, signal.SIGKILL)
+        os.kill(agent, signal.SIGKILL)
+        wait("the next agent", lambda: host().get("connections", 0) > connections)
+
+    return orphaned(both)
+
+
+@check("activations")
+def _():
+    """an activation that is a child ends with its killed supervisor, and the switch is told as lost"""
+    quiet()
+    release(True)
+    before = running()
+    system(hold="")
+    unit, job = switching()
+    os.kill(int(show(unit, "MainPID")), signal.SIGKILL)
+    status = status_of(job)
+    require(status["outcome"] == "lost" and running() == before, status)
+    require(UNIT not in status["message"], status)
+    systemctl("reset-failed", unit)
+    return status["message"]
+
+
+@check("activations")
+def _():
+    """a switch that finds the lock held runs nothing and names who holds it; a pull-switch says that it pulled"""
+    quiet()
+    before = running()
+    system()
+    os.makedirs(os.path.dirname(LOCK), exist_ok=True)
+    with open(LOCK, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status = finished_switch()
+        who = f"the lock {LOCK} is held by process {os.getpid()}, `"
+        require((status["status"], status["outcome"], status["exit_code"]) == ("error", "busy", 1), status)
+        require(who in status["message"] and "nothing was changed" in status["message"], status)
+        require(lines(status["job_id"]) == [f"nixfleet: {status['message']}"], lines(status["job_id"]))
+        pulled = finished_switch("pull-switch")
+        require(pulled["outcome"] == "busy" and "the checkout was pulled" in pulled["message"], pulled)
+    require(running() == before, running())
+    status = finished_switch()
+    require(status["outcome"] == "ok" and running() != before, status)
+    return pulled["message"]
+
+
+@check("activations")
+def _():
+    """a switch beside one of the administrator is refused with its unit, and that one goes on"""
+    quiet()
+    new = system(hold="")
+    with subprocess.Popen(["nixos-rebuild", "switch"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as other:
+        wait("the activation", lambda: os.path.exists(ACTIVATING) and is_active())
+        try:
+            status = finished_switch()
+            whoami = finished_switch("whoami")
+            going_on = is_active()
+        finally:
+            end_activation()
+            other.communicate(timeout=30)
+    require(status["outcome"] == "busy" and f"the unit {UNIT} (process " in status["message"], status)
+    # Another command is not affected.
+    require(whoami["outcome"] == "ok" and going_on, whoami)
+    require(other.returncode == 0 and running() == new, running())
+    return status["message"]
+
+
+@check("activations")
+def _():
+    """the power is cut in the middle of an activation by the service manager"""
+    quiet()
+    release(False)
+    system(hold="")
+    _, job = switching()
+    note_job(job)
+
+
+begin("after-cut-activation")
+
+
+@check("after-cut-activation")
+def _():
+    """the agent of the next boot tells that a reboot interrupted the switch, once"""
+    status = status_of(noted_job())
+    require((status["status"], status["outcome"]) == ("error", "interrupted_by_reboot"), status)
+    require(noted_job() not in results(), "there is a result")
+    return status["message"]
+
+
+@check("after-cut-activation")
+def _():
+    """the machine is shut down in the middle of an activation that is a child"""
+    quiet()
+    release(True)
+    system(hold="3")
+    _, job = switching()
+    note_job(job)
+
+
+begin("after-shutdown-activation")
+
+
+@check("after-shutdown-activation")
+def _():
+    """the shutdown has waited for the activation, and the agent of the next boot tells that it succeeded, once"""
+    result = results().get(noted_job())
+    require(result and result["outcome"] == "ok", result)
+    require(result["system_after"] == os.readlink(f"{SYSTEMS}/next"), result)
+    status = status_of(noted_job())
+    require(status["outcome"] == "ok", status)
+
+
+@check("after-shutdown-activation")
+def _():
+    """the machine is shut down in the middle of an activation by the service manager"""
+    quiet()
+    release(False)
+    system(hold="30")
+    _, job = switching()
+    note_job(job)
+
+
+begin("after-shutdown-of-activation")
+
+
+@check("after-shutdown-of-activation")
+def _():
+    """the service manager has ended its activation, and the switch is told as interrupted by the reboot, once"""
+    result = results().get(noted_job())
+    require(result and result["outcome"] == "interrupted_by_reboot", result)
+    require(result["system_after"] == f"{SYSTEMS}/booted", result)
+    status = status_of(noted_job())
+    require(status["outcome"] == "interrupted_by_reboot", status)
+    return status["message"]
