@@ -10,7 +10,8 @@ use clap::Args;
 
 use nixfleet_config::{Host, Source};
 
-use super::{Failure, usage};
+use super::{Failure, complain};
+use crate::observe::journald::Priority;
 use crate::observe::status::{Report, client};
 
 /// Time between two questions. An answer costs the agent less than a millisecond.
@@ -29,7 +30,10 @@ pub(super) struct Options {
 
 /// Waits.
 pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
-    let host = Host::load(source).map_err(|err| usage(&err))?;
+    let (host, instead) = Host::to_look_at(source);
+    if let Some(line) = instead {
+        complain(Priority::Warning, &format!("warning: {line}"));
+    }
     let places = client::places(&host);
     let deadline = Instant::now() + Duration::from_secs(options.timeout);
     loop {

@@ -87,7 +87,7 @@ fn ended(result: &JobResult) {
     let id = nixfleet_jobs::JobId::generate();
     history.note(Reached { pull: true, switch: true, boot: true, test: true }, &id, "switch", result, None);
     remembered(&history);
-    assert_eq!(history.deployed.is_some(), result.outcome.is_active(), "{:?}", result.outcome);
+    assert_eq!(history.deployed.is_some(), result.left_active(), "{:?}", result.outcome);
     assert_eq!(history.switch.as_ref().map(|last| last.outcome), Some(result.outcome));
 }
 

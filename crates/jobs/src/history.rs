@@ -219,7 +219,7 @@ impl History {
             self.pull = Some(if reached.switch { pulled } else { last.clone() });
         }
         let staged = result.system.as_deref().and_then(|change| change.staged(result.outcome));
-        if reached.switch && result.outcome.is_active() {
+        if reached.switch && result.left_active() {
             self.deployed = Some(last.clone());
             self.staged = None;
         } else if (reached.switch || reached.boot)

@@ -16,6 +16,8 @@
 mod actions;
 mod contact;
 mod decision;
+#[cfg(test)]
+pub(crate) mod examples;
 mod fate;
 mod guard;
 mod launch;

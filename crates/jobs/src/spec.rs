@@ -191,6 +191,14 @@ impl Format for JobResult {
 }
 
 impl JobResult {
+    /// Whether a command that replaces the system left the new one running. A boot loader that cannot be installed behind
+    /// the confirmation of a system on trial leaves it running, too.
+    pub fn left_active(&self) -> bool {
+        let runs_another = |change: &SystemChange| change.before.running != change.after.running;
+        let unbootable = self.outcome == Outcome::BootloaderFailed;
+        self.outcome.is_active() || (unbootable && self.system.as_deref().is_some_and(runs_another))
+    }
+
     /// All lines that were written, or all entries of a log without line numbers.
     pub fn line_count(&self) -> u64 {
         self.lines.unwrap_or(self.last_seq)

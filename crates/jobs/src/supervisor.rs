@@ -22,12 +22,13 @@ use crate::git::head_commit;
 use crate::history::{History, Reached};
 use crate::journal::Writer;
 use crate::next_boot::NextBoot;
-use crate::spec::{JobResult, Outcome, Spec, State, Step, capitalized};
-use crate::{Instance, JobDir, JobsDir, Settings, remains};
+use crate::spec::{JobResult, Outcome, Spec, State};
+use crate::{Instance, JobDir, JobsDir, Settings};
 
 mod busy;
 mod child;
 mod done;
+mod earlier;
 mod environment;
 mod failure_reason;
 mod folder;
@@ -42,6 +43,7 @@ mod resolving;
 mod scripts;
 mod signals;
 mod space;
+mod steps;
 mod stop;
 mod switch_lines;
 mod switch_unit;
@@ -57,7 +59,6 @@ pub use switch_lines::fuzzing as switch_fuzzing;
 #[cfg(test)]
 pub(crate) use plan::test_settings;
 
-use child::{Child, End};
 use done::Done;
 use plan::{Plan, PlanError};
 use progress::Progress;
@@ -72,9 +73,6 @@ pub const AGENT_VARIABLES: &[&str] =
 /// The variable by which an agent without a service manager tells the one that replaces it how often the dashboard has
 /// restarted them lately.
 pub const RESTARTS: &str = "_NIXFLEET_RESTARTS";
-
-/// Exit code for a program that cannot be started, as in shells.
-const CANNOT_START: i32 = 127;
 
 /// Why a supervisor failed. Except for [`SupervisorError::Result`], no job was created: nothing was run, and
 /// nothing is on disk.
@@ -299,87 +297,6 @@ impl<R: FnOnce()> Job<'_, R> {
         Ok(plan)
     }
 
-    fn run_steps(&mut self, plan: &Plan, progress: &mut Progress) -> Done {
-        let command = &self.instance.command;
-        let mut done = Done::default();
-        self.stop.begin(plan.timeout, plan.unstoppable);
-        self.steps = plan.steps.len();
-        let total = plan.steps.iter().filter(|step| step.test).count();
-        let mut tests = scripts::Tests { passed: 0, total: u32::try_from(total).unwrap_or(u32::MAX) };
-        for (index, step) in plan.steps.iter().enumerate() {
-            done.step = index;
-            if let Some(busy) = self.busy(plan, index, step) {
-                return busy;
-            }
-            if step.test {
-                self.log.progress(&tests.before(index));
-            }
-            progress.step(index, step, &mut self.log);
-            let end = self.run_step_patiently(index, step, progress);
-            let end = match &plan.untried {
-                Some(untried) if index + 1 == plan.steps.len() => {
-                    if end.code == Ok(0)
-                        && let Some(busy) = self.busy(plan, index, untried)
-                    {
-                        return busy;
-                    }
-                    match self.try_system(index, untried, end, progress) {
-                        Ok(end) => end,
-                        Err(decided) => return Done { step: index, ..decided },
-                    }
-                }
-                _ => end,
-            };
-            if step.test {
-                let passed = end.code == Ok(0);
-                progress.tested(index, passed, &mut self.log);
-                tests.passed += u32::from(passed);
-                self.log.progress(&tests.after(index));
-            }
-            // A stop after the end of a program does not change how that one ended, and lets no other one begin.
-            let others = index + 1 < plan.steps.len() && (end.code == Ok(0) || step.test);
-            let cut = end.stopped_after.or_else(|| self.stop.is_final()).filter(|_| others);
-            if cut.is_some() && end.stopped.is_none() {
-                let end = End { stopped: cut, ..end };
-                return Done { step: index, ..end.into_done(command, step, self.settings.stop_grace) };
-            }
-            if end.code == Ok(0) && end.stopped.is_none() {
-                continue;
-            }
-            let ended = end.stopped.is_some() || !step.test;
-            // Of several scripts that fail, the first is reported. A stop is always reported.
-            if ended || done.outcome == Outcome::Ok {
-                done = Done { step: index, ..end.into_done(command, step, self.settings.stop_grace) };
-            }
-            if ended {
-                break;
-            }
-        }
-        if command == "test" && matches!(done.outcome, Outcome::Ok | Outcome::Failed) {
-            done.message = tests.message();
-        }
-        done
-    }
-
-    fn run_step(&mut self, index: usize, step: &Step, progress: &mut Progress) -> End {
-        let child = match Child::spawn(step, &self.instance.id, self.log.processes()) {
-            Ok(child) => child,
-            Err(err) => {
-                self.announce();
-                let text = format!(
-                    "cannot start `{}`: {err}; is it installed and on the PATH of the agent's jobs?",
-                    step.argv[0]
-                );
-                self.log.remark(&text);
-                return End { code: Ok(CANNOT_START), stopped: None, stopped_after: None, why: text };
-            }
-        };
-        progress.started(child.pid(), index, step, &mut self.log);
-        self.announce();
-        self.stop.begin_step(self.activations(step));
-        child.run(step.activation, &mut self.stop, &mut self.log, progress)
-    }
-
     fn store_state(&mut self, child_pid: Option<u32>, step: usize, step_name: &str) {
         let supervisor_pid = self.log.processes().own_pid();
         let step_name = step_name.to_owned();
@@ -387,44 +304,6 @@ impl<R: FnOnce()> Job<'_, R> {
         let path = self.dir.state();
         if let Err(err) = folder::store_state(&self.dir, &state) {
             self.log.remark(&format!("cannot write {}: {err}", path.display()));
-        }
-    }
-
-    /// Ends what supervisors that were killed left of their commands: one command runs at a time.
-    ///
-    /// # Errors
-    /// A message for people: a process is still there, so this command must not begin.
-    fn end_remains(&mut self, jobs: &JobsDir) -> Result<(), String> {
-        let name = capitalized(&self.instance.command);
-        if jobs.machine().threads.are_simulated() {
-            return Ok(());
-        }
-        let boot_id = nixfleet_os::boot_id_on(jobs.disk(), &self.settings.proc);
-        let earlier = remains::jobs(jobs, &self.instance.id, boot_id.as_deref());
-        let (stop, log, ready) = (&self.stop, &mut self.log, &mut self.ready);
-        let found = remains::end(
-            &earlier,
-            || !stop.is_requested(),
-            || {
-                log.remark(
-                    "an earlier command goes on without its supervisor, which was killed; it is ended first",
-                );
-                // It may take longer than a start may.
-                if let Some(ready) = ready.take() {
-                    ready();
-                }
-            },
-        );
-        if let Some(text) = found.describe() {
-            self.log.remark(&format!("the earlier command: {text}"));
-        }
-        match found.left {
-            0 => self.await_earlier_activation(&earlier, jobs, boot_id.as_deref()),
-            _ if self.stop.is_requested() => Err(format!("{name}: stopped before it began")),
-            left => Err(format!(
-                "{name}: {left} of the processes of an earlier command, whose supervisor was killed, cannot be \
-                 ended; end them on this host, and send the command again"
-            )),
         }
     }
 }

@@ -94,6 +94,21 @@ fn a_system_that_waits_for_the_next_boot_is_remembered_until_another_one_is_acti
 }
 
 #[test]
+fn a_system_that_runs_is_deployed_although_the_boot_loader_failed_behind_it() {
+    let state = |running: &str| SystemState { running: Some(running.into()), ..SystemState::default() };
+    let deployed = |before: &str, after: &str| {
+        let change = SystemChange { before: state(before), after: state(after), ..SystemChange::default() };
+        let result = JobResult { system: Some(Box::new(change)), ..result(Outcome::BootloaderFailed, "a") };
+        let mut history = History::default();
+        let reached = Reached::by("switch", 0, 1, result.outcome);
+        history.note(reached, &JobId::generate(), "switch", &result, None);
+        history.deployed.is_some()
+    };
+    assert!(deployed("/nix/store/old", "/nix/store/new"));
+    assert!(!deployed("/nix/store/old", "/nix/store/old"));
+}
+
+#[test]
 fn a_failed_switch_leaves_the_last_good_one_in_place() {
     let folder = tempfile::tempdir().unwrap();
     let jobs = JobsDir::new(folder.path());
@@ -285,7 +300,6 @@ fn a_step_rebuilds_if_its_command_replaces_the_system() {
         ("pull-switch", "switch", true),
         ("rollback", "switch", true),
         ("boot", "boot", true),
-        ("switch", "build", false),
         ("pull-switch", "fetch", false),
         ("backup", "switch", false),
         ("test", "switch", false),

@@ -104,6 +104,11 @@ pub(super) fn commit(trial: &Trial, state: &mut GuardState) -> Decision {
     }
 }
 
+/// What is told of a new system that was taken back.
+pub(super) fn taken_back(reason: &str) -> String {
+    format!("the new system was taken back, because {reason}; the one before it runs again")
+}
+
 /// Activates the system before, by its own path.
 pub(super) fn go_back(trial: &Trial, reason: &str, state: &mut GuardState) -> Decision {
     let mut pauses = PAUSES.iter();
@@ -111,11 +116,9 @@ pub(super) fn go_back(trial: &Trial, reason: &str, state: &mut GuardState) -> De
         let ended = switch(&trial.previous, "test", state);
         let runs = std::fs::read_link(&trial.running).is_ok_and(|runs| runs == trial.previous);
         let message = match (ended, runs) {
-            (Ok(()), _) => format!("the new system was taken back, {reason}; the one before it runs again"),
+            (Ok(()), _) => taken_back(reason),
             // Units that fail now may be those that failed before.
-            (Err(why), true) => format!(
-                "the new system was taken back, {reason}; the one before it runs again, but its activation {why}"
-            ),
+            (Err(why), true) => format!("{}, but its activation {why}", taken_back(reason)),
             (Err(why), false) => {
                 if let Some(pause) = pauses.next() {
                     state.note(format!(
@@ -125,7 +128,7 @@ pub(super) fn go_back(trial: &Trial, reason: &str, state: &mut GuardState) -> De
                     continue;
                 }
                 let message = format!(
-                    "the new system should be taken back, {reason}; but the activation of the one before it {why}. A \
+                    "the new system should be taken back, because {reason}; but the activation of the one before it {why}. A \
                      restart of the machine boots it"
                 );
                 return Decision { kind: Kind::Stuck, message };

@@ -47,7 +47,7 @@ pub fn told(dir: &JobDir, boot_id: Option<&str>) -> Option<(Outcome, String)> {
 }
 
 /// `running` is the system that runs now.
-fn fate(
+pub(super) fn fate(
     trial: &Trial,
     state: &GuardState,
     boot_id: Option<&str>,

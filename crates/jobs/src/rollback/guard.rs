@@ -180,7 +180,7 @@ impl Guard {
                 self.state.note(text);
             }
         }
-        let reason = format!("because {}", self.state.reason);
+        let reason = self.state.reason.clone();
         let decision = go_back(&self.trial, &reason, &mut self.state);
         self.decided(decision);
     }

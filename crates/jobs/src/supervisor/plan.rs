@@ -196,7 +196,9 @@ pub(super) fn is_home_manager(settings: &Settings) -> bool {
 fn with_switch(mut plan: Plan, settings: &Settings, dir: &Path, preflight: &Preflight) -> Plan {
     let step = |action| as_root(from_flake(settings, action, dir, preflight), preflight);
     let is_tried = settings.rollback.confirm_timeout.is_some() && settings.host_type == "nixos";
-    plan.steps.push(step(if is_tried { "build" } else { "switch" }));
+    // For people it is one step, whether it is tried or not.
+    let name = "switch".to_owned();
+    plan.steps.push(Step { name, ..step(if is_tried { "build" } else { "switch" }) });
     plan.untried = is_tried.then(|| Box::new(step("switch")));
     plan.remarks.clone_from(&preflight.unreadable);
     plan

@@ -52,6 +52,9 @@ pub(super) fn judge(
         let case = Case { settings, command, result, watch: &watch };
         let (outcome, message) = case.decide();
         (result.outcome, result.message) = (outcome, message);
+        if outcome == Outcome::Failed && result.exit_code == 0 {
+            result.exit_code = 1;
+        }
     }
     let home_manager = settings.host_type == "macos" && settings.rebuild.program.is_none();
     if command == "rollback" && result.outcome == Outcome::Failed && home_manager {

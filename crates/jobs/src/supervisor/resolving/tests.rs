@@ -55,7 +55,9 @@ struct Fake {
 
 impl Time for Fake {
     fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH + self.world.lock().unwrap().elapsed
+        // The clock of a machine is checked before a pull.
+        let start: Timestamp = "2026-07-14T12:00:00Z".parse().unwrap();
+        start + self.world.lock().unwrap().elapsed
     }
 
     fn instant(&self) -> Instant {
@@ -212,7 +214,7 @@ fn a_name_that_can_be_resolved_a_little_later_costs_no_pull() {
         ]
     );
     assert_eq!(ran.details[0], "waiting until git.example.org can be resolved");
-    assert_eq!(ran.state.phase_since.as_deref(), Some("1970-01-01T00:00:00.000Z"), "it is one step");
+    assert_eq!(ran.state.phase_since.as_deref(), Some("2026-07-14T12:00:00.000Z"), "it is one step");
 }
 
 #[test]

@@ -35,6 +35,7 @@ impl Case<'_> {
         let is_nixos = self.settings.host_type == "nixos";
         let change = self.watch.change.as_deref().filter(|_| self.watch.in_rebuild && is_nixos);
         match (self.result.outcome, change) {
+            (Outcome::Ok, Some(change)) if self.is_cut_unnoticed(change) => self.cut(change),
             (Outcome::Ok, Some(_)) => (Outcome::Ok, joined([&*message, &*self.failed_since()])),
             (Outcome::Failed, Some(change)) => match Active::of(change, &self.watch.lines) {
                 Active::No => self.unchanged(change),
@@ -189,6 +190,18 @@ impl Case<'_> {
         names(parts.iter().map(String::as_str))
     }
 
+    /// The rebuild ended well, and the system that it put into the profile does not run: `systemd-run` ends with 0 if
+    /// somebody on the host has stopped its unit.
+    fn is_cut_unnoticed(&self, change: &SystemChange) -> bool {
+        let lines = &self.watch.lines;
+        let is_cut = match Active::of(change, lines) {
+            Active::Cut => true,
+            Active::No => !lines.stopped.is_empty(),
+            Active::New | Active::Again | Active::Probably => false,
+        };
+        is_cut && change.before.profile != change.after.profile
+    }
+
     /// The activation began, and the old system is still the running one.
     fn cut(&self, change: &SystemChange) -> (Outcome, String) {
         let stopped = match &self.watch.lines.stopped[..] {
@@ -200,7 +213,11 @@ impl Case<'_> {
         };
         let running = change.after.running.as_deref().map(system).unwrap_or_default();
         let still = format!("the activation was cut short; {running} still runs");
-        (Outcome::Failed, joined([&*self.result.message, &*still, &*stopped]))
+        let end = match self.result.outcome {
+            Outcome::Ok => format!("{}: the rebuild ended with exit code 0", self.subject()),
+            _ => self.result.message.clone(),
+        };
+        (Outcome::Failed, joined([&*end, &*still, &*stopped]))
     }
 
     /// The rebuild failed, and nothing was activated.
@@ -235,12 +252,16 @@ impl Case<'_> {
             return self.boot_loader(room, change);
         }
         if lines.needs_reboot || (self.result.exit_code == NEEDS_REBOOT && rebuilds(self.command)) {
-            let message = format!(
-                "{subject}: the new system cannot replace the running one, and takes effect at the next boot \
-                 (exit code {})",
-                self.result.exit_code
-            );
-            return (Outcome::NeedsReboot, joined([&*message, "nothing was activated", "send `reboot`"]));
+            // On trial, it is not in the profile yet.
+            let is_staged = change.after.profile.is_none() || change.after.profile != change.after.running;
+            let (when, next) = match is_staged {
+                true => (", and takes effect at the next boot", "send `reboot`"),
+                false => ("", "send `boot` and then `reboot`"),
+            };
+            let code = self.result.exit_code;
+            let message =
+                format!("{subject}: the new system cannot replace the running one{when} (exit code {code})");
+            return (Outcome::NeedsReboot, joined([&*message, "nothing was activated", next]));
         }
         match room {
             Some(found) => self.no_room(found, stays),
@@ -264,11 +285,14 @@ impl Case<'_> {
         let message = format!("{}: the boot loader could not be installed{why}", self.subject());
         let after = &change.after;
         let boots = match (after.running.as_deref(), after.profile.as_deref(), after.boots.as_deref()) {
-            (Some(running), _, Some(boots)) => format!(
-                "nothing was activated: {} runs, and the next boot runs {}",
-                system(running),
-                if boots == running { "it as well".to_owned() } else { system(boots) }
-            ),
+            (Some(running), profile, Some(boots)) => {
+                let named = match profile.filter(|profile| *profile != boots) {
+                    Some(profile) => format!(", the profile names {}", system(profile)),
+                    None => String::new(),
+                };
+                let (running, boots) = (system(running), system(boots));
+                format!("nothing was activated: {running} runs{named}, and the next boot runs {boots}")
+            }
             (Some(running), Some(profile), None) if running != profile => format!(
                 "nothing was activated: {} runs, the profile names {}, and the next boot starts what the boot loader \
                  had before, if it is intact",

@@ -6,9 +6,8 @@ use std::path::Path;
 use super::*;
 use crate::supervisor::plan::PlanError;
 
-/// Outcomes of commands whose supervisor has another part of the program tell them: the agent, or the guard of a
-/// rollback.
-const TOLD_ELSEWHERE: [Outcome; 2] = [Outcome::Lost, Outcome::RolledBack];
+/// Outcomes of commands whose end the agent tells, because they had no supervisor any more.
+const TOLD_ELSEWHERE: [Outcome; 1] = [Outcome::Lost];
 
 const BEGIN: &str =
     "<!-- The table is written by UPDATE_OUTCOMES=1 cargo test -p nixfleet-jobs outcomes -->\n";
@@ -22,6 +21,9 @@ fn table() -> String {
     }
     let none = format!("Pull: {}", PlanError::NoRepo);
     rows.push((Outcome::NotStarted, "the host has no repository", 1, none));
+    for (what, code, message) in crate::rollback::examples::rolled_back() {
+        rows.push((Outcome::RolledBack, what, code, message));
+    }
     rows.sort_by_key(|row| Outcome::ALL.iter().position(|outcome| *outcome == row.0));
     for outcome in Outcome::ALL {
         let told = rows.iter().any(|row| row.0 == outcome);

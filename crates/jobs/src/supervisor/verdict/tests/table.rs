@@ -255,6 +255,12 @@ fn not_told_in_the_docs() -> Vec<Scene> {
             .activated()
             .exit(2)
             .is(ActivatedWithFailures),
+        // Somebody stopped the unit of the activation, and `systemd-run` ended with 0.
+        scene("stopping the following units: web.service\n").exit(0).is(Failed),
+        scene("activating the configuration...\n").exit(0).is(Failed),
+        scene("").exit(0).is(Outcome::Ok),
+        // On trial, the system is not in the profile yet.
+        scene(OTHER_INIT).untouched().exit(100).is(NeedsReboot),
         // `boot` activates nothing.
         Scene { command: "boot", ..scene(&format!("{BOOT_FULL}{}", closing(1))) }.is(BootloaderFailed),
         // It sets the profile, and nothing comes behind the boot loader.

@@ -81,7 +81,10 @@ fn a_boot_says_what_the_next_boot_runs() {
     assert!(elsewhere.contains("20260710.7beb50e") && elsewhere.contains("`bootctl list`"), "{elsewhere}");
     let failed = message(1, Some(OLD), before);
     assert!(failed.contains("could not be installed (mount: /boot: read-only)"), "{failed}");
-    assert!(failed.contains("runs, and the next boot runs it as well"), "{failed}");
+    assert!(
+        failed.contains("(k3m8v1x5), and the next boot runs nixos-system-web-1-26.05.20260710"),
+        "{failed}"
+    );
     let failed = message(1, Some(NEW), before);
     assert!(failed.contains("(0rjzdwp4) runs, and the next boot runs nixos-system-web-1"), "{failed}");
 }
