@@ -51,6 +51,9 @@ PAGE = 5000
 # part of an answer of 75 KB.
 PIECE = 20_000
 
+# What a line of a job begins with that its supervisor has written, and not the command.
+REMARK = "nixfleet: "
+
 BEGUN = time.monotonic()
 
 
@@ -354,8 +357,9 @@ def whole_log(status: Message) -> list[Message]:
 
 def numbered(lines: list[Message], last: str = "end") -> None:
     """Checks standard output: `line 1`, `line 2` .. and then `end`, no line lost, repeated or moved. The
-    output of an interrupted command has no last line: then `last` is empty."""
-    texts = [line["line"] for line in lines if line["stream"] == "stdout"]
+    output of an interrupted command has no last line: then `last` is empty. Remarks do not count."""
+    said = [line["line"] for line in lines if line["stream"] == "stdout"]
+    texts = [line for line in said if not line.startswith(REMARK)]
     tail = [last] if last else []
     expected = [f"line {number}" for number in range(1, len(texts) - len(tail) + 1)] + tail
     assert texts == expected, f"not the lines that were written: {texts}"

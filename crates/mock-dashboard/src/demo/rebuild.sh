@@ -1,5 +1,7 @@
 #!/bin/sh
 # A stand-in for nixos-rebuild. A system is a folder in `systems`, and `current-system` is a link to the one that runs.
+# The real one hands the activation to systemd unless NIXOS_REBUILD_NO_SYSTEMD_RUN is set. This one must not: it would
+# make a unit of that name on a machine on which nothing may be changed. So its activation is always a child.
 set -eu
 folder=$(cd "$(dirname "$0")" && pwd)
 systems=$folder/systems
@@ -40,6 +42,7 @@ case " $* " in
   before=$((number - 1))
   if [ "$before" -eq 0 ]; then
     echo "error: no generation older than the current ($number) exists"
+    echo "Command '['nix-env', '--rollback', '-p', '$folder/profile']' returned non-zero exit status 1."
     exit 1
   fi
   echo "switching profile from version $number to $before"

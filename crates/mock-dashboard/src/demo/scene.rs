@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(deployed(&scene), first);
         let (good, said) = rebuild(&scene, &["switch", "--rollback"]);
         assert!(!good && said.contains("no generation older than the current (1) exists"), "{said}");
+        assert!(said.ends_with("returned non-zero exit status 1.\n"), "the real one ends so: {said}");
         assert!(rebuild(&scene, &["switch", "--flake", &flake]).0);
         assert_eq!(deployed(&scene), head(&scene));
         let system_of_switch = fs::read_link(scene.current_system()).unwrap();
