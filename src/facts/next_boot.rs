@@ -161,15 +161,7 @@ mod tests {
             fs::create_dir_all(at(name)).unwrap();
         }
         symlink(at("a"), at("profile")).unwrap();
-        let paths = SystemPaths {
-            running: at("running"),
-            profile: at("profile"),
-            lock: at("lock"),
-            boot: at("boot"),
-            efi_variables: at("efivars"),
-            cgroups: at("cgroups"),
-            systemd: at("systemd"),
-        };
+        let paths = nixfleet_jobs::test_util::system_in(&fs::canonicalize(folder.path()).unwrap());
         let menu = at("boot/grub/grub.cfg");
         let mut watch = NextBootWatch::new(paths, JobsDir::new(at("jobs")));
         let mut look = |now| {

@@ -56,6 +56,7 @@ use send_queue::{Frame, SendQueue};
 
 pub mod acks;
 pub mod delivery;
+mod ending;
 mod event;
 mod exit;
 mod inbound;

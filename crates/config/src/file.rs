@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use nixfleet_vitals::settings::{DISKS, TEMPERATURES};
 use serde::Deserialize;
 
+pub(super) use command::{Command, Step};
+
+mod command;
+
 /// Seconds between heartbeats if nothing is set: dashboards consider a host offline after 90 s, which is three
 /// intervals.
 pub const DEFAULT_INTERVAL: i64 = 30;
@@ -359,60 +363,4 @@ impl Default for Paths {
             os_release: version.to_owned(),
         }
     }
-}
-
-/// `[commands.NAME]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Command {
-    /// Program and arguments, passed without a shell. Either this or `steps`.
-    pub(super) run: Option<Vec<String>>,
-    /// Several programs, which run in order until one fails.
-    pub(super) steps: Option<Vec<Step>>,
-    /// Seconds for all steps together, 1 to 604800. Default: no limit.
-    pub(super) timeout: Option<i64>,
-    /// Whether `stop` may end the command. Default true.
-    pub(super) killable: bool,
-    /// Whether stopping any step half-way does more harm than letting it finish. Default false.
-    pub(super) activation: bool,
-    /// Working directory. Default: that of the supervisor.
-    pub(super) cwd: Option<String>,
-    /// Variables that are added to the environment. Default: none.
-    pub(super) env: BTreeMap<String, String>,
-    /// Description for people. Default: empty.
-    pub(super) description: String,
-}
-
-impl Default for Command {
-    fn default() -> Self {
-        Self {
-            run: None,
-            steps: None,
-            timeout: None,
-            killable: true,
-            activation: false,
-            cwd: None,
-            env: BTreeMap::new(),
-            description: String::new(),
-        }
-    }
-}
-
-/// A step: a list of words, or a table with `run` and `activation`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "a step is a list of words, or a table with `run` and `activation`")]
-pub(super) enum Step {
-    Words(Vec<String>),
-    Table(StepTable),
-}
-
-/// A step as a table.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct StepTable {
-    /// Program and arguments.
-    pub(super) run: Vec<String>,
-    /// Whether stopping the step half-way does more harm than letting it finish. Default false.
-    #[serde(default)]
-    pub(super) activation: bool,
 }

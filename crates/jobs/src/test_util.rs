@@ -1,9 +1,24 @@
 //! Helpers for tests, also for those of other crates.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::JobDir;
 use crate::journal::supervisor_lives;
+use crate::settings::SystemPaths;
+
+/// A machine whose system is in a folder. The files are made by the test.
+pub fn system_in(folder: &Path) -> SystemPaths {
+    SystemPaths {
+        running: folder.join("current-system"),
+        profile: folder.join("profile"),
+        lock: folder.join("lock"),
+        boot: folder.join("boot"),
+        efi_variables: folder.join("efivars"),
+        cgroups: folder.join("cgroup"),
+        systemd: folder.join("systemd"),
+    }
+}
 
 /// Waits until the lock of a dropped writer is free. A process that another test is forking holds a copy of
 /// the lock until it has called `exec`.

@@ -45,12 +45,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 pub use agent::{
-    BatchLine, CommandActivity, CommandRejected, Heartbeat, HostSystem, LastGoodSettings, Metrics, NextBoot,
-    NextBootSource, Output, OutputBatch, Register, RunningJob, Status, StatusKind, Stream, UpdateState,
-    UpdateStatus, Verdict,
+    BatchLine, CommandRejected, Output, OutputBatch, Register, RunningJob, Status, StatusKind, Stream,
 };
 pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,
+};
+pub use heartbeat::{
+    CommandActivity, Heartbeat, HostSystem, LastGoodSettings, Metrics, NextBoot, NextBootSource, UpdateState,
+    UpdateStatus, Verdict,
 };
 pub use lenient::{NO_PROCESS, OddField};
 pub use progress::{OperationProgress, Part, PartState, Parts, TestProgress, TestResult, TestsPart};
@@ -62,6 +64,7 @@ pub use vitals::{
 mod agent;
 pub mod bounds;
 mod dashboard;
+mod heartbeat;
 mod lenient;
 mod progress;
 #[cfg(feature = "schema")]

@@ -4,12 +4,12 @@ use nixfleet_os::planted;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
+use nixfleet_jobs::JobId;
 use nixfleet_jobs::supervisor::plan::PlanError;
-use nixfleet_jobs::{JobId, Urgency};
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_OUTPUT_BATCH, CommandRejected, CommandRequest, DashboardMessage, DecodeError,
-    HeartbeatAck, KillCommand, KillSignal, NO_PROCESS, Registered, Status, StatusKind,
+    HeartbeatAck, Registered, Status, StatusKind,
 };
 
 use super::delivery::Receipt;
@@ -17,7 +17,7 @@ use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
 use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
-use crate::jobs::table::{JobTable, Stage, Unanswered};
+use crate::jobs::table::JobTable;
 use crate::link::ended::Ended;
 use crate::observe::limiter::Topic;
 use crate::queries;
@@ -239,47 +239,6 @@ impl Session<'_> {
         }
     }
 
-    fn stop(&mut self, asked: &str, now: Instant) {
-        if self.agent.end_current(Urgency::Stop, asked, now) {
-            if !self.may_log(Topic::End) {
-                return;
-            }
-            let span = self.agent.jobs.current_span();
-            span.in_scope(|| tracing::info!("Stopping the running command."));
-        } else {
-            self.refuse(asked, self.nothing_runs());
-        }
-    }
-
-    /// The answer to a request to end a command when none runs.
-    fn nothing_runs(&self) -> String {
-        let waiting = self.agent.jobs.unreported_record();
-        let waiting = waiting.map(|record| {
-            format!("; `{}` has ended, its output and its status are still to come", record.command)
-        });
-        format!("nothing is running{}", waiting.unwrap_or_default())
-    }
-
-    /// Answers the requests to end a command that nothing else has answered in time.
-    pub(super) fn answer_stops(&mut self, now: Instant) {
-        for Unanswered { asked, command, stage } in self.agent.jobs.unanswered(now) {
-            let why = match stage {
-                Stage::Ended => {
-                    let text = format!("`{command}` has ended, its output and its status are still to come");
-                    self.send_status(Status::answer(&asked, StatusKind::Ok, 0, &text), now);
-                    continue;
-                }
-                Stage::Launching => "it is still being started, and ends as soon as it runs",
-                Stage::Running => {
-                    "it has not ended in time; its output says whether the stop was refused, and otherwise its \
-                     supervisor does not react"
-                }
-            };
-            tracing::warn!(asked, command, "A request to end the command had no effect so far: {why}.");
-            self.refuse(&asked, format!("The command goes on: {why}"));
-        }
-    }
-
     /// Queues a question. The answer comes as an event of its own.
     fn ask(&mut self, asked: &str, question: Question) {
         let added = match question {
@@ -306,37 +265,6 @@ impl Session<'_> {
         };
         let message = format!("{}: {text}", titled(asked));
         self.send_status(Status::answer(asked, kind, exit_code, &message), now);
-    }
-
-    fn kill_command(&mut self, kill: &KillCommand, now: Instant) {
-        let pid = self.agent.jobs.current().map(|current| current.pid);
-        let urgency = match kill.signal {
-            KillSignal::Term => Urgency::Stop,
-            KillSignal::Kill => Urgency::Kill,
-        };
-        match pid {
-            None => self.refuse("kill_command", self.nothing_runs()),
-            Some(own) if kill.pid != 0 && own != Some(kill.pid) && !planted!("kill-any-pid") => {
-                if self.may_log(Topic::Refused) {
-                    tracing::warn!(
-                        pid = kill.pid,
-                        "Refused to signal a process that is not the running command."
-                    );
-                }
-                let what = match kill.pid {
-                    NO_PROCESS => "what was sent as `pid`".to_owned(),
-                    pid => format!("process {pid}"),
-                };
-                self.refuse("kill_command", format!("{what} is not the running command"));
-            }
-            Some(_) => {
-                if self.may_log(Topic::End) {
-                    let span = self.agent.jobs.current_span();
-                    span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
-                }
-                self.agent.end_current(urgency, "kill_command", now);
-            }
-        }
     }
 
     /// Answers a request that is not carried out with a status of failure.

@@ -1,5 +1,7 @@
 //! What the users of the settings get: the supervisor and the meters.
 
+use std::collections::BTreeMap;
+
 use nixfleet_jobs::spec::Secrets;
 
 use super::*;

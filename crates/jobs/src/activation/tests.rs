@@ -62,16 +62,7 @@ mod real {
     impl Rig {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let at = |name: &str| folder.path().join(name);
-            let paths = SystemPaths {
-                running: at("current-system"),
-                profile: at("profile"),
-                lock: at("lock"),
-                boot: at("boot"),
-                efi_variables: at("efivars"),
-                cgroups: at("cgroup"),
-                systemd: at("systemd"),
-            };
+            let paths = crate::test_util::system_in(folder.path());
             let activations = Activations { proc: "/proc".into(), paths, processes: Processes::default() };
             fs::create_dir_all(activations.group()).unwrap();
             Self { folder, activations }

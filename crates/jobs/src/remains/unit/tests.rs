@@ -9,7 +9,6 @@ use nixfleet_os::Processes;
 
 use super::*;
 use crate::atomic_file::store;
-use crate::settings::SystemPaths;
 use crate::spec::{Secrets, Step};
 use crate::{JobId, JobsDir};
 
@@ -58,15 +57,7 @@ impl Rig {
             phase_since: None,
         };
         store(&dir.state(), &state).unwrap();
-        let system = SystemPaths {
-            running: at("current-system"),
-            profile: at("profile"),
-            lock: at("lock"),
-            boot: at("boot"),
-            efi_variables: at("efivars"),
-            cgroups: at("cgroup"),
-            systemd: at("systemd"),
-        };
+        let system = crate::test_util::system_in(folder.path());
         let group = at("cgroup").join("system.slice").join(UNIT);
         let activations = Activations::of("/proc".into(), system, Processes::default());
         Self { folder, dir, activations, group }

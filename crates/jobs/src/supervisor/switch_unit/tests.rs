@@ -59,16 +59,7 @@ impl Rig {
 }
 
 fn activations(folder: &Path) -> Activations {
-    let at = |name: &str| folder.join(name);
-    let system = SystemPaths {
-        running: at("current-system"),
-        profile: at("profile"),
-        lock: at("lock"),
-        boot: at("boot"),
-        efi_variables: at("efivars"),
-        cgroups: folder.to_owned(),
-        systemd: at("systemd"),
-    };
+    let system = SystemPaths { cgroups: folder.to_owned(), ..crate::test_util::system_in(folder) };
     Activations::of("/proc".into(), system, Processes::default())
 }
 
