@@ -26,6 +26,7 @@ AGENT = "nixfleet-agent.service"
 USER = "nixfleet-agent"
 HEARTBEAT = "nixfleet-heartbeat.service"
 REGISTERED = "nixfleet-agent-registered.service"
+GUARD = "nixfleet-rollback@.service"
 HEARTBEAT_CONF = "/etc/heartbeat.conf"
 STATE = "/var/lib/nixfleet-agent"
 TEMPLATE = "/usr/lib/systemd/system/nixfleet-job@.service"
@@ -250,7 +251,7 @@ def reload_polkit():
 @check("first")
 def _():
     """systemd-analyze has nothing to say against the units"""
-    units = [TEMPLATE, *(f"/usr/lib/systemd/system/{unit}" for unit in (AGENT, HEARTBEAT, REGISTERED))]
+    units = [TEMPLATE, *(f"/usr/lib/systemd/system/{unit}" for unit in (AGENT, HEARTBEAT, REGISTERED, GUARD))]
     code, output = run("systemd-analyze", "verify", "--man=no", *units)
     require(code == 0 and not output, output)
 
@@ -769,11 +770,14 @@ def _():
     systemctl("daemon-reload")
     job = f"nixfleet-job@whoami-{HEX}.service"
     fresh = f"nixfleet-job@whoami-{HEX[::-1]}"
+    guard = GUARD.replace("@", f"@{HEX}")
     calls = [
         # Units that are not jobs.
         *(("systemctl", verb, "victim.service") for verb in ("start", "restart", "reload-or-restart")),
         *(("systemctl", verb, "dashboard.service") for verb in ("stop", "restart", "try-restart", "kill")),
         *(("systemctl", verb, AGENT) for verb in ("start", "stop", "restart", "kill")),
+        *(("systemctl", verb, guard) for verb in ("start", "restart")),
+        ("systemctl", "start", REGISTERED),
         ("systemctl", "start", "nosuchunit.service"),
         ("systemctl", "isolate", "rescue.target"),
         ("systemctl", "reset-failed"),
@@ -803,6 +807,8 @@ def _():
     after = (agent_pid(), show("dashboard.service", "MainPID"), set(os.listdir(f"{STATE}/jobs")))
     require(before == after, f"something has changed: {before} {after}")
     require(not os.path.exists("/run/pwned"), "something was run")
+    # Without a trial, a guard ends with an error by itself.
+    require(not show(guard, "InvocationID"), "a guard was started")
     require(not os.path.exists("/etc/systemd/system/evil.service"), "a unit was linked")
 
 
