@@ -80,8 +80,8 @@ pub struct Facts {
     pub boot_id: Option<String>,
     /// How up to date the host is.
     pub update_status: UpdateStatus,
-    /// The running, the booted and the next system, and the commit of the checkout. `reboot_required` is not set here; the
-    /// vitals have it.
+    /// The running, the booted and the next system, and the commit of the checkout. `reboot_required` is not set
+    /// here; the vitals have it.
     pub system: HostSystem,
     /// Another system than the running one and the booted one waits for the next boot.
     pub waits_for_boot: bool,

@@ -69,6 +69,13 @@ async fn fleet_with_origin() -> Fleet {
     with_origin(Fleet::start().await)
 }
 
+/// A fleet with an origin, and a program in place of `nixos-rebuild`.
+pub(crate) async fn rebuilt_by(program: &str) -> Fleet {
+    let fleet = with_origin(Fleet::strict().await);
+    fs::write(fleet.path("rebuild"), program).unwrap();
+    fleet
+}
+
 /// Adds an origin to pull from, and a `nixos-rebuild` that prints its arguments.
 pub(crate) fn with_origin(fleet: Fleet) -> Fleet {
     let origin = fleet.path("origin");

@@ -1,10 +1,8 @@
 //! The message of a command that failed names the cause, whatever the programs write behind it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::command::{commit, git};
-use crate::rig::Fleet;
+use crate::command::rebuilt_by;
 
 /// A rebuild that writes two files, which each case replaces, and fails.
 const REBUILD: &str = "#!/bin/sh\ncat \"$0.out\"\ncat \"$0.err\" >&2\nexit 1\n";
@@ -13,25 +11,9 @@ const REBUILD: &str = "#!/bin/sh\ncat \"$0.out\"\ncat \"$0.err\" >&2\nexit 1\n";
 const CLOSING: &str = "Command 'nix --extra-experimental-features 'nix-command flakes' build' returned non-zero exit \
     status 1.\n";
 
-async fn fleet() -> Fleet {
-    let fleet = Fleet::strict().await;
-    let (origin, program) = (fleet.path("origin"), fleet.path("rebuild"));
-    fs::create_dir(&origin).unwrap();
-    git(&origin, &["init", "--quiet"]);
-    commit(&origin, "flake.nix", "{ }");
-    fs::write(&program, REBUILD).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let text = format!(
-        "[repo]\nurl = \"file://{}\"\n[rebuild]\nprogram = [\"{}\"]\n",
-        origin.display(),
-        program.display()
-    );
-    fleet.configure(&text)
-}
-
 #[tokio::test]
 async fn the_message_of_a_failed_switch_names_the_cause_and_not_its_consequences() {
-    let fleet = fleet().await;
+    let fleet = rebuilt_by(REBUILD).await;
     let _agent = fleet.agent().await;
     fleet.ended("clone").await;
     for (output, errors, cause) in [
@@ -69,7 +51,7 @@ async fn the_message_of_a_failed_switch_names_the_cause_and_not_its_consequences
 
 #[tokio::test]
 async fn what_a_post_build_hook_wrote_is_in_the_log_and_explains_its_failure() {
-    let fleet = fleet().await;
+    let fleet = rebuilt_by(REBUILD).await;
     let _agent = fleet.agent().await;
     fleet.ended("clone").await;
     let log = "@nix {\"action\":\"start\",\"id\":7,\"level\":3,\"text\":\"running post-build-hook '/h'\",\"type\":110,\

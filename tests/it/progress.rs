@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use nixfleet_protocol::{AgentMessage, PartState, Parts, TestResult};
 
-use crate::command::{commit, git};
+use crate::command::{commit, rebuilt_by};
 use crate::rig::{AgentProcess, Fleet};
 
 /// Part of the output of NixOS's activation.
@@ -20,19 +20,7 @@ fn recorded(log: &str) -> String {
 
 /// A fleet with an origin, and a script in place of `nixos-rebuild`.
 async fn fleet(rebuild: &str) -> Fleet {
-    let fleet = Fleet::strict().await;
-    let (origin, program) = (fleet.path("origin"), fleet.path("rebuild"));
-    fs::create_dir(&origin).unwrap();
-    git(&origin, &["init", "--quiet"]);
-    commit(&origin, "flake.nix", "{ }");
-    fs::write(&program, format!("#!/bin/sh\nset -e\n{rebuild}")).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let text = format!(
-        "[repo]\nurl = \"file://{}\"\n[rebuild]\nprogram = [\"{}\"]\n",
-        origin.display(),
-        program.display()
-    );
-    fleet.configure(&text)
+    rebuilt_by(&format!("#!/bin/sh\nset -e\n{rebuild}")).await
 }
 
 /// The progress reports of the last command, each as `part current/total status phase detail`.
@@ -82,10 +70,11 @@ const PULL: [&str; 7] = [
 
 #[tokio::test]
 async fn a_pull_switch_tells_each_step_and_each_phase_from_either_log_of_nix() {
-    for (log, format) in [("build.log", ""), ("build.json.log", "log_format = \"internal-json\"\n")] {
-        let fleet =
-            fleet(&format!("echo \"called: $*\"\n{}{ACTIVATION}", recorded(log))).await.configure(format);
-        let _agent = fleet.agent().await;
+    for (log, format) in [("build.log", ""), ("build.json.log", "internal-json")] {
+        let fleet = fleet(&format!("echo \"called: $*\"\n{}{ACTIVATION}", recorded(log))).await;
+        let mut command = fleet.agent_command();
+        command.env("NIXFLEET_REBUILD__LOG_FORMAT", format);
+        let _agent = AgentProcess::spawn(command, fleet.path("state"));
         fleet.ended("clone").await;
         let status = fleet.run("pull-switch").await;
         assert_eq!(status.exit_code, 0, "{}", status.message);

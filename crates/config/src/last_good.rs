@@ -2,7 +2,7 @@
 //!
 //! There is one copy, `settings/last-good.json` in the state folder. It has one writer: root where jobs are units of
 //! systemd, else the agent. The agent and its supervisors read it, and use the same part of it, so they agree. Root
-//! believes only what nobody but root can have written; see [`read`].
+//! believes only what nobody but root can have written; see [`Place::read`].
 //!
 //! Where the copy is must not depend on the file that is wrong, so the state folder is here that of the environment
 //! alone: the units set it there.

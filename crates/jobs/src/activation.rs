@@ -77,8 +77,8 @@ impl Activations {
         Self { proc, paths, processes }
     }
 
-    /// The processes of [`UNIT`], in most cases the oldest first: 0 stands for one of another namespace. It is active if there are
-    /// any.
+    /// The processes of [`UNIT`], in most cases the oldest first: 0 stands for one of another namespace. It is active
+    /// if there are any.
     pub fn unit(&self) -> Vec<u32> {
         if let Some(programs) = self.processes.simulation() {
             return programs.activation_unit();

@@ -40,8 +40,8 @@ impl SystemState {
         Self { running, profile, boots: boot_entry::read(paths).ok(), failed_units: None }
     }
 
-    /// Looks at the machine. Asks systemd for the failed units, by the program `systemctl`; also returns why it did not say them. Without systemd,
-    /// they are unknown without an error.
+    /// Looks at the machine. Asks systemd for the failed units, by the program `systemctl`; also returns why it did
+    /// not say them. Without systemd, they are unknown without an error.
     pub fn look(paths: &SystemPaths, systemctl: &Path) -> (Self, Option<ProgramError>) {
         let links = Self::of_links(paths);
         match failed_units::read(&paths.systemd, systemctl) {
@@ -74,7 +74,8 @@ pub struct SystemChange {
 
 impl SystemChange {
     /// The system that a command with this outcome has put into the profile without activating it. A profile that had
-    /// it before may have it from somebody else, unless the command was to put it there and succeeded, or says that it takes effect at the next boot.
+    /// it before may have it from somebody else, unless the command was to put it there and succeeded, or says that
+    /// it takes effect at the next boot.
     pub fn staged(&self, outcome: Outcome) -> Option<&Path> {
         let profile = self.after.profile.as_deref()?;
         let says_so = matches!(outcome, Outcome::Ok | Outcome::NeedsReboot);

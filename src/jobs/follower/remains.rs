@@ -21,8 +21,8 @@ impl Left {
     }
 
     /// Ends the processes, and waits until they are gone: the host is not free before. `go_on` is asked while that
-    /// takes long. Under systemd the agent finds none: they belong to root, and the unit's cgroup ends them. What the service
-    /// manager activates for the job is awaited in any case; `awaits` gets its process meanwhile.
+    /// takes long. Under systemd the agent finds none: they belong to root, and the unit's cgroup ends them. What the
+    /// service manager activates for the job is awaited in any case; `awaits` gets its process meanwhile.
     pub(super) fn end(
         &self,
         dir: &JobDir,

@@ -24,7 +24,7 @@ impl JobTable {
         self.executor.keep_answered(self.answered.file());
     }
 
-    /// Files of an earlier agent could not be read, perhaps that of the answers: until they are, or [`UNREAD_LIMIT`] is
+    /// Files of an earlier agent could not be read, perhaps that of the answers: until they are, or `UNREAD_LIMIT` is
     /// over, no request is accepted that may be one of its.
     pub fn wait_for_unread(&mut self, now: Instant, answers: bool) {
         self.unread = Some(Unread { until: now + UNREAD_LIMIT, answers, delivered: Vec::new() });

@@ -1,5 +1,5 @@
-//! What earlier commands left on this host when their supervisors were killed: processes, and an activation in the service
-//! manager. One command runs at a time.
+//! What earlier commands left on this host when their supervisors were killed: processes, and an activation in the
+//! service manager. One command runs at a time.
 
 use super::Job;
 use crate::remains::{self, LeftUnit, await_unit};

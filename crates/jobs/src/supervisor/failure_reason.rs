@@ -1,8 +1,8 @@
 //! Finds the lines of a program's output that best explain why the program failed.
 //!
 //! The last line is seldom the reason. Programs end with what follows from the failure, and so do the programs that
-//! started them. [`rule`] says what a line can mean; one table for each family of programs says which lines mean it. A
-//! line that no table knows counts only in connection with others: before a consequence, behind a heading. Of the
+//! started them. [`mod@rule`] says what a line can mean; one table for each family of programs says which lines mean
+//! it. A line that no table knows counts only in connection with others: before a consequence, behind a heading. Of the
 //! causes the first one counts, because the later ones follow from it; in a trace of nix the last one.
 
 use std::borrow::Cow;

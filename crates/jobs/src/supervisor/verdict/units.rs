@@ -41,8 +41,9 @@ pub(super) fn suspects(
     lines.failed_units.iter().chain(starts).chain(new).take(MAX_UNITS).cloned().collect()
 }
 
-/// Sorts the units. `twice`: this is the second look, and what the rebuild named had time to recover. `before` and `after` are the failed units, None if they are unknown; `states` those of the
-/// [suspects](suspects) and of the [unstarted](unstarted) ones, as far as systemd told them.
+/// Sorts the units. `twice`: this is the second look, and what the rebuild named had time to recover. `before` and
+/// `after` are the failed units, None if they are unknown; `states` those of the [`suspects`] and of the [`unstarted`]
+/// ones, as far as systemd told them.
 pub(super) fn sort(
     lines: &SwitchLines,
     before: Option<&[String]>,
