@@ -335,11 +335,17 @@ impl<R: FnOnce()> Job<'_, R> {
 
     /// Starts another guard, or becomes one.
     fn replace_guard(&mut self, starts: u32) -> Option<Guard> {
-        self.log.remark("the guard of the new system is gone; another one takes its place");
+        self.log.remark("the guard of the new system is gone; another one is started");
         if starts <= STARTS && start(&self.dir, &self.instance.id).is_ok() {
+            self.log.remark("the new system has a guard again");
             return None;
         }
-        Guard::take(&self.dir).map_err(|err| self.log.remark(&format!("there is no guard: {err}"))).ok()
+        let own = Guard::take(&self.dir);
+        self.log.remark(&match &own {
+            Ok(_) => "the supervisor of this command guards the new system now".to_owned(),
+            Err(err) => format!("there is no guard: {err}"),
+        });
+        own.ok()
     }
 
     /// Ends this process without a result, because the machine goes down: the next boot decides about the trial, and the
@@ -361,36 +367,4 @@ fn nobody_decides() -> Decision {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn a_system_is_built_in_the_folder_of_the_job() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = crate::JobsDir::new(folder.path()).job(&crate::JobId::generate());
-        let step = |name: &str| Step {
-            name: name.to_owned(),
-            argv: vec![name.to_owned()],
-            cwd: None,
-            env: Default::default(),
-            secrets: Default::default(),
-            user: None,
-            activation: false,
-            test: false,
-        };
-        let tried = Plan {
-            steps: vec![step("fetch"), step("build")],
-            untried: Some(Box::new(step("switch"))),
-            ..Plan::default()
-        };
-        let plan = in_folder_of(&dir, tried);
-        let folders: Vec<Option<&Path>> = plan.steps.iter().map(|step| step.cwd.as_deref()).collect();
-        assert_eq!(folders, [None, Some(dir.path().join("system").as_path())]);
-        prepare(&plan, &dir).unwrap();
-        assert!(dir.path().join("system").is_dir());
-        let plain = Plan { steps: vec![step("switch")], ..Plan::default() };
-        assert_eq!(in_folder_of(&dir, plain).steps[0].cwd, None);
-    }
-}
+mod tests;
