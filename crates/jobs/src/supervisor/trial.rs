@@ -38,8 +38,8 @@ const RESTART: Duration = Duration::from_secs(5);
 /// How often another guard is started before this process becomes the guard.
 const STARTS: u32 = 2;
 
-/// How often in all a guard is looked for, before nobody decides. That takes two minutes at most. Without a bound, a job
-/// whose folder was removed would hold the host for ever.
+/// How often in all a guard is missed before nobody decides: after a minute, and up to two more if its starts hang.
+/// Without a bound, a job whose folder was removed would hold the host for ever.
 const ATTEMPTS: u32 = 12;
 
 /// Name of the link to the built system, as `nixos-rebuild build` makes it in its working directory.
