@@ -19,12 +19,13 @@ pub(super) fn run(source: &Source, job: &str, detach: bool) -> Result<(), Failur
     rollback::run(&folder(source, job)?, systemd::ready).map_err(|err| Failure::Start(error::chain(&err)))
 }
 
-/// The folder of the job. A path needs no settings: those of the system on trial may be wrong.
+/// The folder of the job. The settings may be those of the system on trial, and wrong: a path needs none, and otherwise
+/// the last good ones do.
 fn folder(source: &Source, job: &str) -> Result<JobDir, Failure> {
     let path = Path::new(job);
     let (jobs, name) = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) if path.is_absolute() => (JobsDir::new(parent), name.to_string_lossy()),
-        _ => (JobsDir::new(Host::load(source).map_err(|err| usage(&err))?.jobs.dir), job.into()),
+        _ => (JobsDir::new(Host::for_job(source).map_err(|err| usage(&err))?.0.jobs.dir), job.into()),
     };
     let id: JobId = name.parse().map_err(|err| usage(&err))?;
     Ok(jobs.job(&id))

@@ -37,6 +37,18 @@ async fn end(mut agent: AgentProcess) {
     assert_eq!(agent.exit_code().await, 0);
 }
 
+/// The system on trial may have brought the mistake, and its guard may have been killed.
+#[tokio::test]
+async fn a_guard_finds_its_job_with_a_wrong_settings_file() {
+    let fleet = Fleet::strict().await;
+    end(fleet.agent().await).await;
+    fs::write(fleet.path("agent.toml"), "nonsense = 1\n").unwrap();
+    let (code, _, error) = output(&fleet, &["exec-guard", "0123456789abcdef0123456789abcdef"]);
+    let jobs = fleet.path("state/jobs/0123456789abcdef0123456789abcdef");
+    let expected = format!("no system is on trial: there is no trial.json in {}", jobs.display());
+    assert!(code == Some(1) && error.contains(&expected), "{code:?} {error}");
+}
+
 #[tokio::test]
 async fn a_wrong_settings_file_leaves_no_host_dark_and_everybody_is_told() {
     let fleet = Fleet::strict().await.script("hello", "echo hello");

@@ -35,7 +35,7 @@ const ACTIVATE: &str = "#!/bin/sh\n\
     if [ $1 = boot ]; then exit $(cat FOLDER/boot-exit 2>/dev/null || echo 0); fi\n\
     if [ SYSTEM = two ]; then\n\
     : > FOLDER/activating; while [ -e FOLDER/hold ]; do sleep 0.02; done\n\
-    if [ -e FOLDER/refuse ]; then echo 'Pre-switch checks failed'; exit 1; fi\n\
+    if [ -e FOLDER/refuse ]; then echo \"Pre-switch check 'inhibitors' failed\"; echo 'Pre-switch checks failed'; exit 1; fi\n\
     fi\n\
     ln -sfn FOLDER/SYSTEM FOLDER/current; echo activated SYSTEM\n\
     if [ SYSTEM = two ]; then exit $(cat FOLDER/exit 2>/dev/null || echo 0); fi\n";
@@ -256,6 +256,30 @@ async fn without_a_connection_at_its_start_a_switch_is_no_trial() {
 }
 
 #[tokio::test]
+async fn a_stop_during_the_wait_for_the_connection_activates_nothing() {
+    for urgency in [Urgency::Stop, Urgency::Kill] {
+        let fleet = fleet(30, "").await;
+        let _agent = fleet.agent().await;
+        set(&fleet, "hold-build", "");
+        fleet.send("switch");
+        exists(&fleet, "building").await;
+        cut_off(&fleet, true);
+        fleet.dashboard.drop_connection(HOST).unwrap();
+        unset(&fleet, "hold-build");
+        eventually("the question", || job_folder(&fleet).join("trial.json").exists().then_some(())).await;
+        signal_supervisor(&job(&fleet), urgency).unwrap();
+        cut_off(&fleet, false);
+        let status = fleet.ended("switch").await;
+        assert_eq!(status.outcome.as_deref(), Some("stopped"), "{status:?}");
+        assert_eq!(link(&fleet, "current"), "one");
+        let texts: Vec<String> = journal(&fleet).into_iter().map(|(_, text)| text).collect();
+        assert!(!texts.iter().any(|text| text.contains("without a way back")), "{texts:?}");
+        assert!(!job_folder(&fleet).join("trial.json").exists());
+        fleet.assert_no_violations();
+    }
+}
+
+#[tokio::test]
 async fn an_activation_that_fails_is_taken_back_without_waiting_and_failed_units_are_not() {
     for (code, outcome, expected) in [
         ("2", "rolled_back", "because the activation failed: an activation script failed (exit code 2)"),
@@ -277,8 +301,9 @@ async fn an_activation_that_fails_is_taken_back_without_waiting_and_failed_units
     let _agent = fleet.agent().await;
     set(&fleet, "refuse", "");
     let status = fleet.run("switch").await;
-    assert_ne!(status.outcome.as_deref(), Some("rolled_back"), "{status:?}");
-    assert!(status.message.contains("Pre-switch checks failed"), "{status:?}");
+    assert_eq!(status.outcome.as_deref(), Some("refused"), "{status:?}");
+    let said = "Switch: refused by the pre-switch check `inhibitors`; nothing was changed;";
+    assert!(status.message.starts_with(said), "nothing of the build is quoted: {status:?}");
     assert_eq!(actions(&fleet), ["test two"]);
 }
 

@@ -16,6 +16,12 @@ async fn an_agent_that_never_comes_back_does_not_keep_the_system_before_from_com
     assert_rolled_back(&fleet, &status, "the agent did not try to connect anew");
 }
 
+/// Waits until the log has that many lines with this beginning.
+async fn noted(fleet: &Fleet, beginning: &str, times: usize) {
+    let found = || journal(fleet).iter().filter(|(_, text)| text.starts_with(beginning)).count();
+    eventually(beginning, || (found() == times).then_some(())).await;
+}
+
 #[tokio::test]
 async fn a_guard_that_is_killed_is_replaced_and_a_third_time_by_the_supervisor() {
     let fleet = fleet(60, "").await;
@@ -26,15 +32,14 @@ async fn a_guard_that_is_killed_is_replaced_and_a_third_time_by_the_supervisor()
     unset(&fleet, "hold");
     confirming(&fleet).await;
     for times in 1..=3 {
-        eventually("a note of it", || {
-            let gone = |(_, text): &(u64, String)| text.starts_with("the guard of the new system is gone");
-            (journal(&fleet).iter().filter(|entry| gone(entry)).count() == times).then_some(())
-        })
-        .await;
+        noted(&fleet, "the guard of the new system is gone", times).await;
         if times < 3 {
+            // One that is killed before its start was noticed is not replaced by another process.
+            noted(&fleet, "the new system has a guard again", times).await;
             kill(guard(&fleet).await);
         }
     }
+    noted(&fleet, "the supervisor of this command guards the new system now", 1).await;
     assert_eq!(link(&fleet, "current"), "two");
     cut_off(&fleet, false);
     let status = fleet.ended("switch").await;

@@ -1,11 +1,13 @@
 //! What became of a trial, for whoever finds its supervisor dead.
 
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::{Begun, GuardState, Kind, Stage, Trial, is_guarded};
 use crate::JobDir;
+use crate::damage::{is_damage, report};
 use crate::spec::{Outcome, capitalized};
 
 /// How long a guard that was killed may take to be there again: its unit is started again after a second. At a shutdown
@@ -15,16 +17,39 @@ const RESTART: Duration = Duration::from_secs(15);
 /// How often to look for it.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What follows from a file of a trial that cannot be read now.
+const UNTIL_READ: &str = "nothing is concluded about the system on trial until it can be read";
+
+/// A file of the trial, or its fallback if it is damaged. Any other error may pass.
+fn undamaged<T: Default>(loaded: io::Result<T>) -> io::Result<T> {
+    match loaded {
+        Err(err) if is_damage(&err) => Ok(T::default()),
+        loaded => loaded,
+    }
+}
+
 /// Whether somebody will still decide about the trial of a job. `boot_id` is that of the running system. It takes up to
-/// 15 s to say no if nothing is decided.
+/// 15 s to say no if nothing is decided. If files cannot be read for now, somebody may.
 pub fn is_open(dir: &JobDir, boot_id: Option<&str>) -> bool {
-    let is_undecided = || GuardState::load(dir).is_ok_and(|state| state.decision.is_none());
-    let Ok(Some(trial)) = Trial::load(dir) else { return false };
+    let unread = |err: io::Error| {
+        report(dir.path(), &err, UNTIL_READ);
+        true
+    };
+    let trial = match undamaged(Trial::load(dir)) {
+        Ok(Some(trial)) => trial,
+        Ok(None) => return false,
+        Err(err) => return unread(err),
+    };
     if trial.begun == Begun::Asking || trial.is_of_another_boot(boot_id) {
         return false;
     }
     let mut waited = Duration::ZERO;
-    while is_undecided() {
+    loop {
+        match undamaged(GuardState::load(dir)) {
+            Ok(state) if state.decision.is_some() => return false,
+            Ok(_) => {}
+            Err(err) => return unread(err),
+        }
         if is_guarded(dir) {
             return true;
         }
@@ -34,16 +59,18 @@ pub fn is_open(dir: &JobDir, boot_id: Option<&str>) -> bool {
         thread::sleep(TICK);
         waited += TICK;
     }
-    false
 }
 
 /// How a job with a trial ended whose supervisor wrote no result; none if its trial explains nothing.
-pub fn told(dir: &JobDir, boot_id: Option<&str>) -> Option<(Outcome, String)> {
-    let trial = Trial::load(dir).ok().flatten()?;
-    let state = GuardState::load(dir).unwrap_or_default();
+///
+/// # Errors
+/// A file of the trial cannot be read for now, so nobody knows yet.
+pub fn told(dir: &JobDir, boot_id: Option<&str>) -> io::Result<Option<(Outcome, String)>> {
+    let Some(trial) = undamaged(Trial::load(dir))? else { return Ok(None) };
+    let state = undamaged(GuardState::load(dir))?;
     let running = std::fs::read_link(&trial.running).ok();
-    let (outcome, text) = fate(&trial, &state, boot_id, running.as_deref())?;
-    Some((outcome, format!("{}: {text}", capitalized(&trial.command))))
+    let told = fate(&trial, &state, boot_id, running.as_deref());
+    Ok(told.map(|(outcome, text)| (outcome, format!("{}: {text}", capitalized(&trial.command)))))
 }
 
 /// `running` is the system that runs now.

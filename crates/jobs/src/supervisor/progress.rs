@@ -152,6 +152,11 @@ impl Progress {
         Some(part.clone())
     }
 
+    /// Another program begins within the step: what the one before it said is not about its work.
+    pub(super) fn forget_said(&mut self) {
+        self.said = SwitchLines::default();
+    }
+
     /// A program of a step was started. After the first attempt at it, its words begin anew.
     pub(super) fn started(&mut self, pid: u32, index: usize, step: &Step, log: &mut Writer) {
         self.git = is_git(step).then(Transfer::default);

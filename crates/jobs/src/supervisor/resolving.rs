@@ -21,8 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause: the network is used soon after it is there.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Exit code of a step that was stopped while it waited: that of a program that SIGTERM ended.
-const TERMINATED: i32 = 128 + 15;
+/// Exit code of a step that was stopped while no program ran: that of a program that SIGTERM ended.
+pub(super) const TERMINATED: i32 = 128 + 15;
 
 impl<R: FnOnce()> Job<'_, R> {
     /// Runs a step, and runs it again while git cannot resolve a name.
@@ -56,7 +56,7 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 
     /// Waits without a program. Returns the reason if the command was stopped meanwhile.
-    fn wait(&mut self, until: Instant, progress: &mut Progress) -> Option<Reason> {
+    pub(super) fn wait(&mut self, until: Instant, progress: &mut Progress) -> Option<Reason> {
         loop {
             progress.tick(&mut self.log, || false);
             self.stop.step(false, false, &mut self.log);

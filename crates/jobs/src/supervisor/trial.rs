@@ -13,6 +13,8 @@ use super::child::End;
 use super::done::Done;
 use super::plan::Plan;
 use super::progress::Progress;
+use super::resolving::TERMINATED;
+use super::stop::Reason;
 use crate::rollback::{
     Activation, Begun, Contact, Decision, Guard, GuardState, Kind, Stage, Trial, TrialCheck, is_guarded,
     now_ms, pin, start, unpin,
@@ -35,6 +37,10 @@ const RESTART: Duration = Duration::from_secs(5);
 
 /// How often another guard is started before this process becomes the guard.
 const STARTS: u32 = 2;
+
+/// How often in all a guard is missed before nobody decides: after a minute, and up to two more if its starts hang.
+/// Without a bound, a job whose folder was removed would hold the host for ever.
+const ATTEMPTS: u32 = 12;
 
 /// Name of the link to the built system, as `nixos-rebuild build` makes it in its working directory.
 const LINK: &str = "result";
@@ -67,6 +73,15 @@ pub(super) fn prepare(plan: &Plan, dir: &JobDir) -> Result<(), String> {
     made.map_err(|err| format!("cannot make the folder {}: {err}", path.display()))
 }
 
+/// What the agent says about its connection.
+enum Answer {
+    Connected,
+    /// Nothing, in time.
+    None,
+    /// The command was stopped meanwhile.
+    Stopped(Reason),
+}
+
 impl<R: FnOnce()> Job<'_, R> {
     /// Activates the system that the program with this `end` has built, on trial. Without a connection to the dashboard
     /// nothing could confirm it, and `untried` runs instead. Returns the end of the program that activated it.
@@ -87,6 +102,7 @@ impl<R: FnOnce()> Job<'_, R> {
         if cut.is_some() {
             return Ok(End { stopped: cut, ..built });
         }
+        progress.forget_said();
         let mut trial = match self.trial() {
             Ok(Some(trial)) => trial,
             Ok(None) => {
@@ -97,15 +113,28 @@ impl<R: FnOnce()> Job<'_, R> {
             }
             Err(why) => return Err(self.refused(&why)),
         };
-        if !self.is_connected(&mut trial).map_err(|why| self.refused(&why))? {
-            drop(Trial::remove(&self.dir));
-            self.log.remark(
-                "the agent has no connection to the dashboard, so nothing could confirm the new system; it is \
-                 activated without a way back",
-            );
-            return Ok(self.run_step(index, untried, progress));
+        match self.is_connected(&mut trial, progress).map_err(|why| self.refused(&why))? {
+            Answer::Connected => {}
+            Answer::Stopped(reason) => return Ok(self.let_go(&trial, reason, built)),
+            Answer::None => {
+                drop(Trial::remove(&self.dir));
+                self.log.remark(
+                    "the agent has no connection to the dashboard, so nothing could confirm the new system; it is \
+                     activated without a way back",
+                );
+                return Ok(self.run_step(index, untried, progress));
+            }
         }
         let mut own = self.arm(&mut trial).map_err(|why| {
+            unpin(&trial);
+            drop(Trial::remove(&self.dir));
+            self.refused(&why)
+        })?;
+        // The start of the guard takes up to a minute. A stop that came meanwhile would be refused from here on.
+        if let Some(reason) = self.wait(self.stop.now(), progress) {
+            return Ok(self.let_go(&trial, reason, built));
+        }
+        self.begin_trial(&mut trial).map_err(|why| {
             unpin(&trial);
             drop(Trial::remove(&self.dir));
             self.refused(&why)
@@ -135,6 +164,14 @@ impl<R: FnOnce()> Job<'_, R> {
         };
         let exit_code = if code == 0 { 1 } else { code };
         Err(Done { outcome, exit_code, message: format!("{name}: {}", decision.message), ..Done::default() })
+    }
+
+    /// The end of a command that was stopped between the build and the activation. A guard that was started finds that
+    /// nothing was changed.
+    fn let_go(&mut self, trial: &Trial, reason: Reason, built: End) -> End {
+        unpin(trial);
+        drop(Trial::remove(&self.dir));
+        End { code: Ok(TERMINATED), stopped: Some(reason), ..built }
     }
 
     fn refused(&mut self, why: &str) -> Done {
@@ -188,32 +225,31 @@ impl<R: FnOnce()> Job<'_, R> {
         }))
     }
 
-    /// Asks the agent whether it is connected, by writing the trial. Returns false if it does not say so in time.
-    fn is_connected(&mut self, trial: &mut Trial) -> Result<bool, String> {
+    /// Asks the agent whether it is connected, by writing the trial.
+    fn is_connected(&mut self, trial: &mut Trial, progress: &mut Progress) -> Result<Answer, String> {
         trial.store(&self.dir).map_err(|err| format!("cannot write trial.json: {err}"))?;
-        let begun = Instant::now();
+        let begun = self.stop.now();
         loop {
             let contact = Contact::read(&trial.contact);
             let alive = |contact: Contact| contact.is_alive_since(trial.boot_id.as_deref(), trial.asked_ms);
             if contact.is_some_and(alive) {
-                return Ok(true);
+                return Ok(Answer::Connected);
             }
-            if begun.elapsed() >= CONTACT_LIMIT || self.stop.is_requested() {
-                return Ok(false);
+            let now = self.stop.now();
+            if now.saturating_duration_since(begun) >= CONTACT_LIMIT {
+                return Ok(Answer::None);
             }
-            thread::sleep(TICK);
+            if let Some(reason) = self.wait(now + TICK, progress) {
+                return Ok(Answer::Stopped(reason));
+            }
         }
     }
 
     /// Keeps both systems from being removed, and starts the guard. Returns the guard if it is this process.
     fn arm(&mut self, trial: &mut Trial) -> Result<Option<Guard>, String> {
         pin(trial).map_err(|err| format!("cannot keep the running system as a root of nix: {err}"))?;
-        let mut store = |begun| {
-            trial.begun = begun;
-            trial.store(&self.dir).map_err(|err| format!("cannot write trial.json: {err}"))
-        };
-        store(Begun::Armed)?;
-        let own = match start(&self.dir, &self.instance.id) {
+        self.store_begun(trial, Begun::Armed)?;
+        Ok(match start(&self.dir, &self.instance.id) {
             Ok(()) => None,
             Err(why) => {
                 self.log.remark(&format!(
@@ -221,14 +257,23 @@ impl<R: FnOnce()> Job<'_, R> {
                 ));
                 Some(Guard::take(&self.dir).map_err(|err| err.to_string())?)
             }
-        };
-        store(Begun::Activating)?;
+        })
+    }
+
+    fn store_begun(&self, trial: &mut Trial, begun: Begun) -> Result<(), String> {
+        trial.begun = begun;
+        trial.store(&self.dir).map_err(|err| format!("cannot write trial.json: {err}"))
+    }
+
+    /// From here on the guard takes the new system back if this process dies.
+    fn begin_trial(&mut self, trial: &mut Trial) -> Result<(), String> {
+        self.store_begun(trial, Begun::Activating)?;
         let timeout = trial.confirm_timeout_s;
         self.log.remark(&format!(
             "the new system is activated on trial: the one before it comes back unless the dashboard is reached within \
              {timeout} s"
         ));
-        Ok(own)
+        Ok(())
     }
 
     /// Waits until the guard has decided, and shows what it does. A guard that was killed is replaced.
@@ -276,6 +321,9 @@ impl<R: FnOnce()> Job<'_, R> {
                 if since.elapsed() >= RESTART {
                     missed = None;
                     starts += 1;
+                    if starts > ATTEMPTS {
+                        return nobody_decides();
+                    }
                     *own = self.replace_guard(starts);
                 }
             } else {
@@ -287,11 +335,17 @@ impl<R: FnOnce()> Job<'_, R> {
 
     /// Starts another guard, or becomes one.
     fn replace_guard(&mut self, starts: u32) -> Option<Guard> {
-        self.log.remark("the guard of the new system is gone; another one takes its place");
+        self.log.remark("the guard of the new system is gone; another one is started");
         if starts <= STARTS && start(&self.dir, &self.instance.id).is_ok() {
+            self.log.remark("the new system has a guard again");
             return None;
         }
-        Guard::take(&self.dir).map_err(|err| self.log.remark(&format!("there is no guard: {err}"))).ok()
+        let own = Guard::take(&self.dir);
+        self.log.remark(&match &own {
+            Ok(_) => "the supervisor of this command guards the new system now".to_owned(),
+            Err(err) => format!("there is no guard: {err}"),
+        });
+        own.ok()
     }
 
     /// Ends this process without a result, because the machine goes down: the next boot decides about the trial, and the
@@ -305,37 +359,12 @@ impl<R: FnOnce()> Job<'_, R> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn a_system_is_built_in_the_folder_of_the_job() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = crate::JobsDir::new(folder.path()).job(&crate::JobId::generate());
-        let step = |name: &str| Step {
-            name: name.to_owned(),
-            argv: vec![name.to_owned()],
-            cwd: None,
-            env: Default::default(),
-            secrets: Default::default(),
-            user: None,
-            activation: false,
-            test: false,
-        };
-        let tried = Plan {
-            steps: vec![step("fetch"), step("build")],
-            untried: Some(Box::new(step("switch"))),
-            ..Plan::default()
-        };
-        let plan = in_folder_of(&dir, tried);
-        let folders: Vec<Option<&Path>> = plan.steps.iter().map(|step| step.cwd.as_deref()).collect();
-        assert_eq!(folders, [None, Some(dir.path().join("system").as_path())]);
-        prepare(&plan, &dir).unwrap();
-        assert!(dir.path().join("system").is_dir());
-        let plain = Plan { steps: vec![step("switch")], ..Plan::default() };
-        assert_eq!(in_folder_of(&dir, plain).steps[0].cwd, None);
-    }
+/// What is told when there is no guard any more, and none can be had.
+fn nobody_decides() -> Decision {
+    let message = "the new system runs, and nobody decides about it, because there is no guard any more; it was not made \
+                   the system of the next boot, a restart of the machine boots the one before it";
+    Decision { kind: Kind::Stuck, message: message.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

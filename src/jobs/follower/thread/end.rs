@@ -73,7 +73,14 @@ impl Thread {
             self.rest = self.reader.finish(Some(&told));
             return Some(told);
         }
-        if let Some((outcome, message)) = rollback::told(&self.dir, self.boot_id.as_deref()) {
+        let told = match rollback::told(&self.dir, self.boot_id.as_deref()) {
+            Ok(told) => told,
+            Err(err) => {
+                damage::report(self.dir.path(), &err, UNTIL_READ);
+                return None;
+            }
+        };
+        if let Some((outcome, message)) = told {
             self.rest = self.reader.finish(None);
             let exit_code = i32::from(outcome != Outcome::Ok);
             return Some(JobResult { exit_code, ..self.without_supervisor(outcome, message) });

@@ -89,5 +89,36 @@ fn a_trial_is_open_while_its_guard_lives_and_nothing_is_decided() {
     GuardState { decision, ..GuardState::default() }.store(&dir).unwrap();
     assert!(!is_open(&dir, Some("then")), "decided");
     drop(guard);
-    assert_eq!(told(&dir, Some("then")).map(|(outcome, _)| outcome), Some(Outcome::RolledBack));
+    let told = told(&dir, Some("then")).unwrap();
+    assert_eq!(told.map(|(outcome, _)| outcome), Some(Outcome::RolledBack));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_concluded_from_files_that_cannot_be_read_for_now() {
+    crate::test_util::alone("rollback::fate::tests::with_few_descriptors");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "runs in a process of its own"]
+fn with_few_descriptors() {
+    use crate::test_util::limit_descriptors;
+
+    let folder = tempfile::tempdir().unwrap();
+    let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+    std::fs::create_dir(dir.path()).unwrap();
+    trial(Begun::Activating, Some(0)).store(&dir).unwrap();
+    let decision = Some(Decision { kind: Kind::RolledBack, message: "why".to_owned() });
+    GuardState { decision, ..GuardState::default() }.store(&dir).unwrap();
+    limit_descriptors(Some(0));
+    let (open, unread) = (is_open(&dir, Some("then")), told(&dir, Some("then")));
+    limit_descriptors(None);
+    assert!(open, "somebody may still decide");
+    assert!(unread.is_err(), "{unread:?}");
+    assert_eq!(told(&dir, Some("then")).unwrap().unwrap().0, Outcome::RolledBack);
+    // Damage stays, and keeps nobody waiting.
+    std::fs::write(dir.path().join("trial.json"), "{").unwrap();
+    assert!(!is_open(&dir, Some("then")));
+    assert_eq!(told(&dir, Some("then")).unwrap(), None);
 }
