@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::rig::{AgentProcess, Fleet, eventually, job_folder, journal, json};
+use crate::rig::{AgentProcess, Fleet, HOST, eventually, job_folder, journal, json};
 
 /// The program with the settings of the agent, without writing the settings file.
 fn with_settings(fleet: &Fleet) -> Command {
@@ -65,6 +65,9 @@ async fn a_wrong_settings_file_leaves_no_host_dark_and_everybody_is_told() {
     let agent = AgentProcess::spawn(command, fleet.path("state"));
     let beat = fleet.wait("a beat that tells it", |fleet| fleet.beats().pop()?.1.last_good_settings).await;
     assert_eq!(beat.file, file.to_str().unwrap());
+    // The page shows it.
+    let view = fleet.dashboard.host(HOST).unwrap();
+    assert_eq!(view.last_good_settings.as_deref(), Some(&*beat));
     assert!(beat.accepted_at.parse::<jiff::Timestamp>().is_ok(), "{beat:?}");
     assert!(beat.problems.len() == 1 && beat.problems[0].starts_with("nonsense"), "{beat:?}");
 

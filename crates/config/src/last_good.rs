@@ -94,7 +94,10 @@ impl Proof {
         if atomic_file::load(&self.path).is_ok_and(|found| found.as_ref() == Some(&note)) {
             return Ok(());
         }
-        atomic_file::store(&self.path, &note).map_err(|err| format!("{}: {err}", self.path.display()))
+        // The agent's own folder may be elsewhere, by `state_dir` of the file.
+        let made = self.path.parent().map_or(Ok(()), |folder| Disk::real().make_folders(folder, PRIVATE));
+        made.and_then(|()| atomic_file::store(&self.path, &note))
+            .map_err(|err| format!("{}: {err}", self.path.display()))
     }
 }
 
@@ -147,6 +150,11 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn new(state_dir: PathBuf) -> Self {
         Self { state_dir }
+    }
+
+    /// Whether it is in this state folder.
+    pub(super) fn is_in(&self, state_dir: &Path) -> bool {
+        self.state_dir == state_dir
     }
 
     fn folder(&self) -> PathBuf {

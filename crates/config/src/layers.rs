@@ -269,7 +269,8 @@ fn wrong_type(path: &[String], error: &figment::Error) -> Problem {
                 None => format!("{} is not {noun}", shown(found)),
             }
         }
-        other => other.to_string(),
+        // The library writes its own marks around each name, and serde has written some already.
+        other => other.to_string().replace("``", "`"),
     };
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     Problem {

@@ -37,6 +37,10 @@ pub(super) fn rollback(check: &mut Checker<'_>) -> Rollback {
         );
         check.refuse("rollback.hold", what, "set it some way below, such as to 10");
     }
+    if given.confirm_timeout.is_none() && !given.checks.is_empty() {
+        let what = "has no effect without rollback.confirm_timeout";
+        check.warn(CHECKS, what, "set that to a number of seconds such as 180, or remove the checks");
+    }
     if cfg!(target_os = "macos") && confirm_timeout.is_some() {
         let what = "has no effect on macOS, where no system is activated";
         check.warn("rollback.confirm_timeout", what, "remove it");

@@ -10,7 +10,7 @@ use crate::connection::Depth;
 use crate::last_good::{Place, Proof};
 use crate::layers::{self, Layers};
 use crate::problem::one_line;
-use crate::{Config, ConfigError, Host, LauncherKind, Problem, Source, connection, validate};
+use crate::{Config, ConfigError, DEFAULT_FILE, Host, LauncherKind, Problem, Source, connection, validate};
 
 /// Problems that are told one by one. The rest is counted.
 const MAX_TOLD: usize = 8;
@@ -72,7 +72,8 @@ fn told(problems: &[Problem]) -> Vec<String> {
 impl Config {
     /// Reads and validates all settings for an agent that starts. If the file is wrong, those that it last started
     /// with are used. Where the agent starts jobs by itself, it also keeps the copy; otherwise root does, see
-    /// [`keep_settings`].
+    /// [`keep_settings`]. An agent with a file and a state folder of its own, such as one for a trial, leaves the state
+    /// folder of the installed agent alone, and has no copy.
     ///
     /// # Errors
     /// As for [`Config::load`], if there is no copy that can be used.
@@ -86,6 +87,8 @@ impl Config {
             return Self::fall_back(source, problems, true);
         };
         let mut proof = None;
+        let place =
+            place.filter(|place| settings == Path::new(DEFAULT_FILE) || place.is_in(&config.host.state_dir));
         if let (Some(place), Some(text)) = (place, text) {
             if keeps_by_itself(&config)
                 && let Err(why) = place.keep(&settings, &text)

@@ -49,6 +49,9 @@ const LOCATIONS: &[&str] = &["home", "work", "cloud"];
 /// Words for `device_type` that dashboards know.
 const DEVICE_TYPES: &[&str] = &["server", "desktop", "laptop", "gaming"];
 
+/// Variable that turns the checks of a new system off. It is for people who sit at the machine.
+const NO_CHECK: &str = "NIXOS_NO_CHECK";
+
 /// Values of `--log-format` of nix and of its fork Lix.
 const LOG_FORMATS: &[&str] =
     &["raw", "raw-with-logs", "internal-json", "bar", "bar-with-logs", "multiline", "multiline-with-logs"];
@@ -229,6 +232,15 @@ fn rebuild(check: &mut Checker<'_>) -> Rebuild {
         check.refuse_value("rebuild.flake_attr", format!("{} is not an attribute", quoted(attribute)));
     }
     custom::variables(check, "rebuild.env", &given.env);
+    if given.env.contains_key(NO_CHECK) {
+        let what =
+            format!("holds {NO_CHECK}, with which nobody is warned of a system that breaks the running one");
+        check.refuse(
+            "rebuild.env",
+            what,
+            "leave it out; where a check refuses a system, send `boot` and then `reboot`",
+        );
+    }
     let log_format = set(given.log_format.as_ref());
     if let Some(format) = log_format.filter(|format| !LOG_FORMATS.contains(format)) {
         let what = format!("{} is not a format of nix's log", quoted(format));

@@ -162,6 +162,7 @@ impl Host {
             metrics: beat.and_then(|beat| beat.metrics),
             vitals: beat.and_then(|beat| beat.vitals.clone()),
             system: beat.and_then(|beat| beat.system.clone()),
+            last_good_settings: beat.and_then(|beat| beat.last_good_settings.clone()),
             prewarm: self.prewarm.clone(),
             ack_rtt_ms: beat.and_then(|beat| beat.ack_rtt_ms),
             heartbeat_interval: self.interval(),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use nixfleet_protocol::{
-    CommandActivity, CommandRejected, DeviceVitals, HostSystem, Metrics, Parts, Prewarm, Status, Stream,
-    TestProgress, UpdateStatus,
+    CommandActivity, CommandRejected, DeviceVitals, HostSystem, LastGoodSettings, Metrics, Parts, Prewarm,
+    Status, Stream, TestProgress, UpdateStatus,
 };
 
 /// Whether heartbeats arrive in time.
@@ -48,6 +48,8 @@ pub struct HostView {
     pub vitals: Option<Box<DeviceVitals>>,
     /// The systems and the checkout in the newest heartbeat.
     pub system: Option<Box<HostSystem>>,
+    /// Why the host runs with older settings than those of its file, in the newest heartbeat.
+    pub last_good_settings: Option<Box<LastGoodSettings>>,
     /// The newest pre-warm signal.
     pub prewarm: Option<Prewarm>,
     /// Round trip of the newest acknowledged heartbeat, in milliseconds.

@@ -101,6 +101,19 @@ fn a_misspelt_target_of_the_log_is_a_warning() {
 }
 
 #[test]
+fn checks_of_a_way_back_that_is_off_are_a_warning() {
+    let checks = "checks = [{ run = ['true'] }]\n";
+    let warnings = |settings: &str| Given::new(&format!("[rollback]\n{settings}"), &[]).loads().warnings;
+    assert_eq!(warnings(&format!("{checks}confirm_timeout = 60\n")), [] as [&str; 0]);
+    let said = warnings(checks);
+    assert_eq!(said.len(), 1);
+    assert!(
+        said[0].starts_with("rollback.checks: has no effect without rollback.confirm_timeout"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn words_that_dashboards_do_not_know_are_a_warning() {
     for (name, value, wanted) in [
         ("LOCATION", "home", None),

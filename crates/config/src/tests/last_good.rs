@@ -59,6 +59,28 @@ fn without_an_earlier_start_a_wrong_file_is_told_as_before() {
     assert!(!state.exists(), "a start that fails leaves nothing");
 }
 
+/// As in the demo, and in a trial of another agent beside the installed one.
+#[test]
+fn an_agent_with_a_file_and_a_state_folder_of_its_own_leaves_other_state_folders_alone() {
+    let (given, installed) = with_state("interval = 7\n", &[]);
+    starts(&given).proof.expect("a note").store().unwrap();
+    let copy = installed.join("settings/last-good.json");
+    let before = fs::read(&copy).unwrap();
+
+    let (mut own, _) = with_state("", &[]);
+    let state = own.folder.path().join("own");
+    write(&own, &format!("interval = 8\nstate_dir = '{}'\n", state.display()));
+    own.source.environment.remove("NIXFLEET_STATE_DIR");
+    let installed_text = installed.to_str().unwrap().to_owned();
+    own.source.environment.insert("STATE_DIRECTORY".to_owned(), installed_text);
+    let started = starts(&own);
+    assert_eq!((started.config.connection.interval.as_secs(), started.proof), (8, None));
+    assert_eq!(fs::read(&copy).unwrap(), before);
+    write(&own, "interval = 0\n");
+    assert_eq!(Config::start(&own.source).unwrap_err(), Config::load(&own.source).unwrap_err());
+    assert_eq!(fs::read(&copy).unwrap(), before);
+}
+
 #[test]
 fn a_missing_token_and_a_wrong_variable_are_not_helped_by_the_copy() {
     let (mut given, state) = with_state("interval = 7\n", &[]);

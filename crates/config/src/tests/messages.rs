@@ -198,6 +198,14 @@ fn bad_files_are_told_with_their_path_and_the_fix() {
             "rollback.checks: names no program (FILE); write it as [{ run = [\"systemctl\", \"is-active\", \"sshd.service\"], timeout = 30 }]",
         ),
         (
+            "[rollback]\nchecks = [{ run = ['a'], timeuot = 3 }]",
+            "rollback.checks: unknown field: found `timeuot`, expected `run` or `timeout` (FILE); write it as [{ run = [\"systemctl\", \"is-active\", \"sshd.service\"], timeout = 30 }]",
+        ),
+        (
+            "[rebuild]\nenv = { NIXOS_NO_CHECK = '1' }",
+            "rebuild.env: holds NIXOS_NO_CHECK, with which nobody is warned of a system that breaks the running one (FILE); leave it out; where a check refuses a system, send `boot` and then `reboot`",
+        ),
+        (
             "[rollback]\nchecks = [{ run = ['a'], timeout = 601 }]",
             "rollback.checks: 601 is not between 1 and 600 seconds (FILE); write it as [{ run = [\"systemctl\", \"is-active\", \"sshd.service\"], timeout = 30 }]",
         ),

@@ -101,7 +101,9 @@ impl SwitchLines {
     pub(super) fn read(&mut self, source: Source, piece: &Piece<'_>) {
         let stream = usize::from(source == Source::Stderr);
         if !std::mem::replace(&mut self.inside[stream], piece.cont) {
-            self.line(stream, piece.text.trim());
+            // nix indents what stands in the middle of its own messages: the text of a `throw`, a trace.
+            let is_inside = piece.text.starts_with([' ', '\t']);
+            self.line(stream, piece.text.trim(), is_inside);
         }
     }
 
@@ -115,15 +117,29 @@ impl SwitchLines {
         self.activating || self.handling_units
     }
 
-    fn line(&mut self, stream: usize, text: &str) {
+    /// Reads the beginning of a line. `is_inside`: it is indented.
+    fn line(&mut self, stream: usize, text: &str, is_inside: bool) {
         self.since_no_room = self.since_no_room.saturating_add(1);
         if room::is_of_a_build(text) {
             // The checks have not begun yet.
             self.recent[stream].clear();
             return;
         }
+        if is_of_nix(text) && !self.has_begun() {
+            // nix is still at work, so what looked like words of a switch was text of the configuration.
+            self.check = None;
+            (self.busy, self.boot_loader_failed, self.needs_reboot) = (false, false, false);
+        }
         self.find_room(text);
         self.causes(text);
+        if !is_inside {
+            self.about_the_switch(stream, text);
+        }
+        self.keep(stream, text);
+    }
+
+    /// Takes what switch-to-configuration and the programs that it runs say. None of them indents it.
+    fn about_the_switch(&mut self, stream: usize, text: &str) {
         let after = |beginning: &str| text.strip_prefix(beginning);
         if let Some(rest) = after("Pre-switch check '") {
             if let Some(name) = rest.strip_suffix("' failed") {
@@ -148,7 +164,6 @@ impl SwitchLines {
         } else {
             self.about_units(text);
         }
-        self.keep(stream, text);
     }
 
     /// Takes what the output says about units.
@@ -264,6 +279,13 @@ fn is_general(line: &str) -> bool {
         "WARNING: doing so might cause the switch to fail",
     ];
     GENERAL.iter().any(|text| line.contains(text))
+}
+
+/// Whether only nix writes such a line, while it evaluates and builds: not nixos-rebuild, and no check of a system.
+fn is_of_nix(text: &str) -> bool {
+    const BEGINNINGS: &[&str] =
+        &["error: ", "building '", "copying path '", "evaluation warning:", "trace: "];
+    text == "error:" || BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
 }
 
 /// Whether the line is one of nix or nixos-rebuild, which run before the checks, or of a check that passed.

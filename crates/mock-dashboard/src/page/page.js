@@ -1,7 +1,7 @@
 // The page of the mock dashboard: the connection, the hosts, their output, the commands.
 
 import { drawFacts } from "./facts.js";
-import { drawLights, drawParts, drawProgress, drawViolations } from "./parts.js";
+import { drawLights, drawParts, drawProgress, drawSettings, drawViolations } from "./parts.js";
 import { $, ago, duration, element, noteClock, rejection, setText, withPid } from "./text.js";
 
 // Most lines kept for each host, and most lines in the DOM for the selected host.
@@ -220,6 +220,7 @@ function drawDetail() {
   drawProgress(newest === "test" ? view.test_progress : null);
   drawParts(view);
   drawViolations(view);
+  drawSettings(view);
   drawOutput(host);
 }
 

@@ -1,4 +1,4 @@
-// How up to date a host is, the progress of its command, and the violations of the strict mode.
+// How up to date a host is, the progress of its command, the violations of the strict mode, and a wrong settings file.
 
 import { $, ago, element, setText } from "./text.js";
 
@@ -108,4 +108,11 @@ export function drawProgress(progress) {
 export function drawViolations({ violations, newest_violation: newest }) {
   $("violations").hidden = !violations;
   setText($("violations"), violations ? `${violations === 1 ? "1 violation" : `${violations} violations`}, the newest: ${newest}` : "");
+}
+
+// ---- the settings ----
+
+export function drawSettings({ last_good_settings: used }) {
+  $("settings").hidden = !used;
+  setText($("settings"), used ? `${used.file} is wrong; the settings of ${used.accepted_at} are in use: ${used.problems.join("; ")}` : "");
 }

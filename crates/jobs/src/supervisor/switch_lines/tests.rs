@@ -31,6 +31,34 @@ fn a_line_of_a_build_means_nothing_for_the_switch() {
 }
 
 #[test]
+fn a_text_of_the_configuration_means_nothing_for_the_switch() {
+    for line in [
+        "Pre-switch check 'x' failed",
+        "Pre-switch checks failed",
+        "Could not acquire lock",
+        "Failed to install bootloader",
+        "Warning: the new NixOS configuration has an ‘init’ that is",
+    ] {
+        let said = |text: &str| {
+            let found = read(text);
+            found.check.is_some() || found.busy || found.boot_loader_failed || found.needs_reboot
+        };
+        // The text of a `throw`, and of a trace with two lines.
+        for text in [
+            format!("error: the firewall is off\n       {line}"),
+            format!(
+                "trace: a\n{line}\nerror:\n       … while evaluating\n\n       error: attribute 'a' missing"
+            ),
+            format!("trace: a\n{line}\nbuilding '/nix/store/0-a.drv'..."),
+        ] {
+            assert!(!said(&text), "{text}");
+        }
+        assert!(said(line), "{line}");
+        assert!(said(&format!("building '/nix/store/0-a.drv'...\n{line}")), "{line}");
+    }
+}
+
+#[test]
 fn a_long_line_counts_by_its_beginning_and_each_stream_has_its_own_lines() {
     let mut lines = SwitchLines::default();
     let piece = |text, cont| Piece { text: Cow::Borrowed(text), cont };

@@ -251,7 +251,10 @@ impl Case<'_> {
         if lines.boot_loader_failed || on_boot || prepared {
             return self.boot_loader(room, change);
         }
-        if lines.needs_reboot || (self.result.exit_code == NEEDS_REBOOT && rebuilds(self.command)) {
+        // nix ends with 100, too, when a build failed. A profile that was set shows that all was built.
+        let is_set = change.after.profile.is_some() && change.before.profile != change.after.profile;
+        let says_so = self.result.exit_code == NEEDS_REBOOT && is_set && rebuilds(self.command);
+        if lines.needs_reboot || says_so {
             // On trial, it is not in the profile yet.
             let is_staged = change.after.profile.is_none() || change.after.profile != change.after.running;
             let (when, next) = match is_staged {
@@ -358,8 +361,10 @@ fn stays(change: &SystemChange) -> &'static str {
     match (&before.running, same_profile) {
         (Some(_), true) if before.profile.is_some() => "nothing was changed",
         // The profile is set before the checks.
-        (Some(_), false) => "nothing was activated, and the profile names the new system",
-        (Some(_), true) | (None, _) => "nothing was activated",
+        (Some(_), false) if after.profile.is_some() => {
+            "nothing was activated, and the profile names the new system"
+        }
+        _ => "nothing was activated",
     }
 }
 

@@ -261,6 +261,9 @@ fn not_told_in_the_docs() -> Vec<Scene> {
         scene("").exit(0).is(Outcome::Ok),
         // On trial, the system is not in the profile yet.
         scene(OTHER_INIT).untouched().exit(100).is(NeedsReboot),
+        // The words were lost, but the profile is set. nix ends with 100 when a build failed.
+        scene("").exit(100).is(NeedsReboot),
+        scene("error: builder for '/nix/store/0-a.drv' failed with exit code 1\n").untouched().exit(100).is(Failed),
         // `boot` activates nothing.
         Scene { command: "boot", ..scene(&format!("{BOOT_FULL}{}", closing(1))) }.is(BootloaderFailed),
         // It sets the profile, and nothing comes behind the boot loader.
