@@ -7,9 +7,11 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::iter;
+use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
 
 mod chaos;
 mod fuzz;
@@ -192,7 +194,13 @@ fn demo(options: &[OsString]) -> Result<(), String> {
 
 fn test(options: &[OsString]) -> Result<(), String> {
     eprintln!("Building and running all tests: seven minutes or so on two cores the first time.");
-    run(cargo().args(["test", "--locked"]).args(options))
+    let mut command = cargo();
+    // Most tests wait for a program, a connection or a clock, so more of them run than there are processors.
+    if env::var_os("RUST_TEST_THREADS").is_none() {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get) * 2;
+        command.env("RUST_TEST_THREADS", threads.to_string());
+    }
+    run(command.args(["test", "--locked"]).args(options))
 }
 
 /// The dev profile, as in the tests: a seed takes some hundredths of a second.

@@ -7,9 +7,9 @@ use super::{Activation, Begun, Contact, GuardState, Stage, Trial, TrialCheck};
 use crate::JobId;
 use crate::spec::capitalized;
 
-/// Situations in which a new system is taken back, each with the exit code of the command and its message.
-pub(crate) fn rolled_back() -> Vec<(&'static str, i32, String)> {
-    let trial = |code| Trial {
+/// A system on trial whose activation ended with that exit code.
+pub(super) fn trial(code: i32) -> Trial {
+    Trial {
         id: JobId::generate(),
         command: "switch".to_owned(),
         boot_id: Some("a boot".to_owned()),
@@ -25,7 +25,11 @@ pub(crate) fn rolled_back() -> Vec<(&'static str, i32, String)> {
         asked_ms: 0,
         begun: Begun::Activating,
         activation: Some(Activation { ended_ms: 10_000, code }),
-    };
+    }
+}
+
+/// Situations in which a new system is taken back, each with the exit code of the command and its message.
+pub(crate) fn rolled_back() -> Vec<(&'static str, i32, String)> {
     let contact = |registered_ms| Contact {
         boot_id: Some("a boot".to_owned()),
         opened_ms: 11_000,

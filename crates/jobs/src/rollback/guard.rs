@@ -16,6 +16,7 @@ use super::actions::{check, commit, go_back};
 use super::decision::{Action, Checks, Facts, decide};
 use super::state::{Decision, GuardState, Kind, Stage};
 use super::{Contact, Trial, now_ms, unpin};
+use crate::damage::is_damage;
 use crate::journal::supervisor_lives;
 use crate::{JobDir, remains};
 
@@ -106,7 +107,7 @@ impl Guard {
         // Without it a full disk delays what is told, and nothing else.
         drop(file.and_then(|mut file| file.write_all(&[0; RESERVE])));
         Ok(Self {
-            state: GuardState::load(dir).map_err(failed)?,
+            state: earlier(dir).map_err(failed)?,
             dir: dir.clone(),
             boot_id: boot_id(&trial.proc),
             trial,
@@ -203,6 +204,19 @@ impl Guard {
     }
 }
 
+/// What a guard before this one has decided and begun. If a power failure damaged that, this one begins anew: it looks at
+/// the same facts.
+fn earlier(dir: &JobDir) -> io::Result<GuardState> {
+    match GuardState::load(dir) {
+        Err(err) if is_damage(&err) => {
+            let mut anew = GuardState::default();
+            anew.note(format!("what the guard had decided was damaged, so it begins anew: {err}"));
+            Ok(anew)
+        }
+        loaded => loaded,
+    }
+}
+
 /// Runs a guard until it has decided. `ready` is called when it is one. A SIGTERM ends it while nothing has begun that
 /// has to be completed: at a shutdown the boot decides, and else the supervisor starts another one.
 ///
@@ -224,5 +238,24 @@ pub fn run(dir: &JobDir, ready: impl FnOnce()) -> Result<(), GuardError> {
             Step::Waiting if ended.load(Ordering::Relaxed) && guard.may_end() => return Ok(()),
             Step::Waiting => thread::sleep(TICK),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollback::examples;
+    use crate::{JobId, JobsDir};
+
+    #[test]
+    fn a_guard_whose_file_was_damaged_begins_anew_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = JobsDir::new(folder.path()).job(&JobId::generate());
+        fs::create_dir(dir.path()).unwrap();
+        examples::trial(0).store(&dir).unwrap();
+        fs::write(dir.path().join("guard.json"), "{\"version\":1,\"sta").unwrap();
+        let guard = Guard::take(&dir).unwrap();
+        assert!(guard.may_end() && guard.state.decision.is_none());
+        assert!(guard.state.notes[0].contains("damaged"), "{:?}", guard.state.notes);
     }
 }
