@@ -157,7 +157,7 @@ impl SwitchLines {
             self.activating = true;
         } else if let Some(rest) = after("Activation script snippet '") {
             if let Some((name, code)) = rest.split_once("' failed") {
-                push(&mut self.snippets, format!("`{}`{code}", one_line(name, MAX_LINE)));
+                push(&mut self.snippets, one_line(&format!("`{name}`{code}"), MAX_LINE));
             }
         } else if text == "Failed to run activate script" {
             self.script_failed = true;
