@@ -46,7 +46,10 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Failure::Start(format!("not registered within {} s: {why}", options.timeout)));
+            return Err(Failure::Start(format!(
+                "not registered within {} s: {why}; nixfleet-agent doctor looks for the cause",
+                options.timeout
+            )));
         }
         thread::sleep(PAUSE.min(left));
     }

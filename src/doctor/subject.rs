@@ -66,11 +66,10 @@ impl Subject {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let Host { hostname, .. } = &self.host;
         if let Some(used) = &self.last_good {
-            let since = format!("settings that were accepted at {}", used.accepted_at);
             let wrong = used.problems.iter().map(wrong_setting);
             let instead = format!(
-                "{hostname} reports to {}, with the {since}: the agent uses them",
-                self.connection.url
+                "{hostname} reports to {}, with the settings that were accepted at {}: the agent uses them",
+                self.connection.url, used.accepted_at
             );
             let instead = warning("configuration", instead, "the checks below are about these settings");
             return wrong.chain([instead]).collect();

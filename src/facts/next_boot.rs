@@ -91,10 +91,9 @@ pub(super) fn waits(system: &HostSystem) -> bool {
 /// Whether `special` is one of the specialisations of `system`. One that was chosen in the menu is not what the boot
 /// loader has as its default, and nothing waits because of that.
 fn is_specialisation(system: &str, special: &str) -> bool {
-    let links = std::fs::read_dir(Path::new(system).join("specialisation")).into_iter().flatten().flatten();
-    links
-        .into_iter()
-        .any(|link| std::fs::canonicalize(link.path()).is_ok_and(|path| path == Path::new(special)))
+    let mut links =
+        std::fs::read_dir(Path::new(system).join("specialisation")).into_iter().flatten().flatten();
+    links.any(|link| std::fs::canonicalize(link.path()).is_ok_and(|path| path == Path::new(special)))
 }
 
 #[cfg(test)]

@@ -174,10 +174,8 @@ fn waits_for_boot<'a>(history: &'a History, now: Now<'_>) -> Option<&'a Last> {
 /// wrong with a system that is active despite an error, and with one that waits for the next boot.
 fn failed_switch<'a>(history: &'a History, now: Now<'_>) -> Option<&'a Last> {
     let last = history.switch.as_ref()?;
-    let good = [Outcome::Ok, Outcome::ActivatedDespiteError, Outcome::NeedsReboot, Outcome::Stopped]
-        .contains(&last.outcome);
-    let failed = !good;
-    (failed && !moved(last, now) && !replaced(last, now)).then_some(last)
+    let good = [Outcome::Ok, Outcome::ActivatedDespiteError, Outcome::NeedsReboot, Outcome::Stopped];
+    (!good.contains(&last.outcome) && !moved(last, now) && !replaced(last, now)).then_some(last)
 }
 
 /// Whether the checkout is at another commit than after that command. Unknown commits count as equal.
@@ -243,6 +241,12 @@ pub fn mark_working(
         message: format!("{command} is running"),
         checked_at: at.to_owned(),
     };
+}
+
+/// Says what the system that the running command has put on trial waits for: however long the command runs, also when
+/// that is no longer shown as [`UpdateState::Working`].
+pub fn mark_waiting(status: &mut UpdateStatus, command: &str, waits: &str) {
+    status.system.message = format!("{command} is running: {waits}");
 }
 
 /// Marks the system as [`UpdateState::Ok`], in the one heartbeat that completes a good rollback. Existing

@@ -16,7 +16,6 @@ use nixfleet_os::Clock;
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{
     AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, LastGoodSettings, OddField, Register, RunningJob,
-    UpdateState,
 };
 
 use super::backoff::Reconnect;
@@ -183,10 +182,11 @@ impl Agent {
         heartbeat.last_good_settings.clone_from(&self.last_good);
         heartbeat.command_activity =
             self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
-        if let (Some(waits), Some(status)) = (self.contact.waits(), &mut heartbeat.update_status)
-            && status.system.status == UpdateState::Working
+        // The thread may see a decision a moment later than the end of the command.
+        if let Some(current) = self.jobs.current().filter(|current| deploys(current.command))
+            && let (Some(waits), Some(status)) = (self.contact.waits(), &mut heartbeat.update_status)
         {
-            status.system.message = format!("{}: {waits}", status.system.message);
+            update::mark_waiting(status, current.command, &waits);
         }
         if succeeded == Some("rollback")
             && let Some(update_status) = &mut heartbeat.update_status

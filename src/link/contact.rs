@@ -87,7 +87,15 @@ impl Contact {
     pub fn start(jobs: JobsDir, file: PathBuf, boot_id: Option<String>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (sender, open) = watch::channel(None);
-        let writer = Writer { shared: Arc::clone(&shared), jobs, file, boot_id, open: sender, written: None };
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            jobs,
+            file,
+            boot_id,
+            open: sender,
+            written: None,
+            failed: false,
+        };
         thread::Builder::new()
             .name("contact".to_owned())
             .stack_size(STACK)
@@ -181,6 +189,8 @@ struct Writer {
     open: watch::Sender<Option<Open>>,
     /// What the file says.
     written: Option<rollback::Contact>,
+    /// It could not be written during this trial, which was logged.
+    failed: bool,
 }
 
 impl Writer {
@@ -246,8 +256,9 @@ impl Writer {
         match contact.store(&self.file) {
             Ok(()) => self.written = Some(contact),
             Err(err) => {
+                self.written = None;
                 // Said once: it is tried again twice a second.
-                if self.written.take().is_some() || !self.file.exists() {
+                if !std::mem::replace(&mut self.failed, true) {
                     tracing::warn!(
                         "Cannot write {}, so the new system may be taken back: {err}.",
                         self.file.display()
@@ -258,7 +269,7 @@ impl Writer {
     }
 
     fn withdraw(&mut self) {
-        self.written = None;
+        (self.written, self.failed) = (None, false);
         if self.file.exists() {
             drop(std::fs::remove_file(&self.file));
         }

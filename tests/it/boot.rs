@@ -240,6 +240,7 @@ async fn wait_registered_says_what_keeps_an_agent_from_being_registered() {
     eventually("the agent's socket", || state.join("agent/status.sock").exists().then_some(())).await;
     let waited = tokio::task::spawn_blocking(move || wait_registered(&state, "3")).await.unwrap();
     assert_eq!(waited.0, Some(1));
+    assert!(waited.1.contains("; nixfleet-agent doctor looks for the cause"), "{}", waited.1);
     assert!(waited.1.contains("not registered within 3 s: the agent is waiting: "), "{}", waited.1);
 }
 

@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use nixfleet_jobs::rollback::is_guarded;
 use nixfleet_jobs::{JobDir, JobsDir, Urgency, signal_supervisor};
 use nixfleet_mock_dashboard::{Faults, Refusal};
-use nixfleet_protocol::{AgentMessage, Heartbeat, Status};
+use nixfleet_protocol::{AgentMessage, Heartbeat, Status, UpdateState, UpdateStatus};
 
-use crate::rig::{Fleet, HOST, eventually, job_folder, journal, json};
+use crate::rig::{AgentProcess, Fleet, HOST, eventually, job_folder, journal, json};
 
 mod kills;
 
@@ -204,6 +204,23 @@ async fn a_new_system_is_kept_when_a_new_connection_holds_and_all_checks_pass() 
     let contact = fleet.path("state/agent/contact.json");
     eventually("the end of the contact", || (!contact.exists()).then_some(())).await;
     assert!(agent.is_running());
+    fleet.assert_no_violations();
+}
+
+/// A command counts as working for four minutes at most, and with such an interval not at all.
+#[tokio::test]
+async fn heartbeats_say_that_a_new_system_waits_also_when_its_command_counts_as_working_no_more() {
+    let fleet = fleet(30, "").await;
+    let mut command = fleet.agent_command();
+    command.env("NIXFLEET_INTERVAL", "240");
+    let _agent = AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a first heartbeat", |fleet| fleet.beats().pop()).await;
+    fleet.run("switch").await;
+    let said: Vec<_> = fleet.beats().into_iter().filter_map(|(_, beat)| beat.update_status).collect();
+    let waits = |status: &UpdateStatus| status.system.message.starts_with("switch is running: confirming, ");
+    assert!(said.iter().any(|status| waits(status)), "{said:?}");
+    assert!(said.iter().all(|status| status.system.status != UpdateState::Working), "{said:?}");
+    assert!(!waits(said.last().unwrap()), "it has ended: {said:?}");
     fleet.assert_no_violations();
 }
 

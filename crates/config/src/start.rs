@@ -114,7 +114,7 @@ impl Config {
     }
 
     /// The settings of the copy. `decide`: which of the kept settings count may still have to be decided.
-    fn fall_back(source: &Source, mut problems: Vec<Problem>, decide: bool) -> Result<Started, ConfigError> {
+    fn fall_back(source: &Source, problems: Vec<Problem>, decide: bool) -> Result<Started, ConfigError> {
         let (file, _) = source.file();
         let Some(place) = place(source) else { return Err(ConfigError { problems }) };
         let validated = |text: &str| Self::of_text(source, &place.file(), text);
@@ -130,18 +130,10 @@ impl Config {
             let Some(kept) = copy()? else { return Ok(None) };
             Ok(Some((validated(&kept.accepted.text).map_err(|err| first(&err))?, kept)))
         });
-        match used {
-            Ok(Some((config, kept))) => {
-                let proof = decide.then(|| Proof::of(&place, &kept.accepted.text));
-                let last_good = LastGood { file, accepted_at: kept.accepted.at, problems };
-                Ok(Started { config, last_good: Some(last_good), proof })
-            }
-            Ok(None) => Err(ConfigError { problems }),
-            Err(why) => {
-                problems.extend(unusable(&problems, &why));
-                Err(ConfigError { problems })
-            }
-        }
+        let ((config, kept), problems) = or_problems(used, problems)?;
+        let proof = decide.then(|| Proof::of(&place, &kept.accepted.text));
+        let last_good = LastGood { file, accepted_at: kept.accepted.at, problems };
+        Ok(Started { config, last_good: Some(last_good), proof })
     }
 }
 
@@ -162,7 +154,7 @@ impl Host {
     /// # Errors
     /// As for [`Host::load`], if there is no copy that can be used.
     pub fn for_job(source: &Source) -> Result<(Self, Option<LastGood>), ConfigError> {
-        let mut problems = match Self::load(source) {
+        let problems = match Self::load(source) {
             Ok(host) => return Ok((host, None)),
             Err(ConfigError { problems }) => problems,
         };
@@ -176,14 +168,8 @@ impl Host {
                 (_, problems) => Err(first(&ConfigError { problems })),
             }
         });
-        match used {
-            Ok(Some((host, accepted_at))) => Ok((host, Some(LastGood { file, accepted_at, problems }))),
-            Ok(None) => Err(ConfigError { problems }),
-            Err(why) => {
-                problems.extend(unusable(&problems, &why));
-                Err(ConfigError { problems })
-            }
-        }
+        let ((host, accepted_at), problems) = or_problems(used, problems)?;
+        Ok((host, Some(LastGood { file, accepted_at, problems })))
     }
 
     /// Settings that say where an agent of this host answers and where its jobs are, whatever the file says; and a line
@@ -288,15 +274,23 @@ fn place(source: &Source) -> Option<Place> {
     usable.then(|| Place::new(folder))
 }
 
-/// Why the copy does not help; none if that is one of the problems anyway, such as a missing token.
-fn unusable(problems: &[Problem], why: &str) -> Option<Problem> {
-    let is_told = problems.iter().any(|problem| problem.to_string() == why);
-    (!is_told).then(|| Problem {
-        key: "last good settings".to_owned(),
-        what: format!("cannot be used either: {why}"),
-        origin: String::new(),
-        fix: String::new(),
-    })
+/// What the copy gave, and what is wrong with the file; an error if there is no copy that can be used. Why it cannot be
+/// is left out if that is one of the problems anyway, such as a missing token.
+fn or_problems<T>(
+    used: Result<Option<T>, String>,
+    mut problems: Vec<Problem>,
+) -> Result<(T, Vec<Problem>), ConfigError> {
+    match used {
+        Ok(Some(found)) => return Ok((found, problems)),
+        Err(why) if problems.iter().all(|problem| problem.to_string() != why) => problems.push(Problem {
+            key: "last good settings".to_owned(),
+            what: format!("cannot be used either: {why}"),
+            origin: String::new(),
+            fix: String::new(),
+        }),
+        Ok(None) | Err(_) => {}
+    }
+    Err(ConfigError { problems })
 }
 
 /// The first problem.

@@ -4,6 +4,7 @@ use std::time::Instant;
 use nixfleet_jobs::rollback::{Activation, Contact as Said};
 
 use super::*;
+use crate::jobs::captured_log::CapturedLog;
 
 /// Waits for what the thread does, twice a second.
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -84,4 +85,28 @@ fn the_agent_says_that_it_is_connected_only_while_a_system_is_on_trial() {
     eventually("end of the file", || (!file.exists()).then_some(()));
     eventually("end of the trial", || (!contact.is_open()).then_some(()));
     assert_eq!(contact.hurries(Duration::from_secs(60)), Duration::from_secs(60));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_once_for_each_trial() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, jobs) = (Arc::default(), JobsDir::new(folder.path()));
+    let file = folder.path().join("away/contact.json");
+    let (open, _receiver) = watch::channel(None);
+    let mut writer =
+        Writer { shared, jobs, file: file.clone(), boot_id: None, open, written: None, failed: false };
+    let log = CapturedLog::default();
+    let told = || log.text().matches("so the new system may be taken back").count();
+    let said = |heard_ms| Said { heard_ms: Some(heard_ms), ..Said::default() };
+    tracing::dispatcher::with_default(&log.dispatch(), || {
+        writer.say(said(1));
+        writer.say(said(2));
+        assert_eq!(told(), 1, "{}", log.text());
+        writer.withdraw();
+        writer.say(said(3));
+        assert_eq!(told(), 2, "{}", log.text());
+    });
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    writer.say(said(3));
+    assert_eq!(Said::read(&file), Some(said(3)), "it is tried again");
 }

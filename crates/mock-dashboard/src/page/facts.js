@@ -12,7 +12,7 @@ const gpu = (vitals) => {
   const warm = vitals.gpu_temp_celsius == null ? "" : `, ${vitals.gpu_temp_celsius.toFixed(0)} °C`;
   return vitals.gpu_usage == null ? vitals.gpus[0].status : share(vitals.gpu_usage) + warm;
 };
-// "runs X, boots Y", and nothing if both are the same.
+// The name of the system that the next boot runs, or "what runs" if that is the running one.
 const boots = (system) => {
   if (!system?.boots) return "—";
   const same = system.boots.system === system.current;
