@@ -120,6 +120,12 @@ mod tests {
             super::super::targets(&root).unwrap().into_iter().map(|name| (name, 0)).collect();
         for fault in FAULTS {
             let text = fs::read_to_string(root.join(fault.file)).unwrap();
+            // Each stands between the braces of a condition, in the place of the other one.
+            let before = text.split(fault.right).next().unwrap();
+            assert!(!before.ends_with('.'), "`{}` is the end of an expression", fault.right);
+            for text in [fault.right, fault.wrong] {
+                assert!(!text.trim_end().ends_with([';', '{']), "`{text}` is no expression");
+            }
             let with_faults = planted(fault.file, text.clone()).unwrap();
             assert!(with_faults.contains(fault.wrong) && !text.contains(&format!("{{ {} }}", fault.wrong)));
             *targets.get_mut(fault.target).expect("a target") += 1;
