@@ -33,19 +33,6 @@
         return since
 
 
-    def up_again(connections: int) -> None:
-        """Starts the machine from the same disk, and waits for its agent."""
-        host.start()
-        # The first contact waits until the machine has booted.
-        host.wait_for_unit("nixfleet-agent.service", timeout=PATIENCE)
-        register = wait_for(
-            "a new registration",
-            lambda: messages("register")[-1],
-            lambda seen: seen["connection"] > connections,
-        )
-        print("registered:", register["payload"])
-
-
     def boot_id() -> str:
         return host_run("cat /proc/sys/kernel/random/boot_id").strip()
 

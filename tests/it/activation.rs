@@ -4,11 +4,11 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use nixfleet_protocol::{KillCommand, KillSignal, StatusKind};
 
-use crate::rig::{Fleet, HOST, eventually, job_folder, json, lives};
+use crate::rig::{Fleet, HOST, eventually, lives, supervisor};
 
 const UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
 
@@ -59,11 +59,6 @@ impl Drop for Unit<'_> {
     }
 }
 
-async fn line(fleet: &Fleet, text: &str) {
-    let has = |fleet: &Fleet| fleet.lines().iter().any(|(_, line, _)| line.contains(text)).then_some(());
-    fleet.wait(text, has).await;
-}
-
 #[tokio::test]
 async fn a_switch_beside_another_activation_runs_nothing_and_names_it() {
     let fleet = fleet().await;
@@ -98,17 +93,17 @@ async fn a_unit_that_outlives_the_rebuild_is_protected_and_awaited() {
     let fleet = fleet().await;
     let _agent = fleet.agent().await;
     fleet.send("switch");
-    line(&fleet, "begun").await;
+    fleet.line("begun").await;
     let mut unit = Unit::start(&fleet);
     fleet.send("stop");
-    line(&fleet, &format!("stop refused: the system is being activated, by {UNIT}")).await;
+    fleet.line(&format!("stop refused: the system is being activated, by {UNIT}")).await;
     fs::write(fleet.path("end"), "").unwrap();
-    line(&fleet, &format!("the activation goes on in {UNIT} (process {}, `sleep 300`)", unit.1.id())).await;
+    fleet.line(&format!("the activation goes on in {UNIT} (process {}, `sleep 300`)", unit.1.id())).await;
     assert!(!fleet.statuses().iter().any(|status| status.command == "switch"), "{:?}", fleet.statuses());
     unit.end();
     let status = fleet.ended("switch").await;
     assert_eq!(status.outcome.as_deref(), Some("ok"), "{status:?}");
-    line(&fleet, &format!("the activation in {UNIT} has ended")).await;
+    fleet.line(&format!("the activation in {UNIT} has ended")).await;
     fleet.assert_no_violations();
 }
 
@@ -118,7 +113,7 @@ async fn a_kill_reaches_the_unit() {
     let _agent = fleet.agent().await;
     fleet.send("switch");
     let pid = fleet.running("switch").await;
-    line(&fleet, "begun").await;
+    fleet.line("begun").await;
     let mut unit = Unit::start(&fleet);
     fleet.dashboard.send_kill(HOST, KillCommand { signal: KillSignal::Kill, pid }).unwrap();
     // As the kernel would do it, the group goes with its process.
@@ -127,7 +122,7 @@ async fn a_kill_reaches_the_unit() {
     fs::remove_dir_all(fleet.path("cgroup/system.slice")).unwrap();
     let status = fleet.ended("switch").await;
     assert_eq!((status.status, status.exit_code), (StatusKind::Stopped, 137), "{status:?}");
-    line(&fleet, &format!("SIGKILL also for {UNIT}")).await;
+    fleet.line(&format!("SIGKILL also for {UNIT}")).await;
     fleet.assert_no_violations();
 }
 
@@ -137,11 +132,9 @@ async fn the_unit_of_a_killed_supervisor_is_awaited_before_the_switch_is_lost() 
     let _agent = fleet.agent().await;
     fleet.send("switch");
     let pid = fleet.running("switch").await;
-    line(&fleet, "begun").await;
+    fleet.line("begun").await;
     let mut unit = Unit::start(&fleet);
-    let supervisor =
-        json(&job_folder(&fleet).join("state.json")).unwrap()["supervisor_pid"].as_i64().unwrap();
-    kill_process(Pid::from_raw(i32::try_from(supervisor).unwrap()).unwrap(), Signal::KILL).unwrap();
+    kill_process(supervisor(&fleet), Signal::KILL).unwrap();
     eventually("the end of the rebuild", || (!lives(pid)).then_some(())).await;
     // The heartbeats say what runs.
     let named = |fleet: &Fleet| fleet.beats().pop().filter(|(_, beat)| beat.command_pid == Some(unit.1.id()));

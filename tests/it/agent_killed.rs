@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::rig::{Fleet, eventually, job_folder, journal, json, lives};
+use crate::rig::{Fleet, eventually, job_folder, journal, json, lives, supervisor};
 
 #[tokio::test]
 async fn a_killed_agent_loses_and_doubles_nothing() {
@@ -66,10 +66,7 @@ async fn a_job_whose_supervisor_was_killed_is_told_as_lost() {
     let _agent = fleet.agent().await;
     fleet.send("long");
     let pid = fleet.running("long").await;
-    let state = json(&job_folder(&fleet).join("state.json")).unwrap();
-    let supervisor =
-        Pid::from_raw(i32::try_from(state["supervisor_pid"].as_u64().unwrap()).unwrap()).unwrap();
-    kill_process(supervisor, Signal::KILL).unwrap();
+    kill_process(supervisor(&fleet), Signal::KILL).unwrap();
     let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
     assert_eq!((status.exit_code, status.outcome.as_deref()), (1, Some("lost")));
     assert_eq!(fleet.lines().len(), 1);

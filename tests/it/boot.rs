@@ -155,17 +155,14 @@ fn not_begun(status: &Status, outcome: &str, texts: &[&str]) {
 
 #[tokio::test]
 async fn a_rebuild_without_room_is_not_begun_and_a_pull_is() {
-    for (setting, reason) in [("nix_free", "free of"), ("nix_inodes", "inodes free of")] {
-        // More than any disk has.
-        let fleet = machine(&format!("[preflight]\n{setting} = 1000000000")).await;
+    // More than any disk has.
+    for (setting, wanted, reason) in
+        [("nix_free", 1_i64 << 50, "free of"), ("nix_inodes", 1_000_000_000, "inodes free of")]
+    {
+        let fleet = machine(&format!("[preflight]\n{setting} = {wanted}")).await;
         if setting == "nix_inodes" && rustix::fs::statvfs(fleet.folder.path()).unwrap().f_files == 0 {
             continue;
         }
-        let fleet = if setting == "nix_free" {
-            machine(&format!("[preflight]\n{setting} = {}", 1_i64 << 50)).await
-        } else {
-            fleet
-        };
         let _agent = fleet.agent().await;
         assert_eq!(fleet.ended("clone").await.exit_code, 0);
         for command in ["switch", "boot", "pull-switch"] {

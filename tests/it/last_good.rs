@@ -134,7 +134,7 @@ async fn settings_that_never_reached_a_dashboard_are_not_the_last_good_ones() {
     let agent = agent_with(&good);
     proven(&fleet).await;
     end(agent).await;
-    let connections = fleet.dashboard.connections(crate::rig::HOST);
+    let connections = fleet.dashboard.connections(HOST);
 
     // Without a mistake, and nobody is there.
     let agent = agent_with("url = \"ws://127.0.0.1:1/ws\"\n");
@@ -145,7 +145,7 @@ async fn settings_that_never_reached_a_dashboard_are_not_the_last_good_ones() {
     let kept = json(&fleet.path("state/settings/last-good.json")).unwrap();
     assert_eq!(kept["proven"]["text"], good.as_str());
     end(agent).await;
-    assert_eq!(fleet.dashboard.connections(crate::rig::HOST), connections);
+    assert_eq!(fleet.dashboard.connections(HOST), connections);
 
     let _agent = agent_with("url = \"ws://127.0.0.1:1/ws\n");
     let beat =

@@ -195,10 +195,7 @@ async fn a_unit_that_runs_again_half_a_minute_later_is_told_as_recovered() {
     let failed = format!("{ACTIVATION}warning: the following units failed: old.service, web.service\n");
     host.rebuild(&failed, 4, Some("new"), Some("new"));
     host.fleet.send("switch");
-    let waits = |fleet: &Fleet| {
-        fleet.lines().iter().any(|(_, line, _)| line.contains("looking again in 30s")).then_some(())
-    };
-    host.fleet.wait("the announcement of the second look", waits).await;
+    host.fleet.line("looking again in 30s").await;
     let running = "Id=web.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\n";
     host.units(&["old.service"], running);
     let begun = Instant::now();
@@ -229,10 +226,7 @@ async fn a_stop_ends_the_wait_for_the_second_look_and_changes_no_outcome() {
         Some("new"),
     );
     host.fleet.send("switch");
-    let waits = |fleet: &Fleet| {
-        fleet.lines().iter().any(|(_, line, _)| line.contains("looking again in 30s")).then_some(())
-    };
-    host.fleet.wait("the announcement of the second look", waits).await;
+    host.fleet.line("looking again in 30s").await;
     host.beat("no process while nothing runs", |beat| {
         beat.pending_command.is_some() && beat.command_pid.is_none()
     })

@@ -180,6 +180,12 @@ impl Fleet {
         self.wait(&format!("status of {command}"), |fleet| fleet.ends(command).pop()).await
     }
 
+    /// Waits for a line of output with this text.
+    pub(crate) async fn line(&self, text: &str) {
+        let has = |fleet: &Self| fleet.lines().iter().any(|(_, line, _)| line.contains(text)).then_some(());
+        self.wait(text, has).await;
+    }
+
     fn ends(&self, command: &str) -> Vec<Status> {
         self.statuses().into_iter().filter(|status| status.command == command).collect()
     }
@@ -321,6 +327,13 @@ pub(crate) fn job_folder(fleet: &Fleet) -> PathBuf {
     let folders: Vec<PathBuf> = jobs.filter(|path| path.is_dir()).collect();
     assert_eq!(folders.len(), 1, "{folders:?}");
     folders[0].clone()
+}
+
+/// The process of the only job's supervisor.
+pub(crate) fn supervisor(fleet: &Fleet) -> Pid {
+    let state = json(&job_folder(fleet).join("state.json")).unwrap();
+    let pid = i32::try_from(state["supervisor_pid"].as_u64().unwrap()).unwrap();
+    Pid::from_raw(pid).unwrap()
 }
 
 /// A JSON document, if there is a whole one.

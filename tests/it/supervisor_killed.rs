@@ -3,25 +3,17 @@
 use std::fs;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use nixfleet_jobs::JobId;
 
-use crate::rig::{Fleet, eventually, job_folder, json, lives, program};
+use crate::rig::{Fleet, eventually, lives, program, supervisor};
 
 /// A process tree: one in a session of its own, one without an environment, one that ignores SIGTERM.
 const TREE: &str = "setsid sh -c 'echo $$ >> $PIDS; exec sleep 300' &\n\
                     env -i PIDS=$PIDS sh -c 'echo $$ >> $PIDS; exec sleep 300' &\n\
                     (trap '' TERM; sh -c 'echo $$ >> $PIDS; exec sleep 300') &\n\
                     echo $$ >> $PIDS\nwait\nsleep 300";
-
-fn signal(pid: u64, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
-}
-
-fn supervisor(fleet: &Fleet) -> u64 {
-    json(&job_folder(fleet).join("state.json")).unwrap()["supervisor_pid"].as_u64().unwrap()
-}
 
 async fn pids(file: &std::path::Path, count: usize) -> Vec<u32> {
     eventually("the processes", || {
@@ -42,7 +34,7 @@ async fn what_a_killed_supervisor_leaves_is_ended_and_told() {
     fleet.send("tree");
     let tree = pids(&fleet.path("pids"), 4).await;
     fleet.running("tree").await;
-    signal(supervisor(&fleet), Signal::KILL);
+    kill_process(supervisor(&fleet), Signal::KILL).unwrap();
     let status = fleet.ended("tree").await;
     assert!(!tree.iter().any(|pid| lives(*pid)), "{tree:?}");
     assert_eq!((status.exit_code, status.outcome.as_deref()), (1, Some("lost")));
@@ -136,12 +128,12 @@ async fn a_stop_for_a_suspended_supervisor_is_answered_and_carried_out_later() {
     fleet.send("long");
     fleet.running("long").await;
     let supervisor = supervisor(&fleet);
-    signal(supervisor, Signal::STOP);
+    kill_process(supervisor, Signal::STOP).unwrap();
     fleet.send("stop");
     let status = fleet.ended("stop").await;
     assert_eq!(status.exit_code, 1);
     assert!(status.message.starts_with("The command goes on: "), "{status:?}");
-    signal(supervisor, Signal::CONT);
+    kill_process(supervisor, Signal::CONT).unwrap();
     assert_eq!(fleet.ended("long").await.outcome.as_deref(), Some("stopped"));
     fleet.assert_no_violations();
 }

@@ -14,7 +14,7 @@ use nixfleet_jobs::{JobDir, JobsDir, Urgency, signal_supervisor};
 use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Status, UpdateState, UpdateStatus};
 
-use crate::rig::{AgentProcess, Fleet, HOST, eventually, job_folder, journal, json};
+use crate::rig::{AgentProcess, Fleet, HOST, eventually, job_folder, journal, json, supervisor};
 
 mod kills;
 
@@ -65,11 +65,11 @@ async fn fleet(timeout: u64, more: &str) -> Fleet {
     fs::create_dir(folder.join("repo")).unwrap();
     fs::write(folder.join("repo/flake.nix"), "{ }").unwrap();
     symlink(folder.join("one"), folder.join("current")).unwrap();
-    symlink(folder.join("one"), folder.join("nix/profiles/system")).unwrap();
+    symlink(folder.join("one"), folder.join(PROFILE)).unwrap();
     let path = folder.display();
     fleet.configure(&format!(
         "[repo]\ndir = \"{path}/repo\"\n[rebuild]\nprogram = [\"{path}/rebuild\"]\n\
-         [paths]\ncurrent_system = \"{path}/current\"\nsystem_profile = \"{path}/nix/profiles/system\"\n\
+         [paths]\ncurrent_system = \"{path}/current\"\nsystem_profile = \"{path}/{PROFILE}\"\n\
          [rollback]\nconfirm_timeout = {timeout}\nhold = 1\n{}",
         more.replace("FOLDER", &path.to_string())
     ))
@@ -103,8 +103,8 @@ fn cut_off(fleet: &Fleet, cut: bool) {
     fleet.dashboard.set_faults(Faults { refuse_auth, ..Faults::default() });
 }
 
-fn kill(pid: u32) {
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+fn kill(process: Pid) {
+    kill_process(process, Signal::KILL).unwrap();
 }
 
 /// The folder of the only job.
@@ -114,12 +114,12 @@ fn job(fleet: &Fleet) -> JobDir {
 }
 
 /// The process that guards the trial of the only job. One that is about to is none yet.
-async fn guard(fleet: &Fleet) -> u32 {
+async fn guard(fleet: &Fleet) -> Pid {
     let folder = job_folder(fleet).to_string_lossy().into_owned();
     eventually("a lock of a guard", || is_guarded(&job(fleet)).then_some(())).await;
     eventually("a guard", || {
         fs::read_dir("/proc").unwrap().flatten().find_map(|process| {
-            let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+            let pid = process.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
             let argv = fs::read(process.path().join("cmdline")).ok()?;
             let argv: Vec<&[u8]> = argv.split(|byte| *byte == 0).collect();
             let [_, b"exec-guard", job, ..] = argv[..] else { return None };
@@ -127,11 +127,6 @@ async fn guard(fleet: &Fleet) -> u32 {
         })
     })
     .await
-}
-
-fn supervisor(fleet: &Fleet) -> u32 {
-    let state = json(&job_folder(fleet).join("state.json")).unwrap();
-    u32::try_from(state["supervisor_pid"].as_u64().unwrap()).unwrap()
 }
 
 /// Waits until the activation was noted to have ended.
@@ -147,6 +142,16 @@ async fn activating(fleet: &Fleet) {
     set(fleet, "hold", "");
     fleet.send("switch");
     exists(fleet, "activating").await;
+}
+
+/// Begins a switch, and cuts the host off before its build ends.
+async fn built_while_cut_off(fleet: &Fleet) {
+    set(fleet, "hold-build", "");
+    fleet.send("switch");
+    exists(fleet, "building").await;
+    cut_off(fleet, true);
+    fleet.dashboard.drop_connection(HOST).unwrap();
+    unset(fleet, "hold-build");
 }
 
 #[track_caller]
@@ -255,12 +260,7 @@ async fn a_check_that_fails_takes_the_new_system_back_and_is_named() {
 async fn without_a_connection_at_its_start_a_switch_is_no_trial() {
     let fleet = fleet(5, "").await;
     let _agent = fleet.agent().await;
-    set(&fleet, "hold-build", "");
-    fleet.send("switch");
-    exists(&fleet, "building").await;
-    cut_off(&fleet, true);
-    fleet.dashboard.drop_connection(HOST).unwrap();
-    unset(&fleet, "hold-build");
+    built_while_cut_off(&fleet).await;
     eventually("the switch", || (link(&fleet, "current") == "two").then_some(())).await;
     cut_off(&fleet, false);
     let status = fleet.ended("switch").await;
@@ -277,12 +277,7 @@ async fn a_stop_during_the_wait_for_the_connection_activates_nothing() {
     for urgency in [Urgency::Stop, Urgency::Kill] {
         let fleet = fleet(30, "").await;
         let _agent = fleet.agent().await;
-        set(&fleet, "hold-build", "");
-        fleet.send("switch");
-        exists(&fleet, "building").await;
-        cut_off(&fleet, true);
-        fleet.dashboard.drop_connection(HOST).unwrap();
-        unset(&fleet, "hold-build");
+        built_while_cut_off(&fleet).await;
         eventually("the question", || job_folder(&fleet).join("trial.json").exists().then_some(())).await;
         signal_supervisor(&job(&fleet), urgency).unwrap();
         cut_off(&fleet, false);

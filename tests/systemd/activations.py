@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from checks import (
-    AGENT, API, CHECKS, HEX, HOST, PATIENCE, STATE, agent_pid, call, check, host, job_units, lines, messages,
+    CHECKS, HOST, PATIENCE, STATE, agent_pid, call, check, host, job_units, lines, messages,
     note_job, noted_job, online, require, results, run, send, show, start_dashboard, statuses, systemctl, wait,
 )  # fmt: skip
 
@@ -198,6 +198,22 @@ def _(known):
     require(("'systemd-run'" in closing) != known and closing.endswith("returned non-zero exit status 4."), said)
     require(said.endswith("\nnixfleet: failed: web.service; looking again in 30s"), said)
     return status["message"]
+
+
+@ways
+def _(_known):
+    """a switch that fails in another way is told as what it is, with its exit code and the system that runs"""
+    for knob, code, outcome, words in (
+        ("check_fails", 1, "refused", "refused by the pre-switch check `switchInhibitors`"),
+        ("boot_fails", 1, "bootloader_failed", "the boot loader could not be installed"),
+        ("other_init", 100, "needs_reboot", "takes effect at the next boot"),
+        ("snippet_fails", 2, "activated_with_failures", "the activation script failed in `users` (1)"),
+    ):
+        before, new = running(), system(**{knob: ""})
+        status = finished_switch()
+        require((status["status"], status["exit_code"], status["outcome"]) == ("error", code, outcome), status)
+        require(words in status["message"], status)
+        require(running() == (new if outcome == "activated_with_failures" else before), f"{knob}: {running()}")
 
 
 @check("activations")
@@ -450,14 +466,19 @@ def _():
     return status["message"]
 
 
+def leave_activating(known, hold):
+    """Leaves a switch in the middle of its activation. The next boot finds its job noted."""
+    quiet()
+    release(known)
+    system(hold=hold)
+    _, job = switching()
+    note_job(job)
+
+
 @check("activations")
 def _():
     """the power is cut in the middle of an activation by the service manager"""
-    quiet()
-    release(False)
-    system(hold="")
-    _, job = switching()
-    note_job(job)
+    leave_activating(False, hold="")
 
 
 begin("after-cut-activation")
@@ -475,11 +496,7 @@ def _():
 @check("after-cut-activation")
 def _():
     """the machine is shut down in the middle of an activation that is a child"""
-    quiet()
-    release(True)
-    system(hold="3")
-    _, job = switching()
-    note_job(job)
+    leave_activating(True, hold="3")
 
 
 begin("after-shutdown-activation")
@@ -498,11 +515,7 @@ def _():
 @check("after-shutdown-activation")
 def _():
     """the machine is shut down in the middle of an activation by the service manager"""
-    quiet()
-    release(False)
-    system(hold="30")
-    _, job = switching()
-    note_job(job)
+    leave_activating(False, hold="30")
 
 
 begin("after-shutdown-of-activation")

@@ -1190,7 +1190,7 @@ def trial_host(timeout=8):
         file.write(settings)
     systemctl("daemon-reload")
     systemctl("restart", AGENT)
-    wait("a beat", lambda: host().get("online") is not False and host())
+    online()
 
 
 def guards():

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::host::{Host, is_root};
+use super::host::{Host, NOBODY_KNOWN, give, is_root};
 use crate::command::{commit, git};
 
 /// Makes the home of the host, in which git may clone submodules from folders.
@@ -93,7 +93,7 @@ fn a_pull_in_somebodys_folder_brings_submodules_as_its_owner() {
     submodule(&host, "lib");
     let theirs = host.path("theirs");
     git(host.folder.path(), &["clone", "--quiet", &format!("file://{}", host.origin().display()), "theirs"]);
-    super::host::give(host.folder.path(), super::host::NOBODY_KNOWN);
+    give(host.folder.path(), NOBODY_KNOWN);
     fs::create_dir_all(host.path("state")).unwrap();
     host.environment.remove("NIXFLEET_REPO_URL");
     host.set("NIXFLEET_REPO_DIR", &theirs);
@@ -103,7 +103,7 @@ fn a_pull_in_somebodys_folder_brings_submodules_as_its_owner() {
     host.run("pull").ok();
     assert_eq!(text(&theirs.join("lib/lib.nix")).as_deref(), Some("1"));
     let owner = fs::metadata(theirs.join("lib/lib.nix")).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), super::host::NOBODY_KNOWN);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), NOBODY_KNOWN);
 }
 
 #[test]

@@ -159,7 +159,7 @@ async fn nobody_stops_a_system_on_trial_half_way() {
     for urgency in [Urgency::Stop, Urgency::Kill] {
         signal_supervisor(&job(&fleet), urgency).unwrap();
     }
-    kill_process(Pid::from_raw(supervisor(&fleet).cast_signed()).unwrap(), Signal::TERM).unwrap();
+    kill_process(supervisor(&fleet), Signal::TERM).unwrap();
     eventually("a refusal", || {
         journal(&fleet).iter().any(|(_, text)| text.starts_with("stop refused")).then_some(())
     })

@@ -170,8 +170,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "switch_lines",
         "a line of a build counts as one of the rebuild",
         "crates/jobs/src/supervisor/switch_lines.rs",
-        "if room::is_of_a_build(text) {",
-        "if text == \"> \" {",
+        "room::is_of_a_build(text)",
+        "text == \"> \"",
     ),
     fault(
         "nix_log",
@@ -191,8 +191,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "nix_log",
         "the name of a machine may have any length",
         "crates/jobs/src/supervisor/progress/delays.rs",
-        "take(MAX_NAME)",
-        "take(usize::MAX)",
+        "host.chars().filter(|letter| !letter.is_control()).take(MAX_NAME).collect()",
+        "host.chars().filter(|letter| !letter.is_control()).collect()",
     ),
     fault(
         "git_words",
@@ -289,8 +289,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "boot_files",
         "entries stay in the order in which they were found",
         "crates/jobs/src/boot_entry/systemd_boot.rs",
-        "menu.sort_by(|a, b| a.compare(b));",
-        "menu.dedup();",
+        "menu.sort_by(|a, b| a.compare(b))",
+        "menu.dedup()",
     ),
     fault(
         "workload",

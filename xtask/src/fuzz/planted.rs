@@ -14,7 +14,8 @@ use super::{Options, has_libfuzzer, libfuzzer_command, mutations_command};
 /// The variable with the number of the fault that is active.
 const VARIABLE: &str = "NIXFLEET_PLANTED_FAULT";
 
-/// What others have built serves the copy, too.
+/// The copy has folders of its own for what is built. cargo takes its crates for those of the checkout, by their paths
+/// in the workspace: in one folder, the next `cargo test` of the checkout would run the copy.
 const TARGET_DIR: &str = "CARGO_TARGET_DIR";
 
 /// Runs each target with each of its faults until that is found, or for the seconds of `options`.
@@ -27,9 +28,9 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
         build
             .args(["fuzz", "build", "--sanitizer", "none"])
             .arg("--target-dir")
-            .arg(root.join("fuzz/target"));
+            .arg(copy.join("fuzz/target"));
     } else {
-        build.args(["test", "--locked", "--test", "fuzz", "--no-run"]).env(TARGET_DIR, root.join("target"));
+        build.args(["test", "--locked", "--test", "fuzz", "--no-run"]).env(TARGET_DIR, copy.join("target"));
     }
     super::super::run(build.current_dir(&copy))?;
     println!("| target | planted fault | found after | inputs |\n| --- | --- | --- | --- |");
@@ -37,13 +38,13 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
     let mut missed = Vec::new();
     for (number, fault) in FAULTS.iter().enumerate().filter(|(_, fault)| wanted(fault)) {
         let mut fuzz = if libfuzzer {
-            libfuzzer_command(&copy, &root.join("fuzz/target"), fault.target, options.seconds)?
+            libfuzzer_command(&copy, &copy.join("fuzz/target"), fault.target, options.seconds)?
         } else {
             mutations_command(&copy, Some(fault.target), options)
         };
         let begun = Instant::now();
         if !libfuzzer {
-            fuzz.env(TARGET_DIR, root.join("target"));
+            fuzz.env(TARGET_DIR, copy.join("target"));
         }
         let output = fuzz.current_dir(&copy).env(VARIABLE, number.to_string()).output();
         let output = output.map_err(|err| format!("cannot run {fuzz:?}: {err}"))?;
@@ -120,6 +121,12 @@ mod tests {
             super::super::targets(&root).unwrap().into_iter().map(|name| (name, 0)).collect();
         for fault in FAULTS {
             let text = fs::read_to_string(root.join(fault.file)).unwrap();
+            // Each stands between the braces of a condition, in the place of the other one.
+            let before = text.split(fault.right).next().unwrap();
+            assert!(!before.ends_with('.'), "`{}` is the end of an expression", fault.right);
+            for text in [fault.right, fault.wrong] {
+                assert!(!text.trim_end().ends_with([';', '{']), "`{text}` is no expression");
+            }
             let with_faults = planted(fault.file, text.clone()).unwrap();
             assert!(with_faults.contains(fault.wrong) && !text.contains(&format!("{{ {} }}", fault.wrong)));
             *targets.get_mut(fault.target).expect("a target") += 1;
