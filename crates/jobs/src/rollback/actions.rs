@@ -14,7 +14,7 @@ use super::{GuardState, now_ms};
 
 /// Variables that programs get, besides `PATH`. The rest of the environment belongs to the agent or to a job; above all
 /// `NIXOS_NO_CHECK`, which would turn off the checks of a system, is never passed on.
-pub(super) const VARIABLES: [&str; 5] = ["HOME", "USER", "LOCALE_ARCHIVE", "NIX_REMOTE", "NIX_CONF_DIR"];
+const VARIABLES: [&str; 5] = ["HOME", "USER", "LOCALE_ARCHIVE", "NIX_REMOTE", "NIX_CONF_DIR"];
 
 /// Time limit of the program that sets the profile. It waits for the lock of nix's database.
 const PROFILE_LIMIT: Duration = Duration::from_secs(300);
@@ -38,10 +38,14 @@ const MAX_CAUSE: usize = 300;
 /// How a program ended: success, or what is wrong as the end of a sentence.
 type Ended = Result<(), String>;
 
+/// Those [`VARIABLES`] that this process has.
+pub(super) fn variables() -> Vec<(&'static str, String)> {
+    VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect()
+}
+
 /// Runs a program, and notes its last lines.
 fn run(program: &Path, arguments: &[&str], limit: Duration, state: &mut GuardState) -> Ended {
-    let variables: Vec<(&str, String)> =
-        VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect();
+    let variables = variables();
     let environment: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let (status, tail) = match outcome_with_tail(program, arguments, &environment, limit) {
