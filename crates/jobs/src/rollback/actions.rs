@@ -91,26 +91,41 @@ pub(super) fn commit(trial: &Trial, state: &mut GuardState) -> Decision {
     let (profile, new) = (trial.profile.to_string_lossy(), trial.new.to_string_lossy());
     let set = run(nix_env, &["-p", &profile, "--set", &new], PROFILE_LIMIT, state);
     if let Err(why) = set {
-        let message = format!(
-            "the new system is confirmed and runs, but it is not the one of the next boot, because `nix-env --set` {why}"
-        );
-        return Decision { kind: Kind::NotSet, message };
+        return Decision { kind: Kind::NotSet, message: not_set(&why) };
     }
     match switch(&trial.new, "boot", state) {
         Ok(()) => Decision { kind: Kind::Confirmed, message: String::new() },
-        Err(why) => Decision {
-            kind: Kind::NotSet,
-            message: format!(
-                "the new system is confirmed and runs, but the next boot may be another one, because the boot loader \
-                 could not be installed: `switch-to-configuration boot` {why}"
-            ),
-        },
+        Err(why) => Decision { kind: Kind::NotSet, message: not_installed(&why) },
     }
+}
+
+/// What is told of a confirmed system that is not in the profile.
+fn not_set(why: &str) -> String {
+    format!(
+        "the new system is confirmed and runs, but it is not the one of the next boot, because `nix-env --set` {why}; \
+         mend it and send `boot` before a reboot"
+    )
+}
+
+/// What is told of a confirmed system whose boot loader could not be installed.
+pub(super) fn not_installed(why: &str) -> String {
+    format!(
+        "the new system is confirmed and runs, but the next boot may run another one, because the boot loader could not \
+         be installed: `switch-to-configuration boot` {why}; mend it and send `boot` before a reboot"
+    )
 }
 
 /// What is told of a new system that was taken back.
 pub(super) fn taken_back(reason: &str) -> String {
     format!("the new system was taken back, because {reason}; the one before it runs again")
+}
+
+/// What is told of a new system that could not be taken back.
+pub(super) fn stuck(reason: &str, why: &str) -> String {
+    format!(
+        "the new system should be taken back, because {reason}; but the activation of the one before it {why}; a restart \
+         of the machine boots that one"
+    )
 }
 
 /// Activates the system before, by its own path.
@@ -131,11 +146,7 @@ pub(super) fn go_back(trial: &Trial, reason: &str, state: &mut GuardState) -> De
                     std::thread::sleep(Duration::from_secs(*pause));
                     continue;
                 }
-                let message = format!(
-                    "the new system should be taken back, because {reason}; but the activation of the one before it {why}. A \
-                     restart of the machine boots it"
-                );
-                return Decision { kind: Kind::Stuck, message };
+                return Decision { kind: Kind::Stuck, message: stuck(reason, &why) };
             }
         };
         return Decision { kind: Kind::RolledBack, message };
