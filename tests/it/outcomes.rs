@@ -196,7 +196,7 @@ async fn a_unit_that_runs_again_half_a_minute_later_is_told_as_recovered() {
     host.rebuild(&failed, 4, Some("new"), Some("new"));
     host.fleet.send("switch");
     host.fleet.line("looking again in 30s").await;
-    let running = "Id=web.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\n";
+    let running = "Id=web.service\nLoadState=loaded\nActiveState=active\nResult=success\n";
     host.units(&["old.service"], running);
     let begun = Instant::now();
     let look = |fleet: &Fleet| fleet.statuses().into_iter().find(|status| status.command == "switch");

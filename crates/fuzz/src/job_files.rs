@@ -87,7 +87,15 @@ fn ended(result: &JobResult) {
     let id = nixfleet_jobs::JobId::generate();
     history.note(Reached { pull: true, switch: true, boot: true, test: true }, &id, "switch", result, None);
     remembered(&history);
-    assert_eq!(history.deployed.is_some(), result.left_active(), "{:?}", result.outcome);
+    let runs_another =
+        || result.system.as_ref().is_some_and(|change| change.before.running != change.after.running);
+    let runs = match result.outcome {
+        Outcome::Ok | Outcome::ActivatedWithFailures | Outcome::ActivatedDespiteError => true,
+        // Behind the confirmation of a system on trial.
+        Outcome::BootloaderFailed => runs_another(),
+        _ => false,
+    };
+    assert_eq!(history.deployed.is_some(), runs, "{:?}", result.outcome);
     assert_eq!(history.switch.as_ref().map(|last| last.outcome), Some(result.outcome));
 }
 

@@ -41,12 +41,12 @@ const MAX_COMMAND_LINE: u64 = 1024;
 const MAX_SHOWN: usize = 160;
 
 /// A process that activates a system.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+#[derive(Debug)]
+struct Holder {
     /// None if it is not in this namespace of processes.
-    pub pid: Option<u32>,
+    pid: Option<u32>,
     /// Its command line, for people. None if it cannot be read.
-    pub command: Option<String>,
+    command: Option<String>,
 }
 
 impl fmt::Display for Holder {

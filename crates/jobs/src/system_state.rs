@@ -49,11 +49,6 @@ impl SystemState {
             Err(err) => (links, Some(err)),
         }
     }
-
-    /// [`Self::look`] without the reason.
-    pub fn read(paths: &SystemPaths) -> Self {
-        Self::look(paths, Path::new("systemctl")).0
-    }
 }
 
 /// The machine before and after a command that replaces its system.

@@ -14,7 +14,7 @@ use super::{GuardState, now_ms};
 
 /// Variables that programs get, besides `PATH`. The rest of the environment belongs to the agent or to a job; above all
 /// `NIXOS_NO_CHECK`, which would turn off the checks of a system, is never passed on.
-pub(super) const VARIABLES: [&str; 5] = ["HOME", "USER", "LOCALE_ARCHIVE", "NIX_REMOTE", "NIX_CONF_DIR"];
+const VARIABLES: [&str; 5] = ["HOME", "USER", "LOCALE_ARCHIVE", "NIX_REMOTE", "NIX_CONF_DIR"];
 
 /// Time limit of the program that sets the profile. It waits for the lock of nix's database.
 const PROFILE_LIMIT: Duration = Duration::from_secs(300);
@@ -38,10 +38,14 @@ const MAX_CAUSE: usize = 300;
 /// How a program ended: success, or what is wrong as the end of a sentence.
 type Ended = Result<(), String>;
 
+/// Those [`VARIABLES`] that this process has.
+pub(super) fn variables() -> Vec<(&'static str, String)> {
+    VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect()
+}
+
 /// Runs a program, and notes its last lines.
 fn run(program: &Path, arguments: &[&str], limit: Duration, state: &mut GuardState) -> Ended {
-    let variables: Vec<(&str, String)> =
-        VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect();
+    let variables = variables();
     let environment: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let (status, tail) = match outcome_with_tail(program, arguments, &environment, limit) {
@@ -87,26 +91,41 @@ pub(super) fn commit(trial: &Trial, state: &mut GuardState) -> Decision {
     let (profile, new) = (trial.profile.to_string_lossy(), trial.new.to_string_lossy());
     let set = run(nix_env, &["-p", &profile, "--set", &new], PROFILE_LIMIT, state);
     if let Err(why) = set {
-        let message = format!(
-            "the new system is confirmed and runs, but it is not the one of the next boot, because `nix-env --set` {why}"
-        );
-        return Decision { kind: Kind::NotSet, message };
+        return Decision { kind: Kind::NotSet, message: not_set(&why) };
     }
     match switch(&trial.new, "boot", state) {
         Ok(()) => Decision { kind: Kind::Confirmed, message: String::new() },
-        Err(why) => Decision {
-            kind: Kind::NotSet,
-            message: format!(
-                "the new system is confirmed and runs, but the next boot may be another one, because the boot loader \
-                 could not be installed: `switch-to-configuration boot` {why}"
-            ),
-        },
+        Err(why) => Decision { kind: Kind::NotSet, message: not_installed(&why) },
     }
+}
+
+/// What is told of a confirmed system that is not in the profile.
+fn not_set(why: &str) -> String {
+    format!(
+        "the new system is confirmed and runs, but it is not the one of the next boot, because `nix-env --set` {why}; \
+         mend it and send `boot` before a reboot"
+    )
+}
+
+/// What is told of a confirmed system whose boot loader could not be installed.
+pub(super) fn not_installed(why: &str) -> String {
+    format!(
+        "the new system is confirmed and runs, but the next boot may run another one, because the boot loader could not \
+         be installed: `switch-to-configuration boot` {why}; mend it and send `boot` before a reboot"
+    )
 }
 
 /// What is told of a new system that was taken back.
 pub(super) fn taken_back(reason: &str) -> String {
     format!("the new system was taken back, because {reason}; the one before it runs again")
+}
+
+/// What is told of a new system that could not be taken back.
+pub(super) fn stuck(reason: &str, why: &str) -> String {
+    format!(
+        "the new system should be taken back, because {reason}; but the activation of the one before it {why}; a restart \
+         of the machine boots that one"
+    )
 }
 
 /// Activates the system before, by its own path.
@@ -127,11 +146,7 @@ pub(super) fn go_back(trial: &Trial, reason: &str, state: &mut GuardState) -> De
                     std::thread::sleep(Duration::from_secs(*pause));
                     continue;
                 }
-                let message = format!(
-                    "the new system should be taken back, because {reason}; but the activation of the one before it {why}. A \
-                     restart of the machine boots it"
-                );
-                return Decision { kind: Kind::Stuck, message };
+                return Decision { kind: Kind::Stuck, message: stuck(reason, &why) };
             }
         };
         return Decision { kind: Kind::RolledBack, message };

@@ -1,11 +1,11 @@
 //! Examples of messages for docs/outcomes.md.
 
-use super::actions::taken_back;
+use super::actions::{not_installed, stuck, taken_back};
 use super::decision::{Action, Checks, Facts, decide};
 use super::fate::fate;
 use super::{Activation, Begun, Contact, GuardState, Stage, Trial, TrialCheck};
 use crate::JobId;
-use crate::spec::capitalized;
+use crate::spec::{Outcome, capitalized};
 
 /// A system on trial whose activation ended with that exit code.
 pub(super) fn trial(code: i32) -> Trial {
@@ -28,8 +28,8 @@ pub(super) fn trial(code: i32) -> Trial {
     }
 }
 
-/// Situations in which a new system is taken back, each with the exit code of the command and its message.
-pub(crate) fn rolled_back() -> Vec<(&'static str, i32, String)> {
+/// What can become of a system on trial that its command does not tell: outcome, situation, exit code and message.
+pub(crate) fn ends() -> Vec<(Outcome, &'static str, i32, String)> {
     let contact = |registered_ms| Contact {
         boot_id: Some("a boot".to_owned()),
         opened_ms: 11_000,
@@ -50,17 +50,25 @@ pub(crate) fn rolled_back() -> Vec<(&'static str, i32, String)> {
             checks,
         };
         match decide(&facts) {
-            Action::GoBack(reason) => message(&taken_back(&reason)),
+            Action::GoBack(reason) => reason,
             other => panic!("{other:?}"),
         }
     };
     let (none, all) = (contact(None), contact(Some(12_000)));
     let failed = Checks::Failed("the check `curl` (1 of 1) ended with exit status: 7".to_owned(), 0);
     let rebooted = fate(&trial(0), &GuardState::default(), Some("another"), Some("/previous".as_ref()));
+    let back = |reason: &str| message(&taken_back(reason));
+    let unreached = late(0, &none, &Checks::NotRun);
+    let (unchecked, unactivated) = (late(0, &all, &failed), late(2, &all, &Checks::NotRun));
+    let ended = "ended with exit status: 1";
+    let (uninstalled, stays) = (message(&not_installed(ended)), message(&stuck(&unreached, ended)));
+    let rebooted = message(&rebooted.unwrap().1);
     vec![
-        ("the dashboard was not reached from the new system", 1, late(0, &none, &Checks::NotRun)),
-        ("a check of `rollback.checks` failed", 1, late(0, &all, &failed)),
-        ("the activation on trial failed", 2, late(2, &all, &Checks::NotRun)),
-        ("the machine restarted before the confirmation", 1, message(&rebooted.unwrap().1)),
+        (Outcome::ActivatedWithFailures, "a system on trial could not be taken back", 1, stays),
+        (Outcome::BootloaderFailed, "the same, behind the confirmation of a system on trial", 1, uninstalled),
+        (Outcome::RolledBack, "the dashboard was not reached from the new system", 1, back(&unreached)),
+        (Outcome::RolledBack, "a check of `rollback.checks` failed", 1, back(&unchecked)),
+        (Outcome::RolledBack, "the activation on trial failed", 2, back(&unactivated)),
+        (Outcome::RolledBack, "the machine restarted before the confirmation", 1, rebooted),
     ]
 }

@@ -8,7 +8,7 @@ use nixfleet_os::subprocess::{ProgramError, outcome};
 use nixfleet_os::text::one_line;
 use nixfleet_os::{error, service_manager};
 
-use super::actions::VARIABLES;
+use super::actions::variables;
 use super::is_guarded;
 use crate::{JobDir, JobId};
 
@@ -69,8 +69,7 @@ fn adopt_orphans(_adopt: bool) -> Result<(), String> {
 }
 
 fn run(program: &Path, arguments: &[&str]) -> Result<(), String> {
-    let variables: Vec<(&str, String)> =
-        VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect();
+    let variables = variables();
     let environment: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     match outcome(program, arguments, &environment, START_LIMIT) {

@@ -200,7 +200,7 @@ fn with_switch(mut plan: Plan, settings: &Settings, dir: &Path, preflight: &Pref
     let name = "switch".to_owned();
     plan.steps.push(Step { name, ..step(if is_tried { "build" } else { "switch" }) });
     plan.untried = is_tried.then(|| Box::new(step("switch")));
-    plan.remarks.clone_from(&preflight.unreadable);
+    plan.remarks.extend_from_slice(&preflight.unreadable);
     plan
 }
 

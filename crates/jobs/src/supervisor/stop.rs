@@ -19,16 +19,13 @@ use super::switch_unit::SwitchUnit;
 use crate::Urgency;
 use crate::activation::{Activations, UNIT};
 use crate::journal::Writer;
+use crate::remains::KILL_TIMEOUT;
 pub(super) use reason::Reason;
 
 mod reason;
 
 /// How often to check for remaining processes while a command is being stopped.
 const STOP_TICK: Duration = Duration::from_millis(50);
-
-/// How long to wait for killed processes before the job ends without them. A process in an uninterruptible
-/// sleep may never disappear.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often to check again whether a command that must end is still activating a system.
 const ACTIVATION_TICK: Duration = Duration::from_secs(1);

@@ -126,8 +126,7 @@ impl<R: FnOnce()> Job<'_, R> {
             }
         }
         let mut own = self.arm(&mut trial).map_err(|why| {
-            unpin(&trial);
-            drop(Trial::remove(&self.dir));
+            self.call_off(&trial);
             self.refused(&why)
         })?;
         // The start of the guard takes up to a minute. A stop that came meanwhile would be refused from here on.
@@ -135,8 +134,7 @@ impl<R: FnOnce()> Job<'_, R> {
             return Ok(self.let_go(&trial, reason, built));
         }
         self.begin_trial(&mut trial).map_err(|why| {
-            unpin(&trial);
-            drop(Trial::remove(&self.dir));
+            self.call_off(&trial);
             self.refused(&why)
         })?;
         let activation = Step {
@@ -166,11 +164,15 @@ impl<R: FnOnce()> Job<'_, R> {
         Err(Done { outcome, exit_code, message: format!("{name}: {}", decision.message), ..Done::default() })
     }
 
-    /// The end of a command that was stopped between the build and the activation. A guard that was started finds that
-    /// nothing was changed.
-    fn let_go(&mut self, trial: &Trial, reason: Reason, built: End) -> End {
+    /// Ends a trial before its activation. A guard that was started finds that nothing was changed.
+    fn call_off(&self, trial: &Trial) {
         unpin(trial);
         drop(Trial::remove(&self.dir));
+    }
+
+    /// The end of a command that was stopped between the build and the activation.
+    fn let_go(&self, trial: &Trial, reason: Reason, built: End) -> End {
+        self.call_off(trial);
         End { code: Ok(TERMINATED), stopped: Some(reason), ..built }
     }
 
@@ -227,7 +229,7 @@ impl<R: FnOnce()> Job<'_, R> {
 
     /// Asks the agent whether it is connected, by writing the trial.
     fn is_connected(&mut self, trial: &mut Trial, progress: &mut Progress) -> Result<Answer, String> {
-        trial.store(&self.dir).map_err(|err| format!("cannot write trial.json: {err}"))?;
+        self.store_begun(trial, Begun::Asking)?;
         let begun = self.stop.now();
         loop {
             let contact = Contact::read(&trial.contact);
@@ -247,7 +249,7 @@ impl<R: FnOnce()> Job<'_, R> {
 
     /// Keeps both systems from being removed, and starts the guard. Returns the guard if it is this process.
     fn arm(&mut self, trial: &mut Trial) -> Result<Option<Guard>, String> {
-        pin(trial).map_err(|err| format!("cannot keep the running system as a root of nix: {err}"))?;
+        pin(trial)?;
         self.store_begun(trial, Begun::Armed)?;
         Ok(match start(&self.dir, &self.instance.id) {
             Ok(()) => None,
@@ -262,7 +264,8 @@ impl<R: FnOnce()> Job<'_, R> {
 
     fn store_begun(&self, trial: &mut Trial, begun: Begun) -> Result<(), String> {
         trial.begun = begun;
-        trial.store(&self.dir).map_err(|err| format!("cannot write trial.json: {err}"))
+        let path = self.dir.path();
+        trial.store(&self.dir).map_err(|err| format!("cannot write trial.json in {}: {err}", path.display()))
     }
 
     /// From here on the guard takes the new system back if this process dies.

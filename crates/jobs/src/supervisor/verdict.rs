@@ -8,6 +8,7 @@ use crate::Settings;
 use crate::git::short;
 use crate::history::deploys;
 use crate::spec::{JobResult, Outcome, capitalized};
+use crate::supervisor::plan::is_home_manager;
 use crate::system_state::SystemState;
 
 mod active;
@@ -56,8 +57,7 @@ pub(super) fn judge(
             result.exit_code = 1;
         }
     }
-    let home_manager = settings.host_type == "macos" && settings.rebuild.program.is_none();
-    if command == "rollback" && result.outcome == Outcome::Failed && home_manager {
+    if command == "rollback" && result.outcome == Outcome::Failed && is_home_manager(settings) {
         // Older releases fail with a usage message.
         result.message += "; home-manager can roll back from release 25.11 on";
     }

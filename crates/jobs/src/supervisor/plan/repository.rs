@@ -97,7 +97,7 @@ fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -
             git(dir, "fetch", &[FETCH, &["--", url, &format!("+refs/heads/{branch}:{tracking}")]].concat()),
             git(dir, "origin", &["config", "--replace-all", "remote.origin.url", url]),
             git(dir, "reset", &["reset", "--hard", &tracking]),
-            // Two of them remove the folder of a former submodule, too, which is a repository.
+            // The folder of a former submodule is a repository, which git removes only with a second `-f`.
             git(dir, "clean", &["clean", if settings.repo.submodules { "-ffd" } else { "-fd" }]),
         ],
         _ => vec![git(dir, "clone", &["clone", "--progress", "--branch", branch, "--", url, "."])],

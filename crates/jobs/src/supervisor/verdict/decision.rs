@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
+use super::Watch;
 use super::active::Active;
 use super::texts::{joined, names, quoted, system, systemctl_status};
-use super::{Watch, rebuilds};
 use crate::Settings;
 use crate::spec::{JobResult, Outcome, capitalized};
 use crate::supervisor::switch_lines::{NoRoom, SwitchLines};
@@ -253,7 +253,7 @@ impl Case<'_> {
         }
         // nix ends with 100, too, when a build failed. A profile that was set shows that all was built.
         let is_set = change.after.profile.is_some() && change.before.profile != change.after.profile;
-        let says_so = self.result.exit_code == NEEDS_REBOOT && is_set && rebuilds(self.command);
+        let says_so = self.result.exit_code == NEEDS_REBOOT && is_set;
         if lines.needs_reboot || says_so {
             // On trial, it is not in the profile yet.
             let is_staged = change.after.profile.is_none() || change.after.profile != change.after.running;

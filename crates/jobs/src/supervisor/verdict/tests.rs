@@ -40,7 +40,7 @@ struct Scene {
     boots: Option<&'static str>,
     /// Failed units before and after; none if systemd did not say.
     failed: (Option<Vec<&'static str>>, Option<Vec<&'static str>>),
-    states: Vec<(&'static str, &'static str, &'static str, &'static str)>,
+    states: Vec<(&'static str, &'static str, &'static str)>,
     unknown: Option<&'static str>,
     in_rebuild: bool,
     outcome: Outcome,
@@ -83,15 +83,9 @@ impl Scene {
         Self { failed: (Some(before.to_vec()), Some(after.to_vec())), ..self }
     }
 
-    /// A state of a unit: `ActiveState`, `SubState`, `Result`.
-    fn state(
-        mut self,
-        unit: &'static str,
-        active: &'static str,
-        sub: &'static str,
-        result: &'static str,
-    ) -> Self {
-        self.states.push((unit, active, sub, result));
+    /// A state of a unit: `ActiveState`, `Result`.
+    fn state(mut self, unit: &'static str, active: &'static str, result: &'static str) -> Self {
+        self.states.push((unit, active, result));
         self
     }
 
@@ -129,9 +123,9 @@ impl Scene {
         let states: BTreeMap<String, UnitState> = self
             .states
             .iter()
-            .map(|&(unit, active, sub, result)| {
-                let (active, sub, result) = (active.to_owned(), sub.to_owned(), result.to_owned());
-                (unit.to_owned(), UnitState { load: "loaded".to_owned(), active, sub, result })
+            .map(|&(unit, active, result)| {
+                let (active, result) = (active.to_owned(), result.to_owned());
+                (unit.to_owned(), UnitState { load: "loaded".to_owned(), active, result })
             })
             .collect();
         let units =

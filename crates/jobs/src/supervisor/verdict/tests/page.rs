@@ -21,9 +21,7 @@ fn table() -> String {
     }
     let none = format!("Pull: {}", PlanError::NoRepo);
     rows.push((Outcome::NotStarted, "the host has no repository", 1, none));
-    for (what, code, message) in crate::rollback::examples::rolled_back() {
-        rows.push((Outcome::RolledBack, what, code, message));
-    }
+    rows.extend(crate::rollback::examples::ends());
     rows.sort_by_key(|row| Outcome::ALL.iter().position(|outcome| *outcome == row.0));
     for outcome in Outcome::ALL {
         let told = rows.iter().any(|row| row.0 == outcome);

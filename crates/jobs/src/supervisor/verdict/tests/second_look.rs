@@ -102,11 +102,7 @@ fn a_unit_that_was_between_two_starts_has_recovered_at_the_second_look() {
     let folder = host.folder.path().to_owned();
     let later = thread::spawn(move || {
         thread::sleep(Duration::from_millis(100));
-        Host::units(
-            &folder,
-            &["old.service"],
-            "Id=web.service\nActiveState=active\nSubState=running\nResult=success\n",
-        );
+        Host::units(&folder, &["old.service"], "Id=web.service\nActiveState=active\nResult=success\n");
     });
     host.end(&mut watch, NAMED);
     later.join().unwrap();
@@ -124,7 +120,7 @@ fn a_unit_that_is_started_again_and_again_has_not_recovered() {
     let mut host = Host::new();
     let mut watch = host.watch(Duration::from_millis(10));
     host.runs("new");
-    let states = "Id=web.service\nActiveState=activating\nSubState=auto-restart\nResult=exit-code\n";
+    let states = "Id=web.service\nActiveState=activating\nResult=exit-code\n";
     Host::units(host.folder.path(), &[], states);
     host.end(&mut watch, NAMED);
     let change = watch.change.as_deref().unwrap();
