@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! cli.rs        the command line: run, status, doctor, logs, vitals, migrate, check-config
-//! link.rs       the connection to the dashboard: dial, session, back-off
+//! dial.rs       one attempt to connect to the dashboard
+//! link.rs       the connection to the dashboard: session, back-off
 //! jobs.rs       commands: admission, start, output and end
 //! heartbeat.rs  content of a heartbeat
 //! queries.rs    requests of the dashboard that need no job
@@ -21,6 +22,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod cli;
+pub mod dial;
 pub mod doctor;
 pub mod facts;
 pub mod heartbeat;

@@ -1,9 +1,10 @@
 //! How long to wait before the next attempt to connect, and what makes the delays start over.
 
-use std::io;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::dial::Cause;
 
 /// The longest back-off. Only a random delay below it is used.
 pub const CAP: Duration = Duration::from_secs(60);
@@ -28,32 +29,6 @@ const FIRST_AFTER_REFUSAL: Duration = Duration::from_secs(4);
 pub struct Backoff {
     /// How often the delay was doubled: once for each attempt, less what connections that lasted took back.
     doublings: u32,
-}
-
-/// Why the last attempt failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// Nothing was sent to the dashboard: this host has no network, no route, or no answer from a name server.
-    Local,
-    /// The network, or a dashboard that went away.
-    Broken,
-    /// The dashboard rejected this agent: a wrong token, or another agent with the same hostname.
-    Refused,
-}
-
-impl Cause {
-    /// The cause of a TCP connection that failed with this error. Errors that the kernel reports when it has
-    /// nowhere to send a packet to are local. A router may have reported them as well, and then the dashboard
-    /// was not reached either. A refusal and a time-out are not local: packets were sent.
-    pub fn of_tcp(err: &io::Error) -> Self {
-        match err.kind() {
-            io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::AddrNotAvailable => Self::Local,
-            _ => Self::Broken,
-        }
-    }
 }
 
 impl Backoff {
@@ -299,29 +274,6 @@ mod tests {
         reconnect.after_session(false, LONG, NO_WINDOW, 1.0);
         assert_eq!(reconnect.evicted(), None);
         assert_eq!(reconnect.after_session(true, SHORT, NO_WINDOW, 1.0), Duration::from_secs(2));
-    }
-
-    #[test]
-    fn a_failure_is_local_if_nothing_was_sent() {
-        use io::ErrorKind;
-
-        // Numbers of Linux, so that the test also covers how they become kinds.
-        #[cfg(target_os = "linux")]
-        for (number, cause) in [
-            (99, Cause::Local),   // EADDRNOTAVAIL
-            (100, Cause::Local),  // ENETDOWN
-            (101, Cause::Local),  // ENETUNREACH
-            (113, Cause::Local),  // EHOSTUNREACH
-            (104, Cause::Broken), // ECONNRESET
-            (110, Cause::Broken), // ETIMEDOUT
-            (111, Cause::Broken), // ECONNREFUSED
-            (1, Cause::Broken),   // EPERM, from a firewall
-            (24, Cause::Broken),  // EMFILE
-        ] {
-            assert_eq!(Cause::of_tcp(&io::Error::from_raw_os_error(number)), cause, "{number}");
-        }
-        let slow = io::Error::new(ErrorKind::TimedOut, "no answer from 192.0.2.7:443");
-        assert_eq!(Cause::of_tcp(&slow), Cause::Broken);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,11 +12,10 @@ use nixfleet_os::text::one_line;
 use nixfleet_os::{error, service_manager};
 
 use super::agent::Agent;
-use super::backoff::Cause;
-use super::dial::{Connect, ConnectError};
 use super::ended::Ended;
 use super::network::Network;
 use super::session::{self, Summary};
+use crate::dial::{Cause, Connect, ConnectError};
 use crate::observe::status::Queue;
 use crate::observe::systemd;
 use crate::shutdown::stop_requested;

@@ -40,8 +40,8 @@ use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status};
 use nixfleet_vitals::prewarm::Notice;
 
 use super::agent::{Agent, NotStopped};
-use super::dial;
 use super::ended::Ended;
+use crate::dial;
 use crate::facts::Facts;
 use crate::jobs::executor::ExecutorEvent;
 use crate::observe::status::{Ask, Queue};

@@ -11,11 +11,11 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use nixfleet_agent::dial::{self, Connect, ConnectError, HardClose};
 use nixfleet_agent::facts::Facts;
 use nixfleet_agent::heartbeat::Snapshots;
 use nixfleet_agent::jobs::table::JobTable;
 use nixfleet_agent::link::agent::Agent;
-use nixfleet_agent::link::dial::{self, Connect, ConnectError, HardClose};
 use nixfleet_agent::link::run::Exit;
 use nixfleet_agent::observe::status::{ASKS, Ask, Asker, Report};
 use nixfleet_config::{Host, Source};

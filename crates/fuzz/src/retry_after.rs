@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use nixfleet_agent::link::fuzzing;
+use nixfleet_agent::dial::fuzzing;
 
 /// The longest delay that is respected.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nixfleet_agent::dial::{self, Connect, ConnectError, HardClose};
 use nixfleet_agent::facts::Facts;
 use nixfleet_agent::heartbeat::Snapshots;
 use nixfleet_agent::jobs::launcher::{LaunchError, Launcher};
 use nixfleet_agent::jobs::resume;
 use nixfleet_agent::link::agent::Agent;
-use nixfleet_agent::link::dial::{self, Connect, ConnectError, HardClose};
 use nixfleet_agent::observe::status::{ASKS, Asker};
 use nixfleet_config::{Host, Source};
 use nixfleet_jobs::settings::{CustomCommand, CustomStep};

@@ -1,6 +1,10 @@
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
+use std::net::SocketAddr;
+
+use rustls::{CertificateError, Error as TlsError};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::*;
+use crate::dial::Seen;
 
 fn connection(url: &str) -> Connection {
     let variables = [("NIXFLEET_URL", url), ("NIXFLEET_TOKEN", "t"), ("NIXFLEET_STATE_DIR", "/nonexistent")];
@@ -80,8 +84,10 @@ fn a_certificate_that_ends_within_two_weeks_is_a_warning() {
 #[test]
 fn refusals_are_the_tokens_and_the_first_failure_ends_the_list() {
     let now = Timestamp::now();
-    let probe =
-        |error, answered: bool| Probe { error, headers: answered.then(HeaderMap::new), certificate: None };
+    let probe = |error, answered: bool| Probe {
+        error,
+        seen: Seen { headers: answered.then(HeaderMap::new), ..Seen::default() },
+    };
     let (ws, wss) = (connection("ws://127.0.0.1:1/ws"), connection("wss://dash.example/ws"));
     let verdicts = |findings: Vec<Finding>| {
         findings.into_iter().map(|found| (found.name, found.verdict)).collect::<Vec<_>>()
@@ -139,9 +145,9 @@ fn the_time_is_read_as_http_writes_it() {
     let answer = |text: &'static str| {
         let mut headers = HeaderMap::new();
         headers.insert(header::DATE, HeaderValue::from_static(text));
-        Probe { error: None, headers: Some(headers), certificate: None }
+        Probe { error: None, seen: Seen { headers: Some(headers), ..Seen::default() } }
     };
     assert_eq!(date(&answer("Sun, 06 Nov 1994 08:49:37 GMT")), Some(at("1994-11-06T08:49:37Z")));
     assert_eq!(date(&answer("soon")), None);
-    assert_eq!(date(&Probe { error: None, headers: None, certificate: None }), None);
+    assert_eq!(date(&Probe { error: None, seen: Seen::default() }), None);
 }

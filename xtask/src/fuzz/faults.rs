@@ -309,14 +309,14 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "retry_after",
         "a date may be any time ahead",
-        "src/link/retry_after.rs",
+        "src/dial/retry_after.rs",
         "Duration::try_from(until.duration_since(now)).unwrap_or_default().min(LONGEST)",
         "Duration::try_from(until.duration_since(now)).unwrap_or_default()",
     ),
     fault(
         "retry_after",
         "the year 70 of two digits is 2070",
-        "src/link/retry_after.rs",
+        "src/dial/retry_after.rs",
         "(year.len(), year.parse::<i16>().ok()?)",
         "(year.len(), year.parse::<i16>().ok().map(|year| if year == 70 { 69 } else { year })?)",
     ),

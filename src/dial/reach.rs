@@ -8,8 +8,8 @@ use std::vec;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::backoff::Cause;
 use super::blocking;
+use super::failure::Cause;
 
 /// Time limit for one address of a name. Three fit into the time limit of an attempt to connect.
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(4);

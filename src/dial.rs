@@ -1,0 +1,201 @@
+//! One attempt to connect: from the settings to a WebSocket on which nothing has been sent yet.
+//!
+//! ```text
+//! credentials.rs  what is read anew for each attempt: the token
+//! target.rs       where the WebSocket is
+//! reach.rs        TCP to a name: the lookup, and its addresses
+//! tunnel.rs       the way to the target: direct, or through a proxy
+//! tls.rs          TLS to the dashboard: which certificates are trusted
+//! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
+//! redirect.rs     answers that name another address
+//! failure.rs      why there is no connection
+//! retry_after.rs  how long a busy dashboard wants to be left alone
+//! hard_close.rs   a second handle of the socket, to discard what waits in it
+//! blocking.rs     calls that may block, on threads of their own
+//! ```
+//!
+//! `redirect`, `tunnel`, `tls` and `upgrade` do not know of each other; this module puts them together.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::http::HeaderMap;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use nixfleet_config::Connection;
+use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
+
+use credentials::Credentials;
+pub use failure::{Cause, ConnectError};
+pub use hard_close::{HardClose, UNCONFIRMED};
+use target::Target;
+
+mod blocking;
+mod credentials;
+pub mod failure;
+mod hard_close;
+pub mod reach;
+mod redirect;
+mod retry_after;
+pub mod target;
+mod tls;
+mod tunnel;
+mod upgrade;
+
+/// Time limit for everything together, from the lookup to the answer of the dashboard. Longer than a bad link needs,
+/// and shorter than the time after which a dashboard shows the host as offline.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
+
+/// What a connection is made of: TCP, or TLS in it.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// The bytes of a connection. One type for all of them keeps the program small; the call through a pointer is nothing
+/// beside the system call behind it.
+pub type Stream = Box<dyn Duplex>;
+
+/// A WebSocket on which no message has been sent yet.
+pub type Socket = WebSocketStream<Stream>;
+
+/// Limits and buffer sizes of the socket. tungstenite's defaults take twenty times the memory.
+pub fn limits() -> WebSocketConfig {
+    /// Bytes. A dashboard's messages have a few hundred.
+    const READ: usize = 4 * 1024;
+    /// Bytes. One batch of output fits into one write.
+    const WRITE: usize = 32 * 1024;
+    WebSocketConfig::default()
+        .read_buffer_size(READ)
+        .write_buffer_size(WRITE)
+        // Everything that is fed between two flushes, plus one message.
+        .max_write_buffer_size(4 * MAX_SENT_BYTES)
+        .max_message_size(Some(MAX_RECEIVED_BYTES))
+        .max_frame_size(Some(MAX_RECEIVED_BYTES))
+}
+
+/// Makes connections to a dashboard.
+pub trait Connect {
+    /// What a connection is made of.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// Connects once.
+    ///
+    /// # Errors
+    /// [`ConnectError`]
+    fn connect(
+        &self,
+    ) -> impl Future<Output = Result<(WebSocketStream<Self::Stream>, HardClose), ConnectError>>;
+}
+
+impl Connect for Connection {
+    type Stream = Stream;
+
+    async fn connect(&self) -> Result<(Socket, HardClose), ConnectError> {
+        connect(self).await
+    }
+}
+
+/// Connects once. Token and certificates are read at each attempt, so new ones need no restart.
+///
+/// # Errors
+/// [`ConnectError`], after 15 seconds at the latest.
+pub async fn connect(connection: &Connection) -> Result<(Socket, HardClose), ConnectError> {
+    let mut seen = Seen::default();
+    let attempt = attempt(connection, true, &mut seen);
+    timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))
+}
+
+/// What an attempt got to see, also if it failed.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The headers of the dashboard's answer, whether it accepted or refused.
+    pub headers: Option<HeaderMap>,
+    /// The certificate of the dashboard in DER, if there was a connection with TLS.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// The result of [`probe`].
+#[derive(Debug)]
+pub struct Probe {
+    /// Why there was no connection; none if there was one.
+    pub error: Option<ConnectError>,
+    /// What was seen on the way.
+    pub seen: Seen,
+}
+
+/// Connects as [`connect`] does, sends no message and closes again. Without a registration it does not
+/// evict the agent that is connected under the same hostname. With `with_token` false it sends no token,
+/// which the dashboard should refuse. `limit` bounds the attempt.
+pub async fn probe(connection: &Connection, with_token: bool, limit: Duration) -> Probe {
+    /// For the dashboard's answer to the close frame.
+    const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+    let mut seen = Seen::default();
+    let attempt = timeout(limit, attempt(connection, with_token, &mut seen)).await;
+    let error = match attempt.unwrap_or(Err(ConnectError::Slow)) {
+        Ok((mut socket, _)) => {
+            drop(timeout(CLOSE_TIMEOUT, socket.close(None)).await);
+            None
+        }
+        Err(err) => Some(err),
+    };
+    Probe { error, seen }
+}
+
+async fn attempt(
+    connection: &Connection,
+    with_token: bool,
+    seen: &mut Seen,
+) -> Result<(Socket, HardClose), ConnectError> {
+    let source = connection.clone();
+    // Files, which must not block the only thread of the runtime.
+    let read = blocking::run("credentials", move || Credentials::read(&source, with_token)).await;
+    let credentials = read.map_err(ConnectError::NoThread)??;
+    let target = Target::new(connection.url.expose().clone());
+    let first = to(&target, connection, &credentials, seen).await;
+    let next = match &first {
+        Err(ConnectError::Redirected(redirect)) => redirect.follow(&target),
+        _ => None,
+    };
+    match next {
+        Some(next) => to(&next, connection, &credentials, seen).await,
+        None => first,
+    }
+}
+
+/// Connects to this address.
+async fn to(
+    target: &Target,
+    connection: &Connection,
+    credentials: &Credentials,
+    seen: &mut Seen,
+) -> Result<(Socket, HardClose), ConnectError> {
+    let (mut stream, hard_close) = tunnel::open(target).await?;
+    if target.is_secure() {
+        let source = connection.clone();
+        let config = blocking::run("certificates", move || tls::config(&source)).await;
+        let config = config.map_err(ConnectError::NoThread)??;
+        (stream, seen.certificate) = tls::wrap(stream, target.host(), config).await?;
+    }
+    let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await?;
+    Ok((socket, hard_close))
+}
+
+/// What a target of `crates/fuzz` calls.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, header};
+
+    /// The delay of an answer with `Retry-After` and perhaps a `Date`; see the module `retry_after`.
+    pub fn retry_after(value: &[u8], date: Option<&[u8]>, now: Timestamp) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_bytes(value).ok()?);
+        if let Some(date) = date {
+            headers.insert(header::DATE, HeaderValue::from_bytes(date).ok()?);
+        }
+        super::retry_after::retry_after(&headers, now)
+    }
+}
