@@ -112,6 +112,7 @@ mod tests {
         ] {
             assert_eq!(mask(status), expected, "{status:?}");
         }
-        assert_eq!(blocked().unwrap(), Vec::<&str>::new(), "the tests run without blocked signals");
+        // Which ones depends on whoever started the tests.
+        blocked().unwrap();
     }
 }
