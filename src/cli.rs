@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run.rs        the start of the agent, and its end
+//! reload.rs     SIGHUP: reading the token and the certificates anew
 //! room.rs       what must be free for the start
 //! status.rs     asks the agent of this host; answers such questions
 //! logs.rs       the log of a job
@@ -35,6 +36,7 @@ mod doctor;
 mod guard;
 mod logs;
 mod migrate;
+mod reload;
 mod room;
 mod run;
 mod status;

@@ -1,7 +1,9 @@
 //! One attempt to connect: from the settings to a WebSocket on which nothing has been sent yet.
 //!
 //! ```text
-//! credentials.rs  what is read anew for each attempt: the token
+//! credentials.rs  what is read anew for each attempt: the token, the client certificate
+//! identity.rs     all of that without its secrets, to notice that it was replaced
+//! client_auth.rs  the client certificate in TLS, and its refusal
 //! target.rs       where the WebSocket is
 //! reach.rs        TCP to a name: the lookup, and its addresses
 //! tunnel.rs       the way to the target: direct, or through a proxy
@@ -16,6 +18,7 @@
 //!
 //! `redirect`, `tunnel`, `tls` and `upgrade` do not know of each other; this module puts them together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,12 +33,15 @@ use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 use credentials::Credentials;
 pub use failure::{Cause, ConnectError};
 pub use hard_close::{HardClose, UNCONFIRMED};
+pub use identity::{Identity, identity};
 use target::Target;
 
 mod blocking;
+pub mod client_auth;
 mod credentials;
 pub mod failure;
 mod hard_close;
+mod identity;
 pub mod reach;
 mod redirect;
 mod retry_after;
@@ -60,6 +66,9 @@ pub type Stream = Box<dyn Duplex>;
 /// A WebSocket on which no message has been sent yet.
 pub type Socket = WebSocketStream<Stream>;
 
+/// A new connection: its WebSocket, the second handle of its socket, and what proved who this is.
+pub type Dialled<S> = (WebSocketStream<S>, HardClose, Identity);
+
 /// Limits and buffer sizes of the socket. tungstenite's defaults take twenty times the memory.
 pub fn limits() -> WebSocketConfig {
     /// Bytes. A dashboard's messages have a few hundred.
@@ -83,15 +92,13 @@ pub trait Connect {
     ///
     /// # Errors
     /// [`ConnectError`]
-    fn connect(
-        &self,
-    ) -> impl Future<Output = Result<(WebSocketStream<Self::Stream>, HardClose), ConnectError>>;
+    fn connect(&self) -> impl Future<Output = Result<Dialled<Self::Stream>, ConnectError>>;
 }
 
 impl Connect for Connection {
     type Stream = Stream;
 
-    async fn connect(&self) -> Result<(Socket, HardClose), ConnectError> {
+    async fn connect(&self) -> Result<Dialled<Stream>, ConnectError> {
         connect(self).await
     }
 }
@@ -100,10 +107,11 @@ impl Connect for Connection {
 ///
 /// # Errors
 /// [`ConnectError`], after 15 seconds at the latest.
-pub async fn connect(connection: &Connection) -> Result<(Socket, HardClose), ConnectError> {
+pub async fn connect(connection: &Connection) -> Result<Dialled<Stream>, ConnectError> {
     let mut seen = Seen::default();
     let attempt = attempt(connection, true, &mut seen);
-    timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))
+    let (socket, hard_close) = timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))?;
+    Ok((socket, hard_close, seen.identity))
 }
 
 /// What an attempt got to see, also if it failed.
@@ -113,6 +121,8 @@ pub struct Seen {
     pub headers: Option<HeaderMap>,
     /// The certificate of the dashboard in DER, if there was a connection with TLS.
     pub certificate: Option<Vec<u8>>,
+    /// What was to prove who this is.
+    pub identity: Identity,
 }
 
 /// The result of [`probe`].
@@ -151,16 +161,18 @@ async fn attempt(
     // Files, which must not block the only thread of the runtime.
     let read = blocking::run("credentials", move || Credentials::read(&source, with_token)).await;
     let credentials = read.map_err(ConnectError::NoThread)??;
+    seen.identity.clone_from(&credentials.identity);
     let target = Target::new(connection.url.expose().clone());
     let first = to(&target, connection, &credentials, seen).await;
     let next = match &first {
         Err(ConnectError::Redirected(redirect)) => redirect.follow(&target),
         _ => None,
     };
-    match next {
+    let last = match next {
         Some(next) => to(&next, connection, &credentials, seen).await,
         None => first,
-    }
+    };
+    last.map_err(|err| credentials.client_auth.explain(err))
 }
 
 /// Connects to this address.
@@ -172,8 +184,8 @@ async fn to(
 ) -> Result<(Socket, HardClose), ConnectError> {
     let (mut stream, hard_close) = tunnel::open(target).await?;
     if target.is_secure() {
-        let source = connection.clone();
-        let config = blocking::run("certificates", move || tls::config(&source)).await;
+        let (source, client_auth) = (connection.clone(), Arc::clone(&credentials.client_auth));
+        let config = blocking::run("certificates", move || tls::config(&source, client_auth)).await;
         let config = config.map_err(ConnectError::NoThread)??;
         (stream, seen.certificate) = tls::wrap(stream, target.host(), config).await?;
     }

@@ -7,11 +7,12 @@
 //! contact.rs  says that the agent is connected, while a system is on trial
 //! backoff.rs  how long to wait before the next attempt
 //! network.rs  changes of this host's network
+//! rotation.rs another token or client certificate while the agent runs
 //! peer.rs     the dashboard's description of itself
 //! ended.rs    why a session ended
 //! ```
 //!
-//! `run` uses `network` and `session`; `session` uses `agent`; `agent` uses `peer`, `contact` and `backoff`. No
+//! `run` uses `network` and `session`; `session` uses `agent`; `agent` uses `peer`, `contact`, `rotation` and `backoff`. No
 //! dependency goes the other way.
 
 pub mod agent;
@@ -20,5 +21,6 @@ pub mod contact;
 pub mod ended;
 pub mod network;
 pub mod peer;
+pub mod rotation;
 pub mod run;
 pub mod session;

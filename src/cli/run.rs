@@ -22,13 +22,14 @@ use nixfleet_vitals::prewarm::{self, Hook};
 use nixfleet_vitals::{gpu, stasysmo};
 
 use super::room::wait_for_room;
-use super::{Failure, complain, listen_for_signals, status, usage, warnings};
+use super::{Failure, complain, listen_for_signals, reload, status, usage, warnings};
 use crate::facts::installed::own_place;
 use crate::heartbeat::Snapshots;
 use crate::jobs::launcher::{Direct, Launcher, Systemd};
 use crate::jobs::resume;
 use crate::link::agent::Agent;
 use crate::link::contact::Contact;
+use crate::link::rotation::Rotation;
 use crate::link::run::Exit;
 use crate::observe::journald::Priority;
 use crate::observe::status::ASKS;
@@ -175,6 +176,7 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     let last_good = last_good.as_ref().map(wire::settings::last_good);
     let _lock = only_agent(&host)?;
     let shutdown = listen_for_signals()?;
+    let asks_to_reload = reload::listen()?;
     let facts = facts::spawn(&host);
     let readings = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
     drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
@@ -226,6 +228,7 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
         nixfleet_os::boot_id(&host.paths.proc),
     );
     let mut agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
+    agent.rotation = Rotation::start(connection.clone(), asks_to_reload);
     (agent.last_good, agent.proof) = (last_good.map(Box::new), proof);
     match contact {
         Ok(contact) => agent.contact = contact,

@@ -1,37 +1,64 @@
 //! What is read anew for each attempt to connect, so that a new one needs no restart.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use nixfleet_config::Connection;
+use nixfleet_config::{ClientCertificate, Connection};
 
+use super::client_auth::ClientAuth;
 use super::failure::ConnectError;
+use super::identity::Identity;
 
 /// What proves to the dashboard who this is.
 #[derive(Debug)]
 pub(super) struct Credentials {
     /// The value of `Authorization`; none for an attempt without a token.
     pub(super) bearer: Option<HeaderValue>,
+    /// What TLS presents, and whether it was asked for it.
+    pub(super) client_auth: Arc<ClientAuth>,
+    /// All of it, to notice that it was replaced.
+    pub(super) identity: Identity,
 }
 
 impl Credentials {
     /// Reads the files. Blocks.
     pub(super) fn read(connection: &Connection, with_token: bool) -> Result<Self, ConnectError> {
+        let mut identity = Identity::default();
         let bearer = if with_token { Some(bearer(connection)?) } else { None };
-        Ok(Self { bearer })
+        if let Some(bearer) = &bearer {
+            identity.add("token", bearer.as_bytes());
+        }
+        let certificate = client_certificate(connection)?;
+        if let Some(certificate) = &certificate {
+            identity.add_certificate(certificate);
+        }
+        let client_auth = Arc::new(ClientAuth::new(certificate.map(|certificate| certificate.certified())));
+        Ok(Self { bearer, client_auth, identity })
+    }
+}
+
+/// Each file is read for every attempt. Once per process is enough for a warning about it.
+fn warn_once(once: &Once, warning: Option<&str>) {
+    if let Some(warning) = warning {
+        once.call_once(|| tracing::warn!("{warning}"));
     }
 }
 
 fn bearer(connection: &Connection) -> Result<HeaderValue, ConnectError> {
-    /// The token is read for every attempt. Once per process is enough for a warning about its file.
     static WARNED: Once = Once::new();
     let token = connection.token.read()?;
-    if let Some(warning) = token.warning() {
-        WARNED.call_once(|| tracing::warn!("{warning}"));
-    }
+    warn_once(&WARNED, token.warning());
     let mut bearer =
         HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| ConnectError::TokenForm)?;
     bearer.set_sensitive(true);
     Ok(bearer)
+}
+
+fn client_certificate(connection: &Connection) -> Result<Option<ClientCertificate>, ConnectError> {
+    static WARNED: Once = Once::new();
+    let Some(files) = &connection.client_certificate else { return Ok(None) };
+    let certificate = files.read()?;
+    warn_once(&WARNED, certificate.warning().as_deref());
+    Ok(Some(certificate))
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use nixfleet_config::{CaFileError, TokenError};
+use nixfleet_config::{CaFileError, ClientCertificateError, TokenError};
 
 use super::CONNECT_DEADLINE;
+use super::client_auth::ClientCertificateRefused;
 use super::redirect::Redirect;
 
 /// Why the last attempt failed.
@@ -47,6 +48,12 @@ pub enum ConnectError {
     /// The extra certificates cannot be read. The error says by itself which file it is about.
     #[error(transparent)]
     CaFile(#[from] CaFileError),
+    /// The client certificate cannot be read. The error says by itself which file it is about, and what to do.
+    #[error(transparent)]
+    ClientCertificate(#[from] ClientCertificateError),
+    /// The dashboard asks for a client certificate, and did not take this host's. The error says what to do.
+    #[error(transparent)]
+    ClientCertificateRefused(ClientCertificateRefused),
     /// One of the extra certificates is none.
     #[error("{} has a certificate that cannot be used; check NIXFLEET_CA_FILE", .0.display())]
     CaCertificate(PathBuf, #[source] rustls::Error),
@@ -105,6 +112,7 @@ impl ConnectError {
         match self {
             Self::Token(_) | Self::TokenForm => "token",
             Self::CaFile(_) | Self::CaCertificate(..) | Self::NoRoots => "certificates",
+            Self::ClientCertificate(_) | Self::ClientCertificateRefused(_) => "client_certificate",
             Self::TlsSetup(_) => "tls",
             Self::NoThread(_) => "no_thread",
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
@@ -121,6 +129,7 @@ impl ConnectError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
+            Self::ClientCertificate(_) | Self::ClientCertificateRefused(_) => Cause::Refused,
             // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
             Self::Lookup(..) => Cause::Local,
             Self::Unreachable(_, err) => Cause::of_tcp(err),

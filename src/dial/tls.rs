@@ -9,10 +9,14 @@ use tokio_rustls::TlsConnector;
 use nixfleet_config::Connection;
 
 use super::Stream;
+use super::client_auth::ClientAuth;
 use super::failure::ConnectError;
 
 /// Reads the trusted certificates. Blocks.
-pub(super) fn config(connection: &Connection) -> Result<Arc<ClientConfig>, ConnectError> {
+pub(super) fn config(
+    connection: &Connection,
+    client_auth: Arc<ClientAuth>,
+) -> Result<Arc<ClientConfig>, ConnectError> {
     let mut roots = RootCertStore::empty();
     // Certificates of the system that cannot be read are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -29,7 +33,7 @@ pub(super) fn config(connection: &Connection) -> Result<Arc<ClientConfig>, Conne
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(ConnectError::TlsSetup)?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    Ok(Arc::new(builder.with_root_certificates(roots).with_client_cert_resolver(client_auth)))
 }
 
 /// Speaks TLS with this host. Returns its certificate in DER as well.

@@ -12,10 +12,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use nixfleet_config::Connection;
+use nixfleet_config::{Connection, Validity};
 use nixfleet_os::error::chain;
 
-use super::certificate::not_after;
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
 use crate::dial::reach::{Unreached, lookup};
 use crate::dial::target::Target;
@@ -104,7 +103,10 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
 fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timestamp) -> Vec<Finding> {
     let secure = connection.url.expose().scheme() == "wss";
     let tls_ok = || match secure {
-        true => trusted(probe.seen.certificate.as_deref().and_then(not_after), now),
+        true => trusted(
+            probe.seen.certificate.as_deref().and_then(Validity::of).map(|valid| valid.not_after),
+            now,
+        ),
         false => skipped("tls", "ws:// has none"),
     };
     // Without an HTTP answer nothing is known about the steps after TLS.

@@ -21,6 +21,7 @@ use nixfleet_protocol::{
 use super::backoff::Reconnect;
 use super::contact::Contact;
 use super::peer::PeerState;
+use super::rotation::Rotation;
 use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
 use crate::jobs::executor::ExecutorEvent;
@@ -29,7 +30,7 @@ use crate::jobs::table::{JobTable, MAX_JOBS};
 use crate::observe::limiter::{Limiter, Topic};
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
-use crate::observe::status::{Ask, Queue, Report, Running, RunningActivity, Server};
+use crate::observe::status::{Ask, CertificateReport, Queue, Report, Running, RunningActivity, Server};
 use crate::observe::systemd::{self, Watchdog};
 use crate::queries::Queries;
 use crate::wire;
@@ -84,6 +85,8 @@ pub struct Agent {
     pub limiter: Limiter,
     /// Says that the agent is connected, while a system is on trial.
     pub contact: Contact,
+    /// Notices that the token or the client certificate was replaced.
+    pub rotation: Rotation,
     /// Optional fields of the dashboard's messages that could not be read, and were logged.
     odd: BTreeSet<(&'static str, &'static str)>,
     /// What heartbeats say about settings that are not those of the file.
@@ -122,6 +125,7 @@ impl Agent {
             peer: PeerState::default(),
             limiter: Limiter::default(),
             contact: Contact::default(),
+            rotation: Rotation::default(),
             odd: BTreeSet::new(),
             last_good: None,
             proof: None,
@@ -355,6 +359,7 @@ impl Agent {
             ack_rtt_ms: self.peer.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
             running,
             results: self.history.results(),
+            client_certificate: self.rotation.certificate().map(CertificateReport::new),
             queue,
             stats: self.stats.clone(),
             ..Report::default()

@@ -23,6 +23,8 @@ pub enum Ended {
     NotRegistered,
     /// The agent ended it, because only a new connection shows that the system on trial reaches the dashboard.
     Renewed,
+    /// The agent ended it politely, because what proves who it is was replaced.
+    Rotated,
 }
 
 impl Ended {
@@ -35,7 +37,7 @@ impl Ended {
             Self::Silent => "silent",
             Self::Unacknowledged => "unacknowledged",
             Self::NotRegistered => "not_registered",
-            Self::Shutdown | Self::Restart | Self::Renewed => return None,
+            Self::Shutdown | Self::Restart | Self::Renewed | Self::Rotated => return None,
         })
     }
 }

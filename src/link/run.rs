@@ -85,7 +85,8 @@ impl Agent {
                     }
                     delay
                 }
-                Some(Ok((socket, hard_close))) => {
+                Some(Ok((socket, hard_close, identity))) => {
+                    self.rotation.connected(identity);
                     network.ignore();
                     let session = session::run(socket, &mut self, &mut shutdown);
                     let summary = session.instrument(span.clone()).await;
@@ -104,8 +105,17 @@ impl Agent {
                     }
                 }
             };
-            if self.pause(&mut shutdown, &network, delay).instrument(span).await.is_none() {
-                return Exit::Shutdown;
+            let asked = self.rotation.asked();
+            let paused = tokio::select! {
+                biased;
+                // Before the next attempt, which reads everything anew, there is no reason to wait.
+                () = asked => None,
+                paused = self.pause(&mut shutdown, &network, delay).instrument(span.clone()) => Some(paused),
+            };
+            match paused {
+                None => span.in_scope(|| self.rotation.answer_without_connection()),
+                Some(Some(())) => {}
+                Some(None) => return Exit::Shutdown,
             }
         }
     }
@@ -192,6 +202,11 @@ impl Agent {
     }
 
     fn after_session(&mut self, summary: &Summary) -> Duration {
+        if matches!(summary.ended, Ended::Rotated) {
+            let delay = RENEWAL.mul_f64(fastrand::f64());
+            self.history.renewing(delay);
+            return delay;
+        }
         let lasted = summary.registered.map(|at| at.elapsed());
         let closed = matches!(summary.ended, Ended::Closed(_));
         // The dashboard has to do with one host then, and not with all of them.
@@ -245,6 +260,7 @@ fn describe(ended: &Ended) -> String {
         Ended::Renewed => {
             "a new one has to show that the system that was just activated reaches the dashboard.".to_owned()
         }
+        Ended::Rotated => "the token or the client certificate was replaced.".to_owned(),
         Ended::Stalled => format!("the dashboard took no data for {:?}.", session::writer::WRITE_DEADLINE),
         Ended::Unacknowledged => {
             format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)
@@ -259,6 +275,7 @@ fn describe(ended: &Ended) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial::client_auth::ClientCertificateRefused;
     use crate::observe::stats::{CAUSES, Stats};
 
     #[test]
@@ -270,6 +287,9 @@ mod tests {
             ConnectError::Slow,
             ConnectError::WrongToken,
             ConnectError::Forbidden,
+            ConnectError::ClientCertificateRefused(ClientCertificateRefused::Missing(
+                rustls::AlertDescription::CertificateRequired,
+            )),
         ];
         let ends =
             [Ended::Closed(None), Ended::Stalled, Ended::Silent, Ended::Unacknowledged, Ended::NotRegistered];
@@ -280,7 +300,7 @@ mod tests {
             stats.reconnect(cause);
         }
         assert_eq!(stats.reconnects.len(), CAUSES.len());
-        assert_eq!(stats.reconnects.values().sum::<u64>(), 10);
+        assert_eq!(stats.reconnects.values().sum::<u64>(), 11);
     }
 
     #[test]

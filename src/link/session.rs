@@ -16,6 +16,7 @@
 //! output.rs       output and status of a job
 //! look.rs         the look at the host between the end of a job and its status
 //! exit.rs         `restart` and `reboot`: first the answer, then the exit
+//! renewal.rs      the end of a connection whose token or client certificate was replaced
 //! acks.rs         heartbeats that the dashboard has not acknowledged
 //! delivery.rs     frames that the dashboard has not certainly read
 //! schedule.rs     when heartbeats are due
@@ -63,6 +64,7 @@ mod inbound;
 mod look;
 mod noise;
 mod output;
+mod renewal;
 pub mod schedule;
 pub mod send_queue;
 mod timers;
@@ -118,8 +120,19 @@ enum Phase {
     Registering { until: Instant },
     /// Registered: heartbeats are sent, commands are accepted.
     Live(Schedule),
-    /// The close frame is queued; `restart` says whether a new process has to follow.
-    Leaving { until: Instant, restart: bool },
+    /// The close frame is queued; `leave` says what follows.
+    Leaving { until: Instant, leave: Leave },
+}
+
+/// What follows after the agent has closed the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// Nothing.
+    Shutdown,
+    /// A new process.
+    Restart,
+    /// Another connection.
+    Renew,
 }
 
 struct Session<'a> {
@@ -223,13 +236,14 @@ impl<'a> Session<'a> {
     /// Handles an event. Never waits. Returns why the session ended, if it did.
     fn apply(&mut self, event: Event, now: Instant) -> Option<Ended> {
         match event {
-            Event::Shutdown => self.leave(now, "shutdown", false),
+            Event::Shutdown => self.leave(now, "shutdown", Leave::Shutdown),
             Event::Timer => return self.timer(now),
             Event::BeatWritten(seq) => self.acks.sent(seq, now),
             Event::Writer(ended) => return self.writer_ended(ended),
             Event::Executor(event) => self.executor_event(event),
             Event::Looked(facts_are_new) => self.looked(facts_are_new, now),
             Event::Live => self.release_held(false),
+            Event::Credentials => self.credentials_looked_at(now),
             Event::Trial => return self.trial(now),
             Event::Prewarm => self.send_prewarm(),
             Event::Ask(ask) => self.answer(ask, now),
@@ -245,9 +259,10 @@ impl<'a> Session<'a> {
     }
 
     /// Starts to close the connection with code 1000 and this reason.
-    fn leave(&mut self, now: Instant, reason: &'static str, restart: bool) {
-        // An announced reboot is carried out anyway.
-        self.pending_exit.take_if(|(pending_exit, _)| *pending_exit == PendingExit::Restart);
+    fn leave(&mut self, now: Instant, reason: &'static str, leave: Leave) {
+        // An announced reboot is carried out anyway, and before another connection also a restart.
+        self.pending_exit
+            .take_if(|(pending_exit, _)| *pending_exit == PendingExit::Restart && leave != Leave::Renew);
         if matches!(self.phase, Phase::Leaving { .. }) {
             return;
         }
@@ -256,7 +271,7 @@ impl<'a> Session<'a> {
         self.release_held(true);
         self.register_again = None;
         self.send_queue.control(Frame::Close(reason));
-        self.phase = Phase::Leaving { until: now + CLOSE_TIMEOUT, restart };
+        self.phase = Phase::Leaving { until: now + CLOSE_TIMEOUT, leave };
     }
 
     fn writer_ended(&mut self, ended: writer::Ended) -> Option<Ended> {
@@ -280,8 +295,9 @@ impl<'a> Session<'a> {
     /// While the session is leaving, every end counts as the intended one.
     fn ended_as(&self, ended: Ended) -> Ended {
         match self.phase {
-            Phase::Leaving { restart: true, .. } => Ended::Restart,
-            Phase::Leaving { restart: false, .. } => Ended::Shutdown,
+            Phase::Leaving { leave: Leave::Restart, .. } => Ended::Restart,
+            Phase::Leaving { leave: Leave::Shutdown, .. } => Ended::Shutdown,
+            Phase::Leaving { leave: Leave::Renew, .. } => Ended::Rotated,
             Phase::Registering { .. } | Phase::Live(_) => ended,
         }
     }

@@ -28,4 +28,7 @@ pub mod serve;
 
 pub use ask::{ASKS, Ask, Asker, Source};
 pub use process::ProcessUsage;
-pub use report::{Collector, Connection, Finished, Queue, Report, Running, RunningActivity, Server, State};
+pub use report::{
+    CertificateReport, Collector, Connection, Finished, Queue, Report, Running, RunningActivity, Server,
+    State,
+};

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use nixfleet_agent::dial::{self, Connect, ConnectError, HardClose};
+use nixfleet_agent::dial::{self, Connect, ConnectError, Dialled, HardClose, Identity};
 use nixfleet_agent::facts::Facts;
 use nixfleet_agent::heartbeat::Snapshots;
 use nixfleet_agent::jobs::table::JobTable;
@@ -128,12 +128,12 @@ struct Network(mpsc::Sender<Attempt>);
 impl Connect for Network {
     type Stream = DuplexStream;
 
-    async fn connect(&self) -> Result<(Socket, HardClose), ConnectError> {
+    async fn connect(&self) -> Result<Dialled<DuplexStream>, ConnectError> {
         let (decide, decided) = oneshot::channel();
         self.0.send(Attempt(decide)).await.unwrap();
         let stream = decided.await.unwrap()?;
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(dial::limits())).await;
-        Ok((socket, HardClose::by(|| {})))
+        Ok((socket, HardClose::by(|| {}), Identity::default()))
     }
 }
 

@@ -4,18 +4,24 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use jiff::Timestamp;
 use nixfleet_os::address::{Address, public};
 use nixfleet_os::error::chain;
 use url::{Host as UrlHost, Url};
 
 use crate::check::{Checker, set};
+use crate::client_certificate::{CERT, KEY};
 use crate::layers::quoted;
 use crate::problem::one_line;
 use crate::token::TOKEN_VARIABLE;
-use crate::{CaFileError, Connection, Secret, TokenError, TokenSource, ca_file};
+use crate::{
+    CaFileError, ClientCertificateError, ClientCertificateFiles, Connection, Secret, TokenError, TokenSource,
+    ca_file,
+};
 
 /// Keys that only [`connection`] reads.
-pub(super) const KEYS: &[&str] = &["url", "token", "token_file", "ca_file", "interval", "allow_insecure"];
+pub(super) const KEYS: &[&str] =
+    &["url", "token", "token_file", "ca_file", "client_cert", "client_key", "interval", "allow_insecure"];
 
 /// Seconds between heartbeats. With more than an hour a host would count as offline for hours.
 pub const INTERVAL: RangeInclusive<i64> = 1..=3600;
@@ -38,6 +44,14 @@ pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connec
     let url = url(check);
     let token = token(check);
     let ca_file = check.optional_path("ca_file", settings.ca_file.as_ref());
+    let client_certificate = client_certificate(check);
+    if client_certificate.is_some() && url.as_ref().is_some_and(|url| url.scheme() == "ws") {
+        check.warn(
+            CERT,
+            "has no effect with ws://, which has no TLS",
+            "write wss:// in NIXFLEET_URL, or leave it out",
+        );
+    }
     if depth == Depth::Files {
         if let Some(token) = &token {
             token_content(check, token);
@@ -45,9 +59,12 @@ pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connec
         if let Some(path) = &ca_file {
             certificates(check, path);
         }
+        if let Some(files) = &client_certificate {
+            client_certificate_content(check, files);
+        }
     }
     let interval = check.seconds("interval", settings.interval, INTERVAL);
-    Some(Connection { url: Address::new(url?), token: token?, ca_file, interval })
+    Some(Connection { url: Address::new(url?), token: token?, ca_file, client_certificate, interval })
 }
 
 fn url(check: &mut Checker<'_>) -> Option<Url> {
@@ -173,6 +190,88 @@ fn certificates(check: &mut Checker<'_>, path: &Path) {
             check.warnings.push(format!("ca_file: {what}, so it was not checked; check it as root"));
         }
         Err(error) => check.refuse("ca_file", chain(&error), "name a file with certificates in PEM"),
+    }
+}
+
+/// Where the client certificate is: both files, or none.
+fn client_certificate(check: &mut Checker<'_>) -> Option<ClientCertificateFiles> {
+    let settings = &check.layers.settings;
+    let given = [(CERT, settings.client_cert.as_ref()), (KEY, settings.client_key.as_ref())];
+    // A value of a wrong type was removed from the settings and is reported on its own.
+    let is_reported = check.problems.iter().any(|problem| [CERT, KEY].contains(&problem.key.as_str()));
+    let [cert, key] = given.map(|(name, text)| check.optional_path(name, text));
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(ClientCertificateFiles { cert, key }),
+        _ if is_reported => None,
+        (Some(_), None) => {
+            check.refuse(
+                CERT,
+                "is set without client_key",
+                "name the file with the key of that certificate in client_key",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            check.refuse(
+                KEY,
+                "is set without client_cert",
+                "name the file with the certificate of that key in client_cert",
+            );
+            None
+        }
+        (None, None) => client_credentials(check),
+    }
+}
+
+/// The credentials that systemd passes: both, or none.
+fn client_credentials(check: &mut Checker<'_>) -> Option<ClientCertificateFiles> {
+    let folder = Path::new(check.variable("CREDENTIALS_DIRECTORY")?);
+    let (cert, key) = (folder.join("client-cert"), folder.join("client-key"));
+    match (cert.exists(), key.exists()) {
+        (true, true) => Some(ClientCertificateFiles { cert, key }),
+        (false, false) => None,
+        (true, false) => {
+            let fix = "add LoadCredential=client-key:FILE to the agent's unit";
+            check.refuse(CERT, "is passed as the credential client-cert, without client-key", fix);
+            None
+        }
+        (false, true) => {
+            let fix = "add LoadCredential=client-cert:FILE to the agent's unit";
+            check.refuse(KEY, "is passed as the credential client-key, without client-cert", fix);
+            None
+        }
+    }
+}
+
+/// Checks the client certificate itself, with the same exceptions as for the token.
+fn client_certificate_content(check: &mut Checker<'_>, files: &ClientCertificateFiles) {
+    let read = match files.read() {
+        Ok(read) => read,
+        Err(ClientCertificateError::Unreadable { setting, path, source })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            return absent(check, setting, &path);
+        }
+        Err(ClientCertificateError::Unreadable { setting, path, source })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            let what = format!("this user may not read {}", one_line(&path.to_string_lossy()));
+            let rest = "so the client certificate was not checked; check it as root";
+            return check.warnings.push(format!("{setting}: {what}, {rest}"));
+        }
+        Err(error) => {
+            let text = chain(&error);
+            let (what, fix) = text.split_once("; ").unwrap_or((&text, "name a file that the agent can read"));
+            return check.refuse(error.setting(), what, fix);
+        }
+    };
+    check.warnings.extend(read.warning());
+    if let Some(remark) = read.remark(Timestamp::now()) {
+        let (what, fix) = remark.text.split_once("; ").unwrap_or((&remark.text, ""));
+        match remark.is_error {
+            true => check.refuse(CERT, what, fix),
+            false => check.warn(CERT, what, fix),
+        }
     }
 }
 

@@ -27,6 +27,11 @@ pub(super) struct File {
     pub(super) token_file: Option<String>,
     /// PEM file with additional trusted certificates. Default: none.
     pub(super) ca_file: Option<String>,
+    /// PEM file with the certificate by which the dashboard knows this host, and those between it and its authority.
+    /// Default: the systemd credential `client-cert`, otherwise none.
+    pub(super) client_cert: Option<String>,
+    /// PEM file with the key of that certificate. Default: the systemd credential `client-key`, otherwise none.
+    pub(super) client_key: Option<String>,
     /// Seconds between heartbeats, 1 to 3600. Default [`DEFAULT_INTERVAL`].
     pub(super) interval: i64,
     /// Allows `ws://` to other machines, which sends the token unencrypted. Default false.
@@ -84,6 +89,8 @@ impl Default for File {
             url: None,
             token_file: None,
             ca_file: None,
+            client_cert: None,
+            client_key: None,
             interval: DEFAULT_INTERVAL,
             allow_insecure: false,
             hostname: None,

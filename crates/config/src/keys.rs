@@ -69,6 +69,8 @@ pub(super) const KEYS: &[Key] = &[
     key("url", Kind::Text, "\"wss://fleet.example.org/ws\""),
     key("token_file", Kind::Text, "\"/run/secrets/nixfleet-token\""),
     key("ca_file", Kind::Text, "\"/etc/ssl/fleet-ca.pem\""),
+    key("client_cert", Kind::Text, "\"/run/secrets/nixfleet-client.pem\""),
+    key("client_key", Kind::Text, "\"/run/secrets/nixfleet-client.key\""),
     key("interval", Kind::Seconds, "30"),
     key("allow_insecure", Kind::Flag, "false"),
     key("hostname", Kind::Text, "\"web-1\""),

@@ -14,6 +14,8 @@
 //! validate.rs     from strings and numbers to typed values   (what is allowed)
 //! connection.rs   validates the connection
 //! ca_file.rs      certificates to trust in addition
+//! client_certificate.rs  the certificate by which the dashboard knows this host, and its key
+//! validity.rs     when a certificate is valid
 //! folders.rs      checks the folders that the settings name
 //! host.rs         this host and what may be done on it     (typed values)
 //! hostname.rs     validates the name of this host
@@ -43,6 +45,7 @@ use connection::Depth;
 
 mod ca_file;
 mod check;
+mod client_certificate;
 mod connection;
 mod custom;
 mod environment;
@@ -65,8 +68,12 @@ mod start;
 mod syntax;
 mod token;
 mod validate;
+mod validity;
 
 pub use ca_file::{CaFileError, certificates};
+pub use client_certificate::{
+    ClientCertificate, ClientCertificateError, ClientCertificateFiles, EXPIRES_SOON, Remark,
+};
 pub use connection::INTERVAL;
 pub use file::DEFAULT_INTERVAL;
 pub use host::{GenerationSource, Host, Jobs, LauncherKind, Metrics, Paths, Prewarm, Vitals};
@@ -79,6 +86,7 @@ pub use secret::Secret;
 pub use source::{Source, VARIABLE_PREFIX};
 pub use start::{LastGood, Started, keep_settings};
 pub use token::{TOKEN_VARIABLE, Token, TokenError, TokenSource};
+pub use validity::Validity;
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +115,8 @@ pub struct Connection {
     pub token: TokenSource,
     /// File with additional trusted certificates, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// Where the client certificate is, if there is one. It is read again for every connection attempt.
+    pub client_certificate: Option<ClientCertificateFiles>,
     /// Time between heartbeats: whole seconds, 1 to 3600.
     pub interval: Duration,
 }

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod client_certificates;
 mod files;
 mod hints;
 mod hostnames;

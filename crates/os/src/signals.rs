@@ -67,10 +67,7 @@ pub fn survive_file_size_limit() -> io::Result<()> {
 /// It is not known.
 #[cfg(target_os = "linux")]
 pub fn blocked() -> io::Result<Vec<&'static str>> {
-    /// Longest content of /proc/self/status that is read, in bytes. It has about 1,500.
-    const MAX_STATUS: u64 = 64 * 1024;
-    let status = crate::bounded_read::read("/proc/self/status".as_ref(), MAX_STATUS)?;
-    let mask = mask(&String::from_utf8_lossy(&status))
+    let mask = mask(&status()?, "SigBlk:")
         .ok_or_else(|| io::Error::other("/proc/self/status does not tell which signals are blocked"))?;
     let awaited = [
         ("SIGTERM", Signal::TERM),
@@ -91,10 +88,31 @@ pub fn blocked() -> io::Result<Vec<&'static str>> {
     Ok(Vec::new())
 }
 
-/// The blocked signals in /proc/self/status: the lowest bit is signal 1.
+/// Whether this process ignores a signal, because whoever started it does, as `nohup` makes it. If it is not known, no.
 #[cfg(target_os = "linux")]
-fn mask(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"))?;
+pub fn is_ignored(signal: Signal) -> bool {
+    let ignored = status().ok().and_then(|status| mask(&status, "SigIgn:"));
+    ignored.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
+}
+
+/// Not looked for on other systems.
+#[cfg(not(target_os = "linux"))]
+pub fn is_ignored(_signal: Signal) -> bool {
+    false
+}
+
+#[cfg(target_os = "linux")]
+fn status() -> io::Result<String> {
+    /// Longest content of /proc/self/status that is read, in bytes. It has about 1,500.
+    const MAX_STATUS: u64 = 64 * 1024;
+    let status = crate::bounded_read::read("/proc/self/status".as_ref(), MAX_STATUS)?;
+    Ok(String::from_utf8_lossy(&status).into_owned())
+}
+
+/// The signals in a line of /proc/self/status: the lowest bit is signal 1.
+#[cfg(target_os = "linux")]
+fn mask(status: &str, line: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|text| text.strip_prefix(line))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
@@ -110,7 +128,7 @@ mod tests {
             ("SigBlk:\tnone\n", None),
             ("", None),
         ] {
-            assert_eq!(mask(status), expected, "{status:?}");
+            assert_eq!(mask(status, "SigBlk:"), expected, "{status:?}");
         }
         // Which ones depends on whoever started the tests.
         blocked().unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nixfleet_agent::dial::{self, Connect, ConnectError, HardClose};
+use nixfleet_agent::dial::{self, Connect, ConnectError, Dialled, HardClose, Identity};
 use nixfleet_agent::facts::Facts;
 use nixfleet_agent::heartbeat::Snapshots;
 use nixfleet_agent::jobs::launcher::{LaunchError, Launcher};
@@ -174,7 +174,7 @@ struct Network(Arc<Site>);
 impl Connect for Network {
     type Stream = End;
 
-    async fn connect(&self) -> Result<(WebSocketStream<End>, HardClose), ConnectError> {
+    async fn connect(&self) -> Result<Dialled<End>, ConnectError> {
         let Site { world, dashboard, .. } = &*self.0;
         sleep(Duration::from_millis(world.below(80))).await;
         if world.now().any(|what| matches!(what, What::Net(NetFault::Refuse) | What::Suspend)) {
@@ -184,7 +184,7 @@ impl Connect for Network {
         let (ours, theirs, wire) = Wire::connect(Duration::from_millis(world.below(120)));
         dashboard.accept(theirs, wire.clone());
         let socket = WebSocketStream::from_raw_socket(ours, Role::Client, Some(dial::limits())).await;
-        Ok((socket, HardClose::by(move || wire.discard())))
+        Ok((socket, HardClose::by(move || wire.discard()), Identity::default()))
     }
 }
 

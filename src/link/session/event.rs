@@ -36,6 +36,8 @@ pub(super) enum Event {
     Live,
     /// A system is on trial, or another connection has to show that it reaches the dashboard.
     Trial,
+    /// Token and client certificate were read anew.
+    Credentials,
     /// There is a new pre-warm signal.
     Prewarm,
     /// A client on this machine asks for the agent's status.
@@ -82,6 +84,7 @@ impl Session<'_> {
             facts_are_new = end_of(&mut self.look), if is_live => Event::Looked(facts_are_new),
             () = known(live) => Event::Live,
             () = self.agent.contact.changed(), if !leaving => Event::Trial,
+            () = self.agent.rotation.looked(), if !leaving => Event::Credentials,
             Ok(()) = self.agent.snapshots.prewarm.changed(), if is_live => Event::Prewarm,
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
             (asked, answer) = self.agent.queries.next(), if is_live => Event::Query(asked, answer),

@@ -10,7 +10,7 @@ use nixfleet_protocol::{AgentMessage, CommandRejected, CommandRequest};
 
 use super::delivery::Receipt;
 use super::send_queue::Frame;
-use super::{Phase, Session};
+use super::{Leave, Phase, Session};
 use crate::jobs::admission::{self, Control, Kind};
 use crate::jobs::table::JobTable;
 use crate::link::ended::Ended;
@@ -54,7 +54,7 @@ impl Session<'_> {
     /// Carries out the announced exit, if there is one.
     pub(super) fn run_pending_exit(&mut self, now: Instant) {
         match self.pending_exit.take() {
-            Some((PendingExit::Restart, _)) => self.leave(now, "restart", true),
+            Some((PendingExit::Restart, _)) => self.leave(now, "restart", Leave::Restart),
             Some((PendingExit::Reboot(id), _)) => self.agent.reboot(id),
             None => {}
         }

@@ -49,6 +49,14 @@ impl Page {
             self.row("next try", &self.ahead(at));
         }
         self.dashboard(report);
+        if let Some(certificate) = &report.client_certificate {
+            let (file, end) = (plain(&certificate.file), plain(&certificate.not_after));
+            let text = match certificate.remark(self.now) {
+                Some(remark) => plain(&remark.text),
+                None => format!("{file}, valid until {end}"),
+            };
+            self.row("certificate", &text);
+        }
         let reconnects = named(&report.stats.reconnects);
         match (reconnects.is_empty(), report.never_connected()) {
             (true, _) => {}

@@ -62,6 +62,16 @@ impl Recent {
         self.retry_in(delay);
     }
 
+    /// The agent itself ended the connection, to make another one after `delay`.
+    pub fn renewing(&mut self, delay: Duration) {
+        let was_connected = self.connection.state == State::Connected;
+        self.enter(State::Waiting);
+        if was_connected {
+            self.connection.lost_at = Some(self.connection.since.clone());
+        }
+        self.retry_in(delay);
+    }
+
     /// The next attempt comes after `delay`.
     pub fn retry_in(&mut self, delay: Duration) {
         self.connection.retry_at = Timestamp::now().checked_add(delay).ok().map(|at| format!("{at:.3}"));

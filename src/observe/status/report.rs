@@ -2,11 +2,13 @@
 //! agent: unknown fields are ignored, missing ones have defaults.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use nixfleet_config::{Remark, Validity};
 use nixfleet_protocol::{LastGoodSettings, ServerState, ServerStatus};
 
 use super::process::ProcessUsage;
@@ -48,6 +50,9 @@ pub struct Report {
     pub running: Option<Running>,
     /// The last finished commands, newest last.
     pub results: Vec<Finished>,
+    /// The client certificate, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateReport>,
     /// Messages that wait to be written.
     pub queue: Queue,
     /// Counters since the start of the agent.
@@ -62,6 +67,35 @@ pub struct Report {
     pub gpu_timeouts: u64,
     /// Pre-warm signals that were dropped because the hook was too slow.
     pub prewarm_dropped: u64,
+}
+
+/// The client certificate in use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateReport {
+    /// The file.
+    pub file: String,
+    /// The beginning of its time, RFC 3339.
+    pub not_before: String,
+    /// The end of it.
+    pub not_after: String,
+}
+
+impl CertificateReport {
+    /// Of the file and its time.
+    pub fn new((file, validity): (PathBuf, Validity)) -> Self {
+        Self {
+            file: file.display().to_string(),
+            not_before: validity.not_before.to_string(),
+            not_after: validity.not_after.to_string(),
+        }
+    }
+
+    /// What is unusual about its time.
+    pub fn remark(&self, now: Timestamp) -> Option<Remark> {
+        let (not_before, not_after) = (self.not_before.parse().ok()?, self.not_after.parse().ok()?);
+        Remark::of(Path::new(&self.file), Validity { not_before, not_after }, now)
+    }
 }
 
 /// State of the connection.

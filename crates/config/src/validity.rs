@@ -1,6 +1,4 @@
-//! The end of a certificate's validity (RFC 5280, 4.1.2.5). No other field is read.
-//!
-//! rustls has verified the certificate before.
+//! When a certificate is valid (RFC 5280, 4.1.2.5). No other field is read, and nothing is verified.
 
 use jiff::Timestamp;
 
@@ -11,17 +9,29 @@ const SEQUENCE: u8 = 0x30;
 /// Tag of the version, which old certificates do not have.
 const EXPLICIT_0: u8 = 0xa0;
 
-/// The end of a certificate's validity; none if the bytes are not a certificate.
-pub(super) fn not_after(der: &[u8]) -> Option<Timestamp> {
-    let (certificate, _) = element(der, SEQUENCE)?;
-    let (body, _) = element(certificate, SEQUENCE)?;
-    let body = element(body, EXPLICIT_0).map_or(body, |(_, rest)| rest);
-    let (_serial, body) = element(body, INTEGER)?;
-    let (_algorithm, body) = element(body, SEQUENCE)?;
-    let (_issuer, body) = element(body, SEQUENCE)?;
-    let (validity, _) = element(body, SEQUENCE)?;
-    let (_, end) = time(validity)?;
-    Some(time(end)?.0)
+/// The time in which a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Its beginning.
+    pub not_before: Timestamp,
+    /// Its end.
+    pub not_after: Timestamp,
+}
+
+impl Validity {
+    /// That of a certificate in DER; none if the bytes are not a certificate.
+    pub fn of(der: &[u8]) -> Option<Self> {
+        let (certificate, _) = element(der, SEQUENCE)?;
+        let (body, _) = element(certificate, SEQUENCE)?;
+        let body = element(body, EXPLICIT_0).map_or(body, |(_, rest)| rest);
+        let (_serial, body) = element(body, INTEGER)?;
+        let (_algorithm, body) = element(body, SEQUENCE)?;
+        let (_issuer, body) = element(body, SEQUENCE)?;
+        let (validity, _) = element(body, SEQUENCE)?;
+        let (not_before, end) = time(validity)?;
+        let (not_after, _) = time(end)?;
+        Some(Self { not_before, not_after })
+    }
 }
 
 /// The content of the first element, if it has this tag, and the bytes after it.
@@ -62,27 +72,31 @@ mod tests {
 
     fn certificate(year: i32) -> Vec<u8> {
         let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(1976, 1, 2);
         params.not_after = rcgen::date_time_ymd(year, 3, 4);
         let key = rcgen::KeyPair::generate().unwrap();
         params.self_signed(&key).unwrap().der().to_vec()
     }
 
     #[test]
-    fn the_end_is_read_in_both_forms_of_times() {
+    fn both_ends_are_read_in_both_forms_of_times() {
         for year in [1999, 2026, 2049, 2050, 4096] {
-            let wanted = format!("{year}-03-04T00:00:00Z").parse().unwrap();
-            assert_eq!(not_after(&certificate(year)), Some(wanted));
+            let wanted = Validity {
+                not_before: "1976-01-02T00:00:00Z".parse().unwrap(),
+                not_after: format!("{year}-03-04T00:00:00Z").parse().unwrap(),
+            };
+            assert_eq!(Validity::of(&certificate(year)), Some(wanted));
         }
     }
 
     #[test]
-    fn what_is_cut_off_or_no_certificate_has_no_end() {
+    fn what_is_cut_off_or_no_certificate_has_no_validity() {
         let whole = certificate(2026);
         for length in 0..whole.len() {
-            assert_eq!(not_after(&whole[..length]), None, "{length}");
+            assert_eq!(Validity::of(&whole[..length]), None, "{length}");
         }
         for junk in [&b"\x30\x84\xff\xff\xff\xff"[..], b"\x30\x80", b"text", b"\x30\x00"] {
-            assert_eq!(not_after(junk), None);
+            assert_eq!(Validity::of(junk), None);
         }
     }
 }

@@ -1,0 +1,180 @@
+//! The client certificate in TLS: what is presented, and what it means if the dashboard refuses it.
+//!
+//! With TLS 1.3 the client is done before the dashboard has looked at its certificate. The alert then comes with the
+//! first read, which is the answer to the HTTP request.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
+use rustls::{AlertDescription, SignatureScheme};
+
+use super::failure::ConnectError;
+
+/// Most causes of an error that are looked through.
+const MAX_CAUSES: usize = 16;
+
+/// What TLS presents if it is asked for a certificate. It also remembers that it was asked.
+#[derive(Debug)]
+pub(super) struct ClientAuth {
+    certified: Option<Arc<CertifiedKey>>,
+    asked: AtomicBool,
+}
+
+/// The dashboard asks for a client certificate, and refused this host's.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientCertificateRefused {
+    /// There is none.
+    #[error(
+        "the dashboard asks for a client certificate ({0:?}), and this agent has none; set client_cert and client_key to \
+         the files of a certificate that the dashboard's authority signed"
+    )]
+    Missing(AlertDescription),
+    /// Its time is over, or has not begun.
+    #[error(
+        "the dashboard says that this host's client certificate has expired ({0:?}); put a new one in the place of \
+         client_cert and client_key, or set the clock that is wrong"
+    )]
+    Expired(AlertDescription),
+    /// Another authority signed it.
+    #[error(
+        "the dashboard does not know the authority of this host's client certificate ({0:?}); set client_cert to one \
+         that the dashboard's authority signed, with the certificates in between behind it"
+    )]
+    UnknownAuthority(AlertDescription),
+    /// For another reason.
+    #[error(
+        "the dashboard refused this host's client certificate ({0:?}); set client_cert and client_key to another one, and \
+         look at the log of the dashboard or its proxy"
+    )]
+    Refused(AlertDescription),
+}
+
+impl ClientAuth {
+    pub(super) fn new(certified: Option<Arc<CertifiedKey>>) -> Self {
+        Self { certified, asked: AtomicBool::new(false) }
+    }
+
+    /// Turns a failure of an attempt that presented this into the words for a refused client certificate, if it is one.
+    pub(super) fn explain(&self, err: ConnectError) -> ConnectError {
+        let refused = alert(&err).and_then(|alert| self.refused(alert));
+        refused.map_or(err, ConnectError::ClientCertificateRefused)
+    }
+
+    fn refused(&self, alert: AlertDescription) -> Option<ClientCertificateRefused> {
+        use AlertDescription::*;
+
+        let is_about_certificates = matches!(
+            alert,
+            CertificateRequired
+                | NoCertificate
+                | BadCertificate
+                | UnsupportedCertificate
+                | CertificateRevoked
+                | CertificateExpired
+                | CertificateUnknown
+                | UnknownCA
+        );
+        // Servers with TLS 1.2 have these for a missing certificate too, and for much else.
+        let may_be = matches!(alert, HandshakeFailure | AccessDenied) && self.asked.load(Ordering::Acquire);
+        if !is_about_certificates && !may_be {
+            return None;
+        }
+        Some(match alert {
+            _ if self.certified.is_none() => ClientCertificateRefused::Missing(alert),
+            CertificateExpired => ClientCertificateRefused::Expired(alert),
+            UnknownCA => ClientCertificateRefused::UnknownAuthority(alert),
+            _ => ClientCertificateRefused::Refused(alert),
+        })
+    }
+}
+
+/// The alert of the other side among the causes of an error.
+fn alert(err: &ConnectError) -> Option<AlertDescription> {
+    let first: Option<&(dyn Error + 'static)> = Some(err);
+    std::iter::successors(first, |err| err.source()).take(MAX_CAUSES).find_map(|cause| {
+        // An error of I/O has the other error in it, but does not name it as its cause.
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = match inner {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => cause.downcast_ref::<rustls::Error>(),
+        };
+        match tls {
+            Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+            _ => None,
+        }
+    })
+}
+
+impl ResolvesClientCert for ClientAuth {
+    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Release);
+        // As it is, also if the dashboard names other authorities: its refusal says more than a missing certificate.
+        self.certified.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.certified.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::Error as WsError;
+
+    use super::*;
+
+    fn received(alert: AlertDescription) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert))
+    }
+
+    #[test]
+    fn alerts_about_a_client_certificate_are_told_in_both_steps() {
+        use AlertDescription::*;
+
+        for (alert, asked, words) in [
+            (CertificateRequired, true, Some("this agent has none; set client_cert and client_key")),
+            (BadCertificate, false, Some("this agent has none; set client_cert")),
+            (HandshakeFailure, true, Some("this agent has none; set client_cert")),
+            (HandshakeFailure, false, None),
+            (ProtocolVersion, true, None),
+        ] {
+            let late = ConnectError::Upgrade(Box::new(WsError::Io(received(alert))));
+            for err in [ConnectError::Tls(received(alert)), late] {
+                let auth = ClientAuth::new(None);
+                assert!(!auth.has_certs());
+                if asked {
+                    assert!(auth.resolve(&[], &[]).is_none());
+                }
+                let told = auth.explain(err);
+                let is_client = matches!(told, ConnectError::ClientCertificateRefused(_));
+                assert_eq!(is_client, words.is_some(), "{told:?}");
+                assert!(told.to_string().contains(words.unwrap_or_default()), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_certificate_is_told_from_a_missing_one() {
+        use AlertDescription::*;
+
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["web-1".to_owned()]).unwrap();
+        let both = folder.path().join("both.pem");
+        std::fs::write(&both, format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem())).unwrap();
+        let files = nixfleet_config::ClientCertificateFiles { cert: both.clone(), key: both };
+        for (alert, words) in [
+            (CertificateExpired, "has expired (CertificateExpired); put a new one"),
+            (UnknownCA, "does not know the authority of this host's client certificate (UnknownCA); set"),
+            (BadCertificate, "refused this host's client certificate (BadCertificate); set"),
+            (CertificateRequired, "refused this host's client certificate (CertificateRequired); set"),
+        ] {
+            let auth = ClientAuth::new(Some(files.read().unwrap().certified()));
+            let told = auth.explain(ConnectError::Tls(received(alert))).to_string();
+            assert!(told.contains(words), "{told}");
+        }
+    }
+}

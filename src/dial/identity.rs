@@ -1,0 +1,88 @@
+//! What proved to the dashboard who this is, to compare it with what would prove it now. It holds no secret.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use nixfleet_config::{ClientCertificate, Connection, Validity};
+use nixfleet_os::sha256;
+
+use super::blocking;
+use super::credentials::Credentials;
+use super::failure::ConnectError;
+
+/// Everything that proves who this is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    parts: Vec<(&'static str, Digest)>,
+    /// The file with the client certificate and its time, if there is one.
+    pub certificate: Option<(PathBuf, Validity)>,
+}
+
+/// SHA-256 of a secret. `Debug` does not show it: a short secret could be guessed from it.
+#[derive(Clone, PartialEq, Eq)]
+struct Digest(String);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+impl Identity {
+    /// Adds a secret, by its name for people.
+    pub(super) fn add(&mut self, name: &'static str, secret: &[u8]) {
+        self.parts.push((name, Digest(sha256::hash_bytes(secret))));
+    }
+
+    /// Adds the client certificate and its key.
+    pub(super) fn add_certificate(&mut self, certificate: &ClientCertificate) {
+        self.add("client certificate", certificate.digest().as_bytes());
+        self.certificate = certificate.validity().map(|validity| (certificate.path().to_owned(), validity));
+    }
+
+    /// The names of what is different in `newer`.
+    pub fn changes(&self, newer: &Self) -> Vec<&'static str> {
+        let is_new = |part: &&(&'static str, Digest)| !self.parts.contains(part);
+        let gone = self.parts.iter().filter(|(name, _)| newer.parts.iter().all(|(kept, _)| kept != name));
+        newer.parts.iter().filter(is_new).chain(gone).map(|(name, _)| *name).collect()
+    }
+}
+
+/// What would prove now who this is.
+///
+/// # Errors
+/// [`ConnectError`]: something of it cannot be read.
+pub async fn identity(connection: &Connection) -> Result<Identity, ConnectError> {
+    let source = connection.clone();
+    let read = blocking::run("credentials", move || Credentials::read(&source, true)).await;
+    Ok(read.map_err(ConnectError::NoThread)??.identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(parts: &[(&'static str, &str)]) -> Identity {
+        let mut identity = Identity::default();
+        for (name, secret) in parts {
+            identity.add(name, secret.as_bytes());
+        }
+        identity
+    }
+
+    #[test]
+    fn what_was_replaced_is_named_and_never_shown() {
+        let old = of(&[("token", "s3cret"), ("proxy login", "a:b")]);
+        for (newer, wanted) in [
+            (vec![("token", "s3cret"), ("proxy login", "a:b")], vec![]),
+            (vec![("token", "other"), ("proxy login", "a:b")], vec!["token"]),
+            (vec![("token", "other"), ("proxy login", "b")], vec!["token", "proxy login"]),
+            (vec![("token", "s3cret")], vec!["proxy login"]),
+            (vec![("token", "s3cret"), ("proxy login", "a:b"), ("x", "")], vec!["x"]),
+        ] {
+            assert_eq!(old.changes(&of(&newer)), wanted, "{newer:?}");
+        }
+        let shown = format!("{old:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains(&sha256::hash_bytes(b"s3cret")), "{shown}");
+    }
+}
