@@ -95,18 +95,20 @@ impl ClientAuth {
 /// The alert of the other side among the causes of an error.
 fn alert(err: &ConnectError) -> Option<AlertDescription> {
     let first: Option<&(dyn Error + 'static)> = Some(err);
-    std::iter::successors(first, |err| err.source()).take(MAX_CAUSES).find_map(|cause| {
-        // An error of I/O has the other error in it, but does not name it as its cause.
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => cause.downcast_ref::<rustls::Error>(),
-        };
-        match tls {
-            Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
-            _ => None,
-        }
-    })
+    std::iter::successors(first, |err: &&(dyn Error + 'static)| (*err).source()).take(MAX_CAUSES).find_map(
+        |cause| {
+            // An error of I/O has the other error in it, but does not name it as its cause.
+            let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let tls = match inner {
+                Some(inner) => inner.downcast_ref::<rustls::Error>(),
+                None => cause.downcast_ref::<rustls::Error>(),
+            };
+            match tls {
+                Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+                _ => None,
+            }
+        },
+    )
 }
 
 impl ResolvesClientCert for ClientAuth {

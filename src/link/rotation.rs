@@ -94,10 +94,12 @@ impl Rotation {
 
     /// Waits for another look. Cancel-safe.
     pub async fn looked(&mut self) {
-        match &mut self.looks {
-            Some(looks) if looks.changed().await.is_ok() => {}
-            _ => pending().await,
+        if let Some(looks) = &mut self.looks
+            && looks.changed().await.is_ok()
+        {
+            return;
         }
+        pending().await
     }
 
     /// Waits until somebody has asked and was not answered yet. Cancel-safe.
