@@ -170,11 +170,16 @@ async fn to(
     credentials: &Credentials,
     seen: &mut Seen,
 ) -> Result<(Socket, HardClose), ConnectError> {
-    let (mut stream, hard_close) = tunnel::open(target).await?;
-    if target.is_secure() {
+    // Before anything is sent: certificates that cannot be read are told as such, also without a network.
+    let config = if target.is_secure() {
         let source = connection.clone();
         let config = blocking::run("certificates", move || tls::config(&source)).await;
-        let config = config.map_err(ConnectError::NoThread)??;
+        Some(config.map_err(ConnectError::NoThread)??)
+    } else {
+        None
+    };
+    let (mut stream, hard_close) = tunnel::open(target).await?;
+    if let Some(config) = config {
         (stream, seen.certificate) = tls::wrap(stream, target.host(), config).await?;
     }
     let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await?;
