@@ -39,7 +39,7 @@ pub(super) async fn reach(host: &str, port: u16) -> Result<TcpStream, Unreached>
     let begun = Instant::now();
     let addresses = lookup(host, port).await?;
     let left = LIMIT.saturating_sub(begun.elapsed());
-    let connected = race(&addresses, left, |address| TcpStream::connect(address)).await;
+    let connected = race(&addresses, left, TcpStream::connect).await;
     connected.map_err(|unanswered| Unreached::Tcp(unanswered.into()))
 }
 
