@@ -3,7 +3,10 @@
 //! ```text
 //! credentials.rs  what is read anew for each attempt: the token
 //! target.rs       where the WebSocket is
-//! reach.rs        TCP to a name: the lookup, and its addresses
+//! reach.rs        TCP to a name
+//! addresses.rs    the addresses of a name, in the order in which they are tried
+//! race.rs         several addresses at the same time: the first that answers wins
+//! unanswered.rs   what the addresses said that did not answer
 //! tunnel.rs       the way to the target: direct, or through a proxy
 //! tls.rs          TLS to the dashboard: which certificates are trusted
 //! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
@@ -32,16 +35,19 @@ pub use failure::{Cause, ConnectError};
 pub use hard_close::{HardClose, UNCONFIRMED};
 use target::Target;
 
+pub(crate) mod addresses;
 mod blocking;
 mod credentials;
 pub mod failure;
 mod hard_close;
-pub mod reach;
+pub(crate) mod race;
+mod reach;
 mod redirect;
 mod retry_after;
 pub mod target;
 mod tls;
 mod tunnel;
+pub(crate) mod unanswered;
 mod upgrade;
 
 /// Time limit for everything together, from the lookup to the answer of the dashboard. Longer than a bad link needs,

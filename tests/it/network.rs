@@ -1,20 +1,16 @@
-//! A host whose network comes up late. The test runs itself again in a network namespace of its own, with its
-//! own loopback device: an agent cannot reach `127.0.0.1` while that is down, and the kernel says "network is
-//! unreachable".
+//! A host whose network comes up late. The test has a network namespace of its own, with its own loopback device:
+//! an agent cannot reach `127.0.0.1` while that is down, and the kernel says "network is unreachable".
 
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::namespace::{ip, is_inside};
 use crate::rig::{AgentProcess, Fleet, eventually};
-
-/// In the namespace, this variable has the name of the namespace outside.
-const OUTSIDE: &str = "NIXFLEET_TEST_NETWORK_OUTSIDE";
 
 const NAME: &str = "network::a_host_whose_network_comes_late_is_online_soon_after_it";
 
@@ -25,58 +21,18 @@ const FAR: Duration = Duration::from_secs(5);
 /// The rest is for a loaded machine.
 const SOON: Duration = Duration::from_millis(2500);
 
-fn namespace() -> String {
-    fs::read_link("/proc/self/ns/net").unwrap().display().to_string()
-}
-
 #[tokio::test]
 async fn a_host_whose_network_comes_late_is_online_soon_after_it() {
-    match std::env::var(OUTSIDE) {
-        Ok(outside) => {
-            assert_ne!(namespace(), outside, "this would take the network of the machine down");
-            comes_late().await;
-        }
-        Err(_) => in_a_namespace(),
+    if is_inside(NAME) {
+        comes_late().await;
     }
-}
-
-/// Runs this test in new namespaces. Without root, the kernel must allow user namespaces.
-fn in_a_namespace() {
-    let unshare = || {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "--"]).stdin(Stdio::null());
-        command
-    };
-    let tried = unshare().args(["ip", "link", "set", "lo", "up"]).output();
-    let refused = match tried {
-        Ok(tried) if tried.status.success() => None,
-        Ok(tried) => Some(String::from_utf8_lossy(&tried.stderr).trim().to_owned()),
-        Err(err) => Some(format!("unshare: {err}")),
-    };
-    if let Some(why) = refused {
-        // tests/systemd has the same test, and must not be skipped in CI.
-        eprintln!("skipped: no network namespace with a device of its own here: {why}");
-        return;
-    }
-    let mut command = unshare();
-    command.arg(std::env::current_exe().unwrap()).args(["--exact", NAME, "--nocapture"]);
-    let output = command.env(OUTSIDE, namespace()).output().unwrap();
-    let text =
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    assert!(output.status.success() && text.contains("1 passed"), "in the namespace: {text}");
-}
-
-fn ip(arguments: &[&str]) {
-    let status = Command::new("ip").args(arguments).status().unwrap();
-    assert!(status.success(), "ip {arguments:?}: {status}");
 }
 
 async fn comes_late() {
-    ip(&["link", "set", "lo", "up"]);
     let fleet = Fleet::strict().await;
     // While it has an address, packets to it vanish. The kernel gives it a new one when it comes up.
-    ip(&["address", "flush", "dev", "lo"]);
-    ip(&["link", "set", "lo", "down"]);
+    ip("address flush dev lo");
+    ip("link set lo down");
     let log = fs::File::create(fleet.path("log")).unwrap();
     let mut command = fleet.agent_command();
     command.stderr(log);
@@ -92,7 +48,7 @@ async fn comes_late() {
     assert!(attempts >= 4, "{attempts} attempts: {}", log());
     assert!(listens(&agent));
 
-    ip(&["link", "set", "lo", "up"]);
+    ip("link set lo up");
     let (up, begun) = (Timestamp::now(), Instant::now());
     fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
     let took = begun.elapsed();

@@ -15,6 +15,9 @@ use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 pub(crate) const HOST: &str = "test-host";
 pub(crate) const TOKEN: &str = "test-token";
 
+/// A name of the dashboard, for tests that make it known to their host.
+pub(crate) const DASHBOARD: &str = "dash.test";
+
 /// Longest wait for a state. A successful test is much faster, also on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -45,7 +48,7 @@ impl Fleet {
         let listen = listen.parse().unwrap();
         let options =
             Options { listen, token: TOKEN.to_owned(), csrf_token: Some("csrf".to_owned()), strict };
-        let dashboard = Dashboard::bind(options).await.unwrap();
+        let dashboard = Dashboard::bind(options).await.unwrap().allow_host(DASHBOARD).unwrap();
         let url = format!("ws://{}/ws", dashboard.address());
         let handle = dashboard.handle();
         let serving = tokio::spawn(dashboard.serve(std::future::pending()));
