@@ -6,6 +6,8 @@
 //! reach.rs        TCP to a name: the lookup, and its addresses
 //! tunnel.rs       the way to the target: direct, or through a proxy
 //! tls.rs          TLS to the dashboard: which certificates are trusted
+//! handshake.rs    how a TLS handshake fails
+//! mistrust.rs     why a certificate is not trusted
 //! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
 //! redirect.rs     answers that name another address
 //! failure.rs      why there is no connection
@@ -35,7 +37,9 @@ use target::Target;
 mod blocking;
 mod credentials;
 pub mod failure;
+mod handshake;
 mod hard_close;
+mod mistrust;
 pub mod reach;
 mod redirect;
 mod retry_after;

@@ -8,9 +8,13 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use nixfleet_config::{CaFileError, TokenError};
+use nixfleet_os::error;
 
 use super::CONNECT_DEADLINE;
+use super::handshake::HandshakeFailure;
 use super::redirect::Redirect;
+
+mod unreached;
 
 /// Why the last attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +70,11 @@ pub enum ConnectError {
     #[error("no thread to connect with")]
     NoThread(#[source] io::Error),
     /// The name in this host and port was not found.
-    #[error("cannot reach {0}")]
-    Lookup(String, #[source] io::Error),
+    #[error("{}", unreached::lookup(.0, .1))]
+    Lookup(String, io::Error),
     /// There is no TCP connection to this host and port.
-    #[error("cannot reach {0}")]
-    Unreachable(String, #[source] io::Error),
+    #[error("{}", unreached::tcp(.0, .1))]
+    Unreachable(String, io::Error),
     /// The attempt took longer than its time limit.
     #[error("no connection within {CONNECT_DEADLINE:?}")]
     Slow,
@@ -91,9 +95,9 @@ pub enum ConnectError {
     /// 301, 302, 307 or 308.
     #[error("the dashboard answered {} and names another address: {}", .0.status, .0.location.as_deref().unwrap_or("none"))]
     Redirected(Redirect),
-    /// The TLS handshake failed.
-    #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
-    Tls(#[source] io::Error),
+    /// The TLS handshake failed. The error says by itself how.
+    #[error(transparent)]
+    Tls(#[from] HandshakeFailure),
     /// The WebSocket handshake failed.
     #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
     Upgrade(#[source] Box<WsError>),
@@ -128,13 +132,18 @@ impl ConnectError {
         }
     }
 
-    /// The TLS error, if TLS is what failed.
-    pub fn tls(&self) -> Option<&rustls::Error> {
-        match self {
-            Self::TlsSetup(err) => Some(err),
-            Self::Tls(err) => err.get_ref()?.downcast_ref(),
-            _ => None,
+    /// What happened, and what to do next: the whole text on one line, in two parts.
+    pub fn parts(&self) -> (String, String) {
+        let text = error::chain(self);
+        match text.split_once("; ") {
+            Some((what, fix)) => (what.to_owned(), fix.to_owned()),
+            None => (text, String::new()),
         }
+    }
+
+    /// Whether a clock that is set may end it.
+    pub fn is_about_time(&self) -> bool {
+        matches!(self, Self::Tls(failure) if failure.is_about_time())
     }
 
     /// The shortest delay that the dashboard asked for.

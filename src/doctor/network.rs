@@ -13,16 +13,15 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use nixfleet_config::Connection;
-use nixfleet_os::error::chain;
+use nixfleet_os::certificate::Certificate;
 
-use super::certificate::not_after;
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
 use crate::dial::reach::{Unreached, lookup};
 use crate::dial::target::Target;
 use crate::dial::{ConnectError, Probe, probe};
 use clock::{clock, date};
 use reach::{dns, reach, tcp};
-use tls::{mistrusted, trusted};
+use tls::trusted;
 
 mod clock;
 mod reach;
@@ -104,24 +103,23 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
 fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timestamp) -> Vec<Finding> {
     let secure = connection.url.expose().scheme() == "wss";
     let tls_ok = || match secure {
-        true => trusted(probe.seen.certificate.as_deref().and_then(not_after), now),
+        true => trusted(probe.seen.certificate.as_deref().and_then(Certificate::read).as_ref(), now),
         false => skipped("tls", "ws:// has none"),
     };
     // Without an HTTP answer nothing is known about the steps after TLS.
     match &probe.error {
         Some(err) if probe.seen.headers.is_none() => {
-            if let Some(problem) = err.tls() {
-                vec![mistrusted(problem)]
-            } else if secure {
-                vec![fail("tls", chain(err), "")]
+            // The handshake may have succeeded.
+            if secure && probe.seen.certificate.is_none() {
+                vec![failed("tls", err)]
             } else {
-                vec![tls_ok(), fail("token", chain(err), "")]
+                vec![tls_ok(), failed("token", err)]
             }
         }
         Some(ConnectError::WrongToken) if !token => {
             vec![tls_ok(), skipped("token", "not tried without one: see `token file`")]
         }
-        Some(err) => vec![tls_ok(), refused(err)],
+        Some(err) => vec![tls_ok(), failed("token", err)],
         None if !token => vec![
             tls_ok(),
             warning("token", "the dashboard lets anybody in without a token", "it should ask for one"),
@@ -130,12 +128,11 @@ fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timest
     }
 }
 
-fn refused(err: &ConnectError) -> Finding {
-    let text = chain(err);
-    // The text of the error has the fix after the semicolon.
-    let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+/// The finding for a failed attempt, in the words of the agent's log.
+fn failed(step: &'static str, err: &ConnectError) -> Finding {
+    let (what, fix) = err.parts();
     let verdict = if matches!(err, ConnectError::Busy(..)) { Verdict::Warning } else { Verdict::Fail };
-    finding("token", verdict, what, fix)
+    finding(step, verdict, what, fix)
 }
 
 #[cfg(test)]
