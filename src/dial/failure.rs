@@ -4,13 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use nixfleet_config::{CaFileError, TokenError};
 
 use super::CONNECT_DEADLINE;
 use super::redirect::Redirect;
+use super::target::Target;
+use super::upgrade::{Answer, NoSocket, UpgradeError};
 
 /// Why the last attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,20 +87,43 @@ pub enum ConnectError {
     #[error("the dashboard asks for patience ({0})")]
     Busy(StatusCode, Option<Duration>),
     /// Any other HTTP answer.
-    #[error("the dashboard answered {0} instead of a WebSocket; check the path of the URL, usually /ws")]
-    NoWebSocket(StatusCode),
-    /// 301, 302, 307 or 308.
-    #[error("the dashboard answered {} and names another address: {}", .0.status, .0.location.as_deref().unwrap_or("none"))]
-    Redirected(Redirect),
+    #[error("the dashboard answered {} instead of a WebSocket; check the path of the URL, usually /ws", .0.status)]
+    NoWebSocket(Box<Answer>),
+    /// 301, 302, 307 or 308. It says by itself where to, and why it was not followed.
+    #[error(transparent)]
+    Redirected(Box<Redirect>),
     /// The TLS handshake failed.
     #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
     Tls(#[source] io::Error),
-    /// The WebSocket handshake failed.
-    #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
-    Upgrade(#[source] Box<WsError>),
+    /// The HTTP request has no answer, or one that contradicts itself. The error says by itself what is wrong.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
 }
 
 impl ConnectError {
+    /// Why the request to this target became no WebSocket.
+    pub(super) fn of_upgrade(err: NoSocket, target: &Target) -> Self {
+        match err {
+            NoSocket::Failed(err) => Self::Upgrade(err),
+            NoSocket::Answered(answer) => Self::of_answer(answer, target),
+        }
+    }
+
+    /// What an answer of this target means, other than 101.
+    fn of_answer(answer: Box<Answer>, target: &Target) -> Self {
+        match answer.status {
+            status if Redirect::is_one(status) => {
+                Self::Redirected(Box::new(Redirect::new(status, answer.location.as_deref(), target)))
+            }
+            StatusCode::UNAUTHORIZED => Self::WrongToken,
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
+                Self::Busy(status, answer.retry_after)
+            }
+            _ => Self::NoWebSocket(answer),
+        }
+    }
+
     /// The name under which this failure is counted.
     pub fn counted_as(&self) -> &'static str {
         match self {
@@ -149,6 +173,26 @@ impl ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let target = Target::new("wss://dash.example/ws".parse().unwrap());
+        let refusal = |status: StatusCode, after| {
+            let answer = Answer { retry_after: after, ..Answer::bare(status) };
+            ConnectError::of_answer(Box::new(answer), &target)
+        };
+        assert!(matches!(refusal(StatusCode::UNAUTHORIZED, None), ConnectError::WrongToken));
+        assert!(matches!(refusal(StatusCode::FORBIDDEN, None), ConnectError::Forbidden));
+        assert!(matches!(refusal(StatusCode::FOUND, None), ConnectError::Redirected(_)));
+        assert!(matches!(refusal(StatusCode::SEE_OTHER, None), ConnectError::NoWebSocket(_)));
+        assert!(matches!(refusal(StatusCode::OK, None), ConnectError::NoWebSocket(_)));
+        assert_eq!(refusal(StatusCode::UNAUTHORIZED, None).cause(), Cause::Refused);
+        let after = Some(Duration::from_secs(7));
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            let error = refusal(status, after);
+            assert_eq!((error.retry_after(), error.cause()), (after, Cause::Broken), "{status}");
+        }
+    }
 
     #[test]
     fn a_failure_is_local_if_nothing_was_sent() {
