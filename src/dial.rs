@@ -32,7 +32,9 @@ use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 use credentials::Credentials;
 pub use failure::{Cause, ConnectError};
 pub use hard_close::{HardClose, UNCONFIRMED};
+pub use redirect::Redirect;
 use target::Target;
+pub use upgrade::{Answer, Mismatch, UpgradeError};
 
 mod blocking;
 mod credentials;
@@ -115,6 +117,8 @@ pub async fn connect(connection: &Connection) -> Result<(Socket, HardClose), Con
 pub struct Seen {
     /// The headers of the dashboard's answer, whether it accepted or refused.
     pub headers: Option<HeaderMap>,
+    /// The address to which the dashboard redirected, if that was followed. The rest is about that one.
+    pub redirected: Option<Target>,
     /// The certificate of the dashboard in DER, if there was a connection with TLS.
     pub certificate: Option<Vec<u8>>,
 }
@@ -158,13 +162,16 @@ async fn attempt(
     let target = Target::new(connection.url.expose().clone());
     let first = to(&target, connection, &credentials, seen).await;
     let next = match &first {
-        Err(ConnectError::Redirected(redirect)) => redirect.follow(&target),
+        Err(ConnectError::Redirected(redirect)) => redirect.follow(),
         _ => None,
     };
-    match next {
-        Some(next) => to(&next, connection, &credentials, seen).await,
-        None => first,
-    }
+    let Some(next) = next else { return first };
+    redirect::announce(&target, next);
+    *seen = Seen { redirected: Some(next.clone()), ..Seen::default() };
+    to(next, connection, &credentials, seen).await.map_err(|err| match err {
+        ConnectError::Redirected(again) => ConnectError::Redirected(Box::new(again.behind_another())),
+        other => other,
+    })
 }
 
 /// Connects to this address.
@@ -181,8 +188,8 @@ async fn to(
         let config = config.map_err(ConnectError::NoThread)??;
         (stream, seen.certificate) = tls::wrap(stream, target.host(), config).await?;
     }
-    let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await?;
-    Ok((socket, hard_close))
+    let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await;
+    Ok((socket.map_err(|err| ConnectError::of_upgrade(err, target))?, hard_close))
 }
 
 /// What a target of `crates/fuzz` calls.

@@ -5,7 +5,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, h
 use nixfleet_os::certificate::Name;
 
 use super::*;
-use crate::dial::Seen;
+use crate::dial::{Answer, Seen};
 
 fn connection(url: &str) -> Connection {
     let variables = [("NIXFLEET_URL", url), ("NIXFLEET_TOKEN", "t"), ("NIXFLEET_STATE_DIR", "/nonexistent")];
@@ -111,7 +111,7 @@ fn refusals_are_the_tokens_and_the_first_failure_ends_the_list() {
         let what = format!("{error:?}");
         assert_eq!(verdicts(conversation(connection, token, &probe(error, answered), now)), wanted, "{what}");
     }
-    let found = failed("token", &ConnectError::NoWebSocket(StatusCode::NOT_FOUND));
+    let found = failed("token", &ConnectError::NoWebSocket(Box::new(Answer::bare(StatusCode::NOT_FOUND))));
     assert_eq!(found.text, "the dashboard answered 404 Not Found instead of a WebSocket");
     assert_eq!(found.fix, "check the path of the URL, usually /ws");
 }
