@@ -3,7 +3,10 @@
 //! ```text
 //! credentials.rs  what is read anew for each attempt: the token
 //! target.rs       where the WebSocket is
-//! reach.rs        TCP to a name: the lookup, and its addresses
+//! reach.rs        TCP to a name
+//! addresses.rs    the addresses of a name, in the order in which they are tried
+//! race.rs         several addresses at the same time: the first that answers wins
+//! unanswered.rs   what the addresses said that did not answer
 //! tunnel.rs       the way to the target: direct, or through a proxy
 //! tls.rs          TLS to the dashboard: which certificates are trusted
 //! handshake.rs    how a TLS handshake fails
@@ -36,18 +39,21 @@ pub use redirect::Redirect;
 use target::Target;
 pub use upgrade::{Answer, Mismatch, UpgradeError};
 
+pub(crate) mod addresses;
 mod blocking;
 mod credentials;
 pub mod failure;
 mod handshake;
 mod hard_close;
 mod mistrust;
-pub mod reach;
+pub(crate) mod race;
+mod reach;
 mod redirect;
 mod retry_after;
 pub mod target;
 mod tls;
 mod tunnel;
+pub(crate) mod unanswered;
 mod upgrade;
 
 /// Time limit for everything together, from the lookup to the answer of the dashboard. Longer than a bad link needs,

@@ -16,7 +16,7 @@ use nixfleet_config::Connection;
 use nixfleet_os::certificate::Certificate;
 
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
-use crate::dial::reach::{Unreached, lookup};
+use crate::dial::addresses::{LookupError, lookup};
 use crate::dial::target::Target;
 use crate::dial::{ConnectError, Probe, probe};
 use clock::{clock, date};
@@ -36,9 +36,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Time limit for a second request, made when the first answer does not have the time.
 const TIME: Duration = Duration::from_secs(5);
-
-/// Number of addresses that are tried.
-const ADDRESSES: usize = 16;
 
 const STEPS: [&str; 5] = ["dns", "tcp", "tls", "token", "clock"];
 
@@ -66,19 +63,16 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
     let begun = Instant::now();
     let found = timeout(LOOKUP, lookup(host, port)).await;
     let found = match found {
-        Ok(Ok(addresses)) => Ok(addresses.take(ADDRESSES).collect()),
-        Ok(Err(Unreached::NoThread(err))) => Err(format!("there is no thread for it: {err}")),
-        Ok(Err(Unreached::Lookup(err) | Unreached::Tcp(err))) => Err(err.to_string()),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(LookupError::NoThread(err))) => Err(format!("there is no thread for it: {err}")),
+        Ok(Err(LookupError::NotFound(err))) => Err(err.to_string()),
         Err(_) => Err(format!("no answer within {LOOKUP:?}")),
     };
     let mut findings = vec![dns(host, &found, begun.elapsed())];
-    let addresses = found.unwrap_or_default();
-    if addresses.is_empty() {
-        return findings;
-    }
-    let reached = reach(&addresses).await;
-    let lost = reached.iter().all(|(_, result)| result.is_err());
-    findings.push(tcp(&reached));
+    let Ok(addresses) = found else { return findings };
+    let tcp = tcp(reach(&addresses).await);
+    let lost = tcp.verdict == Verdict::Fail;
+    findings.push(tcp);
     if lost {
         return findings;
     }
