@@ -187,12 +187,18 @@ async fn to(
     credentials: &Credentials,
     seen: &mut Seen,
 ) -> Result<(Socket, HardClose), ConnectError> {
+    // Before anything is sent: a file that is wrong is said whether the dashboard is there or not.
+    let settings = match target.is_secure() {
+        true => {
+            let source = connection.clone();
+            let read = blocking::run("certificates", move || tls::config(&source)).await;
+            Some(read.map_err(ConnectError::NoThread)??)
+        }
+        false => None,
+    };
     let (mut stream, hard_close) = tunnel::open(target).await?;
-    if target.is_secure() {
-        let source = connection.clone();
-        let config = blocking::run("certificates", move || tls::config(&source)).await;
-        let config = config.map_err(ConnectError::NoThread)??;
-        (stream, seen.certificate) = tls::wrap(stream, target.host(), config).await?;
+    if let Some(settings) = settings {
+        (stream, seen.certificate) = tls::wrap(stream, target.host(), settings).await?;
     }
     let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await;
     Ok((socket.map_err(|err| ConnectError::of_upgrade(err, target))?, hard_close))
@@ -201,10 +207,43 @@ async fn to(
 /// What a target of `crates/fuzz` calls.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
+    use std::mem::{Discriminant, discriminant};
     use std::time::Duration;
 
     use jiff::Timestamp;
     use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, header};
+
+    use super::redirect::Redirect;
+    use super::target::Target;
+    use super::upgrade::{Answer, NoSocket, UpgradeError, judge};
+
+    /// What an answer to a request for a WebSocket means.
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum Judged {
+        /// Its head is not whole.
+        More,
+        /// A WebSocket, with the bytes behind the head.
+        Socket(Vec<u8>),
+        /// Another answer, and the address that it redirects to if that is followed.
+        Answer(Box<Answer>, Option<String>),
+        /// No answer.
+        Failed(Discriminant<UpgradeError>),
+    }
+
+    /// What an answer in these pieces means for a request to `url` with this key, and the message if it is a failure.
+    pub fn upgrade_answer(pieces: &[&[u8]], key: &str, url: &str) -> (Judged, String) {
+        match judge(pieces, key) {
+            None => (Judged::More, String::new()),
+            Some(Ok(rest)) => (Judged::Socket(rest), String::new()),
+            Some(Err(NoSocket::Failed(err))) => (Judged::Failed(discriminant(&err)), err.to_string()),
+            Some(Err(NoSocket::Answered(answer))) => {
+                let target = Target::new(url.parse().expect("the address of a target"));
+                let redirect = Redirect::new(answer.status, answer.location.as_deref(), &target);
+                let follow = redirect.follow().map(|target| target.url().to_string());
+                (Judged::Answer(answer, follow), redirect.to_string())
+            }
+        }
+    }
 
     /// The delay of an answer with `Retry-After` and perhaps a `Date`; see the module `retry_after`.
     pub fn retry_after(value: &[u8], date: Option<&[u8]>, now: Timestamp) -> Option<Duration> {

@@ -17,6 +17,7 @@ use super::target::Target;
 use super::upgrade::{Answer, NoSocket, UpgradeError};
 
 mod answered;
+pub mod rows;
 mod unreached;
 
 /// Longest path in characters.

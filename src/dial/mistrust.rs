@@ -162,7 +162,11 @@ impl Mistrust {
             }
             CertificateError::UnknownIssuer if names_itself => Self::SelfSigned { host, subject },
             CertificateError::UnknownIssuer => Self::UnknownIssuer { issuer },
-            CertificateError::BadSignature => Self::OtherKey { host, issuer },
+            // The second: a key of another kind.
+            CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+                Self::OtherKey { host, issuer }
+            }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 Self::OtherPurpose { host }
             }
@@ -215,11 +219,11 @@ fn reason(err: &CertificateError) -> String {
         CertificateError::UnhandledCriticalExtension => {
             "it has a critical extension of an unknown kind".to_owned()
         }
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
             "it is signed by an algorithm that is out of use, such as SHA-1, or too new".to_owned()
         }
         CertificateError::Other(inner) => match inner.0.to_string().as_str() {
+            "UnsupportedCriticalExtension" => "it has a critical extension of an unknown kind".to_owned(),
             "UnsupportedCertVersion" => "it has version 1, and only version 3 counts".to_owned(),
             other => one_line(other, REASON),
         },

@@ -7,16 +7,11 @@
 
 use std::sync::Once;
 
-use tokio_tungstenite::tungstenite::http::StatusCode;
-use url::Url;
-
 use nixfleet_os::address::public;
 use nixfleet_os::text::one_line;
+use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use super::target::Target;
-
-/// Longest address in a message, in characters.
-const SHOWN: usize = 200;
+use super::target::{SHOWN, Target};
 
 /// An answer with 301, 302, 307 or 308.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +25,7 @@ pub struct Redirect {
 #[derive(Debug, thiserror::Error)]
 enum Way {
     /// It can be followed.
-    #[error("and names {}; write that in NIXFLEET_URL", shown(.0.url()))]
+    #[error("and names {}; write that in NIXFLEET_URL", .0.shown())]
     On(Target),
     /// A second one in a row, which could be followed.
     #[error("again behind another redirect, and names {0}; only one is followed: write that in NIXFLEET_URL")]
@@ -88,7 +83,7 @@ impl Redirect {
     /// The same behind another redirect: it is not followed.
     pub(super) fn behind_another(self) -> Self {
         let way = match self.way {
-            Way::On(target) => Way::Again(shown(target.url())),
+            Way::On(target) => Way::Again(target.shown()),
             other => other,
         };
         Self { way, ..self }
@@ -101,8 +96,8 @@ pub(super) fn announce(from: &Target, to: &Target) {
     TOLD.call_once(|| {
         tracing::warn!(
             "The dashboard redirects from {} to {}. Write the second address in NIXFLEET_URL.",
-            shown(from.url()),
-            shown(to.url()),
+            from.shown(),
+            to.shown(),
         );
     });
 }
@@ -122,7 +117,7 @@ fn way(location: &str, from: &Target) -> Way {
         return elsewhere();
     }
     let target = Target::new(url);
-    let shown = shown(target.url());
+    let shown = target.shown();
     if target.host().trim_end_matches('.') != from.host().trim_end_matches('.') {
         Way::OtherHost(shown)
     } else if from.is_secure() && !target.is_secure() {
@@ -134,11 +129,6 @@ fn way(location: &str, from: &Target) -> Way {
     } else {
         Way::On(target)
     }
-}
-
-/// An address for people.
-fn shown(url: &Url) -> String {
-    one_line(&public(url.as_str()), SHOWN)
 }
 
 #[cfg(test)]
@@ -185,7 +175,7 @@ mod tests {
             (WSS, "https://", Err("no address of a WebSocket")),
             (WSS, "https://a b/", Err("no address of a WebSocket")),
             (WSS, "mailto:me@dash.example", Err("no address of a WebSocket")),
-            (WSS, "data:secret", Err("no address of a WebSocket")),
+            (WSS, "data:x", Err("no address of a WebSocket")),
         ] {
             let found = redirect(from, Some(location));
             let text = found.to_string();

@@ -2,6 +2,12 @@
 
 use url::Url;
 
+use nixfleet_os::address::public;
+use nixfleet_os::text::one_line;
+
+/// Longest address in a message, in characters.
+pub(super) const SHOWN: usize = 200;
+
 /// The address of a WebSocket: host, port, path, and whether TLS protects it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -45,6 +51,11 @@ impl Target {
     /// Host and port, as messages name them.
     pub fn place(&self) -> String {
         format!("{}:{}", self.host(), self.port())
+    }
+
+    /// The address for people, without its query.
+    pub fn shown(&self) -> String {
+        one_line(&public(self.url.as_str()), SHOWN)
     }
 
     /// Whether TLS protects it.

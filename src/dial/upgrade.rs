@@ -111,5 +111,28 @@ async fn body(stream: &mut Stream, head: &Head, mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
+/// What an answer in these pieces means, without a connection; none if its head is not whole.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn judge(pieces: &[&[u8]], key: &str) -> Option<Result<Vec<u8>, NoSocket>> {
+    let mut reader = HeadReader::default();
+    let mut pieces = pieces.iter();
+    let head = loop {
+        match reader.feed(pieces.next()?) {
+            Ok(None) => {}
+            Ok(Some(head)) => break head,
+            Err(err) => return Some(Err(NoSocket::Failed(err))),
+        }
+    };
+    let mut rest = reader.rest();
+    pieces.for_each(|piece| rest.extend_from_slice(piece));
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let checked = accept::check(&head, key).map_err(UpgradeError::Mismatch);
+        return Some(checked.map(|()| rest).map_err(NoSocket::Failed));
+    }
+    rest.truncate(page::MAX_BODY);
+    let answer = Answer::new(head.status, &head.headers, &rest, Timestamp::UNIX_EPOCH);
+    Some(Err(NoSocket::Answered(Box::new(answer))))
+}
+
 #[cfg(test)]
 mod tests;

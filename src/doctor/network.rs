@@ -95,7 +95,8 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
 
 /// Findings about TLS and the token, as far as the connection got.
 fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timestamp) -> Vec<Finding> {
-    let secure = connection.url.expose().scheme() == "wss";
+    let redirected = probe.seen.redirected.as_ref();
+    let secure = redirected.map_or(connection.url.expose().scheme() == "wss", Target::is_secure);
     let tls_ok = || match secure {
         true => trusted(probe.seen.certificate.as_deref().and_then(Certificate::read).as_ref(), now),
         false => skipped("tls", "ws:// has none"),
@@ -118,7 +119,22 @@ fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timest
             tls_ok(),
             warning("token", "the dashboard lets anybody in without a token", "it should ask for one"),
         ],
-        None => vec![tls_ok(), ok("token", "the dashboard accepts it")],
+        None => vec![tls_ok(), accepted(redirected)],
+    }
+}
+
+fn accepted(redirected: Option<&Target>) -> Finding {
+    match redirected {
+        None => ok("token", "the dashboard accepts it"),
+        Some(target) => {
+            let shown = target.shown();
+            let text = format!("the dashboard accepts it, behind a redirect to {shown}");
+            warning(
+                "token",
+                text,
+                format!("write {shown} in NIXFLEET_URL: each connection takes that detour"),
+            )
+        }
     }
 }
 

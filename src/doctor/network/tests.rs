@@ -118,6 +118,15 @@ fn refusals_are_the_tokens_and_the_first_failure_ends_the_list() {
         let what = format!("{error:?}");
         assert_eq!(verdicts(conversation(connection, token, &probe(error, answered), now)), wanted, "{what}");
     }
+    let redirected = Some(Target::new("wss://dash.example/other?secret".parse().unwrap()));
+    let seen = Seen { headers: Some(HeaderMap::new()), redirected, certificate: None };
+    let found = conversation(&ws, true, &Probe { error: None, seen }, now);
+    check(&found[0], Verdict::Ok, &["is trusted"]);
+    check(
+        &found[1],
+        Verdict::Warning,
+        &["redirect to wss://dash.example/other", "write wss://dash.example/other in"],
+    );
     let found = failed("token", &ConnectError::NoWebSocket(Box::new(Answer::bare(StatusCode::NOT_FOUND))));
     assert_eq!(found.text, "the dashboard answered 404 Not Found instead of a WebSocket");
     assert_eq!(found.fix, "check the path of the URL, usually /ws");
