@@ -4,6 +4,7 @@
 //! run.rs      the main loop: connect, session, wait, and again
 //! session.rs  one connection: events in, decisions, messages out
 //! agent.rs    the state that is kept from one connection to the next
+//! absence.rs  why there was no connection, for the next heartbeat
 //! contact.rs  says that the agent is connected, while a system is on trial
 //! backoff.rs  how long to wait before the next attempt
 //! network.rs  changes of this host's network
@@ -11,9 +12,10 @@
 //! ended.rs    why a session ended
 //! ```
 //!
-//! `run` uses `network` and `session`; `session` uses `agent`; `agent` uses `peer`, `contact` and `backoff`. No
+//! `run` uses `network` and `session`; `session` uses `agent`; `agent` uses `peer`, `contact`, `absence` and `backoff`. No
 //! dependency goes the other way.
 
+pub mod absence;
 pub mod agent;
 pub mod backoff;
 pub mod contact;

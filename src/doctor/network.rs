@@ -13,16 +13,15 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use nixfleet_config::Connection;
-use nixfleet_os::error::chain;
+use nixfleet_os::certificate::Certificate;
 
-use super::certificate::not_after;
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
 use crate::dial::addresses::{LookupError, lookup};
 use crate::dial::target::Target;
 use crate::dial::{ConnectError, Probe, probe};
 use clock::{clock, date};
 use reach::{dns, reach, tcp};
-use tls::{mistrusted, trusted};
+use tls::trusted;
 
 mod clock;
 mod reach;
@@ -96,40 +95,54 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
 
 /// Findings about TLS and the token, as far as the connection got.
 fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timestamp) -> Vec<Finding> {
-    let secure = connection.url.expose().scheme() == "wss";
+    let redirected = probe.seen.redirected.as_ref();
+    let secure = redirected.map_or(connection.url.expose().scheme() == "wss", Target::is_secure);
     let tls_ok = || match secure {
-        true => trusted(probe.seen.certificate.as_deref().and_then(not_after), now),
+        true => trusted(probe.seen.certificate.as_deref().and_then(Certificate::read).as_ref(), now),
         false => skipped("tls", "ws:// has none"),
     };
     // Without an HTTP answer nothing is known about the steps after TLS.
     match &probe.error {
         Some(err) if probe.seen.headers.is_none() => {
-            if let Some(problem) = err.tls() {
-                vec![mistrusted(problem)]
-            } else if secure {
-                vec![fail("tls", chain(err), "")]
+            // The handshake may have succeeded.
+            if secure && probe.seen.certificate.is_none() {
+                vec![failed("tls", err)]
             } else {
-                vec![tls_ok(), fail("token", chain(err), "")]
+                vec![tls_ok(), failed("token", err)]
             }
         }
         Some(ConnectError::WrongToken) if !token => {
             vec![tls_ok(), skipped("token", "not tried without one: see `token file`")]
         }
-        Some(err) => vec![tls_ok(), refused(err)],
+        Some(err) => vec![tls_ok(), failed("token", err)],
         None if !token => vec![
             tls_ok(),
             warning("token", "the dashboard lets anybody in without a token", "it should ask for one"),
         ],
-        None => vec![tls_ok(), ok("token", "the dashboard accepts it")],
+        None => vec![tls_ok(), accepted(redirected)],
     }
 }
 
-fn refused(err: &ConnectError) -> Finding {
-    let text = chain(err);
-    // The text of the error has the fix after the semicolon.
-    let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+fn accepted(redirected: Option<&Target>) -> Finding {
+    match redirected {
+        None => ok("token", "the dashboard accepts it"),
+        Some(target) => {
+            let shown = target.shown();
+            let text = format!("the dashboard accepts it, behind a redirect to {shown}");
+            warning(
+                "token",
+                text,
+                format!("write {shown} in NIXFLEET_URL: each connection takes that detour"),
+            )
+        }
+    }
+}
+
+/// The finding for a failed attempt, in the words of the agent's log.
+fn failed(step: &'static str, err: &ConnectError) -> Finding {
+    let (what, fix) = err.parts();
     let verdict = if matches!(err, ConnectError::Busy(..)) { Verdict::Warning } else { Verdict::Fail };
-    finding("token", verdict, what, fix)
+    finding(step, verdict, what, fix)
 }
 
 #[cfg(test)]

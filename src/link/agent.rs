@@ -18,6 +18,7 @@ use nixfleet_protocol::{
     AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, LastGoodSettings, OddField, Register, RunningJob,
 };
 
+use super::absence::Absence;
 use super::backoff::Reconnect;
 use super::contact::Contact;
 use super::peer::PeerState;
@@ -86,6 +87,8 @@ pub struct Agent {
     pub contact: Contact,
     /// Optional fields of the dashboard's messages that could not be read, and were logged.
     odd: BTreeSet<(&'static str, &'static str)>,
+    /// Why there was no connection, until the dashboard was told.
+    pub absence: Absence,
     /// What heartbeats say about settings that are not those of the file.
     pub last_good: Option<Box<LastGoodSettings>>,
     /// Written when the dashboard takes the first registration: these settings lead to a dashboard.
@@ -123,6 +126,7 @@ impl Agent {
             limiter: Limiter::default(),
             contact: Contact::default(),
             odd: BTreeSet::new(),
+            absence: Absence::default(),
             last_good: None,
             proof: None,
             reconnect: Reconnect::default(),
@@ -180,6 +184,7 @@ impl Agent {
         let mut heartbeat =
             self.snapshots.heartbeat(facts, self.jobs.current(), seq, self.peer.rtt(), interval, now);
         heartbeat.last_good_settings.clone_from(&self.last_good);
+        heartbeat.last_error = self.absence.tell(seq);
         heartbeat.command_activity =
             self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
         // The thread may see a decision a moment later than the end of the command.

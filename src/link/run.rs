@@ -185,6 +185,7 @@ impl Agent {
             + err.retry_after().unwrap_or_default();
         let text = one_line(&error::chain(err), REASON);
         self.stats.reconnect(err.counted_as());
+        self.absence.failed(&text, err.counted_as(), nixfleet_os::timestamp());
         self.history.waiting(&text, delay);
         systemd::status(&format!("Not connected: {text}."));
         tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
@@ -211,6 +212,7 @@ impl Agent {
         let text = one_line(&describe(&summary.ended), REASON);
         if let Some(cause) = summary.ended.counted_as() {
             self.stats.reconnect(cause);
+            self.absence.ended(&text, cause, nixfleet_os::timestamp(), summary.registered.is_some());
         }
         self.history.waiting(&text, delay);
         systemd::status(&format!("Connection lost: {text}"));

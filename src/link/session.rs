@@ -225,7 +225,10 @@ impl<'a> Session<'a> {
         match event {
             Event::Shutdown => self.leave(now, "shutdown", false),
             Event::Timer => return self.timer(now),
-            Event::BeatWritten(seq) => self.acks.sent(seq, now),
+            Event::BeatWritten(seq) => {
+                self.agent.absence.told(seq);
+                self.acks.sent(seq, now);
+            }
             Event::Writer(ended) => return self.writer_ended(ended),
             Event::Executor(event) => self.executor_event(event),
             Event::Looked(facts_are_new) => self.looked(facts_are_new, now),

@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
 
-use rustls::{CertificateError, Error as TlsError};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use nixfleet_os::certificate::Name;
+
 use super::*;
-use crate::dial::Seen;
+use crate::dial::{Answer, Seen};
 
 fn connection(url: &str) -> Connection {
     let variables = [("NIXFLEET_URL", url), ("NIXFLEET_TOKEN", "t"), ("NIXFLEET_STATE_DIR", "/nonexistent")];
@@ -60,31 +61,27 @@ fn one_way_that_is_closed_is_a_warning_and_all_a_failure() {
 }
 
 #[test]
-fn each_problem_of_a_certificate_has_its_words_and_its_fix() {
-    let presented = vec!["DnsName(\"other.example\")".to_owned()];
-    let expected = rustls::pki_types::ServerName::try_from("dash.example").unwrap();
-    for (problem, words) in [
-        (CertificateError::UnknownIssuer, ["issuer", "NIXFLEET_CA_FILE"]),
-        (CertificateError::Expired, ["expired", "clock"]),
-        (CertificateError::NotValidYet, ["not valid yet", "clock"]),
-        (CertificateError::NotValidForName, ["another name", "NIXFLEET_URL"]),
-        (CertificateError::NotValidForNameContext { expected, presented }, ["another name", "other.example"]),
-        (CertificateError::Revoked, ["refused", "another one"]),
-    ] {
-        check(&mistrusted(&TlsError::InvalidCertificate(problem)), Verdict::Fail, &words);
-    }
-    let plain = TlsError::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-    check(&mistrusted(&plain), Verdict::Fail, &["does not speak TLS", "ws://"]);
-    let alert = TlsError::AlertReceived(rustls::AlertDescription::HandshakeFailure);
-    check(&mistrusted(&alert), Verdict::Fail, &["handshake failed"]);
-}
-
-#[test]
 fn a_certificate_that_ends_within_two_weeks_is_a_warning() {
     let now = at("2026-01-01T00:00:00Z");
-    check(&trusted(Some(at("2026-03-01T00:00:00Z")), now), Verdict::Ok, &["59 more days"]);
-    check(&trusted(Some(at("2026-01-15T00:00:00Z")), now), Verdict::Ok, &["14 more days"]);
-    check(&trusted(Some(at("2026-01-14T23:59:59Z")), now), Verdict::Warning, &["13 more days", "renew"]);
+    let ending = |end: &str, is_authority| Certificate {
+        not_before: now,
+        not_after: at(end),
+        subject: Name::default(),
+        issuer: Name::default(),
+        names_itself: false,
+        hosts: Vec::new(),
+        more_hosts: 0,
+        is_authority,
+    };
+    let found = |end, is_authority| trusted(Some(&ending(end, is_authority)), now);
+    check(&found("2026-03-01T00:00:00Z", false), Verdict::Ok, &["is trusted, and valid for 59 more days"]);
+    check(&found("2026-01-15T00:00:00Z", false), Verdict::Ok, &["14 more days"]);
+    check(&found("2026-01-14T23:59:59Z", false), Verdict::Warning, &["13 more days", "renew"]);
+    check(
+        &found("2026-03-01T00:00:00Z", true),
+        Verdict::Ok,
+        &["is an authority's", "holds exactly it", "59 more"],
+    );
     check(&trusted(None, now), Verdict::Ok, &[]);
 }
 
@@ -121,7 +118,16 @@ fn refusals_are_the_tokens_and_the_first_failure_ends_the_list() {
         let what = format!("{error:?}");
         assert_eq!(verdicts(conversation(connection, token, &probe(error, answered), now)), wanted, "{what}");
     }
-    let found = refused(&ConnectError::NoWebSocket(StatusCode::NOT_FOUND));
+    let redirected = Some(Target::new("wss://dash.example/other?secret".parse().unwrap()));
+    let seen = Seen { headers: Some(HeaderMap::new()), redirected, certificate: None };
+    let found = conversation(&ws, true, &Probe { error: None, seen }, now);
+    check(&found[0], Verdict::Ok, &["is trusted"]);
+    check(
+        &found[1],
+        Verdict::Warning,
+        &["redirect to wss://dash.example/other", "write wss://dash.example/other in"],
+    );
+    let found = failed("token", &ConnectError::NoWebSocket(Box::new(Answer::bare(StatusCode::NOT_FOUND))));
     assert_eq!(found.text, "the dashboard answered 404 Not Found instead of a WebSocket");
     assert_eq!(found.fix, "check the path of the URL, usually /ws");
 }
