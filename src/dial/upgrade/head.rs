@@ -110,8 +110,11 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, UpgradeError> {
 }
 
 /// What these bytes are, which are no HTTP.
-fn no_http(bytes: &[u8], err: &str) -> UpgradeError {
-    let bytes = bytes.trim_ascii_start();
+fn no_http(mut bytes: &[u8], err: &str) -> UpgradeError {
+    // Empty lines before an answer are skipped.
+    while let Some(rest) = bytes.strip_prefix(b"\n").or_else(|| bytes.strip_prefix(b"\r\n")) {
+        bytes = rest;
+    }
     match bytes {
         // An alert, or a handshake: records of TLS. No protocol of text begins so.
         [0x15 | 0x16, ..] => UpgradeError::SpeaksTls,
