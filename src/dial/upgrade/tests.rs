@@ -99,8 +99,8 @@ async fn right_answers_are_accepted_however_they_are_written() {
 #[tokio::test(start_paused = true)]
 async fn wrong_answers_have_words_of_their_own() {
     let right = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n";
-    let many = "a: b\r\n".repeat(head::MAX_HEADERS + 1);
-    let long = format!("a: {}\r\n", "x".repeat(head::MAX_HEAD));
+    let many = "a: b\r\n".repeat(MAX_HEADERS + 1);
+    let long = format!("a: {}\r\n", "x".repeat(MAX_HEAD));
     for (answer, words) in [
         ("".to_owned(), "closed without an answer"),
         ("HTTP/1.1 101 Swi".to_owned(), "closed in the middle of the answer"),
@@ -117,7 +117,7 @@ async fn wrong_answers_have_words_of_their_own() {
         (format!("HTTP/1.0 101 a\r\n{right}\r\n"), "HTTP/1.0, which has no WebSockets"),
         (format!("HTTP/1.1 101 a\r\n{many}\r\n"), "more than 100 headers"),
         (format!("HTTP/1.1 101 a\r\n{long}\r\n"), "more than 16 KiB"),
-        ("HTTP/1.1 103 a\r\n\r\n".repeat(head::MAX_INTERIM + 1), "more than 8 interim answers"),
+        ("HTTP/1.1 103 a\r\n\r\n".repeat(MAX_INTERIM + 1), "more than 8 interim answers"),
         ("HTTP/1.1 101 a\r\n\r\n".to_owned(), "lacks the header `Upgrade: websocket`"),
         (
             format!("HTTP/1.1 101 a\r\n{}\r\n", right.replace("websocket", "h2c")),
