@@ -35,6 +35,15 @@ mod head;
 mod page;
 mod request;
 
+/// Longest head in bytes. Servers and proxies write some hundred; cookies of a login page may take some thousand.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Most headers of one head. Behind several proxies there may be forty.
+const MAX_HEADERS: usize = 100;
+
+/// Most interim answers (1xx) before the final one. A server sends one or two.
+const MAX_INTERIM: usize = 8;
+
 /// Bytes that are read at once. Most heads are shorter.
 const READ: usize = 2 * 1024;
 

@@ -84,11 +84,18 @@ impl Nginx {
     /// Ends nginx and all its connections.
     fn stop(&mut self) {
         // Its workers end with it.
-        drop(kill_process(Pid::from_child(&self.process), Signal::TERM));
+        self.terminate();
         let begun = Instant::now();
         while self.process.try_wait().unwrap().is_none() {
             assert!(begun.elapsed() < LIMIT, "nginx does not end");
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to end, unless it has ended: its process id may be another's then.
+    fn terminate(&mut self) {
+        if self.process.try_wait().unwrap().is_none() {
+            kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
         }
     }
 
@@ -107,7 +114,7 @@ impl Drop for Nginx {
         if !std::thread::panicking() {
             return self.stop();
         }
-        drop(kill_process(Pid::from_child(&self.process), Signal::TERM));
+        self.terminate();
         drop(self.process.wait());
     }
 }

@@ -43,6 +43,7 @@ pub fn upgrade_answer(data: &[u8]) {
         }
         Judged::Answer(answer, follow) => {
             assert!(plain.is_none(), "101 is a WebSocket or a failure");
+            assert!(!answer.status.is_informational(), "another answer follows");
             for text in [&answer.server, &answer.via, &answer.content_type].into_iter().flatten() {
                 is_printable(text, MAX_HEADER);
             }

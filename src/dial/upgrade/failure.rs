@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::head::{MAX_HEAD, MAX_HEADERS, MAX_INTERIM};
+use super::{MAX_HEAD, MAX_HEADERS, MAX_INTERIM};
 
 /// Why there is no WebSocket.
 #[derive(Debug, thiserror::Error)]

@@ -6,15 +6,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue, S
 use nixfleet_os::text::one_line;
 
 use super::failure::UpgradeError;
-
-/// Longest head in bytes. Servers and proxies write some hundred; cookies of a login page may take some thousand.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
-
-/// Most headers of one head. Behind several proxies there may be forty.
-pub(super) const MAX_HEADERS: usize = 100;
-
-/// Most interim answers (1xx) before the final one. A server sends one or two.
-pub(super) const MAX_INTERIM: usize = 8;
+use super::{MAX_HEAD, MAX_HEADERS, MAX_INTERIM};
 
 /// Bytes of something else than HTTP that a message quotes.
 const QUOTED: usize = 40;
@@ -110,8 +102,11 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, UpgradeError> {
 }
 
 /// What these bytes are, which are no HTTP.
-fn no_http(bytes: &[u8], err: &str) -> UpgradeError {
-    let bytes = bytes.trim_ascii_start();
+fn no_http(mut bytes: &[u8], err: &str) -> UpgradeError {
+    // Empty lines before an answer are skipped.
+    while let Some(rest) = bytes.strip_prefix(b"\n").or_else(|| bytes.strip_prefix(b"\r\n")) {
+        bytes = rest;
+    }
     match bytes {
         // An alert, or a handshake: records of TLS. No protocol of text begins so.
         [0x15 | 0x16, ..] => UpgradeError::SpeaksTls,
