@@ -65,7 +65,7 @@ impl PeerState {
 
     /// The dashboard accepted a registration, the first or a later one of this connection. What it asks
     /// for replaces what it asked for before. Returns what it asks for and does not get.
-    pub fn registered(&mut self, registered: &Registered) -> impl Iterator<Item = Refused> {
+    pub fn registered(&mut self, registered: &Registered) -> impl Iterator<Item = Refused> + use<> {
         let wish = registered.heartbeat_interval;
         self.interval = wish.filter(|seconds| INTERVAL.contains(seconds)).map(Duration::from_secs);
         let interval = wish.filter(|_| self.interval.is_none()).map(|seconds| Refused {
