@@ -108,7 +108,7 @@ async fn registrations(address: SocketAddr) -> Option<serde_json::Value> {
 async fn registered(agents: u64, address: SocketAddr, dashboard: &Killed) -> u64 {
     let begun = Instant::now();
     let mut count = None;
-    while !count.as_ref().is_some_and(|count: &serde_json::Value| count["total"].as_u64() >= Some(agents)) {
+    while count.as_ref().is_none_or(|count: &serde_json::Value| count["total"].as_u64() < Some(agents)) {
         assert!(begun.elapsed() < RETURN, "not {agents} agents after {RETURN:?}: {count:?}");
         tokio::time::sleep(ASK).await;
         count = registrations(address).await;
