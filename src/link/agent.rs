@@ -21,7 +21,7 @@ use nixfleet_protocol::{
 use super::absence::Absence;
 use super::backoff::Reconnect;
 use super::contact::Contact;
-use super::peer::PeerState;
+use super::peer::{PeerState, Refused};
 use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
 use crate::jobs::executor::ExecutorEvent;
@@ -85,7 +85,8 @@ pub struct Agent {
     pub limiter: Limiter,
     /// Says that the agent is connected, while a system is on trial.
     pub contact: Contact,
-    /// Optional fields of the dashboard's messages that could not be read, and were logged.
+    /// Optional fields of the dashboard's messages that could not be read or have a value that is not used, and were
+    /// logged.
     odd: BTreeSet<(&'static str, &'static str)>,
     /// Why there was no connection, until the dashboard was told.
     pub absence: Absence,
@@ -220,6 +221,13 @@ impl Agent {
                 "Ignored a field of the dashboard that cannot be read: {}.",
                 odd.then
             );
+        }
+    }
+
+    /// The dashboard asks for a time that it does not get. Said once for each field, as above.
+    pub fn note_refused(&mut self, Refused { field, seconds, then }: Refused) {
+        if self.odd.insert(("a time out of bounds", field)) {
+            tracing::warn!(field, seconds, "The dashboard asks for a time that is {then}.");
         }
     }
 

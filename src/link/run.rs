@@ -12,6 +12,7 @@ use nixfleet_os::text::one_line;
 use nixfleet_os::{error, service_manager};
 
 use super::agent::Agent;
+use super::backoff::Terms;
 use super::ended::Ended;
 use super::network::Network;
 use super::session::{self, Summary};
@@ -139,8 +140,8 @@ impl Agent {
         if self.wait_for(shutdown, is_due).await? {
             return Some(());
         }
-        let now = Instant::now();
-        let delay = self.reconnect.network_changed(now, fastrand::f64()).min(due - now);
+        let terms = self.terms();
+        let delay = self.reconnect.network_changed(terms).min(due - terms.now);
         self.history.retry_in(delay);
         tracing::info!(retry_in = ?rounded(delay), "The network of this host has changed.");
         self.wait_for(shutdown, sleep(delay)).await
@@ -173,6 +174,13 @@ impl Agent {
         }
     }
 
+    /// What the next delay depends on beside what happened.
+    fn terms(&self) -> Terms {
+        // During a trial the dashboard has to do with one host, and not with all of them.
+        let window = if self.contact.is_open() { Duration::ZERO } else { self.peer.reconnect_window() };
+        Terms { now: Instant::now(), window, draw: fastrand::f64() }
+    }
+
     fn after_failure(&mut self, err: &ConnectError, network: &mut Network) -> Duration {
         let cause = err.cause();
         let announced = if cause == Cause::Local {
@@ -181,25 +189,34 @@ impl Agent {
             network.ignore();
             false
         };
-        let delay = self.contact.hurries(self.reconnect.after_failure(cause, announced, fastrand::f64()))
-            + err.retry_after().unwrap_or_default();
+        let asked = err.retry_after();
+        let delay = self.reconnect.after_failure(cause, announced, asked, self.terms());
+        let asked = asked.unwrap_or_default();
+        let delay = self.contact.hurries(delay.saturating_sub(asked)) + asked;
         let text = one_line(&error::chain(err), REASON);
         self.stats.reconnect(err.counted_as());
         self.absence.failed(&text, err.counted_as(), nixfleet_os::timestamp());
+        // A host that boots has many attempts in its first minute, which fail in the same way.
+        let known = self.reconnect.is_starting() && self.history.is_last_error(&text);
         self.history.waiting(&text, delay);
         systemd::status(&format!("Not connected: {text}."));
-        tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
+        if known {
+            tracing::debug!(retry_in = ?rounded(delay), "Still not connected: {text}.");
+        } else {
+            tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
+        }
         delay
     }
 
     fn after_session(&mut self, summary: &Summary) -> Duration {
         let lasted = summary.registered.map(|at| at.elapsed());
         let closed = matches!(summary.ended, Ended::Closed(_));
-        // The dashboard has to do with one host then, and not with all of them.
-        let window = if self.contact.is_open() { Duration::ZERO } else { self.peer.reconnect_window() };
         let delay = match summary.ended {
             Ended::Renewed => RENEWAL.mul_f64(fastrand::f64()),
-            _ => self.contact.hurries(self.reconnect.after_session(closed, lasted, window, fastrand::f64())),
+            _ => {
+                let terms = self.terms();
+                self.contact.hurries(self.reconnect.after_session(closed, lasted, terms))
+            }
         };
         if let Some(times) = self.reconnect.evicted() {
             tracing::error!(

@@ -44,6 +44,7 @@ mod slot;
 mod soak;
 mod status;
 mod stop;
+mod storm;
 mod supervisor_killed;
 mod systemctl;
 mod t01;

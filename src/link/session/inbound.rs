@@ -79,13 +79,8 @@ impl Session<'_> {
         if first {
             self.agent.peer.reset();
         }
-        if let Some(seconds) = self.agent.peer.registered(registered)
-            && self.may_log(Topic::Interval)
-        {
-            tracing::warn!(
-                seconds,
-                "Ignored the interval that the dashboard wants: not between 1 and 3600 s."
-            );
+        for refused in self.agent.peer.registered(registered) {
+            self.agent.note_refused(refused);
         }
         self.acks.expect(registered.ack);
         self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
