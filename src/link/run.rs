@@ -142,7 +142,7 @@ impl Agent {
         let now = Instant::now();
         let delay = self.reconnect.network_changed(now, fastrand::f64()).min(due - now);
         self.history.retry_in(delay);
-        tracing::info!(retry_in = ?rounded(delay), "The network of this host has changed.");
+        self.outage.network_changed(rounded(delay), now);
         self.wait_for(shutdown, sleep(delay)).await
     }
 
@@ -187,7 +187,7 @@ impl Agent {
         self.stats.reconnect(err.counted_as());
         self.history.waiting(&text, delay);
         systemd::status(&format!("Not connected: {text}."));
-        tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
+        self.outage.failed(&text, rounded(delay), Instant::now());
         delay
     }
 
@@ -200,7 +200,14 @@ impl Agent {
             Ended::Renewed => RENEWAL.mul_f64(fastrand::f64()),
             _ => self.contact.hurries(self.reconnect.after_session(closed, lasted, window, fastrand::f64())),
         };
-        if let Some(times) = self.reconnect.evicted() {
+        let text = one_line(&describe(&summary.ended), REASON);
+        if let Some(cause) = summary.ended.counted_as() {
+            self.stats.reconnect(cause);
+        }
+        self.history.waiting(&text, delay);
+        systemd::status(&format!("Connection lost: {text}"));
+        let told = self.outage.lost(&text, lasted, rounded(delay), Instant::now());
+        if let Some(times) = self.reconnect.evicted().filter(|_| told) {
             tracing::error!(
                 hostname = self.host.hostname,
                 times,
@@ -208,13 +215,6 @@ impl Agent {
                  use the same hostname? Set NIXFLEET_HOSTNAME on one of them. Slowing down."
             );
         }
-        let text = one_line(&describe(&summary.ended), REASON);
-        if let Some(cause) = summary.ended.counted_as() {
-            self.stats.reconnect(cause);
-        }
-        self.history.waiting(&text, delay);
-        systemd::status(&format!("Connection lost: {text}"));
-        tracing::warn!(retry_in = ?rounded(delay), "Connection lost: {text}");
         delay
     }
 }
