@@ -28,6 +28,7 @@ use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::{JobTable, MAX_JOBS};
 use crate::observe::limiter::{Limiter, Topic};
+use crate::observe::outage::Outage;
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
 use crate::observe::status::{Ask, Queue, Report, Running, RunningActivity, Server};
@@ -83,6 +84,8 @@ pub struct Agent {
     pub queries: Queries,
     /// How often the dashboard may cause a log line.
     pub limiter: Limiter,
+    /// What the log says while there is no connection.
+    pub outage: Outage,
     /// Says that the agent is connected, while a system is on trial.
     pub contact: Contact,
     /// Optional fields of the dashboard's messages that could not be read or have a value that is not used, and were
@@ -125,6 +128,7 @@ impl Agent {
             watchdog: Watchdog::from_environment(),
             peer: PeerState::default(),
             limiter: Limiter::default(),
+            outage: Outage::default(),
             contact: Contact::default(),
             odd: BTreeSet::new(),
             absence: Absence::default(),
@@ -345,17 +349,21 @@ impl Agent {
     /// Answers a request for the agent's status; `queue` is what waits to be sent.
     pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
         let current = self.jobs.current();
-        let shown = self.jobs.current_record().or(self.jobs.unreported_record());
-        let running = shown.map(|record| Running {
+        let named = |record: &Record| Running {
             command: record.command.clone(),
             job_id: record.id.to_string(),
             command_id: record.command_id.clone(),
-            pid: current.and_then(|current| current.pid),
-            ended: current.is_none(),
             since: record.accepted_at.clone(),
+            ..Running::default()
+        };
+        let running = self.jobs.current_record().map(|record| Running {
+            pid: current.and_then(|current| current.pid),
             activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
             waits: self.contact.waits(),
+            ..named(record)
         });
+        let unreported = self.jobs.unreported_record();
+        let unreported = unreported.map(|record| Running { ended: true, ..named(record) });
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -367,6 +375,7 @@ impl Agent {
             last_beat_at: self.history.last_beat_at(),
             ack_rtt_ms: self.peer.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
             running,
+            unreported,
             results: self.history.results(),
             queue,
             stats: self.stats.clone(),

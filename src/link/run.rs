@@ -143,7 +143,7 @@ impl Agent {
         let terms = self.terms();
         let delay = self.reconnect.network_changed(terms).min(due - terms.now);
         self.history.retry_in(delay);
-        tracing::info!(retry_in = ?rounded(delay), "The network of this host has changed.");
+        self.outage.network_changed(rounded(delay), now);
         self.wait_for(shutdown, sleep(delay)).await
     }
 
@@ -196,15 +196,9 @@ impl Agent {
         let text = one_line(&error::chain(err), REASON);
         self.stats.reconnect(err.counted_as());
         self.absence.failed(&text, err.counted_as(), nixfleet_os::timestamp());
-        // A host that boots has many attempts in its first minute, which fail in the same way.
-        let known = self.reconnect.is_starting() && self.history.is_last_error(&text);
         self.history.waiting(&text, delay);
         systemd::status(&format!("Not connected: {text}."));
-        if known {
-            tracing::debug!(retry_in = ?rounded(delay), "Still not connected: {text}.");
-        } else {
-            tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
-        }
+        self.outage.failed(&text, rounded(delay), Instant::now());
         delay
     }
 
@@ -218,14 +212,6 @@ impl Agent {
                 self.contact.hurries(self.reconnect.after_session(closed, lasted, terms))
             }
         };
-        if let Some(times) = self.reconnect.evicted() {
-            tracing::error!(
-                hostname = self.host.hostname,
-                times,
-                "The dashboard keeps closing the connection right after the registration. Does another agent \
-                 use the same hostname? Set NIXFLEET_HOSTNAME on one of them. Slowing down."
-            );
-        }
         let text = one_line(&describe(&summary.ended), REASON);
         if let Some(cause) = summary.ended.counted_as() {
             self.stats.reconnect(cause);
@@ -233,7 +219,15 @@ impl Agent {
         }
         self.history.waiting(&text, delay);
         systemd::status(&format!("Connection lost: {text}"));
-        tracing::warn!(retry_in = ?rounded(delay), "Connection lost: {text}");
+        let told = self.outage.lost(&text, lasted, rounded(delay), Instant::now());
+        if let Some(times) = self.reconnect.evicted().filter(|_| told) {
+            tracing::error!(
+                hostname = self.host.hostname,
+                times,
+                "The dashboard keeps closing the connection right after the registration. Does another agent \
+                 use the same hostname? Set NIXFLEET_HOSTNAME on one of them. Slowing down."
+            );
+        }
         delay
     }
 }

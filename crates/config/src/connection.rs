@@ -176,8 +176,11 @@ fn certificates(check: &mut Checker<'_>, path: &Path) {
     }
 }
 
+/// What the warning of a file that does not exist ends with.
+pub const ABSENT: &str = "does not exist on this machine";
+
 /// Warns of a file that does not exist. It is no problem: settings may be checked on the machine that builds them.
 fn absent(check: &mut Checker<'_>, key: &str, path: &Path) {
     let path = one_line(&path.to_string_lossy());
-    check.warnings.push(format!("{key}: {path} does not exist on this machine"));
+    check.warnings.push(format!("{key}: {path} {ABSENT}"));
 }

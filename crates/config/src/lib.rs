@@ -67,7 +67,7 @@ mod token;
 mod validate;
 
 pub use ca_file::{CaFileError, certificates};
-pub use connection::INTERVAL;
+pub use connection::{ABSENT, INTERVAL};
 pub use file::DEFAULT_INTERVAL;
 pub use host::{GenerationSource, Host, Jobs, LauncherKind, Metrics, Paths, Prewarm, Vitals};
 pub use hostname::near_hostname;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::source::origin_of;
+
 /// The configuration is invalid. `Display` shows one line for each problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
@@ -65,5 +67,23 @@ impl ConfigError {
     /// The problems, at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The same problems, and what may be their reason.
+    #[must_use]
+    pub fn with(mut self, reasons: impl IntoIterator<Item = Problem>) -> Self {
+        self.problems.extend(reasons);
+        self
+    }
+
+    /// The same problems. A value that the caller put into this variable for the check is called by what it is.
+    #[must_use]
+    pub fn called(mut self, variable: &str, key: &str, origin: &str) -> Self {
+        let set = origin_of(variable);
+        for problem in self.problems.iter_mut().filter(|problem| problem.origin == set) {
+            key.clone_into(&mut problem.key);
+            origin.clone_into(&mut problem.origin);
+        }
+        self
     }
 }

@@ -67,8 +67,11 @@ impl Session<'_> {
             }
             (DashboardMessage::Command(request), Phase::Live(_)) => self.command(request, now),
             (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill, now),
-            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_)) => self.acknowledged(ack, now),
-            (message, _) => self.unexpected(&message),
+            // While the connection is being closed, it still proves what the dashboard has read.
+            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_) | Phase::Leaving { .. }) => {
+                self.acknowledged(ack, now);
+            }
+            (message, _) => self.unexpected(message),
         }
     }
 
@@ -85,7 +88,7 @@ impl Session<'_> {
         self.acks.expect(registered.ack);
         self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
         if first {
-            tracing::info!(host_id = noise::name(&registered.host_id), "Registered with the dashboard.");
+            self.agent.outage.over(&noise::name(&registered.host_id), now);
             self.registered = Some(now);
             let interval = self.agent.peer.interval(self.agent.interval, now);
             self.phase = Phase::Live(Schedule::after_heartbeat(now, interval));

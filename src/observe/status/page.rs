@@ -122,15 +122,9 @@ impl Page {
     }
 
     fn commands(&mut self, report: &Report) {
-        match &report.running {
+        let mut first = "ended";
+        match report.running() {
             None => self.row("running", "nothing"),
-            Some(Running { command, job_id, ended: true, .. }) => {
-                let (command, job) = (plain(command), plain(job_id));
-                self.row(
-                    "running",
-                    &format!("nothing; {command} has ended and is not reported yet, job {job}"),
-                );
-            }
             Some(running) => {
                 let pid = running.pid.map_or("no process yet".to_owned(), |pid| format!("process {pid}"));
                 let since = self.since(&running.since);
@@ -144,7 +138,13 @@ impl Page {
                 }
             }
         }
-        for (n, result) in report.results.iter().rev().enumerate() {
+        if let Some(Running { command, job_id, .. }) = report.unreported() {
+            let text =
+                format!("{}: not reported to the dashboard yet, job {}", plain(command), plain(job_id));
+            self.row(first, &text);
+            first = "";
+        }
+        for result in report.results.iter().rev() {
             let took = length(Duration::from_millis(result.duration_ms));
             let text = format!(
                 "{}: {} ({}), {}, took {took}",
@@ -153,7 +153,8 @@ impl Page {
                 result.exit_code,
                 self.ago(&result.ended_at)
             );
-            self.row(if n == 0 { "ended" } else { "" }, &text);
+            self.row(first, &text);
+            first = "";
         }
     }
 
