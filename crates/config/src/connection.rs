@@ -12,10 +12,11 @@ use crate::check::{Checker, set};
 use crate::layers::quoted;
 use crate::problem::one_line;
 use crate::token::TOKEN_VARIABLE;
-use crate::{CaFileError, Connection, Secret, TokenError, TokenSource, ca_file};
+use crate::{CaFileError, Connection, Secret, TokenError, TokenSource, ca_file, proxy};
 
 /// Keys that only [`connection`] reads.
-pub(super) const KEYS: &[&str] = &["url", "token", "token_file", "ca_file", "interval", "allow_insecure"];
+pub(super) const KEYS: &[&str] =
+    &["url", "token", "token_file", "ca_file", "interval", "allow_insecure", proxy::KEYS[0], proxy::KEYS[1]];
 
 /// Seconds between heartbeats. With more than an hour a host would count as offline for hours.
 pub const INTERVAL: RangeInclusive<i64> = 1..=3600;
@@ -38,6 +39,7 @@ pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connec
     let url = url(check);
     let token = token(check);
     let ca_file = check.optional_path("ca_file", settings.ca_file.as_ref());
+    let way = proxy::way(check, url.as_ref());
     if depth == Depth::Files {
         if let Some(token) = &token {
             token_content(check, token);
@@ -45,9 +47,10 @@ pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connec
         if let Some(path) = &ca_file {
             certificates(check, path);
         }
+        proxy::check_login(check, &way);
     }
     let interval = check.seconds("interval", settings.interval, INTERVAL);
-    Some(Connection { url: Address::new(url?), token: token?, ca_file, interval })
+    Some(Connection { url: Address::new(url?), token: token?, ca_file, way, interval })
 }
 
 fn url(check: &mut Checker<'_>) -> Option<Url> {
@@ -109,12 +112,17 @@ fn url(check: &mut Checker<'_>) -> Option<Url> {
     Some(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(UrlHost::Domain(name)) => name == "localhost",
-        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
-        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
-        None => false,
+/// Whether the address is one of this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    url.host().is_some_and(|host| loopback(&host))
+}
+
+/// Whether the host is this machine.
+pub(super) fn loopback(host: &UrlHost<impl AsRef<str>>) -> bool {
+    match host {
+        UrlHost::Domain(name) => name.as_ref() == "localhost",
+        UrlHost::Ipv4(address) => address.is_loopback(),
+        UrlHost::Ipv6(address) => address.is_loopback(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{ConfigError, DEFAULT_FILE, Problem};
+use crate::{ConfigError, DEFAULT_FILE, Problem, is_proxy_variable};
 
 /// Prefix of all variables of the agent.
 pub const VARIABLE_PREFIX: &str = "NIXFLEET_";
@@ -93,7 +93,7 @@ impl Source {
 
 /// Whether a variable can change the configuration.
 fn matters(name: &str) -> bool {
-    name.starts_with(VARIABLE_PREFIX) || OTHERS.contains(&name)
+    name.starts_with(VARIABLE_PREFIX) || OTHERS.contains(&name) || is_proxy_variable(name)
 }
 
 /// Whether a variable belongs to the agent.
