@@ -5,6 +5,7 @@
 //! target.rs       where the WebSocket is
 //! reach.rs        TCP to a name: the lookup, and its addresses
 //! tunnel.rs       the way to the target: direct, or through a proxy
+//! proxy_failure.rs  why a proxy does not help
 //! tls.rs          TLS to the dashboard: which certificates are trusted
 //! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
 //! redirect.rs     answers that name another address
@@ -36,6 +37,7 @@ mod blocking;
 mod credentials;
 pub mod failure;
 mod hard_close;
+mod proxy_failure;
 pub mod reach;
 mod redirect;
 mod retry_after;
@@ -170,7 +172,7 @@ async fn to(
     credentials: &Credentials,
     seen: &mut Seen,
 ) -> Result<(Socket, HardClose), ConnectError> {
-    let (mut stream, hard_close) = tunnel::open(target).await?;
+    let (mut stream, hard_close) = tunnel::open(target, connection, credentials.proxy.as_ref()).await?;
     if target.is_secure() {
         let source = connection.clone();
         let config = blocking::run("certificates", move || tls::config(&source)).await;

@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 use nixfleet_config::{CaFileError, TokenError};
 
 use super::CONNECT_DEADLINE;
+use super::proxy_failure::ProxyError;
 use super::redirect::Redirect;
 
 /// Why the last attempt failed.
@@ -71,6 +72,9 @@ pub enum ConnectError {
     /// There is no TCP connection to this host and port.
     #[error("cannot reach {0}")]
     Unreachable(String, #[source] io::Error),
+    /// The proxy. The error says by itself which one, and what to do.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The attempt took longer than its time limit.
     #[error("no connection within {CONNECT_DEADLINE:?}")]
     Slow,
@@ -108,6 +112,7 @@ impl ConnectError {
             Self::TlsSetup(_) => "tls",
             Self::NoThread(_) => "no_thread",
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
+            Self::Proxy(_) => "proxy",
             Self::Slow => "slow",
             Self::WrongToken => "refused_token",
             Self::Forbidden => "forbidden",
@@ -123,6 +128,9 @@ impl ConnectError {
             Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
             // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
             Self::Lookup(..) => Cause::Local,
+            Self::Proxy(err) if err.refuses() => Cause::Refused,
+            Self::Proxy(err) if err.is_lookup() => Cause::Local,
+            Self::Proxy(err) => err.tcp().map_or(Cause::Broken, Cause::of_tcp),
             Self::Unreachable(_, err) => Cause::of_tcp(err),
             _ => Cause::Broken,
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use nixfleet_config::{
-    Config, ConfigError, Connection, Host, LastGood, LauncherKind, Source, Started, VARIABLE_PREFIX,
+    Config, ConfigError, Connection, Host, LOGIN_CREDENTIAL, LastGood, LauncherKind, Source, Started,
+    VARIABLE_PREFIX, environment_file, is_proxy_variable,
 };
 
 use super::{Finding, ok, warning, warning_of_line, wrong_setting};
@@ -110,6 +111,24 @@ impl Subject {
     }
 }
 
+/// The variables of a unit that decide on its proxy. Those of a file win, as for systemd.
+fn proxies(unit: &Unit) -> BTreeMap<String, String> {
+    /// Bytes. Such files have a few lines.
+    const MAX_FILE: u64 = 64 * 1024;
+    let mut all = unit.environment.clone();
+    for file in &unit.environment_files {
+        // A file that this user may not read is one with secrets of the unit: what it says is unknown then.
+        let text = nixfleet_os::bounded_read::read(&file.path, MAX_FILE).unwrap_or_default();
+        for set in environment_file::assignments(&text) {
+            if let (Ok(name), Ok(value)) = (String::from_utf8(set.name), String::from_utf8(set.value)) {
+                all.insert(name, value);
+            }
+        }
+    }
+    all.retain(|name, _| is_proxy_variable(name));
+    all
+}
+
 /// Settings, and the unit that they are from.
 #[derive(Debug)]
 pub struct Installed<C> {
@@ -134,6 +153,13 @@ impl<C> Installed<C> {
             // Only settings: the PATH of this process must stay, or it would no longer find systemctl.
             let settings = unit.environment.iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX));
             source.environment.extend(settings.map(|(name, value)| (name.clone(), value.clone())));
+            // The proxies of this process are those of somebody's shell.
+            source.environment.retain(|name, _| !is_proxy_variable(name));
+            source.environment.extend(proxies(unit));
+            if let Some(path) = unit.credential(LOGIN_CREDENTIAL) {
+                let name = "NIXFLEET_PROXY_LOGIN_FILE".to_owned();
+                source.environment.entry(name).or_insert_with(|| path.display().to_string());
+            }
         }
         let config = match load(&source) {
             Ok(config) => config,

@@ -210,7 +210,9 @@ impl Drop for Fleet {
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("NIXFLEET_") {
+        if name.to_string_lossy().starts_with("NIXFLEET_")
+            || nixfleet_config::is_proxy_variable(&name.to_string_lossy())
+        {
             command.env_remove(name);
         }
     }
