@@ -132,7 +132,7 @@ impl ProxyError {
             ProxyFailure::Closed => format!("{proxy} closed the connection without an answer"),
             ProxyFailure::Broken(err) => format!("the connection to {proxy} broke: {err}"),
             ProxyFailure::LoginMissing => format!("{proxy} asks for a login (407), and none is set"),
-            ProxyFailure::LoginRefused(place) => format!("{proxy} refused the login from {place} (407)"),
+            ProxyFailure::LoginRefused(place) => format!("{proxy} refused the login from {place}"),
             ProxyFailure::LoginKind(kinds) => {
                 format!("{proxy} asks for a login by {kinds} (407), and this agent knows Basic only")
             }

@@ -117,7 +117,8 @@ pub(in crate::dial) fn judge(head: &[u8], place: Option<&str>) -> Result<Answer,
         // 101 would end HTTP, and nobody asked for another protocol.
         100 | 102..=199 => Ok(Answer::Interim),
         403 => Err(ProxyFailure::Forbidden),
-        407 => Err(login_wanted(response.headers, place)),
+        // Of a wrong login, tinyproxy says 401.
+        401 | 407 => Err(login_wanted(response.headers, place)),
         502..=504 => Err(ProxyFailure::NoWayOut(status())),
         _ => Err(ProxyFailure::Status(status())),
     }
@@ -177,6 +178,7 @@ mod tests {
                 None,
                 "LoginMissing",
             ),
+            ("HTTP/1.1 401 x\r\n\r\n", Some("/f"), "LoginRefused(\"/f\")"),
             ("HTTP/1.1 502 Bad Gateway\r\n\r\n", None, "NoWayOut(\"502 Bad Gateway\")"),
             ("HTTP/1.1 504 a\tb\r\n\r\n", None, "NoWayOut(\"504 a b\")"),
             ("HTTP/1.1 500 x\r\n\r\n", None, "Status(\"500 x\")"),
