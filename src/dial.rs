@@ -8,6 +8,7 @@
 //! race.rs         several addresses at the same time: the first that answers wins
 //! unanswered.rs   what the addresses said that did not answer
 //! tunnel.rs       the way to the target: direct, or through a proxy
+//! proxy_failure.rs why a proxy does not help
 //! tls.rs          TLS to the dashboard: which certificates are trusted
 //! handshake.rs    how a TLS handshake fails
 //! mistrust.rs     why a certificate is not trusted
@@ -46,6 +47,7 @@ pub mod failure;
 mod handshake;
 mod hard_close;
 mod mistrust;
+mod proxy_failure;
 pub(crate) mod race;
 mod reach;
 mod redirect;
@@ -196,7 +198,7 @@ async fn to(
         }
         false => None,
     };
-    let (mut stream, hard_close) = tunnel::open(target).await?;
+    let (mut stream, hard_close) = tunnel::open(target, connection, credentials.proxy.as_ref()).await?;
     if let Some(settings) = settings {
         (stream, seen.certificate) = tls::wrap(stream, target.host(), settings).await?;
     }

@@ -12,6 +12,7 @@ use nixfleet_os::text::one_line;
 
 use super::CONNECT_DEADLINE;
 use super::handshake::HandshakeFailure;
+use super::proxy_failure::ProxyError;
 use super::redirect::Redirect;
 use super::target::Target;
 use super::upgrade::{Answer, NoSocket, UpgradeError};
@@ -92,6 +93,9 @@ pub enum ConnectError {
     /// There is no TCP connection to this host and port.
     #[error("{}", unreached::tcp(.0, .1))]
     Unreachable(String, io::Error),
+    /// The proxy. The error says by itself which one, and what to do.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The attempt took longer than its time limit.
     #[error(
         "no connection within {CONNECT_DEADLINE:?}: the dashboard took the connection and did not answer; look at the \
@@ -162,6 +166,7 @@ impl ConnectError {
             Self::TlsSetup(_) => "tls",
             Self::NoThread(_) => "no_thread",
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
+            Self::Proxy(_) => "proxy",
             Self::Slow => "slow",
             Self::WrongToken => "refused_token",
             Self::Forbidden => "forbidden",
@@ -177,6 +182,9 @@ impl ConnectError {
             Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
             // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
             Self::Lookup(..) => Cause::Local,
+            Self::Proxy(err) if err.refuses() => Cause::Refused,
+            Self::Proxy(err) if err.is_lookup() => Cause::Local,
+            Self::Proxy(err) => err.tcp().map_or(Cause::Broken, Cause::of_tcp),
             Self::Unreachable(_, err) => Cause::of_tcp(err),
             _ => Cause::Broken,
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use nixfleet_config::Connection;
+use nixfleet_config::{Connection, LoginSource, Proxy, Way};
 use nixfleet_os::certificate::Certificate;
 
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
@@ -37,13 +37,13 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Time limit for a second request, made when the first answer does not have the time.
 const TIME: Duration = Duration::from_secs(5);
 
-const STEPS: [&str; 5] = ["dns", "tcp", "tls", "token", "clock"];
+const STEPS: [&str; 6] = ["proxy", "dns", "tcp", "tls", "token", "clock"];
 
 /// Findings of all steps.
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(err) => return vec![fail("dns", format!("cannot start the runtime: {err}"), "")],
+        Err(err) => return vec![fail("proxy", format!("cannot start the runtime: {err}"), "")],
     };
     let mut findings = runtime.block_on(steps(&subject.connection));
     // Do not wait for a resolver that hangs in its thread.
@@ -59,7 +59,10 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
 
 async fn steps(connection: &Connection) -> Vec<Finding> {
     let target = Target::new(connection.url.expose().clone());
-    let (host, port) = (target.host(), target.port());
+    let proxy = connection.way.proxy();
+    // With a proxy, this host never looks for the dashboard itself.
+    let (host, port) =
+        proxy.map_or((target.host(), target.port()), |proxy| (proxy.host.as_str(), proxy.port));
     let begun = Instant::now();
     let found = timeout(LOOKUP, lookup(host, port)).await;
     let found = match found {
@@ -68,18 +71,31 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
         Ok(Err(LookupError::NotFound(err))) => Err(err.to_string()),
         Err(_) => Err(format!("no answer within {LOOKUP:?}")),
     };
-    let mut findings = vec![dns(host, &found, begun.elapsed())];
+    let mut findings = vec![way(&connection.way), of_proxy(dns(host, &found, begun.elapsed()), proxy)];
     let Ok(addresses) = found else { return findings };
-    let tcp = tcp(reach(&addresses).await);
+    let tcp = of_proxy(tcp(reach(&addresses).await), proxy);
     let lost = tcp.verdict == Verdict::Fail;
     findings.push(tcp);
     if lost {
+        return findings;
+    }
+    if let Some(Err(err)) = proxy.and_then(|proxy| proxy.login.as_ref()).map(LoginSource::read)
+        && err.is_denied()
+    {
+        let unknown = |step: &&'static str| super::root_only(step, "the login for the proxy");
+        findings.extend(STEPS[findings.len()..].iter().map(unknown));
         return findings;
     }
     let token = connection.token.read().is_ok();
     let sent = Timestamp::now();
     let mut answer = probe(connection, token, ANSWER).await;
     let mut span = (sent, Timestamp::now());
+    if let Some(ConnectError::Proxy(err)) = &answer.error {
+        let text = err.to_string();
+        let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+        findings[0] = fail("proxy", what, fix);
+        return findings;
+    }
     findings.extend(conversation(connection, token, &answer, span.1));
     if findings.len() == STEPS.len() - 1 {
         if date(&answer).is_none() && answer.error.is_none() {
@@ -91,6 +107,27 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
         findings.push(clock(date(&answer), span));
     }
     findings
+}
+
+/// Which proxy counts, and why.
+fn way(way: &Way) -> Finding {
+    match way {
+        Way::Direct(_) => skipped("proxy", way.to_string()),
+        Way::Proxy(_) => ok("proxy", way.to_string()),
+    }
+}
+
+/// The finding of a step that is about the proxy.
+fn of_proxy(found: Finding, proxy: Option<&Proxy>) -> Finding {
+    let Some(proxy) = proxy else { return found };
+    let text = format!("proxy: {}", found.text);
+    match found.verdict {
+        Verdict::Fail => {
+            let fix = format!("check {} for the proxy; NIXFLEET_PROXY=none goes without it", proxy.said_by);
+            Finding { text, fix, ..found }
+        }
+        _ => Finding { text, ..found },
+    }
 }
 
 /// Findings about TLS and the token, as far as the connection got.

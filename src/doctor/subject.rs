@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use nixfleet_config::{
-    Config, ConfigError, Connection, Host, LastGood, LauncherKind, Problem, Source, Started, VARIABLE_PREFIX,
+    Config, ConfigError, Connection, Host, LOGIN_CREDENTIAL, LastGood, LauncherKind, Problem, Source,
+    Started, VARIABLE_PREFIX, is_proxy_variable,
 };
 
 use super::{Finding, ok, warning, warning_of_line, wrong_setting};
@@ -141,9 +142,16 @@ impl<C> Installed<C> {
             let variables;
             (variables, unread) = unit.variables();
             // Only settings: the PATH of this process must stay, or it would no longer find systemctl.
-            for (name, value) in variables.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)) {
+            // The proxies of this process are those of somebody's shell.
+            source.environment.retain(|name, _| !is_proxy_variable(name));
+            let counts = |name: &str| name.starts_with(VARIABLE_PREFIX) || is_proxy_variable(name);
+            for (name, value) in variables.into_iter().filter(|(name, _)| counts(name)) {
                 // The caller's own log level counts.
                 source.environment.entry(name).or_insert(value);
+            }
+            if let Some(path) = unit.credential(LOGIN_CREDENTIAL) {
+                let name = "NIXFLEET_PROXY_LOGIN_FILE".to_owned();
+                source.environment.entry(name).or_insert_with(|| path.display().to_string());
             }
         }
         let config = match load(&source) {

@@ -35,6 +35,7 @@ mod one_result;
 mod outcomes;
 mod output;
 mod progress;
+mod proxy;
 mod reconnect;
 mod repository;
 mod rig;

@@ -48,7 +48,9 @@ impl Fleet {
         let listen = listen.parse().unwrap();
         let options =
             Options { listen, token: TOKEN.to_owned(), csrf_token: Some("csrf".to_owned()), strict };
-        let dashboard = Dashboard::bind(options).await.unwrap().allow_host(DASHBOARD).unwrap();
+        // One name is for the tests of name servers, one only proxies know.
+        let dashboard = Dashboard::bind(options).await.unwrap();
+        let dashboard = dashboard.allow_host(DASHBOARD).unwrap().allow_host("dash.invalid").unwrap();
         let url = format!("ws://{}/ws", dashboard.address());
         let handle = dashboard.handle();
         let serving = tokio::spawn(dashboard.serve(std::future::pending()));
@@ -213,7 +215,9 @@ impl Drop for Fleet {
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("NIXFLEET_") {
+        if name.to_string_lossy().starts_with("NIXFLEET_")
+            || nixfleet_config::is_proxy_variable(&name.to_string_lossy())
+        {
             command.env_remove(name);
         }
     }

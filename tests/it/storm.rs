@@ -191,7 +191,8 @@ impl Connect for Sockets {
         let bearer = format!("Bearer {TOKEN}").parse().unwrap();
         request.headers_mut().insert("authorization", bearer);
         let upgraded = client_async_with_config(request, tcp, Some(dial::limits())).await;
-        let (socket, _) = upgraded.map_err(|err| ConnectError::Upgrade(Box::new(err)))?;
+        let (socket, _) = upgraded
+            .map_err(|err| ConnectError::Unreachable("dashboard".to_owned(), std::io::Error::other(err)))?;
         Ok((socket, HardClose::by(|| {})))
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::source::origin_of;
-
 /// The configuration is invalid. `Display` shows one line for each problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
@@ -21,6 +19,11 @@ pub struct Problem {
     pub origin: String,
     /// How to fix it.
     pub fix: String,
+}
+
+/// The name of a variable in errors.
+pub(crate) fn origin_of(name: &str) -> String {
+    format!("environment variable {name}")
 }
 
 /// Escapes control characters, and leaves out what changes the direction of text. Keys and paths are text of the

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::problem::origin_of;
+use crate::proxy_variables::is_proxy_variable;
 use crate::{ConfigError, DEFAULT_FILE, Problem};
 
 /// Prefix of all variables of the agent.
@@ -103,17 +105,12 @@ impl Source {
 
 /// Whether a variable can change the configuration.
 fn matters(name: &str) -> bool {
-    name.starts_with(VARIABLE_PREFIX) || OTHERS.contains(&name)
+    name.starts_with(VARIABLE_PREFIX) || OTHERS.contains(&name) || is_proxy_variable(name)
 }
 
 /// Whether a variable belongs to the agent.
 fn is_ours(name: &str) -> bool {
     name.starts_with(VARIABLE_PREFIX)
-}
-
-/// The name of a variable in errors.
-pub(crate) fn origin_of(name: &str) -> String {
-    format!("environment variable {name}")
 }
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ impl Page {
         if let Some(at) = &connection.retry_at {
             self.row("next try", &self.ahead(at));
         }
+        if let Some(proxy) = &report.proxy {
+            self.row("proxy", &plain(proxy));
+        }
         self.dashboard(report);
         let reconnects = named(&report.stats.reconnects);
         match (reconnects.is_empty(), report.never_connected()) {

@@ -25,6 +25,9 @@ pub struct Report {
     pub hostname: String,
     /// URL of the dashboard, without the parts that may hold a secret.
     pub dashboard: String,
+    /// The proxy on the way to it, without its login, and what named it; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// Why the settings in use are not those of the file; absent if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_good_settings: Option<LastGoodSettings>,
