@@ -128,6 +128,20 @@ impl ConnectError {
         }
     }
 
+    /// Whether another time on this host's clock could change the outcome.
+    pub fn is_about_time(&self) -> bool {
+        use rustls::CertificateError as Refused;
+
+        let Some(rustls::Error::InvalidCertificate(refused)) = self.tls() else { return false };
+        matches!(
+            refused,
+            Refused::Expired
+                | Refused::ExpiredContext { .. }
+                | Refused::NotValidYet
+                | Refused::NotValidYetContext { .. }
+        )
+    }
+
     /// The TLS error, if TLS is what failed.
     pub fn tls(&self) -> Option<&rustls::Error> {
         match self {

@@ -87,7 +87,9 @@ pub struct Reconnect {
     short_lived: u32,
     /// The last attempt failed within this host.
     local: bool,
-    /// When a change of the network last started the delays over.
+    /// The last attempt failed because of the time.
+    about_time: bool,
+    /// When a change of this host last started the delays over.
     fresh_start: Option<Instant>,
 }
 
@@ -96,19 +98,40 @@ impl Reconnect {
     /// host's network.
     pub fn after_failure(&mut self, cause: Cause, announced: bool, draw: f64) -> Duration {
         self.local = cause == Cause::Local;
+        self.about_time = false;
         self.backoff.next(cause, if self.local && !announced { UNANNOUNCED_CAP } else { CAP }, draw)
+    }
+
+    /// The last failure was about the time, so another time may help.
+    pub fn note_about_time(&mut self) {
+        self.about_time = true;
+    }
+
+    /// Whether a step of the wall clock may help.
+    pub fn is_about_time(&self) -> bool {
+        self.about_time
+    }
+
+    /// The host slept for so long.
+    pub fn slept(&mut self, time: Duration) {
+        // The time between two fresh starts is there for the dashboard, which does not sleep.
+        self.fresh_start.take_if(|_| time >= FRESH_START_INTERVAL);
+    }
+
+    /// From when on something that helps starts the delays over.
+    pub fn fresh_start_at(&self, now: Instant) -> Instant {
+        self.fresh_start.map_or(now, |last| now.max(last + FRESH_START_INTERVAL))
     }
 
     /// From when on a change of this host's network starts the delays over; none if no change may, because
     /// the last failure was not within this host.
     pub fn fresh_start_from(&self, now: Instant) -> Option<Instant> {
-        let earliest = self.fresh_start.map_or(now, |last| last + FRESH_START_INTERVAL);
-        self.local.then(|| earliest.max(now))
+        self.local.then(|| self.fresh_start_at(now))
     }
 
-    /// The network of this host changed: starts the delays over, and returns the first one. It is random as
-    /// well, because all hosts behind one switch see its return in the same moment.
-    pub fn network_changed(&mut self, now: Instant, draw: f64) -> Duration {
+    /// This host changed so that an attempt may succeed: starts the delays over at `now`, and returns the first one. It
+    /// is random as well, because all hosts behind one switch see its return in the same moment.
+    pub fn start_over(&mut self, now: Instant, draw: f64) -> Duration {
         self.fresh_start = Some(now);
         self.backoff.reset();
         self.backoff.next(Cause::Local, CAP, draw)
@@ -124,7 +147,7 @@ impl Reconnect {
         window: Duration,
         draw: f64,
     ) -> Duration {
-        self.local = false;
+        (self.local, self.about_time) = (false, false);
         let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
         self.short_lived = if evicted { self.short_lived + 1 } else { 0 };
         self.backoff.lasted(lasted.unwrap_or_default());
@@ -300,13 +323,41 @@ mod tests {
         let fail = |reconnect: &mut Reconnect| reconnect.after_failure(Cause::Local, true, 1.0).as_secs();
         let delays: Vec<u64> = (0..8).map(|_| fail(&mut reconnect)).collect();
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(reconnect.network_changed(now, 0.5), Duration::from_millis(500));
+        assert_eq!(reconnect.start_over(now, 0.5), Duration::from_millis(500));
         assert_eq!((fail(&mut reconnect), fail(&mut reconnect)), (2, 4), "the usual delays from then on");
         let next = now + FRESH_START_INTERVAL;
         assert_eq!(reconnect.fresh_start_from(now), Some(next), "too soon");
         assert_eq!(reconnect.fresh_start_from(now + Duration::from_secs(3)), Some(next));
         let later = now + Duration::from_secs(60);
         assert_eq!(reconnect.fresh_start_from(later), Some(later));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_sleep_is_a_distance_between_fresh_starts_and_a_short_one_is_none() {
+        let now = Instant::now();
+        let mut reconnect = Reconnect::default();
+        assert_eq!(reconnect.fresh_start_at(now), now);
+        reconnect.start_over(now, 0.5);
+        reconnect.slept(FRESH_START_INTERVAL - Duration::from_secs(1));
+        assert_eq!(reconnect.fresh_start_at(now), now + FRESH_START_INTERVAL);
+        reconnect.slept(FRESH_START_INTERVAL);
+        assert_eq!(reconnect.fresh_start_at(now), now);
+    }
+
+    #[test]
+    fn only_the_last_failure_is_about_the_time() {
+        let mut reconnect = Reconnect::default();
+        let note = |reconnect: &mut Reconnect| {
+            reconnect.after_failure(Cause::Broken, true, 1.0);
+            reconnect.note_about_time();
+            assert!(reconnect.is_about_time());
+        };
+        note(&mut reconnect);
+        reconnect.after_failure(Cause::Broken, true, 1.0);
+        assert!(!reconnect.is_about_time());
+        note(&mut reconnect);
+        reconnect.after_session(false, None, NO_WINDOW, 1.0);
+        assert!(!reconnect.is_about_time());
     }
 
     #[test]
