@@ -20,6 +20,7 @@ use nixfleet_protocol::{
 
 use super::absence::Absence;
 use super::backoff::Reconnect;
+use super::clock_changes::ClockChanges;
 use super::contact::Contact;
 use super::peer::{PeerState, Refused};
 use crate::facts::{Facts, update};
@@ -64,6 +65,8 @@ pub struct Agent {
     pub interval: Duration,
     /// The clock of the machine.
     pub clock: Clock,
+    /// Tells when the machine slept, or its wall clock was set.
+    pub clock_changes: ClockChanges,
     /// The accepted jobs.
     pub jobs: JobTable,
     /// The outcomes of the orders that `jobs` gave to its executor.
@@ -119,6 +122,7 @@ impl Agent {
             host,
             interval,
             clock: Clock::real(),
+            clock_changes: ClockChanges::default(),
             jobs,
             executor_events,
             snapshots,
@@ -383,6 +387,13 @@ impl Agent {
         };
         // The client may have disconnected.
         drop(ask.0.send(report));
+    }
+
+    /// The host slept for so long. What others do goes on meanwhile, so times that are about them move closer.
+    pub fn slept(&mut self, time: Duration, now: Instant) {
+        self.peer.slept(time, now);
+        self.first_clone.slept(time, now);
+        self.reconnect.slept(time);
     }
 
     /// The connection has ended: whatever was not confirmed is sent again on the next one.

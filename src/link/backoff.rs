@@ -128,7 +128,9 @@ pub struct Reconnect {
     short_lived: u32,
     /// The last attempt failed within this host.
     local: bool,
-    /// When a change of the network last started the delays over.
+    /// The last attempt failed because of the time.
+    about_time: bool,
+    /// When a change of this host last started the delays over.
     fresh_start: Option<Instant>,
     /// When the first attempt failed.
     first_failure: Option<Instant>,
@@ -151,6 +153,7 @@ impl Reconnect {
         let Terms { now, draw, .. } = terms;
         let begun = *self.first_failure.get_or_insert(now);
         self.local = cause == Cause::Local;
+        self.about_time = false;
         self.starting = self.local && !self.registered && now.duration_since(begun) < STARTING;
         let asked = asked.unwrap_or_default();
         let delay = if self.starting {
@@ -169,16 +172,36 @@ impl Reconnect {
         self.starting
     }
 
+    /// The last failure was about the time, so another time may help.
+    pub fn note_about_time(&mut self) {
+        self.about_time = true;
+    }
+
+    /// Whether a step of the wall clock may help.
+    pub fn is_about_time(&self) -> bool {
+        self.about_time
+    }
+
+    /// The host slept for so long.
+    pub fn slept(&mut self, time: Duration) {
+        // The time between two fresh starts is there for the dashboard, which does not sleep.
+        self.fresh_start.take_if(|_| time >= FRESH_START_INTERVAL);
+    }
+
+    /// From when on something that helps starts the delays over.
+    pub fn fresh_start_at(&self, now: Instant) -> Instant {
+        self.fresh_start.map_or(now, |last| now.max(last + FRESH_START_INTERVAL))
+    }
+
     /// From when on a change of this host's network starts the delays over; none if no change may, because
     /// the last failure was not within this host.
     pub fn fresh_start_from(&self, now: Instant) -> Option<Instant> {
-        let earliest = self.fresh_start.map_or(now, |last| last + FRESH_START_INTERVAL);
-        self.local.then(|| earliest.max(now))
+        self.local.then(|| self.fresh_start_at(now))
     }
 
-    /// The network of this host changed: starts the delays over, and returns the first one. It is random as
-    /// well, because all hosts behind one switch see its return in the same moment.
-    pub fn network_changed(&mut self, terms: Terms) -> Duration {
+    /// This host changed so that an attempt may succeed: starts the delays over, and returns the first one. It is random
+    /// as well, because all hosts behind one switch see its return in the same moment.
+    pub fn start_over(&mut self, terms: Terms) -> Duration {
         self.fresh_start = Some(terms.now);
         self.backoff.reset();
         let delay = self.backoff.next(Cause::Local, CAP, terms.draw);
@@ -188,7 +211,7 @@ impl Reconnect {
     /// The delay after a session, judged by how long it held, whatever ended it. `closed`: the dashboard sent a close
     /// frame. `lasted`: time since the registration, if there was one.
     pub fn after_session(&mut self, closed: bool, lasted: Option<Duration>, terms: Terms) -> Duration {
-        (self.local, self.starting) = (false, false);
+        (self.local, self.starting, self.about_time) = (false, false, false);
         self.registered |= lasted.is_some();
         let evicted = closed && lasted.is_some_and(|time| time < SHORT_LIVED);
         self.short_lived = if evicted { self.short_lived + 1 } else { 0 };

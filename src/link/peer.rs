@@ -157,6 +157,11 @@ impl PeerState {
         if self.in_maintenance(now) { wanted * MAINTENANCE_STRETCH } else { wanted }
     }
 
+    /// This host slept for so long. Its maintenance went on.
+    pub fn slept(&mut self, time: Duration, now: Instant) {
+        self.until = self.until.map(|until| until.checked_sub(time).unwrap_or(now));
+    }
+
     /// When the maintenance ends without a further message, if one is going on.
     pub fn changes_at(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| self.state() == ServerState::Maintenance && *until > now)
@@ -208,6 +213,21 @@ mod tests {
         let end = now + Duration::from_secs(600);
         assert_eq!(peer.changes_at(now), Some(end));
         assert_eq!((peer.refusal(end), peer.interval(OWN, end), peer.changes_at(end)), (None, OWN, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn maintenance_goes_on_while_this_host_sleeps() {
+        let (now, seconds) = (Instant::now(), Duration::from_secs);
+        let mut peer = PeerState::default();
+        let start = Some("2001-01-01T00:00:00Z");
+        peer.set_status(maintenance("2001-01-01T00:10:00Z"), start, OWN_TIME, now);
+        peer.slept(seconds(400), now);
+        assert_eq!(peer.changes_at(now), Some(now + seconds(200)));
+        peer.slept(seconds(400), now);
+        assert_eq!((peer.refusal(now), peer.interval(OWN, now)), (None, OWN), "over");
+        peer.set_status(maintenance(""), start, OWN_TIME, now);
+        peer.slept(seconds(400), now);
+        assert!(peer.refusal(now).is_some(), "it has no end");
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,7 +129,7 @@ impl Default for Stats {
 pub const IGNORED: [&str; 4] = ["malformed", "unknown_type", "binary", "unexpected"];
 
 /// Every cause of a reconnect: first those of failed attempts, then those of connections that ended.
-pub const CAUSES: [&str; 18] = [
+pub const CAUSES: [&str; 19] = [
     "token",
     "certificates",
     "tls",
@@ -148,6 +148,7 @@ pub const CAUSES: [&str; 18] = [
     "silent",
     "unacknowledged",
     "not_registered",
+    "slept",
 ];
 
 impl Stats {

@@ -28,7 +28,7 @@ pub mod sync;
 pub mod test_util;
 pub mod text;
 pub mod threads;
-mod time;
+pub mod time;
 pub mod unit_states;
 
 pub use boot::{boot_id, boot_id_on};

@@ -173,7 +173,7 @@ impl Fleet<'_> {
         if let Some(due) = host.due
             && host.reconnect.fresh_start_from(now).is_some_and(|from| from <= now)
         {
-            let delay = host.reconnect.network_changed(terms).min(due - now);
+            let delay = host.reconnect.start_over(terms).min(due - now);
             self.plan(number, now + delay);
         }
     }

@@ -141,7 +141,7 @@ fn agents_spread_their_return_as_the_dashboard_wishes() {
     assert_eq!(host.fails(Cause::Local, false), 300.0);
     host.passes(Duration::from_secs(100));
     host.draw = 0.1;
-    assert_eq!(host.reconnect.network_changed(host.terms()), Duration::from_secs(200));
+    assert_eq!(host.reconnect.start_over(host.terms()), Duration::from_secs(200));
     host.passes(Duration::from_secs(200));
     for (asked, waits) in [(0, 300.0), (30, 300.0), (299, 600.0), (600, 900.0)] {
         assert_eq!(host.is_asked(Cause::Broken, true, Some(asked)), waits, "Retry-After: {asked}");
@@ -212,7 +212,7 @@ fn fresh_starts_are_quick_and_have_a_distance() {
     assert_eq!(delays, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
     let now = host.now;
     let terms = Terms { draw: 0.5, ..host.terms() };
-    assert_eq!(host.reconnect.network_changed(terms), Duration::from_millis(500));
+    assert_eq!(host.reconnect.start_over(terms), Duration::from_millis(500));
     let next = (host.fails(Cause::Local, true), host.fails(Cause::Local, true));
     assert_eq!(next, (2.0, 4.0), "the usual delays from then on");
     let next = now + FRESH_START_INTERVAL;
@@ -293,4 +293,33 @@ proptest! {
             prop_assert_eq!(passed % Duration::from_secs(window).as_nanos(), 0);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_sleep_is_a_distance_between_fresh_starts_and_a_short_one_is_none() {
+    let mut host = Host::new();
+    let now = host.now;
+    assert_eq!(host.reconnect.fresh_start_at(now), now);
+    host.reconnect.start_over(host.terms());
+    host.reconnect.slept(FRESH_START_INTERVAL - Duration::from_secs(1));
+    assert_eq!(host.reconnect.fresh_start_at(now), now + FRESH_START_INTERVAL);
+    host.reconnect.slept(FRESH_START_INTERVAL);
+    assert_eq!(host.reconnect.fresh_start_at(now), now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_last_failure_is_about_the_time() {
+    let mut host = Host::new();
+    let terms = host.terms();
+    let note = |reconnect: &mut Reconnect| {
+        reconnect.after_failure(Cause::Broken, true, None, terms);
+        reconnect.note_about_time();
+        assert!(reconnect.is_about_time());
+    };
+    note(&mut host.reconnect);
+    host.reconnect.after_failure(Cause::Broken, true, None, terms);
+    assert!(!host.reconnect.is_about_time());
+    note(&mut host.reconnect);
+    host.reconnect.after_session(false, None, terms);
+    assert!(!host.reconnect.is_about_time());
 }

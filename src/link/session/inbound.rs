@@ -319,6 +319,7 @@ impl Session<'_> {
                 }
                 Receipt::Status(id) => self.agent.jobs.status_delivered(&id),
                 Receipt::PendingExit => self.run_pending_exit(now),
+                Receipt::Awake(sleeps) => self.awake(sleeps, now),
             }
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nixfleet_os::text::one_line;
+pub(crate) use nixfleet_os::time::length;
 
 use super::report::{Queue, Report, Running, RunningActivity, Server, State};
 use crate::observe::stats::{Counts, Histogram};
@@ -257,18 +258,6 @@ fn spread(histogram: &Histogram, what: &str) -> String {
 fn named(counts: &Counts) -> String {
     let happened = counts.iter().filter(|(_, count)| **count > 0);
     happened.map(|(name, count)| format!("{count} {}", plain(name))).collect::<Vec<_>>().join(", ")
-}
-
-/// A duration in at most two units.
-pub(crate) fn length(length: Duration) -> String {
-    let seconds = length.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, ..) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
 }
 
 /// Longest text from elsewhere in a row, in characters.

@@ -11,20 +11,6 @@ fn now() -> Timestamp {
 }
 
 #[test]
-fn lengths_are_for_people() {
-    for (seconds, wanted) in [
-        (0, "0 s"),
-        (59, "59 s"),
-        (60, "1 min 0 s"),
-        (3_725, "1 h 2 min"),
-        (86_399, "23 h 59 min"),
-        (90_000, "1 d 1 h"),
-    ] {
-        assert_eq!(length(Duration::from_secs(seconds)), wanted);
-    }
-}
-
-#[test]
 fn the_page_of_a_busy_agent() {
     let mut stats = Stats { beats: 12, registrations: 2, lines_sent: 40, ..Stats::default() };
     stats.late(Duration::from_millis(1));
