@@ -160,7 +160,7 @@ async fn a_name_server_that_does_not_answer_is_named_and_its_return_is_noticed()
     names.resolve_by("nameserver 127.0.0.1\noptions timeout:4 attempts:1\n");
 
     let _agent = agent_by_name(&fleet);
-    logged(&fleet, "without an answer of a name server").await;
+    logged(&fleet, "no name server answered the question for").await;
     let found = doctor(&fleet, &["dns", "tcp"]).await;
     let (verdict, dns) = &found[0];
     assert!(verdict == "fail" && dns.contains(&format!("cannot look up {DASHBOARD}")), "{dns}");

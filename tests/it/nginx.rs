@@ -232,7 +232,7 @@ async fn nginx_says_that_the_dashboard_is_down_or_slow_and_the_agent_comes_when_
     // The usual mistake: a location that does not pass the headers on.
     let plain = format!("location /ws {{ proxy_pass http://{}; }}\n", fleet.dashboard_address());
     nginx.reload(&server(nginx.port, &plain));
-    logged(&fleet, "answered 400").await;
+    logged(&fleet, "did not understand the request (400 Bad Request").await;
     assert!(fleet.messages().is_empty(), "{:?}", fleet.messages());
 
     nginx.reload(&server(nginx.port, &location(fleet.dashboard_address(), 60)));

@@ -225,7 +225,7 @@ async fn no_secret_is_in_any_output_at_any_log_level() {
     fleet.dashboard.set_faults(Faults { refuse_auth: Some(refusal), ..Faults::default() });
     fleet.dashboard.drop_connection(HOST).unwrap();
     eventually("a failure in the log", || {
-        fs::read_to_string(&log).is_ok_and(|text| text.contains("instead of a WebSocket")).then_some(())
+        fs::read_to_string(&log).is_ok_and(|text| text.contains("the dashboard failed (500")).then_some(())
     })
     .await;
     texts.push(run(&["doctor"]));

@@ -24,7 +24,7 @@ enum NotFound {
 impl NotFound {
     fn of(err: &io::Error) -> Self {
         /// Parts of the texts of glibc, musl and macOS.
-        const TEXTS: [(&str, NotFound); 8] = [
+        const TEXTS: [(&str, NotFound); 9] = [
             ("Name or service not known", NotFound::NoName),
             ("Name does not resolve", NotFound::NoName),
             ("nodename nor servname", NotFound::NoName),
@@ -33,6 +33,7 @@ impl NotFound {
             ("the name has no address", NotFound::NoAddress),
             ("Temporary failure in name resolution", NotFound::NoAnswer),
             ("Try again", NotFound::NoAnswer),
+            ("no answer of a name server", NotFound::NoAnswer),
         ];
         let text = err.to_string();
         TEXTS.iter().find(|(part, _)| text.contains(part)).map_or(Self::Other, |(_, reason)| *reason)
@@ -52,8 +53,9 @@ pub(super) fn lookup(place: &str, err: &io::Error) -> String {
              query {name}"
         ),
         NotFound::NoAnswer => format!(
-            "no name server answered the question for {name}; check the network of this host and its name servers: \
-             resolvectl status, /etc/resolv.conf"
+            "no name server answered the question for {name}{}; check the network of this host and its name servers: \
+             resolvectl status, /etc/resolv.conf",
+            waited(&err.to_string())
         ),
         NotFound::Other => format!(
             "cannot look up the name {name} ({}); check the resolver of this host: /etc/nsswitch.conf, \
@@ -61,6 +63,12 @@ pub(super) fn lookup(place: &str, err: &io::Error) -> String {
             one_line(&err.to_string(), SYSTEM)
         ),
     }
+}
+
+/// How long a name server was waited for in vain, as the lookup says behind the words of the C library.
+fn waited(text: &str) -> String {
+    let time = text.split_once(", after ").and_then(|(_, rest)| rest.split_once(" without"));
+    time.map(|(time, _)| format!(" within {time}")).unwrap_or_default()
 }
 
 /// Words for a host that was not reached. The error names the addresses that were tried.
@@ -108,6 +116,11 @@ mod tests {
                 "no name server answered the question for dash.example; ",
             ),
             ("failed to lookup address information: Try again", "no name server answered"),
+            (
+                "Temporary failure in name resolution, after 10 s without an answer of a name server",
+                "the question for dash.example within 10 s; ",
+            ),
+            ("no answer of a name server within 11 s", "no name server answered"),
             ("failed to lookup address information: Memory\u{1b}[2J allocation failure", "(failed to lookup"),
         ] {
             let said = lookup("dash.example:443", &io::Error::other(text));
