@@ -3,9 +3,15 @@
 //! ```text
 //! credentials.rs  what is read anew for each attempt: the token
 //! target.rs       where the WebSocket is
-//! reach.rs        TCP to a name: the lookup, and its addresses
+//! reach.rs        TCP to a name
+//! addresses.rs    the addresses of a name, in the order in which they are tried
+//! race.rs         several addresses at the same time: the first that answers wins
+//! unanswered.rs   what the addresses said that did not answer
 //! tunnel.rs       the way to the target: direct, or through a proxy
+//! proxy_failure.rs why a proxy does not help
 //! tls.rs          TLS to the dashboard: which certificates are trusted
+//! handshake.rs    how a TLS handshake fails
+//! mistrust.rs     why a certificate is not trusted
 //! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
 //! redirect.rs     answers that name another address
 //! failure.rs      why there is no connection
@@ -30,18 +36,26 @@ use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 use credentials::Credentials;
 pub use failure::{Cause, ConnectError};
 pub use hard_close::{HardClose, UNCONFIRMED};
+pub use redirect::Redirect;
 use target::Target;
+pub use upgrade::{Answer, Mismatch, UpgradeError};
 
+pub(crate) mod addresses;
 mod blocking;
 mod credentials;
 pub mod failure;
+mod handshake;
 mod hard_close;
-pub mod reach;
+mod mistrust;
+mod proxy_failure;
+pub(crate) mod race;
+mod reach;
 mod redirect;
 mod retry_after;
 pub mod target;
 mod tls;
 mod tunnel;
+pub(crate) mod unanswered;
 mod upgrade;
 
 /// Time limit for everything together, from the lookup to the answer of the dashboard. Longer than a bad link needs,
@@ -111,6 +125,8 @@ pub async fn connect(connection: &Connection) -> Result<(Socket, HardClose), Con
 pub struct Seen {
     /// The headers of the dashboard's answer, whether it accepted or refused.
     pub headers: Option<HeaderMap>,
+    /// The address to which the dashboard redirected, if that was followed. The rest is about that one.
+    pub redirected: Option<Target>,
     /// The certificate of the dashboard in DER, if there was a connection with TLS.
     pub certificate: Option<Vec<u8>>,
 }
@@ -154,13 +170,16 @@ async fn attempt(
     let target = Target::new(connection.url.expose().clone());
     let first = to(&target, connection, &credentials, seen).await;
     let next = match &first {
-        Err(ConnectError::Redirected(redirect)) => redirect.follow(&target),
+        Err(ConnectError::Redirected(redirect)) => redirect.follow(),
         _ => None,
     };
-    match next {
-        Some(next) => to(&next, connection, &credentials, seen).await,
-        None => first,
-    }
+    let Some(next) = next else { return first };
+    redirect::announce(&target, next);
+    *seen = Seen { redirected: Some(next.clone()), ..Seen::default() };
+    to(next, connection, &credentials, seen).await.map_err(|err| match err {
+        ConnectError::Redirected(again) => ConnectError::Redirected(Box::new(again.behind_another())),
+        other => other,
+    })
 }
 
 /// Connects to this address.
@@ -170,29 +189,63 @@ async fn to(
     credentials: &Credentials,
     seen: &mut Seen,
 ) -> Result<(Socket, HardClose), ConnectError> {
-    // Before anything is sent: certificates that cannot be read are told as such, also without a network.
-    let config = if target.is_secure() {
-        let source = connection.clone();
-        let config = blocking::run("certificates", move || tls::config(&source)).await;
-        Some(config.map_err(ConnectError::NoThread)??)
-    } else {
-        None
+    // Before anything is sent: a file that is wrong is said whether the dashboard is there or not.
+    let settings = match target.is_secure() {
+        true => {
+            let source = connection.clone();
+            let read = blocking::run("certificates", move || tls::config(&source)).await;
+            Some(read.map_err(ConnectError::NoThread)??)
+        }
+        false => None,
     };
-    let (mut stream, hard_close) = tunnel::open(target).await?;
-    if let Some(config) = config {
-        (stream, seen.certificate) = tls::wrap(stream, target.host(), config).await?;
+    let (mut stream, hard_close) = tunnel::open(target, connection, credentials.proxy.as_ref()).await?;
+    if let Some(settings) = settings {
+        (stream, seen.certificate) = tls::wrap(stream, target.host(), settings).await?;
     }
-    let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await?;
-    Ok((socket, hard_close))
+    let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await;
+    Ok((socket.map_err(|err| ConnectError::of_upgrade(err, target))?, hard_close))
 }
 
 /// What a target of `crates/fuzz` calls.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
+    use std::mem::{Discriminant, discriminant};
     use std::time::Duration;
 
     use jiff::Timestamp;
     use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, header};
+
+    use super::redirect::Redirect;
+    use super::target::Target;
+    use super::upgrade::{Answer, NoSocket, UpgradeError, judge};
+
+    /// What an answer to a request for a WebSocket means.
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum Judged {
+        /// Its head is not whole.
+        More,
+        /// A WebSocket, with the bytes behind the head.
+        Socket(Vec<u8>),
+        /// Another answer, and the address that it redirects to if that is followed.
+        Answer(Box<Answer>, Option<String>),
+        /// No answer.
+        Failed(Discriminant<UpgradeError>),
+    }
+
+    /// What an answer in these pieces means for a request to `url` with this key, and the message if it is a failure.
+    pub fn upgrade_answer(pieces: &[&[u8]], key: &str, url: &str) -> (Judged, String) {
+        match judge(pieces, key) {
+            None => (Judged::More, String::new()),
+            Some(Ok(rest)) => (Judged::Socket(rest), String::new()),
+            Some(Err(NoSocket::Failed(err))) => (Judged::Failed(discriminant(&err)), err.to_string()),
+            Some(Err(NoSocket::Answered(answer))) => {
+                let target = Target::new(url.parse().expect("the address of a target"));
+                let redirect = Redirect::new(answer.status, answer.location.as_deref(), &target);
+                let follow = redirect.follow().map(|target| target.url().to_string());
+                (Judged::Answer(answer, follow), redirect.to_string())
+            }
+        }
+    }
 
     /// The delay of an answer with `Retry-After` and perhaps a `Date`; see the module `retry_after`.
     pub fn retry_after(value: &[u8], date: Option<&[u8]>, now: Timestamp) -> Option<Duration> {

@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! subject.rs      the examined agent: its settings and units
-//! network.rs      name, TCP, TLS, token, clock: the first failure explains the rest
-//! certificate.rs  the end of a certificate's validity
+//! network.rs      proxy, name, TCP, TLS, token, clock: the first failure explains the rest
 //! local.rs        folders, disk, token file, vitals of the host
 //! repo.rs         the checkout and its remote
 //! users.rs        names and uids of users
@@ -22,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use nixfleet_config::{Problem, Source};
 
-mod certificate;
 mod local;
 mod network;
 mod repo;

@@ -18,15 +18,18 @@ use nixfleet_protocol::{
     AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, LastGoodSettings, OddField, Register, RunningJob,
 };
 
+use super::absence::Absence;
 use super::backoff::Reconnect;
+use super::clock_changes::ClockChanges;
 use super::contact::Contact;
-use super::peer::PeerState;
+use super::peer::{PeerState, Refused};
 use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::{JobTable, MAX_JOBS};
 use crate::observe::limiter::{Limiter, Topic};
+use crate::observe::outage::Outage;
 use crate::observe::stats::Stats;
 use crate::observe::status::recent::Recent;
 use crate::observe::status::{Ask, Queue, Report, Running, RunningActivity, Server};
@@ -62,6 +65,8 @@ pub struct Agent {
     pub interval: Duration,
     /// The clock of the machine.
     pub clock: Clock,
+    /// Tells when the machine slept, or its wall clock was set.
+    pub clock_changes: ClockChanges,
     /// The accepted jobs.
     pub jobs: JobTable,
     /// The outcomes of the orders that `jobs` gave to its executor.
@@ -82,10 +87,15 @@ pub struct Agent {
     pub queries: Queries,
     /// How often the dashboard may cause a log line.
     pub limiter: Limiter,
+    /// What the log says while there is no connection.
+    pub outage: Outage,
     /// Says that the agent is connected, while a system is on trial.
     pub contact: Contact,
-    /// Optional fields of the dashboard's messages that could not be read, and were logged.
+    /// Optional fields of the dashboard's messages that could not be read or have a value that is not used, and were
+    /// logged.
     odd: BTreeSet<(&'static str, &'static str)>,
+    /// Why there was no connection, until the dashboard was told.
+    pub absence: Absence,
     /// What heartbeats say about settings that are not those of the file.
     pub last_good: Option<Box<LastGoodSettings>>,
     /// Written when the dashboard takes the first registration: these settings lead to a dashboard.
@@ -112,6 +122,7 @@ impl Agent {
             host,
             interval,
             clock: Clock::real(),
+            clock_changes: ClockChanges::default(),
             jobs,
             executor_events,
             snapshots,
@@ -121,8 +132,10 @@ impl Agent {
             watchdog: Watchdog::from_environment(),
             peer: PeerState::default(),
             limiter: Limiter::default(),
+            outage: Outage::default(),
             contact: Contact::default(),
             odd: BTreeSet::new(),
+            absence: Absence::default(),
             last_good: None,
             proof: None,
             reconnect: Reconnect::default(),
@@ -180,6 +193,7 @@ impl Agent {
         let mut heartbeat =
             self.snapshots.heartbeat(facts, self.jobs.current(), seq, self.peer.rtt(), interval, now);
         heartbeat.last_good_settings.clone_from(&self.last_good);
+        heartbeat.last_error = self.absence.tell(seq);
         heartbeat.command_activity =
             self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
         // The thread may see a decision a moment later than the end of the command.
@@ -215,6 +229,13 @@ impl Agent {
                 "Ignored a field of the dashboard that cannot be read: {}.",
                 odd.then
             );
+        }
+    }
+
+    /// The dashboard asks for a time that it does not get. Said once for each field, as above.
+    pub fn note_refused(&mut self, Refused { field, seconds, then }: Refused) {
+        if self.odd.insert(("a time out of bounds", field)) {
+            tracing::warn!(field, seconds, "The dashboard asks for a time that is {then}.");
         }
     }
 
@@ -332,17 +353,21 @@ impl Agent {
     /// Answers a request for the agent's status; `queue` is what waits to be sent.
     pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
         let current = self.jobs.current();
-        let shown = self.jobs.current_record().or(self.jobs.unreported_record());
-        let running = shown.map(|record| Running {
+        let named = |record: &Record| Running {
             command: record.command.clone(),
             job_id: record.id.to_string(),
             command_id: record.command_id.clone(),
-            pid: current.and_then(|current| current.pid),
-            ended: current.is_none(),
             since: record.accepted_at.clone(),
+            ..Running::default()
+        };
+        let running = self.jobs.current_record().map(|record| Running {
+            pid: current.and_then(|current| current.pid),
             activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
             waits: self.contact.waits(),
+            ..named(record)
         });
+        let unreported = self.jobs.unreported_record();
+        let unreported = unreported.map(|record| Running { ended: true, ..named(record) });
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -354,6 +379,7 @@ impl Agent {
             last_beat_at: self.history.last_beat_at(),
             ack_rtt_ms: self.peer.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
             running,
+            unreported,
             results: self.history.results(),
             queue,
             stats: self.stats.clone(),
@@ -361,6 +387,13 @@ impl Agent {
         };
         // The client may have disconnected.
         drop(ask.0.send(report));
+    }
+
+    /// The host slept for so long. What others do goes on meanwhile, so times that are about them move closer.
+    pub fn slept(&mut self, time: Duration, now: Instant) {
+        self.peer.slept(time, now);
+        self.first_clone.slept(time, now);
+        self.reconnect.slept(time);
     }
 
     /// The connection has ended: whatever was not confirmed is sent again on the next one.

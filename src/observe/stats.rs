@@ -129,12 +129,13 @@ impl Default for Stats {
 pub const IGNORED: [&str; 4] = ["malformed", "unknown_type", "binary", "unexpected"];
 
 /// Every cause of a reconnect: first those of failed attempts, then those of connections that ended.
-pub const CAUSES: [&str; 17] = [
+pub const CAUSES: [&str; 19] = [
     "token",
     "certificates",
     "tls",
     "no_thread",
     "unreachable",
+    "proxy",
     "slow",
     "refused_token",
     "forbidden",
@@ -147,6 +148,7 @@ pub const CAUSES: [&str; 17] = [
     "silent",
     "unacknowledged",
     "not_registered",
+    "slept",
 ];
 
 impl Stats {

@@ -69,6 +69,8 @@ pub(super) const KEYS: &[Key] = &[
     key("url", Kind::Text, "\"wss://fleet.example.org/ws\""),
     key("token_file", Kind::Text, "\"/run/secrets/nixfleet-token\""),
     key("ca_file", Kind::Text, "\"/etc/ssl/fleet-ca.pem\""),
+    key("proxy", Kind::Text, "\"http://proxy.example.org:3128\""),
+    key("proxy_login_file", Kind::Text, "\"/run/secrets/proxy-login\""),
     key("interval", Kind::Seconds, "30"),
     key("allow_insecure", Kind::Flag, "false"),
     key("hostname", Kind::Text, "\"web-1\""),

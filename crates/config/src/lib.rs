@@ -13,6 +13,7 @@
 //! layers.rs       both as figment layers, errors as lines    (precedence, origin of a value)
 //! validate.rs     from strings and numbers to typed values   (what is allowed)
 //! connection.rs   validates the connection
+//! proxy.rs        the way to the dashboard: direct, or through a proxy
 //! ca_file.rs      certificates to trust in addition
 //! folders.rs      checks the folders that the settings name
 //! host.rs         this host and what may be done on it     (typed values)
@@ -55,9 +56,12 @@ mod keys;
 mod last_good;
 mod layers;
 mod log_level;
+mod loopback;
 mod metrics;
 mod names;
 mod problem;
+mod proxy;
+mod proxy_variables;
 mod rollback;
 mod secret;
 mod source;
@@ -67,7 +71,7 @@ mod token;
 mod validate;
 
 pub use ca_file::{CaFileError, certificates};
-pub use connection::INTERVAL;
+pub use connection::{ABSENT, INTERVAL};
 pub use file::DEFAULT_INTERVAL;
 pub use host::{GenerationSource, Host, Jobs, LauncherKind, Metrics, Paths, Prewarm, Vitals};
 pub use hostname::near_hostname;
@@ -75,6 +79,10 @@ pub use last_good::Proof;
 pub use log_level::LOG_TARGETS;
 pub use nixfleet_jobs::settings::{Check, CustomCommand, CustomStep, FreeSpace, Rebuild, Repo, Rollback};
 pub use problem::{ConfigError, Problem};
+pub use proxy::{
+    Direct, LOGIN_CREDENTIAL, LoginSource, Proxy, ProxyLogin, ProxyLoginError, ProxyScheme, Way,
+};
+pub use proxy_variables::is_proxy_variable;
 pub use secret::Secret;
 pub use source::{Source, VARIABLE_PREFIX};
 pub use start::{LastGood, Started, keep_settings};
@@ -107,6 +115,9 @@ pub struct Connection {
     pub token: TokenSource,
     /// File with additional trusted certificates, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// Direct, or through a proxy. It also counts for an address that the dashboard redirects to, which has the same
+    /// host.
+    pub way: Way,
     /// Time between heartbeats: whole seconds, 1 to 3600.
     pub interval: Duration,
 }
