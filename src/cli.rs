@@ -22,7 +22,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use nixfleet_config::{Config, Host, LauncherKind, Source};
+use nixfleet_config::{ABSENT, Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::text::log_line;
 use nixfleet_os::{core_dump, error, service_manager, signals};
@@ -31,6 +31,7 @@ use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
 use crate::observe::journald::{self, Priority};
 use crate::observe::systemd;
+use crate::unit::AGENT_UNIT;
 
 mod doctor;
 mod guard;
@@ -212,8 +213,16 @@ fn usage(err: &impl ToString) -> Failure {
 
 fn check_config(source: &Source) -> Result<(), Failure> {
     let installed = Installed::load(source, Config::check).map_err(|err| usage(&err))?;
-    for warning in warnings(&installed.source, &installed.config) {
+    let lines = warnings(&installed.source, &installed.config).into_iter().chain(installed.warnings.clone());
+    // Settings may be checked on the machine that builds them. An agent that is installed here needs its files here.
+    let is_needed = |line: &String| installed.unit.is_some() && line.ends_with(ABSENT);
+    let (missing, warnings): (Vec<String>, Vec<String>) = lines.partition(is_needed);
+    for warning in warnings {
         complain(Priority::Warning, &format!("warning: {warning}"));
+    }
+    if !missing.is_empty() {
+        let line = |line: String| format!("{line}; {AGENT_UNIT} cannot connect without it, so write it");
+        return Err(Failure::Usage(missing.into_iter().map(line).collect::<Vec<_>>().join("\n")));
     }
     let of_unit =
         installed.of_unit().map_or_else(String::new, |unit| format!(" (with the settings of {unit})"));

@@ -5,9 +5,15 @@
 //! identity.rs     all of that without its secrets, to notice that it was replaced
 //! client_auth.rs  the client certificate in TLS, and its refusal
 //! target.rs       where the WebSocket is
-//! reach.rs        TCP to a name: the lookup, and its addresses
+//! reach.rs        TCP to a name
+//! addresses.rs    the addresses of a name, in the order in which they are tried
+//! race.rs         several addresses at the same time: the first that answers wins
+//! unanswered.rs   what the addresses said that did not answer
 //! tunnel.rs       the way to the target: direct, or through a proxy
+//! proxy_failure.rs why a proxy does not help
 //! tls.rs          TLS to the dashboard: which certificates are trusted
+//! handshake.rs    how a TLS handshake fails
+//! mistrust.rs     why a certificate is not trusted
 //! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
 //! redirect.rs     answers that name another address
 //! failure.rs      why there is no connection
@@ -33,21 +39,29 @@ use nixfleet_protocol::{MAX_RECEIVED_BYTES, MAX_SENT_BYTES};
 use credentials::Credentials;
 pub use failure::{Cause, ConnectError};
 pub use hard_close::{HardClose, UNCONFIRMED};
-pub use identity::{Identity, identity};
+pub use identity::Identity;
+pub use redirect::Redirect;
 use target::Target;
+pub use upgrade::{Answer, Mismatch, UpgradeError};
 
+pub(crate) mod addresses;
 mod blocking;
 pub mod client_auth;
 mod credentials;
 pub mod failure;
+mod handshake;
 mod hard_close;
 mod identity;
-pub mod reach;
+mod mistrust;
+mod proxy_failure;
+pub(crate) mod race;
+mod reach;
 mod redirect;
 mod retry_after;
 pub mod target;
 mod tls;
 mod tunnel;
+pub(crate) mod unanswered;
 mod upgrade;
 
 /// Time limit for everything together, from the lookup to the answer of the dashboard. Longer than a bad link needs,
@@ -66,8 +80,16 @@ pub type Stream = Box<dyn Duplex>;
 /// A WebSocket on which no message has been sent yet.
 pub type Socket = WebSocketStream<Stream>;
 
-/// A new connection: its WebSocket, the second handle of its socket, and what proved who this is.
-pub type Dialled<S> = (WebSocketStream<S>, HardClose, Identity);
+/// A connection that was made.
+#[derive(Debug)]
+pub struct Dialled<S> {
+    /// No message was sent on it yet.
+    pub socket: WebSocketStream<S>,
+    /// How to break it off.
+    pub hard_close: HardClose,
+    /// What proved on it who this host is.
+    pub identity: Identity,
+}
 
 /// Limits and buffer sizes of the socket. tungstenite's defaults take twenty times the memory.
 pub fn limits() -> WebSocketConfig {
@@ -110,8 +132,22 @@ impl Connect for Connection {
 pub async fn connect(connection: &Connection) -> Result<Dialled<Stream>, ConnectError> {
     let mut seen = Seen::default();
     let attempt = attempt(connection, true, &mut seen);
-    let (socket, hard_close) = timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))?;
-    Ok((socket, hard_close, seen.identity))
+    timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))
+}
+
+/// What would prove now who this host is.
+///
+/// # Errors
+/// [`ConnectError`]: something of it cannot be read.
+pub async fn identity(connection: &Connection) -> Result<Identity, ConnectError> {
+    Ok(credentials(connection, true).await?.identity)
+}
+
+/// Reads the files, which must not block the only thread of the runtime.
+async fn credentials(connection: &Connection, with_token: bool) -> Result<Credentials, ConnectError> {
+    let source = connection.clone();
+    let read = blocking::run("credentials", move || Credentials::read(&source, with_token)).await;
+    read.map_err(ConnectError::NoThread)?
 }
 
 /// What an attempt got to see, also if it failed.
@@ -119,10 +155,10 @@ pub async fn connect(connection: &Connection) -> Result<Dialled<Stream>, Connect
 pub struct Seen {
     /// The headers of the dashboard's answer, whether it accepted or refused.
     pub headers: Option<HeaderMap>,
+    /// The address to which the dashboard redirected, if that was followed. The rest is about that one.
+    pub redirected: Option<Target>,
     /// The certificate of the dashboard in DER, if there was a connection with TLS.
     pub certificate: Option<Vec<u8>>,
-    /// What was to prove who this is.
-    pub identity: Identity,
 }
 
 /// The result of [`probe`].
@@ -143,8 +179,8 @@ pub async fn probe(connection: &Connection, with_token: bool, limit: Duration) -
     let mut seen = Seen::default();
     let attempt = timeout(limit, attempt(connection, with_token, &mut seen)).await;
     let error = match attempt.unwrap_or(Err(ConnectError::Slow)) {
-        Ok((mut socket, _)) => {
-            drop(timeout(CLOSE_TIMEOUT, socket.close(None)).await);
+        Ok(mut dialled) => {
+            drop(timeout(CLOSE_TIMEOUT, dialled.socket.close(None)).await);
             None
         }
         Err(err) => Some(err),
@@ -156,23 +192,27 @@ async fn attempt(
     connection: &Connection,
     with_token: bool,
     seen: &mut Seen,
-) -> Result<(Socket, HardClose), ConnectError> {
-    let source = connection.clone();
-    // Files, which must not block the only thread of the runtime.
-    let read = blocking::run("credentials", move || Credentials::read(&source, with_token)).await;
-    let credentials = read.map_err(ConnectError::NoThread)??;
-    seen.identity.clone_from(&credentials.identity);
+) -> Result<Dialled<Stream>, ConnectError> {
+    let credentials = credentials(connection, with_token).await?;
     let target = Target::new(connection.url.expose().clone());
     let first = to(&target, connection, &credentials, seen).await;
     let next = match &first {
-        Err(ConnectError::Redirected(redirect)) => redirect.follow(&target),
+        Err(ConnectError::Redirected(redirect)) => redirect.follow(),
         _ => None,
     };
     let last = match next {
-        Some(next) => to(&next, connection, &credentials, seen).await,
+        Some(next) => {
+            redirect::announce(&target, next);
+            *seen = Seen { redirected: Some(next.clone()), ..Seen::default() };
+            to(next, connection, &credentials, seen).await.map_err(|err| match err {
+                ConnectError::Redirected(again) => ConnectError::Redirected(Box::new(again.behind_another())),
+                other => other,
+            })
+        }
         None => first,
     };
-    last.map_err(|err| credentials.client_auth.explain(err))
+    let (socket, hard_close) = last.map_err(|err| err.about_client_certificate(&credentials.client_auth))?;
+    Ok(Dialled { socket, hard_close, identity: credentials.identity })
 }
 
 /// Connects to this address.
@@ -182,24 +222,63 @@ async fn to(
     credentials: &Credentials,
     seen: &mut Seen,
 ) -> Result<(Socket, HardClose), ConnectError> {
-    let (mut stream, hard_close) = tunnel::open(target).await?;
-    if target.is_secure() {
-        let (source, client_auth) = (connection.clone(), Arc::clone(&credentials.client_auth));
-        let config = blocking::run("certificates", move || tls::config(&source, client_auth)).await;
-        let config = config.map_err(ConnectError::NoThread)??;
-        (stream, seen.certificate) = tls::wrap(stream, target.host(), config).await?;
+    // Before anything is sent: a file that is wrong is said whether the dashboard is there or not.
+    let settings = match target.is_secure() {
+        true => {
+            let (source, client_auth) = (connection.clone(), Arc::clone(&credentials.client_auth));
+            let read = blocking::run("certificates", move || tls::config(&source, Some(client_auth))).await;
+            Some(read.map_err(ConnectError::NoThread)??)
+        }
+        false => None,
+    };
+    let (mut stream, hard_close) = tunnel::open(target, connection, credentials.proxy.as_ref()).await?;
+    if let Some(settings) = settings {
+        (stream, seen.certificate) = tls::wrap(stream, target.host(), settings).await?;
     }
-    let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await?;
-    Ok((socket, hard_close))
+    let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await;
+    Ok((socket.map_err(|err| ConnectError::of_upgrade(err, target))?, hard_close))
 }
 
 /// What a target of `crates/fuzz` calls.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing {
+    use std::mem::{Discriminant, discriminant};
     use std::time::Duration;
 
     use jiff::Timestamp;
     use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, header};
+
+    use super::redirect::Redirect;
+    use super::target::Target;
+    use super::upgrade::{Answer, NoSocket, UpgradeError, judge};
+
+    /// What an answer to a request for a WebSocket means.
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum Judged {
+        /// Its head is not whole.
+        More,
+        /// A WebSocket, with the bytes behind the head.
+        Socket(Vec<u8>),
+        /// Another answer, and the address that it redirects to if that is followed.
+        Answer(Box<Answer>, Option<String>),
+        /// No answer.
+        Failed(Discriminant<UpgradeError>),
+    }
+
+    /// What an answer in these pieces means for a request to `url` with this key, and the message if it is a failure.
+    pub fn upgrade_answer(pieces: &[&[u8]], key: &str, url: &str) -> (Judged, String) {
+        match judge(pieces, key) {
+            None => (Judged::More, String::new()),
+            Some(Ok(rest)) => (Judged::Socket(rest), String::new()),
+            Some(Err(NoSocket::Failed(err))) => (Judged::Failed(discriminant(&err)), err.to_string()),
+            Some(Err(NoSocket::Answered(answer))) => {
+                let target = Target::new(url.parse().expect("the address of a target"));
+                let redirect = Redirect::new(answer.status, answer.location.as_deref(), &target);
+                let follow = redirect.follow().map(|target| target.url().to_string());
+                (Judged::Answer(answer, follow), redirect.to_string())
+            }
+        }
+    }
 
     /// The delay of an answer with `Retry-After` and perhaps a `Date`; see the module `retry_after`.
     pub fn retry_after(value: &[u8], date: Option<&[u8]>, now: Timestamp) -> Option<Duration> {

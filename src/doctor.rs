@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! subject.rs      the examined agent: its settings and units
-//! network.rs      name, TCP, TLS, token, clock: the first failure explains the rest
+//! network.rs      proxy, name, TCP, TLS, token, clock: the first failure explains the rest
 //! local.rs        folders, disk, token file, vitals of the host
 //! repo.rs         the checkout and its remote
 //! users.rs        names and uids of users

@@ -79,6 +79,7 @@ impl Snapshots {
             update_status: Some(Box::new(update_status)),
             system: Some(Box::new(HostSystem { reboot_required, ..facts.system.clone() })),
             last_good_settings: None,
+            last_error: None,
             seq: Some(seq),
             sent_at: jiff::Timestamp::try_from(now).ok().map(|now| format!("{now:.3}")),
             vitals,

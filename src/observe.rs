@@ -8,6 +8,7 @@
 //! accept.rs       accepts connections for both
 //! systemd.rs      readiness and watchdog
 //! telemetry.rs    the log
+//! outage.rs       what the log says while there is no connection
 //! journald.rs     priorities of log lines and errors in the systemd journal
 //! ```
 
@@ -16,6 +17,7 @@ pub mod http;
 pub mod journald;
 pub mod limiter;
 mod log_line;
+pub mod outage;
 pub mod prometheus;
 pub mod stats;
 pub mod status;

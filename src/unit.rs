@@ -3,13 +3,20 @@
 //! `systemctl show` is not used: some versions leave out credentials, and it needs the bus.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nixfleet_config::Problem;
+use nixfleet_config::environment_file::assignments;
+use nixfleet_os::bounded_read;
 use nixfleet_os::subprocess::{self, ProgramError};
 
 /// Time limit for systemctl. It takes milliseconds, unless the service manager is very busy.
 const ANSWER: Duration = Duration::from_secs(3);
+
+/// Longest file of variables that is read, in bytes. Such files have a few lines.
+const MAX_FILE: u64 = 64 * 1024;
 
 /// Name of the agent's unit. The Go agent's unit has the same name.
 pub(crate) const AGENT_UNIT: &str = "nixfleet-agent.service";
@@ -93,6 +100,28 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 impl Unit {
+    /// The variables of its processes: those of `Environment=`, and over them those of `EnvironmentFile=`, as for systemd.
+    /// Beside them, the files that this user cannot read.
+    pub(crate) fn variables(&self) -> (BTreeMap<String, String>, Vec<Problem>) {
+        let mut variables = self.environment.clone();
+        let mut unread = Vec::new();
+        for file in &self.environment_files {
+            match bounded_read::read(&file.path, MAX_FILE) {
+                Ok(bytes) => variables.extend(assignments(&bytes).into_iter().filter_map(|set| {
+                    Some((String::from_utf8(set.name).ok()?, String::from_utf8(set.value).ok()?))
+                })),
+                Err(err) if file.optional && err.kind() == ErrorKind::NotFound => {}
+                Err(err) => unread.push(Problem {
+                    key: AGENT_UNIT.to_owned(),
+                    what: format!("its settings in {} cannot be read: {err}", file.path.display()),
+                    origin: "EnvironmentFile=".to_owned(),
+                    fix: "run it as root".to_owned(),
+                }),
+            }
+        }
+        (variables, unread)
+    }
+
     /// The file of a credential. Relative names are in systemd's folder of credentials (systemd.exec(5)).
     pub(crate) fn credential(&self, name: &str) -> Option<PathBuf> {
         self.credentials.get(name).map(|path| Path::new("/etc/credstore").join(path))

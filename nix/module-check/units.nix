@@ -31,6 +31,51 @@ in
     '';
   };
 
+  # The agent follows networking.proxy, unless it has a proxy of its own.
+  testProxyOfTheAgentUnit =
+    let
+      proxied = on { networking.proxy.default = "http://proxy.example.org:3128"; };
+      variables =
+        host:
+        lib.attrNames (
+          lib.filterAttrs (
+            name: _: lib.hasSuffix "_proxy" name
+          ) host.config.systemd.services.nixfleet-agent.environment
+        );
+      own = proxied {
+        proxy = "socks5h://proxy.example.org";
+        proxyLoginFile = "/run/secrets/50%-login";
+      };
+      direct = proxied { proxy = "none"; };
+      credentials = host: host.config.systemd.services.nixfleet-agent.serviceConfig;
+    in
+    {
+      expr = {
+        byDefault = lib.elem "https_proxy" (variables (proxied { }));
+        withoutAny = variables minimal;
+        own = variables own;
+        ownSetting = own.config.services.nixfleet-agent.settings.proxy;
+        directSetting = direct.config.services.nixfleet-agent.settings.proxy;
+        load = (credentials own).LoadCredential;
+        instead = (credentials own).SetCredential;
+        noneInstead = (credentials minimal) ? SetCredential;
+      };
+      expected = {
+        byDefault = true;
+        withoutAny = [ ];
+        own = [ ];
+        ownSetting = "socks5h://proxy.example.org";
+        directSetting = "none";
+        load = [
+          ""
+          "token:/run/secrets/nixfleet-token"
+          "proxy-login:/run/secrets/50%%-login"
+        ];
+        instead = "proxy-login:no login was passed";
+        noneInstead = false;
+      };
+    };
+
   # systemd interprets a percent sign, so it is doubled. Both credentials come after the empty line.
   testAgentUnitOfTheFullHost = {
     expr = lib.filter (lib.hasPrefix "LoadCredential=") (

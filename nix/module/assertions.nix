@@ -75,6 +75,21 @@ let
         ${module}.settings.jobs.dir cannot be set: the units keep all jobs in ${stateDir}/jobs.
         Remove it; to have it elsewhere, mount or link something there.
       '')
+      (check (builtins.match ".*@.*" (toString (settings.proxy or "")) == null) ''
+        ${module}.proxy has a login, which everyone could read in the Nix store.
+        Leave it out, and write it as USER:PASSWORD into a file on the host. Name that in
+        ${module}.proxyLoginFile.
+      '')
+      (check (!settings ? proxy_login_file) ''
+        ${module}.settings.proxy_login_file cannot be set: systemd reads the login for the agent, whose user
+        cannot read the file. Name it in ${module}.proxyLoginFile.
+      '')
+      (secrets.fileIsOutside {
+        option = "proxyLoginFile";
+        file = cfg.proxyLoginFile;
+        secret = "login";
+        hint = '', such as "/run/secrets/proxy-login"'';
+      })
       (secrets.fileIsOutside {
         option = if cfg.repo.sshKeyFile != null then "repo.sshKeyFile" else "settings.repo.ssh_key";
         file = key;

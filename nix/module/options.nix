@@ -53,6 +53,27 @@ in
       '';
     };
 
+    proxy = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "http://proxy.example.org:3128";
+      description = ''
+        Proxy for the connection to the dashboard: `http://`, `https://`, `socks5h://` or `socks5://`, or `none`.
+        If null, that of `networking.proxy`. Commands always follow `networking.proxy`. It ends up in the Nix
+        store: a login goes into `proxyLoginFile`.
+      '';
+    };
+
+    proxyLoginFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = "/run/secrets/proxy-login";
+      description = ''
+        File on the host with the login for the proxy and nothing else: one line, `USER:PASSWORD`. Root alone
+        needs to be able to read it.
+      '';
+    };
+
     interval = mkOption {
       type = types.ints.between 1 3600;
       default = 30;

@@ -11,6 +11,9 @@ let
 
   cfg = config.services.nixfleet-agent;
 
+  # systemd interprets a percent sign.
+  credential = name: file: "${name}:${lib.replaceStrings [ "%" ] [ "%%" ] (toString file)}";
+
   # What root runs for the agent.
   asRoot = {
     restartIfChanged = false;
@@ -57,11 +60,20 @@ in
       # One restart at the end of a switch, instead of a stop at its beginning and a start at its end, so
       # that heartbeats continue during the switch.
       stopIfChanged = false;
-      serviceConfig.LoadCredential = lib.mkBefore [
-        # Clears the path in the package's file.
-        ""
-        "token:${lib.replaceStrings [ "%" ] [ "%%" ] (toString cfg.tokenFile)}"
-      ];
+      # The agent reads them as curl does. A proxy of its own wins over them.
+      environment = lib.mkIf (cfg.proxy == null) config.networking.proxy.envVars;
+      serviceConfig.LoadCredential = lib.mkBefore (
+        [
+          # Clears the path in the package's file.
+          ""
+          (credential "token" cfg.tokenFile)
+        ]
+        ++ lib.optional (cfg.proxyLoginFile != null) (credential "proxy-login" cfg.proxyLoginFile)
+      );
+      # What the agent gets if the file is missing: it says so, and the unit starts all the same.
+      serviceConfig.SetCredential = lib.mkIf (
+        cfg.proxyLoginFile != null
+      ) "proxy-login:no login was passed";
     };
 
     # A switch never stops or restarts running jobs, because one of them may have started it, nor the guard

@@ -44,6 +44,7 @@ in
   config = mkIf cfg.enable {
     services.nixfleet-agent.settings = {
       url = handOn opt.url same;
+      proxy = handOn opt.proxy same;
       interval = handOn opt.interval same;
       hostname = handOn opt.hostname same;
       location = handOn opt.location same;

@@ -1,7 +1,6 @@
 //! SIGHUP: a request to read the token and the certificates anew, or the end of the terminal.
 
-use std::fs::File;
-
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -35,7 +34,7 @@ pub(super) fn listen() -> Result<mpsc::Receiver<()>, Failure> {
             if had_terminal && !has_terminal() {
                 tracing::info!("Its terminal was closed.");
                 // As everybody else would end it.
-                drop(kill_process(getpid(), Signal::TERM));
+                kill_process(getpid(), Signal::TERM).ok();
             } else {
                 let _one_is_enough = sender.try_send(());
             }
@@ -46,5 +45,5 @@ pub(super) fn listen() -> Result<mpsc::Receiver<()>, Failure> {
 
 /// Whether the process has a terminal that is still open.
 fn has_terminal() -> bool {
-    File::open("/dev/tty").is_ok()
+    rustix::fs::open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
 }

@@ -28,6 +28,7 @@ use crate::heartbeat::Snapshots;
 use crate::jobs::launcher::{Direct, Launcher, Systemd};
 use crate::jobs::resume;
 use crate::link::agent::Agent;
+use crate::link::clock_changes::ClockChanges;
 use crate::link::contact::Contact;
 use crate::link::rotation::Rotation;
 use crate::link::run::Exit;
@@ -229,6 +230,7 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     );
     let mut agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
     agent.rotation = Rotation::start(connection.clone(), asks_to_reload);
+    agent.clock_changes = ClockChanges::of_this_host();
     (agent.last_good, agent.proof) = (last_good.map(Box::new), proof);
     match contact {
         Ok(contact) => agent.contact = contact,

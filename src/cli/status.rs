@@ -39,6 +39,7 @@ pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {
 /// The parts of a report that the agent's loop does not know, and the addresses to answer at.
 pub(super) struct About {
     dashboard: String,
+    proxy: Option<String>,
     socket: (PathBuf, u32),
     listen: Option<std::net::SocketAddr>,
     meters: Arc<Meters>,
@@ -57,6 +58,7 @@ impl About {
         let dashboard = connection.url.to_string();
         Self {
             dashboard,
+            proxy: connection.way.proxy().map(|_| connection.way.to_string()),
             socket: client::listens_at(host),
             listen: host.metrics.listen,
             meters: Arc::clone(meters),
@@ -67,7 +69,7 @@ impl About {
 
     /// Starts to answer. A socket or port that cannot be used is logged; the agent runs without it.
     pub(super) async fn answer(self, asker: Asker) {
-        let Self { dashboard, socket: (path, mode), listen, meters, hook, last_good } = self;
+        let Self { dashboard, proxy, socket: (path, mode), listen, meters, hook, last_good } = self;
         let endpoint = match listen {
             None => None,
             Some(address) => match Endpoint::bind(address).await {
@@ -81,6 +83,7 @@ impl About {
         let metrics_at = endpoint.as_ref().map(|endpoint| endpoint.address().to_string());
         let add = move |report: &mut Report| {
             report.dashboard.clone_from(&dashboard);
+            report.proxy.clone_from(&proxy);
             report.metrics_at.clone_from(&metrics_at);
             report.last_good_settings.clone_from(&last_good);
             report.collectors = collectors(&meters);

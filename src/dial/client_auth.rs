@@ -3,8 +3,6 @@
 //! With TLS 1.3 the client is done before the dashboard has looked at its certificate. The alert then comes with the
 //! first read, which is the answer to the HTTP request.
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,10 +10,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, SignatureScheme};
 
-use super::failure::ConnectError;
-
-/// Most causes of an error that are looked through.
-const MAX_CAUSES: usize = 16;
+use super::handshake::alert_name;
 
 /// What TLS presents if it is asked for a certificate. It also remembers that it was asked.
 #[derive(Debug)]
@@ -24,31 +19,35 @@ pub(super) struct ClientAuth {
     asked: AtomicBool,
 }
 
-/// The dashboard asks for a client certificate, and refused this host's.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+/// The dashboard asks for a client certificate, and did not take this host's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientCertificateRefused {
     /// There is none.
     #[error(
-        "the dashboard asks for a client certificate ({0:?}), and this agent has none; set client_cert and client_key to \
-         the files of a certificate that the dashboard's authority signed"
+        "the dashboard asks for a client certificate (alert {}), and this agent has none; set client_cert and \
+         client_key to the files of a certificate that the dashboard's authority signed",
+        alert_name(*.0)
     )]
     Missing(AlertDescription),
     /// Its time is over, or has not begun.
     #[error(
-        "the dashboard says that this host's client certificate has expired ({0:?}); put a new one in the place of \
-         client_cert and client_key, or set the clock that is wrong"
+        "the dashboard says that this host's client certificate has expired (alert {}); put a new one in the place of \
+         client_cert and client_key, or set the clock that is wrong",
+        alert_name(*.0)
     )]
     Expired(AlertDescription),
     /// Another authority signed it.
     #[error(
-        "the dashboard does not know the authority of this host's client certificate ({0:?}); set client_cert to one \
-         that the dashboard's authority signed, with the certificates in between behind it"
+        "the dashboard does not know the authority of this host's client certificate (alert {}); set client_cert to \
+         one that the dashboard's authority signed, with the certificates in between behind it",
+        alert_name(*.0)
     )]
     UnknownAuthority(AlertDescription),
     /// For another reason.
     #[error(
-        "the dashboard refused this host's client certificate ({0:?}); set client_cert and client_key to another one, and \
-         look at the log of the dashboard or its proxy"
+        "the dashboard refused this host's client certificate (alert {}); set client_cert and client_key to another \
+         one, and look at the log of the dashboard or its proxy",
+        alert_name(*.0)
     )]
     Refused(AlertDescription),
 }
@@ -58,13 +57,8 @@ impl ClientAuth {
         Self { certified, asked: AtomicBool::new(false) }
     }
 
-    /// Turns a failure of an attempt that presented this into the words for a refused client certificate, if it is one.
-    pub(super) fn explain(&self, err: ConnectError) -> ConnectError {
-        let refused = alert(&err).and_then(|alert| self.refused(alert));
-        refused.map_or(err, ConnectError::ClientCertificateRefused)
-    }
-
-    fn refused(&self, alert: AlertDescription) -> Option<ClientCertificateRefused> {
+    /// What an alert of the dashboard says about the client certificate, if that is what it is about.
+    pub(super) fn refused(&self, alert: AlertDescription) -> Option<ClientCertificateRefused> {
         use AlertDescription::*;
 
         let is_about_certificates = matches!(
@@ -92,25 +86,6 @@ impl ClientAuth {
     }
 }
 
-/// The alert of the other side among the causes of an error.
-fn alert(err: &ConnectError) -> Option<AlertDescription> {
-    let first: Option<&(dyn Error + 'static)> = Some(err);
-    std::iter::successors(first, |err: &&(dyn Error + 'static)| (*err).source()).take(MAX_CAUSES).find_map(
-        |cause| {
-            // An error of I/O has the other error in it, but does not name it as its cause.
-            let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            let tls = match inner {
-                Some(inner) => inner.downcast_ref::<rustls::Error>(),
-                None => cause.downcast_ref::<rustls::Error>(),
-            };
-            match tls {
-                Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
-                _ => None,
-            }
-        },
-    )
-}
-
 impl ResolvesClientCert for ClientAuth {
     fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.asked.store(true, Ordering::Release);
@@ -125,12 +100,25 @@ impl ResolvesClientCert for ClientAuth {
 
 #[cfg(test)]
 mod tests {
-    use tokio_tungstenite::tungstenite::Error as WsError;
+    use std::io;
 
     use super::*;
+    use crate::dial::failure::ConnectError;
+    use crate::dial::handshake::HandshakeFailure as Failure;
+    use crate::dial::target::Target;
+    use crate::dial::upgrade::{NoSocket, UpgradeError};
 
     fn received(alert: AlertDescription) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert))
+    }
+
+    fn early(alert: AlertDescription) -> ConnectError {
+        ConnectError::Tls(Failure::new(&received(alert), "dash.example", None, b""))
+    }
+
+    fn late(alert: AlertDescription) -> ConnectError {
+        let target = Target::new("wss://dash.example/ws".parse().unwrap());
+        ConnectError::of_upgrade(NoSocket::Failed(UpgradeError::Broken(received(alert))), &target)
     }
 
     #[test]
@@ -140,18 +128,24 @@ mod tests {
         for (alert, asked, words) in [
             (CertificateRequired, true, Some("this agent has none; set client_cert and client_key")),
             (BadCertificate, false, Some("this agent has none; set client_cert")),
-            (HandshakeFailure, true, Some("this agent has none; set client_cert")),
+            (
+                HandshakeFailure,
+                true,
+                Some("(alert handshake_failure), and this agent has none; set client_cert"),
+            ),
             (HandshakeFailure, false, None),
+            (AccessDenied, true, Some("(alert access_denied), and this agent has none; set client_cert")),
+            (AccessDenied, false, None),
             (ProtocolVersion, true, None),
+            (InternalError, true, None),
         ] {
-            let late = ConnectError::Upgrade(Box::new(WsError::Io(received(alert))));
-            for err in [ConnectError::Tls(received(alert)), late] {
+            for err in [early(alert), late(alert)] {
                 let auth = ClientAuth::new(None);
                 assert!(!auth.has_certs());
                 if asked {
                     assert!(auth.resolve(&[], &[]).is_none());
                 }
-                let told = auth.explain(err);
+                let told = err.about_client_certificate(&auth);
                 let is_client = matches!(told, ConnectError::ClientCertificateRefused(_));
                 assert_eq!(is_client, words.is_some(), "{told:?}");
                 assert!(told.to_string().contains(words.unwrap_or_default()), "{told}");
@@ -169,13 +163,16 @@ mod tests {
         std::fs::write(&both, format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem())).unwrap();
         let files = nixfleet_config::ClientCertificateFiles { cert: both.clone(), key: both };
         for (alert, words) in [
-            (CertificateExpired, "has expired (CertificateExpired); put a new one"),
-            (UnknownCA, "does not know the authority of this host's client certificate (UnknownCA); set"),
-            (BadCertificate, "refused this host's client certificate (BadCertificate); set"),
-            (CertificateRequired, "refused this host's client certificate (CertificateRequired); set"),
+            (CertificateExpired, "has expired (alert certificate_expired); put a new one"),
+            (
+                UnknownCA,
+                "does not know the authority of this host's client certificate (alert unknown_ca); set",
+            ),
+            (BadCertificate, "refused this host's client certificate (alert bad_certificate); set"),
+            (CertificateRequired, "refused this host's client certificate (alert certificate_required); set"),
         ] {
             let auth = ClientAuth::new(Some(files.read().unwrap().certified()));
-            let told = auth.explain(ConnectError::Tls(received(alert))).to_string();
+            let told = early(alert).about_client_certificate(&auth).to_string();
             assert!(told.contains(words), "{told}");
         }
     }

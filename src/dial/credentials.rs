@@ -4,11 +4,13 @@ use std::sync::{Arc, Once};
 
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use nixfleet_config::{ClientCertificate, Connection};
+use nixfleet_config::{ClientCertificate, Connection, ProxyLogin};
 
 use super::client_auth::ClientAuth;
 use super::failure::ConnectError;
 use super::identity::Identity;
+use super::proxy_failure::ProxyFailure;
+use super::target::Target;
 
 /// What proves to the dashboard who this is.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Credentials {
     pub(super) bearer: Option<HeaderValue>,
     /// What TLS presents, and whether it was asked for it.
     pub(super) client_auth: Arc<ClientAuth>,
+    /// The login for the proxy, if one is set.
+    pub(super) proxy: Option<ProxyLogin>,
     /// All of it, to notice that it was replaced.
     pub(super) identity: Identity,
 }
@@ -33,8 +37,12 @@ impl Credentials {
         if let Some(certificate) = &certificate {
             identity.add_certificate(certificate);
         }
+        let proxy = proxy(connection)?;
+        if let Some(login) = &proxy {
+            identity.add("proxy login", [login.user(), login.password()].join("\0").as_bytes());
+        }
         let client_auth = Arc::new(ClientAuth::new(certificate.map(|certificate| certificate.certified())));
-        Ok(Self { bearer, client_auth, identity })
+        Ok(Self { bearer, client_auth, proxy, identity })
     }
 }
 
@@ -43,6 +51,13 @@ fn warn_once(once: &Once, warning: Option<&str>) {
     if let Some(warning) = warning {
         once.call_once(|| tracing::warn!("{warning}"));
     }
+}
+
+fn proxy(connection: &Connection) -> Result<Option<ProxyLogin>, ConnectError> {
+    let Some(proxy) = connection.way.proxy() else { return Ok(None) };
+    let target = || Target::new(connection.url.expose().clone());
+    let read = proxy.login.as_ref().map(|login| login.read()).transpose();
+    Ok(read.map_err(|err| ProxyFailure::Login(err).of(proxy, &target()))?)
 }
 
 fn bearer(connection: &Connection) -> Result<HeaderValue, ConnectError> {

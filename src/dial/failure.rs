@@ -4,14 +4,29 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use nixfleet_config::{CaFileError, ClientCertificateError, TokenError};
+use nixfleet_os::error;
+use nixfleet_os::text::one_line;
 
 use super::CONNECT_DEADLINE;
-use super::client_auth::ClientCertificateRefused;
+use super::client_auth::{ClientAuth, ClientCertificateRefused};
+use super::handshake::HandshakeFailure;
+use super::proxy_failure::ProxyError;
 use super::redirect::Redirect;
+use super::target::Target;
+use super::upgrade::{Answer, NoSocket, UpgradeError};
+
+mod answered;
+pub mod rows;
+mod unreached;
+
+/// Longest path in characters.
+const PATH: usize = 300;
+
+/// Longest words of a library in characters.
+const REASON: usize = 120;
 
 /// Why the last attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,58 +70,108 @@ pub enum ConnectError {
     #[error(transparent)]
     ClientCertificateRefused(ClientCertificateRefused),
     /// One of the extra certificates is none.
-    #[error("{} has a certificate that cannot be used; check NIXFLEET_CA_FILE", .0.display())]
-    CaCertificate(PathBuf, #[source] rustls::Error),
+    #[error(
+        "a certificate in {} cannot be used ({}); take it out of that file, or replace it: NIXFLEET_CA_FILE",
+        one_line(&.0.to_string_lossy(), PATH),
+        one_line(&.1.to_string(), REASON)
+    )]
+    CaCertificate(PathBuf, rustls::Error),
     /// There is no trusted certificate.
-    #[error("no trusted certificates: the system has none, and NIXFLEET_CA_FILE is not set")]
+    #[error(
+        "this host trusts no certificate: the system has none, and NIXFLEET_CA_FILE is not set; install the \
+         certificates of authorities (ca-certificates), or set NIXFLEET_CA_FILE to the dashboard's"
+    )]
     NoRoots,
     /// The token has characters that no header may have.
     #[error("the token holds characters that cannot be sent; write it anew")]
     TokenForm,
     /// TLS cannot be set up.
-    #[error("cannot set up TLS")]
-    TlsSetup(#[source] rustls::Error),
+    #[error("cannot set up TLS: {0}; this is a fault of the agent, please report it")]
+    TlsSetup(rustls::Error),
     /// No certificate can be for such a name.
-    #[error("no certificate can be for the name {0:?}; write another one in NIXFLEET_URL")]
+    #[error("no certificate can be for the name {}; write another name in NIXFLEET_URL", one_line(.0, REASON))]
     ServerName(String),
     /// There is no thread for what blocks: reading certificates, looking up names.
-    #[error("no thread to connect with")]
-    NoThread(#[source] io::Error),
+    #[error("no thread to connect with: {0}; look at TasksMax and LimitNPROC of the unit, and at what hangs")]
+    NoThread(io::Error),
     /// The name in this host and port was not found.
-    #[error("cannot reach {0}")]
-    Lookup(String, #[source] io::Error),
+    #[error("{}", unreached::lookup(.0, .1))]
+    Lookup(String, io::Error),
     /// There is no TCP connection to this host and port.
-    #[error("cannot reach {0}")]
-    Unreachable(String, #[source] io::Error),
+    #[error("{}", unreached::tcp(.0, .1))]
+    Unreachable(String, io::Error),
+    /// The proxy. The error says by itself which one, and what to do.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The attempt took longer than its time limit.
-    #[error("no connection within {CONNECT_DEADLINE:?}")]
+    #[error(
+        "no connection within {CONNECT_DEADLINE:?}: the dashboard took the connection and did not answer; look at the \
+         log of the dashboard or its proxy, and at firewalls in between"
+    )]
     Slow,
     /// 401: the dashboard does not accept the token.
     #[error("the dashboard refused the token (401); compare the agent's token with the dashboard's")]
     WrongToken,
     /// 403: the agent may not connect, whatever its token is.
     #[error(
-        "the dashboard forbids this agent to connect (403); a proxy is in between, or the host is banned"
+        "the dashboard forbids this agent to connect (403); look at what is in between, such as the access rules of a \
+         proxy, and whether the dashboard has banned this host"
     )]
     Forbidden,
     /// 429 or 503, with the delay of `Retry-After` if there is one.
-    #[error("the dashboard asks for patience ({0})")]
+    #[error("{}", answered::busy(*.0))]
     Busy(StatusCode, Option<Duration>),
     /// Any other HTTP answer.
-    #[error("the dashboard answered {0} instead of a WebSocket; check the path of the URL, usually /ws")]
-    NoWebSocket(StatusCode),
-    /// 301, 302, 307 or 308.
-    #[error("the dashboard answered {} and names another address: {}", .0.status, .0.location.as_deref().unwrap_or("none"))]
-    Redirected(Redirect),
-    /// The TLS handshake failed.
-    #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
-    Tls(#[source] io::Error),
-    /// The WebSocket handshake failed.
-    #[error("the handshake failed; check that the URL's scheme, ws or wss, suits the port")]
-    Upgrade(#[source] Box<WsError>),
+    #[error("{}", answered::words(.0))]
+    NoWebSocket(Box<Answer>),
+    /// 301, 302, 307 or 308. It says by itself where to, and why it was not followed.
+    #[error(transparent)]
+    Redirected(Box<Redirect>),
+    /// The TLS handshake failed. The error says by itself how.
+    #[error(transparent)]
+    Tls(#[from] HandshakeFailure),
+    /// The HTTP request has no answer, or one that contradicts itself. The error says by itself what is wrong.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
 }
 
 impl ConnectError {
+    /// Why the request to this target became no WebSocket.
+    pub(super) fn of_upgrade(err: NoSocket, target: &Target) -> Self {
+        match err {
+            NoSocket::Failed(UpgradeError::Broken(err)) => {
+                match HandshakeFailure::late(&err, target.host()) {
+                    Some(failure) => Self::Tls(failure),
+                    None => Self::Upgrade(UpgradeError::Broken(err)),
+                }
+            }
+            NoSocket::Failed(err) => Self::Upgrade(err),
+            NoSocket::Answered(answer) => Self::of_answer(answer, target),
+        }
+    }
+
+    /// The same failure of an attempt that had `client_auth` to present: an alert may be about that.
+    pub(super) fn about_client_certificate(self, client_auth: &ClientAuth) -> Self {
+        let Self::Tls(failure) = &self else { return self };
+        let refused = failure.alert().and_then(|alert| client_auth.refused(alert));
+        refused.map_or(self, Self::ClientCertificateRefused)
+    }
+
+    /// What an answer of this target means, other than 101.
+    fn of_answer(answer: Box<Answer>, target: &Target) -> Self {
+        match answer.status {
+            status if Redirect::is_one(status) => {
+                Self::Redirected(Box::new(Redirect::new(status, answer.location.as_deref(), target)))
+            }
+            StatusCode::UNAUTHORIZED => Self::WrongToken,
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
+                Self::Busy(status, answer.retry_after)
+            }
+            _ => Self::NoWebSocket(answer),
+        }
+    }
+
     /// The name under which this failure is counted.
     pub fn counted_as(&self) -> &'static str {
         match self {
@@ -116,6 +181,7 @@ impl ConnectError {
             Self::TlsSetup(_) => "tls",
             Self::NoThread(_) => "no_thread",
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
+            Self::Proxy(_) => "proxy",
             Self::Slow => "slow",
             Self::WrongToken => "refused_token",
             Self::Forbidden => "forbidden",
@@ -132,18 +198,26 @@ impl ConnectError {
             Self::ClientCertificate(_) | Self::ClientCertificateRefused(_) => Cause::Refused,
             // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
             Self::Lookup(..) => Cause::Local,
+            Self::Proxy(err) if err.refuses() => Cause::Refused,
+            Self::Proxy(err) if err.is_lookup() => Cause::Local,
+            Self::Proxy(err) => err.tcp().map_or(Cause::Broken, Cause::of_tcp),
             Self::Unreachable(_, err) => Cause::of_tcp(err),
             _ => Cause::Broken,
         }
     }
 
-    /// The TLS error, if TLS is what failed.
-    pub fn tls(&self) -> Option<&rustls::Error> {
-        match self {
-            Self::TlsSetup(err) => Some(err),
-            Self::Tls(err) => err.get_ref()?.downcast_ref(),
-            _ => None,
+    /// What happened, and what to do next: the whole text on one line, in two parts.
+    pub fn parts(&self) -> (String, String) {
+        let text = error::chain(self);
+        match text.split_once("; ") {
+            Some((what, fix)) => (what.to_owned(), fix.to_owned()),
+            None => (text, String::new()),
         }
+    }
+
+    /// Whether a clock that is set may end it.
+    pub fn is_about_time(&self) -> bool {
+        matches!(self, Self::Tls(failure) if failure.is_about_time())
     }
 
     /// The shortest delay that the dashboard asked for.
@@ -158,6 +232,26 @@ impl ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let target = Target::new("wss://dash.example/ws".parse().unwrap());
+        let refusal = |status: StatusCode, after| {
+            let answer = Answer { retry_after: after, ..Answer::bare(status) };
+            ConnectError::of_answer(Box::new(answer), &target)
+        };
+        assert!(matches!(refusal(StatusCode::UNAUTHORIZED, None), ConnectError::WrongToken));
+        assert!(matches!(refusal(StatusCode::FORBIDDEN, None), ConnectError::Forbidden));
+        assert!(matches!(refusal(StatusCode::FOUND, None), ConnectError::Redirected(_)));
+        assert!(matches!(refusal(StatusCode::SEE_OTHER, None), ConnectError::NoWebSocket(_)));
+        assert!(matches!(refusal(StatusCode::OK, None), ConnectError::NoWebSocket(_)));
+        assert_eq!(refusal(StatusCode::UNAUTHORIZED, None).cause(), Cause::Refused);
+        let after = Some(Duration::from_secs(7));
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            let error = refusal(status, after);
+            assert_eq!((error.retry_after(), error.cause()), (after, Cause::Broken), "{status}");
+        }
+    }
 
     #[test]
     fn a_failure_is_local_if_nothing_was_sent() {

@@ -3,12 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use nixfleet_config::{ClientCertificate, Connection, Validity};
+use nixfleet_config::ClientCertificate;
+use nixfleet_os::certificate::Validity;
 use nixfleet_os::sha256;
-
-use super::blocking;
-use super::credentials::Credentials;
-use super::failure::ConnectError;
 
 /// Everything that proves who this is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,16 +43,6 @@ impl Identity {
         let gone = self.parts.iter().filter(|(name, _)| newer.parts.iter().all(|(kept, _)| kept != name));
         newer.parts.iter().filter(is_new).chain(gone).map(|(name, _)| *name).collect()
     }
-}
-
-/// What would prove now who this is.
-///
-/// # Errors
-/// [`ConnectError`]: something of it cannot be read.
-pub async fn identity(connection: &Connection) -> Result<Identity, ConnectError> {
-    let source = connection.clone();
-    let read = blocking::run("credentials", move || Credentials::read(&source, true)).await;
-    Ok(read.map_err(ConnectError::NoThread)??.identity)
 }
 
 #[cfg(test)]

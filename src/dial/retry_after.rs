@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, header};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 
 /// The longest delay that is respected: a mistake on the dashboard's side must not keep a host offline for days.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -19,12 +19,13 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
         return Some(text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
     }
     let until = http_date(text)?;
-    let now = date(headers, &header::DATE).unwrap_or(now);
+    let now = date(headers).unwrap_or(now);
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default().min(LONGEST))
 }
 
-fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
-    http_date(headers.get(name)?.to_str().ok()?)
+/// What time it was for the server when it answered, by its `Date`.
+pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(header::DATE)?.to_str().ok()?)
 }
 
 /// Reads the three forms of a date that RFC 9110, 5.6.7 asks a recipient to accept.

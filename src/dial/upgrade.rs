@@ -1,86 +1,147 @@
 //! The HTTP request that becomes a WebSocket, and its answer.
+//!
+//! The handshake is done here and not by tungstenite, which refuses answers that are right (`Connection: keep-alive,
+//! Upgrade`) and those that come after an interim answer, and whose errors do not say what is wrong with the others.
+//!
+//! ```text
+//! request.rs  the bytes of the request
+//! head.rs     the head of the answer, from bytes in any pieces
+//! accept.rs   whether an answer 101 belongs to the request
+//! answer.rs   what another answer says about itself
+//! page.rs     the title of a page
+//! failure.rs  why there is neither
+//! ```
+
+use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio_tungstenite::client_async_with_config;
-use tokio_tungstenite::tungstenite::Error as WsError;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::failure::ConnectError;
-use super::redirect::Redirect;
-use super::retry_after::retry_after;
 use super::target::Target;
 use super::{Socket, Stream, limits};
+pub use answer::Answer;
+pub use failure::{Mismatch, UpgradeError};
+use head::{Head, HeadReader};
+
+mod accept;
+mod answer;
+mod failure;
+mod head;
+mod page;
+mod request;
+
+/// Longest head in bytes. Servers and proxies write some hundred; cookies of a login page may take some thousand.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Most headers of one head. Behind several proxies there may be forty.
+const MAX_HEADERS: usize = 100;
+
+/// Most interim answers (1xx) before the final one. A server sends one or two.
+const MAX_INTERIM: usize = 8;
+
+/// Bytes that are read at once. Most heads are shorter.
+const READ: usize = 2 * 1024;
+
+/// How long to wait for the body of an answer, whose first line or title is shown. A server sends it with the head.
+const BODY_TIME: Duration = Duration::from_secs(1);
+
+/// Why there is no WebSocket.
+#[derive(Debug)]
+pub(super) enum NoSocket {
+    /// There is an answer that says why.
+    Answered(Box<Answer>),
+    /// There is none, or one that contradicts itself.
+    Failed(UpgradeError),
+}
+
+impl From<UpgradeError> for NoSocket {
+    fn from(err: UpgradeError) -> Self {
+        Self::Failed(err)
+    }
+}
 
 /// Asks for a WebSocket. `headers` gets those of the answer, also of a refusal.
 pub(super) async fn upgrade(
-    stream: Stream,
+    mut stream: Stream,
     target: &Target,
     bearer: Option<&HeaderValue>,
     headers: &mut Option<HeaderMap>,
-) -> Result<Socket, ConnectError> {
-    let request = target.url().as_str().into_client_request();
-    let mut request = request.map_err(|err| ConnectError::Upgrade(Box::new(err)))?;
-    if let Some(bearer) = bearer {
-        request.headers_mut().insert(header::AUTHORIZATION, bearer.clone());
+) -> Result<Socket, NoSocket> {
+    let key = generate_key();
+    let request = request::request(target, &key, bearer);
+    stream.write_all(&request).await.map_err(UpgradeError::Broken)?;
+    stream.flush().await.map_err(UpgradeError::Broken)?;
+    let (head, rest) = head(&mut stream).await?;
+    *headers = Some(head.headers.clone());
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let body = body(&mut stream, &head, rest).await;
+        let answer = Answer::new(head.status, &head.headers, &body, Timestamp::now());
+        return Err(NoSocket::Answered(Box::new(answer)));
     }
-    match client_async_with_config(request, stream, Some(limits())).await {
-        Ok((socket, response)) => {
-            *headers = Some(response.into_parts().0.headers);
-            Ok(socket)
+    accept::check(&head, &key).map_err(UpgradeError::Mismatch)?;
+    // Frames may have come in one packet with the answer.
+    Ok(WebSocketStream::from_partially_read(stream, rest, Role::Client, Some(limits())).await)
+}
+
+/// Reads the head of the final answer. Returns also what came behind it.
+async fn head(stream: &mut Stream) -> Result<(Head, Vec<u8>), UpgradeError> {
+    let mut reader = HeadReader::default();
+    let mut buffer = [0; READ];
+    loop {
+        let count = stream.read(&mut buffer).await.map_err(UpgradeError::Broken)?;
+        if count == 0 {
+            return Err(if reader.is_empty() { UpgradeError::Closed } else { UpgradeError::CutOff });
         }
-        Err(WsError::Http(response)) => {
-            let refusal = refusal(response.status(), response.headers());
-            *headers = Some(response.into_parts().0.headers);
-            Err(refusal)
+        if let Some(head) = reader.feed(buffer.get(..count).unwrap_or_default())? {
+            return Ok((head, reader.rest()));
         }
-        Err(err) => Err(ConnectError::Upgrade(Box::new(err))),
     }
 }
 
-fn refusal(status: StatusCode, headers: &HeaderMap) -> ConnectError {
-    match status {
-        StatusCode::MOVED_PERMANENTLY
-        | StatusCode::FOUND
-        | StatusCode::TEMPORARY_REDIRECT
-        | StatusCode::PERMANENT_REDIRECT => {
-            let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-            ConnectError::Redirected(Redirect {
-                status: status.as_u16(),
-                location: location.map(str::to_owned),
-            })
+/// Reads the beginning of a body, for its title. However it ends, what has come is enough.
+async fn body(stream: &mut Stream, head: &Head, mut body: Vec<u8>) -> Vec<u8> {
+    let mut buffer = [0; READ];
+    let more = async {
+        // What a redirect says, its headers say.
+        while !head.status.is_redirection() && !page::is_enough(&head.headers, head.status, &body) {
+            match stream.read(&mut buffer).await {
+                Ok(count) if count > 0 => body.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                _ => break,
+            }
         }
-        StatusCode::UNAUTHORIZED => ConnectError::WrongToken,
-        StatusCode::FORBIDDEN => ConnectError::Forbidden,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            ConnectError::Busy(status, retry_after(headers, Timestamp::now()))
+    };
+    drop(timeout(BODY_TIME, more).await);
+    body.truncate(page::MAX_BODY);
+    body
+}
+
+/// What an answer in these pieces means, without a connection; none if its head is not whole.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn judge(pieces: &[&[u8]], key: &str) -> Option<Result<Vec<u8>, NoSocket>> {
+    let mut reader = HeadReader::default();
+    let mut pieces = pieces.iter();
+    let head = loop {
+        match reader.feed(pieces.next()?) {
+            Ok(None) => {}
+            Ok(Some(head)) => break head,
+            Err(err) => return Some(Err(NoSocket::Failed(err))),
         }
-        other => ConnectError::NoWebSocket(other),
+    };
+    let mut rest = reader.rest();
+    pieces.for_each(|piece| rest.extend_from_slice(piece));
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let checked = accept::check(&head, key).map_err(UpgradeError::Mismatch);
+        return Some(checked.map(|()| rest).map_err(NoSocket::Failed));
     }
+    rest.truncate(page::MAX_BODY);
+    let answer = Answer::new(head.status, &head.headers, &rest, Timestamp::UNIX_EPOCH);
+    Some(Err(NoSocket::Answered(Box::new(answer))))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::dial::Cause;
-
-    #[test]
-    fn refusals_are_told_apart() {
-        let none = HeaderMap::new();
-        assert!(matches!(refusal(StatusCode::UNAUTHORIZED, &none), ConnectError::WrongToken));
-        assert!(matches!(refusal(StatusCode::FORBIDDEN, &none), ConnectError::Forbidden));
-        assert!(matches!(refusal(StatusCode::NOT_FOUND, &none), ConnectError::NoWebSocket(_)));
-        assert_eq!(refusal(StatusCode::UNAUTHORIZED, &none).cause(), Cause::Refused);
-        let mut headers = HeaderMap::new();
-        for (text, seconds) in
-            [("7", Some(7)), ("999999", Some(600)), ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0))]
-        {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
-            let error = refusal(StatusCode::SERVICE_UNAVAILABLE, &headers);
-            assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{text}");
-            assert_eq!(error.cause(), Cause::Broken);
-        }
-    }
-}
+mod tests;

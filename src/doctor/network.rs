@@ -12,16 +12,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use nixfleet_config::{Connection, Validity};
-use nixfleet_os::error::chain;
+use nixfleet_config::{Connection, LoginSource, Proxy, Way};
+use nixfleet_os::certificate::Certificate;
 
 use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
-use crate::dial::reach::{Unreached, lookup};
+use crate::dial::addresses::{LookupError, lookup};
 use crate::dial::target::Target;
 use crate::dial::{ConnectError, Probe, probe};
 use clock::{clock, date};
 use reach::{dns, reach, tcp};
-use tls::{mistrusted, trusted};
+use tls::trusted;
 
 mod clock;
 mod reach;
@@ -37,16 +37,13 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Time limit for a second request, made when the first answer does not have the time.
 const TIME: Duration = Duration::from_secs(5);
 
-/// Number of addresses that are tried.
-const ADDRESSES: usize = 16;
-
-const STEPS: [&str; 5] = ["dns", "tcp", "tls", "token", "clock"];
+const STEPS: [&str; 6] = ["proxy", "dns", "tcp", "tls", "token", "clock"];
 
 /// Findings of all steps.
 pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(err) => return vec![fail("dns", format!("cannot start the runtime: {err}"), "")],
+        Err(err) => return vec![fail("proxy", format!("cannot start the runtime: {err}"), "")],
     };
     let mut findings = runtime.block_on(steps(&subject.connection));
     // Do not wait for a resolver that hangs in its thread.
@@ -62,30 +59,43 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
 
 async fn steps(connection: &Connection) -> Vec<Finding> {
     let target = Target::new(connection.url.expose().clone());
-    let (host, port) = (target.host(), target.port());
+    let proxy = connection.way.proxy();
+    // With a proxy, this host never looks for the dashboard itself.
+    let (host, port) =
+        proxy.map_or((target.host(), target.port()), |proxy| (proxy.host.as_str(), proxy.port));
     let begun = Instant::now();
     let found = timeout(LOOKUP, lookup(host, port)).await;
     let found = match found {
-        Ok(Ok(addresses)) => Ok(addresses.take(ADDRESSES).collect()),
-        Ok(Err(Unreached::NoThread(err))) => Err(format!("there is no thread for it: {err}")),
-        Ok(Err(Unreached::Lookup(err) | Unreached::Tcp(err))) => Err(err.to_string()),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(LookupError::NoThread(err))) => Err(format!("there is no thread for it: {err}")),
+        Ok(Err(LookupError::NotFound(err))) => Err(err.to_string()),
         Err(_) => Err(format!("no answer within {LOOKUP:?}")),
     };
-    let mut findings = vec![dns(host, &found, begun.elapsed())];
-    let addresses = found.unwrap_or_default();
-    if addresses.is_empty() {
+    let mut findings = vec![way(&connection.way), of_proxy(dns(host, &found, begun.elapsed()), proxy)];
+    let Ok(addresses) = found else { return findings };
+    let tcp = of_proxy(tcp(reach(&addresses).await), proxy);
+    let lost = tcp.verdict == Verdict::Fail;
+    findings.push(tcp);
+    if lost {
         return findings;
     }
-    let reached = reach(&addresses).await;
-    let lost = reached.iter().all(|(_, result)| result.is_err());
-    findings.push(tcp(&reached));
-    if lost {
+    if let Some(Err(err)) = proxy.and_then(|proxy| proxy.login.as_ref()).map(LoginSource::read)
+        && err.is_denied()
+    {
+        let unknown = |step: &&'static str| super::root_only(step, "the login for the proxy");
+        findings.extend(STEPS[findings.len()..].iter().map(unknown));
         return findings;
     }
     let token = connection.token.read().is_ok();
     let sent = Timestamp::now();
     let mut answer = probe(connection, token, ANSWER).await;
     let mut span = (sent, Timestamp::now());
+    if let Some(ConnectError::Proxy(err)) = &answer.error {
+        let text = err.to_string();
+        let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+        findings[0] = fail("proxy", what, fix);
+        return findings;
+    }
     findings.extend(conversation(connection, token, &answer, span.1));
     if findings.len() == STEPS.len() - 1 {
         if date(&answer).is_none() && answer.error.is_none() {
@@ -99,45 +109,77 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
     findings
 }
 
+/// Which proxy counts, and why.
+fn way(way: &Way) -> Finding {
+    match way {
+        Way::Direct(_) => skipped("proxy", way.to_string()),
+        Way::Proxy(_) => ok("proxy", way.to_string()),
+    }
+}
+
+/// The finding of a step that is about the proxy.
+fn of_proxy(found: Finding, proxy: Option<&Proxy>) -> Finding {
+    let Some(proxy) = proxy else { return found };
+    let text = format!("proxy: {}", found.text);
+    match found.verdict {
+        Verdict::Fail => {
+            let fix = format!("check {} for the proxy; NIXFLEET_PROXY=none goes without it", proxy.said_by);
+            Finding { text, fix, ..found }
+        }
+        _ => Finding { text, ..found },
+    }
+}
+
 /// Findings about TLS and the token, as far as the connection got.
 fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timestamp) -> Vec<Finding> {
-    let secure = connection.url.expose().scheme() == "wss";
+    let redirected = probe.seen.redirected.as_ref();
+    let secure = redirected.map_or(connection.url.expose().scheme() == "wss", Target::is_secure);
     let tls_ok = || match secure {
-        true => trusted(
-            probe.seen.certificate.as_deref().and_then(Validity::of).map(|valid| valid.not_after),
-            now,
-        ),
+        true => trusted(probe.seen.certificate.as_deref().and_then(Certificate::read).as_ref(), now),
         false => skipped("tls", "ws:// has none"),
     };
     // Without an HTTP answer nothing is known about the steps after TLS.
     match &probe.error {
         Some(err) if probe.seen.headers.is_none() => {
-            if let Some(problem) = err.tls() {
-                vec![mistrusted(problem)]
-            } else if secure {
-                vec![fail("tls", chain(err), "")]
+            // The handshake may have succeeded.
+            if secure && probe.seen.certificate.is_none() {
+                vec![failed("tls", err)]
             } else {
-                vec![tls_ok(), fail("token", chain(err), "")]
+                vec![tls_ok(), failed("token", err)]
             }
         }
         Some(ConnectError::WrongToken) if !token => {
             vec![tls_ok(), skipped("token", "not tried without one: see `token file`")]
         }
-        Some(err) => vec![tls_ok(), refused(err)],
+        Some(err) => vec![tls_ok(), failed("token", err)],
         None if !token => vec![
             tls_ok(),
             warning("token", "the dashboard lets anybody in without a token", "it should ask for one"),
         ],
-        None => vec![tls_ok(), ok("token", "the dashboard accepts it")],
+        None => vec![tls_ok(), accepted(redirected)],
     }
 }
 
-fn refused(err: &ConnectError) -> Finding {
-    let text = chain(err);
-    // The text of the error has the fix after the semicolon.
-    let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+fn accepted(redirected: Option<&Target>) -> Finding {
+    match redirected {
+        None => ok("token", "the dashboard accepts it"),
+        Some(target) => {
+            let shown = target.shown();
+            let text = format!("the dashboard accepts it, behind a redirect to {shown}");
+            warning(
+                "token",
+                text,
+                format!("write {shown} in NIXFLEET_URL: each connection takes that detour"),
+            )
+        }
+    }
+}
+
+/// The finding for a failed attempt, in the words of the agent's log.
+fn failed(step: &'static str, err: &ConnectError) -> Finding {
+    let (what, fix) = err.parts();
     let verdict = if matches!(err, ConnectError::Busy(..)) { Verdict::Warning } else { Verdict::Fail };
-    finding("token", verdict, what, fix)
+    finding(step, verdict, what, fix)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use nixfleet_config::{
-    Config, ConfigError, Connection, Host, LastGood, LauncherKind, Source, Started, VARIABLE_PREFIX,
+    Config, ConfigError, Connection, Host, LOGIN_CREDENTIAL, LastGood, LauncherKind, Problem, Source,
+    Started, VARIABLE_PREFIX, is_proxy_variable,
 };
 
 use super::{Finding, ok, warning, warning_of_line, wrong_setting};
@@ -11,6 +12,9 @@ use crate::unit::{self, AGENT_UNIT, Unit};
 
 /// Name of the template unit of jobs.
 pub(super) const JOB_UNIT: &str = "nixfleet-job@.service";
+
+/// The variable that names the file with the token.
+const TOKEN_FILE: &str = "NIXFLEET_TOKEN_FILE";
 
 /// Default PATH of units (systemd.exec(5)).
 const UNIT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -38,10 +42,11 @@ impl Subject {
     /// # Errors
     /// When the configuration is wrong, as for [`Config::load`], and there are no settings of an earlier start.
     pub fn find(source: &Source) -> Result<Self, ConfigError> {
-        let job_unit = if source.names_nothing() { unit::find(JOB_UNIT) } else { None };
-        let Installed { source, unit: agent_unit, config } = Installed::load(source, Config::last_good)?;
+        let job_unit = if source.means_installed() { unit::find(JOB_UNIT) } else { None };
+        let installed = Installed::load(source, Config::last_good)?;
+        let Installed { source, unit: agent_unit, config, mut warnings } = installed;
         let Started { config, last_good, .. } = config;
-        let mut warnings = config.warnings;
+        warnings.extend(config.warnings);
         if config.host.jobs.launcher == LauncherKind::Systemd {
             warnings.extend(nixfleet_config::unseen_by_units(&source));
         }
@@ -119,21 +124,35 @@ pub struct Installed<C> {
     pub(crate) unit: Option<Unit>,
     /// What `load` made of them.
     pub config: C,
+    /// What this user could not find out about the settings of the unit.
+    pub warnings: Vec<String>,
 }
 
 impl<C> Installed<C> {
-    /// Loads the settings of the installed agent, with the variables and the token of its unit, if the caller
-    /// neither names a file nor sets variables.
+    /// Loads the settings of the installed agent, with the variables and the token of its unit, unless the caller names
+    /// another file or sets variables.
     ///
     /// # Errors
     /// Those of `load`.
     pub fn load(source: &Source, load: fn(&Source) -> Result<C, ConfigError>) -> Result<Self, ConfigError> {
-        let unit = if source.names_nothing() { unit::find(AGENT_UNIT) } else { None };
+        let unit = if source.means_installed() { unit::find(AGENT_UNIT) } else { None };
         let mut source = source.clone();
+        let mut unread = Vec::new();
         if let Some(unit) = &unit {
+            let variables;
+            (variables, unread) = unit.variables();
             // Only settings: the PATH of this process must stay, or it would no longer find systemctl.
-            let settings = unit.environment.iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX));
-            source.environment.extend(settings.map(|(name, value)| (name.clone(), value.clone())));
+            // The proxies of this process are those of somebody's shell.
+            source.environment.retain(|name, _| !is_proxy_variable(name));
+            let counts = |name: &str| name.starts_with(VARIABLE_PREFIX) || is_proxy_variable(name);
+            for (name, value) in variables.into_iter().filter(|(name, _)| counts(name)) {
+                // The caller's own log level counts.
+                source.environment.entry(name).or_insert(value);
+            }
+            if let Some(path) = unit.credential(LOGIN_CREDENTIAL) {
+                let name = "NIXFLEET_PROXY_LOGIN_FILE".to_owned();
+                source.environment.entry(name).or_insert_with(|| path.display().to_string());
+            }
         }
         let config = match load(&source) {
             Ok(config) => config,
@@ -141,12 +160,17 @@ impl<C> Installed<C> {
                 // The token of a unit is a credential. Its path is only in the unit.
                 let credential = unit.as_ref().and_then(|unit| unit.credential("token"));
                 let is_missing = err.problems().iter().any(|problem| problem.key == "token");
-                let Some(path) = credential.filter(|_| is_missing) else { return Err(err) };
-                source.environment.insert("NIXFLEET_TOKEN_FILE".to_owned(), path.display().to_string());
-                load(&source)?
+                let Some(path) = credential.filter(|_| is_missing) else { return Err(err.with(unread)) };
+                source.environment.insert(TOKEN_FILE.to_owned(), path.display().to_string());
+                let origin = format!("LoadCredential= of {AGENT_UNIT}");
+                match load(&source) {
+                    Ok(config) => config,
+                    Err(err) => return Err(err.called(TOKEN_FILE, "token", &origin).with(unread)),
+                }
             }
         };
-        Ok(Self { source, unit, config })
+        let warnings = unread.iter().map(Problem::to_string).collect();
+        Ok(Self { source, unit, config, warnings })
     }
 
     /// The name of the unit, if the settings are those of the installed agent.

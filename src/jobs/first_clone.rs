@@ -69,6 +69,11 @@ impl FirstClone {
         self.due
     }
 
+    /// The host slept for so long. A repository may be within reach by now.
+    pub(crate) fn slept(&mut self, time: Duration, now: Instant) {
+        self.due = self.due.map(|due| due.checked_sub(time).unwrap_or(now));
+    }
+
     /// Whether to start a clone now. `idle`: a command may start now.
     pub(crate) fn take(&mut self, checkout: Checkout, idle: bool, now: Instant) -> bool {
         if self.due.is_none_or(|due| now < due) {
@@ -205,5 +210,19 @@ mod tests {
             plain.ended(outcome, 1.0, now);
             assert_eq!(plain.due(), None);
         }
+    }
+
+    #[test]
+    fn the_pause_goes_on_while_the_host_sleeps() {
+        let now = Instant::now();
+        let mut clone = FirstClone::new(true, now);
+        assert!(clone.take(Checkout::Missing, true, now));
+        clone.slept(LONGEST_RETRY, now);
+        assert_eq!(clone.due(), None, "it runs");
+        clone.ended(Outcome::Failed, 1.0, now);
+        clone.slept(Duration::from_secs(10), now);
+        assert_eq!(clone.due(), Some(now + FIRST_RETRY - Duration::from_secs(10)));
+        clone.slept(LONGEST_RETRY, now);
+        assert!(clone.take(Checkout::Missing, true, now), "overdue");
     }
 }

@@ -18,9 +18,11 @@ use nixfleet_protocol::{
     AgentMessage, CAPABILITY_ACK, CAPABILITY_OUTPUT_BATCH, LastGoodSettings, OddField, Register, RunningJob,
 };
 
+use super::absence::Absence;
 use super::backoff::Reconnect;
+use super::clock_changes::ClockChanges;
 use super::contact::Contact;
-use super::peer::PeerState;
+use super::peer::{PeerState, Refused};
 use super::rotation::Rotation;
 use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
@@ -28,12 +30,15 @@ use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::{JobTable, MAX_JOBS};
 use crate::observe::limiter::{Limiter, Topic};
+use crate::observe::outage::Outage;
 use crate::observe::stats::Stats;
+use crate::observe::status::Ask;
 use crate::observe::status::recent::Recent;
-use crate::observe::status::{Ask, CertificateReport, Queue, Report, Running, RunningActivity, Server};
 use crate::observe::systemd::{self, Watchdog};
 use crate::queries::Queries;
 use crate::wire;
+
+mod answer;
 
 /// How long a command may take to end after a request, in addition to the grace period: 5 s in which a supervisor
 /// waits for processes that it has killed, and as long again for the signal and for a busy machine. After that the
@@ -63,6 +68,8 @@ pub struct Agent {
     pub interval: Duration,
     /// The clock of the machine.
     pub clock: Clock,
+    /// Tells when the machine slept, or its wall clock was set.
+    pub clock_changes: ClockChanges,
     /// The accepted jobs.
     pub jobs: JobTable,
     /// The outcomes of the orders that `jobs` gave to its executor.
@@ -83,12 +90,17 @@ pub struct Agent {
     pub queries: Queries,
     /// How often the dashboard may cause a log line.
     pub limiter: Limiter,
+    /// What the log says while there is no connection.
+    pub outage: Outage,
     /// Says that the agent is connected, while a system is on trial.
     pub contact: Contact,
-    /// Notices that the token or the client certificate was replaced.
+    /// Notices that what proves who this host is was replaced.
     pub rotation: Rotation,
-    /// Optional fields of the dashboard's messages that could not be read, and were logged.
+    /// Optional fields of the dashboard's messages that could not be read or have a value that is not used, and were
+    /// logged.
     odd: BTreeSet<(&'static str, &'static str)>,
+    /// Why there was no connection, until the dashboard was told.
+    pub absence: Absence,
     /// What heartbeats say about settings that are not those of the file.
     pub last_good: Option<Box<LastGoodSettings>>,
     /// Written when the dashboard takes the first registration: these settings lead to a dashboard.
@@ -115,6 +127,7 @@ impl Agent {
             host,
             interval,
             clock: Clock::real(),
+            clock_changes: ClockChanges::default(),
             jobs,
             executor_events,
             snapshots,
@@ -124,9 +137,11 @@ impl Agent {
             watchdog: Watchdog::from_environment(),
             peer: PeerState::default(),
             limiter: Limiter::default(),
+            outage: Outage::default(),
             contact: Contact::default(),
             rotation: Rotation::default(),
             odd: BTreeSet::new(),
+            absence: Absence::default(),
             last_good: None,
             proof: None,
             reconnect: Reconnect::default(),
@@ -184,6 +199,7 @@ impl Agent {
         let mut heartbeat =
             self.snapshots.heartbeat(facts, self.jobs.current(), seq, self.peer.rtt(), interval, now);
         heartbeat.last_good_settings.clone_from(&self.last_good);
+        heartbeat.last_error = self.absence.tell(seq);
         heartbeat.command_activity =
             self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
         // The thread may see a decision a moment later than the end of the command.
@@ -219,6 +235,13 @@ impl Agent {
                 "Ignored a field of the dashboard that cannot be read: {}.",
                 odd.then
             );
+        }
+    }
+
+    /// The dashboard asks for a time that it does not get. Said once for each field, as above.
+    pub fn note_refused(&mut self, Refused { field, seconds, then }: Refused) {
+        if self.odd.insert(("a time out of bounds", field)) {
+            tracing::warn!(field, seconds, "The dashboard asks for a time that is {then}.");
         }
     }
 
@@ -333,39 +356,11 @@ impl Agent {
         None
     }
 
-    /// Answers a request for the agent's status; `queue` is what waits to be sent.
-    pub fn answer(&self, ask: Ask, queue: Queue, now: Instant) {
-        let current = self.jobs.current();
-        let shown = self.jobs.current_record().or(self.jobs.unreported_record());
-        let running = shown.map(|record| Running {
-            command: record.command.clone(),
-            job_id: record.id.to_string(),
-            command_id: record.command_id.clone(),
-            pid: current.and_then(|current| current.pid),
-            ended: current.is_none(),
-            since: record.accepted_at.clone(),
-            activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
-            waits: self.contact.waits(),
-        });
-        let report = Report {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            hostname: self.host.hostname.clone(),
-            started_at: self.history.started_at().to_owned(),
-            connection: self.history.connection().clone(),
-            server: self.peer.status().map(|(status, at)| Server::new(status, *at)),
-            interval_s: self.peer.interval(self.interval, now).as_secs(),
-            last_beat_at: self.history.last_beat_at(),
-            ack_rtt_ms: self.peer.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
-            running,
-            results: self.history.results(),
-            client_certificate: self.rotation.certificate().map(CertificateReport::new),
-            queue,
-            stats: self.stats.clone(),
-            ..Report::default()
-        };
-        // The client may have disconnected.
-        drop(ask.0.send(report));
+    /// The host slept for so long. What others do goes on meanwhile, so times that are about them move closer.
+    pub fn slept(&mut self, time: Duration, now: Instant) {
+        self.peer.slept(time, now);
+        self.first_clone.slept(time, now);
+        self.reconnect.slept(time);
     }
 
     /// The connection has ended: whatever was not confirmed is sent again on the next one.

@@ -1,5 +1,7 @@
 //! Why a session ended.
 
+use std::time::Duration;
+
 use tokio_tungstenite::tungstenite::Error as WsError;
 
 /// Why a session ended.
@@ -21,6 +23,12 @@ pub enum Ended {
     Unacknowledged,
     /// There was no `registered` within [`REGISTER_DEADLINE`](super::session::REGISTER_DEADLINE).
     NotRegistered,
+    /// This host slept for so long, and nothing was received for [`SILENCE`](super::session::SILENCE), of which that
+    /// time is a part.
+    Slept(Duration),
+    /// This host slept for so long, and then a ping had no answer within
+    /// [`AWAKE_TIMEOUT`](super::session::sleep::AWAKE_TIMEOUT).
+    LostInSleep(Duration),
     /// The agent ended it, because only a new connection shows that the system on trial reaches the dashboard.
     Renewed,
     /// The agent ended it politely, because what proves who it is was replaced.
@@ -37,6 +45,7 @@ impl Ended {
             Self::Silent => "silent",
             Self::Unacknowledged => "unacknowledged",
             Self::NotRegistered => "not_registered",
+            Self::Slept(_) | Self::LostInSleep(_) => "slept",
             Self::Shutdown | Self::Restart | Self::Renewed | Self::Rotated => return None,
         })
     }

@@ -34,6 +34,17 @@ const REASON: usize = 200;
 /// Longest text of the time until which a state lasts, in characters. RFC 3339 needs 35 at most.
 const UNTIL: usize = 40;
 
+/// A time that the dashboard asks for and does not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The field of `registered`.
+    pub field: &'static str,
+    /// What it says.
+    pub seconds: u64,
+    /// What is wrong with it and what the agent does instead, for people.
+    pub then: &'static str,
+}
+
 /// The dashboard's description of itself.
 #[derive(Debug, Default)]
 pub struct PeerState {
@@ -53,13 +64,21 @@ impl PeerState {
     }
 
     /// The dashboard accepted a registration, the first or a later one of this connection. What it asks
-    /// for replaces what it asked for before. Returns the interval that it wants and does not get, in seconds.
-    pub fn registered(&mut self, registered: &Registered) -> Option<u64> {
+    /// for replaces what it asked for before. Returns what it asks for and does not get.
+    pub fn registered(&mut self, registered: &Registered) -> impl Iterator<Item = Refused> + use<> {
         let wish = registered.heartbeat_interval;
         self.interval = wish.filter(|seconds| INTERVAL.contains(seconds)).map(Duration::from_secs);
-        self.window =
-            registered.reconnect_window_s.map(|seconds| Duration::from_secs(seconds).min(MAX_WINDOW));
-        wish.filter(|_| self.interval.is_none())
+        let interval = wish.filter(|_| self.interval.is_none()).map(|seconds| Refused {
+            field: "heartbeat_interval",
+            seconds,
+            then: "not between 1 and 3600 s, so the interval that is set on the host holds",
+        });
+        let wish = registered.reconnect_window_s;
+        self.window = wish.map(|seconds| Duration::from_secs(seconds).min(MAX_WINDOW));
+        let window = wish.filter(|seconds| Duration::from_secs(*seconds) > MAX_WINDOW).map(|seconds| {
+            Refused { field: "reconnect_window_s", seconds, then: "more than 600 s, so it counts as 600 s" }
+        });
+        interval.into_iter().chain(window)
     }
 
     /// The dashboard sent its status. `server_time` is its clock, if it sent it: the end of a maintenance
@@ -138,6 +157,11 @@ impl PeerState {
         if self.in_maintenance(now) { wanted * MAINTENANCE_STRETCH } else { wanted }
     }
 
+    /// This host slept for so long. Its maintenance went on.
+    pub fn slept(&mut self, time: Duration, now: Instant) {
+        self.until = self.until.map(|until| until.checked_sub(time).unwrap_or(now));
+    }
+
     /// When the maintenance ends without a further message, if one is going on.
     pub fn changes_at(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| self.state() == ServerState::Maintenance && *until > now)
@@ -192,6 +216,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn maintenance_goes_on_while_this_host_sleeps() {
+        let (now, seconds) = (Instant::now(), Duration::from_secs);
+        let mut peer = PeerState::default();
+        let start = Some("2001-01-01T00:00:00Z");
+        peer.set_status(maintenance("2001-01-01T00:10:00Z"), start, OWN_TIME, now);
+        peer.slept(seconds(400), now);
+        assert_eq!(peer.changes_at(now), Some(now + seconds(200)));
+        peer.slept(seconds(400), now);
+        assert_eq!((peer.refusal(now), peer.interval(OWN, now)), (None, OWN), "over");
+        peer.set_status(maintenance(""), start, OWN_TIME, now);
+        peer.slept(seconds(400), now);
+        assert!(peer.refusal(now).is_some(), "it has no end");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn maintenance_without_an_end_lasts_until_it_is_called_off() {
         let now = Instant::now();
         let mut peer = PeerState::default();
@@ -225,7 +264,7 @@ mod tests {
     fn nothing_is_known_of_a_dashboard_before_it_says_something_and_after_a_reset() {
         let mut peer = PeerState::default();
         assert_eq!(peer.status(), None);
-        peer.registered(&Registered::default());
+        assert_eq!(peer.registered(&Registered::default()).count(), 0);
         assert_eq!(peer.status(), None, "a registration says nothing about the state");
         peer.set_status(ServerStatus::default(), Some("2001-01-01T00:00:00Z"), OWN_TIME, Instant::now());
         let (status, at) = peer.status().unwrap();
@@ -242,12 +281,27 @@ mod tests {
         for (wish, interval) in
             [(Some(5), 5), (Some(3600), 3600), (Some(0), 30), (Some(3601), 30), (None, 30)]
         {
-            peer.registered(&Registered { heartbeat_interval: wish, ..Registered::default() });
+            let registered = Registered { heartbeat_interval: wish, ..Registered::default() };
+            let refused: Vec<_> = peer.registered(&registered).map(|it| (it.field, it.seconds)).collect();
             assert_eq!(peer.interval(OWN, now), Duration::from_secs(interval), "{wish:?}");
+            let is_refused = wish.filter(|seconds| *seconds != interval);
+            let expected = is_refused.map(|seconds| ("heartbeat_interval", seconds));
+            assert_eq!(refused, expected.into_iter().collect::<Vec<_>>());
         }
-        for (wish, window) in [(Some(120), 120), (Some(u64::MAX), 600), (None, 0)] {
-            peer.registered(&Registered { reconnect_window_s: wish, ..Registered::default() });
+        for (wish, window) in [
+            (Some(120), 120),
+            (Some(600), 600),
+            (Some(601), 600),
+            (Some(u64::MAX), 600),
+            (Some(0), 0),
+            (None, 0),
+        ] {
+            let registered = Registered { reconnect_window_s: wish, ..Registered::default() };
+            let refused: Vec<_> = peer.registered(&registered).map(|it| (it.field, it.seconds)).collect();
             assert_eq!(peer.reconnect_window(), Duration::from_secs(window), "{wish:?}");
+            let is_refused = wish.filter(|seconds| *seconds != window);
+            let expected = is_refused.map(|seconds| ("reconnect_window_s", seconds));
+            assert_eq!(refused, expected.into_iter().collect::<Vec<_>>());
         }
         let degraded = ServerStatus { state: ServerState::Degraded, ..ServerStatus::default() };
         peer.set_status(degraded, None, OWN_TIME, now);

@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use nixfleet_config::{Connection, Remark, Validity};
+use nixfleet_config::{Connection, Remark};
+use nixfleet_os::certificate::Validity;
 use nixfleet_os::error;
 use nixfleet_os::text::one_line;
 
@@ -113,13 +114,14 @@ impl Rotation {
         }
     }
 
-    /// Answers a request while there is no connection: the next attempt, at once, reads everything anew.
-    pub fn answer_without_connection(&mut self) {
+    /// Answers a request while there is no connection: the next attempt, after this time, reads everything anew.
+    pub fn answer_without_connection(&mut self, retry_in: Duration) {
         if let Some(looks) = &mut self.looks {
             self.answered = looks.borrow_and_update().asked;
             tracing::info!(
-                "Asked to read the token and the certificates anew: connecting at once. The settings file is read at a \
-                 start only."
+                ?retry_in,
+                "Asked to read the token and the certificates anew, which each attempt to connect does. The settings \
+                 file is read at a start only."
             );
         }
     }
@@ -249,7 +251,9 @@ mod tests {
     }
 
     fn of(validity: Validity) -> Identity {
-        Identity { certificate: Some((PathBuf::from("/c.pem"), validity)), ..Identity::default() }
+        let mut identity = Identity::default();
+        identity.certificate = Some((PathBuf::from("/c.pem"), validity));
+        identity
     }
 
     #[test]

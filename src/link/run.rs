@@ -1,24 +1,26 @@
 //! The agent's main loop: connect, run a session, wait, and connect again, until it is asked to stop.
 
-use std::future::pending;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use nixfleet_config::TokenError;
 use nixfleet_os::text::one_line;
+use nixfleet_os::time::length;
 use nixfleet_os::{error, service_manager};
 
 use super::agent::Agent;
 use super::ended::Ended;
 use super::network::Network;
 use super::session::{self, Summary};
-use crate::dial::{Cause, Connect, ConnectError};
-use crate::observe::status::Queue;
+use crate::dial::{Cause, Connect, ConnectError, Dialled};
 use crate::observe::systemd;
-use crate::shutdown::stop_requested;
+
+use wait::{Interrupt, Wait, rounded};
+
+mod wait;
 
 /// Longest text about a lost connection in characters, for the log and the status. It may quote a proxy or a
 /// dashboard.
@@ -58,7 +60,7 @@ impl Agent {
         if let Some(delay) = self.first_delay.take() {
             self.history.retry_in(delay);
             tracing::info!(retry_in = ?rounded(delay), "The dashboard restarts its agents again and again.");
-            if self.wait_for(&mut shutdown, sleep(delay)).await.is_none() {
+            if self.pause(&mut shutdown, &network, delay.into(), false).await.is_none() {
                 return Exit::Shutdown;
             }
         }
@@ -69,12 +71,21 @@ impl Agent {
             let span = tracing::error_span!("connection", n);
             self.history.connecting();
             self.contact.dialing();
-            let dial = connection.connect().instrument(span.clone());
-            let attempt = self.wait_for(&mut shutdown, dial).await;
-            let delay = match attempt {
-                None => return Exit::Shutdown,
-                Some(Err(err)) => {
-                    let delay = span.in_scope(|| self.after_failure(&err, &mut network));
+            let mut dial = Box::pin(connection.connect().instrument(span.clone()));
+            let mut stepped = false;
+            let attempt = loop {
+                match self.wait_for(&mut shutdown, dial.as_mut()).await {
+                    Err(Interrupt::Stepped) => stepped = true,
+                    Err(Interrupt::Stop) => return Exit::Shutdown,
+                    Err(Interrupt::Slept(time)) => break Err(time),
+                    Ok(attempt) => break Ok(attempt),
+                }
+            };
+            drop(dial);
+            let wait = match attempt {
+                Err(slept) => span.in_scope(|| self.begin_anew(slept)),
+                Ok(Err(err)) => {
+                    let wait = span.in_scope(|| self.after_failure(&err, &mut network));
                     // Without units of their own, commands may end with the agent.
                     let may_end = service_manager::is_supervised() && self.jobs.current().is_none();
                     if may_end && needs_new_start(&err, begun.elapsed()) {
@@ -83,14 +94,14 @@ impl Agent {
                         );
                         return Exit::Restart(0);
                     }
-                    delay
+                    wait
                 }
-                Some(Ok((socket, hard_close, identity))) => {
+                Ok(Ok(Dialled { socket, hard_close, identity })) => {
                     self.rotation.connected(identity);
                     network.ignore();
                     let session = session::run(socket, &mut self, &mut shutdown);
                     let summary = session.instrument(span.clone()).await;
-                    if matches!(summary.ended, Ended::Silent | Ended::Stalled | Ended::Unacknowledged) {
+                    if is_dead(&summary.ended) {
                         hard_close.break_off();
                     }
                     match summary.ended {
@@ -101,89 +112,17 @@ impl Agent {
                             let lasted = summary.registered.map(|at| at.elapsed());
                             return Exit::Restart(self.reconnect.restarting(lasted));
                         }
-                        _ => span.in_scope(|| self.after_session(&summary)),
+                        _ => span.in_scope(|| self.after_session(&summary)).into(),
                     }
                 }
             };
-            let asked = self.rotation.asked();
-            let paused = tokio::select! {
-                biased;
-                // Before the next attempt, which reads everything anew, there is no reason to wait.
-                () = asked => None,
-                paused = self.pause(&mut shutdown, &network, delay).instrument(span.clone()) => Some(paused),
-            };
-            match paused {
-                None => span.in_scope(|| self.rotation.answer_without_connection()),
-                Some(Some(())) => {}
-                Some(None) => return Exit::Shutdown,
+            if self.pause(&mut shutdown, &network, wait, stepped).instrument(span).await.is_none() {
+                return Exit::Shutdown;
             }
         }
     }
 
-    /// Waits for the next attempt, which is due after `delay`, or earlier if the network of this host changes.
-    /// Returns `None` if the agent has to stop.
-    async fn pause(
-        &mut self,
-        shutdown: &mut watch::Receiver<bool>,
-        network: &Network,
-        delay: Duration,
-    ) -> Option<()> {
-        let now = Instant::now();
-        let due = now + delay;
-        let from = self.reconnect.fresh_start_from(now);
-        let changed = async {
-            match from {
-                Some(from) => sleep_until(from).await,
-                None => pending().await,
-            }
-            // A change that was announced since the last fresh start is still there.
-            network.changed().await;
-        };
-        let is_due = async {
-            tokio::select! {
-                biased;
-                () = sleep_until(due) => true,
-                () = changed => false,
-            }
-        };
-        if self.wait_for(shutdown, is_due).await? {
-            return Some(());
-        }
-        let now = Instant::now();
-        let delay = self.reconnect.network_changed(now, fastrand::f64()).min(due - now);
-        self.history.retry_in(delay);
-        tracing::info!(retry_in = ?rounded(delay), "The network of this host has changed.");
-        self.wait_for(shutdown, sleep(delay)).await
-    }
-
-    /// Waits for `future`, and meanwhile handles everything that needs no connection. Returns `None` if the
-    /// agent has to stop.
-    async fn wait_for<T>(
-        &mut self,
-        shutdown: &mut watch::Receiver<bool>,
-        future: impl Future<Output = T>,
-    ) -> Option<T> {
-        tokio::pin!(future);
-        loop {
-            let wake =
-                [self.watchdog.next(), self.clone_due(), self.limiter.due()].into_iter().flatten().min();
-            tokio::select! {
-                biased;
-                () = stop_requested(shutdown) => return None,
-                output = &mut future => return Some(output),
-                // A stop request that waits for its job to be launched must not wait for a connection too.
-                Some(event) = self.executor_events.recv() => drop(self.executor_event(event)),
-                Some(ask) = self.asks.recv() => self.answer(ask, Queue::default(), Instant::now()),
-                () = async { match wake { Some(at) => sleep_until(at).await, None => pending().await } } => {
-                    self.watchdog.feed(Instant::now());
-                    self.limiter.flush(Instant::now());
-                    self.clone_if_missing(Instant::now());
-                }
-            }
-        }
-    }
-
-    fn after_failure(&mut self, err: &ConnectError, network: &mut Network) -> Duration {
+    fn after_failure(&mut self, err: &ConnectError, network: &mut Network) -> Wait {
         let cause = err.cause();
         let announced = if cause == Cause::Local {
             network.listen()
@@ -191,14 +130,19 @@ impl Agent {
             network.ignore();
             false
         };
-        let delay = self.contact.hurries(self.reconnect.after_failure(cause, announced, fastrand::f64()))
-            + err.retry_after().unwrap_or_default();
+        let patience = err.retry_after().unwrap_or_default();
+        let delay = self.reconnect.after_failure(cause, announced, err.retry_after(), self.terms());
+        let delay = self.contact.hurries(delay.saturating_sub(patience)) + patience;
+        if err.is_about_time() {
+            self.reconnect.note_about_time();
+        }
         let text = one_line(&error::chain(err), REASON);
         self.stats.reconnect(err.counted_as());
+        self.absence.failed(&text, err.counted_as(), nixfleet_os::timestamp());
         self.history.waiting(&text, delay);
         systemd::status(&format!("Not connected: {text}."));
-        tracing::warn!(retry_in = ?rounded(delay), "Not connected: {text}.");
-        delay
+        self.outage.failed(&text, rounded(delay), Instant::now());
+        Wait { delay, patience }
     }
 
     fn after_session(&mut self, summary: &Summary) -> Duration {
@@ -209,13 +153,26 @@ impl Agent {
         }
         let lasted = summary.registered.map(|at| at.elapsed());
         let closed = matches!(summary.ended, Ended::Closed(_));
-        // The dashboard has to do with one host then, and not with all of them.
-        let window = if self.contact.is_open() { Duration::ZERO } else { self.peer.reconnect_window() };
         let delay = match summary.ended {
             Ended::Renewed => RENEWAL.mul_f64(fastrand::f64()),
-            _ => self.contact.hurries(self.reconnect.after_session(closed, lasted, window, fastrand::f64())),
+            Ended::Slept(_) | Ended::LostInSleep(_) => {
+                self.reconnect.after_session(closed, lasted, self.at_once());
+                self.start_over(Instant::now())
+            }
+            _ => {
+                let terms = self.terms();
+                self.contact.hurries(self.reconnect.after_session(closed, lasted, terms))
+            }
         };
-        if let Some(times) = self.reconnect.evicted() {
+        let text = one_line(&describe(&summary.ended), REASON);
+        if let Some(cause) = summary.ended.counted_as() {
+            self.stats.reconnect(cause);
+            self.absence.ended(&text, cause, nixfleet_os::timestamp(), summary.registered.is_some());
+        }
+        self.history.waiting(&text, delay);
+        systemd::status(&format!("Connection lost: {text}"));
+        let told = self.outage.lost(&text, lasted, rounded(delay), Instant::now());
+        if let Some(times) = self.reconnect.evicted().filter(|_| told) {
             tracing::error!(
                 hostname = self.host.hostname,
                 times,
@@ -223,15 +180,16 @@ impl Agent {
                  use the same hostname? Set NIXFLEET_HOSTNAME on one of them. Slowing down."
             );
         }
-        let text = one_line(&describe(&summary.ended), REASON);
-        if let Some(cause) = summary.ended.counted_as() {
-            self.stats.reconnect(cause);
-        }
-        self.history.waiting(&text, delay);
-        systemd::status(&format!("Connection lost: {text}"));
-        tracing::warn!(retry_in = ?rounded(delay), "Connection lost: {text}");
         delay
     }
+}
+
+/// Whether nothing arrives on such a connection, so that what waits in it is of no use.
+fn is_dead(ended: &Ended) -> bool {
+    matches!(
+        ended,
+        Ended::Silent | Ended::Stalled | Ended::Unacknowledged | Ended::Slept(_) | Ended::LostInSleep(_)
+    )
 }
 
 /// Whether a new start may bring the token. systemd reads the file when it starts the unit, and at no other time.
@@ -240,11 +198,6 @@ fn needs_new_start(err: &ConnectError, age: Duration) -> bool {
         ConnectError::Token(TokenError::NotPassed { came, .. }) => *came || age >= NEW_TOKEN,
         _ => false,
     }
-}
-
-/// In whole milliseconds, for the log.
-fn rounded(delay: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The end of a session as a sentence, for people.
@@ -266,11 +219,24 @@ fn describe(ended: &Ended) -> String {
             format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)
         }
         Ended::Silent => format!("nothing was heard from the dashboard for {:?}.", session::SILENCE),
+        Ended::Slept(time) => format!(
+            "this host slept for {}, and nothing was heard from the dashboard for over {:?}.",
+            length(*time),
+            session::SILENCE
+        ),
+        Ended::LostInSleep(time) => format!(
+            "this host slept for {}, and since then the dashboard has not answered within {:?}.",
+            length(*time),
+            session::sleep::AWAKE_TIMEOUT
+        ),
         Ended::NotRegistered => {
             format!("the dashboard did not answer the registration within {:?}.", session::REGISTER_DEADLINE)
         }
     }
 }
+
+#[cfg(test)]
+mod clock_tests;
 
 #[cfg(test)]
 mod tests {
@@ -291,8 +257,16 @@ mod tests {
                 rustls::AlertDescription::CertificateRequired,
             )),
         ];
-        let ends =
-            [Ended::Closed(None), Ended::Stalled, Ended::Silent, Ended::Unacknowledged, Ended::NotRegistered];
+        let moment = Duration::from_secs(1);
+        let ends = [
+            Ended::Closed(None),
+            Ended::Stalled,
+            Ended::Silent,
+            Ended::Unacknowledged,
+            Ended::NotRegistered,
+            Ended::Slept(moment),
+            Ended::LostInSleep(moment),
+        ];
         let failed = failures.iter().map(ConnectError::counted_as);
         let mut stats = Stats::default();
         for cause in failed.chain(ends.iter().filter_map(Ended::counted_as)) {
@@ -300,7 +274,7 @@ mod tests {
             stats.reconnect(cause);
         }
         assert_eq!(stats.reconnects.len(), CAUSES.len());
-        assert_eq!(stats.reconnects.values().sum::<u64>(), 11);
+        assert_eq!(stats.reconnects.values().sum::<u64>(), 13);
     }
 
     #[test]

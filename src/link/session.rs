@@ -15,8 +15,10 @@
 //! noise.rs        messages that lead to nothing but a log line
 //! output.rs       output and status of a job
 //! look.rs         the look at the host between the end of a job and its status
+//! sleep.rs        whether the connection lives after the host has slept
+//! prewarm.rs      pre-warm signals
+//! leaving.rs      the end of a connection that the agent closes, and what follows
 //! exit.rs         `restart` and `reboot`: first the answer, then the exit
-//! renewal.rs      the end of a connection whose token or client certificate was replaced
 //! acks.rs         heartbeats that the dashboard has not acknowledged
 //! delivery.rs     frames that the dashboard has not certainly read
 //! schedule.rs     when heartbeats are due
@@ -37,8 +39,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 
 use nixfleet_jobs::JobId;
-use nixfleet_protocol::{AgentMessage, CommandRejected, Prewarm, Status};
-use nixfleet_vitals::prewarm::Notice;
+use nixfleet_protocol::{AgentMessage, CommandRejected, Status};
 
 use super::agent::{Agent, NotStopped};
 use super::ended::Ended;
@@ -46,7 +47,6 @@ use crate::dial;
 use crate::facts::Facts;
 use crate::jobs::executor::ExecutorEvent;
 use crate::observe::status::{Ask, Queue};
-use crate::wire;
 use acks::Acks;
 use delivery::{DeliveryTracker, Receipt};
 use event::Event;
@@ -54,6 +54,7 @@ use exit::PendingExit;
 use look::Look;
 use schedule::Schedule;
 use send_queue::{Frame, SendQueue};
+use sleep::Doubt;
 
 pub mod acks;
 pub mod delivery;
@@ -61,12 +62,14 @@ mod ending;
 mod event;
 mod exit;
 mod inbound;
+mod leaving;
 mod look;
 mod noise;
 mod output;
-mod renewal;
+mod prewarm;
 pub mod schedule;
 pub mod send_queue;
+pub mod sleep;
 mod timers;
 pub mod writer;
 
@@ -151,6 +154,8 @@ struct Session<'a> {
     acks: Acks,
     /// When a frame was last received.
     last_frame_at: Instant,
+    /// The host has slept, and nothing shows yet that the connection has survived it.
+    doubt: Option<Doubt>,
     /// When the last heartbeat was queued.
     last_heartbeat_at: Instant,
     next_ping: Instant,
@@ -220,6 +225,7 @@ impl<'a> Session<'a> {
             delivery: DeliveryTracker::default(),
             acks: Acks::default(),
             last_frame_at: now,
+            doubt: None,
             last_heartbeat_at: now,
             next_ping: now + PING_INTERVAL,
             held: Vec::new(),
@@ -238,7 +244,11 @@ impl<'a> Session<'a> {
         match event {
             Event::Shutdown => self.leave(now, "shutdown", Leave::Shutdown),
             Event::Timer => return self.timer(now),
-            Event::BeatWritten(seq) => self.acks.sent(seq, now),
+            Event::Clock(change) => return self.clock_changed(change, now),
+            Event::BeatWritten(seq) => {
+                self.agent.absence.told(seq);
+                self.acks.sent(seq, now);
+            }
             Event::Writer(ended) => return self.writer_ended(ended),
             Event::Executor(event) => self.executor_event(event),
             Event::Looked(facts_are_new) => self.looked(facts_are_new, now),
@@ -258,22 +268,6 @@ impl<'a> Session<'a> {
         matches!(self.phase, Phase::Live(_))
     }
 
-    /// Starts to close the connection with code 1000 and this reason.
-    fn leave(&mut self, now: Instant, reason: &'static str, leave: Leave) {
-        // An announced reboot is carried out anyway, and before another connection also a restart.
-        self.pending_exit
-            .take_if(|(pending_exit, _)| *pending_exit == PendingExit::Restart && leave != Leave::Renew);
-        if matches!(self.phase, Phase::Leaving { .. }) {
-            return;
-        }
-        // Otherwise the next agent would have to send it.
-        self.stop_waiting(now);
-        self.release_held(true);
-        self.register_again = None;
-        self.send_queue.control(Frame::Close(reason));
-        self.phase = Phase::Leaving { until: now + CLOSE_TIMEOUT, leave };
-    }
-
     fn writer_ended(&mut self, ended: writer::Ended) -> Option<Ended> {
         match ended {
             writer::Ended::Closed => {
@@ -290,16 +284,6 @@ impl<'a> Session<'a> {
             WsError::ConnectionClosed | WsError::AlreadyClosed => Ended::Closed(None),
             err => Ended::Broken(err),
         })
-    }
-
-    /// While the session is leaving, every end counts as the intended one.
-    fn ended_as(&self, ended: Ended) -> Ended {
-        match self.phase {
-            Phase::Leaving { leave: Leave::Restart, .. } => Ended::Restart,
-            Phase::Leaving { leave: Leave::Shutdown, .. } => Ended::Shutdown,
-            Phase::Leaving { leave: Leave::Renew, .. } => Ended::Rotated,
-            Phase::Registering { .. } | Phase::Live(_) => ended,
-        }
     }
 
     fn executor_event(&mut self, event: ExecutorEvent) {
@@ -355,23 +339,6 @@ impl<'a> Session<'a> {
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(seq, text);
     }
 
-    /// Sends the newest pre-warm signal, if there ever was one. Also sent after each registration, because
-    /// the previous connection may have broken before the dashboard read it. A repeat has the same
-    /// timestamp.
-    fn send_prewarm(&mut self) {
-        let notice = self.agent.snapshots.prewarm.borrow_and_update().clone();
-        if let Some(Notice { signal, at }) = notice {
-            self.send(AgentMessage::Prewarm(Prewarm {
-                device_id: self.agent.host.hostname.clone(),
-                timestamp: at,
-                gpu_usage: wire::vitals::share(signal.load.usage),
-                gpu_temp: wire::vitals::figure(signal.load.temperature),
-                reason: signal.reason,
-                phase: signal.phase.as_str().to_owned(),
-            }));
-        }
-    }
-
     /// Sends the answer to a request that is no job, and a heartbeat: existing dashboards complete the
     /// operation only when a heartbeat follows its status.
     fn send_status(&mut self, status: Status, now: Instant) {
@@ -412,4 +379,4 @@ impl<'a> Session<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -20,7 +20,7 @@ pub enum Topic {
     UnknownType,
     /// Binary frames.
     Binary,
-    /// Messages at a time when none is expected.
+    /// Requests at a time when none is expected.
     Unexpected,
     /// Requests that are rejected, because another command runs or the dashboard is in maintenance.
     Rejected,
@@ -46,7 +46,7 @@ const TOPICS: [(Topic, &str); 13] = [
     (Topic::Malformed, "malformed messages"),
     (Topic::UnknownType, "messages of unknown types"),
     (Topic::Binary, "binary frames"),
-    (Topic::Unexpected, "messages outside a registration"),
+    (Topic::Unexpected, "requests outside a registration"),
     (Topic::Rejected, "rejected commands"),
     (Topic::UnknownCommand, "unknown commands"),
     (Topic::Refused, "refused requests"),

@@ -97,9 +97,12 @@ impl Page {
             "Lines of output that fell out of a log before they were sent.",
             stats.lines_dropped,
         );
-        let running = u8::from(report.running.is_some());
-        self.gauge("job_running", "Whether a command runs.", Some(running));
-        let activity = report.running.as_ref().and_then(|running| running.activity.as_ref());
+        let running = report.running();
+        self.gauge("job_running", "Whether a command runs.", Some(u8::from(running.is_some())));
+        let unreported = u8::from(report.unreported().is_some());
+        let help = "Whether a command has ended, and no dashboard was told yet.";
+        self.gauge("job_unreported", help, Some(unreported));
+        let activity = running.and_then(|running| running.activity.as_ref());
         self.time(
             "job_last_output_timestamp_seconds",
             "When the running command last wrote a line or made progress.",

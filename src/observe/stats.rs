@@ -129,13 +129,14 @@ impl Default for Stats {
 pub const IGNORED: [&str; 4] = ["malformed", "unknown_type", "binary", "unexpected"];
 
 /// Every cause of a reconnect: first those of failed attempts, then those of connections that ended.
-pub const CAUSES: [&str; 18] = [
+pub const CAUSES: [&str; 20] = [
     "token",
     "certificates",
     "client_certificate",
     "tls",
     "no_thread",
     "unreachable",
+    "proxy",
     "slow",
     "refused_token",
     "forbidden",
@@ -148,6 +149,7 @@ pub const CAUSES: [&str; 18] = [
     "silent",
     "unacknowledged",
     "not_registered",
+    "slept",
 ];
 
 impl Stats {

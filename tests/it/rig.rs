@@ -15,6 +15,9 @@ use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 pub(crate) const HOST: &str = "test-host";
 pub(crate) const TOKEN: &str = "test-token";
 
+/// A name of the dashboard, for tests that make it known to their host.
+pub(crate) const DASHBOARD: &str = "dash.test";
+
 /// Longest wait for a state. A successful test is much faster, also on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -45,7 +48,9 @@ impl Fleet {
         let listen = listen.parse().unwrap();
         let options =
             Options { listen, token: TOKEN.to_owned(), csrf_token: Some("csrf".to_owned()), strict };
+        // One name is for the tests of name servers, one only proxies know.
         let dashboard = Dashboard::bind(options).await.unwrap();
+        let dashboard = dashboard.allow_host(DASHBOARD).unwrap().allow_host("dash.invalid").unwrap();
         let url = format!("ws://{}/ws", dashboard.address());
         let handle = dashboard.handle();
         let serving = tokio::spawn(dashboard.serve(std::future::pending()));
@@ -210,7 +215,9 @@ impl Drop for Fleet {
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("NIXFLEET_") {
+        if name.to_string_lossy().starts_with("NIXFLEET_")
+            || nixfleet_config::is_proxy_variable(&name.to_string_lossy())
+        {
             command.env_remove(name);
         }
     }

@@ -148,9 +148,13 @@ async fn a_dashboard_is_healthy_once_it_says_so_and_later_was_so_when_it_last_sa
 
 #[tokio::test]
 async fn a_command_that_ended_without_a_connection_does_not_run_any_more() {
-    let fleet = Fleet::start().await;
-    let fleet = fleet.script("wait", "until test -e \"${0%/*}/end\"; do sleep 0.02; done");
-    let _agent = fleet.agent().await;
+    let fleet = Fleet::strict().await.script("wait", "until test -e \"${0%/*}/end\"; do sleep 0.02; done");
+    let fleet = fleet.configure("[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let log = fleet.path("log");
+    let mut command = fleet.agent_command();
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let _agent = AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a first heartbeat", |fleet| fleet.beats().first().cloned()).await;
     fleet.send("wait");
     fleet.running("wait").await;
     let refusal = Some(Refusal { status: 502, retry_after: None });
@@ -159,11 +163,24 @@ async fn a_command_that_ended_without_a_connection_does_not_run_any_more() {
     eventually("no connection", || page(&fleet).contains("not connected to").then_some(())).await;
     assert!(page(&fleet).contains("\n  running     wait, process "), "{}", page(&fleet));
     std::fs::write(fleet.path("end"), "").unwrap();
-    let ended = "\n  running     nothing; wait has ended and is not reported yet, job ";
+    let ended = "\n  running     nothing\n  ended       wait: not reported to the dashboard yet, job ";
     eventually("its end", || page(&fleet).contains(ended).then_some(())).await;
+    let report = json(&fleet);
+    assert_eq!((&report["running"], &report["unreported"]["command"]), (&Value::Null, &"wait".into()));
+    let metrics = get(report["metrics_at"].as_str().unwrap(), "GET /metrics HTTP/1.0\r\n\r\n");
+    for gauge in ["connected 0", "job_running 0", "job_unreported 1"] {
+        assert!(metrics.contains(&format!("\nnixfleet_agent_{gauge}\n")), "no {gauge} in {metrics}");
+    }
     fleet.dashboard.set_faults(Faults::default());
     eventually("a report", || page(&fleet).contains("\n  ended       wait: ok (0), ").then_some(())).await;
     assert!(page(&fleet).contains("\n  running     nothing\n"), "{}", page(&fleet));
+    // The heartbeats around the status are acknowledged: nothing about it is a warning.
+    let beats = fleet.beats().len();
+    fleet.wait("two more beats", |fleet| (fleet.beats().len() >= beats + 2).then_some(())).await;
+    assert_eq!(json(&fleet)["metrics"]["acks_missing"], 0);
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(!log.contains("acknowledge"), "{log}");
+    fleet.assert_no_violations();
 }
 
 #[tokio::test]

@@ -136,20 +136,63 @@ fn of_an_installed_agent_check_config_reads_the_token_that_its_unit_passes() {
     fs::write(path("systemctl"), format!("#!/bin/sh\nexec cat {}\n", path("unit").display())).unwrap();
     fs::set_permissions(path("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
     let system_path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-    let check = |token: &str| {
-        fs::write(path("token"), token).unwrap();
-        let output = run_program(&["check-config"], &[("PATH", &system_path)]);
+    let check = |more: &[(&str, &str)]| {
+        let output = run_program(&["check-config"], &[&[("PATH", system_path.as_str())], more].concat());
         let (out, err) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         (output.status.code(), out, err)
     };
-    let (code, out, err) = check(TOKEN);
-    assert_eq!(code, Some(0), "{err}");
-    assert!(out.contains(HOST) && out.contains("with the settings of nixfleet-agent.service"), "{out}");
-    let (code, _, err) = check("two words");
-    assert!(code == Some(64) && err.contains("character 4 is a blank"), "{code:?} {err}");
+    fs::write(path("token"), TOKEN).unwrap();
+    // A log level is about what the caller sees, and says nothing about the agent.
+    for level in [&[][..], &[("NIXFLEET_LOG_LEVEL", "debug")]] {
+        let (code, out, err) = check(level);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(out.contains(HOST) && out.contains("with the settings of nixfleet-agent.service"), "{out}");
+    }
+    fs::write(path("token"), "two words").unwrap();
+    let (code, _, err) = check(&[]);
+    assert!(code == Some(64) && err.contains("nixfleet-agent: token: /"), "{code:?} {err}");
+    for words in ["character 4 is a blank", "(LoadCredential= of nixfleet-agent.service)"] {
+        assert!(err.contains(words), "{err}");
+    }
+    fs::remove_file(path("token")).unwrap();
+    let (code, out, err) = check(&[]);
+    assert!(code == Some(64) && out.is_empty(), "{code:?} {out}");
+    let wanted =
+        "does not exist on this machine; nixfleet-agent.service cannot connect without it, so write it\n";
+    assert!(err.lines().count() == 1 && err.ends_with(wanted), "{err}");
     // A caller with settings of their own means another agent.
     let own = [("PATH", system_path.as_str()), ("NIXFLEET_URL", "ws://127.0.0.1:1/ws")];
     let err = String::from_utf8(run_program(&["check-config"], &own).stderr).unwrap();
     assert!(err.contains("token: missing"), "{err}");
+}
+
+#[test]
+fn of_an_installed_agent_check_config_reads_the_files_of_variables_as_systemd_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let unit = format!(
+        "[Service]\nEnvironment=NIXFLEET_URL=ws://127.0.0.1:1/ws\nEnvironment=NIXFLEET_HOSTNAME=other\n\
+         EnvironmentFile=-{}\nEnvironmentFile={}\n",
+        path("none").display(),
+        path("variables").display()
+    );
+    fs::write(path("unit"), unit).unwrap();
+    fs::write(path("systemctl"), format!("#!/bin/sh\nexec cat {}\n", path("unit").display())).unwrap();
+    fs::set_permissions(path("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let system_path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let check = || run_program(&["check-config"], &[("PATH", &system_path)]);
+    fs::write(path("variables"), format!("NIXFLEET_HOSTNAME={HOST}\nNIXFLEET_TOKEN='{TOKEN}'\n")).unwrap();
+    let output = check();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && out.contains(HOST), "{out}{err}");
+    assert!(!out.contains(TOKEN) && err.is_empty(), "{out}{err}");
+    // Without the file the token is missing, and why is told.
+    fs::remove_file(path("variables")).unwrap();
+    let output = check();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{err}");
+    for words in ["token: missing", "its settings in /", "/variables cannot be read: No such file"] {
+        assert!(err.contains(words), "{err}");
+    }
 }

@@ -133,7 +133,7 @@ impl Connect for Network {
         self.0.send(Attempt(decide)).await.unwrap();
         let stream = decided.await.unwrap()?;
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(dial::limits())).await;
-        Ok((socket, HardClose::by(|| {}), Identity::default()))
+        Ok(Dialled { socket, hard_close: HardClose::by(|| {}), identity: Identity::default() })
     }
 }
 

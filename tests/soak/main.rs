@@ -7,6 +7,7 @@
 //! main.rs       growth
 //! day.rs        drift
 //! restarts.rs   the delay after restarts in a row
+//! first_minute.rs  an agent that starts without a network
 //! host.rs       an agent, and connections in memory
 //! executor.rs   jobs that write lines at a pace of their own
 //! dashboard.rs  the dashboard's end: acknowledgements, commands, nonsense; checks what comes
@@ -28,6 +29,7 @@ use usage::Usage;
 mod dashboard;
 mod day;
 mod executor;
+mod first_minute;
 mod host;
 mod pace;
 mod restarts;

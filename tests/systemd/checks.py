@@ -980,7 +980,8 @@ def _():
     loopback(up=False)
     try:
         systemctl("start", AGENT)
-        wait("a long delay", lambda: retry_in() > 5)
+        # In its first minute an agent that was never registered tries every two seconds.
+        wait("a long delay", lambda: retry_in() > 5, patience=120)
         _, page = run("nixfleet-agent", "status")
         require("Network is unreachable" in page and "not yet connected" in page, page)
         require("healthy" not in page, page)

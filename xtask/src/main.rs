@@ -38,6 +38,7 @@ cargo xtask COMMAND
   soak [--beats N] [--connections N] [--seconds N]
                    does the agent grow or drift? a million heartbeats and a thousand connections in virtual time, then
                    built agents for 300 s
+  storm [N]        how many of N agents (default: 10000) register in the busiest second after an outage
   graph [--check]  draw which crate and which module uses which; fail on an arrow upwards
 ";
 
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         Some("demo") => demo(&rest),
         Some("test") => test(&rest),
         Some("sim") => sim(&rest),
+        Some("storm") => storm(&rest),
         Some("soak") => match soak::Options::read(&rest) {
             Ok(options) => soak::run(&options),
             Err(problem) => return usage(&problem),
@@ -211,6 +213,10 @@ fn sim(options: &[OsString]) -> Result<(), String> {
         command.args(["--features", "planted-faults"]);
     }
     run(command.arg("--").args(options))
+}
+
+fn storm(options: &[OsString]) -> Result<(), String> {
+    run(cargo().args(["run", "--locked", "--quiet", "-p", "nixfleet-sim", "--", "storm"]).args(options))
 }
 
 fn check() -> Result<(), String> {

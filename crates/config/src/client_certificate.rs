@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use nixfleet_os::certificate::{Certificate, Validity};
 use nixfleet_os::text::BYTE_ORDER_MARK;
 use nixfleet_os::{bounded_read, sha256};
 use rustls::sign::CertifiedKey;
@@ -15,7 +16,6 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::problem::one_line;
-use crate::validity::Validity;
 
 /// Longest file read, in bytes: a chain of some certificates of a few KiB each, or a key.
 const MAX_FILE: u64 = 256 * 1024;
@@ -192,7 +192,7 @@ impl ClientCertificateFiles {
         let digest = sha256::hash_bytes(&bytes);
         let signing = rustls::crypto::ring::sign::any_supported_type(&private)
             .map_err(|_| ClientCertificateError::UnusableKey { path: self.key.clone() })?;
-        let validity = chain.first().and_then(|first| Validity::of(first));
+        let validity = chain.first().and_then(|first| Certificate::read(first)).map(|read| read.validity);
         let certified = CertifiedKey::new(chain, signing);
         match certified.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}

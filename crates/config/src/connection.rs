@@ -7,21 +7,32 @@ use std::path::Path;
 use jiff::Timestamp;
 use nixfleet_os::address::{Address, public};
 use nixfleet_os::error::chain;
-use url::{Host as UrlHost, Url};
+use url::Url;
 
 use crate::check::{Checker, set};
 use crate::client_certificate::{CERT, KEY};
 use crate::layers::quoted;
+use crate::loopback::is_loopback;
 use crate::problem::one_line;
 use crate::token::TOKEN_VARIABLE;
 use crate::{
     CaFileError, ClientCertificateError, ClientCertificateFiles, Connection, Secret, TokenError, TokenSource,
-    ca_file,
+    ca_file, proxy,
 };
 
 /// Keys that only [`connection`] reads.
-pub(super) const KEYS: &[&str] =
-    &["url", "token", "token_file", "ca_file", "client_cert", "client_key", "interval", "allow_insecure"];
+pub(super) const KEYS: &[&str] = &[
+    "url",
+    "token",
+    "token_file",
+    "ca_file",
+    CERT,
+    KEY,
+    "interval",
+    "allow_insecure",
+    proxy::KEYS[0],
+    proxy::KEYS[1],
+];
 
 /// Seconds between heartbeats. With more than an hour a host would count as offline for hours.
 pub const INTERVAL: RangeInclusive<i64> = 1..=3600;
@@ -52,6 +63,7 @@ pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connec
             "write wss:// in NIXFLEET_URL, or leave it out",
         );
     }
+    let way = proxy::way(check, url.as_ref());
     if depth == Depth::Files {
         if let Some(token) = &token {
             token_content(check, token);
@@ -62,9 +74,10 @@ pub(super) fn connection(check: &mut Checker<'_>, depth: Depth) -> Option<Connec
         if let Some(files) = &client_certificate {
             client_certificate_content(check, files);
         }
+        proxy::check_login(check, &way);
     }
     let interval = check.seconds("interval", settings.interval, INTERVAL);
-    Some(Connection { url: Address::new(url?), token: token?, ca_file, client_certificate, interval })
+    Some(Connection { url: Address::new(url?), token: token?, ca_file, client_certificate, way, interval })
 }
 
 fn url(check: &mut Checker<'_>) -> Option<Url> {
@@ -124,15 +137,6 @@ fn url(check: &mut Checker<'_>) -> Option<Url> {
         return None;
     }
     Some(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(UrlHost::Domain(name)) => name == "localhost",
-        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
-        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn token(check: &mut Checker<'_>) -> Option<TokenSource> {
@@ -274,9 +278,11 @@ fn client_certificate_content(check: &mut Checker<'_>, files: &ClientCertificate
         }
     }
 }
+/// What the warning of a file that does not exist ends with.
+pub const ABSENT: &str = "does not exist on this machine";
 
 /// Warns of a file that does not exist. It is no problem: settings may be checked on the machine that builds them.
 fn absent(check: &mut Checker<'_>, key: &str, path: &Path) {
     let path = one_line(&path.to_string_lossy());
-    check.warnings.push(format!("{key}: {path} does not exist on this machine"));
+    check.warnings.push(format!("{key}: {path} {ABSENT}"));
 }

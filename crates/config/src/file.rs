@@ -32,6 +32,12 @@ pub(super) struct File {
     pub(super) client_cert: Option<String>,
     /// PEM file with the key of that certificate. Default: the systemd credential `client-key`, otherwise none.
     pub(super) client_key: Option<String>,
+    /// Proxy for the connection to the dashboard, `http://HOST:PORT`, also `https`, `socks5h`, `socks5`; or `none`.
+    /// Default: what the environment says, as curl reads it.
+    pub(super) proxy: Option<String>,
+    /// File that holds only the login for the proxy, `USER:PASSWORD`. Default: the systemd credential `proxy-login`,
+    /// otherwise the login in the address of the proxy.
+    pub(super) proxy_login_file: Option<String>,
     /// Seconds between heartbeats, 1 to 3600. Default [`DEFAULT_INTERVAL`].
     pub(super) interval: i64,
     /// Allows `ws://` to other machines, which sends the token unencrypted. Default false.
@@ -91,6 +97,8 @@ impl Default for File {
             ca_file: None,
             client_cert: None,
             client_key: None,
+            proxy: None,
+            proxy_login_file: None,
             interval: DEFAULT_INTERVAL,
             allow_insecure: false,
             hostname: None,

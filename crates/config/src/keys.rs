@@ -71,6 +71,8 @@ pub(super) const KEYS: &[Key] = &[
     key("ca_file", Kind::Text, "\"/etc/ssl/fleet-ca.pem\""),
     key("client_cert", Kind::Text, "\"/run/secrets/nixfleet-client.pem\""),
     key("client_key", Kind::Text, "\"/run/secrets/nixfleet-client.key\""),
+    key("proxy", Kind::Text, "\"http://proxy.example.org:3128\""),
+    key("proxy_login_file", Kind::Text, "\"/run/secrets/proxy-login\""),
     key("interval", Kind::Seconds, "30"),
     key("allow_insecure", Kind::Flag, "false"),
     key("hostname", Kind::Text, "\"web-1\""),

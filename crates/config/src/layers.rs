@@ -13,7 +13,7 @@ use nixfleet_os::text::is_utf_16;
 
 use crate::file::File;
 use crate::keys::{KEYS, Key, Kind, find};
-use crate::source::origin_of;
+use crate::problem::origin_of;
 use crate::{Problem, Source, environment, names, syntax};
 
 /// Longest configuration file read, in bytes. Usual files have at most a few thousand.

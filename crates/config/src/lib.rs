@@ -13,9 +13,9 @@
 //! layers.rs       both as figment layers, errors as lines    (precedence, origin of a value)
 //! validate.rs     from strings and numbers to typed values   (what is allowed)
 //! connection.rs   validates the connection
+//! proxy.rs        the way to the dashboard: direct, or through a proxy
 //! ca_file.rs      certificates to trust in addition
 //! client_certificate.rs  the certificate by which the dashboard knows this host, and its key
-//! validity.rs     when a certificate is valid
 //! folders.rs      checks the folders that the settings name
 //! host.rs         this host and what may be done on it     (typed values)
 //! hostname.rs     validates the name of this host
@@ -58,9 +58,12 @@ mod keys;
 mod last_good;
 mod layers;
 mod log_level;
+mod loopback;
 mod metrics;
 mod names;
 mod problem;
+mod proxy;
+mod proxy_variables;
 mod rollback;
 mod secret;
 mod source;
@@ -68,13 +71,12 @@ mod start;
 mod syntax;
 mod token;
 mod validate;
-mod validity;
 
 pub use ca_file::{CaFileError, certificates};
 pub use client_certificate::{
     ClientCertificate, ClientCertificateError, ClientCertificateFiles, EXPIRES_SOON, Remark,
 };
-pub use connection::INTERVAL;
+pub use connection::{ABSENT, INTERVAL};
 pub use file::DEFAULT_INTERVAL;
 pub use host::{GenerationSource, Host, Jobs, LauncherKind, Metrics, Paths, Prewarm, Vitals};
 pub use hostname::near_hostname;
@@ -82,11 +84,14 @@ pub use last_good::Proof;
 pub use log_level::LOG_TARGETS;
 pub use nixfleet_jobs::settings::{Check, CustomCommand, CustomStep, FreeSpace, Rebuild, Repo, Rollback};
 pub use problem::{ConfigError, Problem};
+pub use proxy::{
+    Direct, LOGIN_CREDENTIAL, LoginSource, Proxy, ProxyLogin, ProxyLoginError, ProxyScheme, Way,
+};
+pub use proxy_variables::is_proxy_variable;
 pub use secret::Secret;
 pub use source::{Source, VARIABLE_PREFIX};
 pub use start::{LastGood, Started, keep_settings};
 pub use token::{TOKEN_VARIABLE, Token, TokenError, TokenSource};
-pub use validity::Validity;
 
 #[cfg(test)]
 mod tests;
@@ -117,6 +122,9 @@ pub struct Connection {
     pub ca_file: Option<PathBuf>,
     /// Where the client certificate is, if there is one. It is read again for every connection attempt.
     pub client_certificate: Option<ClientCertificateFiles>,
+    /// Direct, or through a proxy. It also counts for an address that the dashboard redirects to, which has the same
+    /// host.
+    pub way: Way,
     /// Time between heartbeats: whole seconds, 1 to 3600.
     pub interval: Duration,
 }

@@ -21,6 +21,11 @@ pub struct Problem {
     pub fix: String,
 }
 
+/// The name of a variable in errors.
+pub(crate) fn origin_of(name: &str) -> String {
+    format!("environment variable {name}")
+}
+
 /// Escapes control characters, and leaves out what changes the direction of text. Keys and paths are text of the
 /// operator; a line end in them must not split the line.
 pub(crate) fn one_line(text: &str) -> String {
@@ -65,5 +70,23 @@ impl ConfigError {
     /// The problems, at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The same problems, and what may be their reason.
+    #[must_use]
+    pub fn with(mut self, reasons: impl IntoIterator<Item = Problem>) -> Self {
+        self.problems.extend(reasons);
+        self
+    }
+
+    /// The same problems. A value that the caller put into this variable for the check is called by what it is.
+    #[must_use]
+    pub fn called(mut self, variable: &str, key: &str, origin: &str) -> Self {
+        let set = origin_of(variable);
+        for problem in self.problems.iter_mut().filter(|problem| problem.origin == set) {
+            key.clone_into(&mut problem.key);
+            origin.clone_into(&mut problem.origin);
+        }
+        self
     }
 }

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::problem::origin_of;
+use crate::proxy_variables::is_proxy_variable;
 use crate::{ConfigError, DEFAULT_FILE, Problem};
 
 /// Prefix of all variables of the agent.
 pub const VARIABLE_PREFIX: &str = "NIXFLEET_";
+
+/// The variable of the log level.
+const LOG_LEVEL: &str = "NIXFLEET_LOG_LEVEL";
 
 /// Variables of other programs that the settings depend on.
 const OTHERS: &[&str] = &[
@@ -69,11 +74,18 @@ impl Source {
         if problems.is_empty() { Ok(Self { file, environment }) } else { Err(ConfigError { problems }) }
     }
 
-    /// Whether neither the command line nor the environment has a setting. The caller then means the agent
-    /// that is installed on this host.
-    pub fn names_nothing(&self) -> bool {
-        let names = self.environment.keys().filter(|name| is_ours(name));
-        self.file.is_none() && names.count() == 0
+    /// Whether the caller means the agent that is installed on this host: neither the command line nor the environment
+    /// has a setting that another agent would need. The file of the installed agent may be named. The log level is about
+    /// the output of the caller.
+    pub fn means_installed(&self) -> bool {
+        let usual = |file: &Path| file == Path::new(DEFAULT_FILE);
+        let tells = |name: &str, value: &str| match name {
+            LOG_LEVEL => false,
+            "NIXFLEET_CONFIG" => !value.is_empty() && !usual(Path::new(value)),
+            _ => is_ours(name),
+        };
+        self.file.as_deref().is_none_or(usual)
+            && !self.environment.iter().any(|(name, value)| tells(name, value))
     }
 
     /// Value of a variable. An empty variable counts as unset.
@@ -93,7 +105,7 @@ impl Source {
 
 /// Whether a variable can change the configuration.
 fn matters(name: &str) -> bool {
-    name.starts_with(VARIABLE_PREFIX) || OTHERS.contains(&name)
+    name.starts_with(VARIABLE_PREFIX) || OTHERS.contains(&name) || is_proxy_variable(name)
 }
 
 /// Whether a variable belongs to the agent.
@@ -101,7 +113,26 @@ fn is_ours(name: &str) -> bool {
     name.starts_with(VARIABLE_PREFIX)
 }
 
-/// The name of a variable in errors.
-pub(crate) fn origin_of(name: &str) -> String {
-    format!("environment variable {name}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_means_the_installed_agent_unless_a_setting_is_given() {
+        for (file, variables, wanted) in [
+            (None, &[][..], true),
+            (Some(DEFAULT_FILE), &[], true),
+            (Some("/tmp/agent.toml"), &[], false),
+            (None, &[("HOME", "/root"), ("NIXFLEET_LOG_LEVEL", "debug")], true),
+            (None, &[("NIXFLEET_CONFIG", DEFAULT_FILE)], true),
+            (None, &[("NIXFLEET_CONFIG", "")], true),
+            (None, &[("NIXFLEET_CONFIG", "/tmp/agent.toml")], false),
+            (Some(DEFAULT_FILE), &[("NIXFLEET_STATE_DIR", "/tmp/state")], false),
+        ] {
+            let environment =
+                variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            let source = Source { file: file.map(PathBuf::from), environment };
+            assert_eq!(source.means_installed(), wanted, "{file:?} {variables:?}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod settings;
 mod switch_lines;
 mod terminal_text;
 mod token_file;
+mod upgrade_answer;
 mod vitals;
 mod workload;
 
@@ -41,6 +42,7 @@ pub use settings::settings;
 pub use switch_lines::switch_lines;
 pub use terminal_text::terminal_text;
 pub use token_file::token_file;
+pub use upgrade_answer::upgrade_answer;
 pub use vitals::vitals;
 pub use workload::workload;
 
@@ -48,7 +50,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -69,6 +71,7 @@ pub const TARGETS: [Target; 20] = [
     ("token_file", token_file),
     ("salvage", salvage),
     ("boot_files", boot_files),
+    ("upgrade_answer", upgrade_answer),
 ];
 
 /// A folder of this process for files that a parser reads, in memory where the system has such a file system.

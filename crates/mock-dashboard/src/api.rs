@@ -72,6 +72,7 @@ pub(super) fn router(shared: Arc<Shared>, names: Names, lifetime: Lifetime) -> A
         .route("/api/hosts/{id}/faults", post(act))
         .route("/api/faults", get(faults).post(set_faults))
         .route("/api/violations", get(violations))
+        .route("/api/registrations", get(async |state: State<AppState>| Json(state.handle().registrations())))
         .route(
             "/api/policy",
             get(async |state: State<AppState>| Json(state.handle().policy())).post(set_policy),

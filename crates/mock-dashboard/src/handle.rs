@@ -12,7 +12,7 @@ use nixfleet_protocol::{DashboardMessage, KillCommand, encode};
 use crate::host::Outgoing;
 use crate::host::SendError;
 use crate::moment::Moment;
-use crate::{Faults, HostView, Policy, Recorded, Shared, Verdict};
+use crate::{Faults, HostView, Policy, Recorded, Registrations, Shared, Verdict};
 
 /// The longest frame that can be sent, in bytes. It is far above the limit of an agent, so that this limit
 /// can be tested.
@@ -79,6 +79,12 @@ impl Handle {
     #[must_use]
     pub fn connections(&self, id: &str) -> u64 {
         self.host(id).map_or(0, |host| host.connections)
+    }
+
+    /// How many agents registered in each second.
+    #[must_use]
+    pub fn registrations(&self) -> Registrations {
+        self.shared.read(|hub| hub.registrations())
     }
 
     /// Sends a command without waiting for an answer.

@@ -15,6 +15,7 @@ use crate::asks::{Asks, Evidence, Verdict};
 use crate::host::{Host, Link, Outgoing, SendError, is_hostname, lines_of};
 use crate::moment::Moment;
 use crate::policy::Policy;
+use crate::rate::{Rate, Registrations};
 use crate::record::Recorded;
 use crate::strict::{Judge, Strict};
 use crate::view::{BrowserMessage, HostView, LastStatus, rfc3339};
@@ -38,6 +39,7 @@ pub(super) struct Hub {
     /// Checks messages in the strict mode.
     judge: Option<Judge>,
     sessions: u64,
+    rate: Rate,
     updates: Vec<BrowserMessage>,
     /// False while no browser is connected. Then no messages are collected.
     has_browsers: bool,
@@ -86,6 +88,9 @@ impl Hub {
         let again = host.link.as_ref().is_some_and(|current| current.session == link.session);
         let replaced = if again { None } else { host.link.replace(link.clone()) };
         host.connections += u64::from(!again);
+        if !again {
+            self.rate.count(moment.now);
+        }
         host.record.push(
             host.connections,
             moment.unix_ms,
@@ -333,6 +338,11 @@ impl Hub {
         let (violations, newest_violation) =
             self.judge.as_ref().map(|judge| judge.of_host(id)).unwrap_or_default();
         HostView { violations, newest_violation, ..host.view(id) }
+    }
+
+    /// How many agents registered in each second.
+    pub(super) fn registrations(&self) -> Registrations {
+        self.rate.view()
     }
 
     /// The snapshot for a new browser.

@@ -13,7 +13,7 @@
 //! * `strict` checks the agents' messages against the needs of existing dashboards, if enabled.
 //! * `wire` is the listener: TCP connections that can hold back pongs.
 //! * `agents` and `browsers` run one task for each socket. `api` answers HTTP requests. `faults` describes
-//!   how the dashboard can misbehave, and `policy` what it requests from agents.
+//!   how the dashboard can misbehave, and `policy` what it requests from agents. `rate` counts registrations.
 //!
 //! # A mock, not a dashboard
 //! Nothing is stored, reading needs no login, and the page at `/` contains the CSRF token. So it is meant for
@@ -59,6 +59,7 @@ mod jobs;
 mod moment;
 mod names;
 mod policy;
+mod rate;
 mod record;
 mod strict;
 mod view;
@@ -73,6 +74,7 @@ pub use handle::Handle;
 pub use host::SendError;
 pub use names::BadName;
 pub use policy::Policy;
+pub use rate::Registrations;
 pub use record::Recorded;
 pub use strict::{Rule, Strict, Verdict, Violation};
 pub use view::{HostStatus, HostView, LastStatus};

@@ -1,12 +1,14 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
 //! programs, hashing, time stamps, errors as text, text that is safe to show, addresses without their secrets,
-//! and disk, clock, threads and processes as handles. Nothing here depends on fleets, jobs or settings.
+//! what certificates say, and disk, clock, threads and processes as handles. Nothing here depends on fleets, jobs or
+//! settings.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod address;
 mod boot;
 pub mod bounded_read;
+pub mod certificate;
 pub mod clock;
 pub mod core_dump;
 pub mod disk;
@@ -26,7 +28,7 @@ pub mod sync;
 pub mod test_util;
 pub mod text;
 pub mod threads;
-mod time;
+pub mod time;
 pub mod unit_states;
 
 pub use boot::{boot_id, boot_id_on};

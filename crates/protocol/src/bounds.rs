@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use crate::{
-    AgentMessage, BatchLine, CommandRejected, DeviceVitals, Heartbeat, HostSystem, LastGoodSettings,
-    MAX_LINE_BYTES, MAX_SENT_BYTES, MAX_TEST_RESULTS, NextBoot, OperationProgress, Output, OutputBatch, Part,
-    Register, Status, TestProgress, UpdateStatus, encode,
+    AgentMessage, BatchLine, CommandRejected, DeviceVitals, Heartbeat, HostSystem, LastError,
+    LastGoodSettings, MAX_LINE_BYTES, MAX_SENT_BYTES, MAX_TEST_RESULTS, NextBoot, OperationProgress, Output,
+    OutputBatch, Part, Register, Status, TestProgress, UpdateStatus, encode,
 };
 
 /// The end of a text that was cut.
@@ -175,6 +175,10 @@ fn bound_heartbeat(heartbeat: &mut Heartbeat) {
             cut(system, NAME);
             cut_some(seen_at, NAME);
         }
+    }
+    if let Some(LastError { text, cause, at, attempts: _ }) = heartbeat.last_error.as_deref_mut() {
+        cut(text, SENTENCE);
+        cut_all([cause, at], NAME);
     }
     if let Some(settings) = &mut heartbeat.last_good_settings {
         let LastGoodSettings { file, accepted_at, problems } = &mut **settings;

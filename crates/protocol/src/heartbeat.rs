@@ -55,6 +55,25 @@ pub struct Heartbeat {
     /// What the running command does, and since when it has said nothing (additive).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_activity: Option<Box<CommandActivity>>,
+    /// Why there was no connection. Only in the first heartbeat after a failed attempt to connect or a lost connection
+    /// of this agent process (additive).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<Box<LastError>>,
+}
+
+/// Why there was no connection before this one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct LastError {
+    /// What happened last, and what to do about it, for people; without secrets.
+    pub text: String,
+    /// The name under which the agent counts it, such as `unreachable` or `refused_token`. New names may come.
+    pub cause: String,
+    /// When it happened, by the clock of the host, RFC 3339.
+    pub at: String,
+    /// Attempts that failed since the last connection; 0 if that was lost and the first attempt succeeded.
+    pub attempts: u64,
 }
 
 /// What the running command does, by the clock of the host.

@@ -51,8 +51,8 @@ pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,
 };
 pub use heartbeat::{
-    CommandActivity, Heartbeat, HostSystem, LastGoodSettings, Metrics, NextBoot, NextBootSource, UpdateState,
-    UpdateStatus, Verdict,
+    CommandActivity, Heartbeat, HostSystem, LastError, LastGoodSettings, Metrics, NextBoot, NextBootSource,
+    UpdateState, UpdateStatus, Verdict,
 };
 pub use lenient::{NO_PROCESS, OddField};
 pub use progress::{OperationProgress, Part, PartState, Parts, TestProgress, TestResult, TestsPart};

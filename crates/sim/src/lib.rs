@@ -13,6 +13,7 @@
 //! network.rs    connections in memory
 //! machine.rs    the machine: clock, faults, trace; below it processes, threads as coroutines, the disk and what a
 //!               power cut leaves of it, and the programs that supervisors run
+//! storm.rs      something else: ten thousand agents that return after an outage
 //! ```
 
 mod audit;
@@ -25,6 +26,7 @@ mod network;
 mod run;
 mod shrink;
 mod site;
+pub mod storm;
 
 pub use faults::Schedule;
 pub use kept::kept;

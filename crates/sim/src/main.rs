@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use std::{panic, thread};
 
-use nixfleet_sim::{Schedule, run, shrink};
+use nixfleet_sim::{Schedule, run, shrink, storm};
 
 #[cfg(feature = "planted-faults")]
 mod planted;
 
 const USAGE: &str = "\
 nixfleet-sim [N] [--seed S] [--trace] [--planted]
+nixfleet-sim storm [N]
 
 N runs with the seeds from S on. A run that fails is shown with the events that are enough for it.
   --trace    shows everything that happens
-  --planted  shows which planted faults are found (needs the feature planted-faults)";
+  --planted  shows which planted faults are found (needs the feature planted-faults)
+storm: how many of N agents (default: 10000) register in the busiest second after an outage.";
 
 /// Wrong usage (`EX_USAGE` of sysexits.h).
 const BAD_USAGE: u8 = 64;
@@ -29,6 +31,15 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("storm") {
+        let Some(agents) = arguments.next().map_or(Some(storm::AGENTS), |number| number.parse().ok()) else {
+            eprintln!("{USAGE}");
+            return ExitCode::from(BAD_USAGE);
+        };
+        print!("{}", storm::table(agents));
+        return ExitCode::SUCCESS;
+    }
     let Some(options) = options() else {
         eprintln!("{USAGE}");
         return ExitCode::from(BAD_USAGE);

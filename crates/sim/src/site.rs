@@ -184,7 +184,8 @@ impl Connect for Network {
         let (ours, theirs, wire) = Wire::connect(Duration::from_millis(world.below(120)));
         dashboard.accept(theirs, wire.clone());
         let socket = WebSocketStream::from_raw_socket(ours, Role::Client, Some(dial::limits())).await;
-        Ok((socket, HardClose::by(move || wire.discard()), Identity::default()))
+        let hard_close = HardClose::by(move || wire.discard());
+        Ok(Dialled { socket, hard_close, identity: Identity::default() })
     }
 }
 

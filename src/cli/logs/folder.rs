@@ -76,7 +76,7 @@ impl Folder {
     /// A message for people: there is no folder, or it cannot be read.
     pub(super) fn find(host: &Host, source: &Source) -> Result<Self, String> {
         let mut places = vec![host.jobs.dir.clone()];
-        if source.names_nothing() && host.jobs.dir != Path::new(UNIT_JOBS) {
+        if source.means_installed() && host.jobs.dir != Path::new(UNIT_JOBS) {
             places.push(PathBuf::from(UNIT_JOBS));
         }
         Self::first(&places, nixfleet_os::boot_id(&host.paths.proc))

@@ -1,5 +1,6 @@
 //! The steps `dns` and `tcp`: the addresses of the name, and which of them can be reached.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -7,17 +8,22 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::super::{Finding, fail, ok, skipped, warning};
+use crate::dial::addresses::UNANSWERED;
+use crate::dial::race::{CHANCE, DELAY};
+use crate::dial::unanswered::Unanswered;
 
-/// Time limit for TCP, to all addresses concurrently. The agent allows the same for each address.
-const REACH: Duration = Duration::from_secs(4);
+/// What an address said: how long the connection took, or why there is none.
+pub(super) type Answer = io::Result<Duration>;
 
-pub(super) async fn reach(addresses: &[SocketAddr]) -> Vec<(SocketAddr, Result<Duration, String>)> {
+/// Tries all addresses at the same time. The agent takes the first that answers; here each one is to be known. Each has
+/// the time that the agent gives to the last one.
+pub(super) async fn reach(addresses: &[SocketAddr]) -> Vec<(SocketAddr, Answer)> {
     let attempts = addresses.iter().map(|&address| async move {
         let begun = Instant::now();
-        let result = match timeout(REACH, TcpStream::connect(address)).await {
+        let result = match timeout(CHANCE, TcpStream::connect(address)).await {
             Ok(Ok(_)) => Ok(begun.elapsed()),
-            Ok(Err(err)) => Err(err.to_string()),
-            Err(_) => Err(format!("no answer within {REACH:?}")),
+            Ok(Err(err)) => Err(err),
+            Err(_) => Err(Unanswered::silence()),
         };
         (address, result)
     });
@@ -29,37 +35,53 @@ fn milliseconds(span: Duration) -> String {
 }
 
 pub(super) fn dns(host: &str, found: &Result<Vec<SocketAddr>, String>, took: Duration) -> Finding {
-    let fix = "check the name in NIXFLEET_URL, and the host's resolver: resolvectl query, /etc/resolv.conf";
     match found {
         _ if host.parse::<IpAddr>().is_ok() => skipped("dns", format!("{host} is an address")),
-        Err(err) => fail("dns", format!("cannot look up {host}: {err}"), fix),
-        Ok(addresses) if addresses.is_empty() => fail("dns", format!("{host} has no address"), fix),
+        Err(err) => fail(
+            "dns",
+            format!("cannot look up {host}: {err}"),
+            "check the name in NIXFLEET_URL, and the host's resolver: resolvectl query, /etc/resolv.conf",
+        ),
         Ok(addresses) => {
             let shown: Vec<String> = addresses.iter().take(3).map(|at| at.ip().to_string()).collect();
             let more = if addresses.len() > 3 { ", .." } else { "" };
-            ok("dns", format!("{host} is {}{more}, in {}", shown.join(", "), milliseconds(took)))
+            let text = format!("{host} is {}{more}, in {}", shown.join(", "), milliseconds(took));
+            if took < UNANSWERED {
+                return ok("dns", text);
+            }
+            let fix = "a name server does not answer, and each connection waits for it: resolvectl status, /etc/resolv.conf";
+            warning("dns", text, fix)
         }
     }
 }
 
-pub(super) fn tcp(reached: &[(SocketAddr, Result<Duration, String>)]) -> Finding {
-    let fix = "is the dashboard running, and does a firewall or the port in NIXFLEET_URL stand in between?";
-    let lost: Vec<String> =
-        reached.iter().filter_map(|(at, result)| Some(format!("{at}: {}", result.as_ref().err()?))).collect();
-    let first = reached.iter().find_map(|(at, result)| Some((at, result.as_ref().ok()?)));
-    match first {
-        None => fail("tcp", format!("no connection: {}", lost.join("; ")), fix),
-        Some((at, took)) if lost.is_empty() => {
-            let others = match reached.len() {
-                1 => String::new(),
-                count => format!(" and {} more", count - 1),
-            };
-            ok("tcp", format!("reached {at}{others}, in {}", milliseconds(*took)))
+pub(super) fn tcp(reached: Vec<(SocketAddr, Answer)>) -> Finding {
+    let mut dead = Unanswered::default();
+    let mut open = Vec::new();
+    for (address, answer) in reached {
+        match answer {
+            Ok(took) => open.push((address, took)),
+            Err(err) => dead.push(address, err),
         }
-        Some((at, _)) => warning(
-            "tcp",
-            format!("reached {at}, but not {}", lost.join("; ")),
-            "each connection may wait for it first: mend that way, or take the address out of the name",
-        ),
     }
+    let Some((at, took)) = open.first() else {
+        return fail(
+            "tcp",
+            format!("no connection: {dead}"),
+            "is the dashboard running, and does a firewall or the port in NIXFLEET_URL stand in between?",
+        );
+    };
+    if dead.is_empty() {
+        let others = match open.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        return ok("tcp", format!("reached {at}{others}, in {}", milliseconds(*took)));
+    }
+    let fix = format!(
+        "the agent goes around them, each connection takes up to {} longer for each: mend the way to them, or take \
+         them out of the name",
+        milliseconds(DELAY)
+    );
+    warning("tcp", format!("reached {at}, but not all addresses of the name: {dead}"), fix)
 }

@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
 
-use rustls::{CertificateError, Error as TlsError};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use nixfleet_os::certificate::{Name, Validity};
+
 use super::*;
-use crate::dial::Seen;
+use crate::dial::{Answer, Seen};
 
 fn connection(url: &str) -> Connection {
     let variables = [("NIXFLEET_URL", url), ("NIXFLEET_TOKEN", "t"), ("NIXFLEET_STATE_DIR", "/nonexistent")];
@@ -35,49 +36,51 @@ fn names_are_judged() {
     let some = |count: u8| Ok((1..=count).map(|n| SocketAddr::from(([10, 0, 0, n], 443))).collect());
     check(&dns("dash", &some(1), took), Verdict::Ok, &["dash is 10.0.0.1, in 12 ms"]);
     check(&dns("dash", &some(4), took), Verdict::Ok, &["10.0.0.3, .., in"]);
-    check(&dns("dash", &some(0), took), Verdict::Fail, &["no address", "NIXFLEET_URL"]);
     check(&dns("dash", &Err("no such name".to_owned()), took), Verdict::Fail, &["dash: no such name"]);
+    let slow = Duration::from_secs(5);
+    check(&dns("dash", &some(1), slow), Verdict::Warning, &["in 5000 ms", "a name server does not answer"]);
     check(&dns("10.0.0.1", &some(1), took), Verdict::Skipped, &["is an address"]);
     check(&dns("::1", &some(1), took), Verdict::Skipped, &[]);
 }
 
 #[test]
 fn one_way_that_is_closed_is_a_warning_and_all_a_failure() {
-    let open = (address("10.0.0.1:443"), Ok(Duration::from_millis(3)));
-    let closed = (address("[2001:db8::1]:443"), Err("no route".to_owned()));
-    check(&tcp(std::slice::from_ref(&open)), Verdict::Ok, &["reached 10.0.0.1:443, in 3 ms"]);
-    check(&tcp(&[open.clone(), open.clone()]), Verdict::Ok, &["and 1 more"]);
-    let half = tcp(&[closed.clone(), open]);
-    check(&half, Verdict::Warning, &["reached 10.0.0.1:443, but not [2001:db8::1]:443: no route"]);
-    check(&tcp(&[closed]), Verdict::Fail, &["no connection: [2001:db8::1]:443: no route", "firewall"]);
-}
-
-#[test]
-fn each_problem_of_a_certificate_has_its_words_and_its_fix() {
-    let presented = vec!["DnsName(\"other.example\")".to_owned()];
-    let expected = rustls::pki_types::ServerName::try_from("dash.example").unwrap();
-    for (problem, words) in [
-        (CertificateError::UnknownIssuer, ["issuer", "NIXFLEET_CA_FILE"]),
-        (CertificateError::Expired, ["expired", "clock"]),
-        (CertificateError::NotValidYet, ["not valid yet", "clock"]),
-        (CertificateError::NotValidForName, ["another name", "NIXFLEET_URL"]),
-        (CertificateError::NotValidForNameContext { expected, presented }, ["another name", "other.example"]),
-        (CertificateError::Revoked, ["refused", "another one"]),
-    ] {
-        check(&mistrusted(&TlsError::InvalidCertificate(problem)), Verdict::Fail, &words);
-    }
-    let plain = TlsError::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-    check(&mistrusted(&plain), Verdict::Fail, &["does not speak TLS", "ws://"]);
-    let alert = TlsError::AlertReceived(rustls::AlertDescription::HandshakeFailure);
-    check(&mistrusted(&alert), Verdict::Fail, &["handshake failed"]);
+    let open = || (address("10.0.0.1:443"), Ok(Duration::from_millis(3)));
+    let closed = |text| (address(text), Err(std::io::ErrorKind::TimedOut.into()));
+    check(&tcp(vec![open()]), Verdict::Ok, &["reached 10.0.0.1:443, in 3 ms"]);
+    check(&tcp(vec![open(), open()]), Verdict::Ok, &["and 1 more"]);
+    let half = tcp(vec![closed("[2001:db8::1]:443"), open(), closed("[2001:db8::2]:443")]);
+    let words = [
+        "reached 10.0.0.1:443, but not all addresses of the name: no answer from [2001:db8::1]:443 and 1 more",
+        "goes around them",
+        "250 ms longer for each",
+    ];
+    check(&half, Verdict::Warning, &words);
+    let none = tcp(vec![closed("[2001:db8::1]:443")]);
+    check(&none, Verdict::Fail, &["no connection: no answer from [2001:db8::1]:443", "firewall"]);
 }
 
 #[test]
 fn a_certificate_that_ends_within_two_weeks_is_a_warning() {
     let now = at("2026-01-01T00:00:00Z");
-    check(&trusted(Some(at("2026-03-01T00:00:00Z")), now), Verdict::Ok, &["59 more days"]);
-    check(&trusted(Some(at("2026-01-15T00:00:00Z")), now), Verdict::Ok, &["14 more days"]);
-    check(&trusted(Some(at("2026-01-14T23:59:59Z")), now), Verdict::Warning, &["13 more days", "renew"]);
+    let ending = |end: &str, is_authority| Certificate {
+        validity: Validity { not_before: now, not_after: at(end) },
+        subject: Name::default(),
+        issuer: Name::default(),
+        names_itself: false,
+        hosts: Vec::new(),
+        more_hosts: 0,
+        is_authority,
+    };
+    let found = |end, is_authority| trusted(Some(&ending(end, is_authority)), now);
+    check(&found("2026-03-01T00:00:00Z", false), Verdict::Ok, &["is trusted, and valid for 59 more days"]);
+    check(&found("2026-01-15T00:00:00Z", false), Verdict::Ok, &["14 more days"]);
+    check(&found("2026-01-14T23:59:59Z", false), Verdict::Warning, &["13 more days", "renew"]);
+    check(
+        &found("2026-03-01T00:00:00Z", true),
+        Verdict::Ok,
+        &["is an authority's", "holds exactly it", "59 more"],
+    );
     check(&trusted(None, now), Verdict::Ok, &[]);
 }
 
@@ -114,7 +117,16 @@ fn refusals_are_the_tokens_and_the_first_failure_ends_the_list() {
         let what = format!("{error:?}");
         assert_eq!(verdicts(conversation(connection, token, &probe(error, answered), now)), wanted, "{what}");
     }
-    let found = refused(&ConnectError::NoWebSocket(StatusCode::NOT_FOUND));
+    let redirected = Some(Target::new("wss://dash.example/other?secret".parse().unwrap()));
+    let seen = Seen { headers: Some(HeaderMap::new()), redirected, certificate: None };
+    let found = conversation(&ws, true, &Probe { error: None, seen }, now);
+    check(&found[0], Verdict::Ok, &["is trusted"]);
+    check(
+        &found[1],
+        Verdict::Warning,
+        &["redirect to wss://dash.example/other", "write wss://dash.example/other in"],
+    );
+    let found = failed("token", &ConnectError::NoWebSocket(Box::new(Answer::bare(StatusCode::NOT_FOUND))));
     assert_eq!(found.text, "the dashboard answered 404 Not Found instead of a WebSocket");
     assert_eq!(found.fix, "check the path of the URL, usually /ws");
 }

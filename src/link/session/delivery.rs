@@ -32,6 +32,8 @@ pub enum Receipt {
     Status(JobId),
     /// The dashboard has read the answer to `restart` or `reboot`.
     PendingExit,
+    /// The dashboard has read something that was sent after the host had slept so often.
+    Awake(u32),
 }
 
 /// A frame that the dashboard answers.

@@ -13,6 +13,7 @@ use super::{HELD, Phase, Session};
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::follower::Live;
 use crate::jobs::table::JobEvent;
+use crate::link::clock_changes::ClockChange;
 use crate::observe::status::Ask;
 use crate::queries::Answer;
 use crate::shutdown::stop_requested;
@@ -24,6 +25,8 @@ pub(super) enum Event {
     Shutdown,
     /// One of the session's own times has come: a heartbeat, a ping, a deadline.
     Timer,
+    /// The host slept, or its wall clock was set.
+    Clock(ClockChange),
     /// The writer began to write the heartbeat with this number.
     BeatWritten(u64),
     /// The writer ended.
@@ -76,6 +79,8 @@ impl Session<'_> {
             biased;
             // Each branch is cancel-safe: it takes nothing before it is ready.
             () = stop_requested(shutdown), if !leaving => Event::Shutdown,
+            // Before what is due, and what came from a connection that may be dead.
+            change = self.agent.clock_changes.next() => Event::Clock(change),
             () = sleep_until(wake) => Event::Timer,
             // Before frames: the acknowledgement comes after it.
             seq = send_queue.beat_written() => Event::BeatWritten(seq),

@@ -67,8 +67,11 @@ impl Session<'_> {
             }
             (DashboardMessage::Command(request), Phase::Live(_)) => self.command(request, now),
             (DashboardMessage::KillCommand(kill), Phase::Live(_)) => self.kill_command(&kill, now),
-            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_)) => self.acknowledged(ack, now),
-            (message, _) => self.unexpected(&message),
+            // While the connection is being closed, it still proves what the dashboard has read.
+            (DashboardMessage::HeartbeatAck(ack), Phase::Live(_) | Phase::Leaving { .. }) => {
+                self.acknowledged(ack, now);
+            }
+            (message, _) => self.unexpected(message),
         }
     }
 
@@ -79,18 +82,13 @@ impl Session<'_> {
         if first {
             self.agent.peer.reset();
         }
-        if let Some(seconds) = self.agent.peer.registered(registered)
-            && self.may_log(Topic::Interval)
-        {
-            tracing::warn!(
-                seconds,
-                "Ignored the interval that the dashboard wants: not between 1 and 3600 s."
-            );
+        for refused in self.agent.peer.registered(registered) {
+            self.agent.note_refused(refused);
         }
         self.acks.expect(registered.ack);
         self.batches = registered.capabilities.iter().any(|name| name == CAPABILITY_OUTPUT_BATCH);
         if first {
-            tracing::info!(host_id = noise::name(&registered.host_id), "Registered with the dashboard.");
+            self.agent.outage.over(&noise::name(&registered.host_id), now);
             self.registered = Some(now);
             let interval = self.agent.peer.interval(self.agent.interval, now);
             self.phase = Phase::Live(Schedule::after_heartbeat(now, interval));
@@ -321,6 +319,7 @@ impl Session<'_> {
                 }
                 Receipt::Status(id) => self.agent.jobs.status_delivered(&id),
                 Receipt::PendingExit => self.run_pending_exit(now),
+                Receipt::Awake(sleeps) => self.awake(sleeps, now),
             }
         }
     }

@@ -61,16 +61,27 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn unexpected(&mut self, message: &DashboardMessage) {
+    /// A message came before `registered`, or while the connection is being closed. Only a request that is not carried
+    /// out is a warning: nothing depends on the other messages then.
+    pub(super) fn unexpected(&mut self, message: DashboardMessage) {
         self.agent.stats.ignored("unexpected");
+        let when =
+            if self.registered.is_none() { "before `registered`" } else { "on a connection that ends" };
+        let command = match message {
+            DashboardMessage::Registered(_) => {
+                return tracing::debug!("Ignored a `registered` {when}.");
+            }
+            DashboardMessage::HeartbeatAck(_) => {
+                return tracing::debug!("Ignored the acknowledgement of a heartbeat {when}.");
+            }
+            DashboardMessage::Command(request) => request.command,
+            DashboardMessage::KillCommand(_) => "kill_command".to_owned(),
+        };
         if self.may_log(Topic::Unexpected) {
-            let message = match message {
-                DashboardMessage::Registered(_) => "registered",
-                DashboardMessage::Command(_) => "command",
-                DashboardMessage::KillCommand(_) => "kill_command",
-                DashboardMessage::HeartbeatAck(_) => "heartbeat_ack",
-            };
-            tracing::warn!(message, "Ignored a message outside a registration.");
+            tracing::warn!(
+                command = name(&command),
+                "Ignored a request {when}; send it again once the host is online."
+            );
         }
     }
 

@@ -19,7 +19,8 @@ mod log;
 mod look;
 mod proofs;
 mod requests;
-mod rig;
+pub(in crate::link) mod rig;
+mod sleep;
 mod slot;
 mod stats;
 

@@ -31,6 +31,7 @@ impl Session<'_> {
             save,
             self.agent.watchdog.next(),
             self.acks.gives_up_at(),
+            self.doubted_until(),
             self.agent.peer.changes_at(Instant::now()),
             self.agent.limiter.due(),
         ];
@@ -44,6 +45,9 @@ impl Session<'_> {
         self.agent.limiter.flush(now);
         if now >= self.last_frame_at + SILENCE {
             return Some(self.ended_as(Ended::Silent));
+        }
+        if let Some(lost) = self.lost_in_sleep(now) {
+            return Some(lost);
         }
         if self.acks.gives_up_at().is_some_and(|at| now >= at) {
             return Some(self.ended_as(Ended::Unacknowledged));

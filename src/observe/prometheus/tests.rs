@@ -173,6 +173,15 @@ fn a_command_tells_when_it_last_wrote_and_when_it_entered_its_phase() {
     let [output, phase] = names.map(|name| families[name].samples[0].clone());
     assert_eq!((output.1.len(), output.2), (0, 1_767_225_601.0));
     assert_eq!((phase.1["phase"].as_str(), phase.2), ("build", 1_767_225_600.5));
+    let states = |report: &Report| {
+        let families = parse(&page(report));
+        ["job_running", "job_unreported"].map(|name| families[&format!("nixfleet_agent_{name}")].samples[0].2)
+    };
+    assert_eq!(states(&report), [1.0, 0.0]);
+    report.unreported = Some(Running { ended: true, ..report.running.take().unwrap() });
+    assert_eq!(states(&report), [0.0, 1.0]);
+    let families = parse(&page(&report));
+    assert!(names.iter().all(|name| !families.contains_key(*name)), "it has ended");
 }
 
 #[test]

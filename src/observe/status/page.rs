@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nixfleet_os::text::one_line;
+pub(crate) use nixfleet_os::time::length;
 
 use super::report::{Queue, Report, Running, RunningActivity, Server, State};
 use crate::observe::stats::{Counts, Histogram};
@@ -47,6 +48,9 @@ impl Page {
         }
         if let Some(at) = &connection.retry_at {
             self.row("next try", &self.ahead(at));
+        }
+        if let Some(proxy) = &report.proxy {
+            self.row("proxy", &plain(proxy));
         }
         self.dashboard(report);
         if let Some(certificate) = &report.client_certificate {
@@ -130,15 +134,9 @@ impl Page {
     }
 
     fn commands(&mut self, report: &Report) {
-        match &report.running {
+        let mut first = "ended";
+        match report.running() {
             None => self.row("running", "nothing"),
-            Some(Running { command, job_id, ended: true, .. }) => {
-                let (command, job) = (plain(command), plain(job_id));
-                self.row(
-                    "running",
-                    &format!("nothing; {command} has ended and is not reported yet, job {job}"),
-                );
-            }
             Some(running) => {
                 let pid = running.pid.map_or("no process yet".to_owned(), |pid| format!("process {pid}"));
                 let since = self.since(&running.since);
@@ -152,7 +150,13 @@ impl Page {
                 }
             }
         }
-        for (n, result) in report.results.iter().rev().enumerate() {
+        if let Some(Running { command, job_id, .. }) = report.unreported() {
+            let text =
+                format!("{}: not reported to the dashboard yet, job {}", plain(command), plain(job_id));
+            self.row(first, &text);
+            first = "";
+        }
+        for result in report.results.iter().rev() {
             let took = length(Duration::from_millis(result.duration_ms));
             let text = format!(
                 "{}: {} ({}), {}, took {took}",
@@ -161,7 +165,8 @@ impl Page {
                 result.exit_code,
                 self.ago(&result.ended_at)
             );
-            self.row(if n == 0 { "ended" } else { "" }, &text);
+            self.row(first, &text);
+            first = "";
         }
     }
 
@@ -261,18 +266,6 @@ fn spread(histogram: &Histogram, what: &str) -> String {
 fn named(counts: &Counts) -> String {
     let happened = counts.iter().filter(|(_, count)| **count > 0);
     happened.map(|(name, count)| format!("{count} {}", plain(name))).collect::<Vec<_>>().join(", ")
-}
-
-/// A duration in at most two units.
-pub(crate) fn length(length: Duration) -> String {
-    let seconds = length.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, ..) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
 }
 
 /// Longest text from elsewhere in a row, in characters.

@@ -72,6 +72,11 @@ impl Recent {
         self.retry_in(delay);
     }
 
+    /// Whether the last attempt or connection ended because of `why` as well.
+    pub fn is_last_error(&self, why: &str) -> bool {
+        self.connection.last_error.as_deref() == Some(why.trim_end_matches('.'))
+    }
+
     /// The next attempt comes after `delay`.
     pub fn retry_in(&mut self, delay: Duration) {
         self.connection.retry_at = Timestamp::now().checked_add(delay).ok().map(|at| format!("{at:.3}"));

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use nixfleet_config::{Remark, Validity};
+use nixfleet_config::Remark;
+use nixfleet_os::certificate::Validity;
 use nixfleet_protocol::{LastGoodSettings, ServerState, ServerStatus};
 
 use super::process::ProcessUsage;
@@ -27,6 +28,9 @@ pub struct Report {
     pub hostname: String,
     /// URL of the dashboard, without the parts that may hold a secret.
     pub dashboard: String,
+    /// The proxy on the way to it, without its login, and what named it; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// Why the settings in use are not those of the file; absent if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_good_settings: Option<LastGoodSettings>,
@@ -46,8 +50,11 @@ pub struct Report {
     pub last_beat_at: Option<String>,
     /// Round trip of the newest acknowledged heartbeat, in milliseconds.
     pub ack_rtt_ms: Option<f64>,
-    /// The running command.
+    /// The running command. Agents of earlier versions also reported one that has ended here.
     pub running: Option<Running>,
+    /// A command that has ended, and of which no dashboard was told yet. Absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreported: Option<Running>,
     /// The last finished commands, newest last.
     pub results: Vec<Finished>,
     /// The client certificate, if there is one.
@@ -128,6 +135,16 @@ impl Report {
         self.connection.state == State::Connected
     }
 
+    /// The command that runs.
+    pub fn running(&self) -> Option<&Running> {
+        self.running.as_ref().filter(|running| !running.ended)
+    }
+
+    /// The command that has ended, and of which no dashboard was told yet.
+    pub fn unreported(&self) -> Option<&Running> {
+        self.unreported.as_ref().or(self.running.as_ref().filter(|running| running.ended))
+    }
+
     /// The dashboard has not accepted any registration of this agent.
     pub fn never_connected(&self) -> bool {
         self.stats.registrations == 0
@@ -196,7 +213,7 @@ impl Server {
     }
 }
 
-/// The running command, or one that has ended and waits for a connection to tell its result.
+/// A command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Running {

@@ -24,6 +24,7 @@ fn is_shown(key: &str) -> bool {
         || [
             "token_file",
             "ca_file",
+            "proxy_login_file",
             "hostname",
             "user",
             "theme_color",
@@ -58,6 +59,20 @@ fn a_secret_in_any_key_that_may_hold_one_is_in_no_message() {
                 "ws://192.0.2.1/ws?s3cret",
                 "wss://me:s3/cret@h:x/s3cret@h",
                 "wss:me:s3cret@h",
+            ]
+            .map(str::to_owned)
+            .into(),
+            ("proxy", _) => [
+                "http://me:s3cret@h:1",
+                "me:s3cret@h",
+                "s3cret@h",
+                "socks5h://s3cret@h",
+                "ftp://me:s3cret@h",
+                "http://me:s3/cret@h:1",
+                "http://me:s3cret@h:x",
+                "http://me:a/s3cret@h",
+                "http:me:s3cret@h",
+                "me:s3cret@[h",
             ]
             .map(str::to_owned)
             .into(),

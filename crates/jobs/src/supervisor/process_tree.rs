@@ -3,6 +3,9 @@
 //! The supervisor is a subreaper: orphaned processes of its commands become its own children. So all of them
 //! can be found here, even if they have left the process group or the session.
 
+#[cfg(target_os = "linux")]
+use std::collections::HashMap;
+
 use nixfleet_os::Processes;
 use rustix::process::{Pid, Signal};
 
@@ -28,9 +31,56 @@ pub(super) fn activates(processes: &Processes) -> bool {
     processes.simulation().map_or_else(really_activates, |programs| programs.activates())
 }
 
-/// Whether one of these processes is below this one. Unknown, and false, if they cannot be listed.
-pub(super) fn has_any(pids: &[i32]) -> bool {
-    descendants(None).is_some_and(|all| all.iter().any(|found| pids.contains(&found.pid.as_raw_pid())))
+/// How often to look at processes that come and go until there is an answer. A look has none only if a process of the
+/// line ends while the lists are read.
+const LOOKS: usize = 10;
+
+/// Whether one of these processes is below this one, or all have ended. `list` names them, anew for each look: what it
+/// says and the list of all processes are not of one moment. Unknown is true.
+#[cfg(target_os = "linux")]
+pub(super) fn has_any_or_all_ended(list: impl Fn() -> Option<Vec<i32>>) -> bool {
+    let own = std::process::id().cast_signed();
+    let look = |process: &procfs::process::Process| {
+        let stat = process.stat()?;
+        Ok((stat.state != 'Z').then_some((stat.pid, stat.ppid)))
+    };
+    for _ in 0..LOOKS {
+        let Some(pids) = list() else { return true };
+        let Some(parents) = crate::process_list::each(look) else { return true };
+        if let Some(answer) = is_any_below(own, &pids, &parents.into_iter().collect()) {
+            return answer;
+        }
+    }
+    true
+}
+
+/// Unknown without /proc.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn has_any_or_all_ended(_list: impl Fn() -> Option<Vec<i32>>) -> bool {
+    true
+}
+
+/// Whether one of `pids` is below `own`, or there is none. None if these parents do not tell: a process that is not
+/// among them has ended meanwhile, and its children have another parent by now.
+#[cfg(target_os = "linux")]
+fn is_any_below(own: i32, pids: &[i32], parents: &HashMap<i32, i32>) -> Option<bool> {
+    let is_below = |pid: i32| {
+        let mut process = pid;
+        // No line is longer than the list, unless a number was given twice meanwhile.
+        for _ in 0..=parents.len() {
+            match *parents.get(&process)? {
+                parent if parent == own => return Some(true),
+                0 => return Some(false),
+                parent => process = parent,
+            }
+        }
+        None
+    };
+    let answers: Vec<_> = pids.iter().map(|pid| is_below(*pid)).collect();
+    if answers.is_empty() || answers.contains(&Some(true)) {
+        return Some(true);
+    }
+    if answers.contains(&None) { None } else { Some(false) }
 }
 
 /// A process below the supervisor.
@@ -45,8 +95,6 @@ struct Descendant {
 /// `except` with those below it. None if they cannot be listed now.
 #[cfg(target_os = "linux")]
 fn descendants(except: Option<Pid>) -> Option<Vec<Descendant>> {
-    use std::collections::HashMap;
-
     use crate::process_list::{each, optional};
 
     let all = each(|process| {
@@ -123,6 +171,37 @@ mod tests {
         assert_eq!(in_group(Some(group)), 0, "an exception includes what is below it");
         rustix::process::kill_process_group(group, Signal::KILL).unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_whose_line_of_parents_is_broken_tells_nothing() {
+        const OWN: i32 = 50;
+        // 60 is below this process, and 70 is not.
+        let all = [(1, 0), (20, 1), (OWN, 20), (55, OWN), (60, 55), (70, 1)];
+        let without = |gone: &[i32]| all.into_iter().filter(|(pid, _)| !gone.contains(pid)).collect();
+        let below = |pids: &[i32], gone: &[i32]| is_any_below(OWN, pids, &without(gone));
+        assert_eq!(below(&[60], &[]), Some(true));
+        assert_eq!(below(&[70, 60], &[]), Some(true));
+        assert_eq!(below(&[70], &[]), Some(false));
+        assert_eq!(below(&[], &[]), Some(true), "all have ended");
+        assert_eq!(below(&[60], &[60]), None, "it ended after the first list was made");
+        assert_eq!(below(&[60], &[55]), None, "its parent ended before it was reached");
+        assert_eq!(below(&[70, 60], &[60]), None, "the other one may have been below");
+        let in_a_circle = [(60, 61), (61, 60)].into_iter().collect();
+        assert_eq!(is_any_below(OWN, &[60], &in_a_circle), None);
+    }
+
+    #[test]
+    fn a_process_that_ends_between_two_lists_is_not_taken_for_one_of_somebody_else() {
+        let looks = std::cell::Cell::new(0);
+        let ending = || {
+            looks.set(looks.get() + 1);
+            // No process has this number: it is above the largest that a kernel gives.
+            Some(if looks.get() == 1 { vec![i32::MAX] } else { Vec::new() })
+        };
+        assert!(has_any_or_all_ended(ending));
+        assert_eq!(looks.get(), 2);
+        assert!(!has_any_or_all_ended(|| Some(vec![1])));
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl Rebuild {
 /// Whether the unit belongs to this job: its client is below this supervisor, or was and is gone. The client of somebody
 /// else is in another tree.
 fn is_ours() -> bool {
-    clients().is_none_or(|clients| clients.is_empty() || process_tree::has_any(&clients))
+    process_tree::has_any_or_all_ended(clients)
 }
 
 #[cfg(test)]

@@ -184,6 +184,7 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                 command_activity: None,
                 vitals: None,
                 last_good_settings: None,
+                last_error: None,
                 update_status: Some(Box::new(UpdateStatus {
                     git: Verdict::default(),
                     lock: light(UpdateState::Ok, "as pulled with 1d91f2b"),
@@ -217,6 +218,19 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
                         "/etc/nixfleet/agent.toml:7:12: string values must be quoted; write text in quotes"
                             .to_owned(),
                     ],
+                })),
+                ..heartbeat()
+            }),
+        ),
+        (
+            "heartbeat-last_error",
+            beat(Heartbeat {
+                last_error: Some(Box::new(LastError {
+                    text: "the dashboard refused the token (401); compare the agent's token with the dashboard's"
+                        .to_owned(),
+                    cause: "refused_token".to_owned(),
+                    at: "2026-07-14T11:58:00.123Z".to_owned(),
+                    attempts: 3,
                 })),
                 ..heartbeat()
             }),

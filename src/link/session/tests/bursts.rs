@@ -227,6 +227,37 @@ async fn an_odd_field_is_named_once_for_the_whole_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_out_of_bounds_is_named_once_for_the_whole_process() {
+    let log = CapturedLog::default();
+    let _capturing = dispatcher::set_default(&log.dispatch());
+    let mut rig = Rig::start(INTERVAL).await;
+    for seconds in [0, 3601, u64::MAX] {
+        rig.next().await;
+        rig.texts(&[
+            &format!(
+                r#"{{"type":"registered","payload":{{"heartbeat_interval":{seconds},"reconnect_window_s":{seconds}}}}}"#
+            ),
+            r#"{"type":"command","payload":{"command":"nope"}}"#,
+        ])
+        .await;
+        assert_eq!(rig.status().await.command, "nope");
+        assert_eq!(rig.report().await.interval_s, INTERVAL.as_secs(), "{seconds}");
+        rig.drop_connection().await;
+        rig.reconnect().await;
+    }
+    assert_eq!(
+        log.line("heartbeat_interval"),
+        "WARN The dashboard asks for a time that is not between 1 and 3600 s, so the interval that is set on the \
+         host holds. field=\"heartbeat_interval\" seconds=0"
+    );
+    assert_eq!(
+        log.line("reconnect_window_s"),
+        "WARN The dashboard asks for a time that is more than 600 s, so it counts as 600 s. \
+         field=\"reconnect_window_s\" seconds=3601"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_result_with_megabytes_of_message_is_told_once_and_the_connection_lives() {
     let mut rig = Rig::live(INTERVAL, &[]).await;
     let job = rig.run_command("pull").await;

@@ -21,6 +21,7 @@ use crate::heartbeat::Snapshots;
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::table::JobTable;
 use crate::link::agent::Agent;
+use crate::link::clock_changes::told::Clocks;
 use crate::link::ended::Ended;
 use crate::link::session;
 use crate::observe::status::{ASKS, Ask, Asker, Report};
@@ -42,7 +43,7 @@ const LONGEST: Duration = Duration::from_secs(4 * 3600);
 /// Capacity of the socket in bytes: less than a noisy command writes at once.
 const SOCKET: usize = 64 * 1024;
 
-pub(super) struct Rig {
+pub(in crate::link) struct Rig {
     socket: Option<WebSocketStream<DuplexStream>>,
     /// Returns how the session ended, and the agent for the next one.
     session: Option<JoinHandle<(Ended, Agent)>>,
@@ -57,6 +58,7 @@ pub(super) struct Rig {
     executor: FakeExecutor,
     /// Requests for new facts that are not answered yet.
     looks: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
+    pub(super) clocks: Clocks,
     /// What connections lead through, if anything.
     relay: Option<Relay>,
     begun: Instant,
@@ -103,7 +105,7 @@ impl Rig {
         let environment =
             environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let host = Host::load(&Source { file: None, environment }).unwrap();
-        let agent = Agent::new(
+        let mut agent = Agent::new(
             host,
             interval,
             JobTable::resume(Vec::new(), Box::new(executor.clone())),
@@ -111,7 +113,10 @@ impl Rig {
             snapshots,
             asks_receiver,
         );
+        let clocks = Clocks::default();
+        agent.clock_changes = clocks.changes();
         let mut rig = Self {
+            clocks,
             socket: None,
             session: None,
             agent: Some(agent),
@@ -225,6 +230,13 @@ impl Rig {
         let (ended, agent) = tokio::time::timeout(HOUR, session).await.expect("the session's end").unwrap();
         self.agent = Some(agent);
         ended
+    }
+
+    /// The agent without a session.
+    pub(in crate::link) async fn agent(interval: Duration) -> (Agent, Clocks) {
+        let mut rig = Self::start(interval).await;
+        rig.drop_connection().await;
+        (rig.agent.take().unwrap(), rig.clocks)
     }
 
     pub(super) async fn drop_connection(&mut self) {
