@@ -1,12 +1,13 @@
 //! `nixfleet-agent doctor`: finds out what is wrong with the agent of this host, and what to do about it.
 //!
 //! ```text
-//! subject.rs      the examined agent: its settings and units
-//! network.rs      proxy, name, TCP, TLS, token, clock: the first failure explains the rest
-//! local.rs        folders, disk, token file, vitals of the host
-//! repo.rs         the checkout and its remote
-//! users.rs        names and uids of users
-//! service.rs      the rebuild program, the launcher of jobs, the running agent
+//! subject.rs             the examined agent: its settings and units
+//! network.rs             proxy, name, TCP, TLS, token, clock: the first failure explains the rest
+//! local.rs               folders, disk, token file, vitals of the host
+//! client_certificate.rs  the certificate by which the dashboard knows this host
+//! repo.rs                the checkout and its remote
+//! users.rs               names and uids of users
+//! service.rs             the rebuild program, the launcher of jobs, the running agent
 //! ```
 //!
 //! The checks change nothing, with one exception: ssh may store the key of the repository's server, as it would
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use nixfleet_config::{Problem, Source};
 
+mod client_certificate;
 mod local;
 mod network;
 mod repo;

@@ -19,37 +19,43 @@ pub(super) struct ClientAuth {
     asked: AtomicBool,
 }
 
-/// The dashboard asks for a client certificate, and did not take this host's.
+/// The dashboard asks for a client certificate, and did not take this host's. Each has what the dashboard said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientCertificateRefused {
     /// There is none.
     #[error(
-        "the dashboard asks for a client certificate (alert {}), and this agent has none; set client_cert and \
-         client_key to the files of a certificate that the dashboard's authority signed",
-        alert_name(*.0)
+        "the dashboard asks for a client certificate ({0}), and this agent has none; set client_cert and client_key to \
+         the files of a certificate that the dashboard's authority signed"
     )]
-    Missing(AlertDescription),
+    Missing(String),
     /// Its time is over, or has not begun.
     #[error(
-        "the dashboard says that this host's client certificate has expired (alert {}); put a new one in the place of \
-         client_cert and client_key, or set the clock that is wrong",
-        alert_name(*.0)
+        "the dashboard says that this host's client certificate has expired ({0}); put a new one in the place of \
+         client_cert and client_key, or set the clock that is wrong"
     )]
-    Expired(AlertDescription),
+    Expired(String),
     /// Another authority signed it.
     #[error(
-        "the dashboard does not know the authority of this host's client certificate (alert {}); set client_cert to \
-         one that the dashboard's authority signed, with the certificates in between behind it",
-        alert_name(*.0)
+        "the dashboard does not know the authority of this host's client certificate ({0}); set client_cert to one \
+         that the dashboard's authority signed, with the certificates in between behind it"
     )]
-    UnknownAuthority(AlertDescription),
+    UnknownAuthority(String),
     /// For another reason.
     #[error(
-        "the dashboard refused this host's client certificate (alert {}); set client_cert and client_key to another \
-         one, and look at the log of the dashboard or its proxy",
-        alert_name(*.0)
+        "the dashboard refused this host's client certificate ({0}); set client_cert and client_key to another one, \
+         and look at the log of the dashboard or its proxy"
     )]
-    Refused(AlertDescription),
+    Refused(String),
+}
+
+impl ClientCertificateRefused {
+    /// What a page says that nginx sends in place of an alert. `seen` is the answer in short.
+    pub(super) fn of_page(page: &str, seen: String) -> Option<Self> {
+        if page.contains("No required SSL certificate was sent") {
+            return Some(Self::Missing(seen));
+        }
+        page.contains("The SSL certificate error").then_some(Self::Refused(seen))
+    }
 }
 
 impl ClientAuth {
@@ -72,16 +78,19 @@ impl ClientAuth {
                 | CertificateUnknown
                 | UnknownCA
         );
-        // Servers with TLS 1.2 have these for a missing certificate too, and for much else.
-        let may_be = matches!(alert, HandshakeFailure | AccessDenied) && self.asked.load(Ordering::Acquire);
+        // Servers with TLS 1.2 have the first for a missing certificate too, and for much else. The last is for one
+        // that another key of an authority of the right name has signed.
+        let may_be = matches!(alert, HandshakeFailure | AccessDenied | DecryptError)
+            && self.asked.load(Ordering::Acquire);
         if !is_about_certificates && !may_be {
             return None;
         }
+        let said = format!("alert {}", alert_name(alert));
         Some(match alert {
-            _ if self.certified.is_none() => ClientCertificateRefused::Missing(alert),
-            CertificateExpired => ClientCertificateRefused::Expired(alert),
-            UnknownCA => ClientCertificateRefused::UnknownAuthority(alert),
-            _ => ClientCertificateRefused::Refused(alert),
+            _ if self.certified.is_none() => ClientCertificateRefused::Missing(said),
+            CertificateExpired => ClientCertificateRefused::Expired(said),
+            UnknownCA | DecryptError => ClientCertificateRefused::UnknownAuthority(said),
+            _ => ClientCertificateRefused::Refused(said),
         })
     }
 }
@@ -168,10 +177,15 @@ mod tests {
                 UnknownCA,
                 "does not know the authority of this host's client certificate (alert unknown_ca); set",
             ),
+            (
+                DecryptError,
+                "does not know the authority of this host's client certificate (alert decrypt_error); set",
+            ),
             (BadCertificate, "refused this host's client certificate (alert bad_certificate); set"),
             (CertificateRequired, "refused this host's client certificate (alert certificate_required); set"),
         ] {
             let auth = ClientAuth::new(Some(files.read().unwrap().certified()));
+            assert!(auth.resolve(&[], &[]).is_some());
             let told = early(alert).about_client_certificate(&auth).to_string();
             assert!(told.contains(words), "{told}");
         }

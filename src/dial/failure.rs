@@ -168,7 +168,10 @@ impl ConnectError {
             status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
                 Self::Busy(status, answer.retry_after)
             }
-            _ => Self::NoWebSocket(answer),
+            _ => match answered::client_certificate(&answer) {
+                Some(refused) => Self::ClientCertificateRefused(refused),
+                None => Self::NoWebSocket(answer),
+            },
         }
     }
 

@@ -12,6 +12,7 @@
 //! failure.rs  why there is neither
 //! ```
 
+use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -74,9 +75,13 @@ pub(super) async fn upgrade(
 ) -> Result<Socket, NoSocket> {
     let key = generate_key();
     let request = request::request(target, &key, bearer);
-    stream.write_all(&request).await.map_err(UpgradeError::Broken)?;
-    stream.flush().await.map_err(UpgradeError::Broken)?;
-    let (head, rest) = head(&mut stream).await?;
+    let sent = send(&mut stream, &request).await;
+    // A server that refuses says so and closes at once. What it said is there to be read, also if it closed before the
+    // request was written.
+    let (head, rest) = match (head(&mut stream).await, sent) {
+        (Err(UpgradeError::Closed), Err(err)) => return Err(UpgradeError::Broken(err).into()),
+        (read, _) => read?,
+    };
     *headers = Some(head.headers.clone());
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         let body = body(&mut stream, &head, rest).await;
@@ -86,6 +91,11 @@ pub(super) async fn upgrade(
     accept::check(&head, &key).map_err(UpgradeError::Mismatch)?;
     // Frames may have come in one packet with the answer.
     Ok(WebSocketStream::from_partially_read(stream, rest, Role::Client, Some(limits())).await)
+}
+
+async fn send(stream: &mut Stream, request: &[u8]) -> io::Result<()> {
+    stream.write_all(request).await?;
+    stream.flush().await
 }
 
 /// Reads the head of the final answer. Returns also what came behind it.

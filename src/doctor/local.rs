@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use jiff::Timestamp;
 use rustix::fs::{Access, StatVfs, access, statvfs};
 
 use nixfleet_config::{Host, TOKEN_VARIABLE, TokenError, TokenSource};
@@ -16,7 +17,7 @@ use nixfleet_vitals::settings::Paths;
 use nixfleet_vitals::{Fault, device, stasysmo};
 
 use super::users::uid_of;
-use super::{Finding, Subject, fail, ok, root_only, skipped, warning, warning_of_line};
+use super::{Finding, Subject, client_certificate, fail, ok, root_only, skipped, warning, warning_of_line};
 use crate::wire;
 
 /// Free space below which there is a warning, in bytes: a build of NixOS needs more.
@@ -38,6 +39,7 @@ const MAX_FAULTS: usize = 8;
 pub(super) fn state(subject: &Subject) -> Vec<Finding> {
     let mut findings = vec![state_folder(subject), disk_space(&subject.host)];
     findings.extend(token_file(&subject.connection.token));
+    findings.extend(client_certificate::findings(&subject.connection, Timestamp::now()));
     findings
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use nixfleet_config::{Connection, LoginSource, Proxy, Way};
 use nixfleet_os::certificate::Certificate;
 
-use super::{Finding, Subject, Verdict, fail, finding, ok, skipped, warning};
+use super::{Finding, Subject, Verdict, client_certificate, fail, finding, ok, skipped, warning};
 use crate::dial::addresses::{LookupError, lookup};
 use crate::dial::target::Target;
 use crate::dial::{ConnectError, Probe, probe};
@@ -86,6 +86,11 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
         findings.extend(STEPS[findings.len()..].iter().map(unknown));
         return findings;
     }
+    if client_certificate::is_denied(connection) {
+        let unknown = |step: &&'static str| super::root_only(step, "the key of the client certificate");
+        findings.extend(STEPS[findings.len()..].iter().map(unknown));
+        return findings;
+    }
     let token = connection.token.read().is_ok();
     let sent = Timestamp::now();
     let mut answer = probe(connection, token, ANSWER).await;
@@ -140,6 +145,8 @@ fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timest
     };
     // Without an HTTP answer nothing is known about the steps after TLS.
     match &probe.error {
+        // With TLS 1.3 it is judged behind the handshake.
+        Some(err @ ConnectError::ClientCertificateRefused(_)) => vec![failed("tls", err)],
         Some(err) if probe.seen.headers.is_none() => {
             // The handshake may have succeeded.
             if secure && probe.seen.certificate.is_none() {

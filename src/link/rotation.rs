@@ -242,6 +242,27 @@ fn tell(remark: Option<Remark>, told: &mut Option<Instant>) {
     }
 }
 
+/// Somebody who asks, in tests.
+#[cfg(test)]
+pub(super) mod told {
+    use super::*;
+
+    #[derive(Debug)]
+    pub(in crate::link) struct Asker(watch::Sender<Look>);
+
+    impl Asker {
+        /// Somebody, and the state of the agent that is asked.
+        pub(in crate::link) fn new() -> (Self, Rotation) {
+            let (sender, looks) = watch::channel(Look::default());
+            (Self(sender), Rotation { looks: Some(looks), ..Rotation::default() })
+        }
+
+        pub(in crate::link) fn ask(&self) {
+            self.0.send_modify(|look| look.asked += 1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -253,9 +253,7 @@ mod tests {
             ConnectError::Slow,
             ConnectError::WrongToken,
             ConnectError::Forbidden,
-            ConnectError::ClientCertificateRefused(ClientCertificateRefused::Missing(
-                rustls::AlertDescription::CertificateRequired,
-            )),
+            ConnectError::ClientCertificateRefused(ClientCertificateRefused::Missing("x".to_owned())),
         ];
         let moment = Duration::from_secs(1);
         let ends = [

@@ -2,6 +2,7 @@
 //! docs/connecting.md.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -23,10 +24,13 @@ struct Scene {
     replaced: Vec<(&'static str, String)>,
     /// The step of `doctor` that fails, if it uses the same words.
     step: Option<&'static str>,
+    /// The certificate and the key of the client, in one file in PEM; none without a text.
+    client: String,
 }
 
 fn scene(url: String, trusted: &str, step: Option<&'static str>) -> Scene {
-    Scene { url, trusted: trusted.to_owned(), replaced: vec![(EXAMPLE, "localhost".to_owned())], step }
+    let replaced = vec![(EXAMPLE, "localhost".to_owned())];
+    Scene { url, trusted: trusted.to_owned(), replaced, step, client: String::new() }
 }
 
 /// A message with the clock of the example in place of this host's.
@@ -47,12 +51,20 @@ async fn check(name: &str, scene: Scene) {
     if !scene.trusted.is_empty() {
         fs::write(&ca_file, &scene.trusted).unwrap();
     }
+    let client = fleet.path("client.pem");
+    if !scene.client.is_empty() {
+        fs::write(&client, &scene.client).unwrap();
+        fs::set_permissions(&client, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let agent_command = || {
         let mut command = fleet.agent_command();
         command.env("NIXFLEET_URL", &scene.url).env("NIXFLEET_VITALS__ENABLED", "false");
         command.env("NIXFLEET_PATHS__STATUS", fleet.path("state/agent/status.sock"));
         if !scene.trusted.is_empty() {
             command.env("NIXFLEET_CA_FILE", &ca_file);
+        }
+        if !scene.client.is_empty() {
+            command.env("NIXFLEET_CLIENT_CERT", &client).env("NIXFLEET_CLIENT_KEY", &client);
         }
         command
     };
@@ -125,14 +137,18 @@ async fn alert(number: u8) -> Scene {
 
 /// A server with this certificate.
 async fn tls(certificate: CertificateDer<'static>, key: &KeyPair, trusted: &str) -> Scene {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    serving(certificate, key, trusted, None).await
+}
+
+/// The same, which lets in only clients with a certificate of `clients`, if that is given.
+async fn serving(
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+    trusted: &str,
+    clients: Option<&str>,
+) -> Scene {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
+    let config = crate::tls::config(clients, vec![certificate], key);
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -155,7 +171,11 @@ fn params(host: Option<&str>, common: &str) -> CertificateParams {
 
 /// An authority: what issues, and its certificate in PEM.
 fn authority() -> (Issuer<'static, KeyPair>, String) {
-    let mut params = params(None, "Fleet CA");
+    authority_of("Fleet CA")
+}
+
+fn authority_of(name: &str) -> (Issuer<'static, KeyPair>, String) {
+    let mut params = params(None, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
@@ -198,6 +218,28 @@ async fn other_purpose() -> Scene {
     let mut params = params(Some("localhost"), "localhost");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     issued(params, true, false).await
+}
+
+/// A server for clients of an authority, with a client that has what `client` makes of it, if that is given.
+async fn for_clients(client: Option<(CertificateParams, bool)>) -> Scene {
+    let (issuer, authority_pem) = authority();
+    let key = KeyPair::generate().unwrap();
+    let certificate = params(Some("localhost"), "localhost").signed_by(&key, &issuer).unwrap();
+    let mut scene = serving(certificate.der().clone(), &key, &authority_pem, Some(&authority_pem)).await;
+    if let Some((params, is_known)) = client {
+        let key = KeyPair::generate().unwrap();
+        let issuer = if is_known { issuer } else { authority_of("Other CA").0 };
+        let made = params.signed_by(&key, &issuer).unwrap();
+        scene.client = format!("{}{}", made.pem(), key.serialize_pem());
+    }
+    scene
+}
+
+fn client(purpose: ExtendedKeyUsagePurpose, ending: i32) -> CertificateParams {
+    let mut params = params(Some("test-host"), "test-host");
+    params.not_after = rcgen::date_time_ymd(ending, 1, 31);
+    params.extended_key_usages = vec![purpose];
+    params
 }
 
 async fn refused() -> Scene {
@@ -248,6 +290,8 @@ macro_rules! tests {
 }
 
 mod each {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+
     use super::*;
 
     tests! {
@@ -268,7 +312,10 @@ mod each {
         other_key => issued(params(Some("localhost"), "localhost"), false, true);
         other_purpose => super::other_purpose();
         alert_unknown_host => alert(112);
-        alert_client_certificate => alert(116);
+        client_certificate_missing => for_clients(None);
+        client_certificate_expired => for_clients(Some((client(ClientAuth, 2020), true)));
+        client_certificate_of_other_authority => for_clients(Some((client(ClientAuth, 2100), false)));
+        client_certificate_refused => for_clients(Some((client(ServerAuth, 2100), true)));
         nothing_in_common => alert(40);
         alert_other => alert(80);
         plain_http => no_handshake(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");

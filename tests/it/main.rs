@@ -39,6 +39,7 @@ mod proxy;
 mod reconnect;
 mod repository;
 mod rig;
+mod rotation;
 mod secrets;
 mod shutdown;
 mod slot;

@@ -3,8 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -23,29 +25,56 @@ pub(crate) async fn terminator_with(
     made: rcgen::CertifiedKey<rcgen::KeyPair>,
 ) -> (u16, String) {
     let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
+    let config = config(None, vec![made.cert.der().clone()], key);
+    (terminate(fleet, config, |_| {}).await, made.cert.pem())
+}
+
+/// What a server with this certificate needs. With `clients`, an authority in PEM, it lets in only clients with a
+/// certificate of that.
+pub(crate) fn config(
+    clients: Option<&str>,
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+        None => builder.with_no_client_auth(),
+    };
+    builder.with_single_cert(certificates, key).unwrap()
+}
+
+/// Ends TLS in front of the dashboard; `seen` gets the certificate of each client that has one. Returns the port.
+pub(crate) async fn terminate(
+    fleet: &Fleet,
+    config: ServerConfig,
+    seen: impl Fn(CertificateDer<'static>) + Clone + Send + 'static,
+) -> u16 {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let backend = fleet.url().trim_start_matches("ws://").trim_end_matches("/ws").to_owned();
+    let backend = fleet.dashboard_address().to_string();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            let (acceptor, backend) = (acceptor.clone(), backend.clone());
+            let (acceptor, backend, seen) = (acceptor.clone(), backend.clone(), seen.clone());
             tokio::spawn(async move {
                 // One test connects without trusting the certificate.
-                if let Ok(tls) = acceptor.accept(tcp).await {
-                    pipe(tls, &backend).await;
+                let Ok(tls) = acceptor.accept(tcp).await else { return };
+                if let Some(client) = tls.get_ref().1.peer_certificates().and_then(<[_]>::first) {
+                    seen(client.clone().into_owned());
                 }
+                pipe(tls, &backend).await;
             });
         }
     });
-    (port, made.cert.pem())
+    port
 }
 
 async fn pipe(mut tls: impl AsyncRead + AsyncWrite + Unpin, backend: &str) {

@@ -117,6 +117,11 @@ impl Handle {
         self.shared.apply(|hub, _| hub.announce(&policy, legacy))
     }
 
+    /// Asks for another token from now on. Connections that were made with the old one go on.
+    pub fn set_token(&self, token: &str) {
+        self.shared.token.send_replace(crate::digest(token.as_bytes()));
+    }
+
     /// Sends a `kill_command`.
     ///
     /// # Errors

@@ -287,7 +287,8 @@ struct Shared {
     deadline_moved: Notify,
     faults: watch::Sender<Faults>,
     policy: watch::Sender<Policy>,
-    token: [u8; 32],
+    /// SHA-256 of the agents' token.
+    token: watch::Sender<[u8; 32]>,
     csrf_digest: [u8; 32],
     csrf_token: String,
     /// Whether the strict mode is on, so that the hub has a judge.
@@ -307,7 +308,7 @@ impl Shared {
             deadline_moved: Notify::new(),
             faults: watch::Sender::new(Faults::default()),
             policy: watch::Sender::new(Policy::default()),
-            token: digest(token.as_bytes()),
+            token: watch::Sender::new(digest(token.as_bytes())),
             csrf_digest: digest(csrf_token.as_bytes()),
             csrf_token,
         }
@@ -354,7 +355,7 @@ impl Shared {
     }
 
     fn token_matches(&self, presented: &[u8]) -> bool {
-        digest(presented) == self.token
+        digest(presented) == *self.token.borrow()
     }
 
     fn csrf_matches(&self, presented: &[u8]) -> bool {

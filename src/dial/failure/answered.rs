@@ -2,6 +2,7 @@
 
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
+use crate::dial::client_auth::ClientCertificateRefused;
 use crate::dial::upgrade::Answer;
 
 /// Words for an answer with this status and page.
@@ -37,6 +38,11 @@ pub(super) fn words(answer: &Answer) -> String {
             "the dashboard answered {seen} instead of a WebSocket; check the path of the URL, usually /ws"
         ),
     }
+}
+
+/// What an answer says about the client certificate, if it is about that.
+pub(super) fn client_certificate(answer: &Answer) -> Option<ClientCertificateRefused> {
+    ClientCertificateRefused::of_page(answer.page.as_deref()?, seen(answer))
 }
 
 /// Words for 429 and 503.
@@ -115,6 +121,7 @@ mod tests {
             ..answer(400)
         };
         let text = super::words(&https);
+        assert!(client_certificate(&https).is_none());
         assert!(text.contains("speaks TLS") && text.ends_with("write wss://"), "{text}");
     }
 }

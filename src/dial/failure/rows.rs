@@ -189,22 +189,22 @@ fn client_certificates() -> Vec<Row> {
         row(
             "client_certificate_missing",
             "the dashboard's server lets in only hosts with a certificate",
-            Refused::Missing(AlertDescription::CertificateRequired),
+            Refused::Missing("alert certificate_required".to_owned()),
         ),
         row(
             "client_certificate_expired",
             "nobody renewed it, or one of the two clocks is wrong",
-            Refused::Expired(AlertDescription::CertificateExpired),
+            Refused::Expired("alert certificate_expired".to_owned()),
         ),
         row(
             "client_certificate_of_other_authority",
             "the dashboard's server knows another authority, or misses the certificates in between",
-            Refused::UnknownAuthority(AlertDescription::UnknownCA),
+            Refused::UnknownAuthority("alert unknown_ca".to_owned()),
         ),
         row(
             "client_certificate_refused",
             "it was revoked, or is of a kind or for a purpose that the server does not take",
-            Refused::Refused(AlertDescription::CertificateRevoked),
+            Refused::Refused("alert unsupported_certificate".to_owned()),
         ),
     ]
 }

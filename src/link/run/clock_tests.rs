@@ -1,4 +1,4 @@
-//! The main loop on a host that sleeps or whose clock is set, in virtual time.
+//! The main loop on a host that sleeps, whose clock is set or whose secrets are replaced, in virtual time.
 
 use std::future::pending;
 use std::io;
@@ -15,6 +15,7 @@ use super::Exit;
 use crate::dial::failure::rows::rows;
 use crate::dial::{Connect, ConnectError, Dialled};
 use crate::link::clock_changes::told::Clocks;
+use crate::link::rotation::told::Asker;
 use crate::link::session::tests::rig::Rig;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ impl Connect for Network {
 
 struct Loop {
     clocks: Clocks,
+    asker: Asker,
     network: Network,
     shutdown: watch::Sender<bool>,
     running: JoinHandle<Exit>,
@@ -75,13 +77,15 @@ impl Loop {
     /// An agent that has tried for ten minutes, so that the delays are long.
     async fn start(fate: Fate) -> Self {
         fastrand::seed(7);
-        let (agent, clocks) = Rig::agent(30 * SECOND).await;
+        let (mut agent, clocks) = Rig::agent(30 * SECOND).await;
+        let (asker, rotation) = Asker::new();
+        agent.rotation = rotation;
         let network = Network { fate, attempts: Arc::default() };
         let (shutdown, stop) = watch::channel(false);
         let dial = network.clone();
         let running = tokio::spawn(async move { agent.run(&dial, stop).await });
         sleep(600 * SECOND).await;
-        Self { clocks, network, shutdown, running }
+        Self { clocks, asker, network, shutdown, running }
     }
 
     /// Waits until an attempt was just made, so that the next one is far.
@@ -193,5 +197,25 @@ async fn a_clock_that_is_set_again_and_again_makes_no_storm() {
     }
     let attempts = tries.count() - before;
     assert!((8..40).contains(&attempts), "{attempts} in a minute");
+    tries.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_new_secrets_gets_an_attempt_at_once() {
+    let tries = Loop::start(Fate::Refused).await;
+    tries.after_an_attempt().await;
+    tries.asker.ask();
+    assert_eq!(tries.attempts_in(SECOND / 10).await, 1);
+    assert_eq!(tries.attempts_in(SECOND).await, 0, "one request, one attempt");
+    tries.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_new_secrets_does_not_shorten_what_a_busy_dashboard_asked_for() {
+    let tries = Loop::start(Fate::Busy(500 * SECOND)).await;
+    while tries.attempts_in(SECOND).await == 0 {}
+    tries.asker.ask();
+    assert_eq!(tries.attempts_in(495 * SECOND).await, 0, "it had asked for 500 s");
+    assert_eq!(tries.attempts_in(7 * SECOND).await, 1);
     tries.stop().await;
 }
