@@ -311,3 +311,51 @@ async fn nginx_with_tls_may_redirect_to_it_and_never_away_from_it() {
     );
     fleet.assert_no_violations();
 }
+
+#[tokio::test]
+async fn nginx_that_wants_a_client_certificate_says_so_and_gets_one() {
+    let fleet = Fleet::strict().await;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (fleet.path("cert.pem"), fleet.path("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let dashboard = fleet.dashboard_address();
+    // The server's own certificate is also the only client's that it knows.
+    let servers = |port: u16, tls_port: u16| {
+        let (cert, key) = (cert.display(), key.display());
+        server(port, "return 404;\n")
+            + &format!(
+                "server {{ listen 127.0.0.1:{tls_port} ssl;\nssl_certificate {cert};\nssl_certificate_key {key};\n\
+                 ssl_client_certificate {cert};\nssl_verify_client on;\n{}}}\n",
+                location(dashboard, 60),
+            )
+    };
+    let Some(nginx) = Nginx::start(servers).await else { return };
+    let connecting = |client: Option<(&PathBuf, &PathBuf)>| {
+        let mut command = agent(&fleet, &format!("wss://localhost:{}/ws", nginx.tls_port));
+        command.env("NIXFLEET_CA_FILE", &cert);
+        if let Some((cert, key)) = client {
+            command.env("NIXFLEET_CLIENT_CERT", cert).env("NIXFLEET_CLIENT_KEY", key);
+        }
+        AgentProcess::spawn(command, fleet.path("state"))
+    };
+    let without = connecting(None);
+    logged(&fleet, "asks for a client certificate (400 Bad Request, \"400 No required SSL certificate").await;
+    drop(without);
+
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let unknown = fleet.path("unknown.pem");
+    fs::write(&unknown, format!("{}{}", other.cert.pem(), other.signing_key.serialize_pem())).unwrap();
+    let with_another = connecting(Some((&unknown, &unknown)));
+    logged(
+        &fleet,
+        "refused this host's client certificate (400 Bad Request, \"400 The SSL certificate error",
+    )
+    .await;
+    drop(with_another);
+    assert!(fleet.messages().is_empty());
+
+    let _agent = connecting(Some((&cert, &key)));
+    beat_after(&fleet, 0).await;
+    fleet.assert_no_violations();
+}

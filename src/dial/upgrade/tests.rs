@@ -1,8 +1,10 @@
 use std::mem::discriminant;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
 use proptest::prelude::*;
-use tokio::io::DuplexStream;
+use tokio::io::{DuplexStream, ReadBuf};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -268,4 +270,48 @@ proptest! {
         let (whole, cut) = (judge(&[&answer], KEY), judge(&pieces, KEY));
         prop_assert!(is_same(&cut, &whole), "{cut:?} and {whole:?}");
     }
+}
+
+/// A server that has answered and closed before the request comes: nothing can be written any more.
+struct ClosedEarly(std::io::Cursor<Vec<u8>>);
+
+impl tokio::io::AsyncRead for ClosedEarly {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buf)
+    }
+}
+
+impl tokio::io::AsyncWrite for ClosedEarly {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_said_before_it_closed_is_read_although_nothing_can_be_written() {
+    let target = Target::new(URL.parse().unwrap());
+    let asked = async |answer: &[u8]| {
+        let stream = ClosedEarly(std::io::Cursor::new(answer.to_vec()));
+        upgrade(Box::new(stream), &target, None, &mut None).await.map(drop)
+    };
+    let answer = asked(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(matches!(&answer, Err(NoSocket::Answered(answer)) if answer.status == 403), "{answer:?}");
+    let nothing = asked(b"").await;
+    let broken = |err: &io::Error| err.kind() == io::ErrorKind::BrokenPipe;
+    assert!(
+        matches!(&nothing, Err(NoSocket::Failed(UpgradeError::Broken(err))) if broken(err)),
+        "{nothing:?}"
+    );
 }
