@@ -10,7 +10,7 @@ use nixfleet_os::text::one_line;
 
 use super::{Finding, fail, ok, root_only, warning, warning_of_line};
 
-const NAME: &str = "client certificate";
+const NAME: &str = "client cert";
 
 /// Longest text about a file in characters.
 const TEXT: usize = 500;
