@@ -11,7 +11,7 @@ use nixfleet_os::text::one_line;
 const REASON: usize = 120;
 
 /// How webpki names the error of a server that presents an authority's certificate. The error has no other form outside
-/// that library. If it ever had another name, such a certificate would be refused although it is pinned.
+/// that library.
 const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
 
 /// Why a certificate is not trusted. `host` is the name or the address that was connected to.
@@ -93,11 +93,11 @@ pub enum Mistrust {
         /// Whom it is for.
         subject: Name,
     },
-    /// It is an authority's, which a server must not use unless it is pinned.
+    /// It is an authority's, which no server may use as its own (RFC 5280, 4.2.1.9), also if it is trusted.
     #[error(
-        "{host} presents an authority's certificate (CA:TRUE, {subject}) as its own; put exactly this certificate in \
-         PEM into the file of NIXFLEET_CA_FILE, or make one for a server: openssl req -x509 -addext \
-         basicConstraints=critical,CA:FALSE -addext subjectAltName={}",
+        "{host} presents an authority's certificate (CA:TRUE, {subject}) as its own; make one for a server, and put its \
+         cert.pem into the file of NIXFLEET_CA_FILE: openssl req -x509 -newkey rsa:2048 -nodes -days 365 -keyout \
+         key.pem -out cert.pem -subj /CN={host} -addext basicConstraints=critical,CA:FALSE -addext subjectAltName={}",
         alt_name(host)
     )]
     Authority {
@@ -168,8 +168,6 @@ impl Mistrust {
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 Self::OtherPurpose { host }
             }
-            // Pinned, it would be refused for the lack of a name.
-            other if is_authority_as_server(other) && hosts.is_empty() => Self::NoName { host, subject },
             other if is_authority_as_server(other) => Self::Authority { host, subject },
             other => Self::Unusable { host, why: reason(other) },
         }
@@ -181,9 +179,8 @@ impl Mistrust {
     }
 }
 
-/// Whether a certificate was refused because it is an authority's, and for no reason that webpki found before: it had
-/// looked at its form and its validity.
-pub(super) fn is_authority_as_server(err: &CertificateError) -> bool {
+/// Whether a certificate was refused because it is an authority's.
+fn is_authority_as_server(err: &CertificateError) -> bool {
     matches!(err, CertificateError::Other(inner) if inner.0.to_string() == AUTHORITY_AS_SERVER)
 }
 

@@ -15,7 +15,7 @@ use super::failure::ConnectError;
 use super::handshake::HandshakeFailure;
 use super::mistrust::Mistrust;
 use first_bytes::FirstBytes;
-use verifier::{Pins, Verifier};
+use verifier::Verifier;
 
 mod first_bytes;
 mod verifier;
@@ -36,10 +36,8 @@ pub(super) fn config(
     let mut roots = RootCertStore::empty();
     // Certificates of the system that cannot be read are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let mut pins = Pins::default();
     if let Some(path) = &connection.ca_file {
         for certificate in nixfleet_config::certificates(path)? {
-            pins.add(&certificate);
             let unusable = |err| ConnectError::CaCertificate(path.clone(), err);
             roots.add(certificate).map_err(unusable)?;
         }
@@ -51,11 +49,11 @@ pub(super) fn config(
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     let webpki =
         webpki.build().map_err(|err| ConnectError::TlsSetup(rustls::Error::General(err.to_string())))?;
-    let (verifier, verdict) = Verifier::new(webpki, pins);
+    let (verifier, verdict) = Verifier::new(webpki);
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(ConnectError::TlsSetup)?
-        // rustls calls every verifier dangerous that is not its own. This one asks rustls' own, see there.
+        // rustls calls every verifier dangerous that is not its own. This one hands on the verdict of rustls' own.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let client = match client_auth {

@@ -1,6 +1,7 @@
 //! `wss://` with a private certificate authority.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -10,6 +11,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
+use nixfleet_agent::dial::failure::rows::{HOST as EXAMPLE, rows};
 use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{AgentProcess, Fleet, eventually};
@@ -111,4 +113,25 @@ async fn wss_works_with_a_ca_file_and_is_refused_without() {
     assert!(matches!(fleet.messages()[0].message, AgentMessage::Register(_)));
     assert_eq!(fleet.run("hello").await.lines, Some(50_000));
     assert_eq!(fleet.lines().len(), 50_000);
+}
+
+#[tokio::test]
+async fn the_certificate_that_the_advice_makes_is_accepted() {
+    let row = rows().into_iter().find(|row| row.name == "authority_as_server").unwrap();
+    let (_, advice) = row.example.parts();
+    let (_, command) = advice.split_once(": openssl ").unwrap();
+    let command = format!("openssl {}", command.replace(EXAMPLE, "localhost"));
+    let fleet = Fleet::strict().await;
+    let made = Command::new("sh").args(["-c", &command]).current_dir(fleet.folder.path()).output().unwrap();
+    assert!(made.status.success(), "{command}: {}", String::from_utf8_lossy(&made.stderr));
+    let read = |name: &str| fs::read(fleet.path(name)).unwrap();
+    let certificate = CertificateDer::from_pem_slice(&read("cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).unwrap();
+    let port = terminate(&fleet, config(None, vec![certificate], key), |_| {}).await;
+    let mut command = fleet.agent_command();
+    command.env("NIXFLEET_URL", format!("wss://localhost:{port}/ws"));
+    command.env("NIXFLEET_CA_FILE", fleet.path("cert.pem"));
+    let _agent = AgentProcess::spawn(command, fleet.path("state"));
+    fleet.wait("a beat", |fleet| fleet.beats().pop()).await;
+    fleet.assert_no_violations();
 }

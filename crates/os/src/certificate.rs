@@ -1,5 +1,5 @@
 //! X.509 certificates (RFC 5280), as far as messages and checks need them: who a certificate is for, who issued it,
-//! when it is valid, and whether it is an authority's. Nothing here verifies a signature or decides about trust.
+//! and when it is valid. Nothing here verifies a signature or decides about trust.
 //!
 //! Texts of a certificate come from outside: they are cleaned and cut before they leave this module.
 
@@ -46,8 +46,6 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 /// Object identifier 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-/// Object identifier 2.5.29.19.
-const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
 /// What a certificate says about itself. Whether that is true, a signature decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +62,6 @@ pub struct Certificate {
     pub hosts: Vec<String>,
     /// How many more of them there are.
     pub more_hosts: usize,
-    /// It may issue certificates: the extension `basicConstraints` has CA:TRUE.
-    pub is_authority: bool,
 }
 
 /// The time in which a certificate is valid.
@@ -118,13 +114,10 @@ impl Certificate {
             names_itself: issuer == subject,
             hosts: Vec::new(),
             more_hosts: 0,
-            is_authority: false,
         };
         for (identifier, value) in extensions(body) {
-            match identifier {
-                SUBJECT_ALT_NAME => read.take_hosts(value),
-                BASIC_CONSTRAINTS => read.is_authority = is_authority(value),
-                _ => {}
+            if identifier == SUBJECT_ALT_NAME {
+                read.take_hosts(value);
             }
         }
         Some(read)
@@ -178,11 +171,6 @@ fn extensions(body: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let rest = der::element(rest, BOOLEAN).map_or(rest, |(_critical, rest)| rest);
         Some((identifier, der::element(rest, OCTET_STRING)?.0))
     })
-}
-
-fn is_authority(value: &[u8]) -> bool {
-    let content = der::element(value, SEQUENCE).and_then(|(content, _)| der::element(content, BOOLEAN));
-    content.is_some_and(|(answer, _)| answer.iter().any(|byte| *byte != 0))
 }
 
 /// The last common name and the last organization of a name, which are the most specific ones.

@@ -17,7 +17,6 @@ fn read() -> Certificate {
         names_itself: false,
         hosts: vec!["a.example".to_owned(), "*.b.example".to_owned()],
         more_hosts: 3,
-        is_authority: false,
     }
 }
 
@@ -77,8 +76,18 @@ fn each_problem_of_a_certificate_says_what_is_wrong_with_its_own_values_and_what
             &["does not trust", "(CN=Fleet CA); put", "whole"][..2],
         ),
         (CertificateError::UnknownIssuer, own(), "d", &["issued by itself (CN=dash.example)", "; if it is"]),
-        (other("CaUsedAsEndEntity"), own(), "d", &["d presents an authority's", "CA:TRUE", "; put exactly"]),
-        (other("CaUsedAsEndEntity"), nameless(), "d", &["no subjectAltName"]),
+        (
+            other("CaUsedAsEndEntity"),
+            own(),
+            "d",
+            &["d presents an authority's", "CA:TRUE", "; make one for a server", "subjectAltName=DNS:d"],
+        ),
+        (
+            other("CaUsedAsEndEntity"),
+            nameless(),
+            "192.0.2.7",
+            &["-subj /CN=192.0.2.7", "subjectAltName=IP:192.0.2.7"],
+        ),
         (CertificateError::BadSignature, read(), "d", &["(CN=Fleet CA)", "another key; if"]),
         (CertificateError::InvalidPurpose, read(), "d", &["not for servers", "serverAuth; give"]),
         (CertificateError::UnhandledCriticalExtension, read(), "d", &["critical extension", "; give"]),

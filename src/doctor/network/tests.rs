@@ -63,24 +63,18 @@ fn one_way_that_is_closed_is_a_warning_and_all_a_failure() {
 #[test]
 fn a_certificate_that_ends_within_two_weeks_is_a_warning() {
     let now = at("2026-01-01T00:00:00Z");
-    let ending = |end: &str, is_authority| Certificate {
+    let ending = |end: &str| Certificate {
         validity: Validity { not_before: now, not_after: at(end) },
         subject: Name::default(),
         issuer: Name::default(),
         names_itself: false,
         hosts: Vec::new(),
         more_hosts: 0,
-        is_authority,
     };
-    let found = |end, is_authority| trusted(Some(&ending(end, is_authority)), now);
-    check(&found("2026-03-01T00:00:00Z", false), Verdict::Ok, &["is trusted, and valid for 59 more days"]);
-    check(&found("2026-01-15T00:00:00Z", false), Verdict::Ok, &["14 more days"]);
-    check(&found("2026-01-14T23:59:59Z", false), Verdict::Warning, &["13 more days", "renew"]);
-    check(
-        &found("2026-03-01T00:00:00Z", true),
-        Verdict::Ok,
-        &["is an authority's", "holds exactly it", "59 more"],
-    );
+    let found = |end| trusted(Some(&ending(end)), now);
+    check(&found("2026-03-01T00:00:00Z"), Verdict::Ok, &["is trusted, and valid for 59 more days"]);
+    check(&found("2026-01-15T00:00:00Z"), Verdict::Ok, &["14 more days"]);
+    check(&found("2026-01-14T23:59:59Z"), Verdict::Warning, &["13 more days", "renew"]);
     check(&trusted(None, now), Verdict::Ok, &[]);
 }
 

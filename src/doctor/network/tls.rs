@@ -15,13 +15,6 @@ pub(super) fn trusted(certificate: Option<&Certificate>, now: Timestamp) -> Find
     let Some(certificate) = certificate else { return ok("tls", "the certificate is trusted") };
     let left = certificate.validity.not_after.duration_since(now);
     let days = left.as_hours() / 24;
-    // Nothing else makes the agent accept such a certificate.
-    let trusted = match certificate.is_authority {
-        true => {
-            "the certificate is an authority's, trusted because the file of NIXFLEET_CA_FILE holds exactly it"
-        }
-        false => "the certificate is trusted",
-    };
-    let text = format!("{trusted}, and valid for {days} more days");
+    let text = format!("the certificate is trusted, and valid for {days} more days");
     if left < RENEWED { warning("tls", text, "renew it; why was it not renewed?") } else { ok("tls", text) }
 }

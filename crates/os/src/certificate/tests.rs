@@ -1,6 +1,4 @@
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, KeyPair, SanType,
-};
+use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, SanType};
 
 use super::*;
 
@@ -68,7 +66,7 @@ fn names_are_read_cleaned_and_bounded() {
     assert_eq!(read.subject.to_string(), "CN=old red name, O=Fleet");
     assert_eq!((&read.subject, read.names_itself), (&read.issuer, true));
     assert_eq!(read.hosts, ["a.example", "*.b.example", "192.0.2.7", "2001:db8::1"]);
-    assert_eq!((read.more_hosts, read.is_authority), (0, false));
+    assert_eq!(read.more_hosts, 0);
 
     let none = Certificate::read(&made(&params(&[]))).unwrap();
     assert_eq!((none.subject.to_string().as_str(), none.hosts.len()), ("without a name", 0));
@@ -96,20 +94,5 @@ fn every_form_of_text_is_read() {
         given.distinguished_name.push(DnType::CommonName, value);
         let read = Certificate::read(&made(&given)).unwrap();
         assert!(read.subject.to_string().starts_with("CN=Flotte S"), "{}", read.subject);
-    }
-}
-
-#[test]
-fn an_authority_is_told_from_a_host() {
-    for (given, authority) in [
-        (IsCa::NoCa, false),
-        (IsCa::ExplicitNoCa, false),
-        (IsCa::Ca(BasicConstraints::Unconstrained), true),
-        (IsCa::Ca(BasicConstraints::Constrained(0)), true),
-    ] {
-        let mut params = params(&["localhost"]);
-        let what = format!("{given:?}");
-        params.is_ca = given;
-        assert_eq!(Certificate::read(&made(&params)).unwrap().is_authority, authority, "{what}");
     }
 }

@@ -32,14 +32,12 @@ fn both(
     trusted: &[CertificateDer<'static>],
 ) -> (Arc<WebPkiServerVerifier>, Verifier, Arc<OnceLock<Mistrust>>) {
     let mut roots = RootCertStore::empty();
-    let mut pins = Pins::default();
     for certificate in trusted {
         roots.add(certificate.clone()).unwrap();
-        pins.add(certificate);
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-    let (verifier, verdict) = Verifier::new(Arc::clone(&webpki), pins);
+    let (verifier, verdict) = Verifier::new(Arc::clone(&webpki));
     (webpki, verifier, verdict)
 }
 
@@ -63,48 +61,7 @@ fn verdicts(
 }
 
 #[test]
-fn an_authoritys_certificate_is_a_servers_only_if_it_is_pinned_and_right_in_name_and_time() {
-    let pinned = own(&params("dash.example", true));
-    let twin = own(&params("dash.example", true));
-    let trusted = [pinned.clone()];
-    let wrong = |(theirs, ours): (Result<(), String>, Result<(), String>), words: &str| {
-        assert!(theirs.is_err());
-        assert!(ours.as_ref().is_err_and(|err| err.contains(words)), "`{words}` is not in {ours:?}");
-    };
-    let (theirs, ours) = verdicts(&trusted, &pinned, "dash.example", NOW);
-    assert!(theirs.is_err_and(|err| err.contains("CaUsedAsEndEntity")), "webpki refuses it");
-    assert_eq!(ours, Ok(()));
-    // A minute before the begin of 2026, and a minute behind its end.
-    wrong(verdicts(&trusted, &pinned, "dash.example", 1_767_225_540), "NotValidYet");
-    wrong(verdicts(&trusted, &pinned, "dash.example", 1_798_761_660), "Expired");
-    wrong(verdicts(&trusted, &pinned, "other.example", NOW), "NotValidForName");
-    wrong(verdicts(&trusted, &twin, "dash.example", NOW), "CaUsedAsEndEntity");
-    wrong(verdicts(&[own(&params("x.example", false))], &pinned, "dash.example", NOW), "CaUsedAsEndEntity");
-}
-
-#[test]
-fn the_pin_itself_looks_at_the_time() {
-    let pinned = own(&params("dash.example", true));
-    let (_, verifier, _) = both(std::slice::from_ref(&pinned));
-    let name = ServerName::try_from("dash.example").unwrap();
-    let at = |seconds| verifier.pinned(&pinned, &name, time(seconds)).map_err(|err| format!("{err:?}"));
-    assert_eq!(at(NOW), Ok(()));
-    assert!(at(1_767_225_599).is_err_and(|err| err.contains("NotValidYet")));
-    assert_eq!(at(1_767_225_600), Ok(()));
-    assert_eq!(at(1_798_761_600), Ok(()));
-    assert!(at(1_798_761_601).is_err_and(|err| err.contains("Expired")));
-}
-
-#[test]
-fn an_authority_that_names_no_host_is_no_pin() {
-    let mut nameless = CertificateParams::new(Vec::<String>::new()).unwrap();
-    nameless.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let (_, verifier, _) = both(&[own(&nameless), own(&params("dash.example", false))]);
-    assert!(verifier.pins.0.is_empty());
-}
-
-#[test]
-fn everything_else_is_webpkis_verdict() {
+fn the_verdict_is_webpkis_and_a_refusal_is_noted() {
     let key = KeyPair::generate().unwrap();
     let authority = params("Fleet CA", true);
     let root = authority.self_signed(&key).unwrap().der().clone();
@@ -115,6 +72,7 @@ fn everything_else_is_webpkis_verdict() {
     let mut client = params("dash.example", false);
     client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let plain = own(&params("dash.example", false));
+    let own_authority = own(&params("dash.example", true));
     let mut seen = Vec::new();
     for (trusted, presented) in [
         (&root, issued(&params("dash.example", false))),
@@ -126,6 +84,7 @@ fn everything_else_is_webpkis_verdict() {
         (&root, CertificateDer::from(&b"junk"[..])),
         (&plain, plain.clone()),
         (&plain, own(&params("dash.example", false))),
+        (&own_authority, own_authority.clone()),
     ] {
         for at in [NOW, 1_767_225_599, 1_798_761_601] {
             let (theirs, ours) = verdicts(std::slice::from_ref(trusted), &presented, "dash.example", at);
