@@ -4,6 +4,7 @@
 //! credentials.rs  what is read anew for each attempt: the token, the client certificate
 //! identity.rs     all of that without its secrets, to notice that it was replaced
 //! client_auth.rs  the client certificate in TLS, and its refusal
+//! clock_skew.rs   a clock that differs from the dashboard's
 //! target.rs       where the WebSocket is
 //! reach.rs        TCP to a name
 //! addresses.rs    the addresses of a name, in the order in which they are tried
@@ -47,6 +48,7 @@ pub use upgrade::{Answer, Mismatch, UpgradeError};
 pub(crate) mod addresses;
 mod blocking;
 pub mod client_auth;
+pub mod clock_skew;
 mod credentials;
 pub mod failure;
 mod handshake;

@@ -12,6 +12,7 @@ use nixfleet_os::text::one_line;
 
 use super::CONNECT_DEADLINE;
 use super::client_auth::{ClientAuth, ClientCertificateRefused};
+use super::clock_skew::ClockSkew;
 use super::handshake::HandshakeFailure;
 use super::proxy_failure::ProxyError;
 use super::redirect::Redirect;
@@ -112,6 +113,12 @@ pub enum ConnectError {
     /// 401: the dashboard does not accept the token.
     #[error("the dashboard refused the token (401); compare the agent's token with the dashboard's")]
     WrongToken,
+    /// 401 of a dashboard with another time: a token with a date in it is not valid yet for it, or not any more.
+    #[error(
+        "the dashboard refused the token (401), and {0}; set the clock that is wrong (timedatectl), then compare the \
+         agent's token with the dashboard's"
+    )]
+    WrongTokenOrClock(ClockSkew),
     /// 403: the agent may not connect, whatever its token is.
     #[error(
         "the dashboard forbids this agent to connect (403); look at what is in between, such as the access rules of a \
@@ -163,7 +170,7 @@ impl ConnectError {
             status if Redirect::is_one(status) => {
                 Self::Redirected(Box::new(Redirect::new(status, answer.location.as_deref(), target)))
             }
-            StatusCode::UNAUTHORIZED => Self::WrongToken,
+            StatusCode::UNAUTHORIZED => answer.skew.map_or(Self::WrongToken, Self::WrongTokenOrClock),
             StatusCode::FORBIDDEN => Self::Forbidden,
             status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
                 Self::Busy(status, answer.retry_after)
@@ -186,7 +193,7 @@ impl ConnectError {
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
             Self::Proxy(_) => "proxy",
             Self::Slow => "slow",
-            Self::WrongToken => "refused_token",
+            Self::WrongToken | Self::WrongTokenOrClock(_) => "refused_token",
             Self::Forbidden => "forbidden",
             Self::Busy(..) => "busy",
             Self::NoWebSocket(_) | Self::Redirected(_) => "no_websocket",
@@ -197,7 +204,9 @@ impl ConnectError {
     /// The kind of failure, which decides the next delay.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::WrongToken | Self::Forbidden | Self::Token(_) => Cause::Refused,
+            Self::WrongToken | Self::WrongTokenOrClock(_) | Self::Forbidden | Self::Token(_) => {
+                Cause::Refused
+            }
             Self::ClientCertificate(_) | Self::ClientCertificateRefused(_) => Cause::Refused,
             // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
             Self::Lookup(..) => Cause::Local,
@@ -220,7 +229,11 @@ impl ConnectError {
 
     /// Whether a clock that is set may end it.
     pub fn is_about_time(&self) -> bool {
-        matches!(self, Self::Tls(failure) if failure.is_about_time())
+        match self {
+            Self::Tls(failure) => failure.is_about_time(),
+            Self::WrongTokenOrClock(_) => true,
+            _ => false,
+        }
     }
 
     /// The shortest delay that the dashboard asked for.

@@ -55,6 +55,6 @@ pub(super) fn is_denied(connection: &Connection) -> bool {
 fn denied(err: &ClientCertificateError) -> bool {
     matches!(
         err,
-        ClientCertificateError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied
+        ClientCertificateError::Unreadable { why, .. } if why.kind() == io::ErrorKind::PermissionDenied
     )
 }

@@ -155,7 +155,7 @@ fn conversation(connection: &Connection, token: bool, probe: &Probe, now: Timest
                 vec![tls_ok(), failed("token", err)]
             }
         }
-        Some(ConnectError::WrongToken) if !token => {
+        Some(ConnectError::WrongToken | ConnectError::WrongTokenOrClock(_)) if !token => {
             vec![tls_ok(), skipped("token", "not tried without one: see `token file`")]
         }
         Some(err) => vec![tls_ok(), failed("token", err)],

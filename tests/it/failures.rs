@@ -336,6 +336,11 @@ mod each {
         portal => http(&format!("200 OK\r\n{HTML}"), "<html><title>Guest network</title></html>");
         bad_request => http("400 Bad Request", "");
         wrong_token => http("401 Unauthorized", "");
+        wrong_token_or_clock => async {
+            let scene = http("401 Unauthorized\r\nDate: Fri, 27 Nov 2099 10:31:00 GMT", "").await;
+            let theirs = ("2026-11-27 10:31 UTC", "2099-11-27 10:31 UTC".to_owned());
+            Scene { replaced: [vec![theirs], scene.replaced].concat(), ..scene }
+        };
         forbidden => http("403 Forbidden", "");
         no_such_path => http("404 Not Found", "");
         proxy_login => http("407 Proxy Authentication Required", "");

@@ -308,8 +308,8 @@ async fn a_ca_file_that_is_none_is_told_in_the_log_and_by_check_config() {
     let mut agent = AgentProcess::spawn(command, folder.path().join("state"));
     for (content, wanted) in [
         (None, "not a regular file"),
-        (Some(&b"\x30\x82\x01"[..]), "holds what looks like DER"),
-        (Some(b"-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n"), "cannot be used ("),
+        (Some(&b"\x30\x82\x01"[..]), "holds what looks like PKCS #12"),
+        (Some(b"-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n"), "certificate 1 in"),
     ] {
         if let Some(content) = content {
             // The agent reads it again for every attempt.

@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::pem_content::Content;
 use crate::problem::one_line;
 
 /// Longest file read, in bytes: a chain of some certificates of a few KiB each, or a key.
@@ -59,15 +60,14 @@ pub struct Remark {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientCertificateError {
     /// A file cannot be read.
-    #[error("cannot read {} ({setting})", shown(path))]
+    #[error("cannot read {} ({setting}): {why}; name a file that the agent can read", shown(path))]
     Unreadable {
         /// The setting that names the file.
         setting: &'static str,
         /// The file.
         path: PathBuf,
         /// The cause.
-        #[source]
-        source: io::Error,
+        why: io::Error,
     },
     /// systemd had no file to pass when it started the unit.
     #[error(
@@ -79,24 +79,30 @@ pub enum ClientCertificateError {
         setting: &'static str,
     },
     /// The first file has no certificate in PEM.
-    #[error("{} (client_cert) holds {what}, and no certificate in PEM; {fix}", shown(path))]
+    #[error(
+        "{} (client_cert) holds {}, and no certificate in PEM; {}",
+        shown(path),
+        content.name(),
+        content.to_certificate()
+    )]
     NoCertificate {
         /// The file.
         path: PathBuf,
         /// What it holds instead.
-        what: &'static str,
-        /// How to get a certificate in PEM.
-        fix: &'static str,
+        content: Content,
     },
     /// The second file has no key in PEM.
-    #[error("{} (client_key) holds {what}, and no private key in PEM; {fix}", shown(path))]
+    #[error(
+        "{} (client_key) holds {}, and no private key in PEM; {}",
+        shown(path),
+        content.name(),
+        content.to_key()
+    )]
     NoKey {
         /// The file.
         path: PathBuf,
         /// What it holds instead.
-        what: &'static str,
-        /// How to get a key in PEM.
-        fix: &'static str,
+        content: Content,
     },
     /// The key needs a password, and nobody is there to type it.
     #[error(
@@ -109,25 +115,22 @@ pub enum ClientCertificateError {
         path: PathBuf,
     },
     /// A part of a file looks like PEM and is none.
-    #[error("{} ({setting}) is cut off or damaged ({source}); write it anew", shown(path))]
+    #[error("{} ({setting}) is cut off or damaged ({why}); write it anew", shown(path))]
     Malformed {
         /// The setting that names the file.
         setting: &'static str,
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: pem::Error,
+        why: pem::Error,
     },
     /// The certificate in the first file cannot be understood.
-    #[error(
-        "{} (client_cert) holds a certificate that cannot be used ({source}); write it anew",
-        shown(path)
-    )]
+    #[error("{} (client_cert) holds a certificate that cannot be used ({why}); write it anew", shown(path))]
     UnusableCertificate {
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: rustls::Error,
+        why: rustls::Error,
     },
     /// No key of this kind can be used.
     #[error(
@@ -202,8 +205,8 @@ impl ClientCertificateFiles {
                     key: self.key.clone(),
                 });
             }
-            Err(source) => {
-                return Err(ClientCertificateError::UnusableCertificate { path: self.cert.clone(), source });
+            Err(why) => {
+                return Err(ClientCertificateError::UnusableCertificate { path: self.cert.clone(), why });
             }
         }
         Ok(ClientCertificate {
@@ -222,7 +225,7 @@ fn is_open(path: &Path) -> bool {
 }
 
 fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, ClientCertificateError> {
-    let unreadable = |source| ClientCertificateError::Unreadable { setting, path: path.to_owned(), source };
+    let unreadable = |why| ClientCertificateError::Unreadable { setting, path: path.to_owned(), why };
     let bytes = bounded_read::read(path, MAX_FILE).map_err(unreadable)?;
     if bytes == NOT_PASSED {
         return Err(ClientCertificateError::NotPassed { setting });
@@ -233,29 +236,12 @@ fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, ClientCertificate
 
 fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientCertificateError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let malformed =
-        |source| ClientCertificateError::Malformed { setting: CERT, path: path.to_owned(), source };
+    let malformed = |why| ClientCertificateError::Malformed { setting: CERT, path: path.to_owned(), why };
     let found = found.map_err(malformed)?;
     if !found.is_empty() {
         return Ok(found);
     }
-    let (what, fix) = if text.trim_ascii().is_empty() {
-        ("nothing", "write the certificate into it")
-    } else if has(text, "-----BEGIN TRUSTED CERTIFICATE-----") {
-        ("a certificate in OpenSSL's own form", "convert it with openssl x509 -in FILE -out NEW")
-    } else if has(text, "PRIVATE KEY-----") {
-        ("a private key", "name the file with the certificate in client_cert, and this one in client_key")
-    } else if has(text, "-----BEGIN CERTIFICATE REQUEST-----") {
-        ("a request for a certificate", "let the authority sign it, and name what it returns")
-    } else if looks_binary(text) {
-        (
-            BINARY,
-            "convert it with openssl x509 -inform DER -in FILE -out NEW, or openssl pkcs12 -in FILE -nodes -out NEW",
-        )
-    } else {
-        ("something else", "name a file with a certificate in PEM")
-    };
-    Err(ClientCertificateError::NoCertificate { path: path.to_owned(), what, fix })
+    Err(ClientCertificateError::NoCertificate { path: path.to_owned(), content: Content::of(text) })
 }
 
 fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, ClientCertificateError> {
@@ -266,31 +252,10 @@ fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, Clien
     match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
         Err(pem::Error::NoItemsFound) => {
-            let (what, fix) = if text.trim_ascii().is_empty() {
-                ("nothing", "write the key into it")
-            } else if has(text, "-----BEGIN CERTIFICATE-----") {
-                ("a certificate", "name the file with the key in client_key, and this one in client_cert")
-            } else if has(text, "-----BEGIN OPENSSH PRIVATE KEY-----") {
-                ("a key of ssh", "name the key that belongs to the certificate")
-            } else if looks_binary(text) {
-                (
-                    BINARY,
-                    "convert it with openssl pkey -inform DER -in FILE -out NEW, or openssl pkcs12 -in FILE -nodes -out NEW",
-                )
-            } else {
-                ("something else", "name a file with a private key in PEM")
-            };
-            Err(ClientCertificateError::NoKey { path: path.to_owned(), what, fix })
+            Err(ClientCertificateError::NoKey { path: path.to_owned(), content: Content::of(text) })
         }
-        Err(source) => Err(ClientCertificateError::Malformed { setting: KEY, path: path.to_owned(), source }),
+        Err(why) => Err(ClientCertificateError::Malformed { setting: KEY, path: path.to_owned(), why }),
     }
-}
-
-const BINARY: &str = "what looks like DER or PKCS #12";
-
-/// The first byte of DER and of PKCS #12: a sequence.
-fn looks_binary(text: &[u8]) -> bool {
-    text.first() == Some(&0x30)
 }
 
 fn has(text: &[u8], label: &str) -> bool {

@@ -186,14 +186,19 @@ fn token_content(check: &mut Checker<'_>, token: &TokenSource) {
 fn certificates(check: &mut Checker<'_>, path: &Path) {
     match ca_file::certificates(path) {
         Ok(_) => {}
-        Err(CaFileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(CaFileError::Unreadable { why, .. }) if why.kind() == io::ErrorKind::NotFound => {
             absent(check, "ca_file", path);
         }
-        Err(CaFileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+        Err(CaFileError::Unreadable { why, .. }) if why.kind() == io::ErrorKind::PermissionDenied => {
             let what = format!("this user may not read {}", one_line(&path.to_string_lossy()));
             check.warnings.push(format!("ca_file: {what}, so it was not checked; check it as root"));
         }
-        Err(error) => check.refuse("ca_file", chain(&error), "name a file with certificates in PEM"),
+        Err(error) => {
+            let text = chain(&error);
+            let (what, fix) =
+                text.split_once("; ").unwrap_or((&text, "name a file with certificates in PEM"));
+            check.refuse("ca_file", what, fix);
+        }
     }
 }
 
@@ -251,13 +256,13 @@ fn client_credentials(check: &mut Checker<'_>) -> Option<ClientCertificateFiles>
 fn client_certificate_content(check: &mut Checker<'_>, files: &ClientCertificateFiles) {
     let read = match files.read() {
         Ok(read) => read,
-        Err(ClientCertificateError::Unreadable { setting, path, source })
-            if source.kind() == io::ErrorKind::NotFound =>
+        Err(ClientCertificateError::Unreadable { setting, path, why })
+            if why.kind() == io::ErrorKind::NotFound =>
         {
             return absent(check, setting, &path);
         }
-        Err(ClientCertificateError::Unreadable { setting, path, source })
-            if source.kind() == io::ErrorKind::PermissionDenied =>
+        Err(ClientCertificateError::Unreadable { setting, path, why })
+            if why.kind() == io::ErrorKind::PermissionDenied =>
         {
             let what = format!("this user may not read {}", one_line(&path.to_string_lossy()));
             let rest = "so the client certificate was not checked; check it as root";

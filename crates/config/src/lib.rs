@@ -15,6 +15,7 @@
 //! connection.rs   validates the connection
 //! proxy.rs        the way to the dashboard: direct, or through a proxy
 //! ca_file.rs      certificates to trust in addition
+//! pem_content.rs  what a file holds that should be in PEM
 //! client_certificate.rs  the certificate by which the dashboard knows this host, and its key
 //! folders.rs      checks the folders that the settings name
 //! host.rs         this host and what may be done on it     (typed values)
@@ -61,6 +62,7 @@ mod log_level;
 mod loopback;
 mod metrics;
 mod names;
+mod pem_content;
 mod problem;
 mod proxy;
 mod proxy_variables;

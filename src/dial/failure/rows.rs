@@ -10,6 +10,7 @@ use nixfleet_os::certificate::Name;
 
 use super::ConnectError;
 use crate::dial::client_auth::ClientCertificateRefused;
+use crate::dial::clock_skew::ClockSkew;
 use crate::dial::handshake::HandshakeFailure;
 use crate::dial::mistrust::Mistrust;
 use crate::dial::redirect::Redirect;
@@ -216,6 +217,8 @@ fn answers() -> Vec<Row> {
     let portal = Answer { page: Some("Guest network".to_owned()), ..*answer(200) };
     let https =
         Answer { page: Some("400 The plain HTTP request was sent to HTTPS port".to_owned()), ..*answer(400) };
+    let at = |text: &str| text.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    let skew = ClockSkew::between(at("2026-11-27T08:30:00Z"), at("2026-11-27T10:31:00Z"));
     let elsewhere = format!("wss://{HOST}/ws").parse().ok().map(Target::new).map(|from| {
         ConnectError::Redirected(Box::new(Redirect::new(
             status(302),
@@ -233,6 +236,11 @@ fn answers() -> Vec<Row> {
         row("portal", "a captive portal, or the wrong path", ConnectError::NoWebSocket(Box::new(portal))),
         row("bad_request", "usually a proxy that drops headers", no_socket(400)),
         row("wrong_token", "the token of the agent is not the dashboard's", ConnectError::WrongToken),
+        row(
+            "wrong_token_or_clock",
+            "a token with a date in it, and one of the two clocks is wrong",
+            skew.map_or(ConnectError::WrongToken, ConnectError::WrongTokenOrClock),
+        ),
         row("forbidden", "somebody knows this host and does not let it in", ConnectError::Forbidden),
         row("no_such_path", "the address leads to a server, and the path to nothing", no_socket(404)),
         row("proxy_login", "a proxy in between intercepts connections", no_socket(407)),

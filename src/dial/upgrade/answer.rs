@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, StatusCode, he
 use nixfleet_os::text::one_line;
 
 use super::page::page;
+use crate::dial::clock_skew::ClockSkew;
 use crate::dial::retry_after::{date, retry_after};
 
 /// Longest value of a header in a message, in characters. Names and versions of servers have less.
@@ -22,8 +23,8 @@ pub struct Answer {
     pub location: Option<String>,
     /// The delay of `Retry-After`, at most ten minutes.
     pub retry_after: Option<Duration>,
-    /// `Date`: what time it was for the server.
-    pub date: Option<Timestamp>,
+    /// By `Date`, the clock of the server is another than that of this host.
+    pub skew: Option<ClockSkew>,
     /// `Server`: which program answered.
     pub server: Option<String>,
     /// `Via`: through which proxies it came.
@@ -46,7 +47,7 @@ impl Answer {
             status,
             location: text(headers, header::LOCATION),
             retry_after: retry_after(headers, now),
-            date: date(headers),
+            skew: date(headers).and_then(|there| ClockSkew::between(now, there)),
             server: shown(header::SERVER),
             via: shown(header::VIA),
             content_type,

@@ -178,13 +178,14 @@ async fn other_answers_say_who_they_are_from_and_what_they_are() {
             status: StatusCode::BAD_GATEWAY,
             location: None,
             retry_after: Some(Duration::from_secs(7)),
-            date: Some("1994-11-06T08:49:37Z".parse().unwrap()),
+            skew: answer.skew,
             server: Some("nginx/1.22".to_owned()),
             via: Some("1.1 a, 1.1 b".to_owned()),
             content_type: Some("text/html".to_owned()),
             page: Some("Sorry, no dashboard".to_owned()),
         };
         assert_eq!(*answer, wanted);
+        assert!(answer.skew.unwrap().to_string().ends_with("the dashboard's 1994-11-06 08:49 UTC"));
     }
     // Some servers answer so when they are spoken to without TLS.
     let old = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";

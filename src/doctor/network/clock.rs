@@ -6,13 +6,10 @@ use tokio_tungstenite::tungstenite::http::header;
 
 use super::super::{Finding, fail, ok, skipped, warning};
 use crate::dial::Probe;
+use crate::dial::clock_skew::WRONG;
 
 /// Clock difference above which there is a warning. A second or two may be network delay.
 const ODD_SKEW: SignedDuration = SignedDuration::from_secs(5);
-
-/// Clock difference above which something breaks: StaSysMo's readings are valid for 30 s, dashboards show a host
-/// as offline after three intervals, which may be 3 s, and tokens with a date may not be valid yet.
-const WRONG_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// The dashboard's time from the Date header, in whole seconds.
 pub(super) fn date(probe: &Probe) -> Option<Timestamp> {
@@ -36,7 +33,7 @@ pub(super) fn clock(date: Option<Timestamp>, span: (Timestamp, Timestamp)) -> Fi
     let text = format!("{} s {side} the dashboard's", skew.abs().as_secs());
     let fix = "which of the two is wrong? timedatectl; services.timesyncd, chrony or ntp keep a clock right";
     match skew.abs() {
-        skew if skew > WRONG_SKEW => fail("clock", text, fix),
+        skew if skew > WRONG => fail("clock", text, fix),
         skew if skew > ODD_SKEW => warning("clock", text, fix),
         skew if skew.is_zero() => ok("clock", "the same as the dashboard's"),
         _ => ok("clock", text),

@@ -52,12 +52,8 @@ fn each_mistake_has_its_words_and_its_fix() {
     let weak = "-----BEGIN RSA PRIVATE KEY-----\nAAEC\n-----END RSA PRIVATE KEY-----\n";
     for (cert, key, words) in [
         (&b""[..], key, ["host.pem (client_cert) holds nothing", "; write the certificate into it"]),
-        (
-            key,
-            key,
-            ["client_cert) holds a private key", "; name the file with the certificate in client_cert"],
-        ),
-        (&der, key, ["looks like DER", "; convert it with openssl x509 -inform DER"]),
+        (key, key, ["client_cert) holds a private key", "; name the file with the certificate, and keep"]),
+        (&der, key, ["holds a certificate in DER", "; convert it with openssl x509 -inform DER"]),
         (b"text", key, ["client_cert) holds something else", "; name a file"]),
         (
             b"-----BEGIN CERTIFICATE-----\nAAEC\n",
