@@ -17,6 +17,7 @@
 //! mistrust.rs     why a certificate is not trusted
 //! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
 //! redirect.rs     answers that name another address
+//! step.rs         how far an attempt has come
 //! failure.rs      why there is no connection
 //! retry_after.rs  how long a busy dashboard wants to be left alone
 //! hard_close.rs   a second handle of the socket, to discard what waits in it
@@ -42,6 +43,7 @@ pub use failure::{Cause, ConnectError};
 pub use hard_close::{HardClose, UNCONFIRMED};
 pub use identity::Identity;
 pub use redirect::Redirect;
+use step::Step;
 use target::Target;
 pub use upgrade::{Answer, Mismatch, UpgradeError};
 
@@ -60,6 +62,7 @@ pub(crate) mod race;
 mod reach;
 mod redirect;
 mod retry_after;
+pub mod step;
 pub mod target;
 mod tls;
 mod tunnel;
@@ -134,7 +137,8 @@ impl Connect for Connection {
 pub async fn connect(connection: &Connection) -> Result<Dialled<Stream>, ConnectError> {
     let mut seen = Seen::default();
     let attempt = attempt(connection, true, &mut seen);
-    timeout(CONNECT_DEADLINE, attempt).await.unwrap_or(Err(ConnectError::Slow))
+    let result = timeout(CONNECT_DEADLINE, attempt).await;
+    result.unwrap_or_else(|_| Err(ConnectError::Slow(seen.step, CONNECT_DEADLINE)))
 }
 
 /// What would prove now who this host is.
@@ -155,6 +159,8 @@ async fn credentials(connection: &Connection, with_token: bool) -> Result<Creden
 /// What an attempt got to see, also if it failed.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// How far it has come.
+    pub step: Step,
     /// The headers of the dashboard's answer, whether it accepted or refused.
     pub headers: Option<HeaderMap>,
     /// The address to which the dashboard redirected, if that was followed. The rest is about that one.
@@ -180,7 +186,7 @@ pub async fn probe(connection: &Connection, with_token: bool, limit: Duration) -
     const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
     let mut seen = Seen::default();
     let attempt = timeout(limit, attempt(connection, with_token, &mut seen)).await;
-    let error = match attempt.unwrap_or(Err(ConnectError::Slow)) {
+    let error = match attempt.unwrap_or_else(|_| Err(ConnectError::Slow(seen.step, limit))) {
         Ok(mut dialled) => {
             drop(timeout(CLOSE_TIMEOUT, dialled.socket.close(None)).await);
             None
@@ -233,10 +239,13 @@ async fn to(
         }
         false => None,
     };
+    seen.step = Step::Reaching;
     let (mut stream, hard_close) = tunnel::open(target, connection, credentials.proxy.as_ref()).await?;
     if let Some(settings) = settings {
+        seen.step = Step::Handshake;
         (stream, seen.certificate) = tls::wrap(stream, target.host(), settings).await?;
     }
+    seen.step = Step::Answer;
     let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await;
     Ok((socket.map_err(|err| ConnectError::of_upgrade(err, target))?, hard_close))
 }

@@ -10,12 +10,12 @@ use nixfleet_config::{CaFileError, ClientCertificateError, TokenError};
 use nixfleet_os::error;
 use nixfleet_os::text::one_line;
 
-use super::CONNECT_DEADLINE;
 use super::client_auth::{ClientAuth, ClientCertificateRefused};
 use super::clock_skew::ClockSkew;
 use super::handshake::HandshakeFailure;
 use super::proxy_failure::ProxyError;
 use super::redirect::Redirect;
+use super::step::Step;
 use super::target::Target;
 use super::upgrade::{Answer, NoSocket, UpgradeError};
 
@@ -104,12 +104,9 @@ pub enum ConnectError {
     /// The proxy. The error says by itself which one, and what to do.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// The attempt took longer than its time limit.
-    #[error(
-        "no connection within {CONNECT_DEADLINE:?}: the dashboard took the connection and did not answer; look at the \
-         log of the dashboard or its proxy, and at firewalls in between"
-    )]
-    Slow,
+    /// The attempt took longer than this, and was at this step.
+    #[error("no connection within {} s: {}", .1.as_secs(), .0.hung())]
+    Slow(Step, Duration),
     /// 401: the dashboard does not accept the token.
     #[error("the dashboard refused the token (401); compare the agent's token with the dashboard's")]
     WrongToken,
@@ -192,7 +189,7 @@ impl ConnectError {
             Self::NoThread(_) => "no_thread",
             Self::Lookup(..) | Self::Unreachable(..) => "unreachable",
             Self::Proxy(_) => "proxy",
-            Self::Slow => "slow",
+            Self::Slow(..) => "slow",
             Self::WrongToken | Self::WrongTokenOrClock(_) => "refused_token",
             Self::Forbidden => "forbidden",
             Self::Busy(..) => "busy",
@@ -208,6 +205,8 @@ impl ConnectError {
                 Cause::Refused
             }
             Self::ClientCertificate(_) | Self::ClientCertificateRefused(_) => Cause::Refused,
+            // Files that hang.
+            Self::Slow(Step::Reading, _) => Cause::Local,
             // getaddrinfo(3) says why only in words. Whatever it was, nothing was sent to the dashboard.
             Self::Lookup(..) => Cause::Local,
             Self::Proxy(err) if err.refuses() => Cause::Refused,

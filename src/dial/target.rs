@@ -50,7 +50,10 @@ impl Target {
 
     /// Host and port, as messages name them.
     pub fn place(&self) -> String {
-        format!("{}:{}", self.host(), self.port())
+        match self.host() {
+            host if host.contains(':') => format!("[{host}]:{}", self.port()),
+            host => format!("{host}:{}", self.port()),
+        }
     }
 
     /// The address for people, without its query.
@@ -88,6 +91,17 @@ mod tests {
                 (target.authority().as_str(), target.request_target().as_str()),
                 (authority, request_target)
             );
+        }
+    }
+
+    #[test]
+    fn messages_name_host_and_port_so_that_they_can_be_told_apart() {
+        for (url, place) in [
+            ("wss://dash.example/ws", "dash.example:443"),
+            ("ws://10.0.0.1:8000/ws", "10.0.0.1:8000"),
+            ("ws://[2001:db8::1]:8000/ws", "[2001:db8::1]:8000"),
+        ] {
+            assert_eq!(Target::new(url.parse().unwrap()).place(), place);
         }
     }
 }

@@ -27,7 +27,8 @@ mod clock;
 mod reach;
 mod tls;
 
-/// Time limit for the name lookup. Resolvers retry after five seconds; one retry is slow, but no failure.
+/// Time limit for the name lookup. Resolvers retry after five seconds; one retry is slow, but no failure. The agent waits
+/// for a second one; here all steps have to fit into the limit for all checks.
 const LOOKUP: Duration = Duration::from_secs(8);
 
 /// Time limit for another TCP connection, TLS and the answer. Together with the other steps it is below the

@@ -242,6 +242,7 @@ mod clock_tests;
 mod tests {
     use super::*;
     use crate::dial::client_auth::ClientCertificateRefused;
+    use crate::dial::step::Step;
     use crate::observe::stats::{CAUSES, Stats};
 
     #[test]
@@ -250,7 +251,7 @@ mod tests {
         let failures = [
             no_thread,
             ConnectError::NoRoots,
-            ConnectError::Slow,
+            ConnectError::Slow(Step::Answer, NEW_TOKEN),
             ConnectError::WrongToken,
             ConnectError::Forbidden,
             ConnectError::ClientCertificateRefused(ClientCertificateRefused::Missing("x".to_owned())),

@@ -253,7 +253,7 @@ async fn refused() -> Scene {
     scene
 }
 
-async fn silent() -> Scene {
+async fn silent(scheme: &str) -> Scene {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -262,7 +262,7 @@ async fn silent() -> Scene {
             held.push(tcp);
         }
     });
-    scene(format!("ws://localhost:{port}/ws"), "", None)
+    scene(format!("{scheme}://localhost:{port}/ws"), "", None)
 }
 
 const HTML: &str = "Content-Type: text/html";
@@ -296,7 +296,8 @@ mod each {
 
     tests! {
         refused => super::refused();
-        silent => super::silent();
+        silent => super::silent("ws");
+        silent_handshake => super::silent("wss");
         expired => issued(ending(2020, 2000), true, false);
         not_yet_valid => issued(ending(2100, 2099), true, false);
         other_name => issued(params(Some("fleet.example.org"), "x"), true, false);

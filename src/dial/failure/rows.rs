@@ -9,11 +9,13 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 use nixfleet_os::certificate::Name;
 
 use super::ConnectError;
+use crate::dial::CONNECT_DEADLINE;
 use crate::dial::client_auth::ClientCertificateRefused;
 use crate::dial::clock_skew::ClockSkew;
 use crate::dial::handshake::HandshakeFailure;
 use crate::dial::mistrust::Mistrust;
 use crate::dial::redirect::Redirect;
+use crate::dial::step::Step;
 use crate::dial::target::Target;
 use crate::dial::upgrade::{Answer, UpgradeError};
 
@@ -83,7 +85,12 @@ fn reach() -> Vec<Row> {
         Row {
             name: "silent",
             meaning: "a program took the connection and said nothing",
-            example: ConnectError::Slow,
+            example: ConnectError::Slow(Step::Answer, CONNECT_DEADLINE),
+        },
+        Row {
+            name: "silent_handshake",
+            meaning: "the same, where TLS should be",
+            example: ConnectError::Slow(Step::Handshake, CONNECT_DEADLINE),
         },
     ]
 }

@@ -5,6 +5,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, h
 use nixfleet_os::certificate::{Name, Validity};
 
 use super::*;
+use crate::dial::step::Step;
 use crate::dial::{Answer, Seen};
 
 fn connection(url: &str) -> Connection {
@@ -105,14 +106,20 @@ fn refusals_are_the_tokens_and_the_first_failure_ends_the_list() {
             vec![("tls", ok), ("token", Verdict::Warning)],
         ),
         (&wss, true, Some(ConnectError::NoRoots), false, vec![("tls", fail)]),
-        (&wss, true, Some(ConnectError::Slow), false, vec![("tls", fail)]),
-        (&ws, true, Some(ConnectError::Slow), false, vec![("tls", skipped), ("token", fail)]),
+        (&wss, true, Some(ConnectError::Slow(Step::Answer, ANSWER)), false, vec![("tls", fail)]),
+        (
+            &ws,
+            true,
+            Some(ConnectError::Slow(Step::Answer, ANSWER)),
+            false,
+            vec![("tls", skipped), ("token", fail)],
+        ),
     ] {
         let what = format!("{error:?}");
         assert_eq!(verdicts(conversation(connection, token, &probe(error, answered), now)), wanted, "{what}");
     }
     let redirected = Some(Target::new("wss://dash.example/other?secret".parse().unwrap()));
-    let seen = Seen { headers: Some(HeaderMap::new()), redirected, certificate: None };
+    let seen = Seen { headers: Some(HeaderMap::new()), redirected, ..Seen::default() };
     let found = conversation(&ws, true, &Probe { error: None, seen }, now);
     check(&found[0], Verdict::Ok, &["is trusted"]);
     check(

@@ -50,7 +50,7 @@ fn a_fifo_a_folder_or_a_device_in_place_of_a_file_is_told_at_once() {
 
         for (name, fix) in [
             ("NIXFLEET_TOKEN_FILE", "; write the token and nothing else into it"),
-            ("NIXFLEET_CA_FILE", ": not a regular file; name a file with certificates in PEM"),
+            ("NIXFLEET_CA_FILE", "; name a file with certificates in PEM"),
             ("NIXFLEET_SSH_KEY", "; name the file of a private key"),
         ] {
             let given = Given::new("", &[(name, shown)]);
