@@ -15,6 +15,9 @@ use nixfleet_agent::dial::failure::rows::{CLOCK, HOST as EXAMPLE, rows};
 
 use crate::rig::{AgentProcess, Fleet, eventually};
 
+#[cfg(target_os = "linux")]
+mod namespaced;
+
 /// What the agent is to connect to.
 struct Scene {
     url: String,
@@ -267,9 +270,6 @@ async fn silent(scheme: &str) -> Scene {
 
 const HTML: &str = "Content-Type: text/html";
 
-/// Rows that need a network of their own, which `network.rs` has for some of them.
-const ELSEWHERE: [&str; 4] = ["no_such_name", "no_name_server", "no_route", "no_answer"];
-
 macro_rules! tests {
     ($($name:ident => $scene:expr;)*) => {
         $(
@@ -283,7 +283,7 @@ macro_rules! tests {
         fn every_row_has_a_test() {
             let tested = [$(stringify!($name)),*];
             for row in rows() {
-                assert_ne!(tested.contains(&row.name), ELSEWHERE.contains(&row.name), "{}", row.name);
+                assert_ne!(tested.contains(&row.name), namespaced::TESTED.contains(&row.name), "{}", row.name);
             }
         }
     };
@@ -345,6 +345,7 @@ mod each {
         forbidden => http("403 Forbidden", "");
         no_such_path => http("404 Not Found", "");
         proxy_login => http("407 Proxy Authentication Required", "");
+        other_host => http("421 Misdirected Request", "");
         no_upgrade => http("426 Upgrade Required", "");
         too_many_requests => http("429 Too Many Requests", "");
         dashboard_failed => http("500 Internal Server Error", "");

@@ -114,17 +114,39 @@ async fn eight_dead_addresses_before_the_live_one_cost_one_delay() {
     }
 }
 
-/// A name server that gets every question. It answers once `answers` is set: each name has the address [`LIVE`].
-async fn name_server(answers: Arc<AtomicBool>) {
+/// What a name server says.
+#[derive(Debug, Clone)]
+pub(crate) enum Answers {
+    /// Each name has the address [`LIVE`], once this is true. Before that, nothing.
+    Live(Arc<AtomicBool>),
+    /// No name exists.
+    NoSuchName,
+}
+
+/// A name server that gets every question.
+pub(crate) async fn name_server(answers: Answers) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).await.unwrap();
     tokio::spawn(async move {
         let mut packet = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut packet).await {
-            if answers.load(Ordering::Relaxed) {
-                drop(socket.send_to(&answer(&packet[..length]), from).await);
-            }
+            let question = &packet[..length];
+            let answer = match &answers {
+                Answers::Live(live) if live.load(Ordering::Relaxed) => answer(question),
+                Answers::Live(_) => continue,
+                Answers::NoSuchName => no_such_name(question),
+            };
+            drop(socket.send_to(&answer, from).await);
         }
     });
+}
+
+/// The answer that no such name exists (RFC 1035, 4.1.1): the question with the code 3.
+fn no_such_name(question: &[u8]) -> Vec<u8> {
+    let mut answer = question[..2].to_vec();
+    answer.extend([0x81, 0x83]);
+    // The rest as it was asked, also what a resolver wants to know beside the question.
+    answer.extend(&question[4..]);
+    answer
 }
 
 /// The answer to a question (RFC 1035, 4): the address for type A, and nothing for another type.
@@ -155,7 +177,7 @@ async fn a_name_server_that_does_not_answer_is_named_and_its_return_is_noticed()
     let fleet = Fleet::strict().await;
     let names = Names::new(fleet.folder.path());
     let answers = Arc::new(AtomicBool::new(false));
-    name_server(Arc::clone(&answers)).await;
+    name_server(Answers::Live(Arc::clone(&answers))).await;
     // One question with the time limit of one question, instead of two with 5 s each.
     names.resolve_by("nameserver 127.0.0.1\noptions timeout:4 attempts:1\n");
 

@@ -114,7 +114,11 @@ async fn sighup_brings_the_right_token_to_an_agent_that_was_refused() {
     fs::write(&file, NEXT_TOKEN).unwrap();
     agent.signal(Signal::HUP);
     logged(&fleet, "which each attempt to connect does").await;
-    beat(&fleet, 1).await;
+    let beats = fleet.wait("two beats", |fleet| (fleet.beats().len() >= 2).then(|| fleet.beats())).await;
+    // The first one says why the host was away, and no other.
+    let why = beats[0].1.last_error.as_ref().unwrap();
+    assert!(why.text.starts_with("the dashboard refused the token (401)"), "{why:?}");
+    assert_eq!(beats[1].1.last_error, None);
     fleet.assert_no_violations();
 }
 

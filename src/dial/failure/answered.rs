@@ -25,6 +25,10 @@ pub(super) fn words(answer: &Answer) -> String {
             "a proxy on the way asks for a login ({seen}); set proxy and proxy_login_file, or let connections to the \
              dashboard pass without one"
         ),
+        421 => format!(
+            "the server at this address serves no dashboard of this name ({seen}); check the host in NIXFLEET_URL, and \
+             the names that the dashboard or the proxy in front of it is set up for"
+        ),
         426 => format!(
             "the upgrade to a WebSocket did not reach the dashboard ({seen}); let the proxy in front of it speak \
              HTTP/1.1 and pass the headers Upgrade and Connection on"
@@ -91,6 +95,7 @@ mod tests {
             (400, "did not understand the request (400 Bad Request); let the proxy pass"),
             (404, "answered 404 Not Found instead of a WebSocket; check the path of the URL, usually /ws"),
             (407, "asks for a login (407 Proxy Authentication Required); set proxy and proxy_login_file"),
+            (421, "no dashboard of this name (421 Misdirected Request); check the host"),
             (426, "did not reach the dashboard (426 Upgrade Required); let the proxy"),
             (500, "the dashboard failed (500 Internal Server Error); look"),
             (502, "is down or does not answer (502 Bad Gateway); start"),

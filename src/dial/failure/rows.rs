@@ -251,6 +251,7 @@ fn answers() -> Vec<Row> {
         row("forbidden", "somebody knows this host and does not let it in", ConnectError::Forbidden),
         row("no_such_path", "the address leads to a server, and the path to nothing", no_socket(404)),
         row("proxy_login", "a proxy in between intercepts connections", no_socket(407)),
+        row("other_host", "the server has several names, and not this one", no_socket(421)),
         row("no_upgrade", "a proxy in between speaks plain HTTP to the dashboard", no_socket(426)),
         row(
             "too_many_requests",
