@@ -18,6 +18,7 @@
 //! upgrade.rs      the HTTP request that becomes a WebSocket, and its answer
 //! redirect.rs     answers that name another address
 //! step.rs         how far an attempt has come
+//! quote.rs        what others say, for a message
 //! failure.rs      why there is no connection
 //! retry_after.rs  how long a busy dashboard wants to be left alone
 //! hard_close.rs   a second handle of the socket, to discard what waits in it
@@ -53,11 +54,14 @@ pub mod client_auth;
 pub mod clock_skew;
 mod credentials;
 pub mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshake;
 mod hard_close;
 mod identity;
 mod mistrust;
 mod proxy_failure;
+mod quote;
 pub(crate) mod race;
 mod reach;
 mod redirect;
@@ -248,56 +252,4 @@ async fn to(
     seen.step = Step::Answer;
     let socket = upgrade::upgrade(stream, target, credentials.bearer.as_ref(), &mut seen.headers).await;
     Ok((socket.map_err(|err| ConnectError::of_upgrade(err, target))?, hard_close))
-}
-
-/// What a target of `crates/fuzz` calls.
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing {
-    use std::mem::{Discriminant, discriminant};
-    use std::time::Duration;
-
-    use jiff::Timestamp;
-    use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, header};
-
-    use super::redirect::Redirect;
-    use super::target::Target;
-    use super::upgrade::{Answer, NoSocket, UpgradeError, judge};
-
-    /// What an answer to a request for a WebSocket means.
-    #[derive(Debug, PartialEq, Eq)]
-    pub enum Judged {
-        /// Its head is not whole.
-        More,
-        /// A WebSocket, with the bytes behind the head.
-        Socket(Vec<u8>),
-        /// Another answer, and the address that it redirects to if that is followed.
-        Answer(Box<Answer>, Option<String>),
-        /// No answer.
-        Failed(Discriminant<UpgradeError>),
-    }
-
-    /// What an answer in these pieces means for a request to `url` with this key, and the message if it is a failure.
-    pub fn upgrade_answer(pieces: &[&[u8]], key: &str, url: &str) -> (Judged, String) {
-        match judge(pieces, key) {
-            None => (Judged::More, String::new()),
-            Some(Ok(rest)) => (Judged::Socket(rest), String::new()),
-            Some(Err(NoSocket::Failed(err))) => (Judged::Failed(discriminant(&err)), err.to_string()),
-            Some(Err(NoSocket::Answered(answer))) => {
-                let target = Target::new(url.parse().expect("the address of a target"));
-                let redirect = Redirect::new(answer.status, answer.location.as_deref(), &target);
-                let follow = redirect.follow().map(|target| target.url().to_string());
-                (Judged::Answer(answer, follow), redirect.to_string())
-            }
-        }
-    }
-
-    /// The delay of an answer with `Retry-After` and perhaps a `Date`; see the module `retry_after`.
-    pub fn retry_after(value: &[u8], date: Option<&[u8]>, now: Timestamp) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_bytes(value).ok()?);
-        if let Some(date) = date {
-            headers.insert(header::DATE, HeaderValue::from_bytes(date).ok()?);
-        }
-        super::retry_after::retry_after(&headers, now)
-    }
 }

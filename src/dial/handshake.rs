@@ -4,9 +4,8 @@ use std::io;
 
 use rustls::{AlertDescription, Error as TlsError};
 
-use nixfleet_os::text::one_line;
-
 use super::mistrust::Mistrust;
+use super::quote::quote;
 
 /// Longest quotation in characters, of a library or of what answered.
 const QUOTED: usize = 120;
@@ -129,7 +128,7 @@ impl HandshakeFailure {
                     | io::ErrorKind::ConnectionAborted
                     | io::ErrorKind::BrokenPipe
             );
-            let how = one_line(&err.to_string(), QUOTED);
+            let how = quote(&err.to_string(), QUOTED);
             return if ended { Self::Ended { host, how } } else { Self::Other { host, why: how } };
         };
         match tls {
@@ -142,7 +141,7 @@ impl HandshakeFailure {
             TlsError::PeerIncompatible(_) => Self::NothingInCommon { host, why: quoted(tls), alert: None },
             TlsError::InvalidMessage(_) if answer.starts_with(b"HTTP/") => Self::PlainHttp { host },
             TlsError::InvalidMessage(_) if !is_tls(answer) => {
-                let answer = one_line(&String::from_utf8_lossy(answer), QUOTED);
+                let answer = quote(&String::from_utf8_lossy(answer), QUOTED);
                 Self::NotTls { host, answer }
             }
             other => Self::Other { host, why: quoted(other) },
@@ -205,7 +204,7 @@ pub(super) fn is_tls(bytes: &[u8]) -> bool {
 }
 
 fn quoted(err: &TlsError) -> String {
-    one_line(&err.to_string(), QUOTED)
+    quote(&err.to_string(), QUOTED)
 }
 
 /// The name of an alert as the standard writes it, such as `handshake_failure`.

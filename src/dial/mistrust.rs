@@ -5,10 +5,14 @@ use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 
 use nixfleet_os::certificate::{Certificate, Name};
-use nixfleet_os::text::one_line;
+
+use super::quote::quote;
 
 /// Longest reason of a library in characters: one sentence.
 const REASON: usize = 120;
+
+/// Longest name in characters: that of a host.
+const NAME: usize = 253;
 
 /// How webpki names the error of a server that presents an authority's certificate. The error has no other form outside
 /// that library.
@@ -140,10 +144,11 @@ impl Mistrust {
     /// Why rustls refused this certificate; `read` is none if it could not be read.
     pub(super) fn new(err: &CertificateError, read: Option<Certificate>, host: &str, now: UnixTime) -> Self {
         let host = host.to_owned();
-        let Some(Certificate { validity, subject, issuer, names_itself, hosts, more_hosts, .. }) = read
-        else {
+        let Some(Certificate { validity, subject, issuer, names_itself, hosts, more_hosts }) = read else {
             return Self::Unusable { host, why: reason(err) };
         };
+        let [subject, issuer] = [subject, issuer].map(quoted);
+        let hosts: Vec<String> = hosts.iter().map(|host| quote(host, NAME)).collect();
         let now = timestamp(now);
         match err {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -191,6 +196,11 @@ pub(super) fn timestamp(time: UnixTime) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+fn quoted(name: Name) -> Name {
+    let part = |text: Option<String>| text.map(|text| quote(&text, NAME));
+    Name { common: part(name.common), organization: part(name.organization) }
+}
+
 /// To the minute: the second helps nobody.
 fn minute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
@@ -220,9 +230,9 @@ fn reason(err: &CertificateError) -> String {
         CertificateError::Other(inner) => match inner.0.to_string().as_str() {
             "UnsupportedCriticalExtension" => "it has a critical extension of an unknown kind".to_owned(),
             "UnsupportedCertVersion" => "it has version 1, and only version 3 counts".to_owned(),
-            other => one_line(other, REASON),
+            other => quote(other, REASON),
         },
-        other => one_line(&other.to_string(), REASON),
+        other => quote(&other.to_string(), REASON),
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 
 use nixfleet_config::{Proxy, ProxyLoginError};
-use nixfleet_os::text::one_line;
 
+use super::quote::quote;
 use super::target::Target;
 
 /// Longest text of a proxy that is shown, in characters.
@@ -86,7 +86,7 @@ impl ProxyFailure {
 
     /// A text of the proxy, for a message.
     pub(super) fn quote(text: &str) -> String {
-        one_line(text, QUOTE)
+        quote(text, QUOTE)
     }
 }
 

@@ -8,9 +8,9 @@
 use std::sync::Once;
 
 use nixfleet_os::address::public;
-use nixfleet_os::text::one_line;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
+use super::quote::quote;
 use super::target::{SHOWN, Target};
 
 /// An answer with 301, 302, 307 or 308.
@@ -103,7 +103,7 @@ pub(super) fn announce(from: &Target, to: &Target) {
 }
 
 fn way(location: &str, from: &Target) -> Way {
-    let elsewhere = || Way::Elsewhere(one_line(&public(location), SHOWN));
+    let elsewhere = || Way::Elsewhere(quote(&public(location), SHOWN));
     let Ok(mut url) = from.url().join(location.trim()) else { return elsewhere() };
     let scheme = match url.scheme() {
         "http" | "ws" => "ws",

@@ -8,6 +8,7 @@ pub mod mutate;
 
 mod address;
 mod boot_files;
+mod certificate;
 mod environment_file;
 mod git_words;
 mod job_files;
@@ -15,6 +16,7 @@ mod journal;
 mod lines;
 mod messages;
 mod nix_log;
+mod proxy_answer;
 mod readings;
 mod retry_after;
 mod salvage;
@@ -28,6 +30,7 @@ mod workload;
 
 pub use address::address;
 pub use boot_files::boot_files;
+pub use certificate::certificate;
 pub use environment_file::environment_file;
 pub use git_words::git_words;
 pub use job_files::job_files;
@@ -35,6 +38,7 @@ pub use journal::journal;
 pub use lines::lines;
 pub use messages::{messages, registered};
 pub use nix_log::nix_log;
+pub use proxy_answer::proxy_answer;
 pub use readings::{heartbeat_conf, stasysmo};
 pub use retry_after::retry_after;
 pub use salvage::salvage;
@@ -50,7 +54,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 23] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -72,6 +76,8 @@ pub const TARGETS: [Target; 21] = [
     ("salvage", salvage),
     ("boot_files", boot_files),
     ("upgrade_answer", upgrade_answer),
+    ("certificate", certificate),
+    ("proxy_answer", proxy_answer),
 ];
 
 /// A folder of this process for files that a parser reads, in memory where the system has such a file system.

@@ -34,6 +34,10 @@ fn each_problem_of_a_certificate_says_what_is_wrong_with_its_own_values_and_what
     let expected = ServerName::try_from("dash.example").unwrap();
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1));
     let nameless = || Certificate { hosts: Vec::new(), more_hosts: 0, ..read() };
+    let evil = || {
+        let issuer = Name { common: Some("a; do this".to_owned()), organization: None };
+        Certificate { issuer, ..read() }
+    };
     let own = || Certificate { names_itself: true, ..read() };
     for (err, read, host, words) in [
         (
@@ -75,6 +79,7 @@ fn each_problem_of_a_certificate_says_what_is_wrong_with_its_own_values_and_what
             "d",
             &["does not trust", "(CN=Fleet CA); put", "whole"][..2],
         ),
+        (CertificateError::UnknownIssuer, evil(), "d", &["(CN=a, do this); put the certificate"]),
         (CertificateError::UnknownIssuer, own(), "d", &["issued by itself (CN=dash.example)", "; if it is"]),
         (
             other("CaUsedAsEndEntity"),

@@ -21,7 +21,7 @@ const MAX_HEADERS: usize = 64;
 const MAX_INTERIM: usize = 8;
 
 /// Asks for a connection to the target. The bytes behind the answer stay in the stream: they belong to the target.
-pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin + ?Sized>(
+pub(in crate::dial) async fn connect<S: AsyncRead + AsyncWrite + Unpin + ?Sized>(
     stream: &mut S,
     target: &Target,
     proxy: &Proxy,

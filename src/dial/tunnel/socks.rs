@@ -24,7 +24,7 @@ const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
 /// Asks for a connection to the target: to `address` if there is one, else to its name, which the proxy looks up.
-pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin + ?Sized>(
+pub(in crate::dial) async fn connect<S: AsyncRead + AsyncWrite + Unpin + ?Sized>(
     stream: &mut S,
     target: &Target,
     address: Option<SocketAddr>,

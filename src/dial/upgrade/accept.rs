@@ -3,10 +3,9 @@
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use nixfleet_os::text::one_line;
-
 use super::failure::Mismatch;
 use super::head::Head;
+use crate::dial::quote::quote;
 
 /// Longest name of an extension or a subprotocol in a message, in characters.
 const SHOWN: usize = 60;
@@ -51,5 +50,5 @@ fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 /// What this header names. Nothing is named by an empty one.
 fn named(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let value = headers.get_all(name).iter().find(|value| !value.is_empty())?;
-    Some(one_line(&String::from_utf8_lossy(value.as_bytes()), SHOWN))
+    Some(quote(&String::from_utf8_lossy(value.as_bytes()), SHOWN))
 }

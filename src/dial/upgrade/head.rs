@@ -3,10 +3,9 @@
 use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use nixfleet_os::text::one_line;
-
 use super::failure::UpgradeError;
 use super::{MAX_HEAD, MAX_HEADERS, MAX_INTERIM};
+use crate::dial::quote::quote;
 
 /// Bytes of something else than HTTP that a message quotes.
 const QUOTED: usize = 40;
@@ -122,7 +121,7 @@ fn quoted(bytes: &[u8]) -> String {
     let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\r' | b'\n' | b'\t');
     let start = bytes.get(..QUOTED).unwrap_or(bytes);
     if start.iter().all(is_text) {
-        return format!("{:?}", one_line(&String::from_utf8_lossy(start), QUOTED));
+        return format!("{:?}", quote(&String::from_utf8_lossy(start), QUOTED));
     }
     let digits: Vec<String> = start.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
     format!("the bytes {}", digits.join(" "))
