@@ -762,7 +762,6 @@ def _():
     finally:
         shutil.rmtree(TOKEN_DROP_IN)
         systemctl("daemon-reload")
-        run("rm", "-f", END_LINES)
     return f"systemd {version} {'knows' if version >= REFRESHES else 'does not know'} it"
 
 
