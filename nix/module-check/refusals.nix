@@ -395,9 +395,6 @@ in
       relative-netrc = {
         rebuild.netrcFile = "netrc";
       };
-      relative-client-key = {
-        clientKeyFile = "client.key";
-      };
     };
     expected = lib.genAttrs [
       "interval-0"
@@ -413,7 +410,6 @@ in
       "no-time"
       "no-check"
       "relative-netrc"
-      "relative-client-key"
     ] (_: false);
   };
 }

@@ -672,7 +672,7 @@ def _():
 
 # systemd knows RefreshOnReload=credentials since this version.
 REFRESHES = 260
-TOKEN_DROP_IN = f"/etc/systemd/system/{AGENT}.d"
+DROP_INS = f"/etc/systemd/system/{AGENT}.d"
 ADVICE = "systemctl restart nixfleet-agent"
 UNCHANGED = "nothing has changed, and the connection stays"
 NEW_TOKEN = "new token; connecting anew"
@@ -733,8 +733,8 @@ def _():
 def _():
     """with RefreshOnReload=credentials a reload passes a new token, if systemd knows it; no command is lost"""
     version = int(systemctl("--version").split()[1])
-    os.makedirs(TOKEN_DROP_IN, exist_ok=True)
-    with open(f"{TOKEN_DROP_IN}/refresh.conf", "w", encoding="ascii") as file:
+    os.makedirs(DROP_INS, exist_ok=True)
+    with open(f"{DROP_INS}/refresh.conf", "w", encoding="ascii") as file:
         file.write("[Service]\nRefreshOnReload=credentials\n")
     try:
         systemctl("daemon-reload")
@@ -760,9 +760,31 @@ def _():
         require(show(unit, "MainPID") == supervisor, "the supervisor is another one")
         all_lines(job)
     finally:
-        shutil.rmtree(TOKEN_DROP_IN)
+        shutil.rmtree(DROP_INS)
         systemctl("daemon-reload")
     return f"systemd {version} {'knows' if version >= REFRESHES else 'does not know'} it"
+
+
+@check("first")
+def _():
+    """a client certificate whose files are missing is named, by check-config too, and the unit runs all the same"""
+    os.makedirs(DROP_INS, exist_ok=True)
+    with open(f"{DROP_INS}/client.conf", "w", encoding="ascii") as file:
+        file.write("[Service]\n")
+        for name, path in (("client-cert", "/etc/nixfleet/client.pem"), ("client-key", "/etc/nixfleet/client.key")):
+            file.write(f"LoadCredential={name}:{path}\nSetCredential={name}:no client certificate was passed\n")
+    try:
+        systemctl("daemon-reload")
+        systemctl("restart", AGENT)
+        wait("its name", lambda: "systemd passed no client_cert to the agent" in show(AGENT, "StatusText"))
+        require(of_agent("ActiveState", "NRestarts") == ["active", "0"], of_agent("ActiveState", "NRestarts"))
+        code, output = run("nixfleet-agent", "check-config")
+        require(code == 64 and "client_cert: /etc/nixfleet/client.pem does not exist" in output, output)
+    finally:
+        shutil.rmtree(DROP_INS)
+        systemctl("daemon-reload")
+        systemctl("restart", AGENT)
+        online()
 
 
 @check("first")
