@@ -163,6 +163,7 @@ let
         Service = {
           Type = "notify";
           ExecStart = "<nixfleet-agent>/bin/nixfleet-agent --config <agent.toml> run";
+          ExecReload = "/bin/sh -c 'kill -HUP $MAINPID'";
           Environment = [
             "PATH=/home/alice/.nix-profile/bin:<git-minimal>/bin:<openssh>/bin:/run/wrappers/bin:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
           ];

@@ -134,6 +134,8 @@ in
           # The agent is ready before the first connection.
           Type = "notify";
           ExecStart = lib.concatStringsSep " " command;
+          # The agent reads token and certificates anew, and connects anew if they have changed.
+          ExecReload = "/bin/sh -c 'kill -HUP $MAINPID'";
           Environment = [ "PATH=${path}" ];
           # The supervisors of commands are in this unit, too. A restart, such as that by a switch which one
           # of them runs, ends the agent alone, and the next one goes on with the command.

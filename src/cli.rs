@@ -73,7 +73,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Run the agent (the default)
+    /// Run the agent (the default); on SIGHUP it reads the token and the certificates anew
     Run,
     /// Check the configuration and exit: 0 if it is good, 64 with one line for each problem
     CheckConfig,

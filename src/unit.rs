@@ -189,6 +189,7 @@ mod tests {
         assert_eq!(agent.environment["NIXFLEET_JOBS__LAUNCHER"], "systemd");
         assert_eq!(agent.credentials["token"], Path::new("/etc/nixfleet/token"));
         assert_eq!(agent.user.as_deref(), Some("nixfleet-agent"));
+        assert_eq!(agent.credentials.keys().collect::<Vec<_>>(), ["token"], "others are optional");
         let job = parse(include_str!("../dist/systemd/nixfleet-job@.service"));
         assert_eq!(job.user.as_deref(), Some("root"));
     }

@@ -27,7 +27,7 @@ end
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -s h -l help -d 'Print help'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -s V -l version -d 'Print version'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "run" -d 'Run the agent (the default)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "run" -d 'Run the agent (the default); on SIGHUP it reads the token and the certificates anew'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "status" -d 'Ask the agent of this host how it is'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_needs_command" -f -a "logs" -d 'Show the log of a job of this host'
@@ -79,7 +79,7 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand wait-registered" -l timeout -d 'Seconds to wait, 1 to 86400' -r
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand wait-registered" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand wait-registered" -s h -l help -d 'Print help'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals wait-registered help" -f -a "run" -d 'Run the agent (the default)'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals wait-registered help" -f -a "run" -d 'Run the agent (the default); on SIGHUP it reads the token and the certificates anew'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals wait-registered help" -f -a "check-config" -d 'Check the configuration and exit: 0 if it is good, 64 with one line for each problem'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals wait-registered help" -f -a "status" -d 'Ask the agent of this host how it is'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand help; and not __fish_seen_subcommand_from run check-config status logs doctor migrate vitals wait-registered help" -f -a "logs" -d 'Show the log of a job of this host'

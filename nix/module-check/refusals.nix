@@ -85,6 +85,48 @@ in
       ];
   };
 
+  testClientCertificates = {
+    expr = lib.mapAttrs (_: settings: complaints (with' settings)) {
+      both = {
+        clientCertFile = "/run/secrets/client.pem";
+        clientKeyFile = "/run/secrets/client.key";
+      };
+      # A certificate is no secret.
+      certInTheStore = {
+        clientCertFile = ./refusals.nix;
+        clientKeyFile = "/run/secrets/client.key";
+      };
+      certAlone.clientCertFile = "/run/secrets/client.pem";
+      keyAlone.clientKeyFile = "/run/secrets/client.key";
+      keyUnquoted = {
+        clientCertFile = "/run/secrets/client.pem";
+        clientKeyFile = /run/secrets/client.key;
+      };
+      certAsASetting.settings.client_cert = "/run/secrets/client.pem";
+      keyAsASetting.settings.client_key = "/run/secrets/client.key";
+    };
+    expected =
+      let
+        alone = one: other: [
+          "services.nixfleet-agent.${one} is set without ${other}. Set both, to the files of the client certificate and of its key, or none."
+        ];
+        asASetting = [
+          "services.nixfleet-agent.settings.client_cert and client_key cannot be set: systemd reads the files for the agent, whose user cannot read them. Name them in services.nixfleet-agent.clientCertFile and clientKeyFile."
+        ];
+      in
+      {
+        both = [ ];
+        certInTheStore = [ ];
+        certAlone = alone "clientCertFile" "clientKeyFile";
+        keyAlone = alone "clientKeyFile" "clientCertFile";
+        keyUnquoted = [
+          ''services.nixfleet-agent.clientKeyFile is /run/secrets/client.key, in the Nix store or on its way there, where everyone could read the key. Write the path of a file on the host, in quotes, such as "/run/secrets/nixfleet-client.key".''
+        ];
+        certAsASetting = asASetting;
+        keyAsASetting = asASetting;
+      };
+  };
+
   testKeyInTheStoreAsASetting = {
     expr = map (lib.replaceStrings [ builtins.storeDir ] [ "STORE" ]) (
       complaints (with' {

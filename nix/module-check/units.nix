@@ -1,5 +1,9 @@
 # Units, the user, and what comes with the package.
-{ lib, hosts, ... }:
+{
+  pkgs,
+  lib,
+  hosts,
+}:
 
 let
   inherit (hosts)
@@ -13,10 +17,19 @@ let
     unitText
     pathOf
     ;
+
+  # The minimum, on a host with this version of systemd.
+  ofSystemd =
+    version:
+    on {
+      systemd.package = pkgs.systemd // {
+        inherit version;
+      };
+    };
 in
 {
   testAgentUnit = {
-    expr = unitText minimal "nixfleet-agent.service";
+    expr = unitText (ofSystemd "257.10" { }) "nixfleet-agent.service";
     expected = ''
       [Unit]
       X-Restart-Triggers=<X-Restart-Triggers-nixfleet-agent>
@@ -29,6 +42,68 @@ in
       [Install]
       WantedBy=multi-user.target
     '';
+  };
+
+  # Since 260, systemd passes new credentials at a reload. Versions before warn of the key.
+  testReloadPassesCredentials =
+    let
+      versions = {
+        "257.10" = null;
+        "259.2" = null;
+        "260" = "credentials";
+        "260.2" = "credentials";
+        "262" = "credentials";
+      };
+    in
+    {
+      expr = lib.mapAttrs (
+        version: refreshed:
+        let
+          unit = (ofSystemd version { }).config.systemd.services.nixfleet-agent.serviceConfig;
+        in
+        (unit.RefreshOnReload or null) == refreshed
+      ) versions;
+      expected = lib.mapAttrs (_: _: true) versions;
+    };
+
+  testClientCertificate = {
+    expr =
+      let
+        unit =
+          (with' {
+            clientCertFile = "/run/secrets/50%-cert";
+            clientKeyFile = "/run/secrets/50%-key";
+          }).config.systemd.services.nixfleet-agent.serviceConfig;
+        ofTheFlake =
+          (with' {
+            clientCertFile = ./units.nix;
+            clientKeyFile = "/run/secrets/key";
+          }).config.systemd.services.nixfleet-agent.serviceConfig.LoadCredential;
+      in
+      {
+        load = unit.LoadCredential;
+        instead = unit.SetCredential;
+        # With its context, so that it gets to the host.
+        copied = map (line: lib.hasInfix builtins.storeDir line && builtins.hasContext line) ofTheFlake;
+      };
+    expected = {
+      load = [
+        ""
+        "token:/run/secrets/nixfleet-token"
+        "client-cert:/run/secrets/50%%-cert"
+        "client-key:/run/secrets/50%%-key"
+      ];
+      instead = [
+        "client-cert:no client certificate was passed"
+        "client-key:no client certificate was passed"
+      ];
+      copied = [
+        false
+        false
+        true
+        false
+      ];
+    };
   };
 
   # The agent follows networking.proxy, unless it has a proxy of its own.
@@ -71,7 +146,7 @@ in
           "token:/run/secrets/nixfleet-token"
           "proxy-login:/run/secrets/50%%-login"
         ];
-        instead = "proxy-login:no login was passed";
+        instead = [ "proxy-login:no login was passed" ];
         noneInstead = false;
       };
     };

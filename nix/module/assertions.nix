@@ -90,6 +90,22 @@ let
         secret = "login";
         hint = '', such as "/run/secrets/proxy-login"'';
       })
+      (check ((cfg.clientCertFile == null) == (cfg.clientKeyFile == null)) ''
+        ${module}.${
+          if cfg.clientCertFile == null then "clientKeyFile" else "clientCertFile"
+        } is set without ${if cfg.clientCertFile == null then "clientCertFile" else "clientKeyFile"}.
+        Set both, to the files of the client certificate and of its key, or none.
+      '')
+      (check (!settings ? client_cert && !settings ? client_key) ''
+        ${module}.settings.client_cert and client_key cannot be set: systemd reads the files for the agent,
+        whose user cannot read them. Name them in ${module}.clientCertFile and clientKeyFile.
+      '')
+      (secrets.fileIsOutside {
+        option = "clientKeyFile";
+        file = cfg.clientKeyFile;
+        secret = "key";
+        hint = '', such as "/run/secrets/nixfleet-client.key"'';
+      })
       (secrets.fileIsOutside {
         option = if cfg.repo.sshKeyFile != null then "repo.sshKeyFile" else "settings.repo.ssh_key";
         file = key;

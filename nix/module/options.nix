@@ -49,7 +49,8 @@ in
       example = "/run/secrets/nixfleet-token";
       description = ''
         File on the host that holds the token and nothing else. Required. Root alone needs to be able to
-        read it: systemd hands it to the agent, when it starts the agent.
+        read it: systemd hands it to the agent, when it starts the agent, and since version 260 also when
+        the unit is reloaded.
       '';
     };
 
@@ -71,6 +72,26 @@ in
       description = ''
         File on the host with the login for the proxy and nothing else: one line, `USER:PASSWORD`. Root alone
         needs to be able to read it.
+      '';
+    };
+
+    clientCertFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = "/run/secrets/nixfleet-client.pem";
+      description = ''
+        File with the certificate by which the dashboard knows this host, in PEM, for a dashboard that asks for
+        one (mutual TLS). Only together with `clientKeyFile`. Root alone needs to be able to read it.
+      '';
+    };
+
+    clientKeyFile = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = "/run/secrets/nixfleet-client.key";
+      description = ''
+        File on the host with the key of that certificate, in PEM and not encrypted. Root alone needs to be able
+        to read it.
       '';
     };
 

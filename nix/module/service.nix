@@ -11,8 +11,31 @@ let
 
   cfg = config.services.nixfleet-agent;
 
+  # Older versions warn of a key that they do not know.
+  refreshesCredentials = lib.versionAtLeast (lib.getVersion config.systemd.package) "260";
+
   # systemd interprets a percent sign.
   credential = name: file: "${name}:${lib.replaceStrings [ "%" ] [ "%%" ] (toString file)}";
+
+  # Each with what the agent gets if the file is missing: it says so, and the unit starts all the same.
+  optionalCredentials = lib.filter (each: each.file != null) [
+    {
+      name = "proxy-login";
+      file = cfg.proxyLoginFile;
+      instead = "no login was passed";
+    }
+    {
+      name = "client-cert";
+      # A certificate is no secret. A path without quotes is copied to the store, and to the host with it.
+      file = if builtins.isPath cfg.clientCertFile then "${cfg.clientCertFile}" else cfg.clientCertFile;
+      instead = "no client certificate was passed";
+    }
+    {
+      name = "client-key";
+      file = cfg.clientKeyFile;
+      instead = "no client certificate was passed";
+    }
+  ];
 
   # What root runs for the agent.
   asRoot = {
@@ -68,12 +91,13 @@ in
           ""
           (credential "token" cfg.tokenFile)
         ]
-        ++ lib.optional (cfg.proxyLoginFile != null) (credential "proxy-login" cfg.proxyLoginFile)
+        ++ map (each: credential each.name each.file) optionalCredentials
       );
-      # What the agent gets if the file is missing: it says so, and the unit starts all the same.
-      serviceConfig.SetCredential = lib.mkIf (
-        cfg.proxyLoginFile != null
-      ) "proxy-login:no login was passed";
+      serviceConfig.SetCredential = lib.mkIf (optionalCredentials != [ ]) (
+        map (each: "${each.name}:${each.instead}") optionalCredentials
+      );
+      # A reload passes new ones.
+      serviceConfig.RefreshOnReload = lib.mkIf refreshesCredentials "credentials";
     };
 
     # A switch never stops or restarts running jobs, because one of them may have started it, nor the guard

@@ -265,6 +265,25 @@
         host_run("touch /run/gate")
         assert ended("long", since)["exit_code"] == 0
 
+    with step("a reload reaches the agent, and passes a new token if systemd knows how"):
+        version = int(host_run("systemctl --version").split()[1])
+        answer = "new token; connecting anew" if version >= 260 else "nothing has changed, and the connection stays"
+        print(f"systemd {version}: {answer}")
+        pid = unit("nixfleet-agent.service", "MainPID")
+        host_run("cp -p /run/nixfleet-token /run/right-token && echo wrong > /run/nixfleet-token")
+        host_run("systemctl reload nixfleet-agent.service")
+        wait_for(
+            "the agent's answer",
+            lambda: host_run(
+                "journalctl --boot --quiet --no-pager --output=cat --lines=20 --unit=nixfleet-agent.service"
+            ),
+            lambda seen: answer in seen,
+        )
+        host_run("cp -p /run/right-token /run/nixfleet-token")
+        host_run("systemctl reload nixfleet-agent.service")
+        wait_for("the host to be online", view, is_online)
+        assert unit("nixfleet-agent.service", "MainPID") == pid, "the agent is another process"
+
     with step("the agent's sandbox is tight"):
         exposure("nixfleet-agent.service", 1.5)
   '';

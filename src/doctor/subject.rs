@@ -16,6 +16,12 @@ pub(super) const JOB_UNIT: &str = "nixfleet-job@.service";
 /// The variable that names the file with the token.
 const TOKEN_FILE: &str = "NIXFLEET_TOKEN_FILE";
 
+/// The credentials of the client certificate: each with the variable of its setting, and the key of that.
+const CLIENT_CERTIFICATE: [(&str, &str, &str); 2] = [
+    ("client-cert", "NIXFLEET_CLIENT_CERT", "client_cert"),
+    ("client-key", "NIXFLEET_CLIENT_KEY", "client_key"),
+];
+
 /// Default PATH of units (systemd.exec(5)).
 const UNIT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -153,7 +159,18 @@ impl<C> Installed<C> {
                 let name = "NIXFLEET_PROXY_LOGIN_FILE".to_owned();
                 source.environment.entry(name).or_insert_with(|| path.display().to_string());
             }
+            for (credential, variable, _) in CLIENT_CERTIFICATE {
+                let Some(path) = unit.credential(credential) else { continue };
+                source.environment.entry(variable.to_owned()).or_insert_with(|| path.display().to_string());
+            }
         }
+        let origin = format!("LoadCredential= of {AGENT_UNIT}");
+        let load = |source: &Source| {
+            load(source).map_err(|err| match &unit {
+                Some(unit) => with_origin(err, unit, &origin),
+                None => err,
+            })
+        };
         let config = match load(&source) {
             Ok(config) => config,
             Err(err) => {
@@ -162,7 +179,6 @@ impl<C> Installed<C> {
                 let is_missing = err.problems().iter().any(|problem| problem.key == "token");
                 let Some(path) = credential.filter(|_| is_missing) else { return Err(err.with(unread)) };
                 source.environment.insert(TOKEN_FILE.to_owned(), path.display().to_string());
-                let origin = format!("LoadCredential= of {AGENT_UNIT}");
                 match load(&source) {
                     Ok(config) => config,
                     Err(err) => return Err(err.called(TOKEN_FILE, "token", &origin).with(unread)),
@@ -177,4 +193,14 @@ impl<C> Installed<C> {
     pub fn of_unit(&self) -> Option<&'static str> {
         self.unit.as_ref().map(|_| AGENT_UNIT)
     }
+}
+
+/// Names the line of the unit, instead of the variable, where the client certificate is a credential.
+fn with_origin(err: ConfigError, unit: &Unit, origin: &str) -> ConfigError {
+    CLIENT_CERTIFICATE
+        .iter()
+        .filter(|(credential, variable, _)| {
+            unit.credential(credential).is_some() && !unit.environment.contains_key(*variable)
+        })
+        .fold(err, |err, (_, variable, key)| err.called(variable, key, origin))
 }

@@ -37,6 +37,10 @@ const LOOKS: u32 = 8;
 /// How often the log is told of a client certificate that ends soon: somebody who reads it once a day sees it.
 const TOLD: Duration = Duration::from_secs(24 * 3600);
 
+/// What a request does not reach, and how to reach it.
+const BEYOND: &str = "systemd passes a new credential at a reload only with RefreshOnReload=credentials (version 260 or \
+                      later), else at systemctl restart nixfleet-agent; the settings file is read at a start only";
+
 /// Longest text about a file that cannot be read, in characters.
 const REASON: usize = 500;
 
@@ -120,8 +124,7 @@ impl Rotation {
             self.answered = looks.borrow_and_update().asked;
             tracing::info!(
                 ?retry_in,
-                "Asked to read the token and the certificates anew, which each attempt to connect does. The settings \
-                 file is read at a start only."
+                "Asked to read the token and the certificates anew, which each attempt to connect does. Note: {BEYOND}."
             );
         }
     }
@@ -146,9 +149,8 @@ impl Rotation {
         let changes = self.proven.changes(&newest).join(" and ");
         if is_asked && changes.is_empty() {
             tracing::info!(
-                "Asked to read the token and the certificates anew: nothing has changed, and the connection stays. The \
-                 settings file is read at a start only, and a systemd before version 260 passes new credentials at a \
-                 start only."
+                "Asked to read the token and the certificates anew: nothing has changed, and the connection stays. \
+                 Note: {BEYOND}."
             );
             return Verdict::Stay;
         }

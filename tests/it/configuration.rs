@@ -1,6 +1,7 @@
 //! Error messages for a wrong configuration or command line.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::rig::run_program;
 
@@ -135,4 +136,46 @@ fn the_options_of_the_go_agent_do_what_they_did() {
     let text = String::from_utf8(beside.stderr).unwrap();
     assert_eq!(beside.status.code(), Some(64), "{text}");
     assert!(text.contains("use nixfleet-agent check-config"), "{text}");
+}
+
+#[test]
+fn of_an_installed_agent_check_config_reads_the_client_certificate_that_its_unit_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();
+    let credential = |name: &str| format!("LoadCredential={name}:{}\n", path(name).display());
+    let unit = |names: &[&str]| {
+        let lines: String = names.iter().map(|name| credential(name)).collect();
+        write("unit", &format!("[Service]\nEnvironment=NIXFLEET_URL=wss://127.0.0.1:1/ws\n{lines}"));
+    };
+    write("systemctl", &format!("#!/bin/sh\nexec cat {}\n", path("unit").display()));
+    fs::set_permissions(path("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let system_path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let check = || {
+        let output = run_program(&["check-config"], &[("PATH", &system_path)]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let made = || rcgen::generate_simple_self_signed(vec!["web-1".to_owned()]).unwrap();
+    let (one, other) = (made(), made());
+    write("token", "t0psecret");
+    write("client-cert", &one.cert.pem());
+    write("client-key", &one.signing_key.serialize_pem());
+    fs::set_permissions(path("client-key"), fs::Permissions::from_mode(0o400)).unwrap();
+    unit(&["token", "client-cert", "client-key"]);
+    assert_eq!(check(), (Some(0), String::new()));
+
+    let from_the_unit = "(LoadCredential= of nixfleet-agent.service)";
+    let refused = |words: &[&str]| {
+        let (code, said) = check();
+        assert!(code == Some(64) && said.lines().count() == 1, "{code:?} {said}");
+        for word in words {
+            assert!(said.contains(word), "`{word}` is not in: {said}");
+        }
+    };
+    fs::remove_file(path("client-key")).unwrap();
+    refused(&["client_key: /", "does not exist on this machine; nixfleet-agent.service cannot connect"]);
+    write("client-key", &other.signing_key.serialize_pem());
+    refused(&["client_key: ", "is not that of the certificate in", from_the_unit]);
+    unit(&["token", "client-cert"]);
+    refused(&["client_cert: is set without client_key", from_the_unit]);
 }

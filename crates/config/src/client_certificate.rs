@@ -313,7 +313,7 @@ impl Remark {
         if now >= not_after {
             return error(format!(
                 "the client certificate {path} has expired at {not_after}; put a new one in its place, and run \
-                 systemctl reload nixfleet-agent"
+                 systemctl restart nixfleet-agent"
             ));
         }
         let left = not_after.duration_since(now);
@@ -327,7 +327,7 @@ impl Remark {
             };
             let text = format!(
                 "the client certificate {path} expires in {left}, at {not_after}; put a new one in its place, and run \
-                 systemctl reload nixfleet-agent"
+                 systemctl restart nixfleet-agent"
             );
             Self { text, is_error: false }
         })
