@@ -41,6 +41,13 @@ impl Credentials {
         if let Some(login) = &proxy {
             identity.add("proxy login", [login.user(), login.password()].join("\0").as_bytes());
         }
+        // What TLS reads again: a file that changes in between is read once more at the next request.
+        if let Some(path) = connection.ca_file.as_ref().filter(|_| connection.url.expose().scheme() == "wss")
+        {
+            let certificates = nixfleet_config::certificates(path)?;
+            let bytes: Vec<u8> = certificates.iter().flat_map(|certificate| certificate.to_vec()).collect();
+            identity.add("trusted certificates", &bytes);
+        }
         let client_auth = Arc::new(ClientAuth::new(certificate.map(|certificate| certificate.certified())));
         Ok(Self { bearer, client_auth, proxy, identity })
     }

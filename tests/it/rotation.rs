@@ -226,6 +226,20 @@ async fn sighup_brings_a_new_client_certificate() {
 }
 
 #[tokio::test]
+async fn sighup_brings_another_authority() {
+    let guarded = Guarded::new().await;
+    guarded.replace(Duration::ZERO, DAY);
+    let agent = start(&guarded.fleet, &guarded.command);
+    beat(&guarded.fleet, 1).await;
+    let both = format!("{}{}", guarded.authority.pem, Authority::new().pem);
+    fs::write(guarded.fleet.path("ca.pem"), both).unwrap();
+    agent.signal(Signal::HUP);
+    beat(&guarded.fleet, 2).await;
+    logged(&guarded.fleet, "new trusted certificates; connecting anew").await;
+    guarded.fleet.assert_no_violations();
+}
+
+#[tokio::test]
 async fn a_connection_is_made_anew_before_its_client_certificate_ends() {
     const LEFT: Duration = Duration::from_secs(8);
     let guarded = Guarded::new().await;
