@@ -32,6 +32,12 @@ impl Process {
     }
 }
 
+/// The parent of a process; none if that has ended.
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
 /// What an agent needed at most.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Needs {
@@ -125,8 +131,15 @@ impl Machine {
         found
     }
 
+    /// The newest supervisor. Its child looks like it from the fork to the exec, and is the command already.
     pub(crate) fn supervisor(&self) -> Option<Process> {
-        self.processes().into_iter().rfind(Process::is_supervisor)
+        let all: Vec<Process> = self.processes().into_iter().filter(Process::is_supervisor).collect();
+        let is_child = |process: &Process| {
+            // A process that is gone is none of them.
+            parent(process.pid).is_none_or(|parent| all.iter().any(|other| other.pid == parent))
+        };
+        let newest = all.iter().rposition(|process| !is_child(process))?;
+        all.into_iter().nth(newest)
     }
 
     /// What the agent needs now.
