@@ -50,10 +50,7 @@ impl Target {
 
     /// Host and port, as messages name them.
     pub fn place(&self) -> String {
-        match self.host() {
-            host if host.contains(':') => format!("[{host}]:{}", self.port()),
-            host => format!("{host}:{}", self.port()),
-        }
+        place(self.host(), self.port())
     }
 
     /// The address for people, without its query.
@@ -70,6 +67,11 @@ impl Target {
     pub fn url(&self) -> &Url {
         &self.url
     }
+}
+
+/// A host and its port, as messages name them. An address of IPv6 is in brackets.
+pub fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]

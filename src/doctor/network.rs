@@ -10,14 +10,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use nixfleet_config::{Connection, LoginSource, Proxy, Way};
 use nixfleet_os::certificate::Certificate;
 
 use super::{Finding, Subject, Verdict, client_certificate, fail, finding, ok, skipped, warning};
 use crate::dial::addresses::{LookupError, lookup};
-use crate::dial::target::Target;
+use crate::dial::target::{Target, place};
 use crate::dial::{ConnectError, Probe, probe};
 use clock::{clock, date};
 use reach::{dns, reach, tcp};
@@ -26,10 +26,6 @@ use tls::trusted;
 mod clock;
 mod reach;
 mod tls;
-
-/// Time limit for the name lookup. Resolvers retry after five seconds; one retry is slow, but no failure. The agent waits
-/// for a second one; here all steps have to fit into the limit for all checks.
-const LOOKUP: Duration = Duration::from_secs(8);
 
 /// Time limit for another TCP connection, TLS and the answer. Together with the other steps it is below the
 /// limit for all checks.
@@ -65,16 +61,14 @@ async fn steps(connection: &Connection) -> Vec<Finding> {
     let (host, port) =
         proxy.map_or((target.host(), target.port()), |proxy| (proxy.host.as_str(), proxy.port));
     let begun = Instant::now();
-    let found = timeout(LOOKUP, lookup(host, port)).await;
-    let found = match found {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(LookupError::NoThread(err))) => Err(format!("there is no thread for it: {err}")),
-        Ok(Err(LookupError::NotFound(err))) => Err(err.to_string()),
-        Err(_) => Err(format!("no answer within {LOOKUP:?}")),
-    };
+    // With the agent's own time limit: what it can look up is no failure here.
+    let found = lookup(host, port).await.map_err(|err| match err {
+        LookupError::NoThread(err) => ConnectError::NoThread(err),
+        LookupError::NotFound(err) => ConnectError::Lookup(place(host, port), err),
+    });
     let mut findings = vec![way(&connection.way), of_proxy(dns(host, &found, begun.elapsed()), proxy)];
     let Ok(addresses) = found else { return findings };
-    let tcp = of_proxy(tcp(reach(&addresses).await), proxy);
+    let tcp = of_proxy(tcp(&place(host, port), reach(&addresses).await), proxy);
     let lost = tcp.verdict == Verdict::Fail;
     findings.push(tcp);
     if lost {

@@ -111,14 +111,14 @@ async fn a_wrong_token_is_told_from_a_dashboard_that_is_away() {
 
     let (code, found) = json(&fleet, &[("NIXFLEET_URL", "ws://127.0.0.1:1/ws")]).await;
     assert_eq!(code, Some(1));
-    found.check("tcp", "fail", &["127.0.0.1:1", "firewall"]);
+    found.check("tcp", "fail", &["127.0.0.1:1", "nothing listens there"]);
     found.check("token", "skipped", &["needs what failed above: tcp"]);
     found.check("clock", "skipped", &[]);
 
     let unknown = [("NIXFLEET_URL", "wss://no-such-host.invalid/ws")];
     let (code, found) = json(&fleet, &unknown).await;
     assert_eq!(code, Some(1));
-    found.check("dns", "fail", &["no-such-host.invalid", "NIXFLEET_URL"]);
+    found.check("dns", "fail", &["no-such-host.invalid", "resolv"]);
     found.check("tls", "skipped", &["needs what failed above: dns"]);
 
     let wrong_path = fleet.url().replace("/ws", "/elsewhere");

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::super::{Finding, fail, ok, skipped, warning};
+use super::super::{Finding, ok, skipped, warning};
+use super::failed;
+use crate::dial::ConnectError;
 use crate::dial::addresses::UNANSWERED;
 use crate::dial::race::{CHANCE, DELAY};
 use crate::dial::unanswered::Unanswered;
@@ -34,14 +36,10 @@ fn milliseconds(span: Duration) -> String {
     format!("{} ms", span.as_millis())
 }
 
-pub(super) fn dns(host: &str, found: &Result<Vec<SocketAddr>, String>, took: Duration) -> Finding {
+pub(super) fn dns(host: &str, found: &Result<Vec<SocketAddr>, ConnectError>, took: Duration) -> Finding {
     match found {
         _ if host.parse::<IpAddr>().is_ok() => skipped("dns", format!("{host} is an address")),
-        Err(err) => fail(
-            "dns",
-            format!("cannot look up {host}: {err}"),
-            "check the name in NIXFLEET_URL, and the host's resolver: resolvectl query, /etc/resolv.conf",
-        ),
+        Err(err) => failed("dns", err),
         Ok(addresses) => {
             let shown: Vec<String> = addresses.iter().take(3).map(|at| at.ip().to_string()).collect();
             let more = if addresses.len() > 3 { ", .." } else { "" };
@@ -55,7 +53,8 @@ pub(super) fn dns(host: &str, found: &Result<Vec<SocketAddr>, String>, took: Dur
     }
 }
 
-pub(super) fn tcp(reached: Vec<(SocketAddr, Answer)>) -> Finding {
+/// `place` is the host and its port.
+pub(super) fn tcp(place: &str, reached: Vec<(SocketAddr, Answer)>) -> Finding {
     let mut dead = Unanswered::default();
     let mut open = Vec::new();
     for (address, answer) in reached {
@@ -65,11 +64,7 @@ pub(super) fn tcp(reached: Vec<(SocketAddr, Answer)>) -> Finding {
         }
     }
     let Some((at, took)) = open.first() else {
-        return fail(
-            "tcp",
-            format!("no connection: {dead}"),
-            "is the dashboard running, and does a firewall or the port in NIXFLEET_URL stand in between?",
-        );
+        return failed("tcp", &ConnectError::Unreachable(place.to_owned(), dead.into()));
     };
     if dead.is_empty() {
         let others = match open.len() {

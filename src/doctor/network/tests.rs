@@ -37,7 +37,13 @@ fn names_are_judged() {
     let some = |count: u8| Ok((1..=count).map(|n| SocketAddr::from(([10, 0, 0, n], 443))).collect());
     check(&dns("dash", &some(1), took), Verdict::Ok, &["dash is 10.0.0.1, in 12 ms"]);
     check(&dns("dash", &some(4), took), Verdict::Ok, &["10.0.0.3, .., in"]);
-    check(&dns("dash", &Err("no such name".to_owned()), took), Verdict::Fail, &["dash: no such name"]);
+    let unknown = std::io::Error::other("Name or service not known");
+    let unknown = Err(ConnectError::Lookup("dash:443".to_owned(), unknown));
+    check(
+        &dns("dash", &unknown, took),
+        Verdict::Fail,
+        &["the name dash does not exist", "resolvectl query dash"],
+    );
     let slow = Duration::from_secs(5);
     check(&dns("dash", &some(1), slow), Verdict::Warning, &["in 5000 ms", "a name server does not answer"]);
     check(&dns("10.0.0.1", &some(1), took), Verdict::Skipped, &["is an address"]);
@@ -46,19 +52,20 @@ fn names_are_judged() {
 
 #[test]
 fn one_way_that_is_closed_is_a_warning_and_all_a_failure() {
+    const AT: &str = "dash:443";
     let open = || (address("10.0.0.1:443"), Ok(Duration::from_millis(3)));
     let closed = |text| (address(text), Err(std::io::ErrorKind::TimedOut.into()));
-    check(&tcp(vec![open()]), Verdict::Ok, &["reached 10.0.0.1:443, in 3 ms"]);
-    check(&tcp(vec![open(), open()]), Verdict::Ok, &["and 1 more"]);
-    let half = tcp(vec![closed("[2001:db8::1]:443"), open(), closed("[2001:db8::2]:443")]);
+    check(&tcp(AT, vec![open()]), Verdict::Ok, &["reached 10.0.0.1:443, in 3 ms"]);
+    check(&tcp(AT, vec![open(), open()]), Verdict::Ok, &["and 1 more"]);
+    let half = tcp(AT, vec![closed("[2001:db8::1]:443"), open(), closed("[2001:db8::2]:443")]);
     let words = [
         "reached 10.0.0.1:443, but not all addresses of the name: no answer from [2001:db8::1]:443 and 1 more",
         "goes around them",
         "250 ms longer for each",
     ];
     check(&half, Verdict::Warning, &words);
-    let none = tcp(vec![closed("[2001:db8::1]:443")]);
-    check(&none, Verdict::Fail, &["no connection: no answer from [2001:db8::1]:443", "firewall"]);
+    let none = tcp(AT, vec![closed("[2001:db8::1]:443")]);
+    check(&none, Verdict::Fail, &["cannot reach dash:443: no answer from [2001:db8::1]:443", "firewall"]);
 }
 
 #[test]

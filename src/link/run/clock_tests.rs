@@ -27,7 +27,9 @@ enum Fate {
     Hangs,
     /// The dashboard's certificate is not valid yet.
     NotValidYet,
-    /// The same, after this time.
+    /// 401 of a dashboard with another time.
+    OtherTime,
+    /// The same as [`Self::NotValidYet`], after this time.
     NotValidYetAfter(Duration),
     Refused,
     /// 503 with `Retry-After`.
@@ -45,13 +47,15 @@ impl Connect for Network {
 
     async fn connect(&self) -> Result<Dialled<DuplexStream>, ConnectError> {
         self.attempts.lock().unwrap().push(Instant::now());
-        let not_valid_yet = || {
-            let row = rows().into_iter().find(|row| row.name == "not_yet_valid");
+        let example = |name| {
+            let row = rows().into_iter().find(|row| row.name == name);
             Err(row.expect("the row").example)
         };
+        let not_valid_yet = || example("not_yet_valid");
         match self.fate {
             Fate::Hangs => pending().await,
             Fate::NotValidYet => not_valid_yet(),
+            Fate::OtherTime => example("wrong_token_or_clock"),
             Fate::NotValidYetAfter(time) => {
                 sleep(time).await;
                 not_valid_yet()
@@ -166,7 +170,7 @@ async fn an_attempt_during_which_the_host_slept_begins_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_of_the_clock_helps_only_a_failure_that_is_about_the_time() {
-    for (fate, attempts) in [(Fate::NotValidYet, 1), (Fate::Refused, 0)] {
+    for (fate, attempts) in [(Fate::NotValidYet, 1), (Fate::OtherTime, 1), (Fate::Refused, 0)] {
         let tries = Loop::start(fate).await;
         tries.after_an_attempt().await;
         tries.clocks.step();
