@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use nixfleet_os::since_boot;
+use nixfleet_os::{planted, since_boot};
 
 use kernel::Timer;
 
@@ -71,7 +71,7 @@ impl ClockChanges {
 /// What has changed. `known` is how long the host had slept before, `asleep` how long it has slept now.
 fn change(known: &mut Duration, asleep: Duration, announced: bool) -> Option<ClockChange> {
     let slept = asleep.saturating_sub(*known);
-    if slept >= SHORTEST {
+    if slept >= SHORTEST && !planted!("sleep-unnoticed") {
         *known = asleep;
         return Some(ClockChange::Slept(slept));
     }

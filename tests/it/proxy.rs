@@ -1,11 +1,7 @@
-//! Connections through a proxy: a scripted one in this process for odd answers, and real ones if they are installed
-//! (Debian: tinyproxy-bin, squid, microsocks).
+//! Connections through a proxy in this process, which gives odd answers.
 
 use std::fs;
 use std::net::TcpListener as StdListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,7 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::rig::{AgentProcess, Fleet, LIMIT, eventually};
+use crate::rig::{AgentProcess, Fleet, LIMIT, TOKEN, eventually};
 use crate::tls::terminator_with;
 
 /// A password, and how it is written in a URL.
@@ -34,6 +30,14 @@ struct Scripted {
 impl Scripted {
     /// Answers each request with these bytes. After `200` it connects to `backend`, whatever was asked for.
     async fn start(answer: &'static [u8], backend: String) -> Self {
+        Self::serve(answer, move |_| Some(backend.clone())).await
+    }
+
+    /// The same with another backend for each target; none: it closes the connection.
+    async fn serve(
+        answer: &'static [u8],
+        backend: impl Fn(&str) -> Option<String> + Clone + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -43,7 +47,9 @@ impl Scripted {
                 let (all, backend) = (Arc::clone(&all), backend.clone());
                 tokio::spawn(async move {
                     let Some(head) = head(&mut tcp).await else { return };
+                    let target = head.split(' ').nth(1).and_then(|target| backend(target));
                     all.lock().unwrap().push(head);
+                    let Some(backend) = target else { return };
                     if tcp.write_all(answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 200") {
                         let mut there = TcpStream::connect(backend).await.unwrap();
                         drop(copy_bidirectional(&mut tcp, &mut there).await);
@@ -100,19 +106,19 @@ async fn pipe(here: &mut (impl AsyncRead + AsyncWrite + Unpin), there: &mut TcpS
 }
 
 /// An agent with these variables, whose log is in a file.
-fn agent(fleet: &Fleet, variables: &[(&str, &str)]) -> AgentProcess {
+pub(crate) fn agent(fleet: &Fleet, variables: &[(&str, &str)]) -> AgentProcess {
     let mut command = fleet.agent_command();
     command.envs(variables.iter().copied());
     command.stderr(fs::File::create(fleet.path("log")).unwrap());
     AgentProcess::spawn(command, fleet.path("state"))
 }
 
-fn log(fleet: &Fleet) -> String {
+pub(crate) fn log(fleet: &Fleet) -> String {
     fs::read_to_string(fleet.path("log")).unwrap_or_default()
 }
 
 /// Waits for a heartbeat behind so many.
-async fn online(fleet: &Fleet, before: usize) {
+pub(crate) async fn online(fleet: &Fleet, before: usize) {
     let begun = Instant::now();
     while fleet.beats().len() <= before {
         assert!(begun.elapsed() < LIMIT, "no heartbeat: {}", log(fleet));
@@ -122,7 +128,7 @@ async fn online(fleet: &Fleet, before: usize) {
 
 /// What the program prints with the agent's settings and these variables.
 #[expect(clippy::disallowed_methods, reason = "a test fails without a thread")]
-async fn printed(fleet: &Fleet, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+pub(crate) async fn printed(fleet: &Fleet, arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let mut command = fleet.agent_command();
     command.env("NIXFLEET_PATHS__STATUS", fleet.path("state/agent/status.sock"));
     command.env("NIXFLEET_VITALS__ENABLED", "false").args(arguments).envs(variables.iter().copied());
@@ -131,14 +137,14 @@ async fn printed(fleet: &Fleet, arguments: &[&str], variables: &[(&str, &str)]) 
 }
 
 /// A finding of `doctor --json`: verdict, text and fix.
-fn finding(document: &str, name: &str) -> String {
+pub(crate) fn finding(document: &str, name: &str) -> String {
     let document: Value = serde_json::from_str(document).unwrap_or_else(|err| panic!("{err}: {document}"));
     let checks = document["checks"].as_array().unwrap();
     checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("no {name}")).to_string()
 }
 
 #[track_caller]
-fn has(text: &str, words: &[&str]) {
+pub(crate) fn has(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "`{word}` is not in {text}");
     }
@@ -276,138 +282,83 @@ async fn the_environment_does_not_send_a_local_dashboard_to_a_proxy_and_none_ign
 }
 
 /// A port on which nothing listens.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A server that ends with the test.
-struct Server(Child);
+/// A server that answers each request with 307 and this address. Returns its port, and the requests.
+async fn redirecting(location: &str) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let answer =
+        format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, requests) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
+    let all = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            if let Some(head) = head(&mut tcp).await {
+                all.lock().unwrap().push(head);
+                drop(tcp.write_all(answer.as_bytes()).await);
+                drop(tcp.shutdown().await);
+            }
+        }
+    });
+    (port, requests)
+}
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
+#[tokio::test]
+async fn a_redirect_is_followed_through_the_proxy_and_the_token_stays_with_the_host() {
+    const TLS: &str = "dash.invalid:8443";
+    for (first, location, then) in [
+        ("ws://dash.invalid:8080/old", "https://dash.invalid:8443/ws", Ok(())),
+        ("wss://dash.invalid:8444/old", "//dash.invalid:8443/ws", Ok(())),
+        ("wss://dash.invalid:8444/old", "https://other.invalid:8443/ws", Err("names another host")),
+        ("wss://dash.invalid:8444/old", "http://dash.invalid:8080/ws", Err("names an address without TLS")),
+    ] {
+        let fleet = Fleet::strict().await;
+        let made = rcgen::generate_simple_self_signed(vec!["dash.invalid".to_owned()]).unwrap();
+        let ca_file = fleet.path("ca.pem");
+        fs::write(&ca_file, made.cert.pem()).unwrap();
+        let (plain, asked) = redirecting(location).await;
+        let secure = tls_in_front_of(plain, &made).await;
+        let dashboard = tls_in_front_of(fleet.dashboard_address().port(), &made).await;
+        let proxy = Scripted::serve(b"HTTP/1.1 200 OK\r\n\r\n", move |target| {
+            let port = match target {
+                "dash.invalid:8080" => plain,
+                "dash.invalid:8444" => secure,
+                // One that wants the token of another host can have a certificate that is trusted.
+                TLS | "other.invalid:8443" => dashboard,
+                _ => return None,
+            };
+            Some(format!("127.0.0.1:{port}"))
+        })
+        .await;
+        let address = format!("http://127.0.0.1:{}", proxy.port);
+        let _agent = agent(
+            &fleet,
+            &[
+                ("NIXFLEET_URL", first),
+                ("NIXFLEET_ALLOW_INSECURE", "1"),
+                ("NIXFLEET_CA_FILE", ca_file.to_str().unwrap()),
+                ("NIXFLEET_PROXY", &address),
+            ],
+        );
+        match then {
+            Ok(()) => online(&fleet, 0).await,
+            Err(words) => {
+                eventually(words, || log(&fleet).contains(words).then_some(())).await;
+                assert!(fleet.messages().is_empty());
+            }
+        }
+        let requests = proxy.requests();
+        let targets: Vec<&str> = requests.iter().filter_map(|head| head.split(' ').nth(1)).collect();
+        let at = first.split('/').nth(2).unwrap();
+        let wanted: &[&str] = if then.is_ok() { &[at, TLS] } else { &[at] };
+        // Without a connection, there may be further attempts by now.
+        let rounds = if then.is_ok() { 1 } else { targets.len() };
+        assert_eq!(targets, wanted.repeat(rounds), "{location}");
+        assert!(requests.iter().all(|head| !head.contains(TOKEN)), "the proxy got the token: {requests:?}");
+        let asked = asked.lock().unwrap();
+        assert!(asked[0].starts_with("GET /old HTTP/1.1\r\n") && asked[0].contains(TOKEN), "{asked:?}");
+        fleet.assert_no_violations();
     }
-}
-
-/// Starts a program, and waits until it listens; none if it is not installed.
-async fn start(program: &str, arguments: &[&str], port: u16, output: &Path) -> Option<Server> {
-    let places = ["/usr/sbin", "/usr/bin", "/usr/local/bin"];
-    let Some(path) = places.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists())
-    else {
-        eprintln!("skipped: {program} is not installed (Debian: tinyproxy-bin, squid, microsocks)");
-        return None;
-    };
-    let file = || fs::File::options().create(true).append(true).open(output).unwrap();
-    let mut command = Command::new(path);
-    command.args(arguments).stdin(Stdio::null()).stdout(file()).stderr(file());
-    let mut server = Server(command.spawn().unwrap());
-    eventually(program, || {
-        let ended = server.0.try_wait().unwrap();
-        assert!(ended.is_none(), "{program}: {}", fs::read_to_string(output).unwrap());
-        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-    })
-    .await;
-    Some(server)
-}
-
-/// The agent reaches the dashboard through this proxy with a login from a file, which may be corrected while it runs.
-async fn with_login(fleet: &Fleet, variables: &[(&str, &str)]) {
-    let login = fleet.path("login");
-    let mut all = variables.to_vec();
-    let document = printed(fleet, &["doctor", "--json"], &all).await;
-    has(&finding(&document, "proxy"), &["\"fail\"", "asks for a login (407), and none is set"]);
-    all.push(("NIXFLEET_PROXY_LOGIN_FILE", login.to_str().unwrap()));
-    fs::write(&login, "me:wrong\n").unwrap();
-    let _agent = agent(fleet, &all);
-    eventually("the refusal", || log(fleet).contains("refused the login from").then_some(())).await;
-    assert!(fleet.messages().is_empty());
-    fs::write(&login, "me:s3cret\n").unwrap();
-    online(fleet, 0).await;
-    has(&log(fleet), &["Registered"]);
-    let document = printed(fleet, &["doctor", "--json"], &all).await;
-    has(&finding(&document, "proxy"), &["\"ok\""]);
-    has(&finding(&document, "token"), &["\"ok\""]);
-    fleet.assert_no_violations();
-}
-
-#[tokio::test]
-async fn tinyproxy_with_a_login_leads_to_the_dashboard() {
-    let fleet = Fleet::strict().await;
-    let port = free_port();
-    let settings = fleet.path("tinyproxy.conf");
-    fs::write(&settings, format!("Port {port}\nListen 127.0.0.1\nBasicAuth me s3cret\nMaxClients 20\n"))
-        .unwrap();
-    let arguments = ["-d", "-c", settings.to_str().unwrap()];
-    let Some(_server) = start("tinyproxy", &arguments, port, &fleet.path("output")).await else { return };
-    let address = format!("http://127.0.0.1:{port}");
-    with_login(&fleet, &[("NIXFLEET_PROXY", &address)]).await;
-}
-
-#[tokio::test]
-async fn squid_knows_a_name_that_this_host_does_not_and_wants_a_login() {
-    let fleet = Fleet::strict().await;
-    let (port, folder) = (free_port(), fleet.folder.path());
-    let open = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    // Started by root, squid becomes another user.
-    open(folder, 0o777);
-    fs::write(fleet.path("hosts"), "127.0.0.1 dash.invalid\n").unwrap();
-    let helper = fleet.path("helper");
-    fs::write(
-        &helper,
-        "#!/bin/sh\nwhile read -r pair; do [ \"$pair\" = 'me s3cret' ] && echo OK || echo ERR; done\n",
-    )
-    .unwrap();
-    open(&helper, 0o755);
-    let at = |name: &str| fleet.path(name).display().to_string();
-    let text = format!(
-        "http_port 127.0.0.1:{port}\npid_filename none\nhosts_file {}\nauth_param basic program {}\n\
-         auth_param basic children 1 startup=1\nacl known proxy_auth REQUIRED\nhttp_access allow known\n\
-         http_access deny all\ncache deny all\naccess_log none\ncache_log {}\ncoredump_dir {}\n\
-         visible_hostname squid.invalid\nshutdown_lifetime 0 seconds\n",
-        at("hosts"),
-        at("helper"),
-        at("cache.log"),
-        folder.display(),
-    );
-    fs::write(fleet.path("squid.conf"), text).unwrap();
-    let settings = at("squid.conf");
-    let arguments = ["-N", "-f", &settings];
-    let Some(_server) = start("squid", &arguments, port, &fleet.path("output")).await else { return };
-    let url = format!("ws://dash.invalid:{}/ws", fleet.dashboard_address().port());
-    let address = format!("http://127.0.0.1:{port}");
-    let variables =
-        [("NIXFLEET_URL", url.as_str()), ("NIXFLEET_ALLOW_INSECURE", "1"), ("http_proxy", &address)];
-    with_login(&fleet, &variables).await;
-    // A dashboard that is away, in squid's words.
-    let away = format!("ws://dash.invalid:{}/ws", free_port());
-    let login = at("login");
-    let variables = [
-        ("NIXFLEET_URL", away.as_str()),
-        ("NIXFLEET_ALLOW_INSECURE", "1"),
-        ("http_proxy", &address),
-        ("NIXFLEET_PROXY_LOGIN_FILE", &login),
-    ];
-    let document = printed(&fleet, &["doctor", "--json"], &variables).await;
-    has(
-        &finding(&document, "proxy"),
-        &["\"fail\"", "does not reach dash.invalid:", "503 Service Unavailable"],
-    );
-}
-
-#[tokio::test]
-async fn microsocks_with_a_login_leads_to_the_dashboard_by_name_and_by_address() {
-    let fleet = Fleet::strict().await;
-    let port = free_port();
-    let given = port.to_string();
-    let arguments = ["-i", "127.0.0.1", "-p", &given, "-u", "me", "-P", "s3cret"];
-    let Some(_server) = start("microsocks", &arguments, port, &fleet.path("output")).await else { return };
-    let url = fleet.url().replace("127.0.0.1", "localhost");
-    let address = format!("socks5h://127.0.0.1:{port}");
-    with_login(&fleet, &[("NIXFLEET_URL", &url), ("NIXFLEET_PROXY", &address)]).await;
-    // The name has two addresses at least on many hosts, of which one is refused.
-    let address = format!("socks5://me:s3cret@127.0.0.1:{port}");
-    let variables = [("NIXFLEET_URL", url.as_str()), ("NIXFLEET_PROXY", &address)];
-    let document = printed(&fleet, &["doctor", "--json"], &variables).await;
-    has(&finding(&document, "token"), &["\"ok\""]);
 }

@@ -13,6 +13,7 @@ use crate::machine::programs::Ran;
 
 mod beats;
 mod output;
+mod sleeps;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,8 @@ pub(crate) struct Evidence<'a> {
     /// The size limit may remove lines from logs.
     pub(crate) limited: bool,
     pub(crate) power_cuts: Vec<Instant>,
+    /// When the agent tried to connect.
+    pub(crate) attempts: Vec<Instant>,
     pub(crate) most_threads: usize,
     pub(crate) most_open: usize,
     /// Of processes that did not end by themselves.
@@ -132,6 +135,7 @@ pub(crate) fn audit(evidence: &Evidence<'_>) -> Vec<String> {
     output::check(evidence, &mut findings);
     one_at_a_time(evidence, &mut findings);
     answers(evidence, &mut findings);
+    sleeps::check(evidence, &mut findings);
     if evidence.most_threads > MOST_THREADS {
         findings.push(format!(
             "a process had {} threads, at most {MOST_THREADS} are allowed",

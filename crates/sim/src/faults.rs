@@ -107,7 +107,8 @@ pub(crate) enum What {
     PowerCut,
     /// The wall clock is set by so many milliseconds.
     SetClock(i64),
-    /// The machine sleeps.
+    /// The machine sleeps [`SLEEP_FACTOR`] times as long as this lasts, and afterwards has no network for as long as it
+    /// lasts. A connection does not survive it.
     Suspend,
     /// No thread can be started.
     NoThread,
@@ -116,6 +117,9 @@ pub(crate) enum What {
         starts: bool,
     },
 }
+
+/// How many times as long as its event a sleep is: 12 s to 12 min, of which the monotonic clock counts nothing.
+pub(crate) const SLEEP_FACTOR: u32 = 60;
 
 /// When it happens, and how long it lasts if it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

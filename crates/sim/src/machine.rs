@@ -15,7 +15,9 @@ use files::{Disk, ProcessFiles};
 use process::{Process, ProcessTime};
 use programs::{ProcessPrograms, Programs};
 use thread::ProcessTasks;
+use wait::Bell;
 
+pub(crate) mod clocks;
 mod files;
 pub(crate) mod process;
 pub(crate) mod programs;
@@ -59,6 +61,8 @@ struct State {
     random: fastrand::Rng,
     /// What was added to the wall clock.
     clock: SignedDuration,
+    /// How long the machine has slept.
+    asleep: Duration,
     boots: u32,
     processes: Vec<Arc<Process>>,
     operations: [u64; 2],
@@ -68,6 +72,7 @@ struct State {
     deaths: Vec<(Instant, Kind)>,
     exits: Vec<(Instant, Kind)>,
     power_cuts: Vec<Instant>,
+    attempts: Vec<Instant>,
     /// The power is off until then.
     off_until: Option<Instant>,
 }
@@ -81,6 +86,8 @@ pub(crate) struct World {
     events: Vec<Event>,
     pids: AtomicU32,
     turns: AtomicU32,
+    /// Rings when the wall clock makes a step.
+    steps: Bell,
     state: Mutex<State>,
     trace: Mutex<Trace>,
 }
@@ -95,9 +102,11 @@ impl World {
             events: schedule.events.clone(),
             pids: AtomicU32::new(1000),
             turns: AtomicU32::new(0),
+            steps: Bell::default(),
             state: Mutex::new(State {
                 random: fastrand::Rng::with_seed(schedule.seed ^ 0x5eed),
                 clock: SignedDuration::ZERO,
+                asleep: Duration::ZERO,
                 boots: 0,
                 processes: Vec::new(),
                 operations: [0; 2],
@@ -107,6 +116,7 @@ impl World {
                 deaths: Vec::new(),
                 exits: Vec::new(),
                 power_cuts: Vec::new(),
+                attempts: Vec::new(),
                 off_until: None,
             }),
             trace: Mutex::new(Trace {
@@ -161,6 +171,23 @@ impl World {
     /// Sets the wall clock.
     pub(crate) fn set_clock(&self, by: SignedDuration) {
         self.state().clock += by;
+        self.steps.ring();
+    }
+
+    /// The machine has slept for so long, of which only its wall clock and its count of sleep know.
+    pub(crate) fn slept(&self, time: Duration) {
+        self.state().asleep += time;
+        self.set_clock(SignedDuration::try_from(time).unwrap_or_default());
+    }
+
+    /// The agent tries to connect.
+    pub(crate) fn tries(&self) {
+        self.state().attempts.push(Instant::now());
+    }
+
+    /// When the agent tried to connect.
+    pub(crate) fn attempts(&self) -> Vec<Instant> {
+        self.state().attempts.clone()
     }
 
     pub(crate) fn random_id(&self) -> [u8; 10] {
@@ -229,6 +256,7 @@ impl World {
             process.kill("the end of the run");
         }
         self.state().processes.clear();
+        self.steps.ring();
     }
 
     pub(crate) fn threads_seen(&self, threads: usize) {

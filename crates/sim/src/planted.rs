@@ -32,6 +32,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("look-after-reading", "the end of a job is looked for after its log was read"),
     ("lost-on-an-error", "a supervisor counts as dead when its lock cannot be tested"),
     ("run-a-repeat", "a request that is repeated while it runs is started again"),
+    ("sleep-unnoticed", "a sleep of the host is taken for a step of its clock"),
     ("no-answer-while-busy", "a request is not answered while another command runs"),
 ];
 

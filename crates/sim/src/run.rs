@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::audit::{self, Evidence};
 use crate::dashboard::Seen;
 use crate::faults::Kind;
-use crate::faults::{Act, NetFault, Schedule, What};
+use crate::faults::{Act, NetFault, SLEEP_FACTOR, Schedule, What};
 use crate::generate::HORIZON;
 use crate::machine::World;
 use crate::machine::process::Process;
@@ -99,6 +99,7 @@ async fn drive(schedule: &Schedule, site: &Arc<Site>) {
         interval: site.dashboard.interval().map_or(crate::site::INTERVAL, Duration::from_secs),
         limited: site.log_is_limited(),
         power_cuts: world.power_cuts(),
+        attempts: world.attempts(),
         most_threads: world.most_threads(),
         most_open: world.files.most_open(),
         deaths: world.deaths(),
@@ -159,7 +160,7 @@ fn happen(site: &Arc<Site>, what: &What, lasts: Duration) {
         What::SetClock(millis) => world.set_clock(SignedDuration::from_millis(millis)),
         What::Suspend => {
             dashboard.disturb(|wire| wire.half_open());
-            world.set_clock(SignedDuration::try_from(lasts * 60).unwrap_or_default());
+            world.slept(lasts * SLEEP_FACTOR);
         }
         // What these do is asked for where it matters.
         What::Net(NetFault::Refuse)

@@ -28,7 +28,7 @@ use crate::faults::{NetFault, What};
 use crate::machine::World;
 use crate::machine::process::Process;
 use crate::machine::wait::{Bell, block_on};
-use crate::machine::{handles, thread};
+use crate::machine::{clocks, handles, thread};
 use crate::network::{End, Wire};
 
 /// Time between heartbeats.
@@ -161,6 +161,7 @@ impl Site {
             drop(timeout(Duration::from_secs(2), jobs.looked_at()).await);
             let mut agent = Agent::new(host, INTERVAL, jobs, events, snapshots, asks);
             agent.clock = machine.clock;
+            agent.clock_changes = clocks::changes(&self.world);
             agent.run(&Network(Arc::clone(self)), stop).await
         });
         drop(facts);
@@ -176,6 +177,7 @@ impl Connect for Network {
 
     async fn connect(&self) -> Result<Dialled<End>, ConnectError> {
         let Site { world, dashboard, .. } = &*self.0;
+        world.tries();
         sleep(Duration::from_millis(world.below(80))).await;
         if world.now().any(|what| matches!(what, What::Net(NetFault::Refuse) | What::Suspend)) {
             let refused = io::ErrorKind::ConnectionRefused.into();

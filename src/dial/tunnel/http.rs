@@ -163,6 +163,7 @@ mod tests {
             ("HTTP/1.1 403 Forbidden\r\n\r\n", None, "Forbidden"),
             ("HTTP/1.1 407 x\r\n\r\n", None, "LoginMissing"),
             ("HTTP/1.1 407 x\r\nproxy-authenticate: bAsic realm=\"a\"\r\n\r\n", None, "LoginMissing"),
+            ("HTTP/1.1 407 x\r\nproxy-authenticate: NTLM\r\n\r\n", None, "LoginKind(\"NTLM\")"),
             (
                 "HTTP/1.1 407 x\r\nProxy-Authenticate: Basic realm=\"a, b\"\r\n\r\n",
                 Some("/f"),

@@ -72,3 +72,21 @@ async fn the_kernel_wakes_who_waits_for_its_timer() {
     assert_eq!(change, Ok(ClockChange::Stepped));
     assert_eq!(next(&mut changes).await, None, "it was read");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+#[ignore = "sets the clock of its machine: docs/reliability.md says how to run it in a virtual one"]
+async fn the_kernel_announces_each_step_of_the_wall_clock() {
+    use rustix::time::{ClockId, clock_gettime, clock_settime};
+
+    let mut changes = ClockChanges::of_this_host();
+    assert_eq!(next(&mut changes).await, None);
+    for hours in [1, -2, 1] {
+        let mut time = clock_gettime(ClockId::Realtime);
+        time.tv_sec += hours * 3600;
+        clock_settime(ClockId::Realtime, time).unwrap();
+        let change = timeout(Duration::from_secs(10), changes.next()).await;
+        assert_eq!(change, Ok(ClockChange::Stepped), "{hours} hours");
+        assert_eq!(next(&mut changes).await, None, "once");
+    }
+}

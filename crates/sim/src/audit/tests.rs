@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Evidence;
+use super::{Evidence, sleeps};
 use crate::faults::{Act, Event, Kind, What};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,6 +21,7 @@ fn evidence(begun: Instant, events: &[Event]) -> Evidence<'_> {
         interval: SECOND,
         limited: false,
         power_cuts: Vec::new(),
+        attempts: Vec::new(),
         most_threads: 0,
         most_open: 0,
         deaths: Vec::new(),
@@ -56,4 +57,25 @@ fn a_power_cut_forgets_nothing_of_what_came_later() {
     assert!(
         killed.agent_ended_after(begun + 101 * SECOND) && !killed.agent_ended_after(begun + 102 * SECOND)
     );
+}
+
+#[test]
+fn a_host_that_slept_long_tries_at_once() {
+    let begun = Instant::now();
+    let at = |seconds: u32| begun + seconds * SECOND;
+    let long = [Event { at: 100 * SECOND, lasts: 2 * SECOND, what: What::Suspend }];
+    let tries = |attempts: &[u32], events: &[Event], killed: &[u32]| {
+        let attempts = attempts.iter().map(|second| at(*second)).collect();
+        let deaths = killed.iter().map(|second| (at(*second), Kind::Agent)).collect();
+        let mut findings = Vec::new();
+        sleeps::check(&Evidence { attempts, deaths, ..evidence(begun, events) }, &mut findings);
+        findings.is_empty()
+    };
+    assert!(tries(&[101], &long, &[]));
+    assert!(!tries(&[], &long, &[]) && !tries(&[99, 103], &long, &[]), "not at all, too early, too late");
+    assert!(tries(&[], &long, &[90]) && !tries(&[], &long, &[50]), "it was not there");
+    let short = [Event { at: 100 * SECOND, lasts: SECOND / 2, what: What::Suspend }];
+    assert!(tries(&[], &short, &[]), "the connection may have survived");
+    let hang = Event { at: 99 * SECOND, lasts: 3 * SECOND, what: What::Hang(Kind::Agent) };
+    assert!(tries(&[], &[hang, long[0]], &[]), "its disk hangs");
 }
