@@ -47,7 +47,7 @@ impl Scripted {
                 let (all, backend) = (Arc::clone(&all), backend.clone());
                 tokio::spawn(async move {
                     let Some(head) = head(&mut tcp).await else { return };
-                    let target = head.split(' ').nth(1).and_then(|target| backend(target));
+                    let target = head.split(' ').nth(1).and_then(&backend);
                     all.lock().unwrap().push(head);
                     let Some(backend) = target else { return };
                     if tcp.write_all(answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 200") {

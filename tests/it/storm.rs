@@ -51,9 +51,6 @@ const FACTOR: u64 = 3;
 /// other tests.
 const FILES: u64 = 2 * AGENTS + 1024;
 
-/// How long the dashboard is away.
-const AWAY: Duration = Duration::from_secs(2);
-
 #[tokio::test]
 async fn two_thousand_agents_return_over_the_window_of_their_dashboard() {
     match std::env::var(LISTEN) {
@@ -136,9 +133,9 @@ async fn return_over_the_window() {
     println!("all start at once, and know no window:");
     registered(AGENTS, address, &dashboard).await;
     drop(dashboard);
-    tokio::time::sleep(AWAY).await;
+    // At once: after an outage of seconds, the delays between attempts spread the agents as well.
     let dashboard = Killed::start(address);
-    println!("the dashboard was killed and is back after {AWAY:?}:");
+    println!("the dashboard was killed and is back:");
     let peak = registered(AGENTS, address, &dashboard).await;
     assert!(peak <= FACTOR * AGENTS / WINDOW, "{peak} registrations in a second");
     shutdown.send_replace(true);
