@@ -135,7 +135,10 @@ impl Site {
         drop(direct);
         let document = self.doctor(&[]).await;
         has(&finding(&document, "proxy"), &["\"skipped\"", "no proxy is set"]);
-        has(&finding(&document, "dns"), &["\"fail\"", &format!("cannot look up {NAME}")]);
+        has(
+            &finding(&document, "dns"),
+            &["\"fail\"", &format!("no name server answered the question for {NAME}")],
+        );
         assert!(self.fleet.messages().is_empty());
 
         for variable in variables {

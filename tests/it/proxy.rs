@@ -255,7 +255,7 @@ async fn each_answer_of_a_proxy_has_its_own_words() {
     let address = format!("socks5h://127.0.0.1:{free}");
     let variables = [("NIXFLEET_URL", "wss://dash.invalid/ws"), ("ALL_PROXY", address.as_str())];
     let document = printed(&fleet, &["doctor", "--json"], &variables).await;
-    has(&finding(&document, "tcp"), &["\"fail\"", "proxy: no connection", "check ALL_PROXY for the proxy"]);
+    has(&finding(&document, "tcp"), &["\"fail\"", "proxy: cannot reach", "check ALL_PROXY for the proxy"]);
     let _agent = agent(&fleet, &variables);
     let wanted = format!("Not connected: the proxy {address} (from ALL_PROXY) cannot be reached: ");
     eventually("the failure", || log(&fleet).contains(&wanted).then_some(())).await;
