@@ -46,3 +46,19 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registration_is_told_interval_and_window_and_a_legacy_dashboard_names_none() {
+        let policy =
+            Policy { heartbeat_interval: Some(30), reconnect_window_s: Some(60), ..Policy::default() };
+        let told = policy.registered("h", false);
+        assert_eq!((told.heartbeat_interval, told.reconnect_window_s, told.ack), (Some(30), Some(60), true));
+        let legacy = policy.registered("h", true);
+        assert_eq!(legacy, Registered { host_id: "h".to_owned(), ..Registered::default() });
+        assert_eq!(Policy::default().registered("h", false).reconnect_window_s, None);
+    }
+}

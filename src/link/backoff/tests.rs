@@ -155,6 +155,22 @@ fn agents_spread_their_return_as_the_dashboard_wishes() {
     assert!(host.fails(Cause::Broken, true) < 60.0, "the dashboard no longer wants it");
 }
 
+/// A moment of a short window is early in a long one, on all hosts: they would come back together.
+#[test]
+fn another_window_gets_another_moment() {
+    let mut host = Host::of_window(60, 0.5);
+    assert_eq!(host.loses(false, LONG), 30.0);
+    for (window, draw, wanted) in [(600, 0.9, 540.0), (60, 0.9, 54.0)] {
+        (host.window, host.draw) = (Duration::from_secs(window), draw);
+        assert_eq!(host.fails(Cause::Broken, true), wanted, "window of {window} s");
+    }
+    host.window = NO_WINDOW;
+    let delay = host.fails(Cause::Broken, true);
+    assert!(delay < 30.0, "{delay}");
+    (host.window, host.draw) = (Duration::from_secs(60), 0.5);
+    assert_eq!(host.fails(Cause::Broken, true), 30.0, "the window is named anew");
+}
+
 #[test]
 fn a_short_window_makes_no_attempts_beside_the_back_off() {
     let mut host = Host::of_window(5, 0.5);
