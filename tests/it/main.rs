@@ -34,6 +34,7 @@ mod nginx;
 mod one_result;
 mod outcomes;
 mod output;
+mod planted_secrets;
 mod progress;
 mod proxy;
 mod reconnect;
