@@ -115,6 +115,8 @@ enum Answer {
     Fixed(String),
     /// It sends back what came, behind this.
     Echo(&'static str),
+    /// It is an HTTP proxy and connects to this place, whatever was asked for.
+    Connect(String),
 }
 
 /// A server that answers each request in the same way. Returns its port.
@@ -133,30 +135,14 @@ async fn server(answer: Answer) -> u16 {
                 let text = match answer {
                     Answer::Fixed(text) => text.into_bytes(),
                     Answer::Echo(before) => [before.as_bytes(), &head].concat(),
+                    Answer::Connect(place) => {
+                        drop(tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await);
+                        let mut there = TcpStream::connect(place).await.unwrap();
+                        drop(tokio::io::copy_bidirectional(&mut tcp, &mut there).await);
+                        return;
+                    }
                 };
                 drop(tcp.write_all(&text).await);
-            });
-        }
-    });
-    port
-}
-
-/// An HTTP proxy that connects to `backend`, whatever was asked for.
-async fn proxy(backend: String) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut tcp, _)) = listener.accept().await {
-            let backend = backend.clone();
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let Ok(byte) = tcp.read_u8().await else { return };
-                    head.push(byte);
-                }
-                drop(tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await);
-                let mut there = TcpStream::connect(backend).await.unwrap();
-                drop(tokio::io::copy_bidirectional(&mut tcp, &mut there).await);
             });
         }
     });
@@ -281,7 +267,7 @@ async fn planted() -> Fleet {
 #[tokio::test]
 async fn a_secret_in_any_place_is_shown_by_no_command_while_the_agent_is_connected() {
     let fleet = planted().await;
-    let through = proxy(fleet.dashboard_address().to_string()).await;
+    let through = server(Answer::Connect(fleet.dashboard_address().to_string())).await;
     let direct = Case { name: "direct", variables: Vec::new(), logged: Some("Registered") };
     let mut agent = AgentProcess::spawn(command(&fleet, &direct), fleet.path("state"));
     fleet.wait("a first heartbeat", |fleet| fleet.beats().first().cloned()).await;
