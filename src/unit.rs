@@ -18,6 +18,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Longest file of variables that is read, in bytes. Such files have a few lines.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// Where systemd keeps the credentials of running units, each in a folder of the unit. Root and the unit can read them.
+const PASSED: &str = "/run/credentials";
+
 /// Name of the agent's unit. The Go agent's unit has the same name.
 pub(crate) const AGENT_UNIT: &str = "nixfleet-agent.service";
 
@@ -27,6 +30,10 @@ pub(crate) struct Unit {
     pub(crate) environment: BTreeMap<String, String>,
     /// Path of each credential, by its name.
     pub(crate) credentials: BTreeMap<String, PathBuf>,
+    /// Encrypted credentials, by their name: the setting that passes them. Their content is known to systemd alone.
+    pub(crate) encrypted: BTreeMap<String, &'static str>,
+    /// The variables of `DefaultEnvironment=`, which systemd gives to each unit.
+    pub(crate) manager: BTreeMap<String, String>,
     pub(crate) user: Option<String>,
     /// Files with more variables, in order. A file that is `optional` may be absent.
     pub(crate) environment_files: Vec<EnvironmentFile>,
@@ -46,7 +53,37 @@ pub(crate) struct EnvironmentFile {
 /// The unit, if systemd knows it.
 pub(crate) fn find(name: &str) -> Option<Unit> {
     let text = subprocess::output(Path::new("systemctl"), &["cat", "--no-pager", "--", name], ANSWER).ok()?;
-    Some(parse(&String::from_utf8_lossy(&text)))
+    let mut unit = parse(&String::from_utf8_lossy(&text));
+    // Older versions do not know cat-config. Then there are no such variables, as on most hosts.
+    let arguments = ["cat-config", "--no-pager", "systemd/system.conf"];
+    if let Ok(text) = subprocess::output(Path::new("systemd-analyze"), &arguments, ANSWER) {
+        unit.manager = default_environment(&String::from_utf8_lossy(&text));
+    }
+    Some(unit)
+}
+
+/// The variables in the configuration of the service manager: system.conf, then its drop-ins (systemd-system.conf(5)).
+fn default_environment(text: &str) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let mut in_manager = false;
+    for line in lines(text) {
+        if line.starts_with('[') {
+            in_manager = line == "[Manager]";
+        }
+        let Some((key, value)) = line.split_once('=').filter(|_| in_manager) else { continue };
+        match (key.trim(), value.trim()) {
+            ("DefaultEnvironment", "") => variables.clear(),
+            ("DefaultEnvironment", value) => variables.extend(assigned(value)),
+            _ => {}
+        }
+    }
+    variables
+}
+
+/// The variables in one line of `Environment=` or `DefaultEnvironment=`.
+fn assigned(value: &str) -> Vec<(String, String)> {
+    let pair = |word: String| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    words(value).into_iter().filter_map(pair).collect()
 }
 
 /// The state of a unit, such as `active`.
@@ -100,10 +137,12 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 impl Unit {
-    /// The variables of its processes: those of `Environment=`, and over them those of `EnvironmentFile=`, as for systemd.
+    /// The variables of its processes, of which the later ones count, as for systemd: those of `DefaultEnvironment=`, of
+    /// `Environment=` and of `EnvironmentFile=`.
     /// Beside them, the files that this user cannot read.
     pub(crate) fn variables(&self) -> (BTreeMap<String, String>, Vec<Problem>) {
-        let mut variables = self.environment.clone();
+        let mut variables = self.manager.clone();
+        variables.extend(self.environment.clone());
         let mut unread = Vec::new();
         for file in &self.environment_files {
             match bounded_read::read(&file.path, MAX_FILE) {
@@ -127,18 +166,42 @@ impl Unit {
         self.credentials.get(name).map(|path| Path::new("/etc/credstore").join(path))
     }
 
+    /// The file in which the content of a credential can be looked at: its own, or for an encrypted one the copy for the
+    /// running unit, and the setting that passes it.
+    pub(crate) fn content(&self, unit: &str, name: &str) -> Option<(PathBuf, &'static str)> {
+        let own = self.credential(name).map(|path| (path, "LoadCredential="));
+        own.or_else(|| Some((Path::new(PASSED).join(unit).join(name), *self.encrypted.get(name)?)))
+    }
+
     fn set(&mut self, key: &str, value: &str) {
+        const LOADED: &str = "LoadCredentialEncrypted=";
+        const SET: &str = "SetCredentialEncrypted=";
         match key {
             // An empty value clears the list.
             "Environment" if value.is_empty() => self.environment.clear(),
-            "Environment" => {
-                let words = words(value);
-                let pairs = words.iter().filter_map(|word| word.split_once('='));
-                self.environment.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            "Environment" => self.environment.extend(assigned(value)),
+            // Both settings fill the same list of systemd, and so do those below.
+            "LoadCredential" | "LoadCredentialEncrypted" if value.is_empty() => {
+                self.credentials.clear();
+                self.encrypted.retain(|_, setting| *setting != LOADED);
             }
-            "LoadCredential" if value.is_empty() => self.credentials.clear(),
+            "SetCredential" | "SetCredentialEncrypted" if value.is_empty() => {
+                self.encrypted.retain(|_, setting| *setting != SET);
+            }
+            // Without a path systemd looks in its own folders.
+            "LoadCredentialEncrypted" => {
+                let name = value.split(':').next().unwrap_or(value);
+                self.credentials.remove(name);
+                self.encrypted.insert(name.to_owned(), LOADED);
+            }
+            "SetCredentialEncrypted" => {
+                let name = value.split(':').next().unwrap_or(value);
+                // What is loaded counts more.
+                self.encrypted.entry(name.to_owned()).or_insert(SET);
+            }
             "LoadCredential" => {
                 if let Some((name, path)) = value.split_once(':') {
+                    self.encrypted.remove(name);
                     self.credentials.insert(name.to_owned(), PathBuf::from(path.replace("%%", "%")));
                 }
             }
@@ -212,6 +275,41 @@ mod tests {
             [Path::new("/usr/lib/x.service"), Path::new("/etc/x.service.d/overrides.conf")]
         );
         assert!(parse("[Service]\nEnvironment=A=1\nEnvironment=\n").environment.is_empty());
+    }
+
+    #[test]
+    fn encrypted_credentials_are_known_and_their_content_is_that_of_the_running_unit() {
+        let at = |text: &str| parse(&format!("[Service]\n{text}")).content("a.service", "token");
+        let passed = PathBuf::from("/run/credentials/a.service/token");
+        let own = |path: &str| Some((PathBuf::from(path), "LoadCredential="));
+        for (text, wanted) in [
+            ("LoadCredentialEncrypted=token:/a.cred\n", Some((passed.clone(), "LoadCredentialEncrypted="))),
+            ("LoadCredentialEncrypted=token\n", Some((passed.clone(), "LoadCredentialEncrypted="))),
+            (
+                "SetCredentialEncrypted=token: \\\n  AAAA \\\n  BBBB\n",
+                Some((passed, "SetCredentialEncrypted=")),
+            ),
+            ("LoadCredential=token:/a\nSetCredentialEncrypted=token:AA\n", own("/a")),
+            ("LoadCredentialEncrypted=token:/a.cred\nLoadCredential=token:/b\n", own("/b")),
+            ("LoadCredentialEncrypted=token:/a.cred\nLoadCredential=\n", None),
+            ("SetCredentialEncrypted=token:AA\nSetCredential=\n", None),
+            ("LoadCredentialEncrypted=other:/a.cred\n", None),
+        ] {
+            assert_eq!(at(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_of_the_service_manager_count_below_those_of_the_unit() {
+        let manager = "# /etc/systemd/system.conf\n[Manager]\n#DefaultEnvironment=NO=1\nDefaultEnvironment=NO=2\n\
+                       DefaultEnvironment=\nDefaultEnvironment=A=1 \"HTTPS_PROXY=http://p:1\"\n\
+                       # /etc/systemd/system.conf.d/x.conf\n[Other]\nDefaultEnvironment=NO=3\n";
+        let mut unit = parse("[Service]\nEnvironment=A=2\n");
+        unit.manager = default_environment(manager);
+        let (variables, unread) = unit.variables();
+        let found: Vec<(&str, &str)> = variables.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(found, [("A", "2"), ("HTTPS_PROXY", "http://p:1")]);
+        assert!(unread.is_empty());
     }
 
     #[test]

@@ -54,6 +54,25 @@ in
     ];
   };
 
+  testLoginsOfProxies = {
+    expr = map (lib.replaceStrings [ builtins.storeDir ] [ "STORE" ]) (
+      lib.concatMap (proxy: complaints (with' proxy)) [
+        { proxy = "http://me:secret@proxy.example.org:3128"; }
+        { settings.proxy_login_file = "/run/secrets/proxy-login"; }
+        { proxyLoginFile = "${builtins.storeDir}/login"; }
+        {
+          proxy = "http://proxy.example.org:3128";
+          proxyLoginFile = "/run/secrets/proxy-login";
+        }
+      ]
+    );
+    expected = [
+      "services.nixfleet-agent.proxy has a login, which everyone could read in the Nix store. Leave it out, and write it as USER:PASSWORD into a file on the host. Name that in services.nixfleet-agent.proxyLoginFile."
+      "services.nixfleet-agent.settings.proxy_login_file cannot be set: systemd reads the login for the agent, whose user cannot read the file. Name it in services.nixfleet-agent.proxyLoginFile."
+      ''services.nixfleet-agent.proxyLoginFile is STORE/login, in the Nix store or on its way there, where everyone could read the login. Write the path of a file on the host, in quotes, such as "/run/secrets/proxy-login".''
+    ];
+  };
+
   # The message names what was set.
   testLoginsInTheStore = {
     expr = map (lib.replaceStrings [ builtins.storeDir ] [ "STORE" ]) (

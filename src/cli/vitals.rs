@@ -189,7 +189,7 @@ fn reload(options: &Options, old: Settings) -> Settings {
     let settings = match Settings::read(options) {
         Ok(settings) => {
             let (interval, format) = (settings.interval.as_secs(), settings.format);
-            tracing::info!(interval, ?format, "Read the settings again.");
+            tracing::info!(interval, format = format.name(), "Read the settings again.");
             settings
         }
         Err(problems) => {

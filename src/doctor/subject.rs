@@ -106,7 +106,10 @@ impl Subject {
 
     /// The part of a job's environment that matters to git, such as proxies.
     pub(super) fn jobs_environment(&self) -> BTreeMap<String, String> {
-        let mut environment = self.job_unit.as_ref().map(|unit| unit.environment.clone()).unwrap_or_default();
+        let mut environment = match &self.job_unit {
+            Some(unit) => unit.manager.clone().into_iter().chain(unit.environment.clone()).collect(),
+            None => BTreeMap::new(),
+        };
         let home = if self.jobs_are_units() { Some("/root".to_owned()) } else { std::env::var("HOME").ok() };
         if let Some(home) = home {
             environment.entry("HOME".to_owned()).or_insert(home);
@@ -155,12 +158,13 @@ impl<C> Installed<C> {
                 // The caller's own log level counts.
                 source.environment.entry(name).or_insert(value);
             }
-            if let Some(path) = unit.credential(LOGIN_CREDENTIAL) {
+            unread.extend(encrypted(unit));
+            if let Some((path, _)) = unit.content(AGENT_UNIT, LOGIN_CREDENTIAL) {
                 let name = "NIXFLEET_PROXY_LOGIN_FILE".to_owned();
                 source.environment.entry(name).or_insert_with(|| path.display().to_string());
             }
             for (credential, variable, _) in CLIENT_CERTIFICATE {
-                let Some(path) = unit.credential(credential) else { continue };
+                let Some((path, _)) = unit.content(AGENT_UNIT, credential) else { continue };
                 source.environment.entry(variable.to_owned()).or_insert_with(|| path.display().to_string());
             }
         }
@@ -175,9 +179,12 @@ impl<C> Installed<C> {
             Ok(config) => config,
             Err(err) => {
                 // The token of a unit is a credential. Its path is only in the unit.
-                let credential = unit.as_ref().and_then(|unit| unit.credential("token"));
+                let credential = unit.as_ref().and_then(|unit| unit.content(AGENT_UNIT, "token"));
                 let is_missing = err.problems().iter().any(|problem| problem.key == "token");
-                let Some(path) = credential.filter(|_| is_missing) else { return Err(err.with(unread)) };
+                let Some((path, setting)) = credential.filter(|_| is_missing) else {
+                    return Err(err.with(unread));
+                };
+                let origin = format!("{setting} of {AGENT_UNIT}");
                 source.environment.insert(TOKEN_FILE.to_owned(), path.display().to_string());
                 match load(&source) {
                     Ok(config) => config,
@@ -195,12 +202,27 @@ impl<C> Installed<C> {
     }
 }
 
+/// What to say of the encrypted credentials whose content this user cannot look at.
+fn encrypted(unit: &Unit) -> Vec<Problem> {
+    let names = ["token", LOGIN_CREDENTIAL].into_iter().chain(CLIENT_CERTIFICATE.map(|(name, ..)| name));
+    let unseen = names.filter_map(|name| {
+        let (path, setting) = unit.content(AGENT_UNIT, name)?;
+        (unit.encrypted.contains_key(name) && std::fs::metadata(path).is_err()).then(|| Problem {
+            key: name.to_owned(),
+            what: "is encrypted in the unit, so its content cannot be read here".to_owned(),
+            origin: format!("{setting} of {AGENT_UNIT}"),
+            fix: "run it as root while the agent runs".to_owned(),
+        })
+    });
+    unseen.collect()
+}
+
 /// Names the line of the unit, instead of the variable, where the client certificate is a credential.
 fn with_origin(err: ConfigError, unit: &Unit, origin: &str) -> ConfigError {
     CLIENT_CERTIFICATE
         .iter()
         .filter(|(credential, variable, _)| {
-            unit.credential(credential).is_some() && !unit.environment.contains_key(*variable)
+            unit.content(AGENT_UNIT, credential).is_some() && !unit.environment.contains_key(*variable)
         })
         .fold(err, |err, (_, variable, key)| err.called(variable, key, origin))
 }

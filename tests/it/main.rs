@@ -35,6 +35,7 @@ mod one_result;
 mod only_way_out;
 mod outcomes;
 mod output;
+mod planted_secrets;
 mod progress;
 mod proxy;
 mod real_proxy;

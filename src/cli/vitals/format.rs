@@ -26,6 +26,19 @@ pub(super) enum Format {
     Journal,
 }
 
+impl Format {
+    /// Its name, as `--format` and `FORMAT` take it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Avocado => "avocado",
+            Self::Logfmt => "logfmt",
+            Self::Text => "text",
+            Self::Journal => "journal",
+        }
+    }
+}
+
 /// The vitals as one line, without line end. For [`Format::Journal`] it is the message of the entry.
 pub(super) fn line(format: Format, vitals: &DeviceVitals, now: SystemTime) -> String {
     match format {

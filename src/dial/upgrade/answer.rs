@@ -9,6 +9,7 @@ use nixfleet_os::text::one_line;
 
 use super::page::page;
 use crate::dial::clock_skew::ClockSkew;
+use crate::dial::quote::without_secrets;
 use crate::dial::retry_after::{date, retry_after};
 
 /// Longest value of a header in a message, in characters. Names and versions of servers have less.
@@ -38,8 +39,11 @@ pub struct Answer {
 impl Answer {
     /// What an answer with these headers says. `body` is its beginning; `now` is the clock of this host.
     pub(super) fn new(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
-        let shown =
-            |name| text(headers, name).map(|text| one_line(&text, SHOWN)).filter(|text| !text.is_empty());
+        let shown = |name| {
+            text(headers, name)
+                .map(|text| one_line(&without_secrets(&text), SHOWN))
+                .filter(|text| !text.is_empty())
+        };
         let content_type = shown(header::CONTENT_TYPE)
             .and_then(|text| Some(text.split(';').next()?.trim().to_ascii_lowercase()));
         let page = page(status, headers, content_type.as_deref(), body);

@@ -4,6 +4,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, StatusCode, header};
 
 use nixfleet_os::text::one_line;
 
+use crate::dial::quote::without_secrets;
+
 /// Bytes of a body that are read. Titles are at the beginning of a page.
 pub(super) const MAX_BODY: usize = 4 * 1024;
 
@@ -31,7 +33,7 @@ pub(super) fn page(
             text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('<'))?.to_owned()
         }
     };
-    let said = one_line(&said, SHOWN);
+    let said = one_line(&without_secrets(&said), SHOWN);
     let is_status = said.eq_ignore_ascii_case(&status.to_string())
         || status.canonical_reason().is_some_and(|reason| said.eq_ignore_ascii_case(reason));
     (!said.is_empty() && !is_status).then_some(said)

@@ -76,7 +76,11 @@ impl Session<'_> {
             Some(_) => {
                 if self.may_log(Topic::End) {
                     let span = self.agent.jobs.current_span();
-                    span.in_scope(|| tracing::info!(?urgency, "Ending the running command."));
+                    let how = match urgency {
+                        Urgency::Stop => "at the dashboard's request",
+                        Urgency::Kill => "by force, at the dashboard's request",
+                    };
+                    span.in_scope(|| tracing::info!("Ending the running command {how}."));
                 }
                 self.agent.end_current(urgency, "kill_command", now);
             }
