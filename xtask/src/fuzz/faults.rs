@@ -1,5 +1,7 @@
 //! Faults to plant into the parsers, so that each fuzz target can show that it finds some.
 
+mod connecting;
+
 /// One fault: an expression of a parser, and a wrong one in its place.
 pub(super) struct Fault {
     /// The target that must find it.
@@ -25,7 +27,12 @@ const fn fault(
 }
 
 /// Two or more for each target. One at least does not panic: it is a wrong value, or a bound that is left out.
-pub(super) const FAULTS: &[Fault] = &[
+pub(super) fn faults() -> impl Iterator<Item = &'static Fault> {
+    OF_FILES.iter().chain(connecting::FAULTS)
+}
+
+/// Those of what the agent reads from files, from programs and from its dashboard.
+const OF_FILES: &[Fault] = &[
     fault(
         "messages",
         "a text for the wire is cut inside a character",
@@ -347,110 +354,5 @@ pub(super) const FAULTS: &[Fault] = &[
         "crates/jobs/src/record/salvage.rs",
         r#"text("command").filter(|_| of_this_job)"#,
         r#"text("command")"#,
-    ),
-    fault(
-        "upgrade_answer",
-        "one right Sec-WebSocket-Accept of several is enough",
-        "src/dial/upgrade/accept.rs",
-        "accepts.iter().any(|value| value.as_bytes() != wanted.as_bytes())",
-        "accepts.iter().all(|value| value.as_bytes() != wanted.as_bytes())",
-    ),
-    fault(
-        "upgrade_answer",
-        "the words of a list are compared by their letters",
-        "src/dial/upgrade/accept.rs",
-        "given.trim_ascii().eq_ignore_ascii_case(word.as_bytes())",
-        "given.trim_ascii() == word.as_bytes()",
-    ),
-    fault(
-        "upgrade_answer",
-        "an early hint is the answer",
-        "src/dial/upgrade/head.rs",
-        "self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS",
-        "self.status == StatusCode::CONTINUE",
-    ),
-    fault(
-        "upgrade_answer",
-        "a redirect to plain text is followed",
-        "src/dial/redirect.rs",
-        "from.is_secure() && !target.is_secure()",
-        "from.is_secure() && target.url().as_str().is_empty()",
-    ),
-    fault(
-        "upgrade_answer",
-        "a title may control a terminal",
-        "src/dial/upgrade/page.rs",
-        "one_line(&said, SHOWN)",
-        "said.chars().take(SHOWN).collect::<String>()",
-    ),
-    fault(
-        "certificate",
-        "a name of a certificate may control a terminal",
-        "crates/os/src/certificate.rs",
-        "one_line(&String::from_utf8_lossy(considered), NAME)",
-        "String::from_utf8_lossy(considered).chars().take(NAME).collect()",
-    ),
-    fault(
-        "certificate",
-        "a certificate may be cut off",
-        "crates/os/src/certificate/der.rs",
-        "rest.split_at_checked(length)",
-        "rest.split_at_checked(length.min(rest.len()))",
-    ),
-    fault(
-        "certificate",
-        "something may follow a certificate",
-        "crates/os/src/certificate.rs",
-        "Some(behind.is_empty() && rest.is_empty())",
-        "Some(rest.is_empty())",
-    ),
-    fault(
-        "certificate",
-        "an address is read from its end",
-        "crates/os/src/certificate.rs",
-        "IpAddr::from(four)",
-        "IpAddr::from([four[3], four[2], four[1], four[0]])",
-    ),
-    fault(
-        "proxy_answer",
-        "a byte behind an answer is taken",
-        "src/dial/tunnel/http.rs",
-        r#"head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n")"#,
-        r#"head.windows(3).rev().skip(1).any(|end| end == b"\n\r\n")"#,
-    ),
-    fault(
-        "proxy_answer",
-        "another protocol is an open way",
-        "src/dial/tunnel/http.rs",
-        "response.code.unwrap_or_default()",
-        "response.code.map(|code| if code == 101 { 200 } else { code }).unwrap_or_default()",
-    ),
-    fault(
-        "proxy_answer",
-        "the name of an address of SOCKS is not read",
-        "src/dial/tunnel/socks.rs",
-        "usize::from(receive::<1, S>(stream).await?[0])",
-        "0",
-    ),
-    fault(
-        "proxy_answer",
-        "a refused login of SOCKS is no failure",
-        "src/dial/tunnel/socks.rs",
-        "status != 0",
-        "status == 1",
-    ),
-    fault(
-        "proxy_answer",
-        "the words of a proxy look like the advice",
-        "src/dial/quote.rs",
-        r#"one_line(text, limit).replace(';', ",")"#,
-        "one_line(text, limit)",
-    ),
-    fault(
-        "proxy_answer",
-        "a proxy may control a terminal",
-        "src/dial/quote.rs",
-        r#"one_line(text, limit).replace(';', ",")"#,
-        r#"text.chars().take(limit).collect::<String>().replace(';', ",")"#,
     ),
 ];

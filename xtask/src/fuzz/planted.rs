@@ -1,6 +1,6 @@
 //! Shows that each fuzz target finds faults of the parser that it guards.
 //!
-//! A copy of the sources in `target/planted` gets all [`FAULTS`] at once. Each is behind a test of a variable, so one
+//! A copy of the sources in `target/planted` gets all [`faults`] at once. Each is behind a test of a variable, so one
 //! build serves all of them. The copy is never shipped, and the code that is has no trace of this.
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::faults::{FAULTS, Fault};
+use super::faults::{Fault, faults};
 use super::{Options, has_libfuzzer, libfuzzer_command, mutations_command};
 
 /// The variable with the number of the fault that is active.
@@ -36,7 +36,7 @@ pub(super) fn run(root: &Path, options: &Options) -> Result<(), String> {
     println!("| target | planted fault | found after | inputs |\n| --- | --- | --- | --- |");
     let wanted = |fault: &&Fault| options.target.as_ref().is_none_or(|only| only == fault.target);
     let mut missed = Vec::new();
-    for (number, fault) in FAULTS.iter().enumerate().filter(|(_, fault)| wanted(fault)) {
+    for (number, fault) in faults().enumerate().filter(|(_, fault)| wanted(fault)) {
         let mut fuzz = if libfuzzer {
             libfuzzer_command(&copy, &copy.join("fuzz/target"), fault.target, options.seconds)?
         } else {
@@ -76,7 +76,7 @@ fn copy(root: &Path) -> Result<PathBuf, String> {
     for name in String::from_utf8_lossy(&names).split('\0').filter(|name| !name.is_empty()) {
         // One that was removed is still in the index.
         let Ok(mut content) = fs::read(root.join(name)) else { continue };
-        if FAULTS.iter().any(|fault| fault.file == name) {
+        if faults().any(|fault| fault.file == name) {
             let text = String::from_utf8(content).map_err(|err| format!("{name}: {err}"))?;
             content = planted(name, text)?.into_bytes();
         }
@@ -94,7 +94,7 @@ fn copy(root: &Path) -> Result<PathBuf, String> {
 /// The text of a file with its faults.
 fn planted(name: &str, mut text: String) -> Result<String, String> {
     for (number, Fault { what, right, wrong, .. }) in
-        FAULTS.iter().enumerate().filter(|(_, fault)| fault.file == name)
+        faults().enumerate().filter(|(_, fault)| fault.file == name)
     {
         if text.matches(right).count() != 1 {
             return Err(format!("{name}: `{right}` is not there once, for the fault \"{what}\""));
@@ -119,7 +119,7 @@ mod tests {
         let root = super::super::super::root();
         let mut targets: BTreeMap<String, usize> =
             super::super::targets(&root).unwrap().into_iter().map(|name| (name, 0)).collect();
-        for fault in FAULTS {
+        for fault in faults() {
             let text = fs::read_to_string(root.join(fault.file)).unwrap();
             // Each stands between the braces of a condition, in the place of the other one.
             let before = text.split(fault.right).next().unwrap();
