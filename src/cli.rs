@@ -56,7 +56,7 @@ const FAILURE: u8 = 1;
 
 /// Keeps a NixOS host in touch with its fleet dashboard, also while it rebuilds itself.
 #[derive(Debug, Parser)]
-#[command(name = "nixfleet-agent", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "nixfleet-agent", version, term_width = 80, after_help = AFTER_HELP)]
 struct Cli {
     /// Configuration file; without it /etc/nixfleet/agent.toml is read if it exists
     #[arg(long, short, value_name = "FILE", global = true)]
@@ -115,9 +115,11 @@ enum Subcommands {
 
 const AFTER_HELP: &str = "\
 The environment is enough to start:
-  NIXFLEET_URL=wss://dash.example/ws NIXFLEET_TOKEN_FILE=/run/token nixfleet-agent
+  NIXFLEET_URL=wss://dash.example/ws NIXFLEET_TOKEN_FILE=/run/token \\
+    nixfleet-agent
 
-Every setting is a key of the file and a variable: repo.branch is NIXFLEET_REPO__BRANCH.";
+Every setting is a key of the file and a variable: repo.branch is
+NIXFLEET_REPO__BRANCH.";
 
 /// Runs the program and returns its exit code: 0 for success, 64 for wrong usage or configuration, 1 for
 /// other failures.

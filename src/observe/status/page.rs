@@ -12,6 +12,12 @@ use crate::observe::stats::{Counts, Histogram};
 /// How long a command may say nothing before that is told. A build that writes a line now and then is not silent.
 const SILENT: Duration = Duration::from_secs(10);
 
+/// Columns of a row: those of the narrowest terminal that is usual.
+const WIDTH: usize = 80;
+
+/// Columns in front of the text of a row.
+const NAME: usize = 13;
+
 /// The page, at the time `now`.
 pub fn page(report: &Report, now: Timestamp) -> String {
     let mut page = Page { text: String::new(), now };
@@ -221,8 +227,22 @@ impl Page {
         }
     }
 
+    /// A row, in as many lines as a terminal needs. A word is never cut: it may be a path.
     fn row(&mut self, name: &str, text: &str) {
-        self.text += &format!("  {name:<11} {text}\n");
+        let mut line = format!("  {name:<width$}", width = NAME - 2);
+        let mut has_word = false;
+        for word in text.split(' ') {
+            if has_word && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.text += line.trim_end();
+                self.text.push('\n');
+                line = " ".repeat(NAME);
+            }
+            line.push(' ');
+            line += word;
+            has_word |= !word.is_empty();
+        }
+        self.text += line.trim_end();
+        self.text.push('\n');
     }
 
     fn since(&self, at: &str) -> String {

@@ -74,9 +74,11 @@ web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s
   last error  1 min 30 s ago: cannot reach it
   dashboard   degraded: slow; acknowledges in 2.5 ms
   reconnects  1 closed
-  agent       0.1.0, process 77, for 2 h 0 min, 6.1 MB, 1.50 s of processor time, 21 files, 9 threads
+  agent       0.1.0, process 77, for 2 h 0 min, 6.1 MB, 1.50 s of processor
+              time, 21 files, 9 threads
   metrics     http://127.0.0.1:9464/metrics
-  heartbeats  12, the last 12 s ago, every 30 s; 0 late, 0 skipped; all within 1 ms of being due
+  heartbeats  12, the last 12 s ago, every 30 s; 0 late, 0 skipped; all within 1
+              ms of being due
   answers     1, 0 missing; all within 5 ms of being sent
   running     switch, process 4711, for 1 min 5 s, job a-b
               build for 55 s, silent for 12 s
@@ -162,7 +164,8 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
   dashboard   last said 3 min 0 s ago: maintenance: upgrade
   reconnects  2 unreachable
   agent       0.1.0, process 77, for 3 h 0 min
-  heartbeats  12, the last 3 min 30 s ago, none without a connection; 0 late, 0 skipped
+  heartbeats  12, the last 3 min 30 s ago, none without a connection; 0 late, 0
+              skipped
   running     nothing
   output      0 lines sent, 0 dropped
   queue       empty without a connection; 3 answers dropped
@@ -212,4 +215,13 @@ fn a_document_of_another_version_is_read_as_far_as_it_is_known() {
         serde_json::from_str(r#"{"hostname": "web-1", "new": {"x": 1}, "queue": {"control": 2}}"#).unwrap();
     assert_eq!((report.hostname.as_str(), report.queue.control), ("web-1", 2));
     assert!(page(&report, now()).starts_with("web-1: connecting"));
+}
+
+#[test]
+fn a_long_row_takes_several_lines_and_no_word_is_cut() {
+    let mut page = Page { text: String::new(), now: Timestamp::UNIX_EPOCH };
+    let path = "/".repeat(100);
+    page.row("file", &format!("{path} {} end two", "ä".repeat(62)));
+    let umlauts = "ä".repeat(62);
+    assert_eq!(page.text, format!("  file        {path}\n              {umlauts} end\n              two\n"));
 }
