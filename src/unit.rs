@@ -200,10 +200,10 @@ impl Unit {
                 self.encrypted.entry(name.to_owned()).or_insert(SET);
             }
             "LoadCredential" => {
-                if let Some((name, path)) = value.split_once(':') {
-                    self.encrypted.remove(name);
-                    self.credentials.insert(name.to_owned(), PathBuf::from(path.replace("%%", "%")));
-                }
+                // Without a path, the file has the name of the credential.
+                let (name, path) = value.split_once(':').unwrap_or((value, value));
+                self.encrypted.remove(name);
+                self.credentials.insert(name.to_owned(), PathBuf::from(path.replace("%%", "%")));
             }
             "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
             "EnvironmentFile" => {
@@ -294,6 +294,7 @@ mod tests {
             ("LoadCredentialEncrypted=token:/a.cred\nLoadCredential=\n", None),
             ("SetCredentialEncrypted=token:AA\nSetCredential=\n", None),
             ("LoadCredentialEncrypted=other:/a.cred\n", None),
+            ("LoadCredential=token\n", own("/etc/credstore/token")),
         ] {
             assert_eq!(at(text), wanted, "{text}");
         }
