@@ -10,12 +10,13 @@
 //! network.rs        changes of this host's network
 //! clock_changes.rs  changes of its clocks: it slept, or the wall clock was set
 //! rotation.rs       another token, client certificate or proxy login while the agent runs
+//! postponed.rs      requests for the next connection
 //! peer.rs           the dashboard's description of itself
 //! ended.rs          why a session ended
 //! ```
 //!
 //! `run` uses `network` and `session`; `session` uses `agent`; `agent` uses `peer`, `contact`, `absence`, `backoff`,
-//! `rotation` and `clock_changes`. No dependency goes the other way.
+//! `rotation`, `postponed` and `clock_changes`. No dependency goes the other way.
 
 pub mod absence;
 pub mod agent;
@@ -25,6 +26,7 @@ pub mod contact;
 pub mod ended;
 pub mod network;
 pub mod peer;
+pub mod postponed;
 pub mod rotation;
 pub mod run;
 pub mod session;

@@ -1,6 +1,7 @@
 //! SIGHUP: a request to read the token and the certificates anew, or the end of the terminal.
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -45,5 +46,8 @@ pub(super) fn listen() -> Result<mpsc::Receiver<()>, Failure> {
 
 /// Whether the process has a terminal that is still open.
 fn has_terminal() -> bool {
-    rustix::fs::open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
+    let opened =
+        rustix::fs::open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
+    // Other errors, such as a lack of descriptors, say nothing about a terminal.
+    !matches!(opened, Err(Errno::NXIO | Errno::IO | Errno::NOENT | Errno::NODEV))
 }

@@ -33,7 +33,9 @@ impl Credentials {
         if let Some(bearer) = &bearer {
             identity.add("token", bearer.as_bytes());
         }
-        let certificate = client_certificate(connection)?;
+        // Without TLS neither it nor the trusted certificates are of any use.
+        let is_secure = connection.url.expose().scheme() == "wss";
+        let certificate = if is_secure { client_certificate(connection)? } else { None };
         if let Some(certificate) = &certificate {
             identity.add_certificate(certificate);
         }
@@ -42,8 +44,7 @@ impl Credentials {
             identity.add("proxy login", [login.user(), login.password()].join("\0").as_bytes());
         }
         // What TLS reads again: a file that changes in between is read once more at the next request.
-        if let Some(path) = connection.ca_file.as_ref().filter(|_| connection.url.expose().scheme() == "wss")
-        {
+        if let Some(path) = connection.ca_file.as_ref().filter(|_| is_secure) {
             let certificates = nixfleet_config::certificates(path)?;
             let bytes: Vec<u8> = certificates.iter().flat_map(|certificate| certificate.to_vec()).collect();
             identity.add("trusted certificates", &bytes);

@@ -26,6 +26,14 @@ impl fmt::Debug for Digest {
 }
 
 impl Identity {
+    /// One of a single secret.
+    #[cfg(test)]
+    pub(crate) fn of(name: &'static str, secret: &str) -> Self {
+        let mut identity = Self::default();
+        identity.add(name, secret.as_bytes());
+        identity
+    }
+
     /// Adds a secret, by its name for people.
     pub(super) fn add(&mut self, name: &'static str, secret: &[u8]) {
         self.parts.push((name, Digest(sha256::hash_bytes(secret))));

@@ -163,7 +163,10 @@ impl Mistrust {
                     false => Self::OtherName { host, names: hosts, more: more_hosts },
                 }
             }
-            CertificateError::UnknownIssuer if names_itself => Self::SelfSigned { host, subject },
+            // The second: this host trusts another one of that name, such as the one before it.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature if names_itself => {
+                Self::SelfSigned { host, subject }
+            }
             CertificateError::UnknownIssuer => Self::UnknownIssuer { issuer },
             // The second: a key of another kind.
             CertificateError::BadSignature

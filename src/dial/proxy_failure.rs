@@ -131,15 +131,20 @@ impl ProxyError {
             }
             ProxyFailure::Closed => format!("{proxy} closed the connection without an answer"),
             ProxyFailure::Broken(err) => format!("the connection to {proxy} broke: {err}"),
-            ProxyFailure::LoginMissing => format!("{proxy} asks for a login (407), and none is set"),
+            ProxyFailure::LoginMissing => {
+                format!("{proxy} asks for a login{}, and none is set", self.code(407))
+            }
             ProxyFailure::LoginRefused(place) => format!("{proxy} refused the login from {place}"),
             ProxyFailure::LoginKind(kinds) => {
-                format!("{proxy} asks for a login by {kinds} (407), and this agent knows Basic only")
+                format!(
+                    "{proxy} asks for a login by {kinds}{}, and this agent knows Basic only",
+                    self.code(407)
+                )
             }
             ProxyFailure::LoginTooLong => {
                 format!("the user or the password for {proxy} is longer than 255 bytes")
             }
-            ProxyFailure::Forbidden => format!("{proxy} forbids a connection to {target} (403)"),
+            ProxyFailure::Forbidden => format!("{proxy} forbids a connection to {target}{}", self.code(403)),
             ProxyFailure::NoWayOut(why) => format!("{proxy} does not reach {target}: {why}"),
             ProxyFailure::Status(status) => format!("{proxy} answered {status} to CONNECT {target}"),
             ProxyFailure::SpeaksTls => format!("{proxy} speaks TLS on that port"),
@@ -152,6 +157,11 @@ impl ProxyError {
             }
             ProxyFailure::NameTooLong => format!("{target} is too long for {proxy}"),
         }
+    }
+
+    /// The status of an HTTP proxy, which those of SOCKS do not have.
+    fn code(&self, status: u16) -> String {
+        if self.proxy.contains("socks5") { String::new() } else { format!(" ({status})") }
     }
 
     /// What to do.
@@ -178,11 +188,12 @@ impl ProxyError {
             }
             ProxyFailure::LoginRefused(place) => format!("correct user and password in {place}"),
             ProxyFailure::LoginKind(_) => {
-                "allow Basic at the proxy, or let this host through without a login".to_owned()
+                "allow Basic (user and password) at the proxy, or let this host through without a login"
+                    .to_owned()
             }
             ProxyFailure::LoginTooLong => "SOCKS has no room for more: take a shorter one".to_owned(),
             ProxyFailure::Forbidden => {
-                "allow it at the proxy: many allow CONNECT to port 443 only".to_owned()
+                "allow it at the proxy: many of HTTP allow CONNECT to port 443 only".to_owned()
             }
             ProxyFailure::NoWayOut(_) => {
                 "is the dashboard running, and can the proxy look up its name?".to_owned()

@@ -32,7 +32,7 @@ pub(super) fn findings(connection: &Connection, now: Timestamp) -> Vec<Finding> 
     if let Some(remark) = read.remark(now) {
         let text = one_line(&remark.text, TEXT);
         let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
-        findings.push(if remark.is_error { fail(NAME, what, fix) } else { warning(NAME, what, fix) });
+        findings.push(if remark.kind.is_error() { fail(NAME, what, fix) } else { warning(NAME, what, fix) });
     }
     if findings.is_empty() {
         let path = one_line(&read.path().to_string_lossy(), TEXT);

@@ -23,6 +23,7 @@ use super::backoff::Reconnect;
 use super::clock_changes::ClockChanges;
 use super::contact::Contact;
 use super::peer::{PeerState, Refused};
+use super::postponed::Postponed;
 use super::rotation::Rotation;
 use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
@@ -94,6 +95,8 @@ pub struct Agent {
     pub outage: Outage,
     /// Says that the agent is connected, while a system is on trial.
     pub contact: Contact,
+    /// Requests that came while a connection was closed to make another one.
+    pub postponed: Postponed,
     /// Notices that what proves who this host is was replaced.
     pub rotation: Rotation,
     /// Optional fields of the dashboard's messages that could not be read or have a value that is not used, and were
@@ -139,6 +142,7 @@ impl Agent {
             limiter: Limiter::default(),
             outage: Outage::default(),
             contact: Contact::default(),
+            postponed: Postponed::default(),
             rotation: Rotation::default(),
             odd: BTreeSet::new(),
             absence: Absence::default(),

@@ -1,7 +1,8 @@
 //! What proves who this host is (token, client certificate) is replaced while the agent runs.
 //!
 //! A task reads it anew when somebody asks (SIGHUP, `systemctl reload`), and from time to time before the end of the
-//! client certificate. The agent compares the newest look with what its connection was made with.
+//! client certificate. The agent compares the newest look with what its connection was made with. What is new was tried
+//! out by then: a connection that works is not given up for a file that is wrong.
 
 use std::future::pending;
 use std::path::PathBuf;
@@ -9,14 +10,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
 
-use nixfleet_config::{Connection, Remark};
+use nixfleet_config::Connection;
 use nixfleet_os::certificate::Validity;
-use nixfleet_os::error;
-use nixfleet_os::text::one_line;
 
-use crate::dial::{self, Identity};
+use crate::dial::Identity;
+
+mod look;
 
 /// A connection is made anew so long before the end of its client certificate, if there is a newer one: half a day
 /// allows for a clock that is some hours off, and for a newer one that comes late.
@@ -25,24 +25,9 @@ const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(12);
 /// Of a certificate that is valid for less than some days, this part of its time.
 const RENEW_PART: i32 = 4;
 
-/// Longest time between two looks at a client certificate. A look reads two small files.
-const LOOK: Duration = Duration::from_secs(3600);
-
-/// Shortest time between two looks.
-const SHORTEST_LOOK: Duration = Duration::from_secs(1);
-
-/// Looks between the time from which a connection is made anew and the end of its certificate.
-const LOOKS: u32 = 8;
-
-/// How often the log is told of a client certificate that ends soon: somebody who reads it once a day sees it.
-const TOLD: Duration = Duration::from_secs(24 * 3600);
-
 /// What a request does not reach, and how to reach it.
 const BEYOND: &str = "systemd passes a new credential at a reload only with RefreshOnReload=credentials (version 260 or \
                       later), else at systemctl restart nixfleet-agent; the settings file is read at a start only";
-
-/// Longest text about a file that cannot be read, in characters.
-const REASON: usize = 500;
 
 /// What proves now who this is.
 #[derive(Debug, Clone)]
@@ -74,27 +59,29 @@ pub struct Rotation {
     looks: Option<watch::Receiver<Look>>,
     /// How many of the requests were answered.
     answered: u64,
-    /// What the connection was made with.
-    proven: Identity,
+    /// What the connection was made with; none without one.
+    proven: watch::Sender<Option<Identity>>,
 }
 
 impl Rotation {
     /// Starts the task that reads anew when `asks` says so.
     pub fn start(connection: Connection, asks: mpsc::Receiver<()>) -> Self {
         let (sender, looks) = watch::channel(Look::default());
-        tokio::spawn(look_again_and_again(connection, asks, sender));
-        Self { looks: Some(looks), ..Self::default() }
+        let rotation = Self { looks: Some(looks), ..Self::default() };
+        tokio::spawn(look::again_and_again(connection, asks, rotation.proven.subscribe(), sender));
+        rotation
     }
 
-    /// A connection was made with this.
-    pub fn connected(&mut self, identity: Identity) {
-        self.proven = identity;
+    /// A connection was made with this, or there is none any more.
+    pub fn connected(&mut self, identity: Option<Identity>) {
+        self.proven.send_replace(identity);
     }
 
     /// The file with the client certificate and its time, as far as they are known.
     pub fn certificate(&self) -> Option<(PathBuf, Validity)> {
         let newest = self.looks.as_ref().and_then(|looks| looks.borrow().identity.clone().ok());
-        newest.unwrap_or_default().certificate.or_else(|| self.proven.certificate.clone())
+        let proven = || self.proven.borrow().as_ref().and_then(|proven| proven.certificate.clone());
+        newest.unwrap_or_default().certificate.or_else(proven)
     }
 
     /// Waits for another look. Cancel-safe.
@@ -146,7 +133,8 @@ impl Rotation {
                 return Verdict::Stay;
             }
         };
-        let changes = self.proven.changes(&newest).join(" and ");
+        let proven = self.proven.borrow().clone().unwrap_or_default();
+        let changes = proven.changes(&newest).join(" and ");
         if is_asked && changes.is_empty() {
             tracing::info!(
                 "Asked to read the token and the certificates anew: nothing has changed, and the connection stays. \
@@ -160,7 +148,7 @@ impl Rotation {
             );
             return Verdict::Renew;
         }
-        if ends_too_soon(&self.proven, &newest, Timestamp::now()) {
+        if ends_too_soon(&proven, &newest, Timestamp::now()) {
             tracing::info!(
                 "The client certificate of this connection ends soon; connecting anew with the new one."
             );
@@ -183,67 +171,6 @@ fn renew_from(validity: Validity) -> Timestamp {
     not_after.checked_sub(RENEW_BEFORE.min(part)).unwrap_or(not_after)
 }
 
-/// When to look at the certificate again.
-fn next_look(validity: Validity, now: Timestamp) -> Duration {
-    let from = renew_from(validity);
-    let wait = match now < from {
-        true => from.duration_since(now),
-        false => validity.not_after.duration_since(from) / i32::try_from(LOOKS).unwrap_or(1),
-    };
-    Duration::try_from(wait).unwrap_or_default().clamp(SHORTEST_LOOK, LOOK)
-}
-
-async fn look_again_and_again(
-    connection: Connection,
-    mut asks: mpsc::Receiver<()>,
-    sender: watch::Sender<Look>,
-) {
-    let mut asked = 0;
-    let mut told: Option<Instant> = None;
-    // Without a client certificate nothing has an end.
-    let mut is_due = connection.client_certificate.is_some();
-    loop {
-        let mut wait = connection.client_certificate.as_ref().map(|_| LOOK);
-        if is_due {
-            let identity = dial::identity(&connection).await;
-            let identity = identity.map_err(|err| one_line(&error::chain(&err), REASON));
-            let certificate = identity.as_ref().ok().and_then(|identity| identity.certificate.clone());
-            if let Some((path, validity)) = certificate {
-                let now = Timestamp::now();
-                wait = Some(next_look(validity, now));
-                tell(Remark::of(&path, validity, now), &mut told);
-            }
-            sender.send_replace(Look { asked, identity });
-        }
-        tokio::select! {
-            ask = asks.recv() => match ask {
-                Some(()) => asked += 1,
-                None => return,
-            },
-            () = async { match wait { Some(wait) => sleep(wait).await, None => pending().await } } => {}
-            () = sender.closed() => return,
-        }
-        is_due = true;
-    }
-}
-
-/// Writes what is unusual about the certificate to the log, once a day.
-fn tell(remark: Option<Remark>, told: &mut Option<Instant>) {
-    let Some(Remark { text, is_error }) = remark else {
-        *told = None;
-        return;
-    };
-    if told.is_some_and(|at| at.elapsed() < TOLD) {
-        return;
-    }
-    *told = Some(Instant::now());
-    let text = one_line(&text, REASON);
-    match is_error {
-        true => tracing::error!("Note: {text}."),
-        false => tracing::warn!("Note: {text}."),
-    }
-}
-
 /// Somebody who asks, in tests.
 #[cfg(test)]
 pub(super) mod told {
@@ -257,6 +184,14 @@ pub(super) mod told {
         pub(in crate::link) fn new() -> (Self, Rotation) {
             let (sender, looks) = watch::channel(Look::default());
             (Self(sender), Rotation { looks: Some(looks), ..Rotation::default() })
+        }
+
+        /// Somebody replaces a secret, and asks.
+        pub(in crate::link) fn replace(&self, name: &'static str) {
+            self.0.send_modify(|look| {
+                look.asked += 1;
+                look.identity = Ok(Identity::of(name, "another"));
+            });
         }
 
         pub(in crate::link) fn ask(&self) {
@@ -300,21 +235,5 @@ mod tests {
         }
         assert!(!ends_too_soon(&Identity::default(), &of(next), Timestamp::now()));
         assert!(!ends_too_soon(&of(year), &Identity::default(), "2027-01-01T00:00:00Z".parse().unwrap()));
-    }
-
-    #[test]
-    fn certificates_are_looked_at_more_often_near_their_end() {
-        let year = validity("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
-        let minute = validity("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z");
-        for (validity, now, seconds) in [
-            (year, "2026-02-01T00:00:00Z", 3600),
-            (year, "2026-12-31T11:59:30Z", 30),
-            (year, "2026-12-31T12:00:00Z", 3600),
-            (year, "2028-01-01T00:00:00Z", 3600),
-            (minute, "2026-01-01T00:00:00Z", 45),
-            (minute, "2026-01-01T00:00:45Z", 1),
-        ] {
-            assert_eq!(next_look(validity, now.parse().unwrap()).as_secs(), seconds, "{now}");
-        }
     }
 }

@@ -97,10 +97,11 @@ impl Agent {
                     wait
                 }
                 Ok(Ok(Dialled { socket, hard_close, identity })) => {
-                    self.rotation.connected(identity);
+                    self.rotation.connected(Some(identity));
                     network.ignore();
                     let session = session::run(socket, &mut self, &mut shutdown);
                     let summary = session.instrument(span.clone()).await;
+                    self.rotation.connected(None);
                     if is_dead(&summary.ended) {
                         hard_close.break_off();
                     }
@@ -146,15 +147,20 @@ impl Agent {
     }
 
     fn after_session(&mut self, summary: &Summary) -> Duration {
+        let lasted = summary.registered.map(|at| at.elapsed());
         if matches!(summary.ended, Ended::Rotated) {
+            // The connection was good: what failed before it does not count any more.
+            self.reconnect.after_session(false, lasted, self.at_once());
             let delay = RENEWAL.mul_f64(fastrand::f64());
             self.history.renewing(delay);
             return delay;
         }
-        let lasted = summary.registered.map(|at| at.elapsed());
         let closed = matches!(summary.ended, Ended::Closed(_));
         let delay = match summary.ended {
-            Ended::Renewed => RENEWAL.mul_f64(fastrand::f64()),
+            Ended::Renewed => {
+                self.reconnect.after_session(closed, lasted, self.at_once());
+                RENEWAL.mul_f64(fastrand::f64())
+            }
             Ended::Slept(_) | Ended::LostInSleep(_) => {
                 self.reconnect.after_session(closed, lasted, self.at_once());
                 self.start_over(Instant::now())
@@ -213,7 +219,7 @@ fn describe(ended: &Ended) -> String {
         Ended::Renewed => {
             "a new one has to show that the system that was just activated reaches the dashboard.".to_owned()
         }
-        Ended::Rotated => "the token or the client certificate was replaced.".to_owned(),
+        Ended::Rotated => "what proves who this host is was replaced.".to_owned(),
         Ended::Stalled => format!("the dashboard took no data for {:?}.", session::writer::WRITE_DEADLINE),
         Ended::Unacknowledged => {
             format!("the dashboard acknowledged none of {} heartbeats.", session::acks::LIMIT)

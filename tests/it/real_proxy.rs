@@ -53,7 +53,7 @@ async fn with_login(fleet: &Fleet, variables: &[(&str, &str)]) {
     let login = fleet.path("login");
     let mut all = variables.to_vec();
     let document = printed(fleet, &["doctor", "--json"], &all).await;
-    has(&finding(&document, "proxy"), &["\"fail\"", "asks for a login (407), and none is set"]);
+    has(&finding(&document, "proxy"), &["\"fail\"", "asks for a login", ", and none is set"]);
     all.push(("NIXFLEET_PROXY_LOGIN_FILE", login.to_str().unwrap()));
     fs::write(&login, "me:wrong\n").unwrap();
     let _agent = agent(fleet, &all);

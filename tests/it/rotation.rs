@@ -94,7 +94,10 @@ async fn sighup_without_a_change_keeps_the_connection() {
     agent.signal(Signal::HUP);
     logged(&fleet, "nothing has changed, and the connection stays").await;
 
-    // A file that is not there for a moment ends no connection either.
+    // Neither a token that the dashboard does not know nor a file that is not there for a moment ends the connection.
+    fs::write(&file, NEXT_TOKEN).unwrap();
+    agent.signal(Signal::HUP);
+    logged(&fleet, "no connection with the new token: the dashboard refused the token (401)").await;
     fs::remove_file(&file).unwrap();
     agent.signal(Signal::HUP);
     logged(&fleet, "No such file or directory").await;
@@ -199,7 +202,12 @@ impl Guarded {
 
     /// Writes another client certificate, in one step.
     fn replace(&self, before: Duration, left: Duration) -> CertificateDer<'static> {
-        let (made, key) = self.authority.issue(ExtendedKeyUsagePurpose::ClientAuth, before, left);
+        self.replace_by(&self.authority, before, left)
+    }
+
+    /// The same, from this authority.
+    fn replace_by(&self, authority: &Authority, before: Duration, left: Duration) -> CertificateDer<'static> {
+        let (made, key) = authority.issue(ExtendedKeyUsagePurpose::ClientAuth, before, left);
         let new = self.fleet.path("new.pem");
         fs::write(&new, format!("{}{}", made.pem(), key.serialize_pem())).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
@@ -221,7 +229,23 @@ async fn sighup_brings_a_new_client_certificate() {
     agent.signal(Signal::HUP);
     beat(&guarded.fleet, 2).await;
     logged(&guarded.fleet, "new client certificate; connecting anew").await;
-    assert_eq!(*guarded.came.lock().unwrap(), [first, second]);
+    // The new one was tried out before.
+    assert_eq!(*guarded.came.lock().unwrap(), [first, second.clone(), second]);
+    guarded.fleet.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_wrong_ends_no_connection() {
+    let guarded = Guarded::new().await;
+    guarded.replace(Duration::ZERO, DAY);
+    let agent = start(&guarded.fleet, &guarded.command);
+    beat(&guarded.fleet, 1).await;
+    guarded.replace_by(&Authority::new(), Duration::ZERO, DAY);
+    agent.signal(Signal::HUP);
+    logged(&guarded.fleet, "no connection with the new client certificate: the dashboard").await;
+    logged(&guarded.fleet, "The connection stays.").await;
+    beat(&guarded.fleet, 1).await;
+    assert_eq!(guarded.fleet.dashboard.connections(HOST), 1);
     guarded.fleet.assert_no_violations();
 }
 
@@ -250,7 +274,7 @@ async fn a_connection_is_made_anew_before_its_client_certificate_ends() {
     let second = guarded.replace(Duration::ZERO, DAY);
     logged(&guarded.fleet, "The client certificate of this connection ends soon").await;
     beat(&guarded.fleet, 2).await;
-    assert_eq!(*guarded.came.lock().unwrap(), [first, second]);
+    assert_eq!(*guarded.came.lock().unwrap(), [first, second.clone(), second]);
     assert!(begun.elapsed() > LEFT / 2, "only near its end");
     guarded.fleet.assert_no_violations();
 }

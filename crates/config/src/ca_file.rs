@@ -7,9 +7,9 @@ use nixfleet_os::bounded_read;
 use nixfleet_os::certificate::has_shape;
 use nixfleet_os::text::BYTE_ORDER_MARK;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::pem::PemObject;
 
-use crate::pem_content::Content;
+use crate::pem_content::{Content, damage};
 use crate::problem::one_line;
 
 /// Longest file read, in bytes. The bundle of a whole distribution has a quarter of a megabyte.
@@ -34,8 +34,8 @@ pub enum CaFileError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The cause.
-        why: pem::Error,
+        /// What is wrong.
+        why: &'static str,
     },
     /// One of the certificates in PEM is none inside.
     #[error(
@@ -77,7 +77,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileE
     // With the mark, the first line would not count.
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let found = read.map_err(|why| CaFileError::Malformed { path: path.to_owned(), why })?;
+    let found = read.map_err(|why| CaFileError::Malformed { path: path.to_owned(), why: damage(&why) })?;
     if found.is_empty() {
         return Err(CaFileError::None { path: path.to_owned(), content: Content::of(text) });
     }
@@ -129,11 +129,16 @@ mod tests {
             (b"-----BEGIN PRIVATE KEY-----\nAAEC\n-----END PRIVATE KEY-----\n", "holds a private key"),
             (one.replace("CERT", "TRUSTED CERT").as_bytes(), "OpenSSL's own form"),
             (b"s3cret", "holds something else"),
-            (b"-----BEGIN CERTIFICATE-----\nAAEC\n", "is cut off or damaged"),
+            (b"-----BEGIN CERTIFICATE-----\nAAEC\n", "is cut off or damaged (an END line is missing"),
+            (one.replace('\n', "").as_bytes(), "is cut off or damaged ("),
+            (made.signing_key.serialize_pem().replace('\n', "").as_bytes(), "is cut off or damaged ("),
         ] {
             let error = read(wrong).expect_err("an error");
             assert!(
-                error.contains(said) && error.contains("/ca.pem") && !error.contains("s3cret"),
+                error.contains(said)
+                    && error.contains("/ca.pem")
+                    && !error.contains("s3cret")
+                    && !error.contains('['),
                 "{error}"
             );
         }

@@ -15,7 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::pem_content::Content;
+use crate::pem_content::{Content, damage};
 use crate::problem::one_line;
 
 /// Longest file read, in bytes: a chain of some certificates of a few KiB each, or a key.
@@ -50,10 +50,28 @@ pub struct ClientCertificate {
 /// What is unusual about a client certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
+    /// What it is.
+    pub kind: RemarkKind,
     /// One sentence, and after a semicolon what to do.
     pub text: String,
-    /// A dashboard that looks at the time refuses the certificate.
-    pub is_error: bool,
+}
+
+/// What is unusual about the time of a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemarkKind {
+    /// It has not begun.
+    NotYetValid,
+    /// It is over.
+    Expired,
+    /// It is over soon.
+    EndsSoon,
+}
+
+impl RemarkKind {
+    /// Whether a dashboard that looks at the time refuses the certificate.
+    pub fn is_error(self) -> bool {
+        self != Self::EndsSoon
+    }
 }
 
 /// The client certificate cannot be used. The error never contains a part of the key.
@@ -121,8 +139,8 @@ pub enum ClientCertificateError {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// The cause.
-        why: pem::Error,
+        /// What is wrong.
+        why: &'static str,
     },
     /// The certificate in the first file cannot be understood.
     #[error("{} (client_cert) holds a certificate that cannot be used ({why}); write it anew", shown(path))]
@@ -236,7 +254,8 @@ fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, ClientCertificate
 
 fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientCertificateError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let malformed = |why| ClientCertificateError::Malformed { setting: CERT, path: path.to_owned(), why };
+    let malformed =
+        |why| ClientCertificateError::Malformed { setting: CERT, path: path.to_owned(), why: damage(&why) };
     let found = found.map_err(malformed)?;
     if !found.is_empty() {
         return Ok(found);
@@ -254,7 +273,9 @@ fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, Clien
         Err(pem::Error::NoItemsFound) => {
             Err(ClientCertificateError::NoKey { path: path.to_owned(), content: Content::of(text) })
         }
-        Err(why) => Err(ClientCertificateError::Malformed { setting: KEY, path: path.to_owned(), why }),
+        Err(why) => {
+            Err(ClientCertificateError::Malformed { setting: KEY, path: path.to_owned(), why: damage(&why) })
+        }
     }
 }
 
@@ -303,18 +324,24 @@ impl Remark {
     pub fn of(path: &Path, validity: Validity, now: Timestamp) -> Option<Self> {
         let Validity { not_before, not_after } = validity;
         let path = shown(path);
-        let error = |text| Some(Self { text, is_error: true });
+        let remark = |kind, text| Some(Self { kind, text });
         if now < not_before {
-            return error(format!(
-                "the client certificate {path} is valid from {not_before} on, and the clock here says {now:.0}; check the \
+            return remark(
+                RemarkKind::NotYetValid,
+                format!(
+                    "the client certificate {path} is valid from {not_before} on, and the clock here says {now:.0}; check the \
                  clock with timedatectl, or wait"
-            ));
+                ),
+            );
         }
         if now >= not_after {
-            return error(format!(
-                "the client certificate {path} has expired at {not_after}; put a new one in its place, and run \
+            return remark(
+                RemarkKind::Expired,
+                format!(
+                    "the client certificate {path} has expired at {not_after}; put a new one in its place, and run \
                  systemctl restart nixfleet-agent"
-            ));
+                ),
+            );
         }
         let left = not_after.duration_since(now);
         // A certificate of a shorter life is renewed in its last third.
@@ -329,7 +356,7 @@ impl Remark {
                 "the client certificate {path} expires in {left}, at {not_after}; put a new one in its place, and run \
                  systemctl restart nixfleet-agent"
             );
-            Self { text, is_error: false }
+            Self { kind: RemarkKind::EndsSoon, text }
         })
     }
 }

@@ -277,7 +277,7 @@ fn client_certificate_content(check: &mut Checker<'_>, files: &ClientCertificate
     check.warnings.extend(read.warning());
     if let Some(remark) = read.remark(Timestamp::now()) {
         let (what, fix) = remark.text.split_once("; ").unwrap_or((&remark.text, ""));
-        match remark.is_error {
+        match remark.kind.is_error() {
             true => check.refuse(CERT, what, fix),
             false => check.warn(CERT, what, fix),
         }

@@ -76,7 +76,7 @@ mod validate;
 
 pub use ca_file::{CaFileError, certificates};
 pub use client_certificate::{
-    ClientCertificate, ClientCertificateError, ClientCertificateFiles, EXPIRES_SOON, Remark,
+    ClientCertificate, ClientCertificateError, ClientCertificateFiles, EXPIRES_SOON, Remark, RemarkKind,
 };
 pub use connection::{ABSENT, INTERVAL};
 pub use file::DEFAULT_INTERVAL;

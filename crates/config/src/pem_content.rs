@@ -1,6 +1,7 @@
 //! What a file holds that should hold a certificate or a key in PEM and does not, and how to get one.
 
 use nixfleet_os::certificate::has_shape;
+use rustls_pki_types::pem;
 
 /// What a file holds in the place of what is wanted of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,17 @@ impl Content {
                 "name a file with a private key in PEM"
             }
         }
+    }
+}
+
+/// What is wrong with PEM. The words of the library have the damaged line, which may be a part of a private key.
+pub(crate) fn damage(err: &pem::Error) -> &'static str {
+    match err {
+        pem::Error::MissingSectionEnd { .. } => "an END line is missing, or the line ends are",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is not whole",
+        pem::Error::Base64Decode(_) => "what stands between BEGIN and END is not base64",
+        pem::Error::SectionTooLarge => "it is too long",
+        _ => "it cannot be read",
     }
 }
 

@@ -15,7 +15,7 @@ use nixfleet_protocol::{
 use super::delivery::Receipt;
 use super::exit::{BeforeExit, PendingExit};
 use super::schedule::Schedule;
-use super::{PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
+use super::{Leave, PID_TIMEOUT, Phase, SAVE_INTERVAL, Session, noise};
 use crate::jobs::admission::{self, Control, Decision, Question};
 use crate::jobs::table::JobTable;
 use crate::link::ended::Ended;
@@ -71,7 +71,26 @@ impl Session<'_> {
             (DashboardMessage::HeartbeatAck(ack), Phase::Live(_) | Phase::Leaving { .. }) => {
                 self.acknowledged(ack, now);
             }
+            (
+                request @ (DashboardMessage::Command(_) | DashboardMessage::KillCommand(_)),
+                Phase::Leaving { leave: Leave::Renew, .. },
+            ) => {
+                if let Some(request) = self.agent.postponed.push(request, now) {
+                    self.unexpected(request);
+                }
+            }
             (message, _) => self.unexpected(message),
+        }
+    }
+
+    /// Carries out what came while the connection before this one was closed.
+    fn postponed(&mut self, now: Instant) {
+        for (request, is_fresh) in self.agent.postponed.take(now) {
+            match request {
+                DashboardMessage::Command(request) if is_fresh => self.command(request, now),
+                DashboardMessage::KillCommand(kill) if is_fresh => self.kill_command(&kill, now),
+                stale => self.unexpected(stale),
+            }
         }
     }
 
@@ -97,6 +116,7 @@ impl Session<'_> {
             if self.agent.contact.is_open() {
                 self.ping(None, now);
             }
+            self.postponed(now);
             return self.send_prewarm();
         }
         // A later registration is followed by a heartbeat too.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::DashboardMessage;
 
-use super::{Session, UNASKED_BEAT};
+use super::{Phase, Session, UNASKED_BEAT};
 use crate::observe::limiter::Topic;
 
 /// Characters of a malformed message that are logged.
@@ -65,8 +65,11 @@ impl Session<'_> {
     /// out is a warning: nothing depends on the other messages then.
     pub(super) fn unexpected(&mut self, message: DashboardMessage) {
         self.agent.stats.ignored("unexpected");
-        let when =
-            if self.registered.is_none() { "before `registered`" } else { "on a connection that ends" };
+        let when = match self.phase {
+            Phase::Registering { .. } => "before `registered`",
+            Phase::Live(_) => "of some time ago",
+            Phase::Leaving { .. } => "on a connection that ends",
+        };
         let command = match message {
             DashboardMessage::Registered(_) => {
                 return tracing::debug!("Ignored a `registered` {when}.");

@@ -20,6 +20,7 @@ mod look;
 mod proofs;
 mod requests;
 pub(in crate::link) mod rig;
+mod rotation;
 mod sleep;
 mod slot;
 mod stats;

@@ -49,6 +49,8 @@ fn each_mistake_has_its_words_and_its_fix() {
     let encrypted = one.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     let old_form =
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAEC\n";
+    let flat = one.key.replace('\n', "");
+    let one_line = one.key.replacen('\n', "", 1);
     let weak = "-----BEGIN RSA PRIVATE KEY-----\nAAEC\n-----END RSA PRIVATE KEY-----\n";
     for (cert, key, words) in [
         (&b""[..], key, ["host.pem (client_cert) holds nothing", "; write the certificate into it"]),
@@ -65,6 +67,8 @@ fn each_mistake_has_its_words_and_its_fix() {
             key,
             ["client_cert) holds a certificate that cannot be used", "; write it"],
         ),
+        (cert, flat.as_bytes(), ["client_key) is cut off or damaged (", "; write it anew"]),
+        (cert, one_line.as_bytes(), ["client_key) is cut off or damaged (", "; write it anew"]),
         (cert, b"", ["host.key (client_key) holds nothing", "; write the key into it"]),
         (cert, cert, ["client_key) holds a certificate", "; name the file with the key"]),
         (cert, b"text", ["client_key) holds something else", "; name a file"]),
@@ -79,6 +83,7 @@ fn each_mistake_has_its_words_and_its_fix() {
         assert!(words.iter().all(|word| text.contains(word)), "{words:?}: {text}");
         assert_eq!(text.matches("; ").count(), 1, "one sentence, and what to do: {text}");
         assert!(!one.key.lines().skip(1).any(|line| line.len() > 20 && text.contains(line)), "{text}");
+        assert!(!text.contains('['), "bytes in decimal: {text}");
     }
     let missing = ClientCertificateFiles { cert: "/nonexistent/a".into(), key: "/nonexistent/b".into() };
     let err = missing.read().unwrap_err();
@@ -105,7 +110,7 @@ fn the_end_is_told_two_weeks_before_and_in_the_last_third_of_a_short_life() {
     let remark = |from: &str, to: &str, now: &str| {
         let validity = Validity { not_before: from.parse().unwrap(), not_after: to.parse().unwrap() };
         Remark::of(Path::new("/c.pem"), validity, now.parse().unwrap())
-            .map(|remark| (remark.is_error, remark.text))
+            .map(|remark| (remark.kind.is_error(), remark.text))
     };
     let year = |now| remark("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z", now);
     let day = |now| remark("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", now);

@@ -23,6 +23,7 @@ use crate::jobs::table::JobTable;
 use crate::link::agent::Agent;
 use crate::link::clock_changes::told::Clocks;
 use crate::link::ended::Ended;
+use crate::link::rotation;
 use crate::link::session;
 use crate::observe::status::{ASKS, Ask, Asker, Report};
 use executor::FakeExecutor;
@@ -237,6 +238,15 @@ impl Rig {
         let mut rig = Self::start(interval).await;
         rig.drop_connection().await;
         (rig.agent.take().unwrap(), rig.clocks)
+    }
+
+    /// On a new connection; whoever is returned replaces what proves who this host is.
+    pub(super) async fn rotated_by(&mut self) -> rotation::told::Asker {
+        self.drop_connection().await;
+        let (asker, rotation) = rotation::told::Asker::new();
+        self.agent.as_mut().unwrap().rotation = rotation;
+        self.reconnect().await;
+        asker
     }
 
     pub(super) async fn drop_connection(&mut self) {
