@@ -4,6 +4,7 @@
   rustPlatform,
   clippy,
   gitMinimal,
+  openssl,
   procps,
   rustfmt,
 }:
@@ -119,6 +120,7 @@ in
     checkType = "debug";
     nativeCheckInputs = [
       gitMinimal
+      openssl
       procps
     ];
     preCheck = ''
