@@ -1,6 +1,6 @@
 //! `nixfleet-agent status`, and the agent's side that answers it.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,7 +29,8 @@ pub(super) fn run(source: &Source, json: bool) -> Result<(), Failure> {
         // Printed unchanged, so that fields which this version does not know are passed on.
         String::from_utf8_lossy(&document).into_owned() + "\n"
     } else {
-        page::page(&report, Timestamp::now())
+        let width = io::stdout().is_terminal().then_some(page::WIDTH);
+        page::page(&report, Timestamp::now(), width)
     };
     // A closed pipe is not an error: the reader has seen enough.
     drop(io::stdout().write_all(text.as_bytes()));

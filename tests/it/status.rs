@@ -163,7 +163,7 @@ async fn a_command_that_ended_without_a_connection_does_not_run_any_more() {
     eventually("no connection", || page(&fleet).contains("not connected to").then_some(())).await;
     assert!(page(&fleet).contains("\n  running     wait, process "), "{}", page(&fleet));
     std::fs::write(fleet.path("end"), "").unwrap();
-    let ended = "\n  running     nothing\n  ended       wait: not reported to the dashboard yet,";
+    let ended = "\n  running     nothing\n  ended       wait: not reported to the dashboard yet, job ";
     eventually("its end", || page(&fleet).contains(ended).then_some(())).await;
     let report = json(&fleet);
     assert_eq!((&report["running"], &report["unreported"]["command"]), (&Value::Null, &"wait".into()));

@@ -12,15 +12,15 @@ use crate::observe::stats::{Counts, Histogram};
 /// How long a command may say nothing before that is told. A build that writes a line now and then is not silent.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// Columns of a row: those of the narrowest terminal that is usual.
-const WIDTH: usize = 80;
+/// Columns of a row on a terminal: those of the narrowest one that is usual.
+pub const WIDTH: usize = 80;
 
 /// Columns in front of the text of a row.
 const NAME: usize = 13;
 
-/// The page, at the time `now`.
-pub fn page(report: &Report, now: Timestamp) -> String {
-    let mut page = Page { text: String::new(), now };
+/// The page, at the time `now`. With a `width`, a row takes as many lines as it needs; programs get each in one line.
+pub fn page(report: &Report, now: Timestamp, width: Option<usize>) -> String {
+    let mut page = Page { text: String::new(), now, width };
     page.connection(report);
     page.settings(report);
     page.agent(report);
@@ -34,6 +34,7 @@ pub fn page(report: &Report, now: Timestamp) -> String {
 struct Page {
     text: String,
     now: Timestamp,
+    width: Option<usize>,
 }
 
 impl Page {
@@ -227,12 +228,13 @@ impl Page {
         }
     }
 
-    /// A row, in as many lines as a terminal needs. A word is never cut: it may be a path.
+    /// A row. A word is never cut: it may be a path.
     fn row(&mut self, name: &str, text: &str) {
         let mut line = format!("  {name:<width$}", width = NAME - 2);
         let mut has_word = false;
         for word in text.split(' ') {
-            if has_word && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let columns = line.chars().count() + 1 + word.chars().count();
+            if has_word && self.width.is_some_and(|width| columns > width) {
                 self.text += line.trim_end();
                 self.text.push('\n');
                 line = " ".repeat(NAME);

@@ -74,11 +74,9 @@ web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s
   last error  1 min 30 s ago: cannot reach it
   dashboard   degraded: slow; acknowledges in 2.5 ms
   reconnects  1 closed
-  agent       0.1.0, process 77, for 2 h 0 min, 6.1 MB, 1.50 s of processor
-              time, 21 files, 9 threads
+  agent       0.1.0, process 77, for 2 h 0 min, 6.1 MB, 1.50 s of processor time, 21 files, 9 threads
   metrics     http://127.0.0.1:9464/metrics
-  heartbeats  12, the last 12 s ago, every 30 s; 0 late, 0 skipped; all within 1
-              ms of being due
+  heartbeats  12, the last 12 s ago, every 30 s; 0 late, 0 skipped; all within 1 ms of being due
   answers     1, 0 missing; all within 5 ms of being sent
   running     switch, process 4711, for 1 min 5 s, job a-b
               build for 55 s, silent for 12 s
@@ -88,7 +86,7 @@ web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s
   queue       0 messages and 0 of output wait; 0 answers dropped
   looks       cpu                  4 x    0.250 ms, 0 errors, 0 timeouts
 ";
-    assert_eq!(page(&report, now()), wanted);
+    assert_eq!(page(&report, now(), None), wanted);
 }
 
 fn server(state: &str, reason: &str) -> Server {
@@ -136,9 +134,9 @@ web-1: not yet connected to ws://127.0.0.1/ws, for 3 h 0 min
   queue       empty without a connection; 0 answers dropped
 ";
     let mut report = waiting();
-    assert_eq!(page(&report, now()), wanted);
+    assert_eq!(page(&report, now(), None), wanted);
     report.connection.state = State::Connecting;
-    let page = page(&report, now());
+    let page = page(&report, now(), None);
     assert!(
         page.starts_with("web-1: connecting to ws://127.0.0.1/ws, not connected for 3 h 0 min\n"),
         "{page}"
@@ -164,14 +162,13 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
   dashboard   last said 3 min 0 s ago: maintenance: upgrade
   reconnects  2 unreachable
   agent       0.1.0, process 77, for 3 h 0 min
-  heartbeats  12, the last 3 min 30 s ago, none without a connection; 0 late, 0
-              skipped
+  heartbeats  12, the last 3 min 30 s ago, none without a connection; 0 late, 0 skipped
   running     nothing
   output      0 lines sent, 0 dropped
   queue       empty without a connection; 3 answers dropped
   ignored     messages: 1 malformed; 70 log lines left out
 ";
-    assert_eq!(page(&report, now()), wanted);
+    assert_eq!(page(&report, now(), None), wanted);
     report.running = Some(Running {
         command: "switch".to_owned(),
         job_id: "a-b".to_owned(),
@@ -179,7 +176,7 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
         ..Running::default()
     });
     let waiting = "\n  running     switch, confirming, 42 s left, no process yet, ";
-    assert!(page(&report, now()).contains(waiting), "{}", page(&report, now()));
+    assert!(page(&report, now(), None).contains(waiting), "{}", page(&report, now(), None));
     report.running = Some(Running {
         command: "switch".to_owned(),
         job_id: "a-b".to_owned(),
@@ -187,13 +184,13 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
         ..Running::default()
     });
     // An older agent says it in the place of the running command.
-    let older = page(&report, now());
+    let older = page(&report, now(), None);
     report.unreported = report.running.take();
-    assert_eq!(page(&report, now()), older);
+    assert_eq!(page(&report, now(), None), older);
     let ended = "\n  running     nothing\n  ended       switch: not reported to the dashboard yet, job a-b\n";
     assert!(older.contains(ended), "{older}");
     report.connection.lost_at = None;
-    let page = page(&report, now());
+    let page = page(&report, now(), None);
     assert!(
         page.starts_with("web-1: not connected to ws://127.0.0.1/ws, for 10 s\n"),
         "an older agent: {page}"
@@ -206,7 +203,7 @@ fn no_state_of_the_dashboard_is_no_key_and_no_line() {
     assert!(!document.contains("\"server\""), "{document}");
     // Of an older agent.
     let older: Report = serde_json::from_str(r#"{"server": {"state": "healthy", "reason": ""}}"#).unwrap();
-    assert!(!page(&older, now()).contains("dashboard"), "{}", page(&older, now()));
+    assert!(!page(&older, now(), None).contains("dashboard"), "{}", page(&older, now(), None));
 }
 
 #[test]
@@ -214,12 +211,12 @@ fn a_document_of_another_version_is_read_as_far_as_it_is_known() {
     let report: Report =
         serde_json::from_str(r#"{"hostname": "web-1", "new": {"x": 1}, "queue": {"control": 2}}"#).unwrap();
     assert_eq!((report.hostname.as_str(), report.queue.control), ("web-1", 2));
-    assert!(page(&report, now()).starts_with("web-1: connecting"));
+    assert!(page(&report, now(), None).starts_with("web-1: connecting"));
 }
 
 #[test]
-fn a_long_row_takes_several_lines_and_no_word_is_cut() {
-    let mut page = Page { text: String::new(), now: Timestamp::UNIX_EPOCH };
+fn on_a_terminal_a_long_row_takes_several_lines_and_no_word_is_cut() {
+    let mut page = Page { text: String::new(), now: Timestamp::UNIX_EPOCH, width: Some(WIDTH) };
     let path = "/".repeat(100);
     page.row("file", &format!("{path} {} end two", "ä".repeat(62)));
     let umlauts = "ä".repeat(62);
