@@ -56,15 +56,20 @@ impl Given {
 /// Parses `[SCHEME://][USER:PASSWORD@]HOST[:PORT]`; the error says what is wrong, without a secret. A path behind it is
 /// ignored, as curl does.
 pub(super) fn parse(text: &str) -> Result<Given, String> {
+    let text = text.trim();
+    // What stands before `://` may be a login, a host and a path.
+    let is_scheme =
+        |head: &str| head.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let with_scheme = text.split_once("://").filter(|(head, _)| is_scheme(head));
     let shown = || {
         // Without a scheme, a name of a user would be shown.
-        let address = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let address = if with_scheme.is_some() { text.to_owned() } else { format!("http://{text}") };
         let public = public(&address);
-        let public = if text.contains("://") { &public } else { public.trim_start_matches("http://") };
+        let public = if with_scheme.is_some() { &public } else { public.trim_start_matches("http://") };
         quoted(public)
     };
     let wrong = |why: &str| format!("{} is not the address of a proxy: {why}", shown());
-    let (scheme, rest) = text.trim().split_once("://").unwrap_or(("http", text.trim()));
+    let (scheme, rest) = with_scheme.unwrap_or(("http", text));
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         "http" => ProxyScheme::Http,
         "https" => ProxyScheme::Https,

@@ -132,6 +132,7 @@ fn a_wrong_proxy_is_refused_as_a_setting_and_a_warning_as_a_variable() {
         ("http://me:s3cret%ff@proxy", "its login is not UTF-8"),
         ("me:s3cret@pro xy", "invalid"),
         ("s3cret@[::", "invalid"),
+        ("s3cret@[::/x://y", "invalid"),
     ] {
         let url = "wss://dash.example.org/ws";
         let error = Config::load(&source(url, &[("NIXFLEET_PROXY", text)])).unwrap_err().to_string();
