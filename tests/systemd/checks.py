@@ -770,7 +770,8 @@ def _():
     """a client certificate whose files are missing is named, by check-config too, and the unit runs all the same"""
     os.makedirs(DROP_INS, exist_ok=True)
     with open(f"{DROP_INS}/client.conf", "w", encoding="ascii") as file:
-        file.write("[Service]\n")
+        # Without TLS it would be of no use, and so not be read.
+        file.write("[Service]\nEnvironment=NIXFLEET_URL=wss://127.0.0.1:8000/ws\n")
         for name, path in (("client-cert", "/etc/nixfleet/client.pem"), ("client-key", "/etc/nixfleet/client.key")):
             file.write(f"LoadCredential={name}:{path}\nSetCredential={name}:no client certificate was passed\n")
     try:
