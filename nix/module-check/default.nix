@@ -23,7 +23,9 @@ let
   tests = lib.foldl' lib.attrsets.unionOfDisjoint { } (
     map (file: import file { inherit pkgs lib hosts; }) [
       ./settings.nix
+      ./agent-unit.nix
       ./units.nix
+      ./secrets.nix
       ./refusals.nix
       ./hostnames.nix
       ./renamed.nix

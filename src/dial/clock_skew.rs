@@ -24,8 +24,37 @@ impl ClockSkew {
 
 impl fmt::Display for ClockSkew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // To the minute, which they differ by at least.
-        let minute = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M UTC");
+        // They differ by a minute at least.
         write!(f, "the clock here says {}, and the dashboard's {}", minute(self.here), minute(self.there))
+    }
+}
+
+/// To the minute: the second helps nobody.
+pub(super) fn minute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_by_more_than_a_minute_are_told() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let here = at("2026-01-01T12:00:00Z");
+        for (there, differ) in [
+            ("2026-01-01T12:00:00Z", false),
+            ("2026-01-01T12:01:00Z", false),
+            ("2026-01-01T11:59:00Z", false),
+            ("2026-01-01T12:01:01Z", true),
+            ("2026-01-01T11:58:59Z", true),
+        ] {
+            assert_eq!(ClockSkew::between(here, at(there)).is_some(), differ, "{there}");
+        }
+        let told = ClockSkew::between(here, at("2026-01-01T14:30:59Z")).unwrap().to_string();
+        assert_eq!(
+            told,
+            "the clock here says 2026-01-01 12:00 UTC, and the dashboard's 2026-01-01 14:30 UTC"
+        );
     }
 }

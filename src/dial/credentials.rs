@@ -85,3 +85,28 @@ fn client_certificate(connection: &Connection) -> Result<Option<ClientCertificat
     warn_once(&WARNED, certificate.warning().as_deref());
     Ok(Some(certificate))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_tls_no_certificate_is_read() {
+        let read = |url: &str| {
+            let variables = [
+                ("NIXFLEET_URL", url),
+                ("NIXFLEET_TOKEN", "t"),
+                ("NIXFLEET_ALLOW_INSECURE", "1"),
+                ("NIXFLEET_CLIENT_CERT", "/nonexistent/host.pem"),
+                ("NIXFLEET_CLIENT_KEY", "/nonexistent/host.key"),
+            ];
+            let environment =
+                variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let source = nixfleet_config::Source { file: None, environment };
+            let connection = nixfleet_config::Config::load(&source).unwrap().connection;
+            Credentials::read(&connection, true).map(drop)
+        };
+        assert!(read("ws://dash.example/ws").is_ok());
+        assert!(matches!(read("wss://dash.example/ws"), Err(ConnectError::ClientCertificate(_))));
+    }
+}

@@ -6,6 +6,7 @@ use rustls::pki_types::UnixTime;
 
 use nixfleet_os::certificate::{Certificate, Name};
 
+use super::clock_skew::minute;
 use super::quote::quote;
 
 /// Longest reason of a library in characters: one sentence.
@@ -202,11 +203,6 @@ pub(super) fn timestamp(time: UnixTime) -> Timestamp {
 fn quoted(name: Name) -> Name {
     let part = |text: Option<String>| text.map(|text| quote(&text, NAME));
     Name { common: part(name.common), organization: part(name.organization) }
-}
-
-/// To the minute: the second helps nobody.
-fn minute(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 fn listed(names: &[String], more: usize) -> String {

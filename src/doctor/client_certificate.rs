@@ -47,9 +47,10 @@ pub(super) fn findings(connection: &Connection, now: Timestamp) -> Vec<Finding> 
     findings
 }
 
-/// Whether this user may not read it.
+/// Whether a connection needs it, and this user may not read it.
 pub(super) fn is_denied(connection: &Connection) -> bool {
-    connection.client_certificate.as_ref().is_some_and(|files| files.read().is_err_and(|err| denied(&err)))
+    let needed = connection.client_certificate.as_ref().filter(|_| connection.url.expose().scheme() == "wss");
+    needed.is_some_and(|files| files.read().is_err_and(|err| denied(&err)))
 }
 
 fn denied(err: &ClientCertificateError) -> bool {

@@ -1,4 +1,4 @@
-//! What proves who this host is (token, client certificate) is replaced while the agent runs.
+//! What a connection is made with (token, certificates, login for the proxy) is replaced while the agent runs.
 //!
 //! A task reads it anew when somebody asks (SIGHUP, `systemctl reload`), and from time to time before the end of the
 //! client certificate. The agent compares the newest look with what its connection was made with. What is new was tried
@@ -34,7 +34,7 @@ const BEYOND: &str = "systemd passes a new credential at a reload only with Refr
 struct Look {
     /// How often somebody asked for it so far.
     asked: u64,
-    /// It, or why it cannot be read.
+    /// It, or why it cannot be read or leads to no connection.
     identity: Result<Identity, String>,
 }
 

@@ -127,6 +127,20 @@ mod tests {
         };
         let text = super::words(&https);
         assert!(client_certificate(&https).is_none());
+        for (page, words) in [
+            (
+                "400 No required SSL certificate was sent",
+                "asks for a client certificate (400 Bad Request, \"400 No",
+            ),
+            (
+                "400 The SSL certificate error",
+                "refused this host's client certificate (400 Bad Request, \"400 The",
+            ),
+        ] {
+            let of_nginx = Answer { page: Some(page.to_owned()), ..answer(400) };
+            let text = client_certificate(&of_nginx).unwrap().to_string();
+            assert!(text.contains(words), "{text}");
+        }
         assert!(text.contains("speaks TLS") && text.ends_with("write wss://"), "{text}");
     }
 }
