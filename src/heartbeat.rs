@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{oneshot, watch};
 
@@ -25,6 +25,8 @@ pub struct Snapshots {
     pub stasysmo: watch::Receiver<Option<Reading>>,
     /// Returns the vitals of the device at a given time; none if they are turned off.
     pub vitals: Box<dyn Fn(SystemTime) -> Option<Box<DeviceVitals>> + Send>,
+    /// Says when the next heartbeat is due, so that its vitals are measured shortly before it. Does not wait.
+    pub expect: Box<dyn Fn(Instant) + Send>,
     /// The newest pre-warm signal.
     pub prewarm: watch::Receiver<Option<Notice>>,
     /// Requests new facts and vitals. It does not wait; the receiver resolves when the facts are new.

@@ -18,8 +18,8 @@ use nixfleet_jobs::{JobsDir, rollback};
 use nixfleet_os::disk::{File, Lock, Open, PRIVATE};
 use nixfleet_os::{Disk, Processes, service_manager, signals};
 use nixfleet_vitals::device::{self, Meters};
+use nixfleet_vitals::gpu;
 use nixfleet_vitals::prewarm::{self, Hook};
-use nixfleet_vitals::{gpu, stasysmo};
 
 use super::room::wait_for_room;
 use super::{Failure, complain, listen_for_signals, reload, status, usage, warnings};
@@ -179,7 +179,6 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     let shutdown = listen_for_signals()?;
     let asks_to_reload = reload::listen()?;
     let facts = facts::spawn(&host);
-    let readings = stasysmo::spawn(host.paths.stasysmo.clone(), connection.interval);
     drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
 
     let activations = Activations::new(&host.job_settings(), &Processes::default());
@@ -195,19 +194,25 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     if jobs.current().is_some() {
         jobs.current_span().in_scope(|| tracing::info!("Picked up a command that an earlier agent started."));
     }
-    let meters = Arc::new(Meters::start(&host.vitals_settings(), connection.interval));
+    let measured =
+        nixfleet_vitals::Settings { stasysmo: Some(host.paths.stasysmo.clone()), ..host.vitals_settings() };
+    let meters = Arc::new(Meters::start(&measured, connection.interval));
     let hook = prewarm_hook(&host);
     let about = status::About::new(&connection, &host, &meters, hook.clone(), last_good.clone());
     let prewarm = watch_gpus(&host, &meters, hook);
     let snapshots = Snapshots {
         facts: facts.watch(),
-        stasysmo: readings.watch(),
+        stasysmo: meters.stasysmo(),
         vitals: {
             let (meters, device_id) = (Arc::clone(&meters), host.hostname.clone());
             let enabled = host.vitals.enabled;
             Box::new(move |now| {
                 enabled.then(|| Box::new(wire::vitals::message(meters.read(&device_id, now))))
             })
+        },
+        expect: {
+            let meters = Arc::clone(&meters);
+            Box::new(move |next| meters.expect(next))
         },
         prewarm: prewarm.watch(),
         look: Box::new(move || {

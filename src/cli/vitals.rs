@@ -175,6 +175,7 @@ async fn follow(host: &Host, options: &Options, mut settings: Settings) -> Resul
                     format => lines.put(format::line(format, &vitals, now)),
                 }
                 pace.printed(Instant::now());
+                gauge.meters().expect(pace.next().into());
             }
         }
     }

@@ -195,6 +195,8 @@ where
         session.heartbeat(Instant::now());
     }
     session.register();
+    // The first heartbeat follows the answer at once, and what was measured last may be older than a usual beat's.
+    (session.agent.snapshots.expect)(Instant::now().into_std());
     loop {
         let event = session.select(&mut stream, &mut writer, shutdown).await;
         // One read may bring hundreds of frames. Without this the writer, and whoever asks for the status, would wait
@@ -337,6 +339,9 @@ impl<'a> Session<'a> {
             self.delivery.heartbeat(seq, self.send_queue.batch_waits(), now);
         }
         self.agent.stats.beats_skipped += self.send_queue.heartbeat(seq, text);
+        if let Phase::Live(schedule) = &self.phase {
+            (self.agent.snapshots.expect)(schedule.next().into_std());
+        }
     }
 
     /// Sends the answer to a request that is no job, and a heartbeat: existing dashboards complete the

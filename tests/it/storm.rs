@@ -154,6 +154,7 @@ fn start(number: u64, address: SocketAddr, shutdown: &watch::Sender<bool>) -> to
         facts: facts_receiver,
         stasysmo: readings_receiver,
         vitals: Box::new(|_| None),
+        expect: Box::new(|_| ()),
         prewarm: prewarm_receiver,
         look: Box::new(|| {
             let (looked, receiver) = oneshot::channel();

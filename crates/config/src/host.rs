@@ -193,6 +193,7 @@ impl Host {
             enabled: self.vitals.enabled,
             disks: self.vitals.disks.clone(),
             temperatures: self.vitals.temperatures.clone(),
+            stasysmo: None,
             paths: nixfleet_vitals::settings::Paths {
                 proc: self.paths.proc.clone(),
                 sys: self.paths.sys.clone(),

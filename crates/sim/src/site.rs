@@ -155,8 +155,14 @@ impl Site {
             }));
             answered
         };
-        let snapshots =
-            Snapshots { facts: newest, stasysmo, vitals: Box::new(|_| None), prewarm, look: Box::new(look) };
+        let snapshots = Snapshots {
+            facts: newest,
+            stasysmo,
+            vitals: Box::new(|_| None),
+            expect: Box::new(|_| ()),
+            prewarm,
+            look: Box::new(look),
+        };
         let exit = block_on(async {
             drop(timeout(Duration::from_secs(2), jobs.looked_at()).await);
             let mut agent = Agent::new(host, INTERVAL, jobs, events, snapshots, asks);

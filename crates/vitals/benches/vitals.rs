@@ -6,8 +6,8 @@
 //! ```
 //!
 //! # Meaning of the numbers
-//! Each source is read many times in one thread; the number is the median time. The agent reads /proc four
-//! times per interval between heartbeats, and the other sources once. A host with many mounts, interfaces,
+//! Each source is read many times in one thread; the number is the median time. The agent reads /proc once for each
+//! heartbeat, and the other sources every 5 to 60 seconds. A host with many mounts, interfaces,
 //! disks or sensors costs more. The row of failed units needs milliseconds, because it starts `systemctl`,
 //! and has a result only where systemd runs.
 
@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nixfleet_vitals::{
-    Faults, Moment, cpu, disk, disk_io, load, memory, network, pressure, reboot, temperature, units,
+    Collectors, Faults, Moment, cpu, disk, disk_io, load, memory, network, pressure, reboot, temperature,
+    units,
 };
 
 /// Readings for each number.
@@ -47,9 +48,12 @@ fn measure() -> f64 {
     let chips: Vec<String> =
         ["coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz", "nvme"].map(str::to_owned).into();
     let mut processors = cpu::CpuMeter::new(proc);
+    let mut memory = memory::MemoryMeter::new(proc);
+    let mut load = load::LoadMeter::new(proc, sys);
     let mut interfaces = network::NetworkMeter::new(proc, sys);
     let mut whole_disks = disk_io::DiskIoMeter::new(proc, sys);
 
+    let collectors = Collectors::default();
     let faults = Faults::default();
     println!("{:<28}{:>12}   found", "look", "median, us");
     let mut whole = 0.0;
@@ -74,12 +78,15 @@ fn measure() -> f64 {
         }
     };
     row("cpu", READINGS, true, &mut || found(&processors.sample(Moment::now(), &faults)));
-    row("memory, swap, ZFS", READINGS, true, &mut || found(&memory::read(proc, &faults)));
-    row("load", READINGS, true, &mut || found(&load::read(proc, sys, &faults)));
-    row("uptime", READINGS, true, &mut || found(&load::read_uptime(proc, &faults)));
+    row("memory, swap, ZFS", READINGS, true, &mut || {
+        found::<_, ()>(&Ok(memory.sample(Moment::now(), &collectors).0))
+    });
+    row("load", READINGS, true, &mut || found(&load.sample(Moment::now(), &faults)));
+    row("uptime", READINGS, true, &mut || found(&load.uptime(Moment::now(), &faults)));
     for resource in ["cpu", "memory", "io"] {
         let name = format!("pressure, {resource}");
-        row(&name, READINGS, true, &mut || found(&pressure::read(proc, resource, &faults)));
+        let mut meter = pressure::PressureMeter::new(proc, resource);
+        row(&name, READINGS, true, &mut || found(&meter.sample(Moment::now(), &faults)));
     }
     row("network", READINGS, true, &mut || found(&interfaces.sample(Moment::now(), &faults)));
     row("disk throughput", READINGS, true, &mut || found(&whole_disks.sample(Moment::now(), &faults)));

@@ -1,11 +1,11 @@
 //! How busy the processors were since the previous reading.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::clock::Moment;
 use crate::fault::{Faults, Odd};
 use crate::lines::Parsed;
-use crate::source::{self, Sample};
+use crate::source::{Sample, Source};
 
 /// Bytes read of /proc/stat. Only the first line is needed, about 80 bytes. The other lines grow with the
 /// number of processors and interrupts.
@@ -114,7 +114,7 @@ pub fn between(earlier: &Ticks, later: &Ticks) -> Option<Cpu> {
 /// Measures the processors, and remembers the previous reading.
 #[derive(Debug)]
 pub struct CpuMeter {
-    path: PathBuf,
+    stat: Source,
     previous: Option<(Moment, Ticks)>,
     /// The reading before the counters stepped back, if they did so at the previous reading.
     before_step: Option<Ticks>,
@@ -123,7 +123,7 @@ pub struct CpuMeter {
 impl CpuMeter {
     /// Nothing is read yet.
     pub fn new(proc: &Path) -> Self {
-        Self { path: proc.join("stat"), previous: None, before_step: None }
+        Self { stat: Source::new(proc.join("stat"), HEAD), previous: None, before_step: None }
     }
 
     /// The shares since the previous reading; None at the first one, and at the first two after the counters
@@ -132,7 +132,7 @@ impl CpuMeter {
     /// # Errors
     /// The file cannot be read, or the line has an unexpected content.
     pub fn sample(&mut self, now: Moment, faults: &Faults) -> Sample<Cpu> {
-        let Some(ticks) = source::parsed_head(&self.path, HEAD, faults, parse)? else { return Ok(None) };
+        let Some(ticks) = self.stat.parsed_head(now, faults, parse)? else { return Ok(None) };
         let Some((then, earlier)) = self.previous.replace((now, ticks)) else { return Ok(None) };
         let before_step = self.before_step.take();
         let found = between(&earlier, &ticks);

@@ -24,6 +24,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
+
 use crate::clock::Moment;
 use crate::disk::Disk;
 use crate::fault::Fault;
@@ -32,7 +34,8 @@ use crate::handle::VitalsHandle;
 use crate::prewarm::Load;
 use crate::settings::Settings;
 use crate::snapshot::Vitals;
-use crate::workload::{self, Workload, WorkloadHandle};
+use crate::stasysmo;
+use crate::workload::Workload;
 
 pub use service::{HeartbeatConfig, HeartbeatService, RunningService};
 
@@ -110,28 +113,23 @@ fn disk_usage(disks: &[Disk]) -> Option<f64> {
 pub struct Meters {
     vitals: VitalsHandle,
     gpus: GpuHandle,
-    workload: WorkloadHandle,
 }
 
 impl Meters {
-    /// Starts measuring. `interval` is the time between two calls of [`read`](Self::read); values are
-    /// measured up to four times as often.
+    /// Starts measuring. `interval` is the time between two calls of [`read`](Self::read): values are measured once in
+    /// that time, and those of GPUs more often.
     pub fn start(settings: &Settings, interval: Duration) -> Self {
         let sources = if settings.enabled {
             gpu::Sources::new(settings.paths.sys.clone(), settings.paths.nvml.clone())
         } else {
             gpu::Sources::none()
         };
-        Self {
-            vitals: crate::spawn(settings, interval),
-            gpus: gpu::spawn(&sources, interval),
-            workload: workload::spawn(settings.paths.workload.clone(), interval),
-        }
+        Self { vitals: crate::spawn(settings, interval), gpus: gpu::spawn(&sources, interval) }
     }
 
     /// The newest values, without those that are too old at `now`. Touches no file and never waits.
     pub fn read(&self, device_id: &str, now: SystemTime) -> DeviceVitals {
-        let workload = self.workload.newest().filter(|workload| workload.is_fresh(now));
+        let workload = self.vitals.workload().filter(|workload| workload.is_fresh(now));
         let gpus = self.gpus.at(now).unwrap_or_default();
         DeviceVitals::assemble(device_id, self.vitals.at(Moment::now()), gpus, workload)
     }
@@ -145,6 +143,16 @@ impl Meters {
     /// The files that could not be read or understood at their last reading.
     pub fn faults(&self) -> Vec<Fault> {
         [self.vitals.collectors().faults.now(), self.gpus.faults().now()].concat()
+    }
+
+    /// Says when [`read`](Self::read) will be called next, so that the values are read shortly before it.
+    pub fn expect(&self, next: Instant) {
+        self.vitals.expect(next);
+    }
+
+    /// The newest reading of StaSysMo, if the settings say where it is.
+    pub fn stasysmo(&self) -> watch::Receiver<Option<stasysmo::Reading>> {
+        self.vitals.stasysmo()
     }
 
     /// The values of the host.

@@ -7,7 +7,7 @@ use crate::clock::Moment;
 use crate::fault::Faults;
 use crate::lines::{self, Parsed, Problem};
 use crate::rate::{Counters, Meter, Selection};
-use crate::source::{self, Sample};
+use crate::source::{self, Sample, Source};
 
 /// Longest /proc/diskstats that is read whole, in bytes: about 10,000 disks and partitions.
 const MAX_FILE: u64 = 1 << 20;
@@ -57,7 +57,7 @@ pub fn is_physical(block: &Path, name: &str) -> bool {
 /// Measures the throughput, and remembers the previous counters.
 #[derive(Debug)]
 pub struct DiskIoMeter {
-    path: PathBuf,
+    diskstats: Source,
     block: PathBuf,
     physical: Selection,
     meter: Meter,
@@ -67,7 +67,7 @@ impl DiskIoMeter {
     /// Nothing is read yet.
     pub fn new(proc: &Path, sys: &Path) -> Self {
         Self {
-            path: proc.join("diskstats"),
+            diskstats: Source::new(proc.join("diskstats"), MAX_FILE),
             block: sys.join("block"),
             physical: Selection::default(),
             meter: Meter::default(),
@@ -79,7 +79,7 @@ impl DiskIoMeter {
     /// # Errors
     /// The file cannot be read, or none of its lines is understood.
     pub fn sample(&mut self, now: Moment, faults: &Faults) -> Sample<DiskIo> {
-        let Some(all) = source::parsed_lines(&self.path, MAX_FILE, faults, parse)? else { return Ok(None) };
+        let Some(all) = self.diskstats.parsed_lines(now, faults, parse)? else { return Ok(None) };
         let counters = self.physical.of(&all, now, |name| is_physical(&self.block, name));
         let rates = self.meter.rates(counters, now);
         Ok(rates.map(|[read, written]| DiskIo { read, written }))

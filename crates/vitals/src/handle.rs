@@ -1,39 +1,64 @@
-//! Starts and stops the threads that measure, and gives access to their snapshot.
+//! Starts the threads that measure, and gives access to what they found.
+//!
+//! ```text
+//! lane "vitals"       /proc, StaSysMo, workload: once for each heartbeat, shortly before it
+//! lane "vitals-slow"  mounts, each disk, temperatures, units, reboot: seldom
+//! lane --readings--> board --> snapshots
+//! ```
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nixfleet_os::sync::mpsc::{self, SyncSender};
 use tokio::sync::watch;
 
+use nixfleet_os::failed_units;
+
+use crate::board::{Board, Kind, Publish};
 use crate::clock::Moment;
 use crate::collector::Collectors;
 use crate::disk;
-use crate::scheduler::{self, Scheduler, Statvfs};
+use crate::lane::{Lane, Pace};
+use crate::probes::{self, Statvfs};
 use crate::settings::Settings;
 use crate::snapshot::Vitals;
+use crate::stasysmo;
+use crate::workload::Workload;
 
-/// Most events that wait for the scheduler. It handles one in a few microseconds.
-const EVENTS: usize = 16;
+/// Bounds of the time between two readings of what is read for each heartbeat. Below 250 ms the clock tick of 10 ms would
+/// distort the processors' share. Above 30 s the values would be old when a connection begins, or a command ends.
+const PERIOD: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
-/// Stack of the scheduler, in bytes. It touches no file.
-const STACK: usize = 128 * 1024;
+/// Bounds for disks, temperatures and the reboot, which are read once per interval. They change slowly, and
+/// reading a temperature wakes its chip.
+const SLOW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+
+/// Bounds for the failed units. Reading them starts a program, which takes about 10 ms of processor time.
+const UNITS_PERIOD: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
+
+/// Time limit of a reading, after which its values are unknown. A reading takes milliseconds on a healthy host,
+/// and some hundred milliseconds on a busy one.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Time limit of the reading that starts a program. The program has a shorter limit of its own.
+const UNITS_LIMIT: Duration = failed_units::LIMIT.saturating_add(LIMIT);
 
 /// The newest vitals, kept up to date by threads that end when this is dropped. Dropping does not wait for
 /// the threads, because one may hang in a file system.
 #[derive(Debug)]
 pub struct VitalsHandle {
     newest: watch::Receiver<Vitals>,
-    events: SyncSender<scheduler::Event>,
-    stop: Arc<AtomicBool>,
+    stasysmo: watch::Receiver<Option<stasysmo::Reading>>,
+    workload: watch::Receiver<Option<Workload>>,
+    lanes: Vec<Lane<Board>>,
     collectors: Arc<Collectors>,
 }
 
 impl VitalsHandle {
     /// The values for a heartbeat at `now`, without those that are too old. Touches no file and never waits.
     pub fn at(&self, now: Moment) -> Vitals {
+        let moment = Instant::now();
+        self.lanes.iter().for_each(|lane| lane.watch(moment));
         self.newest.borrow().at(now)
     }
 
@@ -42,11 +67,26 @@ impl VitalsHandle {
         self.newest.clone()
     }
 
-    /// Requests a new reading of what a job may have changed: failed units, and whether a reboot is required.
-    /// Does not wait.
+    /// The newest reading of StaSysMo. It may be too old; see [`stasysmo::Reading::fresh`].
+    pub fn stasysmo(&self) -> watch::Receiver<Option<stasysmo::Reading>> {
+        self.stasysmo.clone()
+    }
+
+    /// The newest report of the workload. It may be too old; see [`Workload::is_fresh`].
+    pub fn workload(&self) -> Option<Workload> {
+        self.workload.borrow().clone()
+    }
+
+    /// Requests a new reading of what a job may have changed: failed units, and whether a reboot is required; and of
+    /// what every heartbeat has, for the one that says that the job ended. Does not wait.
     pub fn refresh(&self) {
-        // If the queue is full, the scheduler is about to read anyway.
-        drop(self.events.try_send(scheduler::Event::Refresh));
+        let is_wanted = |kind| matches!(kind, Kind::Units | Kind::Reboot | Kind::Proc);
+        self.lanes.iter().for_each(|lane| lane.refresh(is_wanted, Instant::now()));
+    }
+
+    /// Says when the next heartbeat is due, so that its values are read shortly before it. Does not wait.
+    pub fn expect(&self, next: Instant) {
+        self.lanes.iter().for_each(|lane| lane.expect(next));
     }
 
     /// The counters of each collector.
@@ -55,32 +95,77 @@ impl VitalsHandle {
     }
 }
 
-impl Drop for VitalsHandle {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        // If the queue is full, the scheduler wakes up anyway.
-        drop(self.events.try_send(scheduler::Event::Stop));
-    }
-}
-
-/// Starts measuring: at once, and then at a pace that follows `interval`, the time between heartbeats. On
-/// systems other than Linux, and if the settings disable it, nothing is measured and all values are unknown.
+/// Starts measuring: at once, and then at a pace that follows `interval`, the time between heartbeats. On systems other
+/// than Linux, and if the settings disable it, the host is not measured and all its values are unknown.
 pub fn spawn(settings: &Settings, interval: Duration) -> VitalsHandle {
     spawn_with(settings, interval, &(Arc::new(disk::usage) as Statvfs))
 }
 
 pub(crate) fn spawn_with(settings: &Settings, interval: Duration, statvfs: &Statvfs) -> VitalsHandle {
-    let (publish, newest) = watch::channel(Vitals::default());
-    let (events, received) = mpsc::sync_channel(EVENTS);
-    let stop = Arc::new(AtomicBool::new(false));
+    let (vitals, newest) = watch::channel(Vitals::default());
+    let (stasysmo, stasysmo_newest) = watch::channel(None);
+    let (workload, workload_newest) = watch::channel(None);
+    let publish = Publish { vitals, stasysmo, workload };
     let collectors = Arc::new(Collectors::default());
-    if settings.enabled && cfg!(target_os = "linux") {
-        let scheduler = Scheduler::new(settings, interval, statvfs, &collectors, &events, publish);
-        let stop = Arc::clone(&stop);
-        let run = move || scheduler.run(&received, &stop);
-        if let Err(error) = thread::Builder::new().name("vitals".to_owned()).stack_size(STACK).spawn(run) {
-            tracing::warn!(%error, "No thread to look at the host: its vitals are unknown.");
-        }
+    let is_measured = settings.enabled && cfg!(target_os = "linux");
+    let mut lanes = Vec::new();
+    if is_measured || settings.stasysmo.is_some() || settings.enabled {
+        lanes.push(quick(settings, interval, is_measured, &publish, &collectors));
     }
-    VitalsHandle { newest, events, stop, collectors }
+    if is_measured {
+        lanes.push(slow(settings, interval, statvfs, publish, &collectors));
+    }
+    lanes.iter().for_each(|lane| lane.watch(Instant::now()));
+    VitalsHandle { newest, stasysmo: stasysmo_newest, workload: workload_newest, lanes, collectors }
+}
+
+fn quick(
+    settings: &Settings,
+    interval: Duration,
+    is_measured: bool,
+    publish: &Publish,
+    collectors: &Arc<Collectors>,
+) -> Lane<Board> {
+    let now = Instant::now();
+    let lane = Lane::new("vitals", Board::new(publish.clone(), collectors, 0));
+    let pace = Pace::before_each_taking(within(interval, PERIOD));
+    if is_measured {
+        lane.add(Kind::Proc, pace, LIMIT, probes::proc(settings, collectors), now);
+    }
+    if let Some(folder) = &settings.stasysmo {
+        lane.add(Kind::StaSysMo, pace, LIMIT, probes::stasysmo(folder.clone()), now);
+    }
+    if settings.enabled {
+        // The last one: a program that does not answer holds nothing else up.
+        lane.add(Kind::Workload, pace, LIMIT, probes::workload(settings.paths.workload.clone()), now);
+    }
+    lane
+}
+
+fn slow(
+    settings: &Settings,
+    interval: Duration,
+    statvfs: &Statvfs,
+    publish: Publish,
+    collectors: &Arc<Collectors>,
+) -> Lane<Board> {
+    let now = Instant::now();
+    let disks: &[PathBuf] = &settings.disks;
+    let lane = Lane::new("vitals-slow", Board::new(publish, collectors, disks.len()));
+    let pace = Pace::every(within(interval, SLOW_PERIOD));
+    if !disks.is_empty() {
+        lane.add(Kind::Mounts, pace, LIMIT, probes::mounts(settings, collectors), now);
+    }
+    lane.add(Kind::Reboot, pace, LIMIT, probes::reboot(settings, collectors), now);
+    lane.add(Kind::Temperatures, pace, LIMIT, probes::temperatures(settings, collectors), now);
+    let units = Pace::every(within(interval, UNITS_PERIOD));
+    lane.add(Kind::Units, units, UNITS_LIMIT, probes::units(settings, collectors), now);
+    for (index, point) in disks.iter().enumerate() {
+        lane.add(Kind::Disk(index), pace, LIMIT, probes::usage(point.clone(), statvfs, collectors), now);
+    }
+    lane
+}
+
+fn within(period: Duration, (least, most): (Duration, Duration)) -> Duration {
+    period.clamp(least, most)
 }

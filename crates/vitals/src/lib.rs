@@ -16,18 +16,19 @@
 //! ```
 //!
 //! ```text
-//! cpu.rs load.rs memory.rs pressure.rs network.rs disk_io.rs rate.rs   /proc, four times per interval
-//! disk.rs temperature.rs units.rs reboot.rs                            sources that may hang, once per interval
+//! cpu.rs load.rs memory.rs pressure.rs network.rs disk_io.rs rate.rs   /proc, shortly before each heartbeat
+//! disk.rs temperature.rs units.rs reboot.rs                            sources that may hang, seldom
 //! proc.rs         reads all of the first row at once
-//! scheduler.rs    decides when each source is read
-//! worker.rs       threads that read, and may hang
+//! probes.rs       one reading of each source
+//! lane.rs         a thread that reads sources one after the other, and may hang; lane/plan.rs: when, without I/O
+//! board.rs        puts what was found into snapshots
 //! snapshot.rs     the newest values, without those that are too old
-//! handle.rs       starts and stops the threads
+//! handle.rs       which sources are in which lane; gives access to the snapshots
 //! clock.rs        moments and ages
 //! collector.rs    counts cost and failures of each source
 //! fault.rs        which files could not be read or understood, for the log and for people
 //! lines.rs        files of lines, of which each stands alone
-//! source.rs       reads files that may be missing, invalid or endless
+//! source.rs       reads files that may be missing, invalid or endless; source/kept.rs: files that stay open
 //! gpu.rs          GPUs, with threads of their own
 //! stasysmo.rs     readings that StaSysMo writes
 //! workload.rs     workload that a local program reports
@@ -57,6 +58,7 @@ pub use source::{Sample, SourceError};
 pub use temperature::Temperature;
 pub use units::FailedUnits;
 
+mod board;
 mod clock;
 mod collector;
 pub mod cpu;
@@ -66,23 +68,23 @@ pub mod disk_io;
 mod fault;
 pub mod gpu;
 mod handle;
+mod lane;
 mod lines;
 pub mod load;
 pub mod memory;
 pub mod network;
 pub mod pressure;
 pub mod prewarm;
+mod probes;
 mod proc;
 pub mod rate;
 pub mod reboot;
-mod scheduler;
 pub mod settings;
 mod snapshot;
 mod source;
 pub mod stasysmo;
 pub mod temperature;
 pub mod units;
-mod worker;
 pub mod workload;
 
 #[cfg(test)]

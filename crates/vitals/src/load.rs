@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::fault::Faults;
 use crate::lines::Parsed;
-use crate::source::{self, Sample};
+use crate::source::{Sample, Source};
 
 /// Longest file accepted, in bytes. The longest is the list of processors, a few hundred bytes on a host
 /// where many processors are offline.
@@ -69,26 +70,44 @@ pub fn parse_uptime(text: &[u8]) -> Parsed<Duration> {
     seconds.map_or_else(|| Parsed::nothing("does not begin with a number of seconds"), Parsed::all)
 }
 
-/// Reads the load averages.
-///
-/// # Errors
-/// The file cannot be read or has an unexpected content.
-pub fn read(proc: &Path, sys: &Path, faults: &Faults) -> Sample<Load> {
-    let load = source::parsed(&proc.join("loadavg"), MAX_FILE, faults, parse)?;
-    let online = sys.join("devices/system/cpu/online");
-    let parse = |text: &[u8]| {
-        let count = std::str::from_utf8(text).ok().and_then(parse_processors);
-        count.map_or_else(|| Parsed::nothing("is no list of processors"), Parsed::all)
-    };
-    // The load is useful without the count of processors.
-    let processors = source::parsed(&online, MAX_FILE, faults, parse).unwrap_or_default();
-    Ok(load.map(|load| Load { processors, ..load }))
+/// Reads the load averages and the uptime.
+#[derive(Debug)]
+pub struct LoadMeter {
+    loadavg: Source,
+    online: Source,
+    uptime: Source,
 }
 
-/// Reads the time since the boot, including sleep.
-///
-/// # Errors
-/// As for [`read`].
-pub fn read_uptime(proc: &Path, faults: &Faults) -> Sample<Duration> {
-    source::parsed(&proc.join("uptime"), MAX_FILE, faults, parse_uptime)
+impl LoadMeter {
+    /// Nothing is read yet.
+    pub fn new(proc: &Path, sys: &Path) -> Self {
+        Self {
+            loadavg: Source::new(proc.join("loadavg"), MAX_FILE),
+            online: Source::new(sys.join("devices/system/cpu/online"), MAX_FILE),
+            uptime: Source::new(proc.join("uptime"), MAX_FILE),
+        }
+    }
+
+    /// The load averages.
+    ///
+    /// # Errors
+    /// The file cannot be read or has an unexpected content.
+    pub fn sample(&mut self, now: Moment, faults: &Faults) -> Sample<Load> {
+        let load = self.loadavg.parsed(now, faults, parse)?;
+        let parse = |text: &[u8]| {
+            let count = std::str::from_utf8(text).ok().and_then(parse_processors);
+            count.map_or_else(|| Parsed::nothing("is no list of processors"), Parsed::all)
+        };
+        // The load is useful without the count of processors.
+        let processors = self.online.parsed(now, faults, parse).unwrap_or_default();
+        Ok(load.map(|load| Load { processors, ..load }))
+    }
+
+    /// The time since the boot, including sleep.
+    ///
+    /// # Errors
+    /// As for [`sample`](Self::sample).
+    pub fn uptime(&mut self, now: Moment, faults: &Faults) -> Sample<Duration> {
+        self.uptime.parsed(now, faults, parse_uptime)
+    }
 }

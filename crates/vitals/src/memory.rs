@@ -11,7 +11,7 @@ use crate::collector::Collectors;
 use crate::disk;
 use crate::fault::{Faults, Odd};
 use crate::lines::{self, Parsed, Problem};
-use crate::source::{self, Sample};
+use crate::source::Source;
 
 /// Longest /proc/meminfo and arcstats that are read whole, in bytes. Usual are 1,600 and 9,000.
 const MAX_FILE: u64 = 1 << 20;
@@ -164,23 +164,31 @@ pub fn parse_arcstats(text: &[u8]) -> Parsed<ZfsCache> {
 #[derive(Debug)]
 pub struct MemoryMeter {
     proc: PathBuf,
+    meminfo: Source,
+    arcstats: Source,
     is_foreign: Option<(Moment, bool)>,
 }
 
 impl MemoryMeter {
     /// Nothing is read yet.
     pub fn new(proc: &Path) -> Self {
-        Self { proc: proc.to_owned(), is_foreign: None }
+        Self {
+            proc: proc.to_owned(),
+            meminfo: Source::new(proc.join("meminfo"), MAX_FILE),
+            arcstats: Source::new(proc.join("spl/kstat/zfs/arcstats"), MAX_FILE),
+            is_foreign: None,
+        }
     }
 
     /// Memory and swap. If ZFS's cache cannot be read, `available` is unknown: without the cache, a host with
     /// ZFS would seem to be full.
     pub fn sample(&mut self, now: Moment, collectors: &Collectors) -> (Option<Memory>, Option<Swap>) {
         let faults = &collectors.faults;
-        let info = collectors.memory.run(|| read(&self.proc, faults)).unwrap_or_default();
+        let info =
+            collectors.memory.run(|| self.meminfo.parsed_lines(now, faults, parse)).unwrap_or_default();
         let Meminfo { total, free, available, swap } = info;
         // Within: None without ZFS. Around: None if it cannot be read.
-        let cache = collectors.zfs.run(|| read_zfs(&self.proc, faults).map(Some));
+        let cache = collectors.zfs.run(|| self.arcstats.parsed_lines(now, faults, parse_arcstats).map(Some));
         // The usual host has no ZFS, and nothing else is read.
         let counts = cache != Some(None) && !self.is_foreign(now);
         let is_unknown = counts && cache.is_none();
@@ -207,20 +215,4 @@ impl MemoryMeter {
         self.is_foreign = Some((now, foreign));
         foreign
     }
-}
-
-/// Reads /proc/meminfo.
-///
-/// # Errors
-/// The file cannot be read, or none of its lines is understood.
-pub fn read(proc: &Path, faults: &Faults) -> Sample<Meminfo> {
-    source::parsed_lines(&proc.join("meminfo"), MAX_FILE, faults, parse)
-}
-
-/// Reads the cache of ZFS. None without ZFS.
-///
-/// # Errors
-/// The file cannot be read, or has no size.
-pub fn read_zfs(proc: &Path, faults: &Faults) -> Sample<ZfsCache> {
-    source::parsed_lines(&proc.join("spl/kstat/zfs/arcstats"), MAX_FILE, faults, parse_arcstats)
 }

@@ -12,7 +12,7 @@ use crate::clock::Moment;
 use crate::fault::Faults;
 use crate::lines::{self, Parsed, Problem};
 use crate::rate::{Counters, Meter, Selection};
-use crate::source::{self, Sample};
+use crate::source::{self, Sample, Source};
 
 /// Longest /proc/net/dev that is read whole, in bytes: about 8,000 interfaces.
 const MAX_FILE: u64 = 1 << 20;
@@ -140,6 +140,7 @@ fn routed(proc: &Path, faults: &Faults) -> BTreeSet<String> {
 pub struct NetworkMeter {
     proc: PathBuf,
     class: PathBuf,
+    dev: Source,
     physical: Selection,
     routed: Selection,
     meter: Meter,
@@ -151,6 +152,7 @@ impl NetworkMeter {
         Self {
             proc: proc.to_owned(),
             class: sys.join("class/net"),
+            dev: Source::new(proc.join("net/dev"), MAX_FILE),
             physical: Selection::default(),
             routed: Selection::default(),
             meter: Meter::default(),
@@ -162,7 +164,7 @@ impl NetworkMeter {
     /// # Errors
     /// The file cannot be read, or none of its lines is understood.
     pub fn sample(&mut self, now: Moment, faults: &Faults) -> Sample<Network> {
-        let Some(all) = read(&self.proc, faults)? else { return Ok(None) };
+        let Some(all) = self.dev.parsed_lines(now, faults, parse)? else { return Ok(None) };
         let mut counters = self.physical.of(&all, now, |name| is_physical(&self.class, name));
         if counters.is_empty() {
             // The lists of routes are read only when a name is checked.
@@ -176,14 +178,10 @@ impl NetworkMeter {
     }
 }
 
-fn read(proc: &Path, faults: &Faults) -> Sample<Counters> {
-    source::parsed_lines(&proc.join("net/dev"), MAX_FILE, faults, parse)
-}
-
 /// Why this host has no figure of its network, for people. None if an interface is counted.
 pub fn why_none(proc: &Path, sys: &Path) -> Option<String> {
     let faults = Faults::default();
-    let all = match read(proc, &faults) {
+    let all = match source::parsed_lines(&proc.join("net/dev"), MAX_FILE, &faults, parse) {
         Ok(Some(all)) => all,
         Ok(None) => return Some(format!("there is no {}", proc.join("net/dev").display())),
         // The file itself is reported.

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::fault::Faults;
 use crate::lines::{self, Parsed, Problem};
-use crate::source::{self, Sample};
+use crate::source::{Sample, Source};
 
 /// Longest file that is read whole, in bytes. It has two lines of about 60 bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -65,10 +66,21 @@ fn stall(text: &str) -> Option<Stall> {
     })
 }
 
-/// Reads the pressure of `cpu`, `memory` or `io`.
-///
-/// # Errors
-/// The file cannot be read or has an unexpected content.
-pub fn read(proc: &Path, resource: &str, faults: &Faults) -> Sample<Pressure> {
-    source::parsed_lines(&proc.join("pressure").join(resource), MAX_FILE, faults, parse)
+/// Reads the pressure of one resource.
+#[derive(Debug)]
+pub struct PressureMeter(Source);
+
+impl PressureMeter {
+    /// Nothing is read yet. `resource` is `cpu`, `memory` or `io`.
+    pub fn new(proc: &Path, resource: &str) -> Self {
+        Self(Source::new(proc.join("pressure").join(resource), MAX_FILE))
+    }
+
+    /// The pressure.
+    ///
+    /// # Errors
+    /// The file cannot be read or has an unexpected content.
+    pub fn sample(&mut self, now: Moment, faults: &Faults) -> Sample<Pressure> {
+        self.0.parsed_lines(now, faults, parse)
+    }
 }

@@ -7,10 +7,10 @@ use crate::clock::Moment;
 use crate::collector::Collectors;
 use crate::cpu::{Cpu, CpuMeter};
 use crate::disk_io::{DiskIo, DiskIoMeter};
-use crate::load::{self, Load};
+use crate::load::{Load, LoadMeter};
 use crate::memory::{Memory, MemoryMeter, Swap};
 use crate::network::{Network, NetworkMeter};
-use crate::pressure::{self, Pressure};
+use crate::pressure::{Pressure, PressureMeter};
 use crate::settings::Paths;
 
 /// The values of one reading; None is unknown.
@@ -34,9 +34,11 @@ pub struct ProcSample {
 #[derive(Debug)]
 pub struct ProcMeter {
     proc: PathBuf,
-    sys: PathBuf,
     cpu: CpuMeter,
     memory: MemoryMeter,
+    load: LoadMeter,
+    /// Of processors, memory and disks.
+    pressure: [PressureMeter; 3],
     network: NetworkMeter,
     disk_io: DiskIoMeter,
     boot_id: Option<String>,
@@ -48,33 +50,34 @@ impl ProcMeter {
         Self {
             cpu: CpuMeter::new(&paths.proc),
             memory: MemoryMeter::new(&paths.proc),
+            load: LoadMeter::new(&paths.proc, &paths.sys),
+            pressure: ["cpu", "memory", "io"].map(|resource| PressureMeter::new(&paths.proc, resource)),
             network: NetworkMeter::new(&paths.proc, &paths.sys),
             disk_io: DiskIoMeter::new(&paths.proc, &paths.sys),
             proc: paths.proc.clone(),
-            sys: paths.sys.clone(),
             boot_id: None,
         }
     }
 
     /// Reads all values. A source that cannot be read makes its own value unknown and no other.
     pub fn sample(&mut self, now: Moment, collectors: &Collectors) -> ProcSample {
-        let proc = &self.proc;
         let faults = &collectors.faults;
         let (memory, swap) = self.memory.sample(now, collectors);
-        let pressure = |resource| collectors.pressure.run(|| pressure::read(proc, resource, faults));
+        let [cpu_pressure, memory_pressure, io_pressure] =
+            self.pressure.each_mut().map(|meter| collectors.pressure.run(|| meter.sample(now, faults)));
         // It cannot change while this process runs.
         if self.boot_id.is_none() {
-            self.boot_id = collectors.boot_id.run(|| Ok(nixfleet_os::boot_id(proc)));
+            self.boot_id = collectors.boot_id.run(|| Ok(nixfleet_os::boot_id(&self.proc)));
         }
         ProcSample {
             cpu: collectors.cpu.run(|| self.cpu.sample(now, faults)),
             memory,
             swap,
-            load: collectors.load.run(|| load::read(proc, &self.sys, faults)),
-            uptime: collectors.uptime.run(|| load::read_uptime(proc, faults)),
-            cpu_pressure: pressure("cpu"),
-            memory_pressure: pressure("memory"),
-            io_pressure: pressure("io"),
+            load: collectors.load.run(|| self.load.sample(now, faults)),
+            uptime: collectors.uptime.run(|| self.load.uptime(now, faults)),
+            cpu_pressure,
+            memory_pressure,
+            io_pressure,
             network: collectors.network.run(|| self.network.sample(now, faults)),
             disk_io: collectors.disk_io.run(|| self.disk_io.sample(now, faults)),
             boot_id: self.boot_id.clone(),

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 /// What is measured on the host. The default measures everything, in the usual places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// False: nothing is measured, and all values are unknown.
+    /// False: the host is not measured, and all its values are unknown.
     pub enabled: bool,
     /// Mount points whose space is measured; absolute paths.
     pub disks: Vec<PathBuf>,
     /// Names of the hwmon chips whose temperatures are read.
     pub temperatures: Vec<String>,
+    /// Folder of StaSysMo's readings; None: they are not read.
+    pub stasysmo: Option<PathBuf>,
     /// Paths of the system's files.
     pub paths: Paths,
 }
@@ -46,6 +48,7 @@ impl Default for Settings {
             enabled: true,
             disks: DISKS.map(PathBuf::from).into(),
             temperatures: TEMPERATURES.map(str::to_owned).into(),
+            stasysmo: None,
             paths: Paths::default(),
         }
     }

@@ -14,8 +14,9 @@ use crate::proc::ProcSample;
 use crate::temperature::Temperature;
 use crate::units::FailedUnits;
 
-/// Age limit of values from /proc. At the slowest pace, six readings are missing then.
-pub const MAX_AGE: Duration = Duration::from_secs(30);
+/// Age limit of values from /proc. At the slowest pace, two readings are missing then. A reading that hangs is noticed
+/// earlier.
+pub const MAX_AGE: Duration = Duration::from_secs(75);
 
 /// Age limit of disks, temperatures and `reboot_required`: three readings at the slowest pace.
 pub const MAX_AGE_SLOW: Duration = Duration::from_secs(90);

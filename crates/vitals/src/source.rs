@@ -1,5 +1,7 @@
 //! Reads the kernel's files: with a size limit, and without waiting for a writer. There are three outcomes: a
 //! value, an error, or no such source, which is no error because containers lack half of the sources.
+//!
+//! A file that is read for every heartbeat is a [`Source`], which stays open. Others are read by functions.
 
 use std::fs;
 use std::io::{self, Read};
@@ -12,6 +14,10 @@ use nixfleet_os::subprocess::ProgramError;
 
 use crate::fault::{self, Faults, Odd};
 use crate::lines::Parsed;
+
+pub(super) use kept::Source;
+
+mod kept;
 
 /// Buffer size for usual files, in bytes: they are read by one call, so their content is of one moment.
 const USUAL: usize = 8 * 1024;
@@ -95,12 +101,18 @@ pub(super) fn present<T>(path: &Path, result: io::Result<T>) -> Sample<T> {
 pub(super) fn bytes(path: &Path, limit: u64) -> Sample<Vec<u8>> {
     let read = || {
         let bytes = head(path, limit.saturating_add(1))?;
-        if bytes.len() as u64 > limit {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
-        }
+        whole(&bytes, limit)?;
         Ok(bytes)
     };
     present(path, read())
+}
+
+/// Fails if more than `limit` bytes were read.
+fn whole(bytes: &[u8], limit: u64) -> io::Result<()> {
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
+    }
+    Ok(())
 }
 
 /// The first bytes of a regular file, at most `limit`.
@@ -120,16 +132,6 @@ pub(super) fn parsed<T>(
     understand(path, bytes(path, limit), faults, |bytes| parse(&bytes))
 }
 
-/// Reads and parses the first bytes of a file.
-pub(super) fn parsed_head<T>(
-    path: &Path,
-    limit: u64,
-    faults: &Faults,
-    parse: impl FnOnce(&[u8]) -> Parsed<T>,
-) -> Sample<T> {
-    understand(path, present(path, head(path, limit)), faults, |bytes| parse(&bytes))
-}
-
 /// Reads and parses a file of lines, of which each stands alone. Of a file that is longer than the limit, the
 /// whole lines below it are parsed.
 pub(super) fn parsed_lines<T>(
@@ -138,25 +140,26 @@ pub(super) fn parsed_lines<T>(
     faults: &Faults,
     parse: impl FnOnce(&[u8]) -> Parsed<T>,
 ) -> Sample<T> {
-    let read = head(path, limit.saturating_add(1)).map(|mut bytes| {
-        let is_cut = bytes.len() as u64 > limit;
-        if is_cut {
-            // The last line may have lost digits.
-            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
-        }
-        (bytes, is_cut)
-    });
-    understand(path, present(path, read), faults, |(bytes, is_cut)| {
-        if is_cut && bytes.is_empty() {
+    let read = present(path, head(path, limit.saturating_add(1)));
+    understand(path, read, faults, |mut bytes| lines_of(&mut bytes, limit, parse))
+}
+
+/// Parses the whole lines of a file of which one byte more than the limit was read, if it has as many.
+fn lines_of<T>(bytes: &mut Vec<u8>, limit: u64, parse: impl FnOnce(&[u8]) -> Parsed<T>) -> Parsed<T> {
+    let is_cut = bytes.len() as u64 > limit;
+    if is_cut {
+        // The last line may have lost digits.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        if bytes.is_empty() {
             return Parsed::nothing("has no line end");
         }
-        let mut parsed = parse(&bytes);
-        if is_cut {
-            let rest = || Odd::whole(format!("is longer than {limit} bytes; the rest is not read"));
-            parsed.odd.get_or_insert_with(rest);
-        }
-        parsed
-    })
+    }
+    let mut parsed = parse(bytes);
+    if is_cut {
+        let rest = || Odd::whole(format!("is longer than {limit} bytes; the rest is not read"));
+        parsed.odd.get_or_insert_with(rest);
+    }
+    parsed
 }
 
 /// Parses what was read, and notes what is wrong with the file.

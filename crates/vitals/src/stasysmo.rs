@@ -4,12 +4,8 @@
 //! when it stops, so old files must be ignored. Either all four values are known or none: an invented 0 is
 //! worse than no value.
 
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-use tokio::sync::watch;
 
 use nixfleet_os::bounded_read;
 
@@ -26,15 +22,6 @@ pub const MAX_AHEAD: Duration = MAX_AGE;
 
 /// Longest file accepted, in bytes. A value has about five.
 const MAX_FILE: u64 = 64;
-
-/// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most
-/// a quarter of an interval late. StaSysMo does not write often enough to justify less than 250 ms. Above 5
-/// s, the agent would notice too late that StaSysMo has stopped.
-const MIN_PERIOD: Duration = Duration::from_millis(250);
-const MAX_PERIOD: Duration = Duration::from_secs(5);
-
-/// Stack of the thread, in bytes. It only reads small files.
-const STACK: usize = 128 * 1024;
 
 /// The four values.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,50 +95,4 @@ fn read_number(path: &Path) -> Option<(f64, SystemTime)> {
     let number: f64 = std::str::from_utf8(&bytes).ok()?.trim().parse().ok()?;
     // Adding 0 turns -0 into 0, which would be displayed with its sign.
     (number.is_finite() && number >= 0.0).then_some((number + 0.0, changed))
-}
-
-/// The newest reading, kept up to date by a thread that ends when this is dropped.
-#[derive(Debug)]
-pub struct ValuesHandle {
-    newest: watch::Receiver<Option<Reading>>,
-    /// Dropping it stops the thread; nothing is ever sent.
-    _stop: mpsc::Sender<()>,
-}
-
-impl ValuesHandle {
-    /// The values for a heartbeat at `now`. Reads the snapshot only, no file.
-    pub fn at(&self, now: SystemTime) -> Option<Values> {
-        self.newest.borrow().as_ref().and_then(|reading| reading.fresh(now))
-    }
-
-    /// The snapshot, for waiting for changes.
-    pub fn watch(&self) -> watch::Receiver<Option<Reading>> {
-        self.newest.clone()
-    }
-}
-
-/// Starts reading `dir`: at once, then four times per `interval`, but not more often than every 250 ms and
-/// not less often than every 5 s. It uses a thread because a file system may hang, and a heartbeat must not.
-pub fn spawn(dir: PathBuf, interval: Duration) -> ValuesHandle {
-    let (publish, newest) = watch::channel(None);
-    let (stop, stopped) = mpsc::channel();
-    let period = (interval / 4).clamp(MIN_PERIOD, MAX_PERIOD);
-    let run = move || {
-        loop {
-            let reading = read(&dir, SystemTime::now());
-            publish.send_if_modified(|old| {
-                let changed = *old != reading;
-                *old = reading;
-                changed
-            });
-            match stopped.recv_timeout(period) {
-                Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("stasysmo".to_owned()).stack_size(STACK).spawn(run) {
-        tracing::warn!(%error, "No thread for StaSysMo: heartbeats go without metrics.");
-    }
-    ValuesHandle { newest, _stop: stop }
 }

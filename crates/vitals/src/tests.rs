@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::handle::spawn_with;
-use crate::scheduler::Statvfs;
+use crate::probes::Statvfs;
 use crate::settings::Paths;
 
 mod accuracy;
@@ -230,7 +230,7 @@ fn a_file_system_that_hangs_costs_its_own_value_and_no_other() {
         let vitals = handle.at(Moment::now());
         assert_eq!(known(&vitals), [false, true, true, true]);
         let age = vitals.memory.unwrap().age(Moment::now());
-        assert!(age < SECOND, "the others are not updated: {age:?}");
+        assert!(age < SECOND * 2, "the others are not updated: {age:?}");
         thread::sleep(Duration::from_millis(50));
     }
     let disks = handle.collectors().disks.stats();

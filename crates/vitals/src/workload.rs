@@ -13,13 +13,10 @@
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use tokio::sync::watch;
 
 use nixfleet_os::{bounded_read, text};
 
@@ -37,13 +34,6 @@ const SOCKET_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Longest name of a model, in characters. Longer names are cut.
 const MAX_MODEL: usize = 128;
-
-/// Bounds of the time between two readings, the same as for StaSysMo.
-const MIN_PERIOD: Duration = Duration::from_millis(250);
-const MAX_PERIOD: Duration = Duration::from_secs(5);
-
-/// Stack of the thread, in bytes. It only reads small files.
-const STACK: usize = 128 * 1024;
 
 /// The report of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,50 +115,4 @@ pub fn parse(bytes: &[u8], said_at: SystemTime) -> Result<Workload, serde_json::
     };
     let loaded_model = loaded_model.filter(is_plain).map(|name| name.chars().take(MAX_MODEL).collect());
     Ok(Workload { active_sessions, pending_queries, loaded_model, said_at })
-}
-
-/// The newest report, kept up to date by a thread that ends when this is dropped.
-#[derive(Debug)]
-pub struct WorkloadHandle {
-    newest: watch::Receiver<Option<Workload>>,
-    /// Dropping it stops the thread; nothing is ever sent.
-    _stop: mpsc::Sender<()>,
-}
-
-impl WorkloadHandle {
-    /// The newest report. It may be too old; see [`Workload::is_fresh`].
-    pub fn newest(&self) -> Option<Workload> {
-        self.newest.borrow().clone()
-    }
-}
-
-/// Starts reading `path`, four times per `interval` but not more often than every 250 ms and not less often
-/// than every 5 s. It uses a thread because the program behind a socket may hang.
-pub fn spawn(path: PathBuf, interval: Duration) -> WorkloadHandle {
-    let (publish, newest) = watch::channel(None);
-    let (stop, stopped) = mpsc::channel();
-    let period = (interval / 4).clamp(MIN_PERIOD, MAX_PERIOD);
-    let run = move || {
-        let mut logged = false;
-        loop {
-            let read = read(&path, SystemTime::now());
-            if let Err(err) = &read
-                && !std::mem::replace(&mut logged, true)
-            {
-                let err = nixfleet_os::error::chain(err);
-                tracing::warn!("The workload at {} {err}; it is not reported.", path.display());
-            }
-            logged &= read.is_err();
-            let workload = read.ok().flatten();
-            publish.send_if_modified(|old| std::mem::replace(old, workload.clone()) != workload);
-            match stopped.recv_timeout(period) {
-                Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("workload".to_owned()).stack_size(STACK).spawn(run) {
-        tracing::warn!(%error, "No thread for the workload: heartbeats go without it.");
-    }
-    WorkloadHandle { newest, _stop: stop }
 }

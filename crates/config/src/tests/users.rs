@@ -134,6 +134,7 @@ run = ["restic", "backup"]
         enabled: false,
         disks: vec!["/the/disk".into()],
         temperatures: words(&["the-chip"]),
+        stasysmo: None,
         paths: nixfleet_vitals::settings::Paths {
             proc: "/the/proc".into(),
             sys: "/the/sys".into(),

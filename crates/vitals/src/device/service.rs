@@ -170,6 +170,7 @@ impl Runner {
                 while next_heartbeat <= Instant::now() {
                     next_heartbeat += self.interval;
                 }
+                self.meters.expect(next_heartbeat.into());
             }
         }
     }

@@ -1,6 +1,8 @@
+use std::path::PathBuf;
 use std::{fs, process::Command, time::UNIX_EPOCH};
 
 use super::*;
+use crate::{Settings, spawn};
 
 /// A folder as the writer leaves it, all files changed at `changed`.
 struct Folder {
@@ -158,15 +160,19 @@ fn a_reading_grows_old() {
 #[tokio::test]
 async fn the_snapshot_follows_the_files() {
     let folder = Folder::new();
-    let handle = spawn(folder.folder.path().to_owned(), Duration::from_secs(1));
-    let mut watch = handle.watch();
+    // Other vitals may be turned off.
+    let settings =
+        Settings { enabled: false, stasysmo: Some(folder.folder.path().to_owned()), ..Settings::default() };
+    let handle = spawn(&settings, Duration::from_secs(1));
+    let mut watch = handle.stasysmo();
+    let at = |now| handle.stasysmo().borrow().and_then(|reading| reading.fresh(now));
     let patience = Duration::from_secs(20);
     tokio::time::timeout(patience, watch.wait_for(Option::is_some)).await.unwrap().unwrap();
-    assert_eq!(handle.at(folder.now), Some(USUAL));
-    assert_eq!(handle.at(folder.after(31)), None, "whatever the thread does, a beat sees the age");
+    assert_eq!(at(folder.now), Some(USUAL));
+    assert_eq!(at(folder.after(31)), None, "whatever the thread does, a beat sees the age");
     fs::remove_file(folder.path("load")).unwrap();
     tokio::time::timeout(patience, watch.wait_for(Option::is_none)).await.unwrap().unwrap();
-    assert_eq!(handle.at(folder.now), None);
+    assert_eq!(at(folder.now), None);
     drop(handle);
     tokio::time::timeout(patience, async { while watch.changed().await.is_ok() {} }).await.unwrap();
 }

@@ -42,8 +42,12 @@ fn the_processors_share_agrees_with_idle_time_and_with_a_load_of_our_own() {
     if lacks("/sys/devices/system/cpu") {
         return;
     }
-    let processors =
-        load::read(real().0, real().1, &Faults::default()).unwrap().unwrap().processors.unwrap() as f64;
+    let processors = load::LoadMeter::new(real().0, real().1)
+        .sample(Moment::now(), &Faults::default())
+        .unwrap()
+        .unwrap()
+        .processors
+        .unwrap() as f64;
     let mut meter = cpu::CpuMeter::new(real().0);
     let (stop, spinning) = (Arc::new(AtomicBool::new(false)), Instant::now());
     let spinner = {
@@ -98,8 +102,9 @@ fn load_and_uptime_agree_with_the_system_call() {
         return;
     }
     let info = rustix::system::sysinfo();
-    let load = load::read(real().0, real().1, &Faults::default()).unwrap().unwrap();
-    let uptime = load::read_uptime(real().0, &Faults::default()).unwrap().unwrap();
+    let mut meter = load::LoadMeter::new(real().0, real().1);
+    let load = meter.sample(Moment::now(), &Faults::default()).unwrap().unwrap();
+    let uptime = meter.uptime(Moment::now(), &Faults::default()).unwrap().unwrap();
     for (value, expected) in [load.one, load.five, load.fifteen].into_iter().zip(info.loads) {
         about(value, expected as f64 / 65536.0, 0.3);
     }
@@ -220,7 +225,11 @@ fn what_is_written_shows_as_bytes_written() {
 
 #[test]
 fn this_boots_pressure_is_what_the_kernel_writes() {
-    let Some(pressure) = pressure::read(real().0, "cpu", &Faults::default()).unwrap() else { return };
+    let Some(pressure) =
+        pressure::PressureMeter::new(real().0, "cpu").sample(Moment::now(), &Faults::default()).unwrap()
+    else {
+        return;
+    };
     let text = fs::read_to_string("/proc/pressure/cpu").unwrap();
     let total: u64 = text.lines().next().unwrap().rsplit_once("total=").unwrap().1.parse().unwrap();
     let some = pressure.some.unwrap();

@@ -1,6 +1,8 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::thread;
 
 use super::*;
 

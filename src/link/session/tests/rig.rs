@@ -91,6 +91,7 @@ impl Rig {
             facts: facts_receiver,
             stasysmo: readings_receiver,
             vitals: Box::new(|_| None),
+            expect: Box::new(|_| ()),
             prewarm: prewarm_receiver,
             look: {
                 let looks = Arc::clone(&looks);
