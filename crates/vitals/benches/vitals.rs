@@ -49,6 +49,7 @@ fn measure() -> f64 {
         ["coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz", "nvme"].map(str::to_owned).into();
     let mut processors = cpu::CpuMeter::new(proc);
     let mut memory = memory::MemoryMeter::new(proc);
+    let mut uptime = load::UptimeMeter::new(proc);
     let mut load = load::LoadMeter::new(proc, sys);
     let mut interfaces = network::NetworkMeter::new(proc, sys);
     let mut whole_disks = disk_io::DiskIoMeter::new(proc, sys);
@@ -82,7 +83,7 @@ fn measure() -> f64 {
         found::<_, ()>(&Ok(memory.sample(Moment::now(), &collectors).0))
     });
     row("load", READINGS, true, &mut || found(&load.sample(Moment::now(), &faults)));
-    row("uptime", READINGS, true, &mut || found(&load.uptime(Moment::now(), &faults)));
+    row("uptime", READINGS, true, &mut || found(&uptime.sample(Moment::now(), &faults)));
     for resource in ["cpu", "memory", "io"] {
         let name = format!("pressure, {resource}");
         let mut meter = pressure::PressureMeter::new(proc, resource);

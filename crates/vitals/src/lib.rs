@@ -19,6 +19,7 @@
 //! cpu.rs load.rs memory.rs pressure.rs network.rs disk_io.rs rate.rs   /proc, shortly before each heartbeat
 //! disk.rs temperature.rs units.rs reboot.rs                            sources that may hang, seldom
 //! proc.rs         reads all of the first row at once
+//! seldom.rs       what the kernel itself computes seldom
 //! probes.rs       one reading of each source
 //! lane.rs         a thread that reads sources one after the other, and may hang; lane/plan.rs: when, without I/O
 //! board.rs        puts what was found into snapshots
@@ -79,6 +80,7 @@ mod probes;
 mod proc;
 pub mod rate;
 pub mod reboot;
+mod seldom;
 pub mod settings;
 mod snapshot;
 mod source;

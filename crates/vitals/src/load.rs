@@ -70,12 +70,11 @@ pub fn parse_uptime(text: &[u8]) -> Parsed<Duration> {
     seconds.map_or_else(|| Parsed::nothing("does not begin with a number of seconds"), Parsed::all)
 }
 
-/// Reads the load averages and the uptime.
+/// Reads the load averages.
 #[derive(Debug)]
 pub struct LoadMeter {
     loadavg: Source,
     online: Source,
-    uptime: Source,
 }
 
 impl LoadMeter {
@@ -84,7 +83,6 @@ impl LoadMeter {
         Self {
             loadavg: Source::new(proc.join("loadavg"), MAX_FILE),
             online: Source::new(sys.join("devices/system/cpu/online"), MAX_FILE),
-            uptime: Source::new(proc.join("uptime"), MAX_FILE),
         }
     }
 
@@ -102,12 +100,23 @@ impl LoadMeter {
         let processors = self.online.parsed(now, faults, parse).unwrap_or_default();
         Ok(load.map(|load| Load { processors, ..load }))
     }
+}
+
+/// Reads the time since the boot.
+#[derive(Debug)]
+pub struct UptimeMeter(Source);
+
+impl UptimeMeter {
+    /// Nothing is read yet.
+    pub fn new(proc: &Path) -> Self {
+        Self(Source::new(proc.join("uptime"), MAX_FILE))
+    }
 
     /// The time since the boot, including sleep.
     ///
     /// # Errors
-    /// As for [`sample`](Self::sample).
-    pub fn uptime(&mut self, now: Moment, faults: &Faults) -> Sample<Duration> {
-        self.uptime.parsed(now, faults, parse_uptime)
+    /// The file cannot be read or has an unexpected content.
+    pub fn sample(&mut self, now: Moment, faults: &Faults) -> Sample<Duration> {
+        self.0.parsed(now, faults, parse_uptime)
     }
 }

@@ -3,15 +3,25 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Timed};
 use crate::collector::Collectors;
 use crate::cpu::{Cpu, CpuMeter};
 use crate::disk_io::{DiskIo, DiskIoMeter};
-use crate::load::{Load, LoadMeter};
+use crate::load::{Load, LoadMeter, UptimeMeter};
 use crate::memory::{Memory, MemoryMeter, Swap};
 use crate::network::{Network, NetworkMeter};
 use crate::pressure::{Pressure, PressureMeter};
+use crate::seldom::Seldom;
 use crate::settings::Paths;
+
+/// Time between two readings of the load averages. The kernel computes them every 5 s.
+const LOAD: Duration = Duration::from_secs(5);
+
+/// Time between two readings of a pressure. The kernel computes its averages every 2 s.
+const PRESSURE: Duration = Duration::from_secs(2);
+
+/// Time between two readings of the uptime, which goes on as the clock does.
+const UPTIME: Duration = Duration::from_secs(30);
 
 /// The values of one reading; None is unknown.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,11 +30,11 @@ pub struct ProcSample {
     pub cpu: Option<Cpu>,
     pub memory: Option<Memory>,
     pub swap: Option<Swap>,
-    pub load: Option<Load>,
-    pub uptime: Option<Duration>,
-    pub cpu_pressure: Option<Pressure>,
-    pub memory_pressure: Option<Pressure>,
-    pub io_pressure: Option<Pressure>,
+    pub load: Option<Timed<Load>>,
+    pub uptime: Option<Timed<Duration>>,
+    pub cpu_pressure: Option<Timed<Pressure>>,
+    pub memory_pressure: Option<Timed<Pressure>>,
+    pub io_pressure: Option<Timed<Pressure>>,
     pub network: Option<Network>,
     pub disk_io: Option<DiskIo>,
     pub boot_id: Option<String>,
@@ -36,9 +46,10 @@ pub struct ProcMeter {
     proc: PathBuf,
     cpu: CpuMeter,
     memory: MemoryMeter,
-    load: LoadMeter,
+    load: (LoadMeter, Seldom<Load>),
+    uptime: (UptimeMeter, Seldom<Duration>),
     /// Of processors, memory and disks.
-    pressure: [PressureMeter; 3],
+    pressure: [(PressureMeter, Seldom<Pressure>); 3],
     network: NetworkMeter,
     disk_io: DiskIoMeter,
     boot_id: Option<String>,
@@ -50,8 +61,10 @@ impl ProcMeter {
         Self {
             cpu: CpuMeter::new(&paths.proc),
             memory: MemoryMeter::new(&paths.proc),
-            load: LoadMeter::new(&paths.proc, &paths.sys),
-            pressure: ["cpu", "memory", "io"].map(|resource| PressureMeter::new(&paths.proc, resource)),
+            load: (LoadMeter::new(&paths.proc, &paths.sys), Seldom::every(LOAD)),
+            uptime: (UptimeMeter::new(&paths.proc), Seldom::every(UPTIME)),
+            pressure: ["cpu", "memory", "io"]
+                .map(|resource| (PressureMeter::new(&paths.proc, resource), Seldom::every(PRESSURE))),
             network: NetworkMeter::new(&paths.proc, &paths.sys),
             disk_io: DiskIoMeter::new(&paths.proc, &paths.sys),
             proc: paths.proc.clone(),
@@ -63,8 +76,14 @@ impl ProcMeter {
     pub fn sample(&mut self, now: Moment, collectors: &Collectors) -> ProcSample {
         let faults = &collectors.faults;
         let (memory, swap) = self.memory.sample(now, collectors);
-        let [cpu_pressure, memory_pressure, io_pressure] =
-            self.pressure.each_mut().map(|meter| collectors.pressure.run(|| meter.sample(now, faults)));
+        let [cpu_pressure, memory_pressure, io_pressure] = self
+            .pressure
+            .each_mut()
+            .map(|(meter, seldom)| seldom.sample(now, &collectors.pressure, || meter.sample(now, faults)));
+        let (load, seldom) = &mut self.load;
+        let load = seldom.sample(now, &collectors.load, || load.sample(now, faults));
+        let (uptime, seldom) = &mut self.uptime;
+        let uptime = seldom.sample(now, &collectors.uptime, || uptime.sample(now, faults));
         // It cannot change while this process runs.
         if self.boot_id.is_none() {
             self.boot_id = collectors.boot_id.run(|| Ok(nixfleet_os::boot_id(&self.proc)));
@@ -73,8 +92,8 @@ impl ProcMeter {
             cpu: collectors.cpu.run(|| self.cpu.sample(now, faults)),
             memory,
             swap,
-            load: collectors.load.run(|| self.load.sample(now, faults)),
-            uptime: collectors.uptime.run(|| self.load.uptime(now, faults)),
+            load,
+            uptime,
             cpu_pressure,
             memory_pressure,
             io_pressure,

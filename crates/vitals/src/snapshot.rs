@@ -96,11 +96,10 @@ impl Vitals {
         self.cpu = timed(sample.cpu, taken_at);
         self.memory = timed(sample.memory, taken_at);
         self.swap = timed(sample.swap, taken_at);
-        self.load = timed(sample.load, taken_at);
-        self.uptime = timed(sample.uptime, taken_at);
-        self.cpu_pressure = timed(sample.cpu_pressure, taken_at);
-        self.memory_pressure = timed(sample.memory_pressure, taken_at);
-        self.io_pressure = timed(sample.io_pressure, taken_at);
+        (self.load, self.uptime) = (sample.load, sample.uptime);
+        self.cpu_pressure = sample.cpu_pressure;
+        self.memory_pressure = sample.memory_pressure;
+        self.io_pressure = sample.io_pressure;
         self.network = timed(sample.network, taken_at);
         self.disk_io = timed(sample.disk_io, taken_at);
         self.boot_id = sample.boot_id.or(self.boot_id.take());

@@ -178,10 +178,10 @@ async fn the_threads_end_with_the_handle() {
 #[test]
 fn what_is_too_old_is_unknown_even_if_the_host_slept_meanwhile() {
     let fake = Fake::of("zfs-server");
-    let now = Moment::now();
-    let timed = |vitals: &mut Vitals| vitals.take_proc(fake.read_proc().0, now);
+    let sample = fake.read_proc().0;
+    let now = sample.load.unwrap().taken_at;
     let mut vitals = Vitals::default();
-    timed(&mut vitals);
+    vitals.take_proc(sample, now);
     let usage = Usage { total: 2, used: 1, available: 1, inodes: None };
     let mount = Mount { point: "/".into(), filesystem: "ext4".to_owned() };
     let disk = Disk { mount, usage: Some(Timed { value: usage, taken_at: now }) };

@@ -104,7 +104,7 @@ fn load_and_uptime_agree_with_the_system_call() {
     let info = rustix::system::sysinfo();
     let mut meter = load::LoadMeter::new(real().0, real().1);
     let load = meter.sample(Moment::now(), &Faults::default()).unwrap().unwrap();
-    let uptime = meter.uptime(Moment::now(), &Faults::default()).unwrap().unwrap();
+    let uptime = load::UptimeMeter::new(real().0).sample(Moment::now(), &Faults::default()).unwrap().unwrap();
     for (value, expected) in [load.one, load.five, load.fifteen].into_iter().zip(info.loads) {
         about(value, expected as f64 / 65536.0, 0.3);
     }

@@ -24,7 +24,7 @@ fn a_virtual_machine() {
     assert_eq!(sample.swap, Some(Swap { total: 0, used: 0 }));
     assert_eq!(sample.swap.unwrap().used_share(), None);
     assert_eq!(sample.load.unwrap().processors, Some(2));
-    assert!(sample.uptime.unwrap() > SECOND * 3600);
+    assert!(*sample.uptime.unwrap() > SECOND * 3600);
     for pressure in [sample.cpu_pressure, sample.memory_pressure, sample.io_pressure] {
         let pressure = pressure.unwrap();
         assert!(pressure.some.is_some() && pressure.full.is_some());
@@ -49,7 +49,10 @@ fn a_server_with_zfs() {
     about(memory.used().unwrap(), 0.458, 0.001);
     assert_eq!(sample.swap.unwrap().used, (8_388_604 - 7_340_028) * 1024);
     about(sample.swap.unwrap().used_share().unwrap(), 0.125, 1e-4);
-    assert_eq!(sample.load, Some(Load { one: 12.4, five: 9.81, fifteen: 7.02, processors: Some(16) }));
+    assert_eq!(
+        sample.load.map(|load| load.value),
+        Some(Load { one: 12.4, five: 9.81, fifteen: 7.02, processors: Some(16) })
+    );
 
     let counters = disk_io::parse(read("zfs-server", "diskstats").as_bytes()).value.unwrap();
     let counted = devices(&counters, |name| disk_io::is_physical(&fake.sys().join("block"), name));
@@ -146,7 +149,7 @@ fn a_raspberry_pi() {
 fn a_container_lacks_half_of_it_without_an_error() {
     let (sample, collectors) = Fake::of("container").read_proc();
     assert!(sample.memory.is_some() && sample.load.is_some());
-    assert_eq!(sample.uptime, Some(Duration::from_millis(86_461_250)));
+    assert_eq!(sample.uptime.map(|uptime| uptime.value), Some(Duration::from_millis(86_461_250)));
     assert_eq!((sample.cpu_pressure, sample.memory_pressure, sample.io_pressure), (None, None, None));
     // Its interface has no hardware behind it but a default route, so it is counted.
     assert_eq!(sample.network, Some(Network { received: 0.0, sent: 0.0 }));
