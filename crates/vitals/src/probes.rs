@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::Moment;
 use crate::collector::Collectors;
@@ -39,6 +39,28 @@ pub(crate) enum Value {
     Reboot(Option<bool>),
 }
 
+/// Time after which something that was not there is looked for again. Most hosts have neither StaSysMo nor a program that
+/// reports its workload.
+const SEARCH: Duration = Duration::from_secs(5);
+
+/// Looks for something that may not be there.
+#[derive(Debug, Default)]
+struct Search {
+    /// When it was not there.
+    absent: Option<Moment>,
+}
+
+impl Search {
+    fn find<T>(&mut self, now: Moment, read: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.absent.is_some_and(|absent| now.since(absent) < SEARCH) {
+            return None;
+        }
+        let found = read();
+        self.absent = found.is_none().then_some(now);
+        found
+    }
+}
+
 /// A probe with its time, which is taken before the measurement: the value is at least as new.
 fn probe(mut measure: impl FnMut(Moment) -> Value + Send + 'static) -> Probe<Found> {
     Box::new(move || {
@@ -53,12 +75,13 @@ pub(crate) fn proc(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<F
 }
 
 pub(crate) fn stasysmo(folder: PathBuf) -> Probe<Found> {
-    probe(move |_| Value::StaSysMo(stasysmo::read(&folder, SystemTime::now())))
+    let mut search = Search::default();
+    probe(move |now| Value::StaSysMo(search.find(now, || stasysmo::read(&folder, SystemTime::now()))))
 }
 
 pub(crate) fn workload(path: PathBuf) -> Probe<Found> {
-    let mut logged = false;
-    probe(move |_| {
+    let (mut search, mut logged) = (Search::default(), false);
+    let mut read = move || {
         let read = workload::read(&path, SystemTime::now());
         if let Err(err) = &read
             && !std::mem::replace(&mut logged, true)
@@ -67,8 +90,9 @@ pub(crate) fn workload(path: PathBuf) -> Probe<Found> {
             tracing::warn!("The workload at {} {err}; it is not reported.", path.display());
         }
         logged &= read.is_err();
-        Value::Workload(read.ok().flatten())
-    })
+        read.ok().flatten()
+    };
+    probe(move |now| Value::Workload(search.find(now, &mut read)))
 }
 
 pub(crate) fn mounts(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
@@ -111,4 +135,26 @@ pub(crate) fn reboot(settings: &Settings, collectors: &Arc<Collectors>) -> Probe
         reboot::required(&booted, &current).inspect_err(|failure| failure.note(faults))
     };
     probe(move |_| Value::Reboot(collectors.reboot.run(|| measure(&collectors.faults))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_looked_for_every_five_seconds_and_what_is_there_each_time() {
+        let (mut search, begin) = (Search::default(), Moment::now());
+        let mut at = |seconds: u64, is_there: bool| {
+            let mut reads = 0;
+            let read = || {
+                reads += 1;
+                is_there.then_some(())
+            };
+            let found = search.find(begin.after(Duration::from_secs(seconds), Duration::ZERO), read);
+            (reads, found.is_some())
+        };
+        assert_eq!([at(0, false), at(4, true), at(5, true)], [(1, false), (0, false), (1, true)]);
+        assert_eq!([at(6, true), at(7, false), at(8, true)], [(1, true), (1, false), (0, false)]);
+        assert_eq!(at(12, true), (1, true));
+    }
 }
