@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -85,7 +86,11 @@ pub(super) fn run(source: &Source) -> Result<(), Failure> {
         .thread_keep_alive(Duration::from_secs(1))
         .build()
         .map_err(|err| Failure::Start(format!("cannot start the runtime: {err}")))?;
-    let exit = runtime.block_on(serve(started, source.file.clone()));
+    let file = source.file.clone();
+    // A task of its own: another task wakes it without a system call, and the future of `block_on` only with one.
+    let ended = runtime.block_on(async move { tokio::spawn(serve(started, file)).await });
+    // Nothing cancels it.
+    let exit = ended.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
     // Do not wait for threads that hang in a read.
     runtime.shutdown_background();
     let exit = exit?;

@@ -179,13 +179,12 @@ impl JobTable {
     }
 
     /// Waits until the state of every job has been read once, so that it is known which one runs.
-    pub async fn looked_at(&self) {
-        let followed = self.jobs.iter().filter_map(|job| match &job.phase {
-            Phase::Following(follower) => Some(follower.live.clone()),
-            Phase::Launching | Phase::Failed(_) | Phase::Decided => None,
-        });
-        for mut live in followed {
-            live.wait_for(|live| *live != Live::default()).await.map(drop).ok();
+    pub fn looked_at(&self) -> impl Future<Output = ()> + use<> {
+        let followed: Vec<_> = self.jobs.iter().filter_map(Job::followed).collect();
+        async move {
+            for mut live in followed {
+                live.wait_for(|live| *live != Live::default()).await.map(drop).ok();
+            }
         }
     }
 
@@ -309,10 +308,7 @@ impl JobTable {
 
     /// The state of a job's command, to wait for its changes.
     pub fn live(&self, id: &JobId) -> Option<watch::Receiver<Live>> {
-        match &self.jobs.iter().find(|job| job.record.id == *id)?.phase {
-            Phase::Following(follower) => Some(follower.live.clone()),
-            Phase::Launching | Phase::Failed(_) | Phase::Decided => None,
-        }
+        self.jobs.iter().find(|job| job.record.id == *id)?.followed()
     }
 
     /// The status of a job has been queued. Returns true the first time.

@@ -1,6 +1,7 @@
 //! One accepted job.
 
 use nixfleet_os::planted;
+use tokio::sync::watch;
 use tracing::Span;
 
 use nixfleet_jobs::record::Record;
@@ -52,6 +53,14 @@ impl Job {
             Phase::Launching => Live::default(),
             Phase::Following(follower) => *follower.live.borrow(),
             Phase::Failed(_) | Phase::Decided => Live { pid: None, ended: true },
+        }
+    }
+
+    /// What its follower finds, if it has one.
+    pub(super) fn followed(&self) -> Option<watch::Receiver<Live>> {
+        match &self.phase {
+            Phase::Following(follower) => Some(follower.live.clone()),
+            Phase::Launching | Phase::Failed(_) | Phase::Decided => None,
         }
     }
 

@@ -107,11 +107,11 @@ impl Source {
     /// Reads the first `most` bytes.
     fn fill(&mut self, now: Moment, buffer: &mut Vec<u8>, most: u64) -> io::Result<()> {
         match &self.state {
-            State::Open(file, opened) if now.since(*opened) <= KEEP => {
-                // A device that is gone fails. Its successor is opened.
-                if read_from_start(file, buffer, most).is_ok() {
-                    return Ok(());
-                }
+            // A device that is gone fails. Its successor is opened.
+            State::Open(file, opened)
+                if now.since(*opened) <= KEEP && read_from_start(file, buffer, most).is_ok() =>
+            {
+                return Ok(());
             }
             State::Absent(seen) if now.since(*seen) <= KEEP => return Err(io::ErrorKind::NotFound.into()),
             _ => {}
