@@ -10,8 +10,10 @@ use super::Failure;
 /// Answers the agent that started it, until that wants no more.
 pub(super) fn run(libraries: Vec<PathBuf>) -> Result<(), Failure> {
     let socket = subprocess::attend().map_err(|err| {
-        let why = error::chain(&err);
-        Failure::Start(format!("gpu-reader is started by the agent, for which there is nothing to do: {why}"))
+        Failure::Start(format!(
+            "gpu-reader works for the agent that starts it, and its standard input is no socket to one that runs \
+             ({err}); nixfleet-agent vitals shows the GPUs"
+        ))
     })?;
     gpu::serve(libraries, socket).map_err(|err| Failure::Start(error::chain(&err)))
 }

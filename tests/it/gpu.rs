@@ -191,6 +191,6 @@ async fn a_reader_that_nobody_asks_ends_at_once() {
     let Some(host) = Host::new("").await else { return };
     let output = program().arg("gpu-reader").arg(host.library()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && text.contains("started by the agent"), "{text}");
+    assert!(output.status.code() == Some(1) && text.contains("works for the agent"), "{text}");
     assert_eq!(host.reader(), None, "the library was not opened");
 }

@@ -1,4 +1,4 @@
-//! GPUs: usage, temperature, memory and power, without a subprocess.
+//! GPUs: usage, temperature, memory and power.
 //!
 //! ```text
 //! card    which GPUs the host has, their vendors, whether they sleep        (sysfs)
@@ -19,7 +19,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::fault::Faults;
@@ -75,7 +74,7 @@ impl Vendor {
 }
 
 /// Whether a GPU has readings, and why not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     /// It has been queried successfully. Single values may still be None, because not every GPU has all of
     /// them.
@@ -160,7 +159,7 @@ fn share(used: u64, total: u64) -> Option<f64> {
 }
 
 /// The values that can be measured of a GPU.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Reading {
     name: Option<String>,
     usage: Option<f64>,

@@ -17,8 +17,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::{MAX_AGE, Reading, Sources, Status};
 use process::Process;
 use thread::Thread;
@@ -56,7 +54,7 @@ fn retry_after(status: Status) -> Duration {
 }
 
 /// Which GPUs are queried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Selection {
     /// The GPUs with these PCI addresses.
     Only {
@@ -69,14 +67,14 @@ pub(super) enum Selection {
 }
 
 /// The answer for one GPU.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq)]
 struct Found {
     address: String,
     reading: Result<Reading, Failure>,
 }
 
 /// Why there is no reading of a GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) status: Status,
     /// Error message of the library; empty if the library did not report the error.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nixfleet_os::error;
 use nixfleet_os::subprocess::{Companion, ProgramError};
 
-use super::message::{self, Question};
+use super::message::Question;
 use super::{Answer, Failure, Selection, Status, retry_after};
 
 /// Delay before a reader is started that follows one that failed; it doubles each time. The kernel logs each crash, and
@@ -99,8 +99,7 @@ impl Process {
         let Some(running) = &mut self.running else { return Err(Status::Failed.into()) };
         self.number += 1;
         let question = Question { number: self.number, selection };
-        let line = serde_json::to_string(&question).map_err(|_unwritable| Status::Failed)?;
-        let sent = running.reader.ask(&line);
+        let sent = running.reader.ask(&question.line());
         running.question = Some(question);
         sent.map_err(|err| self.failed(&err))
     }
@@ -115,7 +114,7 @@ impl Process {
             Ok(None) => return None,
             Err(err) => return Some(Err(self.failed(&err))),
         };
-        let Some(answer) = message::read(&line, question) else {
+        let Some(answer) = question.answer(&line) else {
             return Some(Err(self.stopped(Status::Failed, "wrote what is no answer")));
         };
         self.answered(&answer);

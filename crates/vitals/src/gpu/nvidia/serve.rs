@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use super::message::{self, Question};
+use super::message::Question;
 use super::nvml;
 
 /// Longest question, in bytes. It has 16 for each GPU.
@@ -25,7 +25,7 @@ pub fn serve(libraries: Vec<PathBuf>, mut socket: UnixStream) -> io::Result<()> 
         if line.is_empty() {
             return Ok(());
         }
-        let Question { number, selection } = serde_json::from_slice(&line)?;
-        socket.write_all(&message::written(number, &library.read(&selection))?)?;
+        let question = Question::parse(&line).ok_or(io::ErrorKind::InvalidData)?;
+        socket.write_all(question.answered(&library.read(&question.selection)).as_bytes())?;
     }
 }

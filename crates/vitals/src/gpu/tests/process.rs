@@ -14,23 +14,19 @@ struct Host {
     device: Device,
 }
 
-/// What each script begins with. `question` waits for a question, and fails if there is none; `say` answers it with a
-/// result, `gpu` with the values of the GPU.
+/// What each script begins with. `question` waits for a question, and fails if there is none; `say` answers it with these
+/// fields, `gpu` with the values of the GPU.
 const BEGIN: &str = r#"#!/bin/sh
 folder=${0%/*}
 echo "$$" >> "$folder/pids"
-question() {
-    read -r line || return 1
-    number=${line#*\"number\":}
-    number=${number%%,*}
-}
-say() { printf '%s\n' "{\"number\":$number,\"answer\":$1}" >&0; }
-gpu() { say "{\"Ok\":[{\"address\":\"0000:01:00.0\",\"reading\":{\"Ok\":$1}}]}"; }
+question() { read -r number rest; }
+say() { printf '%s\t%b\n' "$number" "$1" >&0; }
+gpu() { say "read\\t0000:01:00.0\\tok\\t$1\\t$2\\t$3\\t$4\\t$5\\t$6"; }
 "#;
 
-const GOOD: &str = r#"while question; do gpu '{"name":"A","usage":0.5,"power_watts":70.5}'; done"#;
+const GOOD: &str = "while question; do gpu A 0.5 '' '' '' 70.5; done";
 
-const IDLE: &str = r#"while question; do gpu '{"name":"A","usage":0}'; done"#;
+const IDLE: &str = "while question; do gpu A 0; done";
 
 /// Long enough for a script to start on a machine with much else to do.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,7 +96,7 @@ fn what_a_reader_says_is_what_is_reported() {
 
 #[test]
 fn a_reader_gets_what_it_needs_and_nothing_of_the_environment() {
-    let host = Host::new(r#"env > "$folder/env"; echo "$@" > "$folder/arguments"; question; gpu '{}'"#);
+    let host = Host::new(r#"env > "$folder/env"; echo "$@" > "$folder/arguments"; question; gpu"#);
     assert_eq!(only(&mut host.gpus()).status, Status::Ok);
     let shown = fs::read_to_string(host.path("env")).unwrap();
     // Variables that a shell sets by itself, and the one for the loader.
@@ -183,8 +179,7 @@ fn a_reader_that_hangs_is_killed_and_another_one_follows_later() {
 
 #[test]
 fn a_reader_that_is_slow_is_heard_later() {
-    let host =
-        Host::new("question; while [ ! -e \"$folder/go\" ]; do sleep 0.01; done; gpu '{\"usage\":0.25}'");
+    let host = Host::new("question; while [ ! -e \"$folder/go\" ]; do sleep 0.01; done; gpu A 0.25");
     let mut gpus = host.gpus();
     gpus.set_timeout(SHORT, MAX_AGE);
     assert_eq!(only(&mut gpus).status, Status::NoAnswer);
@@ -200,12 +195,16 @@ fn what_is_no_answer_ends_the_reader() {
         "question; echo >&0; sleep 600",
         "question; printf '\\377\\376\\n' >&0; sleep 600",
         // Of another question.
-        "question; number=7; gpu '{}'; sleep 600",
-        "number=0; gpu '{}'; question; sleep 600",
+        "question; number=7; gpu; sleep 600",
+        "number=0; gpu; question; sleep 600",
         // Of another GPU; too many.
-        "question; say '{\"Ok\":[{\"address\":\"0000:09:00.0\",\"reading\":{\"Ok\":{}}}]}'; sleep 600",
-        "question; one='{\"address\":\"0000:01:00.0\",\"reading\":{\"Ok\":{}}}'; all=$one; i=0
-         while [ $i -lt 200 ]; do all=$all,$one; i=$((i+1)); done; say \"{\\\"Ok\\\":[$all]}\"; sleep 600",
+        "question; say 'read\\t0000:09:00.0\\tok\\t\\t\\t\\t\\t\\t'; sleep 600",
+        "question; one='\\t0000:01:00.0\\tok\\t\\t\\t\\t\\t\\t'; all=; i=0
+         while [ $i -lt 200 ]; do all=$all$one; i=$((i+1)); done; say \"read$all\"; sleep 600",
+        // A value too few; no number; no status of a library's.
+        "question; say 'read\\t0000:01:00.0\\tok\\t\\t\\t\\t\\t'; sleep 600",
+        "question; gpu A much; sleep 600",
+        "question; say 'failed\\tok\\t'; sleep 600",
         "exec 3>&0; question; head -c 100000 /dev/zero | tr '\\0' x >&3; sleep 600",
         "question; exec cat /dev/zero >&0",
     ] {
@@ -226,27 +225,23 @@ fn what_is_no_answer_ends_the_reader() {
 
 #[test]
 fn what_a_gpu_cannot_have_is_not_believed() {
-    let values = r#"{"name":"A\u001b[31m\nB","usage":17,"temperature_celsius":-300,"vram_used_bytes":2,
-        "vram_total_bytes":1,"power_watts":1e9}"#;
-    let failure = r#"{"status":"Ok","detail":"\u001b[31mred"}"#;
-    let body = format!(
-        r#"question; gpu '{values}'
-        question; say '{{"Ok":[{{"address":"{ADDRESS}","reading":{{"Err":{failure}}}}}]}}'"#
+    let host = Host::new(
+        "question; gpu '\\033[31mA\\rB' 17 -300 2 1 1e9
+         question; say 'read\\t0000:01:00.0\\tlost\\t\\033[31mred'",
     );
-    let host = Host::new(&body.replace("\n        \"", "\""));
     let mut gpus = host.gpus();
     let gpu = only(&mut gpus);
     assert_eq!((gpu.status, gpu.name.as_deref()), (Status::Ok, Some("A B")));
     assert_eq!((gpu.vram_total_bytes, gpu.vram_used_bytes), (Some(1), None));
     assert_eq!((gpu.usage, gpu.temperature_celsius, gpu.power_watts), (None, None, None));
-    assert_eq!(only(&mut gpus).status, Status::Failed, "no failure is called ok");
+    assert_eq!(only(&mut gpus).status, Status::Lost);
     let hints = gpus.take_hints();
     assert!(hints[0].text.contains("red") && !hints[0].text.contains('\u{1b}'), "{hints:?}");
 }
 
 #[test]
 fn without_a_library_there_is_no_reader_for_a_minute() {
-    let host = Host::new(r#"question; say '{"Err":{"status":"NoLibrary","detail":"x"}}'; question"#);
+    let host = Host::new("question; say 'failed\\tno_library\\tx'; question");
     let mut gpus = host.gpus();
     for _ in 0..3 {
         assert_eq!(only(&mut gpus).status, Status::NoLibrary);
