@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use nixfleet_os::{error, subprocess};
+use nixfleet_os::{error, signals, subprocess};
 use nixfleet_vitals::gpu;
+use rustix::process::Signal;
 
 use super::Failure;
 
@@ -15,5 +16,8 @@ pub(super) fn run(libraries: Vec<PathBuf>) -> Result<(), Failure> {
              ({err}); nixfleet-agent vitals shows the GPUs"
         ))
     })?;
+    // A service manager sends them to all processes of the agent, and a terminal hangs up on all. The agent decides.
+    signals::survive(&[Signal::TERM, Signal::INT, Signal::HUP])
+        .map_err(|err| Failure::Start(format!("cannot handle signals: {err}")))?;
     gpu::serve(libraries, socket).map_err(|err| Failure::Start(error::chain(&err)))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nixfleet_protocol::GpuVitals;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::rig::{AgentProcess, Fleet, TOKEN, eventually, lives, program};
 
@@ -133,6 +134,11 @@ async fn the_library_is_in_a_process_without_a_token_and_not_in_the_agent() {
     }
     let score = fs::read_to_string(format!("/proc/{its}/oom_score_adj")).unwrap();
     assert_eq!(score.trim(), "500", "the kernel takes it before others");
+    // As a service manager that stops the unit.
+    kill_process(Pid::from_raw(its).unwrap(), Signal::TERM).unwrap();
+    let beats = host.fleet.beats().len();
+    host.beats_on_time(beats, 2).await;
+    assert_eq!((host.last().unwrap().1.status.as_str(), host.reader()), ("ok", Some(reader)));
     agent.kill();
     eventually("the end of the reader", || (!lives(reader)).then_some(())).await;
 }
