@@ -9,6 +9,7 @@
 //! doctor.rs     the findings of `doctor`, for people and programs
 //! migrate.rs    the settings of the Go agent as settings of this one
 //! guard.rs      the guard of a system on trial
+//! gpu_reader.rs the process that has NVIDIA's library
 //! vitals.rs     the vitals without a dashboard
 //! wait_registered.rs  waits until the agent is registered
 //! terminal.rs   colours, and text that is safe for a terminal
@@ -34,6 +35,7 @@ use crate::observe::systemd;
 use crate::unit::AGENT_UNIT;
 
 mod doctor;
+mod gpu_reader;
 mod guard;
 mod logs;
 mod migrate;
@@ -111,6 +113,13 @@ enum Subcommands {
         /// The job, by its id or by the path of its folder
         job: String,
     },
+    /// Read NVIDIA's GPUs for the agent, which must not load their driver's library; started by the agent
+    #[command(hide = true)]
+    GpuReader {
+        /// Paths of NVIDIA's library, in the order in which they are tried
+        #[arg(required = true)]
+        libraries: Vec<PathBuf>,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -160,6 +169,7 @@ pub fn main() -> ExitCode {
         Subcommands::WaitRegistered(options) => wait_registered::run(&source, &options),
         Subcommands::ExecJob { instance } => exec_job(&source, &instance),
         Subcommands::ExecGuard { detach, job } => guard::run(&source, &job, detach),
+        Subcommands::GpuReader { libraries } => gpu_reader::run(libraries),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ mod damaged_log;
 mod doctor;
 mod failure_cause;
 mod failures;
+mod gpu;
 mod heartbeat;
 mod job;
 mod journald;

@@ -154,6 +154,9 @@ pub struct Paths {
     pub os_release: PathBuf,
 }
 
+/// The running program, also after its file has been replaced. GPUs are read on Linux only.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 impl Host {
     /// The settings for a supervisor.
     pub fn job_settings(&self) -> nixfleet_jobs::Settings {
@@ -199,6 +202,7 @@ impl Host {
                 sys: self.paths.sys.clone(),
                 workload: self.paths.workload.clone(),
                 nvml: self.paths.nvml.clone(),
+                gpu_reader: Some(THIS_PROGRAM.into()),
                 systemd: self.paths.systemd.clone(),
                 current_system: self.paths.current_system.clone(),
                 booted_system: self.paths.booted_system.clone(),

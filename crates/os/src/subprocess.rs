@@ -1,4 +1,5 @@
-//! Runs a small program with a timeout and a limit of its output.
+//! Runs a small program with a timeout and a limit of its output; a companion answers lines for as long as this process
+//! wants.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -11,10 +12,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 
+pub use attendance::attend;
 pub use background::Background;
+pub use companion::Companion;
 use leftovers::Leftovers;
 
+mod attendance;
 mod background;
+mod companion;
 mod leftovers;
 
 /// Longest output, in bytes. The expected output has a line or two.
@@ -45,7 +50,7 @@ pub enum ProgramError {
     /// It was not started.
     #[error("was not started: {} programs hang in the kernel already", leftovers::MAX_LEFTOVERS)]
     TooManyHang,
-    /// It ended with an exit code other than 0, or by a signal.
+    /// It ended with an exit code other than 0, or by a signal; a companion: it ended.
     #[error("ended with {0}")]
     Failed(ExitStatus),
 }

@@ -1,8 +1,8 @@
 //! Prints three readings of this machine's GPUs as JSON and, if `nvidia-smi` exists, its output for
-//! comparison.
+//! comparison. With the path of the agent, that reads NVIDIA's GPUs in a process of its own.
 //!
 //! ```sh
-//! cargo run -p nixfleet-vitals --example gpu [sysfs] [libnvidia-ml.so.1]
+//! cargo run -p nixfleet-vitals --example gpu [sysfs] [libnvidia-ml.so.1] [nixfleet-agent]
 //! ```
 
 use std::process::Command;
@@ -24,7 +24,9 @@ const SMI: &[&str] = &[
 fn main() {
     let sys = std::env::args_os().nth(1).unwrap_or_else(|| "/sys".into());
     let library = std::env::args_os().nth(2).map(Into::into);
-    let mut reader = Gpus::new(&Sources::new(sys.into(), library));
+    let sources =
+        Sources { reader: std::env::args_os().nth(3).map(Into::into), ..Sources::new(sys.into(), library) };
+    let mut reader = Gpus::new(&sources);
     for number in 1..=3 {
         let started = Instant::now();
         let gpus = reader.read(started);

@@ -120,7 +120,8 @@ impl Meters {
     /// that time, and those of GPUs more often.
     pub fn start(settings: &Settings, interval: Duration) -> Self {
         let sources = if settings.enabled {
-            gpu::Sources::new(settings.paths.sys.clone(), settings.paths.nvml.clone())
+            let usual = gpu::Sources::new(settings.paths.sys.clone(), settings.paths.nvml.clone());
+            gpu::Sources { reader: settings.paths.gpu_reader.clone(), ..usual }
         } else {
             gpu::Sources::none()
         };

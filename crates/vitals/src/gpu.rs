@@ -1,8 +1,8 @@
-//! GPUs: usage, temperature, memory and power, without a subprocess.
+//! GPUs: usage, temperature, memory and power.
 //!
 //! ```text
 //! card    which GPUs the host has, their vendors, whether they sleep        (sysfs)
-//! nvidia  NVML, on a thread of its own because its driver may hang          (libnvidia-ml.so.1)
+//! nvidia  NVML, in a process or on a thread of its own                      (libnvidia-ml.so.1)
 //! amd     the values of amdgpu                                              (sysfs, hwmon)
 //! intel   the values of i915 and xe; usage can only be estimated            (sysfs, hwmon)
 //! rest    when an idle GPU is not queried, so that it can sleep
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::fault::Faults;
 
+pub use nvidia::serve;
 pub use reader::{Gpus, Hint};
 
 mod amd;
@@ -41,8 +42,8 @@ mod tests;
 /// third is due: the thread hangs in a driver, and the state of the GPUs is unknown.
 pub const MAX_AGE: Duration = Duration::from_secs(15);
 
-/// Bounds of the time between two readings. There are four readings per heartbeat, so the values are at most
-/// a quarter of an interval late. Below 500 ms NVML has at most two samples for a mean. Above 5 s its buffer,
+/// Bounds of the time between two readings. There is one per heartbeat: NVML has the mean since the previous one, so
+/// that more readings would tell no more. Below 500 ms it has at most two samples for that. Above 5 s its buffer,
 /// which holds about 15 s, could lose the oldest samples.
 const MIN_PERIOD: Duration = Duration::from_millis(500);
 const MAX_PERIOD: Duration = Duration::from_secs(5);
@@ -199,6 +200,9 @@ pub struct Sources {
     /// Paths of NVIDIA's library, in the order in which they are tried. The loader searches for a name
     /// without a slash.
     pub nvml: Vec<PathBuf>,
+    /// Program that reads NVIDIA's GPUs in a process of its own; None: this process loads the library. See
+    /// [`Paths::gpu_reader`](crate::settings::Paths::gpu_reader).
+    pub reader: Option<PathBuf>,
     /// Path of the library on WSL. WSL has no GPUs on the PCI bus, so the existence of this file stands for
     /// them.
     pub wsl: PathBuf,
@@ -207,17 +211,18 @@ pub struct Sources {
 impl Sources {
     /// No sources: no GPU is found and no library is opened.
     pub fn none() -> Self {
-        Self { sys: PathBuf::new(), nvml: Vec::new(), wsl: PathBuf::new() }
+        Self { sys: PathBuf::new(), nvml: Vec::new(), reader: None, wsl: PathBuf::new() }
     }
 
-    /// The usual places, with sysfs at `sys`. If `nvml` is given, it replaces the usual paths of the library.
+    /// The usual places, with sysfs at `sys`, and without a reader. If `nvml` is given, it replaces the usual paths of
+    /// the library.
     pub fn new(sys: PathBuf, nvml: Option<PathBuf>) -> Self {
         let wsl = PathBuf::from("/usr/lib/wsl/lib/libnvidia-ml.so.1");
         let usual = || {
             // On NixOS the loader does not find libraries by name.
             vec!["/run/opengl-driver/lib/libnvidia-ml.so.1".into(), "libnvidia-ml.so.1".into(), wsl.clone()]
         };
-        Self { sys, nvml: nvml.map_or_else(usual, |path| vec![path]), wsl }
+        Self { sys, nvml: nvml.map_or_else(usual, |path| vec![path]), reader: None, wsl }
     }
 }
 
@@ -234,10 +239,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The GPUs, unless the snapshot is older than [`MAX_AGE`], or as far in the future because the clock was
-    /// set.
+    /// set. That there are none is known until the next search for them should have ended.
     pub fn fresh(&self, now: SystemTime) -> Option<&[Gpu]> {
         let distance = now.duration_since(self.taken_at).unwrap_or_else(|ahead| ahead.duration());
-        (distance <= MAX_AGE).then_some(self.gpus.as_slice())
+        let limit = if self.gpus.is_empty() { reader::SEARCH + MAX_AGE } else { MAX_AGE };
+        (distance <= limit).then_some(self.gpus.as_slice())
     }
 }
 
@@ -285,14 +291,14 @@ impl GpuHandle {
     }
 }
 
-/// Starts reading: at once, then four times per `interval`, but not more often than every 500 ms and not less
-/// often than every 5 s. It uses a thread because a driver may hang, and a heartbeat must not.
+/// Starts reading: at once, then once per `interval`, but not more often than every 500 ms and not less often than
+/// every 5 s; on a host without GPUs every 30 s. It uses a thread because a driver may hang, and a heartbeat must not.
 pub fn spawn(sources: &Sources, interval: Duration) -> GpuHandle {
     spawn_with(Gpus::new(sources), interval)
 }
 
 fn period_for(interval: Duration) -> Duration {
-    (interval / 4).clamp(MIN_PERIOD, MAX_PERIOD)
+    interval.clamp(MIN_PERIOD, MAX_PERIOD)
 }
 
 fn spawn_with(mut gpus: Gpus, interval: Duration) -> GpuHandle {
@@ -305,8 +311,9 @@ fn spawn_with(mut gpus: Gpus, interval: Duration) -> GpuHandle {
             let found = gpus.read(Instant::now());
             gpus.take_hints().iter().for_each(Hint::log);
             let unanswered = gpus.unanswered();
+            let pause = if found.is_empty() { reader::SEARCH } else { period };
             publish.send_replace(Some(Snapshot { gpus: found, taken_at: SystemTime::now(), unanswered }));
-            match stopped.recv_timeout(period) {
+            match stopped.recv_timeout(pause) {
                 Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }

@@ -28,6 +28,11 @@ pub struct Paths {
     pub workload: PathBuf,
     /// NVIDIA's library; None means the usual places.
     pub nvml: Option<PathBuf>,
+    /// Program that reads NVIDIA's GPUs, so that this process never loads NVIDIA's library, which needs 20 MB and may
+    /// crash or hang: `nixfleet-agent`. It is started with `gpu-reader` and the paths of the library as arguments, when
+    /// there is such a GPU; a program that calls [`gpu::serve`](crate::gpu::serve) then will do. None: this process
+    /// loads the library, on a thread of its own.
+    pub gpu_reader: Option<PathBuf>,
     /// Runtime folder of systemd, which exists only if systemd runs.
     pub systemd: PathBuf,
     /// Link to the running system.
@@ -61,6 +66,7 @@ impl Default for Paths {
             sys: "/sys".into(),
             workload: "/run/nixfleet/workload.json".into(),
             nvml: None,
+            gpu_reader: None,
             systemd: "/run/systemd".into(),
             current_system: "/run/current-system".into(),
             booted_system: "/run/booted-system".into(),

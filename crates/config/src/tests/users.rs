@@ -140,6 +140,7 @@ run = ["restic", "backup"]
             sys: "/the/sys".into(),
             workload: "/the/workload".into(),
             nvml: Some("/the/nvml".into()),
+            gpu_reader: Some("/proc/self/exe".into()),
             systemd: "/the/systemd".into(),
             current_system: "/the/current".into(),
             booted_system: "/the/booted".into(),

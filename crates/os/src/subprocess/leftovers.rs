@@ -10,7 +10,7 @@ use super::{PAUSE, ProgramError, kill_group};
 
 /// Longest wait for the end of a program after SIGKILL. It takes milliseconds, unless the program hangs in the
 /// kernel. Short enough to be a small part of each caller's own time limit.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Most programs that hang in the kernel at once. Each is a process and what it holds. Whatever they wait for,
 /// the next program would most likely wait for it as well.

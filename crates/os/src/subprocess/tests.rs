@@ -202,3 +202,60 @@ fn a_program_that_nobody_waits_for_any_more_is_killed() {
         thread::yield_now();
     }
 }
+
+fn companion(script: &str) -> Companion {
+    Companion::start(Path::new("/bin/sh"), &["-c".into(), script.into()], &["PATH"]).unwrap()
+}
+
+#[test]
+fn a_companion_answers_each_line_with_a_line() {
+    let mut companion = companion("while read -r line; do printf 'a %s\\nmore ' \"$line\" >&0; done");
+    for (question, answer) in [("1", "a 1"), ("2", "more a 2")] {
+        companion.ask(question).unwrap();
+        assert_eq!(companion.answer(LONG).unwrap().unwrap(), answer.as_bytes());
+    }
+    let begin = Instant::now();
+    assert!(companion.answer(SHORT).unwrap().is_none(), "no whole line");
+    assert!(begin.elapsed() >= SHORT);
+    assert!(!companion.is_gone());
+    companion.dismiss();
+    eventually("its end", || companion.is_gone());
+}
+
+#[test]
+fn how_a_companion_ended_is_told() {
+    for (script, words) in [
+        ("exit 3", "exit status: 3"),
+        ("printf half >&0; kill -KILL $$", "SIGKILL"),
+        ("head -c 100000 /dev/zero >&0", "more than 65536 bytes"),
+        ("exec 0<&-; sleep 60", "started or heard"),
+    ] {
+        let mut companion = companion(script);
+        let error = companion.answer(LONG).unwrap_err().to_string();
+        assert!(error.contains(words), "{script}: {error}");
+        companion.end().unwrap();
+    }
+    let mut gone = companion("exit 0");
+    eventually("its end", || gone.is_gone());
+    assert!(gone.ask("1").unwrap_err().to_string().contains("exit status: 0"));
+}
+
+#[test]
+fn a_companion_is_killed_with_what_it_started() {
+    let mut companion = companion("trap '' TERM; read -r line; sleep 600 & echo $! >&0; wait");
+    companion.ask("begin").unwrap();
+    let pid = String::from_utf8(companion.answer(LONG).unwrap().unwrap()).unwrap();
+    companion.end().unwrap();
+    eventually("the end of its child", || {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+#[track_caller]
+fn eventually(what: &str, mut state: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !state() {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        thread::sleep(PAUSE);
+    }
+}

@@ -77,7 +77,7 @@ pub(super) fn find(sys: &Path, sysfs: &Sysfs) -> Vec<Card> {
 }
 
 /// Whether a name is a PCI address: `domain:bus:device.function`, all hexadecimal.
-fn is_address(name: &str) -> bool {
+pub(super) fn is_address(name: &str) -> bool {
     let parts: Vec<&str> = name.split([':', '.']).collect();
     parts.len() == 4
         && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit()))

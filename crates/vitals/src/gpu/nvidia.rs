@@ -1,31 +1,57 @@
-//! NVIDIA GPUs, read by NVML on a thread of its own.
+//! NVIDIA GPUs, read by NVML, in a process of its own or on a thread.
 //!
-//! A call of NVML can wait in the kernel for ever, where no signal reaches it. So a query is sent to a thread
-//! that is never joined. If the answer does not arrive in time, the values are unknown. There is no second
-//! query before the first one is answered, because it would hang too.
+//! A call of NVML can wait in the kernel for ever, where no signal reaches it. So a query is sent to somebody who is
+//! never waited for longer than a moment. If the answer does not arrive in time, the values are unknown. There is no
+//! second query before the first one is answered or given up, because it would hang too.
 //!
 //! ```text
 //! idle --query--> waiting --answer within TIMEOUT--> idle
 //!                    '-- late (counted once) --answer, used if it is not too old--> idle
+//!                                 '-- a process: killed after PATIENCE -----------> idle
+//!
+//! nvml     the library                          process  the reader, a process that has the library
+//! thread   has the library in this process      serve    what the reader does
+//!                                               message  questions to it, and its answers
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{MAX_AGE, Reading, Sources, Status};
+use process::Process;
+use thread::Thread;
 
+pub use serve::serve;
+
+mod message;
 #[cfg(all(feature = "nvml", target_os = "linux"))]
 mod nvml;
 #[cfg(not(all(feature = "nvml", target_os = "linux")))]
 #[path = "nvidia/absent.rs"]
 mod nvml;
+mod process;
+mod serve;
+mod thread;
 
 /// Longest wait for an answer. A GPU answers within milliseconds; some need a second to wake up their driver.
 /// The values of all other GPUs wait during this time.
 const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time without an answer after which a reader is killed. Opening the library on a host with sixteen GPUs that no
+/// program keeps awake takes half a minute, and would never end if it was killed before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Time until opening the library is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The same after a version mismatch. Only a reboot or a reload of the driver resolves it, and the kernel
+/// logs every attempt.
+const RETRY_MISMATCH: Duration = Duration::from_secs(600);
+
+/// When opening the library is tried again that failed like this.
+fn retry_after(status: Status) -> Duration {
+    if status == Status::Mismatch { RETRY_MISMATCH } else { RETRY }
+}
 
 /// Which GPUs are queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,48 +89,62 @@ impl From<Status> for Failure {
 
 type Answer = Result<Vec<Found>, Failure>;
 
-/// A request to the thread.
-enum Request {
-    /// Read these GPUs.
-    Read(Selection),
-    /// Close the library, because an open library keeps GPUs awake.
-    Close,
-}
-
-/// Connection to the thread.
+/// Who has the library.
 #[derive(Debug)]
-struct Worker {
-    requests: mpsc::Sender<Request>,
-    answers: mpsc::Receiver<Answer>,
+enum Owner {
+    Thread(Thread),
+    Process(Box<Process>),
 }
 
-/// NVML and its thread.
+impl Owner {
+    fn ask(&mut self, selection: Selection) -> Result<(), Failure> {
+        match self {
+            Self::Thread(thread) => thread.ask(selection),
+            Self::Process(process) => process.ask(selection),
+        }
+    }
+
+    /// The answer to the last query; None if there is none within `limit`.
+    fn hear(&mut self, limit: Duration) -> Option<Answer> {
+        match self {
+            Self::Thread(thread) => thread.hear(limit),
+            Self::Process(process) => process.hear(limit),
+        }
+    }
+}
+
+/// NVML.
 #[derive(Debug)]
 pub(super) struct Nvidia {
-    libraries: Vec<PathBuf>,
+    owner: Owner,
     timeout: Duration,
+    patience: Duration,
     /// Age of a query at which its answer is not used any more.
     max_age: Duration,
-    worker: Option<Worker>,
     /// When the query was sent that has no answer yet.
     asked_at: Option<Instant>,
     /// Whether that query has been counted as late.
     late: bool,
-    /// Whether the library may be open.
-    open: bool,
+    /// Why the last query could not be sent.
+    refused: Option<Failure>,
     unanswered: u64,
 }
 
 impl Nvidia {
     pub(super) fn new(sources: &Sources) -> Self {
+        // A reader of a build without NVML would only say so.
+        let reader = sources.reader.clone().filter(|_| cfg!(all(feature = "nvml", target_os = "linux")));
         Self {
-            libraries: sources.nvml.clone(),
+            owner: match reader {
+                Some(program) => Owner::Process(Box::new(Process::new(program, &sources.nvml))),
+                None => Owner::Thread(Thread::new(sources.nvml.clone())),
+            },
             timeout: TIMEOUT,
+            patience: PATIENCE,
             max_age: MAX_AGE,
-            worker: None,
             asked_at: None,
             late: false,
-            open: false,
+            refused: None,
             unanswered: 0,
         }
     }
@@ -112,6 +152,15 @@ impl Nvidia {
     #[cfg(test)]
     pub(super) fn set_timeout(&mut self, timeout: Duration, max_age: Duration) {
         (self.timeout, self.max_age) = (timeout, max_age);
+    }
+
+    /// For readers: when one is killed, and when the next one starts at the earliest.
+    #[cfg(test)]
+    pub(super) fn set_patience(&mut self, patience: Duration, first_delay: Duration) {
+        self.patience = patience;
+        if let Owner::Process(process) = &mut self.owner {
+            process.set_first_delay(first_delay);
+        }
     }
 
     /// Count of queries that were not answered in time.
@@ -124,59 +173,53 @@ impl Nvidia {
         if let Some(asked_at) = self.asked_at {
             // An answer that is too old makes room for a new query.
             if asked_at.elapsed() > self.max_age
-                && let Some(worker) = &self.worker
-                && let Ok(_outdated) = worker.answers.try_recv()
+                && let Some(_outdated) = self.owner.hear(Duration::ZERO)
             {
                 self.asked_at = None;
             } else {
                 return;
             }
         }
-        if self.worker.is_none() {
-            self.worker = start(self.libraries.clone());
+        match self.owner.ask(selection) {
+            Ok(()) => {
+                self.late = false;
+                self.asked_at = Some(Instant::now());
+            }
+            Err(failure) => self.refused = Some(failure),
         }
-        let Some(worker) = &self.worker else { return };
-        if worker.requests.send(Request::Read(selection)).is_err() {
-            self.worker = None;
-            return;
-        }
-        self.open = true;
-        self.late = false;
-        self.asked_at = Some(Instant::now());
     }
 
-    /// Closes the library after the current query, so that GPUs can sleep.
+    /// Closes the library, so that GPUs can sleep.
     pub(super) fn close(&mut self) {
-        if let Some(worker) = self.worker.as_ref().filter(|_| self.open) {
-            // If the thread has ended, the library is closed already.
-            drop(worker.requests.send(Request::Close));
-            self.open = false;
+        match &mut self.owner {
+            Owner::Thread(thread) => thread.close(),
+            Owner::Process(process) => {
+                process.close();
+                // A query without an answer ends with its reader.
+                self.asked_at = None;
+            }
         }
     }
 
     /// Waits for the answer, until the time limit of the query. For a query that is late already, it does not
     /// wait.
     pub(super) fn answer(&mut self) -> Answers {
-        // Without them there is no thread.
-        let (Some(worker), Some(asked_at)) = (&self.worker, self.asked_at) else {
-            return Answers::Same(Status::Failed.into());
+        let Some(asked_at) = self.asked_at else {
+            return Answers::Same(self.refused.take().unwrap_or(Status::Failed.into()));
         };
         let left = self.timeout.saturating_sub(asked_at.elapsed());
-        let answer = match worker.answers.recv_timeout(left) {
-            Ok(answer) => answer,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                if !self.late {
-                    self.late = true;
-                    self.unanswered += 1;
-                }
-                return Answers::Same(Status::NoAnswer.into());
+        let Some(answer) = self.owner.hear(left) else {
+            if !self.late {
+                self.late = true;
+                self.unanswered += 1;
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                // The thread panicked. The next query starts a new one.
-                self.worker = None;
+            if asked_at.elapsed() >= self.patience
+                && let Owner::Process(process) = &mut self.owner
+            {
+                process.give_up(self.patience);
                 self.asked_at = None;
-                return Answers::Same(Status::Failed.into());
             }
+            return Answers::Same(Status::NoAnswer.into());
         };
         self.asked_at = None;
         match answer {
@@ -203,33 +246,6 @@ impl Answers {
             // This GPU was not part of the query that is being answered.
             Self::Each(found) => found.remove(address).unwrap_or(Err(Status::NoAnswer.into())),
             Self::Same(failure) => Err(failure.clone()),
-        }
-    }
-}
-
-fn start(libraries: Vec<PathBuf>) -> Option<Worker> {
-    let (requests, received) = mpsc::channel();
-    let (reply, answers) = mpsc::channel();
-    let run = move || {
-        let mut library = nvml::Library::new(libraries);
-        // The loop ends when the sender is dropped.
-        for request in received {
-            match request {
-                Request::Read(selection) => {
-                    if reply.send(library.read(&selection)).is_err() {
-                        return;
-                    }
-                }
-                Request::Close => library.close(),
-            }
-        }
-    };
-    // The default stack size, because it is unknown how much NVIDIA's library needs.
-    match thread::Builder::new().name("nvml".to_owned()).spawn(run) {
-        Ok(_never_joined) => Some(Worker { requests, answers }),
-        Err(error) => {
-            tracing::warn!(%error, "No thread for NVML: NVIDIA's GPUs are not read.");
-            None
         }
     }
 }

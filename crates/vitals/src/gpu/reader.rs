@@ -13,7 +13,7 @@ use super::{Gpu, Reading, Sources, Status, Vendor, amd, card, intel};
 use crate::fault::Faults;
 
 /// Time between two searches for GPUs. A GPU can appear and disappear with a cable or a virtual machine.
-const SEARCH: Duration = Duration::from_secs(30);
+pub(super) const SEARCH: Duration = Duration::from_secs(30);
 
 /// The GPUs of the host.
 #[derive(Debug)]
@@ -93,6 +93,11 @@ impl Gpus {
     #[cfg(test)]
     pub(super) fn set_timeout(&mut self, timeout: Duration, max_age: Duration) {
         self.nvidia.set_timeout(timeout, max_age);
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_patience(&mut self, patience: Duration, first_delay: Duration) {
+        self.nvidia.set_patience(patience, first_delay);
     }
 
     /// Count of queries to NVML that were not answered in time.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nvml_wrapper::{
     Device, Nvml,
@@ -12,15 +12,8 @@ use nvml_wrapper::{
     error::NvmlError,
 };
 
-use super::{Answer, Failure, Found, Reading, Selection, Status};
+use super::{Answer, Failure, Found, Reading, Selection, Status, retry_after};
 use crate::gpu::card::normal_address;
-
-/// Time until opening the library is tried again.
-const RETRY: Duration = Duration::from_secs(60);
-
-/// The same after a version mismatch. Only a reboot or a reload of the driver resolves it, and the kernel
-/// logs every attempt.
-const RETRY_MISMATCH: Duration = Duration::from_secs(600);
 
 /// The library, open or not.
 #[derive(Debug)]
@@ -93,8 +86,7 @@ impl Library {
                 Ok(Open { nvml, attached: BTreeSet::new() })
             }
             Err(failure) => {
-                let pause = if failure.status == Status::Mismatch { RETRY_MISMATCH } else { RETRY };
-                self.failed = Some((Instant::now() + pause, failure.clone()));
+                self.failed = Some((Instant::now() + retry_after(failure.status), failure.clone()));
                 Err(failure)
             }
         }

@@ -80,6 +80,7 @@ impl Tree {
         Sources {
             sys: self.path().to_owned(),
             nvml: vec![self.path().join("no/libnvidia-ml.so.1")],
+            reader: None,
             wsl: self.path().join("no/wsl"),
         }
     }
