@@ -22,6 +22,9 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The moment of the boot.
+    pub const BOOT: Self = Self { elapsed: Duration::ZERO, awake: Duration::ZERO };
+
     /// This moment.
     pub fn now() -> Self {
         Self { elapsed: read(WITH_SLEEP), awake: read(ClockId::Monotonic) }
