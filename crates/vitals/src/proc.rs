@@ -20,6 +20,9 @@ const LOAD: Duration = Duration::from_secs(5);
 /// Time between two readings of a pressure. The kernel computes its averages every 2 s.
 const PRESSURE: Duration = Duration::from_secs(2);
 
+/// Shortest time of which a rate of network or disks is the mean. Their lists are the longest ones.
+const RATE: Duration = Duration::from_secs(2);
+
 /// Time between two readings of the uptime, which goes on as the clock does.
 const UPTIME: Duration = Duration::from_secs(30);
 
@@ -35,8 +38,8 @@ pub struct ProcSample {
     pub cpu_pressure: Option<Timed<Pressure>>,
     pub memory_pressure: Option<Timed<Pressure>>,
     pub io_pressure: Option<Timed<Pressure>>,
-    pub network: Option<Network>,
-    pub disk_io: Option<DiskIo>,
+    pub network: Option<Timed<Network>>,
+    pub disk_io: Option<Timed<DiskIo>>,
     pub boot_id: Option<String>,
 }
 
@@ -50,8 +53,8 @@ pub struct ProcMeter {
     uptime: (UptimeMeter, Seldom<Duration>),
     /// Of processors, memory and disks.
     pressure: [(PressureMeter, Seldom<Pressure>); 3],
-    network: NetworkMeter,
-    disk_io: DiskIoMeter,
+    network: (NetworkMeter, Seldom<Network>),
+    disk_io: (DiskIoMeter, Seldom<DiskIo>),
     boot_id: Option<String>,
 }
 
@@ -65,8 +68,8 @@ impl ProcMeter {
             uptime: (UptimeMeter::new(&paths.proc), Seldom::every(UPTIME)),
             pressure: ["cpu", "memory", "io"]
                 .map(|resource| (PressureMeter::new(&paths.proc, resource), Seldom::every(PRESSURE))),
-            network: NetworkMeter::new(&paths.proc, &paths.sys),
-            disk_io: DiskIoMeter::new(&paths.proc, &paths.sys),
+            network: (NetworkMeter::new(&paths.proc, &paths.sys), Seldom::every(RATE)),
+            disk_io: (DiskIoMeter::new(&paths.proc, &paths.sys), Seldom::every(RATE)),
             proc: paths.proc.clone(),
             boot_id: None,
         }
@@ -88,6 +91,10 @@ impl ProcMeter {
         if self.boot_id.is_none() {
             self.boot_id = collectors.boot_id.run(|| Ok(nixfleet_os::boot_id(&self.proc)));
         }
+        let (network, seldom) = &mut self.network;
+        let network = seldom.sample(now, &collectors.network, || network.sample(now, faults));
+        let (disk_io, seldom) = &mut self.disk_io;
+        let disk_io = seldom.sample(now, &collectors.disk_io, || disk_io.sample(now, faults));
         ProcSample {
             cpu: collectors.cpu.run(|| self.cpu.sample(now, faults)),
             memory,
@@ -97,8 +104,8 @@ impl ProcMeter {
             cpu_pressure,
             memory_pressure,
             io_pressure,
-            network: collectors.network.run(|| self.network.sample(now, faults)),
-            disk_io: collectors.disk_io.run(|| self.disk_io.sample(now, faults)),
+            network,
+            disk_io,
             boot_id: self.boot_id.clone(),
         }
     }

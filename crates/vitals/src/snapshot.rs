@@ -100,8 +100,7 @@ impl Vitals {
         self.cpu_pressure = sample.cpu_pressure;
         self.memory_pressure = sample.memory_pressure;
         self.io_pressure = sample.io_pressure;
-        self.network = timed(sample.network, taken_at);
-        self.disk_io = timed(sample.disk_io, taken_at);
+        (self.network, self.disk_io) = (sample.network, sample.disk_io);
         self.boot_id = sample.boot_id.or(self.boot_id.take());
     }
 }
