@@ -90,12 +90,12 @@ impl Gpus {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_timeout(&mut self, timeout: Duration, max_age: Duration) {
         self.nvidia.set_timeout(timeout, max_age);
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_patience(&mut self, patience: Duration, first_delay: Duration) {
         self.nvidia.set_patience(patience, first_delay);
     }

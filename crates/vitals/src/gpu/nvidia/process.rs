@@ -88,7 +88,7 @@ impl Process {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_first_delay(&mut self, delay: Duration) {
         self.delays.first = delay;
     }
