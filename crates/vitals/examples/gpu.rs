@@ -24,8 +24,8 @@ const SMI: &[&str] = &[
 fn main() {
     let sys = std::env::args_os().nth(1).unwrap_or_else(|| "/sys".into());
     let library = std::env::args_os().nth(2).map(Into::into);
-    let sources =
-        Sources { reader: std::env::args_os().nth(3).map(Into::into), ..Sources::new(sys.into(), library) };
+    let reader = std::env::args_os().nth(3).map(Into::into);
+    let sources = Sources { reader, ..Sources::new(sys.into(), library) };
     let mut reader = Gpus::new(&sources);
     for number in 1..=3 {
         let started = Instant::now();

@@ -275,7 +275,7 @@ impl Gpus {
         if self.logged.insert((address.to_owned(), failure.status)) {
             let text = match failure.detail.as_str() {
                 "" => advice.to_owned(),
-                detail => format!("{advice} It says: {detail}."),
+                detail => format!("{advice} Reason: {detail}."),
             };
             self.hints.push(Hint { pci_address: address.to_owned(), status: failure.status, text });
         }
