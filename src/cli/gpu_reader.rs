@@ -12,8 +12,8 @@ use super::Failure;
 pub(super) fn run(libraries: Vec<PathBuf>) -> Result<(), Failure> {
     let socket = subprocess::attend().map_err(|err| {
         Failure::Start(format!(
-            "gpu-reader works for the agent that starts it, and its standard input is no socket to one that runs \
-             ({err}); nixfleet-agent vitals shows the GPUs"
+            "gpu-reader works for the agent that starts it, and its standard input is no socket to one that \
+             runs ({err}); nixfleet-agent vitals shows the GPUs"
         ))
     })?;
     // A service manager sends them to all processes of the agent, and a terminal hangs up on all. The agent decides.

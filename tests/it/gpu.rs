@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nixfleet_protocol::GpuVitals;
 use rustix::process::{Pid, Signal, kill_process};
@@ -195,8 +197,14 @@ async fn vitals_and_doctor_have_a_reader_of_their_own() {
 #[tokio::test]
 async fn a_reader_that_nobody_asks_ends_at_once() {
     let Some(host) = Host::new("").await else { return };
-    let output = program().arg("gpu-reader").arg(host.library()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && text.contains("works for the agent"), "{text}");
+    let (own, its) = UnixStream::pair().unwrap();
+    // As if the agent had ended with a question on its way.
+    (&own).write_all(b"1\tall\n").unwrap();
+    drop(own);
+    for input in [Stdio::null(), OwnedFd::from(its).into()] {
+        let output = program().arg("gpu-reader").arg(host.library()).stdin(input).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && text.contains("works for the agent"), "{text}");
+    }
     assert_eq!(host.reader(), None, "the library was not opened");
 }

@@ -47,6 +47,7 @@ const COMMANDS: &[&str] = &[
     "wait-registered --timeout 1",
     "exec-job hello-0",
     "exec-guard hello-0",
+    "gpu-reader libnvidia-ml.so.1",
 ];
 
 /// The ways in which a text may hold a secret: as it is, or encoded.

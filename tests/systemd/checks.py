@@ -467,12 +467,19 @@ def _():
 
 @check("first")
 def _():
-    """in its sandbox it resolves names, sees StaSysMo's folder, and can write to its own folder alone"""
+    """in its sandbox it resolves names, sees StaSysMo's folder, reads GPUs, and can write to its own folder alone"""
     os.makedirs("/dev/shm/stasysmo", exist_ok=True)
     with open("/dev/shm/stasysmo/reading", "w", encoding="ascii") as file:
         file.write("1\n")
     os.makedirs("/srv/open", exist_ok=True)
     os.chmod("/srv/open", 0o777)
+    # A GPU whose driver has no library: only the process that would load it can tell.
+    gpu = "/srv/gpu/bus/pci/devices/0000:01:00.0"
+    os.makedirs(gpu)
+    for name, text in (("vendor", "0x10de"), ("class", "0x030000")):
+        with open(f"{gpu}/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+    os.symlink("../../../bus/pci/drivers/nvidia", f"{gpu}/driver")
     script = f"""
         getent hosts $(hostname) >/dev/null || echo no names
         cat /dev/shm/stasysmo/reading >/dev/null || echo no readings
@@ -482,6 +489,8 @@ def _():
         for folder in {STATE} {STATE}/jobs {STATE}/settings /etc /usr /srv/open /dev/shm/stasysmo /run; do
             touch $folder/probe 2>/dev/null && echo writes to $folder
         done
+        NIXFLEET_PATHS__SYS=/srv/gpu NIXFLEET_PATHS__NVML=/srv/no.so nixfleet-agent vitals --json |
+            grep --quiet '"status":"no_library"' || echo no reader of GPUs
         test -e /proc/1 && echo sees other processes
         grep --quiet 'CapBnd:.*[1-9a-f]' /proc/self/status && echo has capabilities
         true"""

@@ -12,7 +12,10 @@ fn without_settings_the_meters_have_their_own_defaults() {
     let file = folder.path().join("agent.toml");
     fs::write(&file, "").unwrap();
     let host = Host::for_meters(&Source { file: Some(file), environment: BTreeMap::new() }).unwrap();
-    assert_eq!(host.vitals_settings(), nixfleet_vitals::Settings::default());
+    let mut own = nixfleet_vitals::Settings::default();
+    // Another program has no subcommand for it.
+    own.paths.gpu_reader = Some("/proc/self/exe".into());
+    assert_eq!(host.vitals_settings(), own);
 }
 
 /// A value of its own for each key, so that none can take the place of another.

@@ -149,13 +149,13 @@ impl Nvidia {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_timeout(&mut self, timeout: Duration, max_age: Duration) {
         (self.timeout, self.max_age) = (timeout, max_age);
     }
 
     /// For readers: when one is killed, and when the next one starts at the earliest.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_patience(&mut self, patience: Duration, first_delay: Duration) {
         self.patience = patience;
         if let Owner::Process(process) = &mut self.owner {

@@ -90,12 +90,12 @@ impl Gpus {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_timeout(&mut self, timeout: Duration, max_age: Duration) {
         self.nvidia.set_timeout(timeout, max_age);
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_patience(&mut self, patience: Duration, first_delay: Duration) {
         self.nvidia.set_patience(patience, first_delay);
     }
@@ -275,7 +275,7 @@ impl Gpus {
         if self.logged.insert((address.to_owned(), failure.status)) {
             let text = match failure.detail.as_str() {
                 "" => advice.to_owned(),
-                detail => format!("{advice} It says: {detail}."),
+                detail => format!("{advice} Reason: {detail}."),
             };
             self.hints.push(Hint { pci_address: address.to_owned(), status: failure.status, text });
         }

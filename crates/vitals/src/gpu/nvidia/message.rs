@@ -24,7 +24,7 @@ const MAX_GPUS: usize = 128;
 /// Longest name of a GPU, and longest error message, in characters. NVML's own buffers have 96 bytes; a library that
 /// is not found has one error for each of three paths.
 const MAX_NAME: usize = 96;
-const MAX_DETAIL: usize = 400;
+const MAX_DETAIL: usize = 600;
 
 /// What a library may say is wrong.
 const FAILURES: [Status; 6] = [

@@ -4,6 +4,9 @@
 //! nothing else. A reader that does not answer can be killed, unless it waits in the kernel; then there is no second
 //! one before it has ended.
 //!
+//! Which samples of usage have been counted already, a new reader does not know. Its first mean is that of the last
+//! 15 s, of which after a crash a part was in an earlier one.
+//!
 //! ```text
 //! none --question--> running --closed: GPUs may sleep--> dismissed --gone--> none
 //!   ^                   |-- crash, garbage, no answer for long --> killed --gone--.
@@ -88,7 +91,7 @@ impl Process {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nvml", target_os = "linux"))]
     pub(super) fn set_first_delay(&mut self, delay: Duration) {
         self.delays.first = delay;
     }

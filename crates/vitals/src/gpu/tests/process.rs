@@ -14,8 +14,8 @@ struct Host {
     device: Device,
 }
 
-/// What each script begins with. `question` waits for a question, and fails if there is none; `say` answers it with these
-/// fields, `gpu` with the values of the GPU.
+/// What each script begins with. `question` waits for a question, and fails if there is none; `say` answers it with
+/// these fields, `gpu` with the values of the GPU.
 const BEGIN: &str = r#"#!/bin/sh
 folder=${0%/*}
 echo "$$" >> "$folder/pids"
