@@ -46,6 +46,7 @@ mod rotation;
 mod secrets;
 mod shutdown;
 mod slot;
+mod slow_link;
 mod soak;
 mod status;
 mod stop;
