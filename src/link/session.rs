@@ -21,6 +21,7 @@
 //! exit.rs         `restart` and `reboot`: first the answer, then the exit
 //! acks.rs         heartbeats that the dashboard has not acknowledged
 //! delivery.rs     frames that the dashboard has not certainly read
+//! window.rs       how much output may be among them
 //! schedule.rs     when heartbeats are due
 //! send_queue.rs   what waits to be written
 //! writer.rs       the writing half of the socket
@@ -46,6 +47,7 @@ use super::ended::Ended;
 use crate::dial;
 use crate::facts::Facts;
 use crate::jobs::executor::ExecutorEvent;
+use crate::jobs::table::JobEvent;
 use crate::observe::status::{Ask, Queue};
 use acks::Acks;
 use delivery::{DeliveryTracker, Receipt};
@@ -71,6 +73,7 @@ pub mod schedule;
 pub mod send_queue;
 pub mod sleep;
 mod timers;
+pub mod window;
 pub mod writer;
 
 /// How long the dashboard may take to answer a registration.
@@ -151,6 +154,8 @@ struct Session<'a> {
     /// The dashboard supports batches of output.
     batches: bool,
     delivery: DeliveryTracker,
+    /// Output that was taken from its job and is more than one batch may have.
+    rest: Option<JobEvent>,
     acks: Acks,
     /// When a frame was last received.
     last_frame_at: Instant,
@@ -225,6 +230,7 @@ impl<'a> Session<'a> {
             unasked_beat_at: None,
             batches: false,
             delivery: DeliveryTracker::default(),
+            rest: None,
             acks: Acks::default(),
             last_frame_at: now,
             doubt: None,

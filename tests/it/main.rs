@@ -47,6 +47,7 @@ mod rotation;
 mod secrets;
 mod shutdown;
 mod slot;
+mod slow_link;
 mod soak;
 mod status;
 mod stop;

@@ -2,8 +2,8 @@
 //!
 //! A WebSocket peer handles frames in order, so the answer to a frame is a receipt for everything that was written
 //! before it. Two kinds of frames have an answer: pings, and the heartbeats of a dashboard that acknowledges them.
-//! Only with a receipt may the agent forget what it sent. The limit on bytes without a receipt also bounds how much
-//! output can queue in the network in front of the next heartbeat.
+//! Only with a receipt may the agent forget what it sent. How long a pong takes also tells how fast the link is, and so
+//! how much output may queue in the network in front of the next heartbeat: that is the window.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,8 +12,7 @@ use tokio::time::Instant;
 
 use nixfleet_jobs::JobId;
 
-/// Bytes of output that may be without a receipt: enough for 2.5 MB/s at a round trip of 100 ms.
-const WINDOW: usize = 256 * 1024;
+use super::window::Window;
 
 /// Pings and heartbeats that may be without an answer, for a peer that gives none. Beyond this the oldest one is
 /// forgotten, unless a status depends on it: of those there are few. A later answer is a receipt for the same output.
@@ -50,6 +49,8 @@ struct Sent {
     probe: Probe,
     /// Bytes of output directly in front of it.
     bytes: usize,
+    /// Bytes of output in front of it that had no receipt when it was queued, `bytes` among them.
+    in_flight: usize,
     at: Instant,
     receipt: Option<Receipt>,
 }
@@ -74,6 +75,8 @@ pub struct DeliveryTracker {
     sent: VecDeque<Sent>,
     /// Bytes of output without a receipt.
     in_flight: usize,
+    /// How many of them there may be.
+    window: Window,
     /// When a pong was last received. As long as pongs arrive, the link is slow but works.
     last_pong_at: Option<Instant>,
     /// Since when a ping has been without a pong. An acknowledged heartbeat changes nothing about that: heartbeats may
@@ -97,17 +100,17 @@ impl DeliveryTracker {
     fn ping_with(&mut self, receipt: Option<Receipt>, bytes: usize, batch_waits: bool, now: Instant) -> u64 {
         self.last += 1;
         self.unanswered_since.get_or_insert(now);
-        self.push(Sent { probe: Probe::Ping(self.last), bytes, at: now, receipt }, batch_waits);
+        self.push(Probe::Ping(self.last), bytes, receipt, batch_waits, now);
         self.last
     }
 
     /// A heartbeat is queued that the dashboard will acknowledge; `batch_waits` as in [`Self::ping`]. One that is
     /// replaced before it is written confirms nothing, because nobody acknowledges it.
     pub fn heartbeat(&mut self, seq: u64, batch_waits: bool, now: Instant) {
-        self.push(Sent { probe: Probe::Heartbeat(seq), bytes: 0, at: now, receipt: None }, batch_waits);
+        self.push(Probe::Heartbeat(seq), 0, None, batch_waits, now);
     }
 
-    fn push(&mut self, sent: Sent, batch_waits: bool) {
+    fn push(&mut self, probe: Probe, bytes: usize, receipt: Option<Receipt>, batch_waits: bool, at: Instant) {
         if self.sent.len() >= UNANSWERED
             && let Some(oldest) = self.sent.iter().position(Sent::is_replaceable)
             && let Some(oldest) = self.sent.remove(oldest)
@@ -116,13 +119,16 @@ impl DeliveryTracker {
         }
         // The batch that waits is the last one: no other is queued before it is taken.
         let place = self.sent.len().saturating_sub(usize::from(batch_waits));
-        self.sent.insert(place, sent);
+        let behind: usize = self.sent.range(place..).map(|sent| sent.bytes).sum();
+        let in_flight = self.in_flight - behind;
+        self.sent.insert(place, Sent { probe, bytes, in_flight, at, receipt });
     }
 
     /// Handles a pong; returns what it confirms. A payload that is not the number of a ping confirms nothing.
     pub fn pong(&mut self, payload: &[u8], now: Instant) -> Vec<Receipt> {
         let Ok(number) = <[u8; 8]>::try_from(payload).map(u64::from_be_bytes) else { return Vec::new() };
-        let Some(receipts) = self.read(Probe::Ping(number)) else { return Vec::new() };
+        let Some((ping, receipts)) = self.read(Probe::Ping(number)) else { return Vec::new() };
+        self.window.measured(ping.in_flight, ping.bytes, now.saturating_duration_since(ping.at), now);
         self.last_pong_at = Some(now);
         self.unanswered_since = self.sent.iter().find(|sent| sent.is_ping()).map(|sent| sent.at);
         receipts
@@ -130,23 +136,32 @@ impl DeliveryTracker {
 
     /// Handles the acknowledgement of a heartbeat that was written on this connection; returns what it confirms.
     pub fn acknowledged(&mut self, seq: u64) -> Vec<Receipt> {
-        self.read(Probe::Heartbeat(seq)).unwrap_or_default()
+        self.read(Probe::Heartbeat(seq)).map(|(_, receipts)| receipts).unwrap_or_default()
     }
 
-    /// The dashboard has read this frame, and so all frames before it. None if it does not wait for an answer.
-    fn read(&mut self, probe: Probe) -> Option<Vec<Receipt>> {
+    /// The dashboard has read this frame, and so all frames before it. Returns it, without its receipt, and what is
+    /// confirmed. None if it does not wait for an answer.
+    fn read(&mut self, probe: Probe) -> Option<(Sent, Vec<Receipt>)> {
         let at = self.sent.iter().position(|sent| sent.probe == probe)?;
         let mut receipts = Vec::new();
-        for sent in self.sent.drain(..=at) {
+        let mut last = None;
+        for mut sent in self.sent.drain(..=at) {
             self.in_flight -= sent.bytes;
-            receipts.extend(sent.receipt);
+            receipts.extend(sent.receipt.take());
+            last = Some(sent);
         }
-        Some(receipts)
+        last.map(|sent| (sent, receipts))
     }
 
     /// Whether more output may be sent.
     pub fn open(&self, now: Instant) -> bool {
-        self.in_flight < WINDOW || self.opens_at().is_none_or(|at| at <= now)
+        self.window.has_room(self.in_flight, now) || self.opens_at().is_none_or(|at| at <= now)
+    }
+
+    /// How many bytes of messages the next batch may have, if more output may be sent.
+    pub fn batch_size(&self, now: Instant) -> usize {
+        // Nothing was measured of a peer that answers no pings.
+        if self.window.has_room(self.in_flight, now) { self.window.batch(now) } else { usize::MAX }
     }
 
     /// When output is sent without a receipt.
@@ -159,6 +174,7 @@ impl DeliveryTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::session::window::MOST;
 
     fn pong(delivery: &mut DeliveryTracker, number: u64) -> Vec<Receipt> {
         delivery.pong(&number.to_be_bytes(), Instant::now())
@@ -208,17 +224,17 @@ mod tests {
         let now = Instant::now();
         let lines = Receipt::Lines(JobId::generate(), 1);
         let mut delivery = DeliveryTracker::default();
-        let ping = delivery.batch(lines.clone(), WINDOW, now);
+        let ping = delivery.batch(lines.clone(), MOST, now);
         assert!(!delivery.open(now));
         assert!(delivery.open(now + TIMEOUT));
         pong(&mut delivery, ping);
         assert!(delivery.open(now));
         // A peer that answers no pings gets its output after the same time, whatever it acknowledges.
-        delivery.batch(lines.clone(), WINDOW, now);
+        delivery.batch(lines.clone(), MOST, now);
         delivery.heartbeat(1, false, now);
         assert_eq!(delivery.acknowledged(1), std::slice::from_ref(&lines));
         let later = now + TIMEOUT;
-        delivery.batch(lines, WINDOW, later);
+        delivery.batch(lines, MOST, later);
         assert!(delivery.open(later));
     }
 
@@ -228,8 +244,8 @@ mod tests {
         let id = JobId::generate();
         let lines = || Receipt::Lines(id.clone(), 1);
         let mut delivery = DeliveryTracker::default();
-        let first = delivery.batch(lines(), WINDOW, start);
-        delivery.batch(lines(), WINDOW, start);
+        let first = delivery.batch(lines(), MOST, start);
+        delivery.batch(lines(), MOST, start);
         let later = start + TIMEOUT;
         delivery.pong(&first.to_be_bytes(), later);
         assert!(!delivery.open(later + TIMEOUT / 2), "pongs keep coming");

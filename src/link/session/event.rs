@@ -74,7 +74,7 @@ impl Session<'_> {
         let wake = self.wake_at();
         let live = self.held.first().and_then(|(id, _)| self.agent.jobs.live(id));
         let may_read = self.held.len() < HELD;
-        let send_queue = &self.send_queue;
+        let (send_queue, rest) = (&self.send_queue, &mut self.rest);
         tokio::select! {
             biased;
             // Each branch is cancel-safe: it takes nothing before it is ready.
@@ -94,7 +94,8 @@ impl Session<'_> {
             Some(ask) = self.agent.asks.recv() => Event::Ask(ask),
             (asked, answer) = self.agent.queries.next(), if is_live => Event::Query(asked, answer),
             frame = async { send_queue.answerable().await; stream.next().await }, if may_read => Event::Inbound(frame),
-            event = async { send_queue.room().await; self.agent.jobs.next().await }, if takes_output => Event::Job(event),
+            event = async { send_queue.room().await; Self::next_job_event(rest, &mut self.agent.jobs).await },
+                if takes_output => Event::Job(event),
         }
     }
 }

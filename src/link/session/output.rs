@@ -14,11 +14,16 @@ use super::look::EndedJob;
 use super::send_queue::Frame;
 use super::{FACTS_TIMEOUT, Session};
 use crate::jobs::follower::Followed;
-use crate::jobs::table::JobEvent;
+use crate::jobs::table::{JobEvent, JobTable};
 use crate::wire;
 
 #[cfg(test)]
 mod tests;
+
+/// Bytes of JSON around the text of a line in a batch, and the pieces of a message that holds one line. What is sent is
+/// cut by these, before it is encoded; what is on its way is counted exactly.
+const AROUND_BATCH_LINE: usize = 80;
+const AROUND_OUTPUT: usize = 190;
 
 impl Session<'_> {
     /// Sends output or status of a job. Called only while the bulk lane is empty, so that a status, which
@@ -34,7 +39,7 @@ impl Session<'_> {
                 self.agent.history.ended(&event.id, &event.command, &result);
                 self.agent.jobs.announced_ended(&event.id);
             }
-            Followed::Entries(entries) => self.output(&event.id, &event.command, entries, now),
+            Followed::Entries(entries) => self.output(event.id, event.command, entries, now),
             Followed::Ended(result) => {
                 let job = EndedJob { id: event.id, command: event.command, result };
                 self.look_at_host(job, now);
@@ -42,18 +47,34 @@ impl Session<'_> {
         }
     }
 
-    fn output(&mut self, id: &JobId, command: &str, mut entries: Vec<Entry>, now: Instant) {
+    /// The next output or end of a job.
+    ///
+    /// Cancel-safe: what is returned is taken in the step that returns it.
+    pub(super) async fn next_job_event(rest: &mut Option<JobEvent>, jobs: &mut JobTable) -> JobEvent {
+        match rest.take() {
+            Some(event) => event,
+            None => jobs.next().await,
+        }
+    }
+
+    /// Sends as many entries as one batch may have. The others are the next event of a job.
+    fn output(&mut self, id: JobId, command: String, mut entries: Vec<Entry>, now: Instant) {
+        let size = self.delivery.batch_size(now);
+        let rest = entries.split_off(fitting(&entries, size, self.batches));
         if planted!("drop-a-line") && entries.len() > 4 {
             entries.remove(2);
         }
         let Some(last) = entries.last().map(|entry| entry.seq) else { return };
         self.agent.stats.lines_sent += entries.iter().filter(|entry| entry.is_text()).count() as u64;
-        let texts = if self.batches { batched(id, command, entries) } else { single(id, command, entries) };
+        let texts =
+            if self.batches { batched(&id, &command, entries) } else { single(&id, &command, entries) };
         let bytes = texts.iter().map(String::len).sum();
         let ping = self.delivery.batch(Receipt::Lines(id.clone(), last), bytes, now);
         let mut frames: Vec<Frame> = texts.into_iter().map(Frame::Text).collect();
         frames.push(Frame::Ping(ping));
         self.send_queue.bulk(frames);
+        let rest = Some(rest).filter(|rest| !rest.is_empty()).map(Followed::Entries);
+        self.rest = rest.map(|what| JobEvent { id, command, announced: false, what });
     }
 
     /// Sends the status of a job, and the heartbeat behind it. `looked`: the facts are those after the job.
@@ -117,6 +138,19 @@ fn status(id: &JobId, command: &str, result: &JobResult, generation: &str) -> St
         lines: Some(result.line_count()),
         dropped_lines: Some(result.missing_lines()),
     }
+}
+
+/// How many entries a batch of messages of about `size` bytes holds: one at least.
+fn fitting(entries: &[Entry], size: usize, batches: bool) -> usize {
+    let around = if batches { AROUND_BATCH_LINE } else { AROUND_OUTPUT };
+    let mut room = size;
+    let fits = |entry: &&Entry| {
+        let bytes = entry.line.len() + around;
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    };
+    entries.iter().take_while(fits).count().max(1).min(entries.len())
 }
 
 /// One message for each line, for dashboards that do not support batches.

@@ -23,6 +23,7 @@ pub(in crate::link) mod rig;
 mod rotation;
 mod sleep;
 mod slot;
+mod slow_link;
 mod stats;
 
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -41,8 +41,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A limit in virtual time for a whole test: a wait for the wrong heartbeat never ends by itself.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
-/// Capacity of the socket in bytes: less than a noisy command writes at once.
-const SOCKET: usize = 64 * 1024;
+/// Capacity of the socket in bytes: less than a noisy command writes at once on a link of which nothing is known.
+const SOCKET: usize = 4 * 1024;
 
 pub(in crate::link) struct Rig {
     socket: Option<WebSocketStream<DuplexStream>>,
