@@ -8,8 +8,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -46,7 +44,7 @@ impl axum::serve::Listener for Listener {
                     if let Err(error) = tcp.set_nodelay(true) {
                         debug!(%peer, %error, "cannot send small frames at once on this connection");
                     }
-                    return (Wire { tcp, switches: Arc::default(), cursor: Cursor::default() }, peer);
+                    return (Wire::new(tcp), peer);
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
@@ -61,58 +59,51 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// The switches of one connection, for its handler.
-#[derive(Debug, Default)]
-pub(super) struct Switches {
-    frames: AtomicBool,
-    drop_pongs: AtomicBool,
-    discard_input: AtomicBool,
-}
-
-impl Switches {
-    /// HTTP has ended: the next written byte begins a WebSocket frame.
-    pub(super) fn frames_begin(&self) {
-        self.frames.store(true, Relaxed);
-    }
-
-    /// Sets whether pongs are held back.
-    pub(super) fn set_drop_pongs(&self, drop_pongs: bool) {
-        self.drop_pongs.store(drop_pongs, Relaxed);
-    }
-
-    /// From now on nothing is written, and input is discarded until the peer ends the connection.
-    ///
-    /// A socket that is closed with unread input is reset, and the reset can overtake the close frame.
-    pub(super) fn discard_input(&self) {
-        self.discard_input.store(true, Relaxed);
-    }
-}
-
 /// The peer of a connection, for handlers.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// The address of this machine that the connection was made to, if the kernel still knows it.
     pub(super) local: Option<SocketAddr>,
-    pub(super) switches: Arc<Switches>,
 }
 
 impl Connected<IncomingStream<'_, Listener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self {
-            address: *stream.remote_addr(),
-            local: stream.io().tcp.local_addr().ok(),
-            switches: Arc::clone(&stream.io().switches),
-        }
+        Self { address: *stream.remote_addr(), local: stream.io().tcp.local_addr().ok() }
     }
 }
 
-/// One TCP connection.
+/// One TCP connection. Its switches are for the owner of a connection that has left HTTP.
 #[derive(Debug)]
 pub(super) struct Wire {
     tcp: TcpStream,
-    switches: Arc<Switches>,
+    frames: bool,
+    drop_pongs: bool,
+    discard_input: bool,
     cursor: Cursor,
+}
+
+impl Wire {
+    fn new(tcp: TcpStream) -> Self {
+        Self { tcp, frames: false, drop_pongs: false, discard_input: false, cursor: Cursor::default() }
+    }
+
+    /// HTTP has ended: the next written byte begins a WebSocket frame.
+    pub(super) fn frames_begin(&mut self) {
+        self.frames = true;
+    }
+
+    /// Sets whether pongs are held back.
+    pub(super) fn set_drop_pongs(&mut self, drop_pongs: bool) {
+        self.drop_pongs = drop_pongs;
+    }
+
+    /// From now on nothing is written, and input is discarded until the peer ends the connection.
+    ///
+    /// A socket that is closed with unread input is reset, and the reset can overtake the close frame.
+    pub(super) fn discard_input(&mut self) {
+        self.discard_input = true;
+    }
 }
 
 impl AsyncRead for Wire {
@@ -122,14 +113,14 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if self.switches.discard_input.load(Relaxed) {
+        if self.discard_input {
             // The end of output follows the close frame directly, so that the peer can end at once.
             ready!(Pin::new(&mut self.tcp).poll_shutdown(cx))?;
         }
         loop {
             ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
             let ended = buf.filled().len() == before;
-            if ended || !self.switches.discard_input.load(Relaxed) {
+            if ended || !self.discard_input {
                 return Poll::Ready(Ok(()));
             }
             buf.set_filled(before);
@@ -139,10 +130,10 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.switches.frames.load(Relaxed) {
+        if !self.frames {
             return Pin::new(&mut self.tcp).poll_write(cx, buf);
         }
-        let drop_pongs = self.switches.drop_pongs.load(Relaxed);
+        let drop_pongs = self.drop_pongs;
         let mut after = self.cursor;
         let (run, keep) = after.run(buf, drop_pongs);
         let written = if keep { ready!(Pin::new(&mut self.tcp).poll_write(cx, &buf[..run]))? } else { run };
