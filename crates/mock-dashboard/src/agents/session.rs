@@ -241,7 +241,10 @@ impl Session {
             if self.last {
                 return Poll::Ready(Ended::Closing);
             }
-            let Some(outgoing) = self.link.next() else { return Poll::Pending };
+            let Some(outgoing) = self.link.next() else {
+                self.socket.rest();
+                return Poll::Pending;
+            };
             let written = match outgoing {
                 Outgoing::Frame(frame) => self.socket.write(frame),
                 Outgoing::Frames(frames) => frames.into_iter().try_for_each(|frame| self.socket.write(frame)),
