@@ -140,19 +140,23 @@ async fn messages(
     let answer = state.shared.read(|hub| {
         let (recorded, mut next) = hub.messages(&id, query.since)?;
         let mut page = Vec::new();
-        for recorded in recorded.filter(|recorded| wanted(&recorded.message)) {
+        for entry in recorded {
+            let message = entry.message();
+            if !wanted(&message) {
+                continue;
+            }
             if page.len() == MAX_PAGE {
-                next = recorded.index;
+                next = entry.index;
                 break;
             }
             let mut shown = json!({
-                "index": recorded.index,
-                "connection": recorded.connection,
-                "at_ms": recorded.at_ms,
+                "index": entry.index,
+                "connection": entry.connection,
+                "at_ms": entry.at_ms,
             });
             // This adds "type" and "payload" as in the message.
             if let (Value::Object(shown), Ok(Value::Object(message))) =
-                (&mut shown, serde_json::to_value(&recorded.message))
+                (&mut shown, serde_json::to_value(&*message))
             {
                 shown.extend(message);
             }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::Message;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
 
 use nixfleet_protocol::{DashboardMessage, KillCommand, encode};
 
-use crate::host::Outgoing;
 use crate::host::SendError;
+use crate::link::Outgoing;
 use crate::moment::Moment;
 use crate::{Faults, HostView, Policy, Recorded, Registrations, Shared, Verdict};
 
@@ -64,7 +64,9 @@ impl Handle {
     #[must_use]
     pub fn messages_since(&self, id: &str, since: u64) -> Vec<Recorded> {
         self.shared.read(|hub| {
-            hub.messages(id, since).map(|(messages, _)| messages.cloned().collect()).unwrap_or_default()
+            hub.messages(id, since)
+                .map(|(entries, _)| entries.map(|entry| entry.recorded()).collect())
+                .unwrap_or_default()
         })
     }
 
@@ -157,7 +159,7 @@ impl Handle {
         if bytes.len() > MAX_SENT_FRAME {
             return Err(SendError::TooLong);
         }
-        self.send(id, Outgoing::Frames(vec![Message::Binary(bytes.into())]))
+        self.send(id, Outgoing::Frame(Message::Binary(bytes.into())))
     }
 
     /// Drops the connection of the host without a close frame, like a lost network.
@@ -165,7 +167,7 @@ impl Handle {
     /// # Errors
     /// [`SendError`] when the host has no connection.
     pub fn drop_connection(&self, id: &str) -> Result<(), SendError> {
-        self.shared.read(|hub| hub.link(id).map(|link| link.cut.notify_one()))
+        self.shared.read(|hub| hub.link(id).map(|link| link.cut()))
     }
 
     /// Closes the host's connection.

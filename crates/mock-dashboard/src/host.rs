@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::Message;
-use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use nixfleet_protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, TestProgress};
 
 use super::jobs::Jobs;
-use super::record::Record;
+use super::link::Link;
+use super::moment::Moment;
+use super::record::{Kept, Record, read};
 use super::view::{HostStatus, HostView, LastStatus, Line, Lines, Shown, rfc3339};
 
 /// Intervals without a heartbeat after which a host is offline.
@@ -51,57 +51,34 @@ pub enum SendError {
     NothingToResend,
 }
 
-/// What is sent on the socket of an agent.
-#[derive(Debug)]
-pub(super) enum Outgoing {
-    /// Frames that are written together, with one flush at the end.
-    Frames(Vec<Message>),
-    /// A close frame with code and reason.
-    Close { code: u16, reason: String },
-    /// An empty close frame, which existing dashboards send.
-    EmptyClose,
-}
-
-impl Outgoing {
-    /// Closes the connection of an agent when another connection registers its hostname.
-    pub(super) fn replaced() -> Self {
-        Self::Close { code: 1008, reason: "replaced by a newer connection of this hostname".to_owned() }
-    }
-}
-
-/// Access to the task of an agent's socket.
-#[derive(Debug, Clone)]
-pub(super) struct Link {
-    /// Number of the socket, unique since the start.
-    pub(super) session: u64,
-    pub(super) outgoing: mpsc::Sender<Outgoing>,
-    /// Drops the connection without a close frame.
-    pub(super) cut: Arc<Notify>,
-}
-
 /// One host.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    facts: Register,
+    /// The newest `register`, as text: it is looked at far less often than it comes.
+    facts: Option<Arc<str>>,
+    /// Its interval.
+    interval: u64,
     /// Seconds between heartbeats that the dashboard requested.
     requested_interval: Option<u64>,
-    /// The newest heartbeat.
-    beat: Option<Heartbeat>,
+    /// The newest heartbeat, as text.
+    beat: Option<Arc<str>>,
+    /// The newest of both is a `register`. Then the fields count that a heartbeat has too.
+    facts_are_newer: bool,
     heartbeat_at: Option<Instant>,
     heartbeat_at_ms: i64,
     pub(super) online: bool,
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<Arc<Link>>,
     pub(super) connections: u64,
     pub(super) record: Record,
     pub(super) jobs: Jobs,
     /// The running command according to the newest message.
     pub(super) busy_with: Option<String>,
-    pub(super) last_status: Option<LastStatus>,
-    pub(super) test_progress: Option<TestProgress>,
+    pub(super) last_status: Option<Box<LastStatus>>,
+    pub(super) test_progress: Option<Box<TestProgress>>,
     /// Newest progress of the parts of commands.
-    pub(super) operation: Parts,
+    pub(super) operation: Option<Box<Parts>>,
     /// The newest pre-warm signal.
-    pub(super) prewarm: Option<Prewarm>,
+    pub(super) prewarm: Option<Box<Prewarm>>,
     pub(super) ignored_frames: u64,
     pub(super) dropped_outgoing: u64,
     /// The newest command sent, as text, for the fault that sends it again.
@@ -109,22 +86,18 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn set_facts(&mut self, facts: Register) {
-        // A heartbeat has both fields too, so the newest message of the two kinds counts.
-        if let Some(beat) = &mut self.beat {
-            beat.generation.clone_from(&facts.generation);
-            beat.nixpkgs_version.clone_from(&facts.nixpkgs_version);
-        }
-        self.facts = facts;
+    /// Stores a `register`.
+    pub(super) fn set_facts(&mut self, text: Arc<str>, interval: u64) {
+        (self.facts, self.interval, self.facts_are_newer) = (Some(text), interval, true);
     }
 
-    /// Stores a heartbeat. True if the host was offline before.
-    pub(super) fn beat(&mut self, now: Instant, unix_ms: i64, beat: Heartbeat) -> bool {
-        self.busy_with.clone_from(&beat.pending_command);
-        self.beat = Some(beat);
-        self.heartbeat_at = Some(now);
-        self.heartbeat_at_ms = unix_ms;
-        !std::mem::replace(&mut self.online, true)
+    /// Stores a heartbeat.
+    pub(super) fn beat(&mut self, moment: Moment, text: Arc<str>, pending: Option<&str>) {
+        self.busy_with = pending.map(str::to_owned);
+        (self.beat, self.facts_are_newer) = (Some(text), false);
+        self.heartbeat_at = Some(moment.now);
+        self.heartbeat_at_ms = moment.unix_ms;
+        self.online = true;
     }
 
     pub(super) fn request_interval(&mut self, seconds: Option<u64>) {
@@ -138,24 +111,27 @@ impl Host {
     }
 
     fn interval(&self) -> u64 {
-        match self.requested_interval.unwrap_or(self.facts.heartbeat_interval) {
+        match self.requested_interval.unwrap_or(self.interval) {
             0 => DEFAULT_INTERVAL,
             seconds => seconds.min(MAX_INTERVAL),
         }
     }
 
     pub(super) fn view(&self, id: &str) -> HostView {
-        let facts = &self.facts;
-        let beat = self.beat.as_ref();
+        let facts = self.read_facts();
+        let beat = self.read_beat();
+        let beat = beat.as_ref();
+        // The newest message of the two kinds counts.
+        let newer = beat.filter(|_| !self.facts_are_newer);
         HostView {
             id: id.to_owned(),
-            hostname: facts.hostname.clone(),
+            hostname: facts.hostname,
             status: if self.online { HostStatus::Online } else { HostStatus::Offline },
             last_seen: beat.map(|_| rfc3339(self.heartbeat_at_ms)),
             connected: self.link.is_some(),
             connections: self.connections,
-            generation: beat.map_or(&facts.generation, |beat| &beat.generation).clone(),
-            nixpkgs_version: beat.map_or(&facts.nixpkgs_version, |beat| &beat.nixpkgs_version).clone(),
+            generation: newer.map_or(&facts.generation, |beat| &beat.generation).clone(),
+            nixpkgs_version: newer.map_or(&facts.nixpkgs_version, |beat| &beat.nixpkgs_version).clone(),
             pending_command: beat.and_then(|beat| beat.pending_command.clone()),
             command_pid: beat.and_then(|beat| beat.command_pid),
             command_activity: beat.and_then(|beat| beat.command_activity.clone()),
@@ -163,18 +139,18 @@ impl Host {
             vitals: beat.and_then(|beat| beat.vitals.clone()),
             system: beat.and_then(|beat| beat.system.clone()),
             last_good_settings: beat.and_then(|beat| beat.last_good_settings.clone()),
-            prewarm: self.prewarm.clone(),
+            prewarm: self.prewarm.as_deref().cloned(),
             ack_rtt_ms: beat.and_then(|beat| beat.ack_rtt_ms),
             heartbeat_interval: self.interval(),
-            agent_version: facts.agent_version.clone(),
-            os_version: facts.os_version.clone(),
-            host_type: facts.host_type.clone(),
-            location: facts.location.clone(),
-            device_type: facts.device_type.clone(),
-            theme_color: facts.theme_color.clone(),
-            last_status: self.last_status.clone(),
-            test_progress: self.test_progress.clone(),
-            operation: self.operation.clone(),
+            agent_version: facts.agent_version,
+            os_version: facts.os_version,
+            host_type: facts.host_type,
+            location: facts.location,
+            device_type: facts.device_type,
+            theme_color: facts.theme_color,
+            last_status: self.last_status.as_deref().cloned(),
+            test_progress: self.test_progress.as_deref().cloned(),
+            operation: self.operation.as_deref().cloned().unwrap_or_default(),
             update_status: beat.and_then(|beat| beat.update_status.clone()),
             violations: 0,
             newest_violation: None,
@@ -186,20 +162,36 @@ impl Host {
         }
     }
 
+    fn read_facts(&self) -> Register {
+        match self.facts.as_deref().map(read) {
+            Some(AgentMessage::Register(facts)) => *facts,
+            _ => Register::default(),
+        }
+    }
+
+    fn read_beat(&self) -> Option<Heartbeat> {
+        match self.beat.as_deref().map(read) {
+            Some(AgentMessage::Heartbeat(beat)) => Some(*beat),
+            _ => None,
+        }
+    }
+
     /// The newest recorded lines and ends of commands for a snapshot, oldest first. An end takes the room of a
     /// line.
     pub(super) fn newest_output(&self, id: &str) -> Vec<Shown> {
         let mut room = (SNAPSHOT_LINES, SNAPSHOT_BYTES);
         let mut newest_first = Vec::new();
-        for recorded in self.record.since(0).rev() {
-            if let AgentMessage::Status(status) = &recorded.message {
+        for entry in self.record.since(0).rev() {
+            // Heartbeats and registrations have no lines.
+            let Kept::Message(message, _) = entry.kept else { continue };
+            if let AgentMessage::Status(status) = &**message {
                 room.0 = room.0.saturating_sub(1);
                 newest_first.push(Shown::End { host_id: id.to_owned(), status: status.clone() });
             }
             if room.0 == 0 {
                 break;
             }
-            let Some(mut lines) = lines_of(id, &recorded.message) else { continue };
+            let Some(mut lines) = lines_of(id, message) else { continue };
             let fits = lines.lines.iter().rev().take_while(|line| {
                 room = (room.0.saturating_sub(1), room.1.saturating_sub(line.line.len()));
                 room.0 > 0 && room.1 > 0

@@ -3,20 +3,22 @@
 //! Nothing here waits or does I/O. Messages for browsers are collected, and sent by the caller.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use nixfleet_protocol::{
-    AgentMessage, CommandRejected, CommandRequest, DashboardMessage, HeartbeatAck, Register, encode,
+    AgentMessage, CommandRejected, CommandRequest, DashboardMessage, HeartbeatAck, Parts, Register, encode,
 };
 
 use crate::asks::{Asks, Evidence, Verdict};
-use crate::host::{Host, Link, Outgoing, SendError, is_hostname, lines_of};
+use crate::host::{Host, SendError, is_hostname, lines_of};
+use crate::link::{Link, Outgoing};
 use crate::moment::Moment;
 use crate::policy::Policy;
 use crate::rate::{Rate, Registrations};
-use crate::record::Recorded;
+use crate::record::{Entry, Kept, room_for};
 use crate::strict::{Judge, Strict};
 use crate::view::{BrowserMessage, HostView, LastStatus, rfc3339};
 
@@ -26,7 +28,7 @@ mod judging;
 #[derive(Debug)]
 pub(super) enum Registration {
     /// Answer with `registered`, and close the older connection with the same hostname.
-    Accepted { replaced: Option<Link> },
+    Accepted { replaced: Option<Arc<Link>> },
     /// Close with 1008 and this reason.
     Refused(&'static str),
 }
@@ -34,7 +36,8 @@ pub(super) enum Registration {
 /// All hosts and sent commands.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
-    hosts: BTreeMap<String, Host>,
+    /// Each in a box: a map with room for more hosts has room for their names only.
+    hosts: BTreeMap<String, Box<Host>>,
     asks: Asks,
     /// Checks messages in the strict mode.
     judge: Option<Judge>,
@@ -43,6 +46,8 @@ pub(super) struct Hub {
     updates: Vec<BrowserMessage>,
     /// False while no browser is connected. Then no messages are collected.
     has_browsers: bool,
+    /// The earliest deadline of a host, or an earlier time: a heartbeat moves the deadline and not this.
+    next_expiry: Option<Instant>,
     deadline_moved: bool,
 }
 
@@ -75,32 +80,31 @@ impl Hub {
     pub(super) fn register(
         &mut self,
         moment: Moment,
-        link: &Link,
-        size: usize,
+        link: &Arc<Link>,
+        text: &str,
         facts: Register,
         requested_interval: Option<u64>,
     ) -> Registration {
-        let id = facts.hostname.clone();
+        let id = facts.hostname;
         if !is_hostname(&id) {
             return Registration::Refused("the hostname must be 1 to 63 of A-Z a-z 0-9 -");
         }
+        // With room for this one, which may be new.
+        let room = room_for(self.hosts.len() + 1);
         let host = self.hosts.entry(id.clone()).or_default();
         let again = host.link.as_ref().is_some_and(|current| current.session == link.session);
-        let replaced = if again { None } else { host.link.replace(link.clone()) };
+        let replaced = if again { None } else { host.link.replace(Arc::clone(link)) };
         host.connections += u64::from(!again);
         if !again {
             self.rate.count(moment.now);
         }
-        host.record.push(
-            host.connections,
-            moment.unix_ms,
-            size,
-            AgentMessage::Register(Box::new(facts.clone())),
-        );
-        host.set_facts(facts);
+        let text: Arc<str> = text.into();
+        host.record.push(host.connections, moment.unix_ms, Kept::Text(Arc::clone(&text)));
+        host.set_facts(text, facts.heartbeat_interval);
         host.request_interval(requested_interval);
         // The interval may be shorter than before.
-        self.deadline_moved = true;
+        self.deadline_moved |= is_earlier(host.deadline(), &mut self.next_expiry);
+        host.record.trim(room);
         self.publish_host(&id);
         Registration::Accepted { replaced }
     }
@@ -111,10 +115,11 @@ impl Hub {
         moment: Moment,
         id: &str,
         session: u64,
-        size: usize,
+        text: &str,
         message: AgentMessage,
     ) {
         let has_browsers = self.has_browsers;
+        let room = room_for(self.hosts.len());
         let Some(host) = self.hosts.get_mut(id) else { return };
         if host.link.as_ref().is_none_or(|link| link.session != session) {
             return;
@@ -122,12 +127,15 @@ impl Hub {
         let publish_host = match &message {
             AgentMessage::Register(_) => false,
             AgentMessage::Prewarm(prewarm) => {
-                host.prewarm = Some(prewarm.clone());
+                host.prewarm = Some(Box::new(prewarm.clone()));
                 true
             }
             AgentMessage::Heartbeat(beat) => {
                 self.asks.heartbeat(id, beat.pending_command.as_deref());
-                self.deadline_moved |= host.beat(moment.now, moment.unix_ms, (**beat).clone());
+                let text: Arc<str> = text.into();
+                host.record.push(host.connections, moment.unix_ms, Kept::Text(Arc::clone(&text)));
+                host.beat(moment, text, beat.pending_command.as_deref());
+                self.deadline_moved |= is_earlier(host.deadline(), &mut self.next_expiry);
                 true
             }
             AgentMessage::Output(output) => {
@@ -164,7 +172,7 @@ impl Hub {
                         host.busy_with = None;
                     }
                     let last = LastStatus { received_at: rfc3339(moment.unix_ms), status: status.clone() };
-                    host.last_status = Some(last.clone());
+                    host.last_status = Some(Box::new(last.clone()));
                     if has_browsers {
                         self.updates.push(BrowserMessage::Status { host_id: id.to_owned(), status: last });
                     }
@@ -181,7 +189,7 @@ impl Hub {
                 false
             }
             AgentMessage::TestProgress(progress) => {
-                host.test_progress = Some(progress.clone());
+                host.test_progress = Some(Box::new(progress.clone()));
                 if has_browsers {
                     let progress = progress.clone();
                     self.updates.push(BrowserMessage::TestProgress { host_id: id.to_owned(), progress });
@@ -189,15 +197,20 @@ impl Hub {
                 false
             }
             AgentMessage::OperationProgress(operation) => {
-                host.operation.merge(&operation.progress);
+                let parts = host.operation.get_or_insert_default();
+                parts.merge(&operation.progress);
                 if has_browsers {
-                    let progress = host.operation.clone();
+                    let progress = Parts::clone(parts);
                     self.updates.push(BrowserMessage::OperationProgress { host_id: id.to_owned(), progress });
                 }
                 false
             }
         };
-        host.record.push(host.connections, moment.unix_ms, size, message);
+        if !matches!(message, AgentMessage::Heartbeat(_)) {
+            let kept = Kept::Message(Box::new(message), text.len());
+            host.record.push(host.connections, moment.unix_ms, kept);
+        }
+        host.record.trim(room);
         if publish_host {
             self.publish_host(id);
         }
@@ -236,10 +249,10 @@ impl Hub {
     }
 
     /// When [`expire`](Self::expire) has to be called next, unless heartbeats arrive.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let earliest = self.hosts.values().filter_map(Host::deadline).min()?;
+    pub(super) fn next_deadline(&mut self) -> Option<Instant> {
+        self.next_expiry = self.hosts.values().filter_map(|host| host.deadline()).min();
         // A host is offline after more than three intervals, and timers count in milliseconds.
-        Some(earliest + std::time::Duration::from_millis(1))
+        Some(self.next_expiry? + std::time::Duration::from_millis(1))
     }
 
     /// Sends the policy to every connected agent. Returns to how many it could not be sent.
@@ -250,7 +263,7 @@ impl Hub {
             host.request_interval(policy.heartbeat_interval.filter(|_| !legacy));
             let Some(link) = &host.link else { continue };
             let text = encode(&DashboardMessage::Registered(policy.registered(id, legacy)));
-            if link.outgoing.try_send(Outgoing::Frames(vec![text.into()])).is_err() {
+            if link.send(Outgoing::text(text)).is_err() {
                 host.dropped_outgoing += 1;
                 failed += 1;
             }
@@ -268,7 +281,7 @@ impl Hub {
         };
         let text = encode(&DashboardMessage::HeartbeatAck(ack));
         // If the queue is full, the loss is counted and the agent notices it.
-        self.send(id, Outgoing::Frames(vec![text.into()])).ok();
+        self.send(id, Outgoing::text(text)).ok();
     }
 
     /// Sends a command.
@@ -280,7 +293,7 @@ impl Hub {
     ) -> Result<(), SendError> {
         let request = CommandRequest { command: command.to_owned(), id: command_id.map(str::to_owned) };
         let text = encode(&DashboardMessage::Command(request));
-        self.send(id, Outgoing::Frames(vec![text.clone().into()]))?;
+        self.send(id, Outgoing::text(text.clone()))?;
         if let Some(host) = self.hosts.get_mut(id) {
             host.last_command = Some(text);
         }
@@ -303,7 +316,7 @@ impl Hub {
     pub(super) fn resend_command(&mut self, id: &str) -> Result<(), SendError> {
         let host = self.hosts.get(id).ok_or(SendError::UnknownHost)?;
         let text = host.last_command.clone().ok_or(SendError::NothingToResend)?;
-        self.send(id, Outgoing::Frames(vec![text.into()]))
+        self.send(id, Outgoing::text(text))
     }
 
     /// Puts something into the queue of a host's socket.
@@ -311,7 +324,7 @@ impl Hub {
         let host = self.hosts.get_mut(id).ok_or(SendError::UnknownHost)?;
         let link = host.link.as_ref().ok_or(SendError::NotConnected)?;
         let asked = self.judge.as_ref().map(|_| judging::texts(&outgoing));
-        link.outgoing.try_send(outgoing).map_err(|_| {
+        link.send(outgoing).map_err(|_| {
             host.dropped_outgoing += 1;
             SendError::QueueFull
         })?;
@@ -323,7 +336,7 @@ impl Hub {
 
     /// The link of a connected host.
     pub(super) fn link(&self, id: &str) -> Result<&Link, SendError> {
-        self.hosts.get(id).ok_or(SendError::UnknownHost)?.link.as_ref().ok_or(SendError::NotConnected)
+        self.hosts.get(id).ok_or(SendError::UnknownHost)?.link.as_deref().ok_or(SendError::NotConnected)
     }
 
     pub(super) fn views(&self) -> Vec<HostView> {
@@ -352,7 +365,7 @@ impl Hub {
     }
 
     /// Recorded messages from `since` on, and the index of the next one.
-    pub(super) fn messages(&self, id: &str, since: u64) -> Option<(impl Iterator<Item = &Recorded>, u64)> {
+    pub(super) fn messages(&self, id: &str, since: u64) -> Option<(impl Iterator<Item = Entry<'_>>, u64)> {
         let host = self.hosts.get(id)?;
         Some((host.record.since(since), host.record.next()))
     }
@@ -362,4 +375,13 @@ impl Hub {
             self.updates.push(BrowserMessage::HostUpdate(Box::new(self.view_of(id, host))));
         }
     }
+}
+
+/// Whether the deadline of a host is earlier than that of all others. If so, it is the one of all from now on.
+fn is_earlier(deadline: Option<Instant>, all: &mut Option<Instant>) -> bool {
+    let earlier = deadline.is_some_and(|deadline| all.is_none_or(|all| deadline < all));
+    if earlier {
+        *all = deadline;
+    }
+    earlier
 }

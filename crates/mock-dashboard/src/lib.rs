@@ -56,6 +56,7 @@ mod handle;
 mod host;
 mod hub;
 mod jobs;
+mod link;
 mod moment;
 mod names;
 mod policy;

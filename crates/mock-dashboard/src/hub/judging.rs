@@ -1,7 +1,7 @@
 //! Passes events to the judge of the strict mode. Without the strict mode, nothing is done.
 
 use super::Hub;
-use crate::host::Outgoing;
+use crate::link::Outgoing;
 use crate::moment::Moment;
 use crate::strict::{Ruling, Verdict};
 
@@ -39,6 +39,10 @@ impl Hub {
 
 /// The text frames among the frames to send.
 pub(super) fn texts(outgoing: &Outgoing) -> Vec<String> {
-    let Outgoing::Frames(frames) = outgoing else { return Vec::new() };
+    let frames = match outgoing {
+        Outgoing::Frame(frame) => std::slice::from_ref(frame),
+        Outgoing::Frames(frames) => frames,
+        Outgoing::Close { .. } | Outgoing::EmptyClose => return Vec::new(),
+    };
     frames.iter().filter_map(|frame| frame.to_text().ok().map(str::to_owned)).collect()
 }

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, advance};
 
-use crate::host::{Link, Outgoing};
 use crate::hub::{Hub, Registration};
 use crate::jobs::Jobs;
+use crate::link::Link;
 use crate::moment::Moment;
-use crate::record::{MAX_BYTES, MAX_MESSAGES, Record};
+use crate::record::{Kept, MAX_BYTES, MAX_MESSAGES, Record, room_for};
 use crate::view::{BrowserMessage, Shown};
 use crate::{HostStatus, Options};
-use nixfleet_protocol::{AgentMessage, Heartbeat, Output, Register, Status, StatusKind, Stream};
+use nixfleet_protocol::{AgentMessage, Heartbeat, Output, Register, Status, StatusKind, Stream, encode};
 
 use super::client::beat;
 
@@ -33,16 +32,16 @@ impl World {
         Moment { now: self.start + Duration::from_millis(ms), unix_ms: 1_700_000_000_000 + ms as i64 }
     }
 
-    fn register(&mut self, ms: u64, link: &Link, hostname: &str, interval: u64) -> Registration {
+    fn register(&mut self, ms: u64, link: &Arc<Link>, hostname: &str, interval: u64) -> Registration {
         let facts =
             Register { hostname: hostname.to_owned(), heartbeat_interval: interval, ..Register::default() };
         let moment = self.at(ms);
-        self.hub.register(moment, link, 10, facts, None)
+        self.hub.register(moment, link, &register(&facts), facts, None)
     }
 
     fn message(&mut self, ms: u64, link: &Link, message: AgentMessage) {
         let moment = self.at(ms);
-        self.hub.receive(moment, "h", link.session, 10, message);
+        self.hub.receive(moment, "h", link.session, &encode(&message), message);
     }
 
     fn status(&self) -> HostStatus {
@@ -50,15 +49,18 @@ impl World {
     }
 }
 
-fn link(session: u64) -> (Link, mpsc::Receiver<Outgoing>) {
-    let (outgoing, queue) = mpsc::channel(4);
-    (Link { session, outgoing, cut: Arc::new(Notify::new()) }, queue)
+fn register(facts: &Register) -> String {
+    encode(&AgentMessage::Register(Box::new(facts.clone())))
+}
+
+fn link(session: u64) -> Arc<Link> {
+    Link::with_room(session, 4)
 }
 
 #[test]
 fn hostnames_are_checked_before_they_become_ids() {
     let mut world = World::new();
-    let (link, _queue) = link(1);
+    let link = link(1);
     let long = "a".repeat(63);
     let cases = [
         ("web-1", true),
@@ -81,7 +83,7 @@ fn hostnames_are_checked_before_they_become_ids() {
 fn a_host_is_online_from_its_first_beat_until_three_of_its_own_intervals_after_the_newest() {
     for (interval, used) in [(1, 1), (30, 30), (0, 30), (u64::MAX, 86_400)] {
         let mut world = World::new();
-        let (link, _queue) = link(1);
+        let link = link(1);
         world.register(0, &link, "h", interval);
         assert_eq!(world.status(), HostStatus::Offline, "registering is no beat");
         assert_eq!(world.hub.next_deadline(), None);
@@ -102,7 +104,7 @@ fn a_host_is_online_from_its_first_beat_until_three_of_its_own_intervals_after_t
 #[test]
 fn a_lost_socket_leaves_the_status_alone_and_a_shorter_interval_moves_the_deadline() {
     let mut world = World::new();
-    let (first, _queue) = link(1);
+    let first = link(1);
     world.register(0, &first, "h", 30);
     world.message(0, &first, beat(None));
     assert!(world.hub.take_deadline_moved());
@@ -111,7 +113,7 @@ fn a_lost_socket_leaves_the_status_alone_and_a_shorter_interval_moves_the_deadli
     world.hub.disconnect("h", 1);
     let view = world.hub.view("h").expect("known");
     assert_eq!((view.status, view.connected), (HostStatus::Online, false));
-    let (second, _queue) = link(2);
+    let second = link(2);
     world.register(20, &second, "h", 1);
     assert!(world.hub.take_deadline_moved());
     assert_eq!(world.hub.next_deadline(), Some(world.at(3011).now));
@@ -120,7 +122,7 @@ fn a_lost_socket_leaves_the_status_alone_and_a_shorter_interval_moves_the_deadli
 #[test]
 fn a_second_agent_replaces_the_first_which_is_not_listened_to_any_more() {
     let mut world = World::new();
-    let ((first, _q1), (second, _q2)) = (link(1), link(2));
+    let (first, second) = (link(1), link(2));
     world.register(0, &first, "h", 1);
     let Registration::Accepted { replaced: Some(old) } = world.register(1, &second, "h", 1) else {
         panic!("the first should have been replaced");
@@ -177,7 +179,7 @@ fn texts(shown: &Shown) -> Vec<String> {
 #[test]
 fn repeats_are_recorded_but_told_and_counted_once() {
     let mut world = World::new();
-    let (link, _queue) = link(1);
+    let link = link(1);
     world.register(0, &link, "h", 1);
     world.hub.take_updates();
     for message in [line(1), line(2), line(1), line(2), line(3), status(), status()] {
@@ -200,7 +202,7 @@ fn repeats_are_recorded_but_told_and_counted_once() {
 fn nothing_is_put_together_for_browsers_that_are_not_there() {
     let mut world = World::new();
     world.hub.set_has_browsers(false);
-    let (link, _queue) = link(1);
+    let link = link(1);
     world.register(0, &link, "h", 1);
     for message in [beat(None), line(1), status()] {
         world.message(1, &link, message);
@@ -211,26 +213,72 @@ fn nothing_is_put_together_for_browsers_that_are_not_there() {
 #[test]
 fn a_full_queue_is_an_error_and_counted() {
     let mut world = World::new();
-    let (link, queue) = link(1);
+    let link = link(1);
     world.register(0, &link, "h", 1);
     let sent = (0..10).filter(|_| world.hub.send_command("h", "pull", None).is_ok()).count();
-    assert_eq!(sent, queue.len());
+    assert_eq!((sent, link.waiting()), (4, 4));
     assert_eq!(world.hub.view("h").expect("known").dropped_outgoing, 10 - sent as u64);
 }
 
 #[test]
 fn the_record_keeps_the_newest_within_its_bounds() {
-    let heartbeat = || AgentMessage::Heartbeat(Box::<Heartbeat>::default());
+    let heartbeat = |bytes| Kept::Message(Box::new(AgentMessage::Heartbeat(Box::default())), bytes);
     let mut record = Record::default();
     for _ in 0..MAX_MESSAGES + 5 {
-        record.push(1, 0, 1, heartbeat());
+        record.push(1, 0, heartbeat(1));
+        record.trim(MAX_BYTES);
     }
     assert_eq!((record.dropped(), record.since(0).count()), (5, MAX_MESSAGES));
     assert_eq!(record.since(0).next().map(|first| first.index), Some(5));
     assert_eq!(record.since(record.next() - 2).count(), 2);
     assert_eq!(record.since(u64::MAX).count(), 0);
-    record.push(1, 0, MAX_BYTES, heartbeat());
+    record.push(1, 0, heartbeat(MAX_BYTES));
+    record.trim(MAX_BYTES);
     assert_eq!(record.since(0).count(), 1, "one message may fill it alone");
+}
+
+#[test]
+fn the_records_of_all_hosts_share_what_one_host_may_have_alone() {
+    let mut world = World::new();
+    let link = link(1);
+    world.register(0, &link, "h", 1);
+    let line = "x".repeat(1024 * 1024);
+    let long =
+        || AgentMessage::Heartbeat(Box::new(Heartbeat { store_path: line.clone(), ..Heartbeat::default() }));
+    for ms in 0..40 {
+        world.message(ms, &link, long());
+    }
+    let kept = |world: &World| world.hub.messages("h", 0).expect("known").0.count();
+    assert_eq!(kept(&world), 41, "the registration, and all heartbeats");
+    for number in 0..3 {
+        world.register(50, &Link::new(10 + number), &format!("other-{number}"), 1);
+    }
+    assert_eq!(kept(&world), 41, "until the host says something");
+    world.message(60, &link, long());
+    let after = kept(&world) * line.len();
+    assert!((room_for(4) / 2..=room_for(4)).contains(&after), "{after} bytes of {MAX_BYTES} for four hosts");
+    let (entries, next) = world.hub.messages("h", 0).expect("known");
+    let (first, dropped) = (entries.map(|entry| entry.index).next(), next - kept(&world) as u64);
+    assert_eq!((next, first), (42, Some(dropped)), "the oldest are dropped, and counted");
+    assert_eq!(world.hub.view("h").expect("known").dropped_records, dropped);
+}
+
+#[test]
+fn only_the_host_that_is_late_first_moves_the_time_of_the_sweep() {
+    let mut world = World::new();
+    let (first, second) = (link(1), link(2));
+    world.register(0, &first, "h", 30);
+    assert!(!world.hub.take_deadline_moved(), "a host without a heartbeat is offline already");
+    world.message(0, &first, beat(None));
+    assert!(world.hub.take_deadline_moved());
+    assert!(world.hub.next_deadline().is_some());
+    world.message(30_000, &first, beat(None));
+    world.register(30_000, &second, "late", 30);
+    let moment = world.at(30_000);
+    world.hub.receive(moment, "late", 2, &encode(&beat(None)), beat(None));
+    assert!(!world.hub.take_deadline_moved(), "ten thousand hosts do not wake it with each heartbeat");
+    world.register(30_001, &second, "late", 1);
+    assert!(world.hub.take_deadline_moved(), "its interval is shorter now");
 }
 
 #[test]
@@ -257,19 +305,20 @@ fn options_do_not_show_their_token() {
 #[tokio::test(start_paused = true)]
 async fn the_status_flips_on_time_without_anybody_asking() {
     let shared = Arc::new(crate::Shared::new("t", "c".to_owned(), None));
-    let (link, _queue) = link(1);
+    let link = link(1);
     let sweep = tokio::spawn({
         let shared = Arc::clone(&shared);
         async move { crate::sweep(&shared).await }
     });
     shared.apply(|hub, moment| {
         let facts = Register { hostname: "h".to_owned(), heartbeat_interval: 2, ..Register::default() };
-        hub.register(moment, &link, 1, facts, None)
+        hub.register(moment, &link, &register(&facts), facts, None)
     });
-    shared.apply(|hub, moment| hub.receive(moment, "h", 1, 1, beat(None)));
+    let beats = || shared.apply(|hub, moment| hub.receive(moment, "h", 1, &encode(&beat(None)), beat(None)));
+    beats();
     let start = Instant::now();
     advance(Duration::from_secs(4)).await;
-    shared.apply(|hub, moment| hub.receive(moment, "h", 1, 1, beat(None)));
+    beats();
     // Subscribed after the heartbeats, so it only gets the change of the status.
     let mut browser = shared.browsers.subscribe();
     let update = browser.recv().await.expect("the dashboard lives");

@@ -1,0 +1,199 @@
+//! The WebSocket of an agent, for one task that polls it.
+//!
+//! Axum's own socket has two halves with a lock and two wakers, and keeps a read buffer. Here one task does both, what
+//! has arrived is read into a buffer that all sockets share, and a socket has a state of the WebSocket library only
+//! from the first byte of a message until all answers are written. Most sockets are silent at any time.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::handle::MAX_SENT_FRAME;
+use crate::wire::Wire;
+use crate::wire::cursor::Cursor;
+
+/// The longest message accepted from an agent, in bytes. Existing dashboards close with code 1009 above it.
+const MAX_MESSAGE: usize = 512 * 1024;
+
+/// Bytes of frames that are collected before a write, so that `send_many` is one write.
+const WRITE_BUFFER: usize = 64 * 1024;
+
+/// Most bytes that wait for a socket. It is larger than the longest frame that can be sent.
+const MAX_WRITE_BUFFER: usize = MAX_SENT_FRAME + 1024 * 1024;
+
+/// Buffer of a socket while it reads, in bytes. It grows for a longer message. Heartbeats of a server have 2 KB.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// Bytes that are read at once, into the buffer that all sockets of a thread share: a few pieces of a command's
+/// output, as long as the kernel's buffer of a socket on loopback usually is.
+const SHARED_BUFFER: usize = 64 * 1024;
+
+thread_local! {
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; SHARED_BUFFER].into());
+}
+
+/// A connection that says `WouldBlock` instead of waiting, and then wakes the task.
+struct Ready {
+    wire: Wire,
+    task: Waker,
+    /// What has been read from the connection, and not by the library yet. Empty while nothing is on its way.
+    ahead: Vec<u8>,
+    /// How much of it the library has read.
+    taken: usize,
+    /// Where the library is.
+    cursor: Cursor,
+}
+
+impl Ready {
+    /// Waits for bytes. There are none at the end of the connection.
+    fn fill(&mut self) -> io::Result<()> {
+        if !self.ahead.is_empty() {
+            return Ok(());
+        }
+        SHARED.with_borrow_mut(|shared| {
+            let mut read = ReadBuf::new(shared);
+            let polled = Pin::new(&mut self.wire).poll_read(&mut Context::from_waker(&self.task), &mut read);
+            blocking(polled)?;
+            self.ahead = read.filled().to_vec();
+            Ok(())
+        })
+    }
+}
+
+impl Read for Ready {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fill()?;
+        let ahead = &self.ahead[self.taken..];
+        let count = ahead.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&ahead[..count]);
+        self.cursor.skip(&ahead[..count], false);
+        self.taken += count;
+        if self.taken == self.ahead.len() {
+            (self.ahead, self.taken) = (Vec::new(), 0);
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Ready {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        blocking(Pin::new(&mut self.wire).poll_write(&mut Context::from_waker(&self.task), buffer))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        blocking(Pin::new(&mut self.wire).poll_flush(&mut Context::from_waker(&self.task)))
+    }
+}
+
+fn blocking<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
+    match polled {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+fn polled<T>(result: Result<T, Error>) -> Poll<Result<T, Error>> {
+    match result {
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// The WebSocket of an agent.
+pub(super) struct Socket {
+    ready: Ready,
+    /// None between messages. Then a new one does as well as the old one would.
+    context: Option<Box<WebSocketContext>>,
+    /// It has handled all that it has read.
+    drained: bool,
+}
+
+impl Socket {
+    /// Takes over a connection that has left HTTP, with what HTTP has read of it too much.
+    pub(super) fn new(mut wire: Wire, ahead: &[u8]) -> Self {
+        wire.frames_begin();
+        let (task, cursor) = (Waker::noop().clone(), Cursor::default());
+        Self {
+            ready: Ready { wire, task, ahead: ahead.to_vec(), taken: 0, cursor },
+            context: None,
+            drained: true,
+        }
+    }
+
+    /// The next message. Pings have been answered.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        self.wakes(cx);
+        if self.context.is_none() {
+            ready!(polled(self.ready.fill().map_err(Error::Io)))?;
+        }
+        let (context, ready) = self.parts();
+        let read = polled(context.read(ready));
+        self.drained = read.is_pending();
+        read
+    }
+
+    /// Puts a frame behind those that wait to be written.
+    pub(super) fn write(&mut self, frame: Message) -> Result<(), Error> {
+        let (context, ready) = self.parts();
+        match context.write(ready, frame) {
+            // It has been taken all the same.
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Writes all frames.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.wakes(cx);
+        match &mut self.context {
+            Some(context) => polled(context.flush(&mut self.ready)),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Gives back memory, if it can. Everything has been written, and no close frame is among it.
+    pub(super) fn rest(&mut self) {
+        if self.drained && self.ready.cursor.is_between_messages() {
+            self.context = None;
+        }
+    }
+
+    /// Sets whether pongs are held back.
+    pub(super) fn set_drop_pongs(&mut self, drop_pongs: bool) {
+        self.ready.wire.set_drop_pongs(drop_pongs);
+    }
+
+    /// Reads and drops whatever comes, until the peer ends the connection.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = &mut self.ready.wire;
+        wire.discard_input();
+        SHARED.with_borrow_mut(|shared| {
+            ready!(Pin::new(wire).poll_read(cx, &mut ReadBuf::new(shared)))?;
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn parts(&mut self) -> (&mut WebSocketContext, &mut Ready) {
+        let context = self.context.get_or_insert_with(|| {
+            let config = WebSocketConfig::default()
+                .read_buffer_size(READ_BUFFER)
+                .write_buffer_size(WRITE_BUFFER)
+                .max_write_buffer_size(MAX_WRITE_BUFFER)
+                .max_message_size(Some(MAX_MESSAGE))
+                .max_frame_size(Some(MAX_MESSAGE));
+            Box::new(WebSocketContext::new(Role::Server, Some(config)))
+        });
+        (context, &mut self.ready)
+    }
+
+    fn wakes(&mut self, cx: &Context<'_>) {
+        if !self.ready.task.will_wake(cx.waker()) {
+            self.ready.task.clone_from(cx.waker());
+        }
+    }
+}
