@@ -17,15 +17,22 @@ use std::process::{Command, ExitCode};
 
 mod operations;
 
-/// What is counted, and how often it is run. Those that do more are run less often: valgrind is fifty times slower.
-const OPERATIONS: [(&str, fn(u32), u32); 7] = [
-    ("beat", operations::beats, 50),
-    ("request", operations::requests, 500),
-    ("acknowledgement", operations::acknowledgements, 500),
-    ("line-written", operations::lines_written, 2000),
-    ("line-read", operations::lines_read, 2000),
-    ("line-sent", operations::lines_sent, 2000),
-    ("vitals", operations::vitals, 20),
+/// What is counted.
+struct Operation {
+    name: &'static str,
+    run: fn(u32),
+    /// How often it is run: what does more is run less often, because valgrind is fifty times slower.
+    times: u32,
+}
+
+const OPERATIONS: [Operation; 7] = [
+    Operation { name: "beat", run: operations::beats, times: 50 },
+    Operation { name: "request", run: operations::requests, times: 500 },
+    Operation { name: "acknowledgement", run: operations::acknowledgements, times: 500 },
+    Operation { name: "line-written", run: operations::lines_written, times: 2000 },
+    Operation { name: "line-read", run: operations::lines_read, times: 2000 },
+    Operation { name: "line-sent", run: operations::lines_sent, times: 2000 },
+    Operation { name: "vitals", run: operations::vitals, times: 20 },
 ];
 
 /// By how much a count may differ, as a share of the noted one. Seeds of hash tables and addresses change a little.
@@ -38,15 +45,15 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some("--run") {
         let (name, times) = (arguments.next().unwrap(), arguments.next().unwrap());
-        let (_, run, _) = OPERATIONS.iter().find(|(other, _, _)| *other == name).unwrap();
-        run(times.parse().unwrap());
+        let operation = OPERATIONS.iter().find(|operation| operation.name == name).unwrap();
+        (operation.run)(times.parse().unwrap());
         return ExitCode::SUCCESS;
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("SKIPPED: instructions are not counted, because valgrind is not installed.");
         return ExitCode::SUCCESS;
     }
-    let counted = OPERATIONS.map(|(name, _, times)| (name, count(name, times)));
+    let counted = OPERATIONS.map(|Operation { name, times, .. }| (name, count(name, times)));
     let compiler = compiler();
     if std::env::var_os("UPDATE_INSTRUCTIONS").is_some() {
         std::fs::write(file(), text(&compiler, &counted)).unwrap();
