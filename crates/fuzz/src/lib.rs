@@ -11,6 +11,7 @@ mod boot_files;
 mod certificate;
 mod environment_file;
 mod git_words;
+mod gpu_answer;
 mod job_files;
 mod journal;
 mod lines;
@@ -33,6 +34,7 @@ pub use boot_files::boot_files;
 pub use certificate::certificate;
 pub use environment_file::environment_file;
 pub use git_words::git_words;
+pub use gpu_answer::gpu_answer;
 pub use job_files::job_files;
 pub use journal::journal;
 pub use lines::lines;
@@ -54,7 +56,7 @@ pub use workload::workload;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     ("messages", messages),
     ("registered", registered),
     ("job_files", job_files),
@@ -71,6 +73,7 @@ pub const TARGETS: [Target; 23] = [
     ("lines", lines),
     ("address", address),
     ("workload", workload),
+    ("gpu_answer", gpu_answer),
     ("retry_after", retry_after),
     ("token_file", token_file),
     ("salvage", salvage),

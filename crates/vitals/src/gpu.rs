@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::fault::Faults;
 
-pub use nvidia::serve;
+pub use nvidia::{answer, serve};
 pub use reader::{Gpus, Hint};
 
 mod amd;

@@ -314,6 +314,20 @@ const OF_FILES: &[Fault] = &[
         "!name.is_empty()",
     ),
     fault(
+        "gpu_answer",
+        "the name of a GPU may have any length",
+        "crates/vitals/src/gpu/nvidia/message.rs",
+        "text::one_line(fields.next()?, MAX_NAME)",
+        "text::one_line(fields.next()?, 1_000_000)",
+    ),
+    fault(
+        "gpu_answer",
+        "a GPU that was not asked for is taken",
+        "crates/vitals/src/gpu/nvidia/message.rs",
+        "addresses.iter().any(|wanted| wanted == address)",
+        "!addresses.is_empty()",
+    ),
+    fault(
         "retry_after",
         "a date may be any time ahead",
         "src/dial/retry_after.rs",

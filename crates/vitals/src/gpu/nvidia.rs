@@ -17,7 +17,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{MAX_AGE, Reading, Sources, Status};
+use super::{Gpu, MAX_AGE, Reading, Sources, Status, Vendor};
+use message::Question;
 use process::Process;
 use thread::Thread;
 
@@ -229,6 +230,31 @@ impl Nvidia {
             Err(failure) => Answers::Same(failure),
         }
     }
+}
+
+/// What is believed of a line that a reader wrote as its answer to question 1, for the GPUs with these addresses; None if
+/// it is no answer. For `crates/fuzz`.
+pub fn answer(line: &[u8], addresses: Vec<String>) -> Option<Result<Vec<Gpu>, Status>> {
+    let selection = Selection::Only { addresses, let_others_sleep: false };
+    let gpu = |Found { address, reading }: Found| {
+        let status = reading.as_ref().map_or_else(|failure| failure.status, |_| Status::Ok);
+        let reading = reading.unwrap_or_default();
+        Gpu {
+            vendor: Vendor::Nvidia,
+            name: reading.name,
+            pci_address: address,
+            device_id: None,
+            usage: reading.usage,
+            usage_is_estimate: false,
+            temperature_celsius: reading.temperature_celsius,
+            vram_used_bytes: reading.vram_used_bytes,
+            vram_total_bytes: reading.vram_total_bytes,
+            power_watts: reading.power_watts,
+            status,
+        }
+    };
+    let answer = Question { number: 1, selection }.answer(line)?;
+    Some(answer.map(|found| found.into_iter().map(gpu).collect()).map_err(|failure| failure.status))
 }
 
 /// The result of a query.
