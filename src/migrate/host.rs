@@ -79,7 +79,7 @@ impl Host {
             }
             Err(_) => {}
         }
-        files.sort();
+        files.sort_unstable();
         for file in files {
             match bounded_read::read(&below(root, &file), MAX_FILE) {
                 Ok(bytes) => {

@@ -55,7 +55,7 @@ pub(super) fn user_units(root: &Path) -> Vec<PathBuf> {
     let unit = |user: User| below(root, user.home.join(".config/systemd/user").join(AGENT_UNIT));
     let mut units: Vec<PathBuf> = users(root, |_| true).into_iter().map(unit).collect();
     units.retain(|unit| unit.exists());
-    units.sort();
+    units.sort_unstable();
     units.dedup();
     units
 }

@@ -61,20 +61,24 @@ struct Header {
 /// The bytes are not JSON, or lack a field that is not optional.
 pub fn parse<T: Format>(path: &Path, bytes: &[u8]) -> serde_json::Result<T> {
     let value = serde_json::from_slice(bytes)?;
+    note_version(path, bytes, T::VERSION);
+    Ok(value)
+}
+
+/// Logs once that a file is of a newer version. Apart from [`parse`], because it is the same code for all types.
+fn note_version(path: &Path, bytes: &[u8], known: u32) {
     if let Ok(Header { version }) = serde_json::from_slice(bytes)
-        && version > T::VERSION
+        && version > known
     {
         // State files are read several times a second while a job runs.
         static LOGGED: Once = Once::new();
         LOGGED.call_once(|| {
             tracing::debug!(
-                "{} has version {version}, newer than the known version {}; unknown fields are ignored.",
-                path.display(),
-                T::VERSION
+                "{} has version {version}, newer than the known version {known}; unknown fields are ignored.",
+                path.display()
             );
         });
     }
-    Ok(value)
 }
 
 /// For `deserialize_with`: a value that this version cannot read becomes the default instead of making the

@@ -258,7 +258,7 @@ impl Records {
             drop(self.0.disk().remove(&self.file(&id).with_extension("tmp")));
         }
         let mut ids = named(".json");
-        ids.sort();
+        ids.sort_unstable();
         Ok(ids)
     }
 }

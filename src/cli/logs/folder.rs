@@ -225,7 +225,7 @@ impl Folder {
 fn ids(folder: &Path) -> io::Result<Vec<JobId>> {
     let names = fs::read_dir(folder)?.flatten();
     let mut ids: Vec<JobId> = names.filter_map(|item| item.file_name().to_str()?.parse().ok()).collect();
-    ids.sort();
+    ids.sort_unstable();
     ids.reverse();
     Ok(ids)
 }

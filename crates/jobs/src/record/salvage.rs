@@ -156,7 +156,7 @@ fn keep_aside(records: &Records, path: &Path, aside: &Path, start: &[u8]) -> io:
     let names = disk.list(records.path())?;
     let mut kept: Vec<JobId> =
         names.iter().filter_map(|name| name.to_str()?.strip_suffix(".damaged")?.parse().ok()).collect();
-    kept.sort();
+    kept.sort_unstable();
     kept.truncate(kept.len().saturating_sub(MAX_ASIDE));
     for id in kept {
         let old = records.file(&id).with_extension("damaged");

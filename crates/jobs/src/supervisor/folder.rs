@@ -157,7 +157,7 @@ fn surplus(
 ) -> Vec<JobId> {
     let keep = keep.max(1);
     ids.retain(|id| id != current);
-    ids.sort();
+    ids.sort_unstable();
     let mut left = ids.len() + 1;
     let mut removed = Vec::new();
     for (proven, limit) in [(true, keep), (false, keep + MAX_UNPROVEN)] {

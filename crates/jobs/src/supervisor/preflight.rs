@@ -139,7 +139,7 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
     if fs::symlink_metadata(&index).is_ok_and(|meta| meta.len() == 0 && old(&meta)) {
         found.push(index);
     }
-    found.sort();
+    found.sort_unstable();
     found
 }
 
@@ -204,8 +204,8 @@ fn test_scripts(settings: &Settings, dir: &Path) -> TestScripts {
         };
         found.not_run.push((name, why));
     }
-    found.run.sort();
-    found.not_run.sort();
+    found.run.sort_unstable();
+    found.not_run.sort_unstable();
     found
 }
 

@@ -105,7 +105,7 @@ pub(super) fn entries(dir: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf>
         .filter(|entry| entry.file_name().to_str().is_some_and(&wanted))
         .map(|entry| entry.path())
         .collect();
-    found.sort();
+    found.sort_unstable();
     found
 }
 
