@@ -4,5 +4,6 @@ mod asks;
 pub(super) mod client;
 mod doors;
 mod faults;
+mod frames;
 mod rules;
 mod sockets;

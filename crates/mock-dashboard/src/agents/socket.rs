@@ -26,8 +26,9 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// Most bytes that wait for a socket. It is larger than the longest frame that can be sent.
 const MAX_WRITE_BUFFER: usize = MAX_SENT_FRAME + 1024 * 1024;
 
-/// Buffer of a socket while it reads, in bytes. It grows for a longer message. Heartbeats of a server have 2 KB.
-const READ_BUFFER: usize = 4 * 1024;
+/// Shortest and longest buffer that a socket begins to read with, in bytes. It grows for a longer message. The library
+/// fills it with zeros before each read, so it is no longer than what has arrived: heartbeats of a server have 2 KB.
+const READ_BUFFER: (usize, usize) = (512, 4 * 1024);
 
 /// Bytes that are read at once, into the buffer that all sockets of a thread share: a few pieces of a command's
 /// output, as long as the kernel's buffer of a socket on loopback usually is.
@@ -65,13 +66,13 @@ impl Ready {
     }
 }
 
+/// Gives the library one frame at a time, so that it holds none that it has not handled.
 impl Read for Ready {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fill()?;
         let ahead = &self.ahead[self.taken..];
-        let count = ahead.len().min(buffer.len());
+        let count = self.cursor.frame(&ahead[..ahead.len().min(buffer.len())]);
         buffer[..count].copy_from_slice(&ahead[..count]);
-        self.cursor.skip(&ahead[..count], false);
         self.taken += count;
         if self.taken == self.ahead.len() {
             (self.ahead, self.taken) = (Vec::new(), 0);
@@ -109,8 +110,6 @@ pub(super) struct Socket {
     ready: Ready,
     /// None between messages. Then a new one does as well as the old one would.
     context: Option<Box<WebSocketContext>>,
-    /// It has handled all that it has read.
-    drained: bool,
 }
 
 impl Socket {
@@ -118,23 +117,18 @@ impl Socket {
     pub(super) fn new(mut wire: Wire, ahead: &[u8]) -> Self {
         wire.frames_begin();
         let (task, cursor) = (Waker::noop().clone(), Cursor::default());
-        Self {
-            ready: Ready { wire, task, ahead: ahead.to_vec(), taken: 0, cursor },
-            context: None,
-            drained: true,
-        }
+        Self { ready: Ready { wire, task, ahead: ahead.to_vec(), taken: 0, cursor }, context: None }
     }
 
     /// The next message. Pings have been answered.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         self.wakes(cx);
-        if self.context.is_none() {
+        // Behind the close frame the library ends the connection by itself.
+        if !self.ready.cursor.is_closed() {
             ready!(polled(self.ready.fill().map_err(Error::Io)))?;
         }
         let (context, ready) = self.parts();
-        let read = polled(context.read(ready));
-        self.drained = read.is_pending();
-        read
+        polled(context.read(ready))
     }
 
     /// Puts a frame behind those that wait to be written.
@@ -158,7 +152,7 @@ impl Socket {
 
     /// Gives back memory, if it can. Everything has been written, and no close frame is among it.
     pub(super) fn rest(&mut self) {
-        if self.drained && self.ready.cursor.is_between_messages() {
+        if self.ready.cursor.is_between_messages() {
             self.context = None;
         }
     }
@@ -179,9 +173,10 @@ impl Socket {
     }
 
     fn parts(&mut self) -> (&mut WebSocketContext, &mut Ready) {
+        let arrived = self.ready.ahead.len().clamp(READ_BUFFER.0, READ_BUFFER.1);
         let context = self.context.get_or_insert_with(|| {
             let config = WebSocketConfig::default()
-                .read_buffer_size(READ_BUFFER)
+                .read_buffer_size(arrived)
                 .write_buffer_size(WRITE_BUFFER)
                 .max_write_buffer_size(MAX_WRITE_BUFFER)
                 .max_message_size(Some(MAX_MESSAGE))

@@ -53,12 +53,29 @@ impl Cursor {
         (at, keep.unwrap_or(true))
     }
 
+    /// Moves to the end of the frame, or over all of `buf` if that comes first. Returns how far.
+    pub(crate) fn frame(&mut self, buf: &[u8]) -> usize {
+        let mut at = 0;
+        while at < buf.len() {
+            at += self.advance(&buf[at..], false);
+            if self.header == 0 && self.payload == 0 {
+                break;
+            }
+        }
+        at
+    }
+
     /// Moves over all of `buf`.
-    pub(crate) fn skip(&mut self, buf: &[u8], drop_pongs: bool) {
+    pub(super) fn skip(&mut self, buf: &[u8], drop_pongs: bool) {
         let mut at = 0;
         while at < buf.len() {
             at += self.advance(&buf[at..], drop_pongs);
         }
+    }
+
+    /// Whether there was a close frame.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Whether the next byte begins a message, and none has been the last one.
@@ -194,6 +211,18 @@ mod tests {
                     "behind frame {number}, pieces of {piece}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn one_frame_is_taken_at_a_time() {
+        let frames = [frame(1, 300), frame(9, 0), frame(2, 70_000)];
+        let bytes = frames.concat();
+        let (mut cursor, mut at) = (Cursor::default(), 0);
+        for frame in &frames {
+            let count = cursor.frame(&bytes[at..]);
+            assert_eq!(count, frame.len());
+            at += count;
         }
     }
 }

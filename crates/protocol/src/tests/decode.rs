@@ -130,6 +130,33 @@ fn unknown_types_and_malformed_frames_from_an_agent_are_told_apart() {
     }
 }
 
+/// A heartbeat as agents write it is read in another way than one with other white space.
+#[test]
+fn a_heartbeat_is_the_same_however_its_frame_is_written() {
+    let payload = r#"{"generation":"a}","nixpkgs_version":"b","seq":7,"new":[{}]}"#;
+    let usual = format!(r#"{{"type":"heartbeat","payload":{payload}}}"#);
+    let AgentMessage::Heartbeat(beat) = AgentMessage::decode(&usual).unwrap() else { panic!("a heartbeat") };
+    assert_eq!((beat.generation.as_str(), beat.seq), ("a}", Some(7)));
+    let table = [
+        ("message", format!(r#" {{"type":"heartbeat","payload":{payload}}} "#)),
+        ("message", format!(r#"{{"payload":{payload},"type":"heartbeat"}}"#)),
+        ("message", format!(r#"{{"type":"heartbeat","payload":{payload},"trace":{{}}}}"#)),
+        ("message", format!("{{\"type\":\"heartbeat\",\"payload\":\n{payload}\n}}")),
+        ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload}"#)),
+        ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload}}}}}"#)),
+        ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload},"payload":{payload}}}"#)),
+        ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload},"type":"output"}}"#)),
+        ("malformed", r#"{"type":"heartbeat","payload":}"#.to_owned()),
+    ];
+    for (expected, text) in table {
+        let decoded = AgentMessage::decode(&text);
+        if let Ok(message) = &decoded {
+            assert_eq!(*message, AgentMessage::Heartbeat(beat.clone()), "{text}");
+        }
+        assert_eq!(verdict(decoded), expected, "{text}");
+    }
+}
+
 #[test]
 fn an_unknown_type_is_named_and_a_malformed_one_says_where() {
     let unknown = DashboardMessage::decode(r#"{"type":"from_the_future"}"#).unwrap_err();

@@ -60,9 +60,11 @@ impl Ended {
         };
         let finish = async {
             if let Some((code, reason)) = close
-                && (socket.write(close_frame(code, reason)).is_err()
-                    || poll_fn(|cx| socket.poll_flush(cx)).await.is_err())
+                && socket.write(close_frame(code, reason)).is_err()
             {
+                return;
+            }
+            if poll_fn(|cx| socket.poll_flush(cx)).await.is_err() {
                 return;
             }
             if broken {
