@@ -34,6 +34,7 @@ use crate::observe::systemd;
 use crate::unit::AGENT_UNIT;
 
 mod doctor;
+mod first_facts;
 mod guard;
 mod logs;
 mod migrate;
