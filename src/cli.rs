@@ -35,6 +35,7 @@ use crate::observe::systemd;
 use crate::unit::AGENT_UNIT;
 
 mod doctor;
+mod first_facts;
 mod gpu_reader;
 mod guard;
 mod logs;

@@ -6,6 +6,7 @@
 //! ```text
 //! generation.rs   the commit that is reported as the generation
 //! system.rs       versions of nixpkgs and of the operating system
+//! binary.rs       the hash of the running agent's program
 //! freshness.rs    the build of the running agent; the hash of flake.lock
 //! installed.rs    whether the running agent is the installed one
 //! next_boot.rs    what the next boot runs
@@ -28,11 +29,13 @@ use nixfleet_jobs::{JobsDir, damage};
 use nixfleet_os::{sha256, timestamp};
 use nixfleet_protocol::{HostSystem, UpdateStatus};
 
+use binary::FileId;
 use freshness::WatchedHash;
 use generation::{Generation, Lookup};
 use memory::Memory;
 use next_boot::NextBootWatch;
 
+mod binary;
 pub mod freshness;
 pub mod generation;
 pub mod installed;
@@ -202,6 +205,9 @@ impl Collector {
         let (repo, system) = (host.repo.dir.clone(), host.paths.current_system.clone());
         let memory = Memory::at(host.own_dir(), host.generation);
         let mut facts = memory.facts();
+        let known = FileId::of_running().ok().and_then(|file| memory.hash_of(&file).map(str::to_owned));
+        let binary_hashed = known.is_some();
+        facts.binary_hash = known.unwrap_or_default();
         if let Some(version) = &host.nixpkgs_version {
             facts.nixpkgs_version.clone_from(version);
         }
@@ -212,7 +218,7 @@ impl Collector {
             repo,
             version_override: host.nixpkgs_version.clone(),
             paths: host.paths.clone(),
-            binary_hashed: false,
+            binary_hashed,
             facts,
             memory,
             next_boot: NextBootWatch::new(host.job_settings().system, JobsDir::new(&host.jobs.dir)),
@@ -345,15 +351,20 @@ impl Collector {
         }
     }
 
-    /// Hashes the running binary, which never changes. This takes tens of milliseconds.
+    /// Hashes the running binary, which never changes, unless an earlier agent hashed the same file. This takes tens of
+    /// milliseconds.
     fn hash_once(&mut self, publish: impl Fn(&Facts)) {
         if std::mem::replace(&mut self.binary_hashed, true) {
             return;
         }
         match freshness::running_binary().and_then(|binary| sha256::hash_file(&binary, sha256::PROGRAM)) {
             Ok(hash) => {
-                self.facts.binary_hash = hash;
+                self.facts.binary_hash.clone_from(&hash);
                 publish(&self.facts);
+                if let Ok(file) = FileId::of_running() {
+                    self.memory.hashed(file, hash);
+                    self.memory.keep(&mut self.facts);
+                }
             }
             Err(error) => tracing::debug!(%error, "The running binary cannot be hashed."),
         }

@@ -22,6 +22,7 @@ use nixfleet_vitals::device::{self, Meters};
 use nixfleet_vitals::gpu;
 use nixfleet_vitals::prewarm::{self, Hook};
 
+use super::first_facts::WithFacts;
 use super::room::wait_for_room;
 use super::{Failure, complain, listen_for_signals, reload, status, usage, warnings};
 use crate::facts::installed::own_place;
@@ -39,9 +40,9 @@ use crate::observe::{systemd, telemetry};
 use crate::unit::{self, AGENT_UNIT};
 use crate::{facts, wire};
 
-/// How long the start waits for the first results of collectors, so that the first heartbeat has them. They
-/// take milliseconds; a disk that hangs must not delay the connection.
-const FIRST_RESULTS: Duration = Duration::from_millis(250);
+/// How long the first registration waits for the first results of collectors, so that it and the first heartbeat have
+/// them. They take milliseconds; a disk that hangs must not delay the connection.
+pub(super) const FIRST_RESULTS: Duration = Duration::from_millis(250);
 
 /// Mode of the state folder, as far as the umask allows: people who may read logs go through it.
 const STATE_MODE: u32 = 0o755;
@@ -184,7 +185,8 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     let shutdown = listen_for_signals()?;
     let asks_to_reload = reload::listen()?;
     let facts = facts::spawn(&host);
-    drop(tokio::time::timeout(FIRST_RESULTS, facts.refresh()).await);
+    // The thread reads while the rest is prepared and while the connection is made.
+    let first_facts = facts.refresh();
 
     let activations = Activations::new(&host.job_settings(), &Processes::default());
     let folder = JobsDir::new(&host.jobs.dir).with_activations(activations);
@@ -233,7 +235,7 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     about.answer(asker).await;
     systemd::ready();
     let restarts = std::env::var(RESTARTS).ok().and_then(|times| times.parse().ok());
-    let contact = Contact::start(
+    let contact = Contact::new(
         JobsDir::new(&host.jobs.dir),
         host.own_dir().join(rollback::Contact::FILE),
         nixfleet_os::boot_id(&host.paths.proc),
@@ -242,10 +244,8 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     agent.rotation = Rotation::start(connection.clone(), asks_to_reload);
     agent.clock_changes = ClockChanges::of_this_host();
     (agent.last_good, agent.proof) = (last_good.map(Box::new), proof);
-    match contact {
-        Ok(contact) => agent.contact = contact,
-        Err(err) => tracing::warn!("No thread to confirm a new system: {err}."),
-    }
+    agent.contact = contact;
+    let connection = WithFacts::new(&connection, first_facts);
     let exit = agent.after_restart(restarts.unwrap_or_default()).run(&connection, shutdown).await;
     systemd::stopping();
     Ok(exit)

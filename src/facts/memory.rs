@@ -15,6 +15,7 @@ use nixfleet_os::disk::PRIVATE;
 use nixfleet_protocol::UpdateStatus;
 use serde::{Deserialize, Serialize};
 
+use super::binary::{FileId, Hashed};
 use super::{Facts, UNKNOWN};
 
 /// Name of the file in the agent's own folder.
@@ -35,6 +36,9 @@ struct Known {
     lock_hash: String,
     #[serde(deserialize_with = "format::or_default")]
     update_status: UpdateStatus,
+    /// The hash of the agent's program.
+    #[serde(deserialize_with = "format::or_default", skip_serializing_if = "Option::is_none")]
+    binary: Option<Hashed>,
 }
 
 impl Format for Known {
@@ -56,6 +60,7 @@ impl Known {
         if self.update_status == UpdateStatus::default() {
             self.update_status = older.update_status;
         }
+        self.binary = self.binary.take().or(older.binary);
     }
 }
 
@@ -70,6 +75,8 @@ pub(super) struct Memory {
     broken: bool,
     /// The file exists and could not be read, for a reason that may pass. It is not replaced before it was read.
     unread: bool,
+    /// The hash of the agent's program, from the file or computed by this agent.
+    binary: Option<Hashed>,
 }
 
 impl Memory {
@@ -91,7 +98,17 @@ impl Memory {
             GenerationSource::Deployed => "",
             GenerationSource::Checkout => CHECKOUT,
         };
-        Self { folder, kept, source, broken: false, unread }
+        Self { folder, binary: kept.binary.clone(), kept, source, broken: false, unread }
+    }
+
+    /// The hash of this file, if it is the one that was hashed last.
+    pub(super) fn hash_of(&self, file: &FileId) -> Option<&str> {
+        self.binary.as_ref()?.of(file)
+    }
+
+    /// The file was hashed. It is written with the next [`Self::keep`].
+    pub(super) fn hashed(&mut self, file: FileId, hash: String) {
+        self.binary = Some(Hashed::new(file, hash));
     }
 
     /// The facts from the file.
@@ -100,7 +117,7 @@ impl Memory {
     }
 
     fn facts_of(&self, known: &Known) -> Facts {
-        let Known { generation, generation_source, nixpkgs_version, lock_hash, update_status } =
+        let Known { generation, generation_source, nixpkgs_version, lock_hash, update_status, binary: _ } =
             known.clone();
         // With another setting it was another commit. Earlier agents wrote a word for one that was not known.
         let is_known = generation_source == self.source && short(&generation).as_ref() == Some(&generation);
@@ -124,6 +141,7 @@ impl Memory {
             nixpkgs_version: facts.nixpkgs_version.clone(),
             lock_hash: facts.lock_hash.clone(),
             update_status: facts.update_status.clone(),
+            binary: self.binary.clone(),
         };
         if known == self.kept {
             return;
@@ -198,7 +216,7 @@ mod tests {
     fn a_file_that_could_not_be_read_at_the_start_is_not_replaced_by_one_that_knows_less() {
         let folder = tempfile::tempdir().unwrap();
         memory(folder.path()).keep(&mut facts());
-        let mut late = Memory { kept: Known::default(), unread: true, ..memory(folder.path()) };
+        let mut late = Memory { kept: Known::default(), unread: true, binary: None, ..memory(folder.path()) };
         let mut known = Facts { lock_hash: "22".repeat(32), ..Facts::default() };
         late.keep(&mut known);
         let expected = Facts { lock_hash: "22".repeat(32), ..facts() };
@@ -237,6 +255,7 @@ mod tests {
                 system: verdict(UpdateState::Ok, "d0e5ec6 is deployed"),
                 tests: verdict(UpdateState::Outdated, "not run since the last switch"),
             },
+            binary: None,
         };
         assert_eq!(memory(folder.path()).kept, known);
     }
@@ -283,6 +302,27 @@ mod tests {
         let kept = memory(folder.path()).kept;
         assert!(!kept.generation.is_empty() && !kept.lock_hash.is_empty());
         assert_eq!(kept.update_status, UpdateStatus::default());
+    }
+
+    #[test]
+    fn a_hash_is_kept_for_its_file_alone_and_a_damaged_one_costs_only_the_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileId::of_running().unwrap();
+        let hash = "ab".repeat(32);
+        let mut first = memory(folder.path());
+        assert_eq!(first.hash_of(&file), None);
+        first.hashed(file.clone(), hash.clone());
+        first.keep(&mut facts());
+        let mut second = memory(folder.path());
+        assert_eq!(second.hash_of(&file), Some(hash.as_str()));
+        assert_eq!(second.hash_of(&FileId::default()), None);
+        second.keep(&mut Facts { lock_hash: "22".repeat(32), ..facts() });
+        assert_eq!(memory(folder.path()).hash_of(&file), Some(hash.as_str()), "nobody hashed it anew");
+        let path = folder.path().join(FILE);
+        let damaged = fs::read_to_string(&path).unwrap().replace("\"inode\":", "\"inode\":-");
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(memory(folder.path()).hash_of(&file), None);
+        assert_eq!(memory(folder.path()).facts().generation, "1d91f2b");
     }
 
     #[test]

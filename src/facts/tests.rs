@@ -257,6 +257,19 @@ fn quick_facts_are_published_before_slow_ones() {
 }
 
 #[test]
+fn the_program_is_hashed_by_the_first_agent_and_known_to_the_second_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let mut first = Collector::new(&host(folder.path()));
+    assert_eq!(first.facts.binary_hash, "");
+    first.refresh(false, |_| {}, || {});
+    first.hash_once(|_| {});
+    let second = Collector::new(&host(folder.path()));
+    assert_eq!((second.facts.binary_hash.len(), second.binary_hashed), (64, true));
+    assert_eq!(second.facts.binary_hash, first.facts.binary_hash);
+}
+
+#[test]
 fn the_setting_wins_over_the_systems_version() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());

@@ -206,6 +206,7 @@ impl Agent {
         heartbeat.last_error = self.absence.tell(seq);
         heartbeat.command_activity =
             self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
+        self.contact.go_on();
         // The thread may see a decision a moment later than the end of the command.
         if let Some(current) = self.jobs.current().filter(|current| deploys(current.command))
             && let (Some(waits), Some(status)) = (self.contact.waits(), &mut heartbeat.update_status)

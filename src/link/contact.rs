@@ -1,10 +1,9 @@
 //! Says that the agent is connected, while a system is on trial.
 //!
-//! The guard of such a system takes it back unless the agent reaches the dashboard anew. It reads a file that this
-//! thread writes. Without a trial, the thread waits and costs nothing; while a switch runs, it looks for a trial twice
-//! a second. It does not depend on settings: those of the system on trial may be others.
+//! The guard of such a system takes it back unless the agent reaches the dashboard anew. It reads a file that a thread
+//! writes. There is such a thread while a switch runs; it looks for a trial twice a second. It does not depend on
+//! settings: those of the system on trial may be others.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +39,10 @@ struct Open {
 /// What the agent tells the thread.
 #[derive(Debug, Default)]
 struct Told {
+    /// What a thread takes when it begins and puts back when it ends; none while there is one.
+    writer: Option<Writer>,
+    /// No thread could be started for this job, which was logged.
+    no_thread: bool,
     /// The job that may have a trial.
     job: Option<JobId>,
     /// The newest connection.
@@ -59,6 +62,26 @@ impl Shared {
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The job that may have a trial, and what is to be said then.
+    fn newest(&self, boot_id: Option<&str>) -> Option<(JobId, rollback::Contact)> {
+        let told = self.told();
+        let contact = rollback::Contact {
+            boot_id: boot_id.map(str::to_owned),
+            opened_ms: told.opened_ms,
+            registered_ms: told.registered_ms,
+            heard_ms: told.registered_ms.map(|_| self.heard_ms.load(Ordering::Relaxed)),
+        };
+        Some((told.job.clone()?, contact))
+    }
+
+    /// Waits until it is time to look again, or until the job is over.
+    fn pause(&self) {
+        let told = self.told();
+        if told.job.is_some() {
+            drop(self.news.wait_timeout(told, LOOK));
+        }
+    }
 }
 
 /// The agent's side.
@@ -72,7 +95,7 @@ pub struct Contact {
 }
 
 impl Default for Contact {
-    /// Without a thread: no system is on trial.
+    /// Never with a thread: no system is on trial.
     fn default() -> Self {
         let (sender, open) = watch::channel(None);
         Self { shared: Arc::default(), open, _sender: Some(sender), opened_ms: 0 }
@@ -80,39 +103,51 @@ impl Default for Contact {
 }
 
 impl Contact {
-    /// Starts the thread, which writes to `file`. `boot_id` is that of the running system.
-    ///
-    /// # Errors
-    /// When there is no thread left.
-    pub fn start(jobs: JobsDir, file: PathBuf, boot_id: Option<String>) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+    /// Says it in `file`. `boot_id` is that of the running system.
+    pub fn new(jobs: JobsDir, file: PathBuf, boot_id: Option<String>) -> Self {
         let (sender, open) = watch::channel(None);
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            jobs,
-            file,
-            boot_id,
-            open: sender,
-            written: None,
-            failed: false,
-        };
-        thread::Builder::new()
-            .name("contact".to_owned())
-            .stack_size(STACK)
-            .spawn(move || writer.run())
-            .map(drop)?;
-        Ok(Self { shared, open, _sender: None, opened_ms: 0 })
+        let mut writer = Writer { jobs, file, boot_id, open: sender, written: None, failed: false };
+        // What an agent before this one said is not true of this one.
+        writer.withdraw();
+        let shared = Arc::new(Shared::default());
+        shared.told().writer = Some(writer);
+        Self { shared, open, _sender: None, opened_ms: 0 }
     }
 
     /// A job runs that may put a system on trial.
     pub fn follow(&self, job: &JobId) {
         self.shared.told().job = Some(job.clone());
-        self.shared.news.notify_one();
+        self.go_on();
+    }
+
+    /// Starts the thread if it is needed and there is none. Costs nothing otherwise. Called with each heartbeat of a
+    /// switch, because there may have been no thread to be had.
+    pub fn go_on(&self) {
+        let told = self.shared.told();
+        if told.job.is_none() || told.writer.is_none() {
+            return;
+        }
+        drop(told);
+        let shared = Arc::clone(&self.shared);
+        let run = move || {
+            // None: another thread was faster.
+            let writer = shared.told().writer.take();
+            if let Some(writer) = writer {
+                writer.run(&shared);
+            }
+        };
+        let started = thread::Builder::new().name("contact".to_owned()).stack_size(STACK).spawn(run);
+        let failed = started.as_ref().is_err();
+        let is_news = !std::mem::replace(&mut self.shared.told().no_thread, failed);
+        if let (Err(err), true) = (started, is_news) {
+            tracing::warn!("No thread to confirm a new system, trying again with each heartbeat: {err}.");
+        }
     }
 
     /// The job has ended.
     pub fn unfollow(&self) {
         self.shared.told().job = None;
+        self.shared.news.notify_one();
     }
 
     /// An attempt to connect begins.
@@ -181,8 +216,8 @@ impl Contact {
 }
 
 /// The thread's side.
+#[derive(Debug)]
 struct Writer {
-    shared: Arc<Shared>,
     jobs: JobsDir,
     file: PathBuf,
     boot_id: Option<String>,
@@ -194,11 +229,22 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self) {
-        // What an agent before this one said is not true of this one.
-        self.withdraw();
+    /// Looks until there is no job any more, and puts itself back.
+    fn run(mut self, shared: &Shared) {
         while !self.open.is_closed() {
-            let (job, contact) = self.wait();
+            let (job, contact) = match shared.newest(self.boot_id.as_deref()) {
+                Some(newest) => newest,
+                None => {
+                    self.open.send_if_modified(|old| old.take().is_some());
+                    self.withdraw();
+                    let mut told = shared.told();
+                    if told.job.is_none() {
+                        told.writer = Some(self);
+                        return;
+                    }
+                    continue;
+                }
+            };
             let dir = self.jobs.job(&job);
             let open = self.look(&dir);
             self.open.send_if_modified(|old| std::mem::replace(old, open) != open);
@@ -207,36 +253,10 @@ impl Writer {
                 None => self.withdraw(),
             }
             if dir.result().exists() {
-                let mut told = self.shared.told();
+                let mut told = shared.told();
                 told.job.take_if(|told| *told == job);
             }
-        }
-    }
-
-    /// Waits for a job, and for the time of the next look.
-    fn wait(&mut self) -> (JobId, rollback::Contact) {
-        let mut told = self.shared.told();
-        if told.job.is_some() {
-            let waited = self.shared.news.wait_timeout(told, LOOK);
-            told = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        loop {
-            if let Some(job) = told.job.clone() {
-                let contact = rollback::Contact {
-                    boot_id: self.boot_id.clone(),
-                    opened_ms: told.opened_ms,
-                    registered_ms: told.registered_ms,
-                    heard_ms: told.registered_ms.map(|_| self.shared.heard_ms.load(Ordering::Relaxed)),
-                };
-                return (job, contact);
-            }
-            drop(told);
-            self.open.send_if_modified(|old| old.take().is_some());
-            self.withdraw();
-            told = self.shared.told();
-            if told.job.is_none() {
-                told = self.shared.news.wait(told).unwrap_or_else(PoisonError::into_inner);
-            }
+            shared.pause();
         }
     }
 

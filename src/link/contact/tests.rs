@@ -46,8 +46,9 @@ fn the_agent_says_that_it_is_connected_only_while_a_system_is_on_trial() {
     std::fs::create_dir_all(jobs.job(&id).path()).unwrap();
     let file = folder.path().join("contact.json");
     std::fs::write(&file, "of an earlier agent").unwrap();
-    let mut contact = Contact::start(jobs.clone(), file.clone(), Some("this".to_owned())).unwrap();
-    eventually("end of the old file", || (!file.exists()).then_some(()));
+    let mut contact = Contact::new(jobs.clone(), file.clone(), Some("this".to_owned()));
+    assert!(!file.exists(), "of the earlier agent");
+    assert!(contact.shared.told().writer.is_some(), "no thread without a switch");
     contact.dialing();
     contact.registered();
     contact.follow(&id);
@@ -85,16 +86,30 @@ fn the_agent_says_that_it_is_connected_only_while_a_system_is_on_trial() {
     eventually("end of the file", || (!file.exists()).then_some(()));
     eventually("end of the trial", || (!contact.is_open()).then_some(()));
     assert_eq!(contact.hurries(Duration::from_secs(60)), Duration::from_secs(60));
+    let no_thread = || contact.shared.told().writer.is_some().then_some(());
+    eventually("end of the thread", no_thread);
+
+    // The next switch has a thread again, also without a trial, and until the agent says that it is over.
+    let next = JobId::generate();
+    std::fs::create_dir_all(jobs.job(&next).path()).unwrap();
+    contact.follow(&next);
+    eventually("thread", || contact.shared.told().writer.is_none().then_some(()));
+    let again = Trial { asked_ms: now_ms(), begun: Begun::Asking, activation: None, ..trial };
+    again.store(&jobs.job(&next)).unwrap();
+    eventually("second trial", || contact.is_open().then_some(()));
+    eventually("contact", || Said::read(&file));
+    contact.unfollow();
+    eventually("end of the second thread", no_thread);
+    assert!(!file.exists() && !contact.is_open());
 }
 
 #[test]
 fn a_file_that_cannot_be_written_is_told_once_for_each_trial() {
     let folder = tempfile::tempdir().unwrap();
-    let (shared, jobs) = (Arc::default(), JobsDir::new(folder.path()));
+    let jobs = JobsDir::new(folder.path());
     let file = folder.path().join("away/contact.json");
     let (open, _receiver) = watch::channel(None);
-    let mut writer =
-        Writer { shared, jobs, file: file.clone(), boot_id: None, open, written: None, failed: false };
+    let mut writer = Writer { jobs, file: file.clone(), boot_id: None, open, written: None, failed: false };
     let log = CapturedLog::default();
     let told = || log.text().matches("so the new system may be taken back").count();
     let said = |heard_ms| Said { heard_ms: Some(heard_ms), ..Said::default() };
