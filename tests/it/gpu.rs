@@ -102,7 +102,7 @@ impl Host {
         self.fleet.wait("more heartbeats", |fleet| (fleet.beats().len() >= after + more).then_some(())).await;
         let times: Vec<i64> = self.fleet.beats().iter().skip(after).map(|(at, _)| *at).collect();
         // The interval is a second; a driver that delays a heartbeat does so for three.
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] < 2_500), "{times:?}");
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] < 2_900), "{times:?}");
     }
 }
 
@@ -140,7 +140,8 @@ async fn the_library_is_in_a_process_without_a_token_and_not_in_the_agent() {
     kill_process(Pid::from_raw(its).unwrap(), Signal::TERM).unwrap();
     let beats = host.fleet.beats().len();
     host.beats_on_time(beats, 2).await;
-    assert_eq!((host.last().unwrap().1.status.as_str(), host.reader()), ("ok", Some(reader)));
+    host.status("ok").await;
+    assert_eq!(host.reader(), Some(reader));
     agent.kill();
     eventually("the end of the reader", || (!lives(reader)).then_some(())).await;
 }
@@ -183,11 +184,14 @@ async fn a_library_that_hangs_delays_no_heartbeat_and_does_not_outlive_the_agent
 async fn vitals_and_doctor_have_a_reader_of_their_own() {
     let Some(host) = Host::new("").await else { return };
     for arguments in [&["vitals", "--json"][..], &["vitals"], &["doctor"]] {
-        let mut command = host.fleet.agent_command();
-        host.set_up(&mut command);
-        let output = command.args(arguments).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(text.contains("NVIDIA Test"), "{arguments:?}: {text}");
+        // They wait for a second at most, in which a busy machine may not start a process.
+        eventually("the GPU", || {
+            let mut command = host.fleet.agent_command();
+            host.set_up(&mut command);
+            let output = command.args(arguments).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).contains("NVIDIA Test").then_some(())
+        })
+        .await;
         let reader = host.reader().unwrap();
         eventually("the end of the reader", || (!lives(reader)).then_some(())).await;
         fs::remove_file(host.fleet.path("pid")).unwrap();

@@ -39,7 +39,7 @@ mod thread;
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Time without an answer after which a reader is killed. Opening the library on a host with sixteen GPUs that no
-/// program keeps awake takes half a minute, and would never end if it was killed before.
+/// program keeps awake can take half a minute, and would never end if it was killed before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time until opening the library is tried again.
@@ -232,8 +232,8 @@ impl Nvidia {
     }
 }
 
-/// What is believed of a line that a reader wrote as its answer to question 1, for the GPUs with these addresses; None if
-/// it is no answer. For `crates/fuzz`.
+/// What is believed of a line that a reader wrote as its answer to question 1, for the GPUs with these addresses; None
+/// if it is no answer. For `crates/fuzz`.
 pub fn answer(line: &[u8], addresses: Vec<String>) -> Option<Result<Vec<Gpu>, Status>> {
     let selection = Selection::Only { addresses, let_others_sleep: false };
     let gpu = |Found { address, reading }: Found| {
