@@ -11,11 +11,14 @@ use crate::lateness::unix_ms;
 /// Time between two lines in the latency phase.
 pub(crate) const LINE_EVERY: Duration = Duration::from_millis(20);
 
-/// Prints lines as fast as they are read.
-pub(crate) fn print_lines(count: u64) -> ExitCode {
+/// Prints lines as fast as they are read, until there are so many or the time is over.
+pub(crate) fn print_lines(count: u64, seconds: u64) -> ExitCode {
+    /// Lines between two looks at the clock.
+    const LOOK: u64 = 1024;
+    let begun = Instant::now();
     let mut out = BufWriter::with_capacity(8 * 1024, io::stdout().lock());
     for n in 1..=count {
-        if writeln!(out, "{n}").is_err() {
+        if writeln!(out, "{n}").is_err() || (n % LOOK == 0 && begun.elapsed().as_secs() >= seconds) {
             break;
         }
     }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nixfleet_mock_dashboard::Handle;
 
-use crate::dashboard::{HOST, POLL};
+use crate::dashboard::POLL;
 
 /// Interval between heartbeats, in milliseconds.
 const INTERVAL_MS: i64 = 1000;
@@ -56,14 +56,15 @@ pub(crate) struct Beats {
 }
 
 impl Beats {
-    pub(crate) fn watch(handle: Handle) -> Self {
+    pub(crate) fn watch(handle: Handle, host: &str) -> Self {
+        let host = host.to_owned();
         let seen: Arc<Mutex<Vec<i64>>> = Arc::default();
         let stop: Arc<AtomicBool> = Arc::default();
         let (sink, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             let mut newest = None;
             while !stopped.load(Relaxed) {
-                let last_seen = handle.host(HOST).and_then(|host| host.last_seen);
+                let last_seen = handle.host(&host).and_then(|host| host.last_seen);
                 if last_seen != newest {
                     let at = last_seen.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
                     sink.lock().expect("no panic").extend(at.map(jiff::Timestamp::as_millisecond));
@@ -115,6 +116,18 @@ impl Grid {
         let inside = |number: &i64| window.contains(self.t0 + number * INTERVAL_MS);
         at.into_iter().filter(|(number, _)| inside(number)).map(|(_, late)| late as f64).collect()
     }
+}
+
+/// The longest time in the window between two heartbeats beyond one interval, in milliseconds. Over a slow link a
+/// heartbeat may be later than its successor is due, so that its arrival does not tell which one it is; the silence
+/// does not need that.
+pub(crate) fn longest_silence(beats: &[i64], window: &Window) -> f64 {
+    let inside = beats.iter().copied().filter(|&beat| window.contains(beat)).map(|beat| beat as f64);
+    let mut seen = vec![window.from];
+    seen.extend(inside);
+    seen.push(window.to);
+    let silences = seen.windows(2).map(|pair| pair[1] - pair[0] - INTERVAL_MS as f64);
+    silences.fold(0.0, f64::max)
 }
 
 pub(crate) fn percentile(values: &mut [f64], percent: f64) -> f64 {
