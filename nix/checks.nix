@@ -10,6 +10,7 @@ let
 
   own = self.packages.${pkgs.stdenv.hostPlatform.system};
   cargo = pkgs.callPackage ./cargo.nix { };
+  largestProgram = (lib.importTOML ../Cargo.toml).workspace.metadata.size.largest-program;
 
   # A host with the module and the minimum that NixOS requires. It uses the nixpkgs of this flake, which
   # evaluates a second faster than an instance of its own.
@@ -79,6 +80,16 @@ in
 }
 // lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux (
   {
+    # The linker of Nix is another one than cargo's own, so the program has another size.
+    size = pkgs.runCommand "nixfleet-agent-size" { } ''
+      size=$(stat -L -c %s ${own.nixfleet-agent}/bin/nixfleet-agent)
+      echo "nixfleet-agent has $size bytes of at most ${toString largestProgram}"
+      if ((size > ${toString largestProgram})); then
+        echo "it is larger than \"largest-program\" in Cargo.toml allows; cargo xtask size shows how to find what grew" >&2
+        exit 1
+      fi
+      touch $out
+    '';
     module = import ./module-check { inherit pkgs lib host; };
     home-module = import ./home-check.nix {
       inherit pkgs lib;

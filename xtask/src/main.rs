@@ -17,6 +17,7 @@ mod chaos;
 mod fuzz;
 mod graph;
 mod models;
+mod size;
 mod soak;
 
 const HELP: &str = "\
@@ -35,6 +36,9 @@ cargo xtask COMMAND
   models [N]       threads that hand over to each other, under a model checker: N interleavings of each scheduler
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
+  size [--program FILE] [--since FILE]
+                   builds the program for hosts and fails if it is larger than Cargo.toml allows; --program: looks at
+                   this one instead; --since: shows what grew since an earlier one
   soak [--beats N] [--connections N] [--seconds N]
                    does the agent grow or drift? a million heartbeats and a thousand connections in virtual time, then
                    built agents for 300 s
@@ -93,6 +97,10 @@ fn main() -> ExitCode {
         Some("storm") => storm(&rest),
         Some("soak") => match soak::Options::read(&rest) {
             Ok(options) => soak::run(&options),
+            Err(problem) => return usage(&problem),
+        },
+        Some("size") => match size::Options::read(&rest) {
+            Ok(options) => size::run(&root(), &options),
             Err(problem) => return usage(&problem),
         },
         Some("chaos") => match chaos::Options::read(&rest, &root()) {
