@@ -1,14 +1,18 @@
 //! The first connection of an agent is made while the first facts are read.
 //!
-//! Whoever connects needs neither: the registration has to have the facts, and not the request before it.
+//! The registration has to have the facts, and nothing before it needs them.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::run::FIRST_RESULTS;
 use crate::dial::{Connect, ConnectError, Dialled};
+
+/// How long the first registration waits for the first results of collectors, so that it and the first heartbeat have
+/// them. They take milliseconds; a disk that hangs must not delay the connection.
+pub(super) const FIRST_RESULTS: Duration = Duration::from_millis(250);
 
 /// Makes connections. The first attempt is over when the first facts are there as well.
 pub(super) struct WithFacts<'a, C> {
@@ -28,8 +32,8 @@ impl<C: Connect> Connect for WithFacts<'_, C> {
 
     async fn connect(&self) -> Result<Dialled<C::Stream>, ConnectError> {
         let dialled = self.connection.connect().await?;
-        // After a failure the time is over, and the next attempt does not wait.
         let first = self.facts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The time runs from the start: an attempt that comes after one that took long does not wait.
         if let Some((facts, until)) = first {
             // An error: it took too long, or there is no thread. The registration goes without them.
             drop(timeout_at(until, facts).await);
@@ -40,8 +44,6 @@ impl<C: Connect> Connect for WithFacts<'_, C> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::DuplexStream;
     use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;

@@ -22,8 +22,8 @@ use nixfleet_vitals::device::{self, Meters};
 use nixfleet_vitals::gpu;
 use nixfleet_vitals::prewarm::{self, Hook};
 
-use super::first_facts::WithFacts;
-use super::room::wait_for_room;
+use super::first_facts::{FIRST_RESULTS, WithFacts};
+use super::room::{wait_for_files, wait_for_room};
 use super::{Failure, complain, listen_for_signals, reload, status, usage, warnings};
 use crate::facts::installed::own_place;
 use crate::heartbeat::Snapshots;
@@ -40,20 +40,16 @@ use crate::observe::{systemd, telemetry};
 use crate::unit::{self, AGENT_UNIT};
 use crate::{facts, wire};
 
-/// How long the first registration waits for the first results of collectors, so that it and the first heartbeat have
-/// them. They take milliseconds; a disk that hangs must not delay the connection.
-pub(super) const FIRST_RESULTS: Duration = Duration::from_millis(250);
-
 /// Mode of the state folder, as far as the umask allows: people who may read logs go through it.
 const STATE_MODE: u32 = 0o755;
 
 /// Runs the agent until it is asked to stop or to restart.
 pub(super) fn run(source: &Source) -> Result<(), Failure> {
     // A file that cannot be opened would count as a wrong configuration, after which nobody starts the agent again.
-    wait_for_room()?;
+    wait_for_files()?;
     let mut started = Config::start(source).map_err(|err| usage(&err))?;
     name_missing_token(&mut started.config.connection);
-    // As much is needed from here on, and other processes may have taken it meanwhile.
+    // More is needed from here on, and other processes may have taken it meanwhile.
     wait_for_room()?;
     if let Err(err) = signals::survive(&[]) {
         complain(
