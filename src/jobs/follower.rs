@@ -28,6 +28,7 @@ mod change;
 mod fate;
 mod items;
 mod remains;
+mod supervisor;
 mod thread;
 
 pub use activity::Activity;
@@ -56,6 +57,10 @@ const UNREADABLE: Duration = Duration::from_secs(60);
 /// How often to check without a change in the folder whether the supervisor is alive and the receiver
 /// still exists.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The same while the end of the supervisor would end the wait, and so would all that it writes: for what no event tells,
+/// and for the error that events get lost. While nobody takes output, the time of the last line is as old as this.
+const LONG_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a launched job may take until its folder exists. An agent that has replaced the one that launched the
 /// job waits here for the whole start: 25 s for the permission, which is the time limit of the bus, 30 s for a

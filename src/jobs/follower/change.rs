@@ -9,6 +9,7 @@ use nixfleet_os::Clock;
 use nixfleet_os::disk::Watch;
 
 use super::bell::Bell;
+use super::supervisor::Supervisor;
 
 /// How often to check without inotify. Output should reach the dashboard within 100 ms.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -23,10 +24,20 @@ pub(super) struct Changes {
 #[derive(Debug)]
 enum How {
     #[cfg(target_os = "linux")]
-    Inotify(rustix::fd::OwnedFd),
+    Inotify(Notices),
     Simulated(Box<dyn Watch>),
     /// Without inotify, or when the user's inotify watches are used up.
     Interval,
+}
+
+/// Two watches of the same folder.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Notices {
+    all: rustix::fd::OwnedFd,
+    /// Files that take the place of others: state and result, but no output and no further segment of the log. None if
+    /// there is no descriptor left.
+    but_output: Option<rustix::fd::OwnedFd>,
 }
 
 impl Changes {
@@ -41,39 +52,63 @@ impl Changes {
         }
         std::fs::metadata(dir.path())?;
         #[cfg(target_os = "linux")]
-        if let Ok(inotify) = watch(dir.path()) {
-            return Ok(Self { clock, how: How::Inotify(inotify) });
+        if let Ok(all) = watch(dir.path(), true) {
+            let but_output = watch(dir.path(), false).ok();
+            return Ok(Self { clock, how: How::Inotify(Notices { all, but_output }) });
         }
         Ok(Self { clock, how: How::Interval })
     }
 
-    /// Waits for a change or the bell, at most `limit`.
-    pub(super) fn wait(&mut self, bell: &Bell, limit: Duration) {
+    /// Whether every change, the bell and the end of this supervisor end a wait at once.
+    pub(super) fn are_told(&self, bell: &Bell, supervisor: &Supervisor) -> bool {
+        match &self.how {
+            #[cfg(target_os = "linux")]
+            How::Inotify(notices) => {
+                notices.but_output.is_some() && bell.fd().is_some() && supervisor.is_watched()
+            }
+            How::Simulated(_) | How::Interval => false,
+        }
+    }
+
+    /// Waits for a change, the bell or the end of the supervisor, at most `limit`.
+    pub(super) fn wait(&mut self, bell: &Bell, supervisor: &Supervisor, limit: Duration) {
         match &mut self.how {
             #[cfg(target_os = "linux")]
-            How::Inotify(inotify) => wait_on(inotify, bell, limit),
+            How::Inotify(notices) => wait_on(&notices.all, bell, supervisor, limit),
             How::Simulated(watch) => watch.wait(limit),
             How::Interval => self.clock.sleep(limit.min(INTERVAL)),
+        }
+    }
+
+    /// As [`Self::wait`] if [`Self::are_told`], but output does not end it: a busy command writes some all the time.
+    pub(super) fn wait_past_output(&mut self, bell: &Bell, supervisor: &Supervisor, limit: Duration) {
+        match &mut self.how {
+            #[cfg(target_os = "linux")]
+            How::Inotify(Notices { but_output: Some(but_output), .. }) => {
+                wait_on(but_output, bell, supervisor, limit);
+            }
+            _ => self.wait(bell, supervisor, limit),
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-fn watch(folder: &Path) -> io::Result<rustix::fd::OwnedFd> {
+fn watch(folder: &Path, output: bool) -> io::Result<rustix::fd::OwnedFd> {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
     let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&fd, folder, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
+    let output = if output { WatchFlags::MODIFY | WatchFlags::CREATE } else { WatchFlags::empty() };
+    inotify::add_watch(&fd, folder, output | WatchFlags::MOVED_TO)?;
     Ok(fd)
 }
 
 #[cfg(target_os = "linux")]
 #[cfg_attr(feature = "models", expect(unused_variables, reason = "a model has no time"))]
-fn wait_on(inotify: &rustix::fd::OwnedFd, bell: &Bell, limit: Duration) {
+fn wait_on(inotify: &rustix::fd::OwnedFd, bell: &Bell, supervisor: &Supervisor, limit: Duration) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     let mut fds = vec![PollFd::new(inotify, PollFlags::IN)];
-    fds.extend(bell.fd().map(|fd| PollFd::new(fd, PollFlags::IN)));
+    fds.extend(bell.fd().into_iter().chain(supervisor.end()).map(|fd| PollFd::new(fd, PollFlags::IN)));
     // After an interruption by a signal the follower looks once too often.
     #[cfg(not(feature = "models"))]
     poll(&mut fds, Timespec::try_from(limit).ok().as_ref()).ok();
@@ -96,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bell_and_a_change_each_end_the_wait() {
+    fn a_bell_a_change_and_the_end_of_a_supervisor_each_end_the_wait() {
         /// The wait has no other end: only a hang reaches half of it.
         const LIMIT: Duration = Duration::from_secs(60);
         let folder = tempfile::tempdir().unwrap();
@@ -105,10 +140,20 @@ mod tests {
         let (bell, begun) = (Bell::default(), std::time::Instant::now());
         let mut changes = Changes::watch(&dir).unwrap();
         bell.ring();
-        changes.wait(&bell, LIMIT);
+        let mut supervisor = Supervisor::default();
+        changes.wait(&bell, &supervisor, LIMIT);
         assert!(!bell.is_ringing(), "it was heard");
         std::fs::write(dir.state(), "").unwrap();
-        changes.wait(&bell, LIMIT);
+        changes.wait(&bell, &supervisor, LIMIT);
+        assert!(!changes.are_told(&bell, &supervisor), "nobody would tell the end of the supervisor");
+        let mut child = std::process::Command::new("sleep").arg("0.1").spawn().unwrap();
+        supervisor.is(Some(child.id()));
+        assert!(changes.are_told(&bell, &supervisor));
+        changes.wait_past_output(&bell, &supervisor, LIMIT);
+        std::fs::write(dir.state(), "more").unwrap();
+        changes.wait_past_output(&bell, &supervisor, LIMIT);
+        assert!(supervisor.has_ended(), "what is written to a file ends no such wait");
+        child.wait().unwrap();
         assert!(begun.elapsed() < LIMIT / 2);
     }
 }

@@ -146,6 +146,8 @@ pub(super) struct Link {
 struct Order {
     /// An item was taken since the thread last waited for room.
     room: bool,
+    /// The thread waits for room at the bell.
+    at_bell: bool,
     /// Nobody receives any more.
     closed: bool,
     rewind: Option<Rewind>,
@@ -170,12 +172,18 @@ impl Link {
     fn wake(&self, change: impl FnOnce(&mut Order)) {
         let mut order = self.order();
         change(&mut order);
-        let urgent = order.closed || order.rewind.is_some();
+        let urgent = order.closed || order.rewind.is_some() || order.at_bell;
         drop(order);
         self.changed.notify_all();
         if urgent && !planted!("silent-bell") {
             self.bell.ring();
         }
+    }
+
+    /// An item was taken.
+    #[cfg(test)]
+    pub(super) fn take_one(&self) {
+        self.wake(|order| order.room = true);
     }
 
     /// What the command does now.
@@ -192,6 +200,19 @@ impl Link {
     pub(super) fn wait(&self, limit: Duration) {
         let idle = |order: &mut Order| !order.room && !order.closed && order.rewind.is_none();
         self.changed.wait_while(&self.order, Some(limit), idle).room = false;
+    }
+
+    /// As [`Self::wait`], but `wait` waits, until the bell rings or something else ends it.
+    pub(super) fn wait_at_bell(&self, wait: impl FnOnce(&Bell)) {
+        let mut order = self.order();
+        let idle = !order.room && !order.closed && order.rewind.is_none();
+        order.at_bell = idle;
+        drop(order);
+        if idle {
+            wait(&self.bell);
+        }
+        let mut order = self.order();
+        (order.room, order.at_bell) = (false, false);
     }
 
     /// The thread has nothing more to do: returns where it has to begin again, or else it must end.
@@ -219,6 +240,14 @@ mod tests {
         assert!(!link.bell.is_ringing());
         link.wake(|order| order.room = true);
         assert!(!link.bell.is_ringing(), "the thread waits for room at the condition");
+        link.wait_at_bell(|_| panic!("there is room"));
+        link.wait_at_bell(|bell| {
+            link.wake(|order| order.room = true);
+            assert!(bell.is_ringing(), "and here it waits for room");
+            bell.silence();
+        });
+        link.wake(|_| {});
+        assert!(!link.bell.is_ringing());
         assert!(items.rewind(7));
         assert!(link.bell.is_ringing());
         assert_eq!(link.done().map(|rewind| rewind.after), Some(7));

@@ -15,6 +15,7 @@ use super::thread::Seen;
 use super::*;
 
 mod faulty_machine;
+mod full;
 mod line_numbers;
 mod trouble;
 mod unreadable;

@@ -15,9 +15,10 @@ use super::activity::Activity;
 use super::change::Changes;
 use super::items::{Link, Rewind};
 use super::remains::Left;
+use super::supervisor::Supervisor;
 use super::{
-    BATCH, CHECK_INTERVAL, Followed, Live, RETRY, SLOW_RETRY, START_TIMEOUT, Start, UNREADABLE, UNTIL_READ,
-    send,
+    BATCH, CHECK_INTERVAL, Followed, LONG_CHECK_INTERVAL, Live, RETRY, SLOW_RETRY, START_TIMEOUT, Start,
+    UNREADABLE, UNTIL_READ, send,
 };
 
 mod end;
@@ -30,6 +31,7 @@ pub(super) struct Thread {
     link: Arc<Link>,
     /// Notices changes of the folder, once it exists.
     changes: Option<Changes>,
+    supervisor: Supervisor,
     /// Entries behind all others, for the end.
     pub(super) rest: Vec<Entry>,
     /// The boot id of the running system.
@@ -83,6 +85,8 @@ pub(super) struct Seen {
     /// The supervisor is dead.
     pub(super) gone: bool,
     pub(super) result: Option<JobResult>,
+    /// The process id of the supervisor, if it should live and is no simulated one.
+    pub(super) supervisor: Option<u32>,
     /// Why the result could not be read, if there is one.
     pub(super) unread: Option<io::Error>,
 }
@@ -98,6 +102,7 @@ impl Thread {
             items: items.clone(),
             link: Arc::clone(link),
             changes: None,
+            supervisor: Supervisor::default(),
             rest: Vec::new(),
             boot_id: boot_id.clone(),
             unexplained_since: None,
@@ -135,22 +140,58 @@ impl Thread {
             // This comes before the log is read: if the job has ended by now, the log that is read below is
             // complete.
             let seen = self.look(probe);
+            self.note_supervisor(&seen);
+            let has_result = seen.result.is_some();
             let complete = self.read_log(&mut waiting);
             let seen = if planted!("look-after-reading") { self.look(probe) } else { seen };
             if complete && let Some(result) = self.conclude(seen) {
                 return self.tell_end(result);
             }
             if waiting.is_some() {
-                // The channel is full. Do not wait for changes, which a busy command makes all the time.
-                self.link.wait(CHECK_INTERVAL);
+                self.wait_for_room(has_result);
             } else if !complete {
                 self.link.wait(SLOW_RETRY);
             } else if let Some(changes) = &mut self.changes {
-                changes.wait(&self.link.bell, CHECK_INTERVAL);
+                let (bell, supervisor) = (&self.link.bell, &self.supervisor);
+                // What was seen without a probe is told soon; and an end that is held back is looked at again.
+                let may_sleep = probe && !has_result && changes.are_told(bell, supervisor);
+                changes.wait(bell, supervisor, if may_sleep { LONG_CHECK_INTERVAL } else { CHECK_INTERVAL });
+            }
+            if self.supervisor.has_ended() {
+                checked = None;
             }
             if let Some(item) = waiting.take() {
                 waiting = self.offer(item);
             }
+        }
+    }
+
+    /// The end of this supervisor ends waits from now on.
+    pub(super) fn note_supervisor(&mut self, seen: &Seen) {
+        self.supervisor.is(seen.supervisor);
+    }
+
+    #[cfg(test)]
+    pub(super) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
+    /// The channel is full. Does not wait for output, which a busy command writes all the time. The end of the command
+    /// is noticed all the same: it frees the slot.
+    pub(super) fn wait_for_room(&mut self, has_result: bool) {
+        match &mut self.changes {
+            Some(changes)
+                if changes.are_told(&self.link.bell, &self.supervisor) && !cfg!(feature = "models") =>
+            {
+                let supervisor = &self.supervisor;
+                self.link
+                    .wait_at_bell(|bell| changes.wait_past_output(bell, supervisor, LONG_CHECK_INTERVAL));
+            }
+            // Nothing more happens in the folder.
+            _ if has_result && !self.dir.machine().threads.are_simulated() => {
+                self.link.wait(LONG_CHECK_INTERVAL)
+            }
+            _ => self.link.wait(CHECK_INTERVAL),
         }
     }
 
@@ -204,7 +245,7 @@ impl Thread {
     }
 
     /// Waits until the job's folder exists. False if the receiver is gone or the job was never started.
-    fn wait_for_folder(&mut self) -> bool {
+    pub(super) fn wait_for_folder(&mut self) -> bool {
         let mut retry = RETRY;
         while self.changes.is_none() {
             if self.items.is_closed() {
@@ -257,6 +298,8 @@ impl Thread {
             let state = state.as_ref().filter(|_| runs);
             self.link.tell_activity(state.and_then(|state| Activity::read(&self.dir, state)));
         }
+        let is_real = !self.dir.machine().threads.are_simulated() && !cfg!(feature = "models");
+        let supervisor = state.as_ref().filter(|_| runs && is_real).map(|state| state.supervisor_pid);
         let pid = state.and_then(|state| state.child_pid).filter(|_| runs);
         if gone && result.is_none() {
             // A connection that is lost ends no wait: the next one needs the host free as well.
@@ -265,7 +308,7 @@ impl Thread {
         }
         let live = Live { pid, ended: result.is_some() || gone };
         self.live.send_if_modified(|old| std::mem::replace(old, live) != live);
-        Seen { gone, result, unread }
+        Seen { gone, result, supervisor, unread }
     }
 
     fn age(&self) -> Duration {

@@ -27,15 +27,14 @@ mod tests;
 
 use build_log::BuildLog;
 use quote::{join, keep, quoted, quoted_with_end};
-use rule::{Meaning, Rule, Topic, rule, texts_within};
+use rule::{Meaning, Rule, Rules, Topic};
 use sentence::{Next, Sentence};
 use words::Words;
 
 /// The tables, in the order in which they are asked.
-const TABLES: &[&[Rule]] = &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
+static TABLES: &[&[Rule]] = &[switch::RULES, systemd::RULES, ssh::RULES, curl::RULES, git::RULES, nix::RULES];
 
-/// What the tables look for anywhere in a line.
-static WITHIN: Words = texts_within(TABLES);
+static RULES: Rules = Rules::of(TABLES);
 
 /// What the operating system refused. Whatever failed behind such a line failed because of it.
 static ROOTS: Words = Words::new(&[
@@ -366,7 +365,7 @@ impl FailureReason {
 
 /// What the first rule says about a line.
 fn meaning(line: &str) -> Option<Meaning> {
-    rule(TABLES, &WITHIN, line).map(|(_, meaning)| *meaning)
+    RULES.find(line).map(|(_, meaning)| *meaning)
 }
 
 /// How much a line explains that names a cause.

@@ -84,7 +84,7 @@ fn a_result_that_is_damaged_while_the_supervisor_lives_is_no_end() {
 fn a_job_whose_log_is_missing_is_not_told_as_a_supervisor_that_died() {
     let rig = Rig::new();
     let (mut thread, _follower) = rig.thread();
-    let seen = Seen { gone: true, result: None, unread: None };
+    let seen = Seen { gone: true, result: None, supervisor: None, unread: None };
     let result = thread.conclude(seen).unwrap();
     assert_eq!(result.outcome, Outcome::Lost);
     assert!(result.message.contains("log.jsonl"), "{}", result.message);

@@ -84,31 +84,74 @@ pub(super) enum When {
 /// A rule for lines.
 pub(super) type Rule = (When, Meaning);
 
-/// The texts that some rule looks for anywhere in a line.
-pub(super) const fn texts_within(tables: &[&[Rule]]) -> Words {
-    let mut words = Words::NONE;
-    let mut table = 0;
-    while table < tables.len() {
-        let mut rule = 0;
-        while rule < tables[table].len() {
-            if let When::Has(text) = tables[table][rule].0 {
-                words = words.with(text);
-            }
-            rule += 1;
-        }
-        table += 1;
-    }
-    words
+/// Most rules of all tables together. More do not compile.
+const MOST: usize = 512;
+
+/// The rules of all tables, found by the first byte of a line: a rebuild writes a hundred thousand lines, and next to
+/// none of the rules begins like any of them.
+pub(super) struct Rules {
+    /// In the order in which they are asked.
+    all: [Option<&'static Rule>; MOST],
+    count: usize,
+    /// For each first byte, the first rule about lines that begin with it.
+    first: [Option<u16>; 256],
+    /// For each rule, the next one of the same first byte.
+    next: [Option<u16>; MOST],
+    /// The texts that some rule looks for anywhere in a line.
+    within: Words,
 }
 
-/// The first rule for a line. `within`: the [`texts_within`] the tables.
-pub(super) fn rule(tables: &[&'static [Rule]], within: &Words, line: &str) -> Option<&'static Rule> {
-    let has = within.any(line);
-    let first = line.as_bytes().first();
-    let starts = |text: &str| text.as_bytes().first() == first && line.starts_with(text);
-    tables.iter().copied().flatten().find(|(when, _)| match *when {
-        When::Starts(text) => starts(text),
-        When::Has(text) => has && line.contains(text),
-        When::Both(start, text) => starts(start) && line.contains(text),
-    })
+impl Rules {
+    /// Those of these tables.
+    pub(super) const fn of(tables: &'static [&'static [Rule]]) -> Self {
+        let mut rules =
+            Self { all: [None; MOST], count: 0, first: [None; 256], next: [None; MOST], within: Words::NONE };
+        let mut table = 0;
+        while table < tables.len() {
+            let mut at = 0;
+            while at < tables[table].len() {
+                let rule = &tables[table][at];
+                if let When::Has(text) = rule.0 {
+                    rules.within = rules.within.with(text);
+                }
+                rules.all[rules.count] = Some(rule);
+                rules.count += 1;
+                at += 1;
+            }
+            table += 1;
+        }
+        let mut left = rules.count;
+        while left > 0 {
+            left -= 1;
+            if let Some((When::Starts(text) | When::Both(text, _), _)) = rules.all[left] {
+                let byte = text.as_bytes()[0] as usize;
+                rules.next[left] = rules.first[byte];
+                rules.first[byte] = Some(left as u16);
+            }
+        }
+        rules
+    }
+
+    /// The first rule for a line.
+    pub(super) fn find(&self, line: &str) -> Option<&'static Rule> {
+        if self.within.any(line) {
+            return self.all.iter().copied().flatten().find(|rule| is_about(rule, line));
+        }
+        let mut at = self.first[usize::from(*line.as_bytes().first()?)];
+        while let Some(index) = at.map(usize::from) {
+            if let Some(rule) = self.all[index].filter(|rule| is_about(rule, line)) {
+                return Some(rule);
+            }
+            at = self.next[index];
+        }
+        None
+    }
+}
+
+fn is_about((when, _): &Rule, line: &str) -> bool {
+    match *when {
+        When::Starts(text) => line.starts_with(text),
+        When::Has(text) => line.contains(text),
+        When::Both(start, text) => line.starts_with(start) && line.contains(text),
+    }
 }
