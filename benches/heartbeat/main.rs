@@ -19,8 +19,8 @@
 //! has made.
 //!
 //! # How to read the values
-//! Idle agents run at the same time; else the agents take turns. So what slows down the machine slows down both, and the
-//! ratio is the median over pairs. The lateness of a heartbeat is its arrival at the dashboard minus its due time
+//! Idle agents run at the same time; else the agents take turns. So what slows down the machine slows down both, and
+//! the ratio is the median over pairs. The lateness of a heartbeat is its arrival at the dashboard minus its due time
 //! `t0 + n x 1 s`. `t0` is the earliest heartbeat of the idle phase and is used for all phases, so that no phase can
 //! hide a constant delay. Arrival times have a resolution of one millisecond. The dashboard, the command and the
 //! spinning processes share the processor cores with the agent, so delays of the dashboard count as delays of the
