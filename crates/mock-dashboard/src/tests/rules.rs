@@ -9,7 +9,7 @@ use crate::hub::{Hub, Registration};
 use crate::jobs::Jobs;
 use crate::link::Link;
 use crate::moment::Moment;
-use crate::record::{Kept, MAX_BYTES, MAX_MESSAGES, Record, room_for};
+use crate::record::{Kept, MAX_BYTES, MAX_MESSAGES, Record};
 use crate::view::{BrowserMessage, Shown};
 use crate::{HostStatus, Options};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Output, Register, Status, StatusKind, Stream, encode};
@@ -256,7 +256,7 @@ fn the_records_of_all_hosts_share_what_one_host_may_have_alone() {
     assert_eq!(kept(&world), 41, "until the host says something");
     world.message(60, &link, long());
     let after = kept(&world) * line.len();
-    assert!((room_for(4) / 2..=room_for(4)).contains(&after), "{after} bytes of {MAX_BYTES} for four hosts");
+    assert!((MAX_BYTES / 8..MAX_BYTES / 4).contains(&after), "{after} bytes of {MAX_BYTES} for four hosts");
     let (entries, next) = world.hub.messages("h", 0).expect("known");
     let (first, dropped) = (entries.map(|entry| entry.index).next(), next - kept(&world) as u64);
     assert_eq!((next, first), (42, Some(dropped)), "the oldest are dropped, and counted");

@@ -144,6 +144,7 @@ fn a_heartbeat_is_the_same_however_its_frame_is_written() {
         ("message", format!("{{\"type\":\"heartbeat\",\"payload\":\n{payload}\n}}")),
         ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload}"#)),
         ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload}}}}}"#)),
+        ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload}}} x"#)),
         ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload},"payload":{payload}}}"#)),
         ("malformed", format!(r#"{{"type":"heartbeat","payload":{payload},"type":"output"}}"#)),
         ("malformed", r#"{"type":"heartbeat","payload":}"#.to_owned()),
