@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Temperatures,
     Units,
     Reboot,
+    /// GPUs on a host that had none. What they read is not a part of these snapshots.
+    Gpus,
 }
 
 /// The channels of the snapshots.
@@ -74,6 +76,7 @@ impl Sink for Board {
             Value::Proc(sample) => vitals.send_modify(|vitals| vitals.take_proc(*sample, taken_at)),
             Value::StaSysMo(reading) => publish(&self.publish.stasysmo, reading),
             Value::Workload(workload) => publish(&self.publish.workload, workload),
+            Value::Nothing => {}
             Value::Temperatures(found) => {
                 let found = timed(found, taken_at);
                 vitals.send_modify(|vitals| vitals.temperatures = found);
@@ -125,7 +128,7 @@ impl Sink for Board {
             Kind::Units => vitals.send_modify(|vitals| vitals.failed_units = None),
             Kind::Reboot => vitals.send_modify(|vitals| vitals.reboot_required = None),
             // The disks may still answer. The list of mounts has an age limit.
-            Kind::Mounts => {}
+            Kind::Mounts | Kind::Gpus => {}
             Kind::Disk(index) => {
                 self.usage[index] = None;
                 self.publish_disks();
@@ -152,11 +155,11 @@ fn timed<T>(value: Option<T>, taken_at: Moment) -> Option<Timed<T>> {
     value.map(|value| Timed { value, taken_at })
 }
 
-/// The counters of a source. StaSysMo's readings and the workload have none.
+/// The counters of a source. StaSysMo's readings, the workload and the search for GPUs have none.
 fn collectors_of(collectors: &Collectors, kind: Kind) -> Vec<&Collector> {
     match kind {
         Kind::Proc => collectors.of_proc().to_vec(),
-        Kind::StaSysMo | Kind::Workload => Vec::new(),
+        Kind::StaSysMo | Kind::Workload | Kind::Gpus => Vec::new(),
         Kind::Mounts => vec![&collectors.mounts],
         Kind::Disk(_) => vec![&collectors.disks],
         Kind::Temperatures => vec![&collectors.temperatures],

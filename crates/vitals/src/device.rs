@@ -30,7 +30,7 @@ use crate::clock::Moment;
 use crate::disk::Disk;
 use crate::fault::Fault;
 use crate::gpu::{self, Gpu, GpuHandle};
-use crate::handle::VitalsHandle;
+use crate::handle::{self, VitalsHandle};
 use crate::prewarm::Load;
 use crate::settings::Settings;
 use crate::snapshot::Vitals;
@@ -125,7 +125,8 @@ impl Meters {
         } else {
             gpu::Sources::none()
         };
-        Self { vitals: crate::spawn(settings, interval), gpus: gpu::spawn(&sources, interval) }
+        let gpus = gpu::spawn(&sources, interval);
+        Self { vitals: handle::spawn_searching(settings, interval, gpus.search()), gpus }
     }
 
     /// The newest values, without those that are too old at `now`. Touches no file and never waits.

@@ -15,7 +15,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::fault::Faults;
 
 pub use nvidia::{answer, serve};
-pub use reader::{Gpus, Hint};
+pub use reader::{Gpus, Hint, SEARCH};
 
 mod amd;
 mod card;
@@ -248,15 +248,76 @@ impl Snapshot {
 }
 
 /// The newest snapshot, kept up to date by a thread that ends when this is dropped. Dropping does not wait
-/// for the thread, because it may hang.
+/// for the thread, because it may hang. On a host without GPUs there is a thread only while one is looked for.
 #[derive(Debug)]
 pub struct GpuHandle {
     newest: watch::Receiver<Option<Snapshot>>,
     started: SystemTime,
     stale_reads: AtomicU64,
     faults: Arc<Faults>,
+    search: Search,
     /// Dropping it stops the thread; nothing is ever sent.
     _stop: mpsc::Sender<()>,
+}
+
+/// Looks for GPUs on a host where there were none.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// What the thread needs, while there is no thread.
+    resting: Arc<Mutex<Option<Readings>>>,
+}
+
+impl Search {
+    /// Starts a thread that looks whether there are GPUs now, unless one reads them already. Does not wait.
+    pub fn begin(&self) {
+        let Some(readings) = self.lock().take() else { return };
+        // If no thread can be started, the readings are still here.
+        let handed = Arc::new(Mutex::new(Some(readings)));
+        let (search, taken) = (self.clone(), Arc::clone(&handed));
+        let run = move || {
+            let readings = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // A thread that finds no GPU ends. The next search begins where it stopped.
+            if let Some(readings) = readings.and_then(Readings::follow) {
+                *search.lock() = Some(readings);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("gpu".to_owned()).stack_size(STACK).spawn(run) {
+            tracing::warn!(%error, "No thread for GPUs; trying again.");
+            *self.lock() = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Readings>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the GPUs, and publishes what it finds.
+#[derive(Debug)]
+struct Readings {
+    gpus: Gpus,
+    publish: watch::Sender<Option<Snapshot>>,
+    stopped: mpsc::Receiver<()>,
+    period: Duration,
+}
+
+impl Readings {
+    /// Reads until there is no GPU, or until nobody wants to know. Returns itself if there is none.
+    fn follow(mut self) -> Option<Self> {
+        loop {
+            let gpus = self.gpus.read(Instant::now());
+            self.gpus.take_hints().iter().for_each(Hint::log);
+            let (unanswered, are_there) = (self.gpus.unanswered(), !gpus.is_empty());
+            self.publish.send_replace(Some(Snapshot { gpus, taken_at: SystemTime::now(), unanswered }));
+            if !are_there {
+                return Some(self);
+            }
+            match self.stopped.recv_timeout(self.period) {
+                Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
 }
 
 impl GpuHandle {
@@ -289,10 +350,16 @@ impl GpuHandle {
     pub fn watch(&self) -> watch::Receiver<Option<Snapshot>> {
         self.newest.clone()
     }
+
+    /// Looks for GPUs on a host where there were none.
+    pub fn search(&self) -> Search {
+        self.search.clone()
+    }
 }
 
 /// Starts reading: at once, then once per `interval`, but not more often than every 500 ms and not less often than
-/// every 5 s; on a host without GPUs every 30 s. It uses a thread because a driver may hang, and a heartbeat must not.
+/// every 5 s. It uses a thread because a driver may hang, and a heartbeat must not. Where there is no GPU, somebody has
+/// to look for one by [`GpuHandle::search`] every 30 s.
 pub fn spawn(sources: &Sources, interval: Duration) -> GpuHandle {
     spawn_with(Gpus::new(sources), interval)
 }
@@ -301,26 +368,19 @@ fn period_for(interval: Duration) -> Duration {
     interval.clamp(MIN_PERIOD, MAX_PERIOD)
 }
 
-fn spawn_with(mut gpus: Gpus, interval: Duration) -> GpuHandle {
+fn spawn_with(gpus: Gpus, interval: Duration) -> GpuHandle {
     let (publish, newest) = watch::channel(None);
     let (stop, stopped) = mpsc::channel();
-    let period = period_for(interval);
     let faults = gpus.faults();
-    let run = move || {
-        loop {
-            let found = gpus.read(Instant::now());
-            gpus.take_hints().iter().for_each(Hint::log);
-            let unanswered = gpus.unanswered();
-            let pause = if found.is_empty() { reader::SEARCH } else { period };
-            publish.send_replace(Some(Snapshot { gpus: found, taken_at: SystemTime::now(), unanswered }));
-            match stopped.recv_timeout(pause) {
-                Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("gpu".to_owned()).stack_size(STACK).spawn(run) {
-        tracing::warn!(%error, "No thread for GPUs: heartbeats go without them.");
+    let readings = Readings { gpus, publish, stopped, period: period_for(interval) };
+    let search = Search { resting: Arc::new(Mutex::new(Some(readings))) };
+    search.begin();
+    GpuHandle {
+        newest,
+        started: SystemTime::now(),
+        stale_reads: AtomicU64::new(0),
+        faults,
+        search,
+        _stop: stop,
     }
-    GpuHandle { newest, started: SystemTime::now(), stale_reads: AtomicU64::new(0), faults, _stop: stop }
 }

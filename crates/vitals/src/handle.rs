@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lane "vitals"       /proc, StaSysMo, workload: once for each heartbeat, shortly before it
-//! lane "vitals-slow"  mounts, each disk, temperatures, units, reboot: seldom
+//! lane "vitals-slow"  mounts, each disk, temperatures, units, reboot, search for GPUs: seldom
 //! lane --readings--> board --> snapshots
 //! ```
 
@@ -18,6 +18,7 @@ use crate::board::{Board, Kind, Publish};
 use crate::clock::Moment;
 use crate::collector::Collectors;
 use crate::disk;
+use crate::gpu;
 use crate::lane::{Lane, Pace};
 use crate::probes::{self, Statvfs};
 use crate::settings::Settings;
@@ -98,10 +99,20 @@ impl VitalsHandle {
 /// Starts measuring: at once, and then at a pace that follows `interval`, the time between heartbeats. On systems other
 /// than Linux, and if the settings disable it, the host is not measured and all its values are unknown.
 pub fn spawn(settings: &Settings, interval: Duration) -> VitalsHandle {
-    spawn_with(settings, interval, &(Arc::new(disk::usage) as Statvfs))
+    spawn_with(settings, interval, &(Arc::new(disk::usage) as Statvfs), None)
 }
 
-pub(crate) fn spawn_with(settings: &Settings, interval: Duration, statvfs: &Statvfs) -> VitalsHandle {
+/// As [`spawn`], and `search` begins again and again.
+pub(crate) fn spawn_searching(settings: &Settings, interval: Duration, search: gpu::Search) -> VitalsHandle {
+    spawn_with(settings, interval, &(Arc::new(disk::usage) as Statvfs), Some(search))
+}
+
+pub(crate) fn spawn_with(
+    settings: &Settings,
+    interval: Duration,
+    statvfs: &Statvfs,
+    search: Option<gpu::Search>,
+) -> VitalsHandle {
     let (vitals, newest) = watch::channel(Vitals::default());
     let (stasysmo, stasysmo_newest) = watch::channel(None);
     let (workload, workload_newest) = watch::channel(None);
@@ -113,7 +124,11 @@ pub(crate) fn spawn_with(settings: &Settings, interval: Duration, statvfs: &Stat
         lanes.push(quick(settings, interval, is_measured, &publish, &collectors));
     }
     if is_measured {
-        lanes.push(slow(settings, interval, statvfs, publish, &collectors));
+        let lane = slow(settings, interval, statvfs, publish, &collectors);
+        if let Some(search) = search {
+            lane.add(Kind::Gpus, Pace::every(gpu::SEARCH), LIMIT, probes::gpus(search), Instant::now());
+        }
+        lanes.push(lane);
     }
     lanes.iter().for_each(|lane| lane.watch(Instant::now()));
     VitalsHandle { newest, stasysmo: stasysmo_newest, workload: workload_newest, lanes, collectors }

@@ -9,6 +9,7 @@ use crate::clock::Moment;
 use crate::collector::Collectors;
 use crate::disk::{self, Mount, Usage};
 use crate::fault::{self, Faults};
+use crate::gpu;
 use crate::lane::Probe;
 use crate::proc::{ProcMeter, ProcSample};
 use crate::reboot;
@@ -37,6 +38,7 @@ pub(crate) enum Value {
     Temperatures(Option<Vec<Temperature>>),
     Units(Option<FailedUnits>),
     Reboot(Option<bool>),
+    Nothing,
 }
 
 /// Time after which something that was not there is looked for again. Most hosts have neither StaSysMo nor a program that
@@ -126,6 +128,13 @@ pub(crate) fn temperatures(settings: &Settings, collectors: &Arc<Collectors>) ->
 pub(crate) fn units(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {
     let (runtime, collectors) = (settings.paths.systemd.clone(), Arc::clone(collectors));
     probe(move |_| Value::Units(collectors.units.run(|| units::read(&runtime, "systemctl".as_ref()))))
+}
+
+pub(crate) fn gpus(search: gpu::Search) -> Probe<Found> {
+    probe(move |_| {
+        search.begin();
+        Value::Nothing
+    })
 }
 
 pub(crate) fn reboot(settings: &Settings, collectors: &Arc<Collectors>) -> Probe<Found> {

@@ -219,7 +219,7 @@ fn a_file_system_that_hangs_costs_its_own_value_and_no_other() {
         }
         Ok(Some(Usage { total: 100, used: 10, available: 90, inodes: None }))
     });
-    let handle = spawn_with(&settings, SECOND, &probe);
+    let handle = spawn_with(&settings, SECOND, &probe, None);
     let known = |vitals: &Vitals| -> Vec<bool> {
         vitals.disks.iter().flat_map(|disks| disks.iter()).map(|disk| disk.usage.is_some()).collect()
     };
@@ -251,7 +251,7 @@ fn a_panic_costs_one_value_and_is_counted() {
         assert!(point != Path::new("/nix"), "on purpose");
         Ok(Some(Usage { total: 100, used: 10, available: 90, inodes: None }))
     });
-    let handle = spawn_with(&fake.settings(), SECOND, &probe);
+    let handle = spawn_with(&fake.settings(), SECOND, &probe, None);
     let vitals = wait(&handle, "/boot", |vitals| {
         vitals.disks.iter().flat_map(|disks| disks.iter()).filter(|disk| disk.usage.is_some()).count() == 2
     });

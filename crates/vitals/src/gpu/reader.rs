@@ -13,7 +13,7 @@ use super::{Gpu, Reading, Sources, Status, Vendor, amd, card, intel};
 use crate::fault::Faults;
 
 /// Time between two searches for GPUs. A GPU can appear and disappear with a cable or a virtual machine.
-pub(super) const SEARCH: Duration = Duration::from_secs(30);
+pub const SEARCH: Duration = Duration::from_secs(30);
 
 /// The GPUs of the host.
 #[derive(Debug)]
@@ -145,7 +145,8 @@ impl Gpus {
 
     fn search(&mut self, now: Instant) {
         let due = self.searched.is_none_or(|then| now.saturating_duration_since(then) >= SEARCH);
-        if due || self.cards.iter().any(|card| !card.device.exists()) {
+        // Without one, nobody reads but to search.
+        if due || self.cards.is_empty() || self.cards.iter().any(|card| !card.device.exists()) {
             self.searched = Some(now);
             self.cards = card::find(&self.sys, &self.sysfs);
             let present: BTreeSet<&str> = self.cards.iter().map(|card| card.address.as_str()).collect();

@@ -115,3 +115,18 @@ fn the_usual_places_are_tried_unless_one_is_given() {
     let given = Sources::new("/sys".into(), Some("/opt/libnvidia-ml.so.1".into()));
     assert_eq!(given.nvml, [PathBuf::from("/opt/libnvidia-ml.so.1")]);
 }
+
+#[test]
+fn a_host_without_gpus_has_no_thread_for_them_and_finds_one_that_comes() {
+    let tree = Tree::new();
+    let handle = spawn_with(tree.reader(), Duration::ZERO);
+    let gpus = || handle.at(SystemTime::now());
+    wait_for("the first search", || gpus() == Some(Vec::new()) && handle.search.lock().is_some());
+    let device = tree.gpu("0000:03:00.0", AMD);
+    device.write("gpu_busy_percent", "42");
+    handle.search().begin();
+    wait_for("the GPU", || gpus().is_some_and(|gpus| gpus.len() == 1));
+    assert!(handle.search.lock().is_none(), "a thread reads it");
+    handle.search().begin();
+    assert!(handle.search.lock().is_none());
+}
