@@ -4,6 +4,7 @@
 //! run.rs            the main loop: connect, session, wait, and again
 //! session.rs        one connection: events in, decisions, messages out
 //! agent.rs          the state that is kept from one connection to the next
+//! alarm.rs          wakes a session when it has something to do
 //! absence.rs        why there was no connection, for the next heartbeat
 //! contact.rs        says that the agent is connected, while a system is on trial
 //! backoff.rs        how long to wait before the next attempt
@@ -16,10 +17,11 @@
 //! ```
 //!
 //! `run` uses `network` and `session`; `session` uses `agent`; `agent` uses `peer`, `contact`, `absence`, `backoff`,
-//! `rotation`, `postponed` and `clock_changes`. No dependency goes the other way.
+//! `rotation`, `postponed`, `alarm` and `clock_changes`. No dependency goes the other way.
 
 pub mod absence;
 pub mod agent;
+pub mod alarm;
 pub mod backoff;
 pub mod clock_changes;
 pub mod contact;

@@ -30,6 +30,7 @@ use crate::heartbeat::Snapshots;
 use crate::jobs::launcher::{Direct, Launcher, Systemd};
 use crate::jobs::resume;
 use crate::link::agent::Agent;
+use crate::link::alarm::Alarm;
 use crate::link::clock_changes::ClockChanges;
 use crate::link::contact::Contact;
 use crate::link::rotation::Rotation;
@@ -239,6 +240,7 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
     let mut agent = Agent::new(host, connection.interval, jobs, events, snapshots, asks);
     agent.rotation = Rotation::start(connection.clone(), asks_to_reload);
     agent.clock_changes = ClockChanges::of_this_host();
+    agent.alarm = Alarm::of_this_host();
     (agent.last_good, agent.proof) = (last_good.map(Box::new), proof);
     agent.contact = contact;
     let connection = WithFacts::new(&connection, first_facts);

@@ -19,6 +19,7 @@ use nixfleet_protocol::{
 };
 
 use super::absence::Absence;
+use super::alarm::Alarm;
 use super::backoff::Reconnect;
 use super::clock_changes::ClockChanges;
 use super::contact::Contact;
@@ -71,6 +72,8 @@ pub struct Agent {
     pub clock: Clock,
     /// Tells when the machine slept, or its wall clock was set.
     pub clock_changes: ClockChanges,
+    /// Wakes a session when it has something to do.
+    pub alarm: Alarm,
     /// The accepted jobs.
     pub jobs: JobTable,
     /// The outcomes of the orders that `jobs` gave to its executor.
@@ -131,6 +134,7 @@ impl Agent {
             interval,
             clock: Clock::real(),
             clock_changes: ClockChanges::default(),
+            alarm: Alarm::default(),
             jobs,
             executor_events,
             snapshots,

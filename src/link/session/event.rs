@@ -4,7 +4,7 @@ use std::future::pending;
 
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::look::Look;
@@ -81,7 +81,7 @@ impl Session<'_> {
             () = stop_requested(shutdown), if !leaving => Event::Shutdown,
             // Before what is due, and what came from a connection that may be dead.
             change = self.agent.clock_changes.next() => Event::Clock(change),
-            () = sleep_until(wake) => Event::Timer,
+            () = self.agent.alarm.until(wake) => Event::Timer,
             // Before frames: the acknowledgement comes after it.
             seq = send_queue.beat_written() => Event::BeatWritten(seq),
             ended = &mut writer.0, if !self.awaiting_close => Event::Writer(ended.unwrap_or(writer::Ended::Stalled)),
