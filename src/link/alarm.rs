@@ -134,7 +134,8 @@ mod tests {
     /// Waits, and checks that the moment has come.
     async fn waits(alarm: &mut Alarm, at: Instant) {
         timeout(LATE / 2, alarm.until(at)).await.expect("it goes off");
-        assert!(Instant::now() >= at);
+        // The time limit wakes it as well, which is too late.
+        assert!(Instant::now() >= at && at.elapsed() < LATE / 4);
     }
 
     #[tokio::test]
