@@ -22,11 +22,14 @@ impl Alarm {
 
     /// Waits until that moment. It may be dropped and called again with another one.
     pub async fn until(&mut self, at: Instant) {
-        if let Some(timer) = &mut self.timer
-            && let Err(err) = timer.until(at).await
-        {
-            tracing::debug!("The kernel's timer fails, and another one is used: {err}.");
-            self.timer = None;
+        if let Some(timer) = &mut self.timer {
+            match timer.until(at).await {
+                Ok(()) => return,
+                Err(err) => {
+                    tracing::debug!("The kernel's timer fails, and another one is used: {err}.");
+                    self.timer = None;
+                }
+            }
         }
         sleep_until(at).await;
     }
