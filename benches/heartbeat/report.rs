@@ -14,11 +14,13 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     /// Processor time by thread: agent, name, microseconds a beat.
     threads: Vec<(usize, String, f64)>,
+    /// A figure of the first agent is missing.
+    ours_failed: bool,
 }
 
 impl Report {
     pub(crate) fn new(agents: Vec<String>) -> Self {
-        Self { agents, rows: Vec::new(), threads: Vec::new() }
+        Self { agents, rows: Vec::new(), threads: Vec::new(), ours_failed: false }
     }
 
     /// Adds a figure of the agent with this number.
@@ -34,9 +36,15 @@ impl Report {
         self.threads.push((agent, name.to_owned(), microseconds));
     }
 
-    /// Whether the agent of this repository misses a figure that it must reach.
+    /// A figure of this agent could not be measured; why is on standard error.
+    pub(crate) fn failed(&mut self, agent: usize) {
+        self.ours_failed |= agent == 0;
+    }
+
+    /// Whether the agent of this repository misses a figure that it must reach, or could not be measured.
     pub(crate) fn misses(&self) -> bool {
-        self.rows.iter().any(|row| verdict(&row.line, median(&row.figures[0])) == "MISSED")
+        self.ours_failed
+            || self.rows.iter().any(|row| verdict(&row.line, median(&row.figures[0])) == "MISSED")
     }
 
     pub(crate) fn print(&self) {

@@ -111,11 +111,12 @@ fn count(name: &str, times: u32) -> u64 {
     (total(FEW + times) - total(FEW)) / u64::from(times)
 }
 
-/// The compiler and its target: others make other instructions.
+/// The compiler, its target and the build: others make other instructions.
 fn compiler() -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = Command::new(rustc).arg("--version").output().unwrap().stdout;
-    format!("{}, {}", String::from_utf8_lossy(&version).trim(), std::env::consts::ARCH)
+    let build = if cfg!(debug_assertions) { "dev" } else { "release" };
+    format!("{}, {}, {build}", String::from_utf8_lossy(&version).trim(), std::env::consts::ARCH)
 }
 
 fn file() -> PathBuf {

@@ -21,6 +21,8 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
             if let Some((wakes, share)) = once(bench, candidate) {
                 report.add(lines::ABSENT, agent, wakes);
                 report.add(lines::ABSENT_CPU, agent, share);
+            } else {
+                report.failed(agent);
             }
         }
     }

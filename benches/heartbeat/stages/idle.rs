@@ -20,7 +20,10 @@ pub(crate) fn every_second(bench: &Bench, report: &mut Report) {
     for _ in 0..bench.pairs {
         let measured = measure(bench, 1);
         for (agent, idle) in measured.into_iter().enumerate() {
-            let Some(Idle { seconds, grown, beats, process }) = idle else { continue };
+            let Some(Idle { seconds, grown, beats, process }) = idle else {
+                report.failed(agent);
+                continue;
+            };
             let program =
                 fs::metadata(&bench.candidates[agent].program).map_or(f64::NAN, |meta| meta.len() as f64);
             let cpu = grown.cpu().as_secs_f64();
@@ -46,7 +49,10 @@ pub(crate) fn every_second(bench: &Bench, report: &mut Report) {
 pub(crate) fn every_half_minute(bench: &Bench, report: &mut Report) {
     for _ in 0..bench.pairs {
         for (agent, idle) in measure(bench, 30).into_iter().enumerate() {
-            let Some(Idle { seconds, grown, .. }) = idle else { continue };
+            let Some(Idle { seconds, grown, .. }) = idle else {
+                report.failed(agent);
+                continue;
+            };
             report.add(lines::SLOW_SWITCHES, agent, grown.switches() as f64 / seconds);
             report.add(lines::SLOW_WAKES, agent, grown.wakes() as f64 / seconds);
         }

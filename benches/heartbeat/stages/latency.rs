@@ -14,6 +14,8 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
             if let Some(mut latencies) = once(bench, candidate) {
                 report.add(lines::LATENCY_50, agent, percentile(&mut latencies, 50.0));
                 report.add(lines::LATENCY_99, agent, percentile(&mut latencies, 99.0));
+            } else {
+                report.failed(agent);
             }
         }
     }

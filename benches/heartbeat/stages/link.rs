@@ -24,6 +24,8 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
         for (agent, candidate) in bench.candidates.iter().enumerate() {
             if let Some(worst) = once(bench, candidate) {
                 report.add(lines::LINK, agent, worst);
+            } else {
+                report.failed(agent);
             }
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
             .collect();
         for round in 0..WARM_UP + STARTS {
             for (agent, seat) in seats.iter().enumerate() {
-                let Some((start, stop)) = once(bench, seat) else { return };
+                let Some((start, stop)) = once(bench, seat) else { return report.failed(agent) };
                 if round < WARM_UP {
                     continue;
                 }

@@ -17,6 +17,8 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
             if let Some((seconds, _, lost)) = once(candidate, &bench.dashboard) {
                 report.add(lines::RATE, agent, LINES as f64 / seconds);
                 report.add(lines::LOST, agent, lost);
+            } else {
+                report.failed(agent);
             }
         }
         for (agent, candidate) in bench.candidates.iter().enumerate() {
@@ -24,6 +26,8 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) {
                 report.add(lines::SINGLE, agent, seconds);
                 report.add(lines::SINGLE_CPU, agent, cpu);
                 report.add(lines::LOST, agent, lost);
+            } else {
+                report.failed(agent);
             }
         }
     }

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Temperatures,
     Units,
     Reboot,
+    /// Whether a source of the slow lane hangs. There is nothing to store.
+    SlowLane,
     /// GPUs on a host that had none. What they read is not a part of these snapshots.
     Gpus,
 }
@@ -128,7 +130,7 @@ impl Sink for Board {
             Kind::Units => vitals.send_modify(|vitals| vitals.failed_units = None),
             Kind::Reboot => vitals.send_modify(|vitals| vitals.reboot_required = None),
             // The disks may still answer. The list of mounts has an age limit.
-            Kind::Mounts | Kind::Gpus => {}
+            Kind::Mounts | Kind::Gpus | Kind::SlowLane => {}
             Kind::Disk(index) => {
                 self.usage[index] = None;
                 self.publish_disks();
@@ -155,11 +157,11 @@ fn timed<T>(value: Option<T>, taken_at: Moment) -> Option<Timed<T>> {
     value.map(|value| Timed { value, taken_at })
 }
 
-/// The counters of a source. StaSysMo's readings, the workload and the search for GPUs have none.
+/// The counters of a source. StaSysMo's readings, the workload and the last two kinds have none.
 fn collectors_of(collectors: &Collectors, kind: Kind) -> Vec<&Collector> {
     match kind {
         Kind::Proc => collectors.of_proc().to_vec(),
-        Kind::StaSysMo | Kind::Workload | Kind::Gpus => Vec::new(),
+        Kind::StaSysMo | Kind::Workload | Kind::Gpus | Kind::SlowLane => Vec::new(),
         Kind::Mounts => vec![&collectors.mounts],
         Kind::Disk(_) => vec![&collectors.disks],
         Kind::Temperatures => vec![&collectors.temperatures],

@@ -309,7 +309,8 @@ impl Readings {
             self.gpus.take_hints().iter().for_each(Hint::log);
             let (unanswered, are_there) = (self.gpus.unanswered(), !gpus.is_empty());
             self.publish.send_replace(Some(Snapshot { gpus, taken_at: SystemTime::now(), unanswered }));
-            if !are_there {
+            // NVIDIA's library may be about to tell of GPUs that are on no bus, as on WSL.
+            if !are_there && self.gpus.rest() {
                 return Some(self);
             }
             match self.stopped.recv_timeout(self.period) {

@@ -30,6 +30,14 @@ use crate::workload::Workload;
 /// distort the processors' share. Above 30 s the values would be old when a connection begins, or a command ends.
 const PERIOD: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
+/// Longest time between two readings of StaSysMo and of the workload. Other programs write them, and what they wrote is
+/// too old after 30 s.
+const OTHERS: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether a slow source hangs, if nobody takes values in between. Each one that does holds up the
+/// others for as long.
+const WATCH: Duration = Duration::from_secs(10);
+
 /// Bounds for disks, temperatures and the reboot, which are read once per interval. They change slowly, and
 /// reading a temperature wakes its chip.
 const SLOW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
@@ -51,7 +59,8 @@ pub struct VitalsHandle {
     newest: watch::Receiver<Vitals>,
     stasysmo: watch::Receiver<Option<stasysmo::Reading>>,
     workload: watch::Receiver<Option<Workload>>,
-    lanes: Vec<Lane<Board>>,
+    /// The quick one is first.
+    lanes: Vec<Arc<Lane<Board>>>,
     collectors: Arc<Collectors>,
 }
 
@@ -81,13 +90,18 @@ impl VitalsHandle {
     /// Requests a new reading of what a job may have changed: failed units, and whether a reboot is required; and of
     /// what every heartbeat has, for the one that says that the job ended. Does not wait.
     pub fn refresh(&self) {
-        let is_wanted = |kind| matches!(kind, Kind::Units | Kind::Reboot | Kind::Proc);
+        let is_wanted =
+            |kind| matches!(kind, Kind::Units | Kind::Reboot | Kind::Proc | Kind::StaSysMo | Kind::Workload);
         self.lanes.iter().for_each(|lane| lane.refresh(is_wanted, Instant::now()));
     }
 
     /// Says when the next heartbeat is due, so that its values are read shortly before it. Does not wait.
     pub fn expect(&self, next: Instant) {
-        self.lanes.iter().for_each(|lane| lane.expect(next));
+        let now = Instant::now();
+        for lane in &self.lanes {
+            lane.watch(now);
+            lane.expect(next, now);
+        }
     }
 
     /// The counters of each collector.
@@ -121,14 +135,22 @@ pub(crate) fn spawn_with(
     let is_measured = settings.enabled && cfg!(target_os = "linux");
     let mut lanes = Vec::new();
     if is_measured || settings.stasysmo.is_some() || settings.enabled {
-        lanes.push(quick(settings, interval, is_measured, &publish, &collectors));
+        lanes.push(Arc::new(quick(settings, interval, is_measured, &publish, &collectors)));
     }
     if is_measured {
-        let lane = slow(settings, interval, statvfs, publish, &collectors);
-        if let Some(search) = search {
-            lane.add(Kind::Gpus, Pace::every(gpu::SEARCH), LIMIT, probes::gpus(search), Instant::now());
-        }
+        let lane = Arc::new(slow(settings, interval, statvfs, publish, &collectors));
+        let watched = Arc::downgrade(&lane);
+        let watch = probes::act(move || {
+            if let Some(lane) = watched.upgrade() {
+                lane.watch(Instant::now());
+            }
+        });
+        lanes[0].add(Kind::SlowLane, Pace::every(WATCH), LIMIT, watch, Instant::now());
         lanes.push(lane);
+    }
+    if let (Some(lane), Some(search)) = (lanes.last(), search) {
+        let search = probes::act(move || search.begin());
+        lane.add(Kind::Gpus, Pace::every(gpu::SEARCH), LIMIT, search, Instant::now());
     }
     lanes.iter().for_each(|lane| lane.watch(Instant::now()));
     VitalsHandle { newest, stasysmo: stasysmo_newest, workload: workload_newest, lanes, collectors }
@@ -147,12 +169,13 @@ fn quick(
     if is_measured {
         lane.add(Kind::Proc, pace, LIMIT, probes::proc(settings, collectors), now);
     }
+    let others = Pace::before_each_taking(within(interval, (PERIOD.0, OTHERS)));
     if let Some(folder) = &settings.stasysmo {
-        lane.add(Kind::StaSysMo, pace, LIMIT, probes::stasysmo(folder.clone()), now);
+        lane.add(Kind::StaSysMo, others, LIMIT, probes::stasysmo(folder.clone()), now);
     }
     if settings.enabled {
         // The last one: a program that does not answer holds nothing else up.
-        lane.add(Kind::Workload, pace, LIMIT, probes::workload(settings.paths.workload.clone()), now);
+        lane.add(Kind::Workload, others, LIMIT, probes::workload(settings.paths.workload.clone()), now);
     }
     lane
 }

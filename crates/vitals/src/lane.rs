@@ -4,8 +4,9 @@
 //! continues with a new thread. If the stuck reading returns later, its thread ends and the source can be read again.
 //! Its result is too old to be used.
 //!
-//! There is no thread that watches another one. Whoever takes the newest values calls [`Lane::watch`], so a reading that
-//! hangs is noticed when somebody asks. Until then, nobody sees what it holds up, and every value has an age limit.
+//! There is no thread that only watches another one. Whoever takes the newest values calls [`Lane::watch`], so a reading
+//! that hangs is noticed when somebody asks, and a lane that is read often watches over one that may hang. Every value
+//! has an age limit in any case.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,6 +83,8 @@ struct State<S: Sink> {
     newest: u64,
     stuck: usize,
     stopped: bool,
+    /// The newest attempt to start a thread failed, which was logged.
+    without_thread: bool,
 }
 
 /// The reading that runs.
@@ -101,6 +104,7 @@ impl<S: Sink> Lane<S> {
             newest: 0,
             stuck: 0,
             stopped: false,
+            without_thread: false,
         };
         Self { shared: Arc::new(Shared { name, state: Mutex::new(state), changed: Condvar::new() }) }
     }
@@ -133,8 +137,8 @@ impl<S: Sink> Lane<S> {
     }
 
     /// Values will be taken at that moment: sources whose pace says so are read shortly before it.
-    pub(crate) fn expect(&self, at: Instant) {
-        if self.shared.lock().plan.expect(at) {
+    pub(crate) fn expect(&self, at: Instant, now: Instant) {
+        if self.shared.lock().plan.expect(at, now) {
             self.shared.changed.notify_one();
         }
     }
@@ -158,8 +162,14 @@ impl<S: Sink> Shared<S> {
         let shared = Arc::clone(self);
         let run = move || shared.run(number);
         match thread::Builder::new().name(self.name.to_owned()).stack_size(STACK).spawn(run) {
-            Ok(_never_joined) => (state.newest, state.thread) = (number, Some(number)),
-            Err(error) => tracing::warn!(%error, "No thread to look at the host; trying again."),
+            Ok(_never_joined) => {
+                (state.newest, state.thread, state.without_thread) = (number, Some(number), false);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut state.without_thread, true) {
+                    tracing::warn!(%error, "No thread to look at the host; trying again.");
+                }
+            }
         }
     }
 

@@ -25,7 +25,7 @@ impl Supervisor {
         self.pid = pid;
         #[cfg(target_os = "linux")]
         {
-            let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+            let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
             self.end = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         }
     }

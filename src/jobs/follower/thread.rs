@@ -142,6 +142,8 @@ impl Thread {
             let seen = self.look(probe);
             self.note_supervisor(&seen);
             let has_result = seen.result.is_some();
+            // A state that could not be read is read again soon.
+            let is_known = seen.supervisor.is_some();
             let complete = self.read_log(&mut waiting);
             let seen = if planted!("look-after-reading") { self.look(probe) } else { seen };
             if complete && let Some(result) = self.conclude(seen) {
@@ -154,7 +156,7 @@ impl Thread {
             } else if let Some(changes) = &mut self.changes {
                 let (bell, supervisor) = (&self.link.bell, &self.supervisor);
                 // What was seen without a probe is told soon; and an end that is held back is looked at again.
-                let may_sleep = probe && !has_result && changes.are_told(bell, supervisor);
+                let may_sleep = probe && is_known && !has_result && changes.are_told(bell, supervisor);
                 changes.wait(bell, supervisor, if may_sleep { LONG_CHECK_INTERVAL } else { CHECK_INTERVAL });
             }
             if self.supervisor.has_ended() {

@@ -58,6 +58,8 @@ impl Session<'_> {
         let sleeps = sleeps + 1;
         self.doubt = Some(Doubt { slept, sleeps, until: now + AWAKE_TIMEOUT });
         self.ping(Some(Receipt::Awake(sleeps)), now);
+        // A heartbeat follows on the answer, and what was measured before the sleep is old.
+        (self.agent.snapshots.expect)(now.into_std());
         // A maintenance may be over.
         self.apply_interval(now);
         None

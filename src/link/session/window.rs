@@ -69,6 +69,9 @@ impl Window {
         let empty = bytes == own;
         if self.shortest.is_none_or(|(shortest, _)| took <= shortest) || (empty && self.is_old(now)) {
             self.shortest = Some((took, now));
+        } else if bytes > 0 && bytes <= LEAST && self.shortest.is_some_and(|(time, _)| took > time + QUEUE) {
+            // So few bytes are no queue: the way itself takes longer now.
+            self.shortest = Some((took, now));
         }
         let Some((shortest, _)) = self.shortest.filter(|_| bytes > 0) else { return };
         let may_take = shortest + QUEUE;

@@ -190,6 +190,11 @@ impl Nvidia {
         }
     }
 
+    /// Whether no question is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked_at.is_none()
+    }
+
     /// Closes the library, so that GPUs can sleep.
     pub(super) fn close(&mut self) {
         match &mut self.owner {

@@ -143,6 +143,15 @@ impl Gpus {
         gpus
     }
 
+    /// Ends what asks NVIDIA's library, before its thread ends. Returns false while a question is open.
+    pub(super) fn rest(&mut self) -> bool {
+        let is_idle = self.nvidia.is_idle();
+        if is_idle {
+            self.nvidia.close();
+        }
+        is_idle
+    }
+
     fn search(&mut self, now: Instant) {
         let due = self.searched.is_none_or(|then| now.saturating_duration_since(then) >= SEARCH);
         // Without one, nobody reads but to search.

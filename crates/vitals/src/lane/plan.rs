@@ -43,6 +43,8 @@ pub(super) struct Task<K, T> {
     pace: Pace,
     limit: Duration,
     due: Instant,
+    /// Somebody asked for a reading: nothing postpones it.
+    asked: bool,
     /// When the newest reading began.
     began: Option<Instant>,
     /// There was more than one reading.
@@ -54,20 +56,23 @@ pub(super) struct Task<K, T> {
 /// The sources of a lane.
 pub(super) struct Plan<K, T> {
     tasks: Vec<Task<K, T>>,
+    /// When the next reading of aligned sources has to begin, if that is known.
+    wanted: Option<Instant>,
     /// Until when the thread sleeps, if it does.
     sleeps_until: Option<Instant>,
 }
 
 impl<K, T> Default for Plan<K, T> {
     fn default() -> Self {
-        Self { tasks: Vec::new(), sleeps_until: None }
+        Self { tasks: Vec::new(), wanted: None, sleeps_until: None }
     }
 }
 
 impl<K: Copy, T> Plan<K, T> {
     pub(super) fn add(&mut self, kind: K, pace: Pace, limit: Duration, probe: Probe<T>, now: Instant) {
         let probe = Some(probe);
-        self.tasks.push(Task { kind, pace, limit, due: now, began: None, has_second: false, probe });
+        let (began, has_second, asked) = (None, false, false);
+        self.tasks.push(Task { kind, pace, limit, due: now, asked, began, has_second, probe });
     }
 
     pub(super) fn kind(&self, task: usize) -> K {
@@ -87,7 +92,10 @@ impl<K: Copy, T> Plan<K, T> {
         let probe = task.probe.take()?;
         task.has_second = task.began.is_some();
         task.due = now + if task.has_second { task.pace.period } else { task.pace.first };
-        task.began = Some(now);
+        (task.began, task.asked) = (Some(now), false);
+        if let Some(wanted) = self.wanted.filter(|wanted| task.pace.aligned && *wanted > now) {
+            task.due = task.due.min(wanted.max(now + MIN_GAP));
+        }
         Some((index, task.limit, probe))
     }
 
@@ -108,6 +116,7 @@ impl<K: Copy, T> Plan<K, T> {
     pub(super) fn refresh(&mut self, is_wanted: impl Fn(K) -> bool, now: Instant) {
         for task in self.tasks.iter_mut().filter(|task| is_wanted(task.kind)) {
             task.due = task.due.min(now.max(task.earliest()));
+            task.asked = true;
         }
     }
 
@@ -119,13 +128,18 @@ impl<K: Copy, T> Plan<K, T> {
     /// Values will be taken at that moment. Returns whether a thread that sleeps has to wake up for it earlier. It
     /// does not have to for less than half of the lead: each heartbeat says anew when the next one is, and the thread
     /// wakes a little later than it wants to.
-    pub(super) fn expect(&mut self, at: Instant) -> bool {
+    pub(super) fn expect(&mut self, at: Instant, now: Instant) -> bool {
         let Some(wanted) = at.checked_sub(LEAD) else { return false };
+        self.wanted = Some(wanted);
         let mut earliest = None;
         for task in self.tasks.iter_mut().filter(|task| task.pace.aligned) {
+            task.asked |= wanted <= now;
             let wanted = wanted.max(task.earliest());
-            // Nothing postpones the second reading.
-            task.due = if task.has_second { wanted } else { wanted.min(task.due) };
+            // Nothing postpones the second reading, one that somebody asked for, or one beyond the period.
+            task.due = match task.began {
+                Some(began) if task.has_second && !task.asked => wanted.min(began + task.pace.period),
+                _ => wanted.min(task.due),
+            };
             earliest = Some(earliest.map_or(task.due, |other: Instant| other.min(task.due)));
         }
         let limit = earliest.map(|due| due + LEAD / 2);
@@ -195,11 +209,11 @@ mod tests {
         assert_eq!(read(&mut plan, begin), Some("proc"));
         // The first connection. Rates need a second reading, which is not postponed.
         assert_eq!(plan.sleep(|_| true), Some(begin + MIN_GAP));
-        assert!(!plan.expect(begin + SECOND / 10 + SECOND * 10));
+        assert!(!plan.expect(begin + SECOND / 10 + SECOND * 10, begin));
         assert_eq!(plan.sleep(|_| true), Some(begin + MIN_GAP));
         assert_eq!(read(&mut plan, begin + MIN_GAP), Some("proc"));
         let mut beat = begin + SECOND * 10;
-        assert!(plan.expect(beat) || plan.sleep(|_| true) == Some(beat - LEAD));
+        assert!(plan.expect(beat, begin + MIN_GAP) || plan.sleep(|_| true) == Some(beat - LEAD));
         for _ in 0..1000 {
             let wake = plan.sleep(|_| true).unwrap();
             assert!(wake <= beat - LEAD / 2 && wake >= beat - LEAD, "{:?}", beat - wake);
@@ -208,7 +222,7 @@ mod tests {
             assert_eq!((read(&mut plan, late), read(&mut plan, late)), (Some("proc"), None));
             plan.sleep(|_| true);
             beat += SECOND * 10;
-            assert!(!plan.expect(beat), "nobody has to be woken up");
+            assert!(!plan.expect(beat, late), "nobody has to be woken up");
         }
     }
 
@@ -222,14 +236,38 @@ mod tests {
         }
         read(&mut plan, begin + SECOND);
         assert_eq!(plan.sleep(|_| true), Some(begin + SECOND * 2), "for the other source");
-        assert!(!plan.expect(begin + SECOND * 30));
-        assert!(!plan.expect(begin + SECOND * 2 + LEAD));
-        assert!(plan.expect(begin + SECOND * 3 / 2));
+        let now = begin + SECOND;
+        assert!(!plan.expect(begin + SECOND * 9, now));
+        assert!(!plan.expect(begin + SECOND * 2 + LEAD, now));
+        assert!(plan.expect(begin + SECOND * 3 / 2, now));
         assert_eq!(plan.sleep(|_| true), Some(begin + SECOND * 3 / 2 - LEAD));
-        // At once, for the first heartbeat of a connection.
-        assert!(plan.expect(begin + SECOND));
-        assert_eq!(read(&mut plan, begin + SECOND), Some("proc"));
-        plan.expect(begin + SECOND);
-        assert_eq!(plan.sleep(|_| true), Some(begin + SECOND + MIN_GAP), "not again at once");
+        // At once, for the first heartbeat of a connection, which says at once when the next one is.
+        assert!(plan.expect(now, now));
+        plan.expect(now + SECOND * 10, now);
+        assert_eq!(read(&mut plan, now), Some("proc"));
+        plan.expect(now, now);
+        assert_eq!(plan.sleep(|_| true), Some(now + MIN_GAP), "not again at once");
+    }
+
+    #[test]
+    fn no_value_is_older_than_its_period_if_heartbeats_are_rarer() {
+        let begin = Instant::now();
+        let mut plan = plan(begin, &[("proc", Pace::before_each_taking(SECOND * 30))]);
+        for now in [begin, begin + MIN_GAP] {
+            read(&mut plan, now);
+        }
+        plan.expect(begin + SECOND * 100, begin + MIN_GAP);
+        let mut times = Vec::new();
+        while times.len() < 5 {
+            let wake = plan.sleep(|_| true).unwrap();
+            assert_eq!(read(&mut plan, wake), Some("proc"));
+            times.push((wake - begin).as_millis());
+        }
+        assert_eq!(times, [30_250, 60_250, 90_250, 99_950, 129_950], "and shortly before the heartbeat");
+        // What somebody asked for is not postponed by a heartbeat that is far away.
+        let now = begin + SECOND * 140;
+        plan.refresh(|_| true, now);
+        plan.expect(begin + SECOND * 200, now);
+        assert_eq!(read(&mut plan, now), Some("proc"));
     }
 }
