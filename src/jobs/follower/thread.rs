@@ -1,5 +1,6 @@
 //! The thread of a follower.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(super) struct Thread {
     /// Notices changes of the folder, once it exists.
     changes: Option<Changes>,
     supervisor: Supervisor,
+    /// The supervisor is dead, and nobody else will decide about the system that it has activated.
+    decided: Cell<bool>,
     /// Entries behind all others, for the end.
     pub(super) rest: Vec<Entry>,
     /// The boot id of the running system.
@@ -103,6 +106,7 @@ impl Thread {
             link: Arc::clone(link),
             changes: None,
             supervisor: Supervisor::default(),
+            decided: Cell::new(false),
             rest: Vec::new(),
             boot_id: boot_id.clone(),
             unexplained_since: None,
@@ -317,10 +321,19 @@ impl Thread {
         self.dir.clock().elapsed(self.begun)
     }
 
+    /// Whether nobody decides any more about the system that the supervisor has activated. It takes 15 s to find out that
+    /// nobody will, which is remembered: a new connection begins to follow anew.
+    fn is_decided(&self) -> bool {
+        if !self.decided.get() {
+            self.decided.set(!rollback::is_open(&self.dir, self.boot_id.as_deref()));
+        }
+        self.decided.get()
+    }
+
     fn is_gone(&self) -> bool {
         match supervisor_lives(&self.dir) {
             // Somebody may still decide about the system that it has activated.
-            Ok(lives) => !lives && !rollback::is_open(&self.dir, self.boot_id.as_deref()),
+            Ok(lives) => !lives && self.is_decided(),
             // A job that is just being created has no log yet.
             Err(err) if err.kind() == io::ErrorKind::NotFound => self.age() >= START_TIMEOUT,
             // Without a log nobody can tell whether the supervisor lives. It had the time of a start to end.
