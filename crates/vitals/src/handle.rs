@@ -134,7 +134,7 @@ pub(crate) fn spawn_with(
     let collectors = Arc::new(Collectors::default());
     let is_measured = settings.enabled && cfg!(target_os = "linux");
     let mut lanes = Vec::new();
-    if is_measured || settings.stasysmo.is_some() || settings.enabled {
+    if settings.enabled || settings.stasysmo.is_some() {
         lanes.push(Arc::new(quick(settings, interval, is_measured, &publish, &collectors)));
     }
     if is_measured {
