@@ -160,6 +160,30 @@ mod tests {
         assert!(cfg!(not(target_os = "linux")) || alarm.timer.is_some(), "the same timer");
     }
 
+    /// How often this thread has slept.
+    #[cfg(target_os = "linux")]
+    fn sleeps() -> u32 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn it_wakes_the_thread_once_for_each_moment() {
+        const MOMENTS: u32 = 8;
+        let mut alarm = Alarm::of_this_host();
+        // Longer than a slot of tokio's wheel, which would wake the thread at its begin.
+        let step = Duration::from_millis(80);
+        waits(&mut alarm, Instant::now() + step).await;
+        let before = sleeps();
+        for _ in 0..MOMENTS {
+            waits(&mut alarm, Instant::now() + step).await;
+        }
+        let sleeps = sleeps() - before;
+        assert!(sleeps <= MOMENTS * 3 / 2, "{sleeps} times for {MOMENTS} moments");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn without_one_tokios_clock_counts() {
         let begin = Instant::now();
