@@ -1,9 +1,11 @@
 //! Rules, tested by tables, and the dashboard over real sockets.
 
 mod asks;
+mod browsers;
 pub(super) mod client;
 mod doors;
 mod faults;
 mod frames;
 mod rules;
 mod sockets;
+mod world;
