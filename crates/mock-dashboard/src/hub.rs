@@ -173,6 +173,11 @@ impl Hub {
         self.rate.view()
     }
 
+    /// Whether a host is online. None if it is not known.
+    pub(super) fn is_online(&self, id: &str) -> Option<bool> {
+        self.hosts.get(id).map(|host| host.online)
+    }
+
     /// The log of a host. None if the host is not known.
     pub(super) fn log<R>(&self, id: &str, look: impl FnOnce(&Log) -> R) -> Option<R> {
         let host = self.hosts.get(id)?;

@@ -13,7 +13,7 @@ use nixfleet_protocol::{CommandRejected, Status, StatusKind, Stream};
 
 use crate::moment::rfc3339;
 
-pub(super) use page::{Page, Query};
+pub(super) use page::{PAGE_BYTES, Page, Query};
 pub(super) use text::Written;
 
 mod page;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{ENTRY, Entry, Log, Stored, What};
 
 /// Most bytes of text in a page, so that long lines do not make an answer of hundreds of megabytes.
-pub(super) const PAGE_BYTES: usize = 1024 * 1024;
+pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Most entries that one search looks at. More of them would hold up the agents, which wait for the same lock: this is
 /// a few milliseconds. The answer says where the next search goes on.
