@@ -7,6 +7,7 @@ mod doors;
 mod faults;
 mod frames;
 mod log;
+mod many;
 mod rules;
 mod sockets;
 mod world;
