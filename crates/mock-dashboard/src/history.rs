@@ -59,7 +59,7 @@ pub(super) struct History {
 }
 
 /// The answer.
-#[derive(Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Plot {
     /// Seconds from one point to the next.
     pub(super) step_s: u64,
@@ -79,6 +79,13 @@ pub(super) struct Series {
     pub(super) rtt_ms: Vec<Option<f64>>,
     /// How much later than due the beats came.
     pub(super) late_ms: Vec<Option<f64>>,
+}
+
+impl Default for Plot {
+    /// That of a host without a heartbeat.
+    fn default() -> Self {
+        Self { step_s: STEP_S, start: 0, series: Series::default() }
+    }
 }
 
 impl History {
@@ -179,6 +186,12 @@ impl History {
         for (step, point) in (first..).zip(points) {
             self.add(step * before / step_s, point, most);
         }
+    }
+
+    /// How many points are kept, and for how many there is memory.
+    #[cfg(test)]
+    pub(super) fn room_used(&self) -> (usize, usize) {
+        (self.points.len(), self.points.capacity())
     }
 
     /// The last hour up to this moment.

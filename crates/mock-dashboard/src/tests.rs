@@ -6,6 +6,7 @@ pub(super) mod client;
 mod doors;
 mod faults;
 mod frames;
+mod history;
 mod log;
 mod many;
 mod rules;

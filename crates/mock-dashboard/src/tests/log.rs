@@ -211,3 +211,24 @@ async fn the_log_is_there_over_http() {
     assert!(file.contains("Z [pull: ok, exit code 0]\n"), "{file}");
     dashboard.stop().await;
 }
+
+#[test]
+fn a_page_looks_at_its_own_entries_only_and_a_search_goes_on_where_the_last_one_ended() {
+    const LINES: u64 = 120_000;
+    let mut log = Log::default();
+    (0..LINES).for_each(|n| say(&mut log, "pull", "j", &format!("building {n}.")));
+    for before in [None, Some(60_000), Some(501)] {
+        let page = log.page(&Query { before, limit: 500, ..query() });
+        assert_eq!((page.entries.len(), page.scanned), (500, 500), "before {before:?}");
+    }
+    let (mut before, mut searches) = (None, Vec::new());
+    loop {
+        let page = log.page(&Query { before, search: Some("building 7.".to_owned()), ..query() });
+        searches.push((page.scanned, page.entries.len()));
+        before = Some(page.first);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(searches, [(50_000, 0), (50_000, 0), (20_001, 1)]);
+}
