@@ -12,7 +12,7 @@ use crate::web::AppState;
 
 /// Content security policy: only files of this server and no frames, because buttons of the page run
 /// commands.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -24,12 +24,34 @@ const INDEX: &str = include_str!("page/index.html");
 
 /// What it loads: path, kind and content.
 const FILES: &[(&str, &str, &str)] = &[
-    ("/page.css", STYLE, include_str!("page/page.css")),
+    ("/base.css", STYLE, include_str!("page/base.css")),
+    ("/fleet.css", STYLE, include_str!("page/fleet.css")),
+    ("/host.css", STYLE, include_str!("page/host.css")),
+    ("/output.css", STYLE, include_str!("page/output.css")),
+    ("/vendor/uplot.css", STYLE, include_str!("page/vendor/uplot.css")),
     ("/icon.svg", IMAGE, include_str!("page/icon.svg")),
-    ("/page.js", SCRIPT, include_str!("page/page.js")),
+    ("/icon-alert.svg", IMAGE, include_str!("page/icon-alert.svg")),
+    ("/bulk.js", SCRIPT, include_str!("page/bulk.js")),
+    ("/commands.js", SCRIPT, include_str!("page/commands.js")),
+    ("/entries.js", SCRIPT, include_str!("page/entries.js")),
+    ("/find.js", SCRIPT, include_str!("page/find.js")),
+    ("/fleet.js", SCRIPT, include_str!("page/fleet.js")),
+    ("/gauges.js", SCRIPT, include_str!("page/gauges.js")),
+    ("/host.js", SCRIPT, include_str!("page/host.js")),
+    ("/lines.js", SCRIPT, include_str!("page/lines.js")),
+    ("/link.js", SCRIPT, include_str!("page/link.js")),
+    ("/main.js", SCRIPT, include_str!("page/main.js")),
+    ("/output.js", SCRIPT, include_str!("page/output.js")),
+    ("/picked.js", SCRIPT, include_str!("page/picked.js")),
+    ("/plots.js", SCRIPT, include_str!("page/plots.js")),
+    ("/query.js", SCRIPT, include_str!("page/query.js")),
+    ("/rows.js", SCRIPT, include_str!("page/rows.js")),
+    ("/running.js", SCRIPT, include_str!("page/running.js")),
+    ("/severity.js", SCRIPT, include_str!("page/severity.js")),
+    ("/store.js", SCRIPT, include_str!("page/store.js")),
     ("/text.js", SCRIPT, include_str!("page/text.js")),
-    ("/facts.js", SCRIPT, include_str!("page/facts.js")),
-    ("/parts.js", SCRIPT, include_str!("page/parts.js")),
+    ("/virtual.js", SCRIPT, include_str!("page/virtual.js")),
+    ("/vendor/uplot.js", SCRIPT, include_str!("page/vendor/uplot.js")),
 ];
 
 /// Bytes of a digest that tell two versions of a file apart.

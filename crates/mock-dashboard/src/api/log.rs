@@ -29,7 +29,8 @@ const MAX_SEARCH: usize = 1024;
 #[derive(Debug, Deserialize)]
 pub(super) struct Asked {
     before: Option<u64>,
-    after: Option<u64>,
+    /// -1 asks for the oldest entries.
+    after: Option<i64>,
     limit: Option<usize>,
     search: Option<String>,
     job: Option<String>,
@@ -49,7 +50,7 @@ pub(super) async fn page(
     }
     let query = log::Query {
         before: asked.before,
-        after: asked.after,
+        after: asked.after.and_then(|after| u64::try_from(after).ok()),
         oldest_first: asked.after.is_some(),
         limit: asked.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
         bytes: PAGE_BYTES,
