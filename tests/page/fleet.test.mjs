@@ -25,14 +25,23 @@ after(async () => {
 });
 
 const rows = (page) => page.locator("#rows .row:not(.is-group)");
-const listed = (page) => page.locator("#table").getAttribute("aria-rowcount").then((count) => Number(count) - 1);
-const names = (page) => rows(page).evaluateAll((found) => found
-  .sort((a, b) => a.getAttribute("aria-rowindex") - b.getAttribute("aria-rowindex")).map((row) => row.dataset.id));
+const listed = (page) =>
+  page
+    .locator("#table")
+    .getAttribute("aria-rowcount")
+    .then((count) => Number(count) - 1);
+const names = (page) =>
+  rows(page).evaluateAll((found) =>
+    found
+      .sort((a, b) => a.getAttribute("aria-rowindex") - b.getAttribute("aria-rowindex"))
+      .map((row) => row.dataset.id),
+  );
 // Milliseconds of processor time that the page's thread needs for something: other programs do not count.
 async function busy(page, act) {
   const session = await page.context().newCDPSession(page);
   await session.send("Performance.enable", { timeDomain: "threadTicks" });
-  const used = async () => (await session.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value;
+  const used = async () =>
+    (await session.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value;
   const before = await used();
   await act();
   return ((await used()) - before) * 1000;
@@ -60,14 +69,16 @@ test("scrolling to the end and searching keep the page quick", async () => {
   const page = await open(browser, dashboard.url);
   await page.locator("#counts", { hasText: "2,000 of" }).waitFor();
   const jumps = 40;
-  const took = await busy(page, () => page.evaluate(async (count) => {
-    const found = document.getElementById("rows");
-    for (let at = 0; at < count; at += 1) {
-      found.scrollTop = at * 700;
-      await new Promise(requestAnimationFrame);
-      await new Promise(requestAnimationFrame);
-    }
-  }, jumps));
+  const took = await busy(page, () =>
+    page.evaluate(async (count) => {
+      const found = document.getElementById("rows");
+      for (let at = 0; at < count; at += 1) {
+        found.scrollTop = at * 700;
+        await new Promise(requestAnimationFrame);
+        await new Promise(requestAnimationFrame);
+      }
+    }, jumps),
+  );
   assert.ok(took / jumps < SLOW, `${took / jumps} ms for each jump`);
   await page.locator("#search").fill("gpu-0005");
   await until(async () => (await listed(page)) === 1, "one host is found");
@@ -100,7 +111,15 @@ test("filters, order and groups are in the address, so a reload keeps them", asy
 test("a host that fails or goes away rises to the top and is counted in the title", async () => {
   const page = await open(browser, dashboard.url);
   const victim = fleet.sockets.find(({ name }) => name === "web-1000");
-  victim.send("status", { status: "error", command: "switch", exit_code: 1, message: "broke", generation: "161c9c6", job_id: "j1", outcome: "failed" });
+  victim.send("status", {
+    status: "error",
+    command: "switch",
+    exit_code: 1,
+    message: "broke",
+    generation: "161c9c6",
+    job_id: "j1",
+    outcome: "failed",
+  });
   victim.beat();
   await until(async () => (await names(page))[0] === "web-1000", "the failed host is the first");
   await page.locator(".row[data-id=web-1000] .word[data-kind=bad]", { hasText: "failed" }).waitFor();
@@ -143,7 +162,10 @@ test("one command to several hosts shows the answer of each", async () => {
   await page.locator("#bulk-command").fill("pull");
   await page.getByRole("button", { name: "Run pull on 12 hosts" }).click();
   await page.locator(".results .summary", { hasText: "pull: 12 refused or failed" }).waitFor();
-  await page.locator(".results li", { hasText: "mail-0007" }).locator("span", { hasText: "not a real host" }).waitFor();
+  await page
+    .locator(".results li", { hasText: "mail-0007" })
+    .locator("span", { hasText: "not a real host" })
+    .waitFor();
   await page.getByRole("button", { name: "Clear selection" }).click();
   await page.getByRole("button", { name: "Close the answers" }).click();
   await page.locator("#bulk").waitFor({ state: "hidden" });

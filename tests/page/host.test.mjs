@@ -31,15 +31,22 @@ test("the only host is shown at once, with what it measures and what it can do",
   await page.locator("#state[data-status=online]").waitFor();
   // The agent has no StaSysMo here, so these are its own measurements.
   for (const name of ["CPU", "Memory"]) {
-    await page.locator("#plots figure", { hasText: name }).locator("b", { hasText: /^\d+\s%$/ }).waitFor();
+    await page
+      .locator("#plots figure", { hasText: name })
+      .locator("b", { hasText: /^\d+\s%$/ })
+      .waitFor();
   }
   await page.locator("#disks li", { hasText: "/" }).first().waitFor();
   await page.locator("#facts dd").first().waitFor();
   const offered = await page.locator("#buttons button").allTextContents();
-  for (const own of ["wait", "many-lines", "good", "bad"]) assert.ok(offered.includes(own), `${own} in ${offered}`);
+  for (const own of ["wait", "many-lines", "good", "bad"])
+    assert.ok(offered.includes(own), `${own} in ${offered}`);
   assert.ok(!offered.includes("reboot"), "this host may not be rebooted");
   assert.ok(!offered.includes("stop"), "stop is beside what runs");
-  assert.equal(await page.locator("#buttons button[value=wait]").getAttribute("title"), "Wait until the test says so");
+  assert.equal(
+    await page.locator("#buttons button[value=wait]").getAttribute("title"),
+    "Wait until the test says so",
+  );
   assert.equal(await page.title(), "web-1 · NixFleet");
   await close(page);
 });
@@ -51,7 +58,9 @@ test("a second command is rejected with the reason, and a stop ends the first", 
   await output(page).filter({ hasText: "waiting" }).waitFor();
   await page.locator("#running .detail", { hasText: /pid \d+/ }).waitFor();
   await press(page, "good");
-  await page.locator("#notice", { hasText: /“good” was rejected: command already running \(wait, pid \d+\)/ }).waitFor();
+  await page
+    .locator("#notice", { hasText: /“good” was rejected: command already running \(wait, pid \d+\)/ })
+    .waitFor();
   // The reason stays until somebody dismisses it, or asks for another command.
   await page.getByRole("button", { name: "Dismiss" }).click();
   await page.locator("#notice").waitFor({ state: "hidden" });
@@ -64,7 +73,11 @@ test("a second command is rejected with the reason, and a stop ends the first", 
 
 test("lines are red where a command failed, and nowhere else", async () => {
   const page = await open(browser, dashboard.url);
-  const colour = (text) => output(page).filter({ hasText: text }).last().evaluate((node) => getComputedStyle(node).color);
+  const colour = (text) =>
+    output(page)
+      .filter({ hasText: text })
+      .last()
+      .evaluate((node) => getComputedStyle(node).color);
   await press(page, "good");
   await ended(page, "good: ");
   const plain = await colour("fine");
@@ -99,9 +112,14 @@ test("200,000 lines arrive in order, can be loaded again, searched and kept as a
   await page.locator("#output .end", { hasText: "many-lines: ok" }).waitFor({ timeout: 4 * LIMIT });
   const shown = await output(page).count();
   assert.ok(shown <= 3100, `${shown} lines in the DOM`);
-  await output(page).filter({ hasText: /^200000$/ }).waitFor();
+  await output(page)
+    .filter({ hasText: /^200000$/ })
+    .waitFor();
   const numbers = (await output(page).allTextContents()).filter((line) => /^\d+$/.test(line)).map(Number);
-  assert.ok(numbers.every((number, at) => at === 0 || number === numbers[at - 1] + 1), "without a gap");
+  assert.ok(
+    numbers.every((number, at) => at === 0 || number === numbers[at - 1] + 1),
+    "without a gap",
+  );
   const told = await page.locator(".older").textContent();
   assert.match(told, /^Load older lines \(19\d,\d{3} more\)$/);
   const first = numbers[0];
@@ -115,12 +133,19 @@ test("200,000 lines arrive in order, can be loaded again, searched and kept as a
   // The dashboard has not searched what is older than this match.
   assert.match(await page.locator("#found").textContent(), /^1 of 1\+?$/);
   // Where the reader is survives a reload.
-  await until(() => page.evaluate(() => /"following":false,"n":123\d{3}/.test(sessionStorage.getItem("output:web-1"))), "the place is kept");
+  await until(
+    () => page.evaluate(() => /"following":false,"n":123\d{3}/.test(sessionStorage.getItem("output:web-1"))),
+    "the place is kept",
+  );
   await page.reload();
-  await output(page).filter({ hasText: /^123456$/ }).waitFor();
+  await output(page)
+    .filter({ hasText: /^123456$/ })
+    .waitFor();
   assert.equal(await page.locator("#follow").getAttribute("aria-pressed"), "false");
   await page.locator("#newest").click();
-  await output(page).filter({ hasText: /^200000$/ }).waitFor();
+  await output(page)
+    .filter({ hasText: /^200000$/ })
+    .waitFor();
   assert.equal(await page.locator("#follow").getAttribute("aria-pressed"), "true");
 
   const waiting = page.waitForEvent("download");

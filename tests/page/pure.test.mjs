@@ -6,12 +6,25 @@ import { grouped, matches, order, select, tally, urgency } from "../../crates/mo
 import { severity } from "../../crates/mock-dashboard/src/page/severity.js";
 import * as text from "../../crates/mock-dashboard/src/page/text.js";
 
-const online = { status: "online", connected: true, location: "home", device_type: "server", generation: "161c9c6", exit_code: 0 };
+const online = {
+  status: "online",
+  connected: true,
+  location: "home",
+  device_type: "server",
+  generation: "161c9c6",
+  exit_code: 0,
+};
 const hosts = [
   { ...online, id: "web-10", cpu: 0.2 },
   { ...online, id: "web-2", cpu: 0.9, location: "work" },
   { ...online, id: "db", cpu: null, status: "offline" },
-  { ...online, id: "mail", cpu: 0.5, exit_code: 1, lights: { git: "outdated", lock: "ok", system: "ok", tests: "" } },
+  {
+    ...online,
+    id: "mail",
+    cpu: 0.5,
+    exit_code: 1,
+    lights: { git: "outdated", lock: "ok", system: "ok", tests: "" },
+  },
 ];
 const ids = (list) => list.map((host) => host.id);
 
@@ -36,32 +49,61 @@ test("filters go together", () => {
   assert.deepEqual(ids(select(hosts, { shown: "offline" })), ["db"]);
   assert.deepEqual(ids(select(hosts, { shown: "failed" })), ["mail"]);
   assert.deepEqual(ids(select(hosts, { shown: "outdated", location: "work" })), []);
-  assert.deepEqual(tally(hosts), { all: 4, online: 3, trouble: 2, offline: 1, failed: 1, running: 0, outdated: 1, reboot: 0 });
+  assert.deepEqual(tally(hosts), {
+    all: 4,
+    online: 3,
+    trouble: 2,
+    offline: 1,
+    failed: 1,
+    running: 0,
+    outdated: 1,
+    reboot: 0,
+  });
 });
 
 test("an outage is more urgent than a failure, and that than a command that runs", () => {
-  const ranks = [{ status: "offline" }, { exit_code: 2 }, { lights: { git: "error" } }, { connected: false }, { pending: "pull" }, { reboot: true }, {}]
-    .map((changes) => urgency({ ...online, ...changes }));
+  const ranks = [
+    { status: "offline" },
+    { exit_code: 2 },
+    { lights: { git: "error" } },
+    { connected: false },
+    { pending: "pull" },
+    { reboot: true },
+    {},
+  ].map((changes) => urgency({ ...online, ...changes }));
   assert.deepEqual(ranks, [0, 1, 2, 3, 4, 5, 6]);
 });
 
 test("groups keep the order of their first host and count their members", () => {
-  const shown = grouped(order(hosts, "state", false), "location").map((item) => item.host?.id ?? `${item.group} ${item.size}`);
+  const shown = grouped(order(hosts, "state", false), "location").map(
+    (item) => item.host?.id ?? `${item.group} ${item.size}`,
+  );
   assert.deepEqual(shown, ["home 3", "db", "mail", "web-10", "work 1", "web-2"]);
 });
 
 test("words decide how serious a line is", () => {
   for (const line of [
-    "error: builder for '/nix/store/x.drv' failed with exit code 2", "  error (ignored): x", "fatal: not a git repository",
-    "nginx[12]: error: no such file", "FAILED T02-disk.sh", "cp: error writing 'x': No space left on device", "ERROR",
-  ]) assert.equal(severity(line), "error", line);
+    "error: builder for '/nix/store/x.drv' failed with exit code 2",
+    "  error (ignored): x",
+    "fatal: not a git repository",
+    "nginx[12]: error: no such file",
+    "FAILED T02-disk.sh",
+    "cp: error writing 'x': No space left on device",
+    "ERROR",
+  ])
+    assert.equal(severity(line), "error", line);
   for (const line of ["warning: Git tree is dirty", "evaluation warning: x".slice(11), "ld: warning: x"]) {
     assert.equal(severity(line), "warning", line);
   }
   for (const line of [
-    "building '/nix/store/abc-error-1.0.drv'...", "copying path '/nix/store/x-libgpg-error-1.51'", "0 errors, 0 warnings", "terror: x",
-    "the following 3 units failed before and are fine now", "",
-  ]) assert.equal(severity(line), "", line);
+    "building '/nix/store/abc-error-1.0.drv'...",
+    "copying path '/nix/store/x-libgpg-error-1.51'",
+    "0 errors, 0 warnings",
+    "terror: x",
+    "the following 3 units failed before and are fine now",
+    "",
+  ])
+    assert.equal(severity(line), "", line);
 });
 
 test("sizes and times are written as people write them", () => {

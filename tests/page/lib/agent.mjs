@@ -13,7 +13,10 @@ export async function startAgent(dashboard, hostname = "web-1") {
   await writeFile(path.join(folder, "token"), TOKEN, { mode: 0o600 });
   await writeFile(config, settings(dashboard, hostname, folder));
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("NIXFLEET_")));
-  const child = spawn(program("nixfleet-agent"), ["--config", config, "run"], { env, stdio: ["ignore", "ignore", "ignore"] });
+  const child = spawn(program("nixfleet-agent"), ["--config", config, "run"], {
+    env,
+    stdio: ["ignore", "ignore", "ignore"],
+  });
   return {
     folder,
     // Lets the command `wait` end.

@@ -4,15 +4,24 @@ import { chromium } from "playwright-core";
 import { LIMIT } from "./dashboard.mjs";
 
 const ARGUMENTS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
 ];
 
 export const launch = () => chromium.launch({ executablePath: process.env.NIXFLEET_CHROMIUM, args: ARGUMENTS });
 
 // A page that fails the test if a script of it fails, or if the browser refuses one of its files.
 export async function open(browser, url, { width = 1440, height = 900, scheme = "light" } = {}) {
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, timezoneId: "UTC" });
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: scheme,
+    timezoneId: "UTC",
+  });
   const page = await context.newPage();
   page.setDefaultTimeout(LIMIT);
   page.faults = [];

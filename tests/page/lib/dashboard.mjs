@@ -14,9 +14,11 @@ export const LIMIT = 30_000;
 export const program = (name) => path.join(process.env.NIXFLEET_TEST_BIN, name);
 
 export async function startDashboard(port = 0) {
-  const child = spawn(program("nixfleet-mock-dashboard"), [
-    "--listen", `127.0.0.1:${port}`, "--token", TOKEN, "--csrf-token", CSRF, "--log-level", "warn",
-  ], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(
+    program("nixfleet-mock-dashboard"),
+    ["--listen", `127.0.0.1:${port}`, "--token", TOKEN, "--csrf-token", CSRF, "--log-level", "warn"],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
   const lines = createInterface({ input: child.stdout });
   for await (const line of lines) {
     const [, url] = /^page:\s+(\S+)$/.exec(line) ?? [];
@@ -41,7 +43,9 @@ class Dashboard {
 
   async post(route, body) {
     const answer = await fetch(new URL(route, this.url), {
-      method: "POST", headers: { "X-CSRF-Token": CSRF }, body: JSON.stringify(body),
+      method: "POST",
+      headers: { "X-CSRF-Token": CSRF },
+      body: JSON.stringify(body),
     });
     return { status: answer.status, body: await answer.json() };
   }

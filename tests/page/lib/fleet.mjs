@@ -22,14 +22,27 @@ export function host(number) {
     beat: {
       generation: number % 7 === 0 ? "9fe02b1" : "161c9c6",
       nixpkgs_version: "26.05.20260714.7beb50e",
-      pending_command: null, command_pid: null, metrics: null,
+      pending_command: null,
+      command_pid: null,
+      metrics: null,
       update_status: {
-        git: verdict(word, word === "ok" ? "" : "3 commits behind origin/main"), lock: verdict("ok"), system: verdict("ok"), tests: verdict(""),
+        git: verdict(word, word === "ok" ? "" : "3 commits behind origin/main"),
+        lock: verdict("ok"),
+        system: verdict("ok"),
+        tests: verdict(""),
       },
       vitals: {
-        device_id: name, timestamp: "2026-01-01T00:00:00Z", cpu_usage: (number * 37 % 100) / 100, memory_usage: (number * 53 % 100) / 100,
-        gpu_usage: ROLES[number % ROLES.length] === "gpu" ? (number % 10) / 10 : null, gpu_temp_celsius: null, gpu_vram_usage: null,
-        disk_usage: (number * 71 % 100) / 100, active_sessions: null, pending_queries: null, loaded_model: null,
+        device_id: name,
+        timestamp: "2026-01-01T00:00:00Z",
+        cpu_usage: ((number * 37) % 100) / 100,
+        memory_usage: ((number * 53) % 100) / 100,
+        gpu_usage: ROLES[number % ROLES.length] === "gpu" ? (number % 10) / 10 : null,
+        gpu_temp_celsius: null,
+        gpu_vram_usage: null,
+        disk_usage: ((number * 71) % 100) / 100,
+        active_sessions: null,
+        pending_queries: null,
+        loaded_model: null,
         reboot_required: number % 40 === 9,
       },
     },
@@ -39,7 +52,9 @@ export function host(number) {
 export async function startFleet(dashboard, size, interval = 30) {
   const sockets = [];
   for (let from = 0; from < size; from += AT_A_TIME) {
-    const part = Array.from({ length: Math.min(AT_A_TIME, size - from) }, (_, at) => join(dashboard, host(from + at), interval));
+    const part = Array.from({ length: Math.min(AT_A_TIME, size - from) }, (_, at) =>
+      join(dashboard, host(from + at), interval),
+    );
     sockets.push(...(await Promise.all(part)));
   }
   return { sockets, stop: () => sockets.forEach(({ socket }) => socket.terminate()) };
@@ -50,17 +65,28 @@ function join(dashboard, { name, location, device, beat }, interval) {
     const socket = new WebSocket(dashboard.agents, { headers: { Authorization: `Bearer ${TOKEN}` } });
     const send = (type, payload) => socket.send(JSON.stringify({ type, payload }));
     const one = { name, socket, send, beat: (changes = {}) => send("heartbeat", { ...beat, ...changes }) };
-    socket.on("open", () => send("register", {
-      hostname: name, host_type: "nixos", agent_version: "0.1.0", os_version: "26.05", nixpkgs_version: beat.nixpkgs_version,
-      generation: beat.generation, heartbeat_interval: interval, location, device_type: device, theme_color: "#7aa2f7",
-    }));
+    socket.on("open", () =>
+      send("register", {
+        hostname: name,
+        host_type: "nixos",
+        agent_version: "0.1.0",
+        os_version: "26.05",
+        nixpkgs_version: beat.nixpkgs_version,
+        generation: beat.generation,
+        heartbeat_interval: interval,
+        location,
+        device_type: device,
+        theme_color: "#7aa2f7",
+      }),
+    );
     socket.on("message", (data) => {
       const { type, payload } = JSON.parse(data);
       if (type === "registered") {
         one.beat();
         resolve(one);
       }
-      if (type === "command") send("command_rejected", { reason: "not a real host", command: payload.command, command_id: payload.id });
+      if (type === "command")
+        send("command_rejected", { reason: "not a real host", command: payload.command, command_id: payload.id });
     });
     socket.on("error", reject);
   });

@@ -53,7 +53,11 @@ go.addEventListener("click", async () => {
   const name = command.value.trim();
   const hosts = [...picked];
   if (!name || !hosts.length) return;
-  asked = { command: name, at: Date.now(), hosts: new Map(hosts.map((id) => [id, { state: "asked", text: "asked…" }])) };
+  asked = {
+    command: name,
+    at: Date.now(),
+    hosts: new Map(hosts.map((id) => [id, { state: "asked", text: "asked…" }])),
+  };
   changed("picked");
   const mine = asked;
   const { results: told, error } = await runOnAll(hosts, name);
@@ -92,8 +96,15 @@ function draw() {
   if (!asked) return;
   const rows = [...asked.hosts].map(([id, answer]) => ({ id, ...progress(id, answer) }));
   const tally = (state) => rows.filter((row) => row.state === state).length;
-  const parts = [["asked", "asked"], ["accepted", "accepted"], ["busy", "running"], ["good", "done"], ["bad", "refused or failed"]]
-    .map(([state, word]) => (tally(state) ? `${tally(state)} ${word}` : "")).filter(Boolean);
+  const parts = [
+    ["asked", "asked"],
+    ["accepted", "accepted"],
+    ["busy", "running"],
+    ["good", "done"],
+    ["bad", "refused or failed"],
+  ]
+    .map(([state, word]) => (tally(state) ? `${tally(state)} ${word}` : ""))
+    .filter(Boolean);
   setText(summary, `${asked.command}: ${parts.join(", ")}`);
   // What needs somebody comes first.
   const rank = { bad: 0, asked: 1, accepted: 2, busy: 3, good: 4 };
@@ -101,14 +112,16 @@ function draw() {
   const text = rows.map((row) => `${row.id}\n${row.state}\n${row.text}`).join("\n");
   if (answers.dataset.drawn === text) return;
   answers.dataset.drawn = text;
-  answers.replaceChildren(...rows.map(({ id, state, text }) => {
-    const item = element("li");
-    item.dataset.state = state;
-    const link = element("a", "", id);
-    link.href = `#/${encodeURIComponent(id)}`;
-    item.append(link, element("span", "", text));
-    return item;
-  }));
+  answers.replaceChildren(
+    ...rows.map(({ id, state, text }) => {
+      const item = element("li");
+      item.dataset.state = state;
+      const link = element("a", "", id);
+      link.href = `#/${encodeURIComponent(id)}`;
+      item.append(link, element("span", "", text));
+      return item;
+    }),
+  );
 }
 
 draws(["fleet", "picked", "link"], draw);

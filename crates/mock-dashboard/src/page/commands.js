@@ -34,7 +34,16 @@ export async function runOnAll(hosts, command) {
 // The commands of an agent that does not tell its own.
 const USUAL = ["pull", "switch", "pull-switch", "boot", "test", "update", "rollback"];
 // Those that have a place of their own, or that no person needs.
-const ELSEWHERE = new Set(["stop", "kill", "clone", "check-version", "refresh-git", "refresh-lock", "refresh-system", "refresh-all"]);
+const ELSEWHERE = new Set([
+  "stop",
+  "kill",
+  "clone",
+  "check-version",
+  "refresh-git",
+  "refresh-lock",
+  "refresh-system",
+  "refresh-all",
+]);
 const ORDER = [...USUAL, "restart", "reboot"];
 
 // What is offered for a host: the built-in commands in the order in which they are used, then the host's own.

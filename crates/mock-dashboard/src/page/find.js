@@ -27,7 +27,11 @@ async function searchOlder() {
   const mine = found;
   while (mine.more) {
     draw();
-    const got = await page({ search: mine.text, limit: 500, ...(mine.before == null ? {} : { before: mine.before }) });
+    const got = await page({
+      search: mine.text,
+      limit: 500,
+      ...(mine.before == null ? {} : { before: mine.before }),
+    });
     if (!got || mine !== found) return 0;
     Object.assign(mine, { before: got.first, more: got.more });
     mine.matches.unshift(...got.entries.map(({ n }) => n));

@@ -16,7 +16,16 @@ const NARROW = 620;
 // Columns whose values change with each beat: their order rests while the pointer is over the rows.
 const RESTLESS = new Set(["cpu", "memory", "disk", "gpu", "seen"]);
 
-const query = { text: "", shown: "", location: "", device: "", group: "", column: "state", down: false, compact: null };
+const query = {
+  text: "",
+  shown: "",
+  location: "",
+  device: "",
+  group: "",
+  column: "state",
+  down: false,
+  compact: null,
+};
 
 let items = [];
 let ranks = new Map();
@@ -144,9 +153,10 @@ function isCompact() {
 function draw() {
   const all = [...store.hosts.values()];
   const hosts = select(all, query);
-  const sorted = pointed && RESTLESS.has(query.column) && ranks.size
-    ? hosts.sort((a, b) => (ranks.get(a.id) ?? Infinity) - (ranks.get(b.id) ?? Infinity))
-    : order(hosts, query.column, query.down);
+  const sorted =
+    pointed && RESTLESS.has(query.column) && ranks.size
+      ? hosts.sort((a, b) => (ranks.get(a.id) ?? Infinity) - (ranks.get(b.id) ?? Infinity))
+      : order(hosts, query.column, query.down);
   ranks = new Map(sorted.map((host, at) => [host.id, at]));
   items = grouped(sorted, query.group);
   drawTools(all);
@@ -154,7 +164,11 @@ function draw() {
   const compact = isCompact();
   $("fleet").classList.toggle("compact", compact && !narrow);
   setAttribute($("density"), "aria-pressed", String(compact));
-  list.set(items, narrow ? HEIGHT.narrow : compact ? HEIGHT.compact : HEIGHT.usual, (item) => item.host?.id ?? `/${item.group}`);
+  list.set(
+    items,
+    narrow ? HEIGHT.narrow : compact ? HEIGHT.compact : HEIGHT.usual,
+    (item) => item.host?.id ?? `/${item.group}`,
+  );
   $("no-rows").hidden = items.length > 0 || !all.length;
   setText($("no-rows"), items.length ? "" : `None of the ${plural(all.length, "host")} is like that. `);
   if (!items.length && all.length) {
@@ -195,7 +209,8 @@ export function step(by) {
   const focused = document.activeElement?.closest?.(".row")?.dataset.id;
   const ids = items.map((item) => item.host?.id);
   let at = ids.indexOf(focused || store.watched);
-  do at += by; while (at >= 0 && at < ids.length && !ids[at]);
+  do at += by;
+  while (at >= 0 && at < ids.length && !ids[at]);
   if (at < 0 || at >= ids.length) return;
   const row = list.reveal(at);
   if (store.watched) location.hash = linkOf(row).hash;
@@ -204,8 +219,12 @@ export function step(by) {
 
 export const focusedHost = () => document.activeElement?.closest?.(".row")?.dataset.id || null;
 
-$("rows").addEventListener("pointerenter", () => { pointed = true; });
-$("rows").addEventListener("pointerleave", () => { pointed = false; });
+$("rows").addEventListener("pointerenter", () => {
+  pointed = true;
+});
+$("rows").addEventListener("pointerleave", () => {
+  pointed = false;
+});
 
 new ResizeObserver(() => {
   narrow = $("fleet").clientWidth < NARROW;

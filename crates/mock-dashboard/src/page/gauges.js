@@ -32,10 +32,15 @@ const disk = ({ path, usage, used, total, inode_usage: inodes }) => ({
   figure: percent(usage),
   share: usage,
   full: usage >= FULL || inodes >= FULL,
-  more: usage == null ? "does not answer" : [
-    total ? `${bytes(used)} of ${bytes(total)}` : "",
-    inodes >= FULL ? `${percent(inodes)} of the inodes` : "",
-  ].filter(Boolean).join(", "),
+  more:
+    usage == null
+      ? "does not answer"
+      : [
+          total ? `${bytes(used)} of ${bytes(total)}` : "",
+          inodes >= FULL ? `${percent(inodes)} of the inodes` : "",
+        ]
+          .filter(Boolean)
+          .join(", "),
 });
 
 const gpu = (one) => ({
@@ -48,7 +53,9 @@ const gpu = (one) => ({
     one.power_watts == null ? "" : `${Math.round(one.power_watts)} W`,
     one.usage_is_estimate ? "estimated" : "",
     one.pci_address,
-  ].filter(Boolean).join(" · "),
+  ]
+    .filter(Boolean)
+    .join(" · "),
 });
 
 // The name of a system without the folder of the store and the hash.
@@ -68,11 +75,15 @@ function facts(view) {
   const swap = vitals?.swap_usage ?? (metrics ? metrics.swap / 100 : null);
   const load = vitals?.load ?? (metrics ? [metrics.load] : null);
   const pressure = vitals?.pressure;
-  const workload = vitals && [
-    vitals.loaded_model,
-    vitals.active_sessions == null ? "" : `${vitals.active_sessions} sessions`,
-    vitals.pending_queries == null ? "" : `${vitals.pending_queries} waiting`,
-  ].filter(Boolean).join(", ");
+  const workload =
+    vitals &&
+    [
+      vitals.loaded_model,
+      vitals.active_sessions == null ? "" : `${vitals.active_sessions} sessions`,
+      vitals.pending_queries == null ? "" : `${vitals.pending_queries} waiting`,
+    ]
+      .filter(Boolean)
+      .join(", ");
   return [
     ["Commit", view.generation, "mono"],
     ["Checkout", system?.repo_commit?.slice(0, 7) !== view.generation.slice(0, 7) && system?.repo_commit, "mono"],
@@ -81,12 +92,30 @@ function facts(view) {
     ["Uptime", vitals?.uptime_s && age(vitals.uptime_s * 1000)],
     ["Load", load?.map((value) => value.toFixed(2)).join("  ")],
     ["Swap", swap != null && percent(swap)],
-    ["Pressure", pressure && [
-      ["cpu", pressure.cpu], ["memory", pressure.memory], ["io", pressure.io],
-    ].filter(([, share]) => share != null).map(([name, share]) => `${name} ${percent(share)}`).join(", ")],
+    [
+      "Pressure",
+      pressure &&
+        [
+          ["cpu", pressure.cpu],
+          ["memory", pressure.memory],
+          ["io", pressure.io],
+        ]
+          .filter(([, share]) => share != null)
+          .map(([name, share]) => `${name} ${percent(share)}`)
+          .join(", "),
+    ],
     ["Network", vitals?.network && rate(vitals.network)],
-    ["Disk traffic", vitals?.disk_io && `${bytes(vitals.disk_io.read)}/s read, ${bytes(vitals.disk_io.written)}/s written`],
-    ["Temperature", vitals?.temperatures?.filter((one) => one.celsius != null).map((one) => `${one.name} ${celsius(one.celsius)}`).join(", ")],
+    [
+      "Disk traffic",
+      vitals?.disk_io && `${bytes(vitals.disk_io.read)}/s read, ${bytes(vitals.disk_io.written)}/s written`,
+    ],
+    [
+      "Temperature",
+      vitals?.temperatures
+        ?.filter((one) => one.celsius != null)
+        .map((one) => `${one.name} ${celsius(one.celsius)}`)
+        .join(", "),
+    ],
     ["Workload", workload],
     ["System", [view.host_type, view.os_version].filter(Boolean).join(" ")],
     ["Agent", view.agent_version],

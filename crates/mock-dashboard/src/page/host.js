@@ -1,6 +1,6 @@
 // What is shown of one host above its output: state, warnings, lights, commands.
 
-import { $, ago, count, element, moment, plural, rejection, setAttribute, setText } from "./text.js";
+import { $, age, ago, count, element, moment, plural, rejection, setAttribute, setText, since } from "./text.js";
 import { changed, draws, store } from "./store.js";
 import { offered, run } from "./commands.js";
 import { LIGHTS, lightWord, shape } from "./rows.js";
@@ -46,14 +46,16 @@ function drawButtons(view) {
   const text = JSON.stringify([view.id, commands]);
   if (text === drawnButtons) return;
   drawnButtons = text;
-  $("buttons").replaceChildren(...commands.map(({ name, description, own }) => {
-    const button = element("button", own ? "own" : "", name);
-    button.type = "button";
-    button.value = name;
-    if (description) button.title = description;
-    button.addEventListener("click", () => press(button, name));
-    return button;
-  }));
+  $("buttons").replaceChildren(
+    ...commands.map(({ name, description, own }) => {
+      const button = element("button", own ? "own" : "", name);
+      button.type = "button";
+      button.value = name;
+      if (description) button.title = description;
+      button.addEventListener("click", () => press(button, name));
+      return button;
+    }),
+  );
 }
 
 function press(button, name) {
@@ -78,7 +80,8 @@ $("commands").addEventListener("submit", (event) => {
 // Why no command can be sent, or "".
 export function whyNot(view) {
   if (store.link !== "live") return "The dashboard does not answer, so no command can be sent.";
-  if (view.status !== "online") return `${view.hostname} is offline: its last heartbeat came ${ago(view.last_seen)}.`;
+  if (view.status !== "online")
+    return `${view.hostname} is offline: its last heartbeat came ${ago(view.last_seen)}.`;
   if (!view.connected) return `${view.hostname} has lost its connection and is expected back.`;
   return "";
 }
@@ -89,7 +92,11 @@ const lights = new Map();
 
 function light(part) {
   const shown = {
-    item: element("li"), mark: element("i", "light"), word: element("span", "word"), why: element("p"), when: element("time"),
+    item: element("li"),
+    mark: element("i", "light"),
+    word: element("span", "word"),
+    why: element("p"),
+    when: element("time"),
   };
   shown.mark.ariaHidden = "true";
   const head = element("div", "head");
@@ -120,14 +127,31 @@ function drawLights({ update_status: status }) {
 // ---- warnings ----
 
 function warnings(view) {
-  const { violations, newest_violation: newest, last_good_settings: used, prewarm, vitals, dropped_records: dropped } = view;
+  const {
+    violations,
+    newest_violation: newest,
+    last_good_settings: used,
+    prewarm,
+    vitals,
+    dropped_records: dropped,
+  } = view;
   const failed = vitals?.failed_units;
+  const more = failed?.count > failed?.names.length ? ", …" : "";
   return [
     violations && ["bad", `${plural(violations, "violation")} of the protocol, the newest: ${newest}`],
-    used && ["bad", `${used.file} is wrong; the settings of ${moment(used.accepted_at)} are in use: ${used.problems.join("; ")}`],
-    prewarm?.phase === "start" && ["warn", `Pre-warm since ${ago(prewarm.timestamp).replace(" ago", "")}: ${prewarm.reason}`],
-    failed?.count && ["warn", `${plural(failed.count, "failed unit")}: ${failed.names.join(", ")}${failed.count > failed.names.length ? ", …" : ""}`],
-    (vitals?.reboot_required ?? view.system?.reboot_required) && ["warn", "A reboot is needed for the running system to be complete."],
+    used && [
+      "bad",
+      `${used.file} is wrong; the settings of ${moment(used.accepted_at)} are in use: ${used.problems.join("; ")}`,
+    ],
+    prewarm?.phase === "start" && [
+      "warn",
+      `Pre-warm since ${age(since(prewarm.timestamp))}: ${prewarm.reason}`,
+    ],
+    failed?.count && ["warn", `${plural(failed.count, "failed unit")}: ${failed.names.join(", ")}${more}`],
+    (vitals?.reboot_required ?? view.system?.reboot_required) && [
+      "warn",
+      "A reboot is needed for the running system to be complete.",
+    ],
     dropped && view.lines === 0 && ["quiet", `${count(dropped)} older messages were dropped`],
   ].filter(Boolean);
 }
@@ -144,10 +168,10 @@ function drawWarnings(view) {
 
 // ---- all of it ----
 
-const pace = (view) => [
-  view.last_seen ? `beat ${ago(view.last_seen)}` : "no beat yet",
-  `every ${view.heartbeat_interval} s`,
-].join(", ");
+const pace = (view) =>
+  [view.last_seen ? `beat ${ago(view.last_seen)}` : "no beat yet", `every ${view.heartbeat_interval} s`].join(
+    ", ",
+  );
 
 function draw() {
   const { view } = store;

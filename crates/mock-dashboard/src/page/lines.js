@@ -24,7 +24,9 @@ function endText({ command, status, outcome, exit_code: code, duration_ms: took,
   // The outcome is finer than the status, which existing dashboards show alone.
   const after = took == null ? "" : ` after ${duration(took)}`;
   const bad = code === 0 ? "" : `, exit code ${code}`;
-  return `${code === 0 ? "✓" : "✕"} ${command}: ${words(outcome ?? status)}${bad}${after}${message ? ` · ${message}` : ""}`;
+  const mark = code === 0 ? "✓" : "✕";
+  const said = message ? ` · ${message}` : "";
+  return `${mark} ${command}: ${words(outcome ?? status)}${bad}${after}${said}`;
 }
 
 // Builds blocks of entries, the first of which may belong to a block before: then `open` is that block.

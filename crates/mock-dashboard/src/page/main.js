@@ -103,7 +103,10 @@ draws(["fleet", "link"], () => {
   const { all, online, failed, trouble } = tally([...store.hosts.values()]);
   $("fleet").hidden = !all;
   $("no-hosts").hidden = !store.loaded || all > 0;
-  setText($("counts"), all ? `${count(online)} of ${count(all)} online${failed ? ` · ${count(failed)} failed` : ""}` : "");
+  setText(
+    $("counts"),
+    all ? `${count(online)} of ${count(all)} online${failed ? ` · ${count(failed)} failed` : ""}` : "",
+  );
   const name = store.watched ? `${store.watched} · NixFleet` : "NixFleet";
   const lost = store.link === "lost";
   document.title = lost ? `(!) ${name}` : trouble ? `(${trouble}) ${name}` : name;
@@ -118,7 +121,11 @@ draws(["host", "fleet"], () => {
 // The address for agents. Without a path this page is at the top of its server.
 const agents = new URL("ws", location.href);
 agents.protocol = agents.protocol === "https:" ? "wss:" : "ws:";
-$("start").textContent = `NIXFLEET_URL=${agents.protocol}//${agents.host}${agents.pathname} \\\nNIXFLEET_TOKEN_FILE=/path/to/token \\\nnixfleet-agent`;
+$("start").textContent = [
+  `NIXFLEET_URL=${agents.protocol}//${agents.host}${agents.pathname} \\`,
+  "NIXFLEET_TOKEN_FILE=/path/to/token \\",
+  "nixfleet-agent",
+].join("\n");
 
 // ---- keys ----
 
@@ -137,7 +144,9 @@ addEventListener("keydown", (event) => {
     k: () => step(-1),
     x: () => focusedHost() && togglePick(focusedHost(), null),
     f: () => store.watched && toggleFollow(),
-    Escape: () => { location.hash = "#/"; },
+    Escape: () => {
+      location.hash = "#/";
+    },
   }[event.key];
   // The arrows scroll whatever has the focus, unless that is a row of the table.
   const arrow = { ArrowDown: 1, ArrowUp: -1 }[event.key];

@@ -84,7 +84,11 @@ export function live(host, entries) {
   if (!fresh.length) return;
   log.newest = fresh.at(-1).n + 1;
   // A reader who is elsewhere fetches these later. One who has only scrolled up gets them below, up to a limit.
-  if (fresh[0].n !== log.next + pending.length || log.next + pending.length - log.first > SHOWN && !log.following) return drawBar();
+  if (
+    fresh[0].n !== log.next + pending.length ||
+    (log.next + pending.length - log.first > SHOWN && !log.following)
+  )
+    return drawBar();
   append(fresh);
 }
 
@@ -120,7 +124,8 @@ function trim() {
       run.remove();
       continue;
     }
-    while (run.firstElementChild && Number(run.firstElementChild.dataset.n) < limit) run.firstElementChild.remove();
+    while (run.firstElementChild && Number(run.firstElementChild.dataset.n) < limit)
+      run.firstElementChild.remove();
     break;
   }
   log.first = Number(output.querySelector("[data-n]")?.dataset.n ?? log.next);
@@ -217,8 +222,13 @@ async function toNewest() {
 function remember() {
   if (!log.host) return;
   const top = output.getBoundingClientRect().top;
-  const line = log.following ? null : [...output.querySelectorAll("[data-n]")].find((one) => one.getBoundingClientRect().bottom > top);
-  sessionStorage.setItem(key(log.host), JSON.stringify({ following: log.following, n: Number(line?.dataset.n ?? log.next) }));
+  const line = log.following
+    ? null
+    : [...output.querySelectorAll("[data-n]")].find((one) => one.getBoundingClientRect().bottom > top);
+  sessionStorage.setItem(
+    key(log.host),
+    JSON.stringify({ following: log.following, n: Number(line?.dataset.n ?? log.next) }),
+  );
 }
 
 export function toggleFollow() {
@@ -233,19 +243,23 @@ export function toggleFollow() {
 let scrolledTo = 0;
 let settle = 0;
 
-output.addEventListener("scroll", () => {
-  const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < AT_END;
-  // The end also moves away when the output becomes smaller, above which something else appears. Only a reader
-  // scrolls up.
-  const up = output.scrollTop < scrolledTo;
-  scrolledTo = output.scrollTop;
-  if (log.following && up && !atEnd) log.following = false;
-  else if (!log.following && atEnd && !up && log.next >= log.newest) log.following = true;
-  if (up && output.scrollTop < AT_END) loadOlder();
-  clearTimeout(settle);
-  settle = setTimeout(remember, 200);
-  drawBar();
-}, { passive: true });
+output.addEventListener(
+  "scroll",
+  () => {
+    const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < AT_END;
+    // The end also moves away when the output becomes smaller, above which something else appears. Only a reader
+    // scrolls up.
+    const up = output.scrollTop < scrolledTo;
+    scrolledTo = output.scrollTop;
+    if (log.following && up && !atEnd) log.following = false;
+    else if (!log.following && atEnd && !up && log.next >= log.newest) log.following = true;
+    if (up && output.scrollTop < AT_END) loadOlder();
+    clearTimeout(settle);
+    settle = setTimeout(remember, 200);
+    drawBar();
+  },
+  { passive: true },
+);
 
 new ResizeObserver(() => {
   if (log.following) output.scrollTop = output.scrollHeight;

@@ -11,7 +11,9 @@ let newest = null;
 export function togglePick(id, list) {
   if (id === null) {
     const all = list.every((one) => picked.has(one));
-    for (const one of list) if (all) picked.delete(one); else picked.add(one);
+    for (const one of list)
+      if (all) picked.delete(one);
+      else picked.add(one);
   } else if (list?.includes(newest)) {
     const [from, to] = [list.indexOf(newest), list.indexOf(id)].sort((a, b) => a - b);
     for (const one of list.slice(from, to + 1)) picked.add(one);

@@ -4,13 +4,55 @@ import { $, celsius, clock, element, milliseconds, percent, setText } from "./te
 import { draws, store } from "./store.js";
 
 const PLOTS = [
-  { name: "cpu", title: "CPU", show: percent, top: 1, colour: "--plot-1", now: (view) => view.vitals?.cpu_usage ?? share(view.metrics?.cpu) },
-  { name: "memory", title: "Memory", show: percent, top: 1, colour: "--plot-2", now: (view) => view.vitals?.memory_usage ?? share(view.metrics?.ram) },
-  { name: "disk", title: "Disk", show: percent, top: 1, colour: "--plot-3", now: (view) => view.vitals?.disk_usage },
+  {
+    name: "cpu",
+    title: "CPU",
+    show: percent,
+    top: 1,
+    colour: "--plot-1",
+    now: (view) => view.vitals?.cpu_usage ?? share(view.metrics?.cpu),
+  },
+  {
+    name: "memory",
+    title: "Memory",
+    show: percent,
+    top: 1,
+    colour: "--plot-2",
+    now: (view) => view.vitals?.memory_usage ?? share(view.metrics?.ram),
+  },
+  {
+    name: "disk",
+    title: "Disk",
+    show: percent,
+    top: 1,
+    colour: "--plot-3",
+    now: (view) => view.vitals?.disk_usage,
+  },
   { name: "gpu", title: "GPU", show: percent, top: 1, colour: "--plot-4", now: (view) => view.vitals?.gpu_usage },
-  { name: "gpu_temp", title: "GPU temperature", show: celsius, top: 100, colour: "--plot-5", now: (view) => view.vitals?.gpu_temp_celsius },
-  { name: "rtt_ms", title: "Round trip", show: milliseconds, least: 5, colour: "--plot-6", now: (view) => view.ack_rtt_ms },
-  { name: "late_ms", title: "Beats late by", show: milliseconds, least: 100, colour: "--plot-7", now: () => undefined },
+  {
+    name: "gpu_temp",
+    title: "GPU temperature",
+    show: celsius,
+    top: 100,
+    colour: "--plot-5",
+    now: (view) => view.vitals?.gpu_temp_celsius,
+  },
+  {
+    name: "rtt_ms",
+    title: "Round trip",
+    show: milliseconds,
+    least: 5,
+    colour: "--plot-6",
+    now: (view) => view.ack_rtt_ms,
+  },
+  {
+    name: "late_ms",
+    title: "Beats late by",
+    show: milliseconds,
+    least: 100,
+    colour: "--plot-7",
+    now: () => undefined,
+  },
 ];
 
 const share = (percents) => (percents == null ? null : percents / 100);
@@ -20,7 +62,11 @@ const HEIGHT = 56;
 const REFRESH_MS = 10000;
 // How much time is shown, in seconds: the shortest of these that has all that is known. A host that has just come would
 // be a dot in an hour.
-const SPANS = [[300, "Last 5 minutes"], [900, "Last 15 minutes"], [3600, "Last hour"]];
+const SPANS = [
+  [300, "Last 5 minutes"],
+  [900, "Last 15 minutes"],
+  [3600, "Last hour"],
+];
 
 const SYNC = "host";
 
@@ -52,30 +98,52 @@ function colour(name, opacity = 1) {
 // A value without neighbours makes no line, so it gets a point.
 function alone(chart, series) {
   const values = chart.data[series];
-  return values.flatMap((value, at) => (value != null && values[at - 1] == null && values[at + 1] == null ? [at] : []));
+  return values.flatMap((value, at) =>
+    value != null && values[at - 1] == null && values[at + 1] == null ? [at] : [],
+  );
 }
 
 function build(plot, made, data) {
   made.chart?.destroy();
   made.width = made.canvas.clientWidth;
-  made.chart = new uPlot({
-    width: made.width,
-    height: HEIGHT,
-    padding: [3, 0, 0, 0],
-    legend: { show: false },
-    select: { show: false },
-    cursor: { y: false, drag: { setScale: false }, points: { size: 5 }, sync: { key: SYNC } },
-    scales: {
-      x: { time: true },
-      y: { range: (_, low, high) => [0, plot.top ?? Math.max(plot.least, (high ?? 0) * 1.15)] },
+  made.chart = new uPlot(
+    {
+      width: made.width,
+      height: HEIGHT,
+      padding: [3, 0, 0, 0],
+      legend: { show: false },
+      select: { show: false },
+      cursor: { y: false, drag: { setScale: false }, points: { size: 5 }, sync: { key: SYNC } },
+      scales: {
+        x: { time: true },
+        y: { range: (_, low, high) => [0, plot.top ?? Math.max(plot.least, (high ?? 0) * 1.15)] },
+      },
+      axes: [
+        { show: false },
+        {
+          show: true,
+          size: 0,
+          ticks: { show: false },
+          values: () => [],
+          splits: (_u, _i, low, high) => [low, (low + high) / 2, high],
+          grid: { stroke: colour("--line"), width: 1 },
+        },
+      ],
+      series: [
+        {},
+        {
+          stroke: colour(plot.colour),
+          width: 1.5,
+          fill: colour(plot.colour, 0.12),
+          spanGaps: false,
+          points: { show: true, size: 4, filter: alone },
+        },
+      ],
+      hooks: { setCursor: [(chart) => drawValue(plot, made, chart.cursor.idx)] },
     },
-    axes: [
-      { show: false },
-      { show: true, size: 0, ticks: { show: false }, values: () => [], splits: (_u, _i, low, high) => [low, (low + high) / 2, high], grid: { stroke: colour("--line"), width: 1 } },
-    ],
-    series: [{}, { stroke: colour(plot.colour), width: 1.5, fill: colour(plot.colour, 0.12), spanGaps: false, points: { show: true, size: 4, filter: alone } }],
-    hooks: { setCursor: [(chart) => drawValue(plot, made, chart.cursor.idx)] },
-  }, data, made.canvas);
+    data,
+    made.canvas,
+  );
 }
 
 function drawValue(plot, made, at) {
@@ -112,9 +180,9 @@ function drawAll() {
     if (!made.chart || made.width !== made.canvas.clientWidth) build(plot, made, data);
     else made.chart.setData(data);
     const numbers = values.filter((value) => value != null);
-    const highest = plot.show(Math.max(...numbers));
+    const [newest, highest] = [numbers.at(-1), Math.max(...numbers)].map(plot.show);
     made.canvas.role = "img";
-    made.canvas.ariaLabel = `${plot.title}, ${title.toLowerCase()}: now ${plot.show(numbers.at(-1))}, highest ${highest}`;
+    made.canvas.ariaLabel = `${plot.title}, ${title.toLowerCase()}: now ${newest}, highest ${highest}`;
     drawValue(plot, made, null);
   }
   // In the order of the list, also when one came later.

@@ -31,17 +31,31 @@ export const stateName = (host) => STATES[urgency(host)];
 // Each word must be in the name, or in one of the words that describe the host.
 export function matches(host, text) {
   const about = [
-    host.id, host.location, host.device_type, host.host_type, host.generation, host.version, host.pending, host.status,
-  ].join(" ").toLowerCase();
-  return text.toLowerCase().split(/\s+/).every((word) => about.includes(word));
+    host.id,
+    host.location,
+    host.device_type,
+    host.host_type,
+    host.generation,
+    host.version,
+    host.pending,
+    host.status,
+  ]
+    .join(" ")
+    .toLowerCase();
+  return text
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => about.includes(word));
 }
 
 export function select(hosts, { text = "", shown = "", location = "", device = "" }) {
-  return hosts.filter((host) =>
-    (!text || matches(host, text))
-    && (!shown || SHOWN[shown]?.is(host))
-    && (!location || host.location === location)
-    && (!device || host.device_type === device));
+  return hosts.filter(
+    (host) =>
+      (!text || matches(host, text)) &&
+      (!shown || SHOWN[shown]?.is(host)) &&
+      (!location || host.location === location) &&
+      (!device || host.device_type === device),
+  );
 }
 
 // Names with numbers sort as people count: web-2 comes before web-10.

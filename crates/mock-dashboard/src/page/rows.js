@@ -109,7 +109,9 @@ export function fillRow(row, { host, group, size }, { index, picked, current }) 
     parts.lights[at].dataset.status = word;
     setText(parts.lights[at], host.lights ? shape(word) : "");
   });
-  const told = host.lights ? LIGHTS.map((name) => `${name} ${lightWord(host.lights[name])}`).join(", ") : "not told";
+  const told = host.lights
+    ? LIGHTS.map((name) => `${name} ${lightWord(host.lights[name])}`).join(", ")
+    : "not told";
   setText(parts.lightsText, told);
   parts.lightsText.parentNode.title = told;
   setText(parts.generation, (host.generation ?? "").slice(0, 7) || "—");
@@ -147,7 +149,8 @@ const SILENT = 60;
 
 function drawState(parts, host) {
   setText(parts.word, stateText(host));
-  parts.word.dataset.kind = host.status !== "online" || failed(host) && !host.pending ? "bad" : host.pending ? "busy" : "";
+  parts.word.dataset.kind =
+    host.status !== "online" || (failed(host) && !host.pending) ? "bad" : host.pending ? "busy" : "";
   const { current, total } = host.progress ?? {};
   parts.bar.hidden = !(host.pending && total && host.status === "online");
   if (!parts.bar.hidden) {

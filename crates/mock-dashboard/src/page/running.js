@@ -7,8 +7,14 @@ import { showEnd } from "./output.js";
 
 // The parts of each command that has some. Those of an earlier command are not shown while it runs.
 const PARTS_OF = {
-  clone: ["pull"], pull: ["pull"], update: ["lock"], test: ["tests"],
-  switch: ["system"], boot: ["system"], rollback: ["system"], "pull-switch": ["pull", "system"],
+  clone: ["pull"],
+  pull: ["pull"],
+  update: ["lock"],
+  test: ["tests"],
+  switch: ["system"],
+  boot: ["system"],
+  rollback: ["system"],
+  "pull-switch": ["pull", "system"],
 };
 const RESULTS = { pass: "✓", fail: "✕", pending: "·" };
 
@@ -59,7 +65,9 @@ function far({ current, total }) {
 
 function describe(part) {
   const tests = part.results?.map((result) => RESULTS[result] ?? "?").join(" ");
-  return [part.phase, part.detail || `${part.current}/${part.total}`, far(part), tests].filter(Boolean).join(" · ");
+  return [part.phase, part.detail || `${part.current}/${part.total}`, far(part), tests]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 // "3/41 derivations" is finer than "step 1 of 3".
@@ -78,17 +86,27 @@ function draw() {
   const { phase, silent_s: silent } = view.command_activity ?? {};
   setText(name, command);
   setText(time, elapsed(since(begun(view))));
-  setText(detail, [
-    phase && phase !== command ? phase : "",
-    view.command_pid ? `pid ${view.command_pid}` : "",
-    silent >= SILENT ? `silent for ${elapsed(silent * 1000)}` : "",
-  ].filter(Boolean).join(" · "));
+  setText(
+    detail,
+    [
+      phase && phase !== command ? phase : "",
+      view.command_pid ? `pid ${view.command_pid}` : "",
+      silent >= SILENT ? `silent for ${elapsed(silent * 1000)}` : "",
+    ]
+      .filter(Boolean)
+      .join(" · "),
+  );
   stop.disabled = Boolean(whyNot(view));
   // Agents that tell no parts tell the progress of their tests alone.
   const { test_progress: tests } = view;
   const operation = { ...view.operation };
   if (command === "test" && tests?.running) {
-    operation.tests ??= { current: tests.current - 1, total: tests.total, detail: `${tests.passed} of ${tests.total} passed`, status: "" };
+    operation.tests ??= {
+      current: tests.current - 1,
+      total: tests.total,
+      detail: `${tests.passed} of ${tests.total} passed`,
+      status: "",
+    };
   }
   const parts = PARTS_OF[command] ?? [];
   for (const [part, { item }] of rows) item.hidden = !parts.includes(part) || !operation[part];
@@ -120,7 +138,17 @@ function drawEnds(view) {
   ends.forEach(({ ended_at: at }, index) => setText($("ends").children[index].querySelector("time"), ago(at)));
 }
 
-function makeEnd({ n, command, job_id: job, outcome, exit_code: code, duration_ms: took, ended_at: at, message, status }) {
+function makeEnd({
+  n,
+  command,
+  job_id: job,
+  outcome,
+  exit_code: code,
+  duration_ms: took,
+  ended_at: at,
+  message,
+  status,
+}) {
   const bad = code !== 0;
   const item = element("li", bad ? "bad" : "good");
   const line = element("div", "line");
@@ -143,4 +171,3 @@ function makeEnd({ n, command, job_id: job, outcome, exit_code: code, duration_m
 }
 
 draws(["host", "clock"], draw);
-
