@@ -65,7 +65,7 @@ function far({ current, total }) {
 
 function describe(part) {
   const tests = part.results?.map((result) => RESULTS[result] ?? "?").join(" ");
-  return [part.phase, part.detail || `${part.current}/${part.total}`, far(part), tests]
+  return [part.phase, part.detail || `${part.current}/${part.total}`, far(measure(part)), tests]
     .filter(Boolean)
     .join(" · ");
 }
