@@ -7,7 +7,7 @@ use nixfleet_jobs::JobsDir;
 
 /// How long a new system of [`Host::is_guarded`] may take to be confirmed, in seconds. Long enough for an agent that
 /// starts on a busy machine, short enough to watch.
-pub(super) const CONFIRM_TIMEOUT: u64 = 15;
+pub(super) const CONFIRM_TIMEOUT: u64 = 12;
 
 /// A host of the demo.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ program = ["{rebuild}"]
         text += &format!(
             "log_format = \"internal-json\"\n\n\
              # A new system that nobody can reach is taken back.\n\
-             [rollback]\nconfirm_timeout = {CONFIRM_TIMEOUT}\nhold = 3\n"
+             [rollback]\nconfirm_timeout = {CONFIRM_TIMEOUT}\nhold = 2\n"
         );
     }
     if host.has_gpus {

@@ -48,7 +48,10 @@ impl Scene {
         scene.program("bin/commit", COMMIT)?;
         let [first, others @ ..] = &HOSTS;
         scene.first_system(first, &agent)?;
-        // So the system of one host is out of date from the start.
+        // One host has a checkout already, and there is a newer commit: its `pull` has something to get.
+        let checkout = scene.home(first).join("state/repo");
+        let (origin, checkout) = (scene.origin().display().to_string(), checkout.display().to_string());
+        git(scene.folder(), &["clone", "--quiet", &format!("file://{origin}"), &checkout])?;
         scene.commit_all("web-1: a new message", |origin| {
             let path = configuration(origin, first);
             write(&path, &configuration_text("  users.motd = \"message 1\";\n"))

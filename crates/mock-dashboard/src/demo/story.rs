@@ -37,7 +37,7 @@ pub(super) fn tell(address: SocketAddr, asked: SocketAddr, folder: &Path, column
     );
     add(
         "1. ",
-        "web-1 is out of date: `pull`, `switch`, `test`, and all its lights are green. In the middle of the switch, the \
+        "web-1 has missed a commit: `pull`, `switch`, `test`, and all its lights are green. In the middle of the switch, the \
          new system's agent takes the place of the one before. The output goes on.",
     );
     add(

@@ -113,7 +113,7 @@ realise() {
   number=0
   for name in $paths; do
     begin 3 100 "copying path '$store-$name' from 'https://cache.nixos.org'" ""
-    sleep 0.5
+    sleep 0.3
     end 3
     number=$((number + 1))
     count 1 $number 3
@@ -122,7 +122,7 @@ realise() {
   number=0
   for name in $derivations; do
     begin 4 105 "building '$store-$name.drv'" "\"$store-$name.drv\",\"\",1,1"
-    sleep 0.7
+    sleep 0.5
     end 4
     number=$((number + 1))
     count 2 $number 6
