@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -20,13 +21,19 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Waits for a state.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(LIMIT, what, look)
+}
+
+/// Waits for a state, for that long.
+#[track_caller]
+pub(crate) fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < LIMIT, "after {LIMIT:?} still no {what}");
+        assert!(begun.elapsed() < limit, "after {limit:?} still no {what}");
         thread::sleep(TICK);
     }
 }
@@ -93,6 +100,17 @@ impl Demo {
 
     pub(crate) fn folder(&self) -> PathBuf {
         self.temporary.path().join(format!("nixfleet-demo-{}", self.process.id()))
+    }
+
+    /// Commits a program to the repository.
+    pub(crate) fn commit(&self, name: &str, text: &str) {
+        let origin = self.folder().join("origin");
+        let path = origin.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        for arguments in [&["add", "."] as &[_], &["commit", "--quiet", "--message", "A test"]] {
+            assert!(Command::new("git").arg("-C").arg(&origin).args(arguments).status().unwrap().success());
+        }
     }
 
     /// What it wrote.
@@ -169,14 +187,15 @@ impl Demo {
 
     /// Whether a process of the demo has such an argument.
     pub(crate) fn has_process(&self, argument: &str) -> bool {
-        self.find(argument).is_some()
+        self.find(argument).next().is_some()
     }
 
-    fn find(&self, argument: &str) -> Option<i32> {
-        self.processes().into_iter().map(|(pid, _)| pid).find(|pid| {
+    fn find(&self, argument: &str) -> impl Iterator<Item = Pid> {
+        let has_argument = move |pid: &i32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
-        })
+        };
+        self.processes().into_iter().map(|(pid, _)| pid).filter(has_argument).filter_map(Pid::from_raw)
     }
 
     pub(crate) fn signal(&mut self, signal: Signal) {
@@ -185,8 +204,13 @@ impl Demo {
 
     /// Kills the process that keeps the agents.
     pub(crate) fn kill_manager(&mut self) {
-        let manager = Pid::from_raw(self.find("--manage").unwrap()).unwrap();
+        let manager = self.find("--manage").next().unwrap();
         kill_process(manager, Signal::KILL).unwrap();
+    }
+
+    /// Kills the supervisors of all commands.
+    pub(crate) fn kill_supervisors(&mut self) {
+        self.find("exec-job").for_each(|pid| kill_process(pid, Signal::KILL).unwrap());
     }
 
     /// Waits for its end; its exit code, unless a signal ended it.
