@@ -56,7 +56,7 @@ pub(super) fn tell(address: SocketAddr, asked: SocketAddr, folder: &Path, column
         &format!(
             "studio: `break-network` commits a mistake, and `pull-switch` deploys it. The host is cut off, nobody \
              confirms the new system, and after {CONFIRM_TIMEOUT} s it takes that back by itself. `mend-network` ends \
-             the mistake. The load of its GPU rises and falls, with pre-warm signals."
+             the mistake. The load of its GPUs rises and falls, with pre-warm signals."
         ),
     );
     add("4. ", "attic: `test` and `backup` fail, and say why.");
