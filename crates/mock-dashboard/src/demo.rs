@@ -52,7 +52,7 @@ const AGENT: &str = "nixfleet-agent";
 const NEXT_PORTS: u16 = 100;
 
 /// Token of the agents. Whoever reaches the dashboard can do everything without it.
-const TOKEN: &str = "demo-token";
+const TOKEN: &str = "the-token-of-the-demo-is-no-secret";
 
 /// Options of the demo.
 #[derive(Debug, Args)]
