@@ -38,10 +38,10 @@ use axum::extract::ws::Utf8Bytes;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::info;
 
-use hub::Hub;
+use hub::{Hub, Live};
 use moment::Moment;
 use names::Names;
 
@@ -52,17 +52,23 @@ mod browsers;
 pub mod demo;
 mod doors;
 mod faults;
+mod figures;
 mod handle;
+mod history;
 mod host;
 mod hub;
 mod jobs;
 mod link;
+mod log;
 mod moment;
 mod names;
+mod page;
 mod policy;
 mod rate;
 mod record;
+mod running;
 mod strict;
+mod summary;
 mod view;
 mod web;
 mod wire;
@@ -73,16 +79,22 @@ mod tests;
 pub use faults::{Faults, Refusal};
 pub use handle::Handle;
 pub use host::SendError;
+pub use log::Ended;
 pub use names::BadName;
 pub use policy::Policy;
 pub use rate::Registrations;
 pub use record::Recorded;
+pub use running::Progress;
 pub use strict::{Rule, Strict, Verdict, Violation};
 pub use view::{HostStatus, HostView, LastStatus};
 
-/// Messages kept for a browser that reads slowly. A browser that is further behind gets a new snapshot
-/// instead. A command with a lot of output needs more than a second for a thousand messages.
-const BROWSER_BACKLOG: usize = 1024;
+/// Lists of changed hosts that are kept for a browser that reads slowly: eight seconds of them. A browser that is
+/// further behind gets the list of all hosts instead.
+const BROWSER_BACKLOG: usize = 16;
+
+/// Shortest time between two lists of changed hosts. Two in a second look immediate for a fleet, and are two messages
+/// in a second however many hosts there are. The host that a browser watches has no such limit.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long `serve` waits for open connections after the shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -226,6 +238,7 @@ impl Dashboard {
             // This cannot happen, because errors of `accept` are retried.
             _ = &mut http => {}
             () = sweep(&self.shared) => {}
+            () = send_updates(&self.shared) => {}
         }
         drop((closing, closed));
         let finish = async {
@@ -269,6 +282,15 @@ async fn sweep(shared: &Shared) {
     }
 }
 
+/// Sends lists of changed hosts to all browsers.
+async fn send_updates(shared: &Shared) {
+    loop {
+        shared.hosts_changed.notified().await;
+        shared.send_updates();
+        sleep(UPDATE_INTERVAL).await;
+    }
+}
+
 async fn sleep_until_some(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -280,8 +302,10 @@ async fn sleep_until_some(deadline: Option<Instant>) {
 struct Shared {
     /// Held for the length of one decision, never across an await.
     hub: Mutex<Hub>,
-    /// Encoded messages for every browser.
+    /// Lists of changed hosts for every browser, as text.
     browsers: broadcast::Sender<Utf8Bytes>,
+    /// A list of changed hosts is due.
+    hosts_changed: Notify,
     /// Counts decisions, so that tests can wait for a state.
     changes: watch::Sender<u64>,
     /// The offline deadline of a host may now be earlier than the time until which the sweep sleeps.
@@ -305,6 +329,7 @@ impl Shared {
             times: strict.clone().unwrap_or_default(),
             hub: Mutex::new(Hub::new(strict)),
             browsers: broadcast::channel(BROWSER_BACKLOG).0,
+            hosts_changed: Notify::new(),
             changes: watch::Sender::new(0),
             deadline_moved: Notify::new(),
             faults: watch::Sender::new(Faults::default()),
@@ -317,15 +342,17 @@ impl Shared {
 
     /// Changes the hub, and notifies browsers, the sweep and waiting tests.
     ///
-    /// Messages to browsers are sent under the lock, so that no change is missing between a snapshot and the
-    /// messages after it.
+    /// Messages to browsers are sent under the lock, so that no change is missing between what a browser gets first
+    /// and the messages after it.
     fn apply<R>(&self, decide: impl FnOnce(&mut Hub, Moment) -> R) -> R {
         let mut hub = self.lock();
         hub.set_has_browsers(self.browsers.receiver_count() > 0);
         let result = decide(&mut hub, Moment::now());
-        for message in hub.take_updates() {
-            // An error means that the last browser has just disconnected.
-            drop(self.browsers.send(nixfleet_protocol::encode(&message).into()));
+        for news in hub.take_news() {
+            hub.tell(&news);
+        }
+        if hub.take_has_changed() {
+            self.hosts_changed.notify_one();
         }
         if hub.take_deadline_moved() {
             self.deadline_moved.notify_one();
@@ -333,6 +360,28 @@ impl Shared {
         drop(hub);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
         result
+    }
+
+    /// Sends the list of changed hosts to all browsers.
+    fn send_updates(&self) {
+        let mut hub = self.lock();
+        if let Some(changes) = hub.changes(Moment::now()) {
+            // An error means that the last browser has just disconnected.
+            drop(self.browsers.send(changes.into()));
+        }
+    }
+
+    /// The list of all hosts, and a receiver for all changes of it.
+    fn subscribe(&self) -> (Utf8Bytes, broadcast::Receiver<Utf8Bytes>) {
+        let mut hub = self.lock();
+        (hub.overview(Moment::now()).into(), self.browsers.subscribe())
+    }
+
+    /// What a browser gets first of a host that it watches, and a receiver for all messages about it.
+    fn watch(&self, id: &str, after: Option<u64>) -> (Vec<Utf8Bytes>, u64, broadcast::Receiver<Live>) {
+        let mut hub = self.lock();
+        let (first, next) = hub.first_sight(id, after);
+        (first.into_iter().map(Utf8Bytes::from).collect(), next, hub.watch(id))
     }
 
     /// Reads the hub.
