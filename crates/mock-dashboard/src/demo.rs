@@ -19,15 +19,17 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use nixfleet_jobs::git;
 use nixfleet_os::error;
 
-use crate::{BindError, Dashboard};
+use crate::{BindError, Dashboard, Handle};
 
 use fleet::HOSTS;
 use gpus::Gpus;
@@ -53,6 +55,9 @@ const NEXT_PORTS: u16 = 100;
 
 /// Token of the agents. Whoever reaches the dashboard can do everything without it.
 const TOKEN: &str = "the-token-of-the-demo-is-no-secret";
+
+/// How often to look for a newer commit in the repository. It reads two small files.
+const COMMIT_LOOK: Duration = Duration::from_secs(1);
 
 /// Options of the demo.
 #[derive(Debug, Args)]
@@ -105,12 +110,14 @@ async fn play(options: &Options) -> Result<(), String> {
     tasks.spawn(connect(&scene, reachable(address)).await?);
     ending::adopt_orphans();
     let mut manager = Manager::start(scene.folder())?;
+    let handle = dashboard.handle();
     let (close, mut closed) = watch::channel(false);
     let serving = tokio::spawn(dashboard.serve(async move {
         // An error means that nobody is left who could say so.
         drop(closed.wait_for(|closed| *closed).await);
     }));
     tasks.spawn(readings(&scene));
+    tasks.spawn(look_after(scene.origin(), handle));
     say(&story::tell(address, options.listen, scene.folder(), story::columns()));
 
     let ended = tokio::select! {
@@ -144,6 +151,15 @@ async fn connect(scene: &Scene, dashboard: SocketAddr) -> Result<impl Future<Out
         scene.configure(host, address)?;
     }
     Ok(async move { while carrying.join_next().await.is_some() {} })
+}
+
+/// Tells the dashboard the newest commit of the repository, until it is aborted.
+async fn look_after(origin: PathBuf, dashboard: Handle) {
+    let mut ticks = tokio::time::interval(COMMIT_LOOK);
+    loop {
+        ticks.tick().await;
+        dashboard.set_newest_commit(git::head_commit(&origin).as_deref());
+    }
 }
 
 /// Keeps what the hosts measure.

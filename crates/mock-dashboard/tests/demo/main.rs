@@ -15,9 +15,10 @@ mod rig;
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// The lights of a host: what each part of `update_status` says.
-fn lights(demo: &Demo, host: &str) -> [String; 3] {
+fn lights(demo: &Demo, host: &str) -> [String; 4] {
     let status = demo.host(host)["update_status"].take();
-    ["lock", "system", "tests"].map(|part| status[part]["status"].as_str().unwrap_or_default().to_owned())
+    ["git", "lock", "system", "tests"]
+        .map(|part| status[part]["status"].as_str().unwrap_or_default().to_owned())
 }
 
 #[test]
@@ -25,9 +26,9 @@ fn pull_switch_and_test_turn_all_lights_of_a_host_green_and_the_switch_replaces_
     let demo = Demo::start();
     let version = |demo: &Demo| demo.host("web-1")["agent_version"].as_str().unwrap().to_owned();
     let before = version(&demo);
-    assert_eq!(lights(&demo, "web-1"), ["unknown", "ok", "unknown"]);
+    assert_eq!(lights(&demo, "web-1"), ["outdated", "unknown", "ok", "unknown"]);
     assert_eq!(demo.run("web-1", "pull")["outcome"], "ok");
-    eventually("a system that is out of date", || (lights(&demo, "web-1")[1] == "outdated").then_some(()));
+    eventually("a system that is out of date", || (lights(&demo, "web-1")[2] == "outdated").then_some(()));
     demo.send("web-1", "switch");
     eventually("another agent with the command", || {
         let host = demo.host("web-1");
@@ -44,13 +45,13 @@ fn pull_switch_and_test_turn_all_lights_of_a_host_green_and_the_switch_replaces_
     assert!(lines.iter().any(|(_, line)| *line == replaced), "{replaced}: {lines:?}");
     assert_eq!(lines.last().unwrap().1, "starting the following units: nginx.service");
     assert_eq!(demo.run("web-1", "test")["outcome"], "ok");
-    eventually("green lights", || (lights(&demo, "web-1") == ["ok", "ok", "ok"]).then_some(()));
+    eventually("green lights", || (lights(&demo, "web-1") == ["ok"; 4]).then_some(()));
 
     let status = demo.run("attic", "test");
     assert_eq!((&status["outcome"], &status["exit_code"]), (&"failed".into(), &1.into()), "{status}");
     let lines = demo.lines("attic", status["job_id"].as_str().unwrap());
     assert!(lines.iter().any(|(_, line)| line.contains("newest backup is 12 days old")), "{lines:?}");
-    eventually("a red light", || (lights(&demo, "attic")[2] == "error").then_some(()));
+    eventually("a red light", || (lights(&demo, "attic")[3] == "error").then_some(()));
 }
 
 #[test]
@@ -64,12 +65,12 @@ fn a_switch_that_cuts_a_host_off_is_taken_back_and_a_mended_one_stays() {
     let status = demo.ended("studio", "pull-switch");
     assert_eq!(status["outcome"], "rolled_back", "{status}");
     assert!(status["message"].as_str().unwrap().contains("not confirmed within 12 s"), "{status}");
-    eventually("a red light", || (lights(&demo, "studio")[1] == "error").then_some(()));
+    eventually("a red light", || (lights(&demo, "studio")[2] == "error").then_some(()));
 
     assert_eq!(demo.run("studio", "mend-network")["outcome"], "ok");
     let status = demo.run("studio", "pull-switch");
     assert_eq!(status["outcome"], "ok", "{status}");
-    eventually("green lights", || (lights(&demo, "studio")[..2] == ["ok", "ok"]).then_some(()));
+    eventually("green lights", || (lights(&demo, "studio")[..3] == ["ok"; 3]).then_some(()));
 }
 
 /// Ends a demo in which commands run, and waits until nothing of it is left.
