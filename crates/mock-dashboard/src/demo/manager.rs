@@ -196,7 +196,7 @@ impl Agent {
             }
             Err(err) => {
                 let name = self.host.name;
-                eprintln!("nixfleet-mock-dashboard: cannot start the agent of {name}, trying again: {err}");
+                say(&format!("{name}: the agent cannot be started, trying again: {err}"));
                 self.due = Instant::now() + RESTART_DELAY;
                 Some(self.due)
             }
@@ -236,9 +236,13 @@ impl Agent {
             self.due = now + RESTART_DELAY;
             format!("{name}: the agent was ended; another one starts in a second.")
         };
-        // There is nobody to tell that the terminal is closed.
-        drop(writeln!(io::stdout(), "{text}"));
+        say(&text);
     }
+}
+
+/// Writes a line. A terminal that is closed must not end this process: it has something to do then.
+fn say(text: &str) {
+    drop(writeln!(io::stdout(), "{text}"));
 }
 
 /// The version of a system's agent.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -142,11 +142,14 @@ impl Scene {
         let rebuild = home.join("rebuild");
         let mut first = Command::new(&rebuild);
         first.arg("first").arg(self.origin()).arg(host.name).stdin(Stdio::null());
-        let first = first.status();
-        if first.as_ref().is_ok_and(ExitStatus::success) {
-            return Ok(());
+        match first.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("cannot make the first system of {}: {status}", host.name)),
+            Err(err) => Err(format!(
+                "cannot run {}: {err}; set TMPDIR to a folder in which programs may be run",
+                rebuild.display()
+            )),
         }
-        Err(format!("{} first: {first:?}", rebuild.display()))
     }
 }
 

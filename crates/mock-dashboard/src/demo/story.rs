@@ -66,7 +66,8 @@ pub(super) fn tell(address: SocketAddr, asked: SocketAddr, folder: &Path, column
     );
     text += &format!("   {}\n", folder.join("origin").display());
     text.push('\n');
-    text += &wrapped("Ctrl-C ends it all and removes its files.", "", columns);
+    text += &wrapped("Ctrl-C ends it all and removes its files. What the agents log:", "", columns);
+    text += &format!("   {}\n", folder.join("*/agent.log").display());
     text
 }
 
