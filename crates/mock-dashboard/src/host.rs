@@ -240,6 +240,7 @@ impl Host {
             location: facts.location,
             device_type: facts.device_type,
             theme_color: facts.theme_color,
+            commands: (!facts.commands.is_empty()).then_some(facts.commands),
             last_status: self.last_status.as_deref().cloned(),
             ends: self.log.iter().flat_map(|log| log.ends().cloned()).collect(),
             test_progress: self.test_progress.as_deref().cloned(),

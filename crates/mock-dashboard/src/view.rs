@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use nixfleet_protocol::{
-    CommandActivity, CommandRejected, DeviceVitals, HostSystem, LastGoodSettings, Metrics, Parts, Prewarm,
-    Status, Stream, TestProgress, UpdateStatus,
+    CommandActivity, CommandRejected, DeviceVitals, HostSystem, LastGoodSettings, Metrics, OfferedCommand,
+    Parts, Prewarm, Status, Stream, TestProgress, UpdateStatus,
 };
 
 use crate::log::Ended;
@@ -79,6 +79,8 @@ pub struct HostView {
     pub device_type: String,
     /// As registered; may be empty.
     pub theme_color: String,
+    /// The commands that it accepts; null for an agent that does not say so.
+    pub commands: Option<Vec<OfferedCommand>>,
     /// How the newest command ended.
     pub last_status: Option<LastStatus>,
     /// How the newest commands ended, oldest first.

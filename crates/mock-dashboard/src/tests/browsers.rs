@@ -244,3 +244,23 @@ async fn a_rejection_reaches_the_one_who_watches_and_stays_in_the_log() {
     assert_eq!(backlog["entries"][0]["kind"], "rejected", "a number that is not reached yet is none");
     dashboard.stop().await;
 }
+
+#[test]
+fn the_commands_of_a_host_are_those_that_it_registered() {
+    let mut world = World::new();
+    let link = link(1);
+    world.register(0, &link, "h", 1);
+    assert_eq!(world.hub.view("h").expect("known").commands, None, "an older agent does not say");
+    let pull = nixfleet_protocol::OfferedCommand { name: "pull".to_owned(), ..Default::default() };
+    let facts = Register { hostname: "h".to_owned(), commands: vec![pull.clone()], ..Register::default() };
+    let moment = world.at(1);
+    world.hub.register(moment, &link, &register(&facts), facts, None);
+    let view = world.hub.view("h").expect("known");
+    assert_eq!(view.commands, Some(vec![pull]));
+    assert_eq!(
+        (&*view.first_seen, view.connected_since.as_deref()),
+        ("2023-11-14T22:13:20.000Z", Some(&*view.first_seen))
+    );
+    world.hub.disconnect("h", 1);
+    assert_eq!(world.hub.view("h").expect("known").connected_since, None);
+}
