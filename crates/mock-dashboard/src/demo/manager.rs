@@ -6,6 +6,7 @@
 //!  '- dashboard, network, readings                                  '- agents - supervisors - commands
 //! ```
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +27,7 @@ use nixfleet_os::bounded_read;
 use super::ending::{adopt_orphans, end_descendants, end_jobs};
 use super::files::replace;
 use super::fleet::{HOSTS, Home, Host};
-use super::scene::hold;
+use super::scene::{PATH, hold};
 
 /// Time before an agent is started again that did not end in order, as with a service manager.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -169,6 +170,8 @@ fn reap(agents: &mut [Agent]) {
 struct Agent {
     host: &'static Host,
     home: Home,
+    /// Where its commands look for programs.
+    path: OsString,
     process: Option<Pid>,
     /// When it is started, while there is no process.
     due: Instant,
@@ -176,7 +179,12 @@ struct Agent {
 
 impl Agent {
     fn new(folder: &Path, host: &'static Host) -> Self {
-        Self { host, home: Home::new(folder, host), process: None, due: Instant::now() }
+        let mut path = folder.join(PATH).into_os_string();
+        if let Some(usual) = std::env::var_os("PATH") {
+            path.push(":");
+            path.push(usual);
+        }
+        Self { host, home: Home::new(folder, host), path, process: None, due: Instant::now() }
     }
 
     /// Starts it if its time has come; otherwise, when that is.
@@ -213,7 +221,7 @@ impl Agent {
                 command.env_remove(name);
             }
         }
-        command.env("NIXFLEET_REPORTED_VERSION", version(&system)?);
+        command.env("NIXFLEET_REPORTED_VERSION", version(&system)?).env("PATH", &self.path);
         let log = OpenOptions::new().create(true).append(true).open(self.home.join("agent.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.arg("--config").arg(self.home.config()).arg("run").process_group(0);

@@ -20,6 +20,9 @@ const PREFIX: &str = "nixfleet-demo-";
 /// nobody needs any more: those of demos that were killed.
 const LOCK: &str = "lock";
 
+/// The folder that comes first on the PATH of the hosts.
+pub(super) const PATH: &str = "path";
+
 /// The folder of the demo. It is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Scene {
@@ -46,6 +49,7 @@ impl Scene {
         write(&token_file, token)?;
         set_mode(&token_file, 0o600)?;
         scene.program("bin/commit", COMMIT)?;
+        scene.program(&format!("{PATH}/nix"), NIX)?;
         let [first, others @ ..] = &HOSTS;
         scene.first_system(first, &agent)?;
         // One host has a checkout already, and there is a newer commit: its `pull` has something to get.
@@ -238,6 +242,9 @@ const NIX_ENV: &str = include_str!("stand_ins/nix-env.sh");
 
 /// Replaces what activates a system.
 const SWITCH_TO_CONFIGURATION: &str = include_str!("stand_ins/switch-to-configuration.sh");
+
+/// Replaces `nix`, for `update`.
+const NIX: &str = include_str!("stand_ins/nix.sh");
 
 /// Commits to the origin.
 const COMMIT: &str = include_str!("stand_ins/commit.sh");
