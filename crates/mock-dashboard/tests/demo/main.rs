@@ -48,9 +48,14 @@ fn pull_switch_and_test_turn_all_lights_of_a_host_green_and_the_switch_replaces_
     eventually("green lights", || (lights(&demo, "web-1") == ["ok"; 4]).then_some(()));
 
     assert_eq!(demo.run("web-1", "update")["outcome"], "ok");
-    eventually("a lock that is out of date", || (lights(&demo, "web-1")[0] == "outdated").then_some(()));
+    eventually("a lock that is out of date", || (lights(&demo, "web-1")[1] == "outdated").then_some(()));
     assert_eq!(demo.run("web-1", "pull")["outcome"], "ok");
-    eventually("green lights", || (lights(&demo, "web-1") == ["ok", "ok", "ok"]).then_some(()));
+    eventually("green lights", || (lights(&demo, "web-1") == ["ok"; 4]).then_some(()));
+
+    assert_eq!(demo.run("web-1", "commit")["outcome"], "ok");
+    for host in ["web-1", "studio", "attic"] {
+        eventually("a commit that is missing", || (lights(&demo, host)[0] == "outdated").then_some(()));
+    }
 
     let status = demo.run("attic", "test");
     assert_eq!((&status["outcome"], &status["exit_code"]), (&"failed".into(), &1.into()), "{status}");
