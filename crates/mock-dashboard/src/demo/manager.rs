@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -73,24 +74,14 @@ impl Manager {
 
     /// Tells it to end everything, and waits until it has. What it could not end is ended here.
     pub(super) async fn end(mut self) {
-        let told = self.line.shutdown_write();
+        // Only this half of the line: the other one tells when it has ended.
+        let told = shutdown(&self.line, Shutdown::Write);
         let limit = AGENT_LIMIT + KILL_LIMIT * 2;
         if told.is_err() || timeout(limit, self.ended()).await.is_err() {
             drop(self.process.kill());
         }
         drop(self.process.wait());
         end_descendants(KILL_LIMIT);
-    }
-}
-
-/// Half of a line can be closed.
-trait ShutdownWrite {
-    fn shutdown_write(&self) -> io::Result<()>;
-}
-
-impl ShutdownWrite for UnixStream {
-    fn shutdown_write(&self) -> io::Result<()> {
-        rustix::net::shutdown(self, rustix::net::Shutdown::Write).map_err(io::Error::from)
     }
 }
 
