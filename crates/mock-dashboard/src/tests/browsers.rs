@@ -11,7 +11,7 @@ use nixfleet_protocol::{AgentMessage, Parts, Register, encode};
 
 use super::client::{LIMIT, Running, beat, rejection};
 use super::world::{World, line, link, register, status};
-use crate::{Shared, UPDATE_INTERVAL, send_updates};
+use crate::shared::{Shared, UPDATE_INTERVAL, send_updates};
 
 /// A dashboard without sockets, and with hosts.
 fn shared(hosts: &[&str]) -> Arc<Shared> {

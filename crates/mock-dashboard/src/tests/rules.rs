@@ -215,7 +215,7 @@ async fn the_status_flips_on_time_without_anybody_asking() {
     let link = link(1);
     let sweep = tokio::spawn({
         let shared = Arc::clone(&shared);
-        async move { tokio::join!(crate::sweep(&shared), crate::send_updates(&shared)) }
+        async move { tokio::join!(crate::shared::sweep(&shared), crate::shared::send_updates(&shared)) }
     });
     shared.apply(|hub, moment| {
         let facts = Register { hostname: "h".to_owned(), heartbeat_interval: 2, ..Register::default() };
