@@ -13,6 +13,7 @@ use super::jobs::Jobs;
 use super::link::Link;
 use super::log::Log;
 use super::moment::{Moment, rfc3339};
+use super::newest::Newest;
 use super::record::{Record, read};
 use super::running::Running;
 use super::summary::{BeatGlance, FactsGlance, Known, Summary};
@@ -172,7 +173,7 @@ impl Host {
     }
 
     /// One line for lists of hosts. [`prepare_summary`](Self::prepare_summary) comes first.
-    pub(super) fn summary<'a>(&'a self, id: &'a str, violations: u64) -> Summary<'a> {
+    pub(super) fn summary<'a>(&'a self, id: &'a str, violations: u64, newest: &Newest) -> Summary<'a> {
         static NOTHING: FactsGlance = FactsGlance::NOTHING;
         let facts = self.facts_glance.as_deref().unwrap_or(&NOTHING);
         let beat = self.beat_glance.as_deref();
@@ -188,6 +189,7 @@ impl Host {
             progress: self.running.as_ref().and_then(|running| running.how_far(pending)),
             last: self.last_status.as_deref(),
             violations,
+            git: beat.and_then(|beat| newest.state(beat.checkout())),
             prewarm: self.prewarm.as_ref().is_some_and(|prewarm| prewarm.phase == PREWARM_BEGIN),
         };
         Summary::new(facts, beat, known)

@@ -15,7 +15,8 @@ use crate::history::{Plot, points_for};
 use crate::host::{Host, is_hostname};
 use crate::link::Link;
 use crate::log::Log;
-use crate::moment::Moment;
+use crate::moment::{Moment, rfc3339};
+use crate::newest::Newest;
 use crate::rate::{Rate, Registrations};
 use crate::record::{Entry, Kept, MAX_BYTES, room_for};
 use crate::strict::{Judge, Strict};
@@ -47,6 +48,8 @@ pub(super) struct Hub {
     judge: Option<Judge>,
     sessions: u64,
     rate: Rate,
+    /// The newest commit of the repository.
+    newest: Newest,
     /// When the dashboard started, in Unix milliseconds.
     started_ms: i64,
     /// Messages for those who watch a host.
@@ -165,7 +168,20 @@ impl Hub {
     fn view_of(&self, id: &str, host: &Host) -> HostView {
         let (violations, newest_violation) =
             self.judge.as_ref().map(|judge| judge.of_host(id)).unwrap_or_default();
-        HostView { violations, newest_violation, ..host.view(id) }
+        let mut view = HostView { violations, newest_violation, ..host.view(id) };
+        let checkout = view.system.as_ref().and_then(|system| system.repo_commit.as_deref());
+        if let (Some(status), Some(git)) = (&mut view.update_status, self.newest.judge(checkout)) {
+            status.git = git;
+        }
+        view
+    }
+
+    /// The newest commit of the repository, from now on.
+    pub(super) fn set_newest(&mut self, moment: Moment, commit: Option<&str>) {
+        if self.newest.set(commit, rfc3339(moment.unix_ms)) {
+            let ids: Vec<String> = self.hosts.keys().cloned().collect();
+            ids.iter().for_each(|id| self.publish_host(id));
+        }
     }
 
     /// How many agents registered in each second.

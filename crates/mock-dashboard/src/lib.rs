@@ -63,6 +63,7 @@ mod link;
 mod log;
 mod moment;
 mod names;
+mod newest;
 mod page;
 mod policy;
 mod rate;

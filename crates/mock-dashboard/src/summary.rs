@@ -20,6 +20,8 @@ pub(super) struct BeatGlance {
     pid: Option<u32>,
     silent_s: Option<u64>,
     lights: Option<Lights>,
+    /// Commit of the checkout.
+    checkout: Option<String>,
     reboot: Option<bool>,
     figures: Figures,
 }
@@ -49,9 +51,14 @@ impl BeatGlance {
                 system: parts.system.status,
                 tests: parts.tests.status,
             }),
+            checkout: beat.system.as_ref().and_then(|system| system.repo_commit.clone()),
             reboot: of_system.or(beat.vitals.as_ref().and_then(|vitals| vitals.reboot_required)),
             figures: Figures::of(beat),
         }
+    }
+
+    pub(super) fn checkout(&self) -> Option<&str> {
+        self.checkout.as_deref()
     }
 
     /// That of a heartbeat that was kept as text.
@@ -116,6 +123,8 @@ pub(super) struct Known<'a> {
     pub(super) progress: Option<Progress>,
     pub(super) last: Option<&'a LastStatus>,
     pub(super) violations: u64,
+    /// What the dashboard itself says of the checkout, if it knows the newest commit.
+    pub(super) git: Option<UpdateState>,
     pub(super) prewarm: bool,
 }
 
@@ -202,7 +211,9 @@ impl<'a> Summary<'a> {
             started_at: known.started_at,
             silent_s: beat.and_then(|beat| beat.silent_s),
             progress: known.progress,
-            lights: beat.and_then(|beat| beat.lights),
+            lights: beat
+                .and_then(|beat| beat.lights)
+                .map(|lights| Lights { git: known.git.unwrap_or(lights.git), ..lights }),
             reboot: beat.and_then(|beat| beat.reboot),
             outcome,
             exit_code: last.map(|last| last.status.exit_code),

@@ -9,6 +9,7 @@ mod frames;
 mod history;
 mod log;
 mod many;
+mod newest;
 mod rules;
 mod sockets;
 mod world;

@@ -141,7 +141,8 @@ impl Hub {
     }
 
     fn summary<'a>(&'a self, id: &'a str, host: &'a Host) -> Summary<'a> {
-        host.summary(id, self.judge.as_ref().map_or(0, |judge| judge.of_host(id).0))
+        let violations = self.judge.as_ref().map_or(0, |judge| judge.of_host(id).0);
+        host.summary(id, violations, &self.newest)
     }
 
     /// Whether anybody watches this host.
