@@ -49,6 +49,14 @@ fn lines_of_one_command_have_one_head_and_what_follows_its_end_has_another() {
     let of = |job: &str| shown(&log, &Query { job: Some(job.to_owned()), ..query() });
     assert_eq!(of("1"), ["0 $ pull", "1 a", "2 b", "4 c", "5 end"]);
     assert_eq!((of("2"), of("9")), (vec!["6 $ pull".to_owned(), "7 d".to_owned()], vec![]));
+    // An older agent names no job. Only the end tells its commands apart.
+    let mut older = Log::default();
+    for _ in 0..2 {
+        older.begin(0, "pull", None);
+        older.line(Said { seq: None, stream: Stream::Stdout, line: "a", cont: false, at_ms: 0 });
+        older.end(0, &Status { job_id: None, ..end("pull", "") });
+    }
+    assert_eq!(shown(&older, &query()), ["0 $ pull", "1 a", "2 end", "3 $ pull", "4 a", "5 end"]);
     let found = |text: &str| shown(&log, &Query { search: Some(text.to_owned()), ..query() });
     assert_eq!(found("c"), ["4 c"]);
     assert_eq!(found("pull"), ["0 $ pull", "5 end", "6 $ pull"]);
