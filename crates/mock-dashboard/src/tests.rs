@@ -11,4 +11,4 @@ mod log;
 mod many;
 mod rules;
 mod sockets;
-mod world;
+pub(super) mod world;

@@ -190,6 +190,8 @@ async fn the_log_is_there_over_http() {
     let ended = |handle: &crate::Handle| handle.host("web").filter(|host| host.ends.len() == 1);
     let host = dashboard.handle.wait_until("the end", LIMIT, ended).await;
     assert_eq!((host.ends[0].n, host.ends[0].command.as_str()), (21, "pull"));
+    assert_eq!(dashboard.get("/api/hosts").await.1["hosts"][0]["ends"], json!([]), "not of each host");
+    assert_eq!(dashboard.get("/api/hosts/web").await.1["ends"][0]["exit_code"], 0);
     dashboard
         .handle
         .wait_until("all messages", LIMIT, |handle| (handle.next_index("web") == 25).then_some(()))
