@@ -212,3 +212,62 @@ async fn next_of(watched: &mut Option<Watched>) -> Result<Live, RecvError> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::tests::world::{line, link, register};
+    use nixfleet_protocol::{Register, encode};
+
+    impl Viewer<'_> {
+        /// What is written next, read.
+        fn taken(&mut self) -> Vec<Value> {
+            let read = |message: Message| match message {
+                Message::Text(text) => serde_json::from_str(&text).expect("JSON"),
+                other => panic!("{other:?}"),
+            };
+            self.bundle.drain(..).map(read).collect()
+        }
+    }
+
+    #[test]
+    fn a_browser_that_is_too_slow_gets_the_newest_entries_behind_those_that_it_has() {
+        let shared = Shared::new("t", "c".to_owned(), None);
+        let host = Register { hostname: "h".to_owned(), ..Register::default() };
+        shared.apply(|hub, moment| hub.register(moment, &link(1), &register(&host), host, None));
+        let say = |lines: std::ops::Range<u64>| {
+            for seq in lines {
+                shared.apply(|hub, moment| hub.receive(moment, "h", 1, &encode(&line(seq)), line(seq)));
+            }
+        };
+        let mut viewer = Viewer::new(&shared);
+        viewer.watch(Some("h"), None);
+        say(1..3);
+        viewer.take_waiting();
+        let kinds: Vec<_> = viewer.taken().iter().map(|message| message["type"].clone()).collect();
+        assert_eq!(kinds, ["hosts", "host", "backlog", "output", "output"]);
+        say(3..5_000);
+        viewer.take_waiting();
+        let messages = viewer.taken();
+        let kinds: Vec<_> = messages.iter().map(|message| message["type"].clone()).collect();
+        assert_eq!(kinds, ["host", "backlog"], "nothing of what was missed in between");
+        let backlog = &messages[1]["payload"];
+        let numbers: Vec<u64> = backlog["entries"]
+            .as_array()
+            .expect("entries")
+            .iter()
+            .filter_map(|entry| entry["n"].as_u64())
+            .collect();
+        assert_eq!((numbers.len(), numbers.last()), (500, Some(&4_999)));
+        assert_eq!(backlog["older"], 4_500, "which can be asked for");
+        say(5_000..5_003);
+        viewer.take_waiting();
+        assert_eq!(viewer.taken().len(), 3, "it goes on");
+        viewer.watch(None, None);
+        say(5_003..5_010);
+        viewer.take_waiting();
+        assert_eq!(viewer.taken(), Vec::<Value>::new(), "nothing is watched");
+    }
+}

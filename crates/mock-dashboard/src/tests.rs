@@ -12,4 +12,4 @@ mod many;
 mod newest;
 mod rules;
 mod sockets;
-mod world;
+pub(super) mod world;

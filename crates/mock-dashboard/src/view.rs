@@ -83,7 +83,7 @@ pub struct HostView {
     pub commands: Option<Vec<OfferedCommand>>,
     /// How the newest command ended.
     pub last_status: Option<LastStatus>,
-    /// How the newest commands ended, oldest first.
+    /// How the newest commands ended, oldest first. Empty in lists of all hosts, which would be too long.
     pub ends: Vec<Ended>,
     /// Newest progress of the `test` command.
     pub test_progress: Option<TestProgress>,

@@ -223,6 +223,11 @@ fn a_summary_has_what_a_list_shows_and_nothing_that_is_unknown() {
     assert_eq!((after.get("progress"), after.get("pending"), after.get("started_at")), (None, None, None));
     assert_eq!((&after["outcome"], &after["exit_code"]), (&json!("ok"), &json!(0)));
     assert_eq!(after["ended_at"], "2023-11-14T22:13:23.000Z");
+    // Nobody has said how the next one ended.
+    for (ms, pending) in [(4_000, Some("pull")), (5_000, None), (6_000, Some("pull"))] {
+        world.message(ms, &link, beat(pending));
+    }
+    assert_eq!(listed(&mut world, 6_000)["started_at"], "2023-11-14T22:13:26.000Z");
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ fn a_point_is_the_mean_of_shares_and_the_highest_of_the_rest() {
     world.beat(0, 1, 1, 0.2);
     world.beat(1_000, 1, 1, 0.4);
     world.beat(2_500, 1, 1, 0.9);
+    // A beat that knows nothing changes nothing.
+    world.history.beat(world.at(2_600).now, 1, 1, &Figures::default(), ALL);
     world.beat(30_000, 1, 1, 0.1);
     let plot = world.plot(49_999);
     assert_eq!((plot.step_s, plot.start), (10, 1_000_000));
@@ -56,7 +58,7 @@ fn a_point_is_the_mean_of_shares_and_the_highest_of_the_rest() {
     assert_eq!(series.cpu, [Some(0.5), None, None, Some(0.1), None], "up to now, which is in the fifth step");
     assert_eq!(series.gpu_temp, [Some(90.0), None, None, Some(10.0), None]);
     assert_eq!(series.rtt_ms, [Some(0.9), None, None, Some(0.1), None]);
-    assert_eq!(series.late_ms, [Some(500.0), None, None, Some(26_500.0), None]);
+    assert_eq!(series.late_ms, [Some(500.0), None, None, Some(26_400.0), None]);
     assert_eq!(series.memory, [None; 5]);
 }
 

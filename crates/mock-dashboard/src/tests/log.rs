@@ -49,6 +49,14 @@ fn lines_of_one_command_have_one_head_and_what_follows_its_end_has_another() {
     let of = |job: &str| shown(&log, &Query { job: Some(job.to_owned()), ..query() });
     assert_eq!(of("1"), ["0 $ pull", "1 a", "2 b", "4 c", "5 end"]);
     assert_eq!((of("2"), of("9")), (vec!["6 $ pull".to_owned(), "7 d".to_owned()], vec![]));
+    // An older agent names no job. Only the end tells its commands apart.
+    let mut older = Log::default();
+    for _ in 0..2 {
+        older.begin(0, "pull", None);
+        older.line(Said { seq: None, stream: Stream::Stdout, line: "a", cont: false, at_ms: 0 });
+        older.end(0, &Status { job_id: None, ..end("pull", "") });
+    }
+    assert_eq!(shown(&older, &query()), ["0 $ pull", "1 a", "2 end", "3 $ pull", "4 a", "5 end"]);
     let found = |text: &str| shown(&log, &Query { search: Some(text.to_owned()), ..query() });
     assert_eq!(found("c"), ["4 c"]);
     assert_eq!(found("pull"), ["0 $ pull", "5 end", "6 $ pull"]);
@@ -182,6 +190,8 @@ async fn the_log_is_there_over_http() {
     let ended = |handle: &crate::Handle| handle.host("web").filter(|host| host.ends.len() == 1);
     let host = dashboard.handle.wait_until("the end", LIMIT, ended).await;
     assert_eq!((host.ends[0].n, host.ends[0].command.as_str()), (21, "pull"));
+    assert_eq!(dashboard.get("/api/hosts").await.1["hosts"][0]["ends"], json!([]), "not of each host");
+    assert_eq!(dashboard.get("/api/hosts/web").await.1["ends"][0]["exit_code"], 0);
     dashboard
         .handle
         .wait_until("all messages", LIMIT, |handle| (handle.next_index("web") == 25).then_some(()))
