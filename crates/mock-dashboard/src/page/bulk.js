@@ -76,7 +76,11 @@ function progress(id, { state, text }) {
   if (state !== "accepted" || !host) return { state, text };
   if (host.pending === asked.command) return { state: "busy", text: "runs" };
   // The dashboard may have noted the end a little before it answered.
-  if (host.ended_at && host.command === asked.command && since(host.ended_at) <= Date.now() - asked.at + 2000) {
+  if (
+    host.ended_at &&
+    host.ended_command === asked.command &&
+    since(host.ended_at) <= Date.now() - asked.at + 2000
+  ) {
     return { state: failed(host) ? "bad" : "good", text: words(host.outcome) };
   }
   return { state, text };

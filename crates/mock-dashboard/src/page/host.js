@@ -143,10 +143,7 @@ function warnings(view) {
       "bad",
       `${used.file} is wrong; the settings of ${moment(used.accepted_at)} are in use: ${used.problems.join("; ")}`,
     ],
-    prewarm?.phase === "start" && [
-      "warn",
-      `Pre-warm since ${age(since(prewarm.timestamp))}: ${prewarm.reason}`,
-    ],
+    prewarm?.phase === "start" && ["warn", `Pre-warm since ${age(since(prewarm.timestamp))}: ${prewarm.reason}`],
     failed?.count && ["warn", `${plural(failed.count, "failed unit")}: ${failed.names.join(", ")}${more}`],
     (vitals?.reboot_required ?? view.system?.reboot_required) && [
       "warn",

@@ -140,7 +140,7 @@ export function stateText(host) {
   }
   if (!host.outcome) return "";
   const when = host.ended_at ? `, ${age(since(host.ended_at))} ago` : "";
-  const what = host.command ? `${host.command}: ` : "";
+  const what = host.ended_command ? `${host.ended_command} ` : "";
   return `${failed(host) ? "✕" : "✓"} ${what}${words(host.outcome)}${when}`;
 }
 

@@ -138,17 +138,7 @@ function drawEnds(view) {
   ends.forEach(({ ended_at: at }, index) => setText($("ends").children[index].querySelector("time"), ago(at)));
 }
 
-function makeEnd({
-  n,
-  command,
-  job_id: job,
-  outcome,
-  exit_code: code,
-  duration_ms: took,
-  ended_at: at,
-  message,
-  status,
-}) {
+function makeEnd({ n, command, outcome, status, exit_code: code, duration_ms: took, ended_at: at, message }) {
   const bad = code !== 0;
   const item = element("li", bad ? "bad" : "good");
   const line = element("div", "line");
@@ -156,17 +146,15 @@ function makeEnd({
   when.title = moment(at);
   const mark = element("i", "", bad ? "✕" : "✓");
   mark.ariaHidden = "true";
-  const result = [words(outcome ?? status), bad ? `exit code ${code}` : "", took == null ? "" : duration(took)];
-  line.append(mark, element("b", "", command), element("span", "", result.filter(Boolean).join(" · ")), when);
-  item.append(line);
-  if (message) item.append(element("p", "", message));
-  if (job) {
-    const show = element("button", "plain show", "Output");
-    show.type = "button";
-    show.setAttribute("aria-label", `Output of ${command}, ${moment(at)}`);
-    show.addEventListener("click", () => showEnd(n));
-    line.append(show);
-  }
+  const result = [words(outcome ?? status), bad ? `exit code ${code}` : ""].filter(Boolean).join(", ");
+  line.append(mark, element("b", "", command), element("span", "", result), when);
+  const more = element("div", "line more");
+  const show = element("button", "plain show", "Output");
+  show.type = "button";
+  show.setAttribute("aria-label", `Output of ${command}, ${moment(at)}`);
+  show.addEventListener("click", () => showEnd(n));
+  more.append(element("p", "", message), element("small", "took", took == null ? "" : duration(took)), show);
+  item.append(line, more);
   return item;
 }
 
