@@ -14,6 +14,8 @@ const KEPT = 2000;
 const PAGE = 500;
 // Distance from an end, in pixels, within which the reader counts as being there.
 const AT_END = 24;
+// Newest lines whose height is known: more than a large screen has.
+const NEAR = 80;
 // Lines that are shown in front of the one that was asked for.
 export const BEFORE = 100;
 
@@ -32,6 +34,8 @@ let blocks = null;
 let pending = [];
 let frame = 0;
 let loading = false;
+// Where the output was when it was last scrolled.
+let scrolledTo = 0;
 // Each wish to be elsewhere in the log makes the answers to earlier ones void.
 let turn = 0;
 
@@ -121,9 +125,24 @@ function flush() {
   pending = [];
   if (log.following) {
     trim();
+    drawNear();
     toEnd();
   }
   drawBar();
+}
+
+// The heights of lines that are not seen are guesses. Those of the newest are not, so that the end is where it seems.
+let near = new Set();
+
+function drawNear() {
+  const now = new Set();
+  for (let run = output.lastElementChild; run !== older && now.size < NEAR; run = run.previousElementSibling) {
+    for (let line = run.lastElementChild; line && now.size < NEAR; line = line.previousElementSibling)
+      now.add(line);
+  }
+  for (const line of near) if (!now.has(line)) line.classList.remove("near");
+  for (const line of now) line.classList.add("near");
+  near = now;
 }
 
 // Removes the oldest lines.
@@ -273,9 +292,10 @@ function toNewest() {
   drawBar();
 }
 
-const toEnd = () => {
+function toEnd() {
   output.scrollTop = output.scrollHeight;
-};
+  scrolledTo = output.scrollTop;
+}
 
 // ---- following ----
 
@@ -298,8 +318,6 @@ export function toggleFollow() {
   } else toNewest();
 }
 
-// Where the output was when it was last scrolled.
-let scrolledTo = 0;
 let settle = 0;
 
 output.addEventListener(
@@ -341,6 +359,7 @@ function drawTimes(shown) {
 }
 
 function drawBar() {
+  output.classList.toggle("follows", log.following);
   const before = log.first - log.dropped;
   older.hidden = log.first === 0;
   older.disabled = before <= 0 || loading;
