@@ -80,6 +80,8 @@ function warmest(temperatures) {
   return [...named, more > 0 ? `${more} cooler ones` : ""].filter(Boolean).join(", ");
 }
 
+const short = (commit) => commit?.slice(0, 7);
+
 function facts(view) {
   const { system, vitals, metrics } = view;
   const swap = vitals?.swap_usage ?? (metrics ? metrics.swap / 100 : null);
@@ -96,7 +98,7 @@ function facts(view) {
       .join(", ");
   return [
     ["Commit", view.generation, "mono"],
-    ["Checkout", system?.repo_commit?.slice(0, 7) !== view.generation.slice(0, 7) && system?.repo_commit, "mono"],
+    ["Checkout", short(system?.repo_commit) !== short(view.generation) && short(system?.repo_commit), "mono"],
     ["Nixpkgs", view.nixpkgs_version !== "unknown" && view.nixpkgs_version, "mono"],
     ["Next boot", nextBoot(system), "mono"],
     ["Uptime", vitals?.uptime_s && age(vitals.uptime_s * 1000)],

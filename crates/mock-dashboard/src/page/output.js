@@ -89,6 +89,8 @@ function begin(first) {
   output.replaceChildren(older);
   blocks = new Blocks(output);
   pending = [];
+  // That is no reader who scrolls up.
+  scrolledTo = 0;
   Object.assign(log, { first, next: first });
 }
 
@@ -191,10 +193,10 @@ export async function page(query) {
 // Fetches one more page for the window. `place(got)` adds it, if the window is still as it was.
 async function load(query, place) {
   if (loading) return;
-  flush();
   loading = true;
   // Otherwise lines would go while one reads them.
   log.following = false;
+  flush();
   drawBar();
   const [mine, now, { first, next }] = [log, turn, log];
   try {
@@ -330,7 +332,7 @@ output.addEventListener(
     scrolledTo = output.scrollTop;
     if (log.following && up && !atEnd) log.following = false;
     else if (!log.following && atEnd && !up && log.next >= log.newest) log.following = true;
-    if (up && output.scrollTop < AT_END) loadOlder();
+    if (up && !log.following && output.scrollTop < AT_END) loadOlder();
     else if (!up && atEnd) loadNewer();
     clearTimeout(settle);
     settle = setTimeout(remember, 200);
