@@ -210,3 +210,15 @@ test("a button that was pressed keeps the focus", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.value), "pull");
   await close(page);
 });
+
+test("several hosts are not rebooted by one press", async () => {
+  const page = await open(browser, dashboard.url);
+  await page.locator("#rows .row").first().waitFor();
+  await page.locator("#search").fill("web-");
+  await page.getByLabel("Select all hosts that are listed").click();
+  await page.locator("#bulk-command").fill("reboot");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: /^Run reboot on 5 hosts: press again$/ }).click();
+  await page.locator(".results .summary", { hasText: "reboot: 5 refused or failed" }).waitFor();
+  await close(page);
+});

@@ -2,13 +2,16 @@
 
 import { $, element, plural, rejection, setText, since, words } from "./text.js";
 import { changed, draws, store } from "./store.js";
-import { USUAL_COMMANDS, runOnAll } from "./commands.js";
+import { TWICE, TWICE_MS, USUAL_COMMANDS, runOnAll } from "./commands.js";
 import { failed } from "./query.js";
 import { picked, unpick } from "./picked.js";
 import { visibleIds } from "./fleet.js";
 
 // The command that was asked for, and what came of it: host -> { state, text }.
 let asked = null;
+
+// What a second press would do, as it is on the button.
+let sure = "";
 
 const bar = element("div", "ask");
 const chosen = element("b");
@@ -46,13 +49,23 @@ close.addEventListener("click", () => {
 });
 command.addEventListener("input", () => changed("picked"));
 command.addEventListener("keydown", (event) => {
-  if (event.key === "Enter") go.click();
+  if (event.key === "Enter" && !event.repeat) go.click();
 });
 
 go.addEventListener("click", async () => {
   const name = command.value.trim();
   const hosts = [...picked];
   if (!name || !hosts.length) return;
+  const what = wish(name);
+  if (TWICE.has(name) && sure !== what) {
+    sure = what;
+    setTimeout(() => {
+      sure = "";
+      changed("picked");
+    }, TWICE_MS);
+    return changed("picked");
+  }
+  sure = "";
   asked = {
     command: name,
     at: Date.now(),
@@ -86,6 +99,8 @@ function progress(id, { state, text }) {
   return { state, text };
 }
 
+const wish = (name) => `Run ${name} on ${plural(picked.size, "host")}`;
+
 function draw() {
   for (const id of picked) if (!store.hosts.has(id)) picked.delete(id);
   $("bulk").hidden = !picked.size && !asked;
@@ -95,7 +110,7 @@ function draw() {
   const out = [...picked].filter((id) => !listed.has(id)).length;
   setText(chosen, `${plural(picked.size, "host")} selected${out ? `, ${out} of them not listed now` : ""}`);
   const name = command.value.trim();
-  setText(go, name ? `Run ${name} on ${plural(picked.size, "host")}` : "Run");
+  setText(go, !name ? "Run" : sure === wish(name) ? `${sure}: press again` : wish(name));
   go.disabled = !name || store.link !== "live";
   if (!asked) return;
   const rows = [...asked.hosts].map(([id, answer]) => ({ id, ...progress(id, answer) }));

@@ -4,9 +4,13 @@ const tokenOf = (page) => page.querySelector('meta[name="csrf-token"]').content;
 
 let csrf = tokenOf(document);
 
+// How long an answer may take, in milliseconds. The dashboard waits two seconds for the agents, at most.
+const ANSWER_MS = 30000;
+
 const send = (path, body) =>
   fetch(path, {
     method: "POST",
+    signal: AbortSignal.timeout(ANSWER_MS),
     headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
     body: JSON.stringify(body),
   });
@@ -41,6 +45,11 @@ export async function runOnAll(hosts, command) {
     return { error: "the dashboard does not answer" };
   }
 }
+
+// Commands that ask a second time, because nobody wants them by accident.
+export const TWICE = new Set(["reboot"]);
+// How long the second press is waited for, in milliseconds.
+export const TWICE_MS = 4000;
 
 // The commands of an agent that does not tell its own.
 const USUAL = ["pull", "switch", "pull-switch", "boot", "test", "update", "rollback"];

@@ -2,7 +2,7 @@
 
 import { $, age, ago, count, element, moment, plural, rejection, setAttribute, setText, since } from "./text.js";
 import { changed, draws, store } from "./store.js";
-import { offered, run } from "./commands.js";
+import { TWICE, TWICE_MS, offered, run } from "./commands.js";
 import { LIGHTS, lightWord, shape } from "./rows.js";
 
 // host -> why its newest command was refused. It stays until another one is asked for, or it is dismissed.
@@ -33,11 +33,6 @@ export async function ask(command) {
 $("notice").lastElementChild.addEventListener("click", () => notify(store.watched, null));
 
 // ---- commands ----
-
-// Commands that ask a second time, because nobody wants them by accident.
-const TWICE = new Set(["reboot"]);
-// How long the second press is waited for, in milliseconds.
-const TWICE_MS = 4000;
 
 let drawnButtons = "";
 
