@@ -219,6 +219,8 @@ function loadOlder() {
   if (log.first <= log.dropped) return;
   load({ before: log.first }, (got) => {
     if (!got.entries.length) return;
+    // What came meanwhile goes on where the window ends now, and not where it ends when it is cut.
+    flush();
     const height = output.scrollHeight;
     const top = output.scrollTop;
     const fragment = document.createDocumentFragment();
