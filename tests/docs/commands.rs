@@ -9,8 +9,8 @@ use crate::run::programs;
 use crate::shell::calls;
 
 /// Programs of other projects, whose arguments nobody here can check. `run.rs` runs some of them.
-const OTHERS: &str = "apt-get avocado chmod curl export grep kill ln mdbook mkdir mksquashfs nix rustup sleep \
-                      systemd-sysusers systemd-tmpfiles";
+const OTHERS: &str = "apt-get avocado cd chmod cp curl echo export grep kill ln mdbook mkdir mksquashfs nix rustup sleep \
+                      systemd-confext systemd-sysext systemd-sysusers systemd-tmpfiles";
 
 /// Commands with a stand-in for something that differs each time.
 const EXAMPLES: [&str; 2] = ["linux.uml", "nixfleet_agent-HASH"];
