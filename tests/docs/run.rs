@@ -150,8 +150,13 @@ fn namespace() -> Option<&'static [String]> {
     found.as_deref()
 }
 
-/// Whether a script can listen on the ports that the documents name. If not, says that the test is skipped.
-fn ports_are_free(test: &str) -> bool {
+/// Whether a script can listen on the ports that the documents name, and ask there. If not, says that the test is
+/// skipped.
+fn can_serve(test: &str) -> bool {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("skipped: {test}: curl is not installed");
+        return false;
+    }
     let free = namespace().is_some()
         || [8000, 8001].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     if !free {
@@ -177,7 +182,7 @@ fn says(output: &str, wanted: &[&str]) {
 
 #[test]
 fn the_dashboard_and_the_agent_by_hand_do_what_the_page_says() {
-    if !ports_are_free("the page of the mock dashboard") {
+    if !can_serve("the page of the mock dashboard") {
         return;
     }
     let stage = Stage::new();
