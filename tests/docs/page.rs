@@ -75,40 +75,26 @@ impl Page {
     pub(crate) fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut open: Option<(Block, String)> = None;
-        let mut marker = None;
+        let mut marker: Option<&str> = None;
         for (number, line) in self.text.lines().enumerate() {
             let bare = line.trim_start();
-            match &mut open {
-                Some((block, fence)) if bare.trim_end() == fence.as_str() => {
-                    let block = std::mem::replace(
-                        block,
-                        Block {
-                            place: String::new(),
-                            language: String::new(),
-                            text: String::new(),
-                            marker: None,
-                        },
-                    );
-                    blocks.push(block);
-                    open = None;
-                }
-                Some((block, _)) => {
+            if let Some((block, fence)) = &mut open {
+                if bare.trim_end() == fence.as_str() {
+                    blocks.extend(open.take().map(|(block, _)| block));
+                } else {
                     block.text.push_str(line);
                     block.text.push('\n');
                 }
-                None if bare.starts_with("```") => {
-                    let fence = bare.chars().take_while(|letter| *letter == '`').collect::<String>();
-                    let language = bare[fence.len()..].split([',', ' ']).next().unwrap().to_owned();
-                    let place = format!("{}:{}", self.path, number + 1);
-                    let block = Block { place, language, text: String::new(), marker: marker.take() };
-                    open = Some((block, fence));
-                }
-                None => {
-                    let comment = bare.strip_prefix("<!-- test: ").and_then(|rest| rest.strip_suffix(" -->"));
-                    if comment.is_some() || !bare.is_empty() {
-                        marker = comment.map(str::to_owned);
-                    }
-                }
+            } else if bare.starts_with("```") {
+                let fence = bare.chars().take_while(|letter| *letter == '`').collect::<String>();
+                let language = bare[fence.len()..].split([',', ' ']).next().unwrap().to_owned();
+                let place = format!("{}:{}", self.path, number + 1);
+                open = Some((
+                    Block { place, language, text: String::new(), marker: marker.take().map(str::to_owned) },
+                    fence,
+                ));
+            } else if !bare.is_empty() {
+                marker = bare.strip_prefix("<!-- test: ").and_then(|rest| rest.strip_suffix(" -->"));
             }
         }
         assert!(open.is_none(), "{}: a block does not end", self.path);
