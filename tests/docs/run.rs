@@ -20,6 +20,9 @@ use crate::page::page;
 /// How long a script may take: far longer than any does, and a bound for one that hangs.
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// How long a script may take to end what it has started: the demo asks its agent first.
+const END: Duration = Duration::from_secs(15);
+
 /// How often a script is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -130,6 +133,12 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let group = Pid::from_child(&self.child);
+        // The demo has started agents in groups of their own, and ends them itself if it is asked to.
+        kill_process_group(group, Signal::TERM).ok();
+        let begun = Instant::now();
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && begun.elapsed() < END {
+            thread::sleep(LOOK);
+        }
         kill_process_group(group, Signal::KILL).ok();
         self.child.wait().ok();
     }
