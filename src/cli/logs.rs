@@ -12,6 +12,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use clap::ValueHint;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::timeout;
@@ -39,13 +40,13 @@ const READER_CHECK: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// A job's id, or its beginning or end, or a command: its newest job; without it the newest of all
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_hint = ValueHint::Other)]
     job: Option<String>,
     /// Go on until the job ends
     #[arg(long, short)]
     follow: bool,
     /// Only the last LINES lines that are there
-    #[arg(short = 'n', long, value_name = "LINES")]
+    #[arg(short = 'n', long, value_name = "LINES", value_hint = ValueHint::Other)]
     lines: Option<usize>,
     /// The jobs that are kept, newest first
     #[arg(long, conflicts_with_all = ["job", "follow"])]

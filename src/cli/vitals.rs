@@ -13,6 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use clap::ValueHint;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -62,7 +63,7 @@ pub(super) struct Options {
     #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Seconds between two lines, instead of the file's INTERVAL; 30 without either
-    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = seconds())]
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, requires = "follow", value_parser = seconds())]
     interval: Option<u64>,
     /// File with INTERVAL= and FORMAT=; without it /etc/heartbeat.conf is read if it exists
     #[arg(long, value_name = "FILE", requires = "follow")]
