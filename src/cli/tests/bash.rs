@@ -1,8 +1,6 @@
 //! The completion for bash. The generator of clap_complete names its functions after the program and its subcommands in
 //! two ways that differ for names with a hyphen, so what it writes completes the first word only.
 
-use std::fmt::Write;
-
 use clap::{Arg, Command, ValueHint};
 
 /// What stands at the place of a value.
@@ -96,8 +94,7 @@ complete -F _nixfleet_agent nixfleet-agent
 "#;
 
 fn line(text: &mut String, indent: usize, line: &str) {
-    // A `String` takes everything.
-    drop(writeln!(text, "{:indent$}{line}", ""));
+    text.push_str(&format!("{:indent$}{line}\n", ""));
 }
 
 /// The options of a list, as one writes them. The help is everywhere.
