@@ -83,11 +83,7 @@ enum Subcommands {
     /// Check the configuration and exit: 0 if it is good, 64 with one line for each problem
     CheckConfig,
     /// Ask the agent of this host how it is
-    Status {
-        /// The whole answer as one JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::Options),
     /// Show the log of a job of this host
     Logs(logs::Options),
     /// Look for what is wrong with this host's agent, and say what to do about it
@@ -163,7 +159,7 @@ pub fn main() -> ExitCode {
     let result = source.and_then(|source| match command? {
         Subcommands::Run => run::run(&source),
         Subcommands::CheckConfig => check_config(&source),
-        Subcommands::Status { json } => status::run(&source, json),
+        Subcommands::Status(options) => status::run(&source, &options),
         Subcommands::Doctor(options) => doctor::run(&source, &options),
         Subcommands::Logs(options) => logs::run(&source, &options),
         Subcommands::Migrate(options) => migrate::run(&source, &options),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{oneshot, watch};
 
-use nixfleet_protocol::{DeviceVitals, Heartbeat, HostSystem, Metrics};
+use nixfleet_protocol::{DeviceVitals, Heartbeat, HostSystem, Metrics, UpdateStatus};
 use nixfleet_vitals::prewarm::Notice;
 use nixfleet_vitals::stasysmo::{self, Reading};
 
@@ -57,13 +57,8 @@ impl Snapshots {
         now: SystemTime,
     ) -> Heartbeat {
         let mut vitals = (self.vitals)(now);
-        let mut update_status = facts.update_status.clone();
-        if let Some(current) = current {
-            let running = age(current.accepted_at, now);
-            update::mark_working(&mut update_status, current.command, running, interval, current.accepted_at);
-        }
-        let measured = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
-        let reboot_required = if facts.waits_for_boot { Some(true) } else { measured };
+        let update_status = lights(facts, current, interval, now);
+        let reboot_required = reboot_required(facts, vitals.as_deref());
         if let Some(vitals) = &mut vitals {
             vitals.reboot_required = reboot_required;
         }
@@ -89,6 +84,26 @@ impl Snapshots {
             command_activity: None,
         }
     }
+}
+
+/// How up to date the host is, while the command `current` runs.
+pub fn lights(
+    facts: &Facts,
+    current: Option<Current<'_>>,
+    interval: Duration,
+    now: SystemTime,
+) -> UpdateStatus {
+    let mut status = facts.update_status.clone();
+    if let Some(current) = current {
+        let running = age(current.accepted_at, now);
+        update::mark_working(&mut status, current.command, running, interval, current.accepted_at);
+    }
+    status
+}
+
+/// Whether the host needs a reboot: as it was measured, or because another system waits for it.
+pub fn reboot_required(facts: &Facts, vitals: Option<&DeviceVitals>) -> Option<bool> {
+    if facts.waits_for_boot { Some(true) } else { vitals?.reboot_required }
 }
 
 fn readings(values: stasysmo::Values) -> Metrics {

@@ -50,6 +50,10 @@ _nixfleet_agent() {
             _nixfleet_agent_files "$current"
             return
             ;;
+        "status --color")
+            _nixfleet_agent_words "auto always never" "$current"
+            return
+            ;;
         "vitals --format")
             _nixfleet_agent_words "json avocado logfmt text journal" "$current"
             return
@@ -72,11 +76,11 @@ _nixfleet_agent() {
         case "$subcommand" in
         check-config) words="-c --config -h --help" ;;
         doctor) words="-c --config --json --color -h --help" ;;
-        logs) words="-c --config -f --follow -n --lines --list --color -h --help" ;;
+        logs) words="-c --config -f --follow -n --lines --list --json -t --timestamps --utc --color -h --help" ;;
         migrate) words="-c --config --unit --env-file --nixos --toml --write --root -h --help" ;;
         run) words="-c --config -h --help" ;;
-        status) words="-c --config --json -h --help" ;;
-        vitals) words="-c --config -f --follow --format --json --interval --file -h --help" ;;
+        status) words="-c --config --json -v --verbose --utc --color -h --help" ;;
+        vitals) words="-c --config -f --follow --format --json --utc --interval --file -h --help" ;;
         wait-registered) words="-c --config --timeout -h --help" ;;
         *) words="-c --config -h --help -V --version check-config doctor logs migrate run status vitals wait-registered help" ;;
         esac

@@ -40,9 +40,14 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand run" -s c 
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand run" -s h -l help -d 'Print help'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand check-config" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand check-config" -s h -l help -d 'Print help'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -l color -d 'Colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Also into files and pipes'
+never\t'Nowhere'"
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -l json -d 'The whole answer as one JSON document'
-complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -s h -l help -d 'Print help'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -s v -l verbose -d 'Also how the agent itself is: its queues, its heartbeats, and what its looks at the host cost'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -l utc -d 'Times in UTC instead of the host\'s time zone'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s n -l lines -d 'Only the last LINES lines that are there' -r -f
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -l color -d 'Colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Also into files and pipes'
@@ -50,6 +55,9 @@ never\t'Nowhere'"
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s f -l follow -d 'Go on until the job ends'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -l list -d 'The jobs that are kept, newest first'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -l json -d 'The list as JSON'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s t -l timestamps -d 'The time in front of each line'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -l utc -d 'Times in UTC instead of the host\'s time zone'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand doctor" -l color -d 'Colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Also into files and pipes'
@@ -75,6 +83,7 @@ complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s f -l follow -d 'Print a line at a fixed pace until told to end; SIGHUP reads the file again'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l json -d 'Short for --format json'
+complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -l utc -d 'The time of the table in UTC instead of the host\'s time zone'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand vitals" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand wait-registered" -l timeout -d 'Seconds to wait, 1 to 86400' -r -f
 complete -c nixfleet-agent -n "__fish_nixfleet_agent_using_subcommand wait-registered" -s c -l config -d 'Configuration file; without it /etc/nixfleet/agent.toml is read if it exists' -r -F

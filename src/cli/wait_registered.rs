@@ -42,7 +42,7 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
                 None => return Ok(()),
                 Some(why) => why,
             },
-            Err(why) => why,
+            Err(why) => why.to_string(),
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
