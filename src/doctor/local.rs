@@ -143,7 +143,7 @@ fn token_file(source: &TokenSource) -> Vec<Finding> {
         Err(TokenError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
             vec![root_only(NAME, shown)]
         }
-        Err(err) => vec![fail(NAME, chain(&err), "write the token and nothing else into it")],
+        Err(err) => vec![fail(NAME, chain(&err), err.fix())],
         Ok(token) => {
             let mut findings = vec![plausible(&shown, token.expose().len(), file.as_ref())];
             findings.extend(token.warning().map(|line| warning_of_line(NAME, line)));

@@ -234,7 +234,7 @@ pub(super) fn check_login(check: &mut Checker<'_>, way: &Way) {
         Ok(_) => {}
         Err(error) => match error.absence() {
             Some(absence) => check.warnings.push(format!("{key}: {absence}")),
-            None => check.refuse(key, error.what(), login::FORM),
+            None => check.refuse(key, error.what(), error.fix()),
         },
     }
 }
