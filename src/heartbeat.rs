@@ -58,7 +58,8 @@ impl Snapshots {
     ) -> Heartbeat {
         let mut vitals = (self.vitals)(now);
         let update_status = lights(facts, current, interval, now);
-        let reboot_required = reboot_required(facts, vitals.as_deref());
+        let measured = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
+        let reboot_required = if facts.waits_for_boot { Some(true) } else { measured };
         if let Some(vitals) = &mut vitals {
             vitals.reboot_required = reboot_required;
         }
@@ -99,11 +100,6 @@ pub fn lights(
         update::mark_working(&mut status, current.command, running, interval, current.accepted_at);
     }
     status
-}
-
-/// Whether the host needs a reboot: as it was measured, or because another system waits for it.
-pub fn reboot_required(facts: &Facts, vitals: Option<&DeviceVitals>) -> Option<bool> {
-    if facts.waits_for_boot { Some(true) } else { vitals?.reboot_required }
 }
 
 fn readings(values: stasysmo::Values) -> Metrics {

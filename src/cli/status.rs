@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 
 use nixfleet_config::{Connection, Host, Source};
 use nixfleet_protocol::LastGoodSettings;
+use nixfleet_vitals::Moment;
 use nixfleet_vitals::device::Meters;
 use nixfleet_vitals::prewarm::Hook;
 
@@ -136,6 +137,10 @@ impl About {
             report.proxy.clone_from(&proxy);
             report.metrics_at.clone_from(&metrics_at);
             report.last_good_settings.clone_from(&last_good);
+            if let Some(host) = &mut report.host {
+                let reboot = meters.vitals().at(Moment::now()).reboot_required;
+                host.measured(reboot.map(|required| required.value));
+            }
             report.collectors = collectors(&meters);
             report.gpu_timeouts = meters.gpus().timeouts();
             report.prewarm_dropped = hook.as_ref().map_or(0, Hook::dropped);

@@ -153,7 +153,12 @@ impl Page<'_> {
             other => (plain(other), Paint::Dim),
         };
         let word = self.paint(paint, &word) + &" ".repeat(WORD.saturating_sub(word.chars().count() + 1));
-        let when = Some(&light.checked_at).filter(|at| !at.is_empty()).map(|at| self.ago(at));
+        // A test that passed long ago still counts: the time is that of the look.
+        let when =
+            Some(&light.checked_at).filter(|at| !at.is_empty()).map(|at| match light.status.as_str() {
+                "working" => self.since(at),
+                _ => format!("checked {}", self.ago(at)),
+            });
         let parts = [Some(plain(&light.message)).filter(|text| !text.is_empty()), when];
         let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let line = self.wrapped(&format!("  {name:<width$} {word}", width = NAME - 3), &text, NAME + WORD);

@@ -64,10 +64,9 @@ impl Agent {
     fn host_report(&self, interval: Duration) -> HostReport {
         let now = self.clock.system_time();
         let facts = self.snapshots.facts();
-        let vitals = (self.snapshots.vitals)(now);
         let mut lights = heartbeat::lights(&facts, self.jobs.current(), interval, now);
         self.mark_trial(&mut lights);
-        HostReport::new(&facts, lights, heartbeat::reboot_required(&facts, vitals.as_deref()))
+        HostReport::new(&facts, lights)
     }
 
     /// Says that a system is on trial.

@@ -51,17 +51,22 @@ pub struct Light {
 }
 
 impl HostReport {
-    /// Of these facts, with the lights and the need for a reboot of a heartbeat.
-    pub fn new(facts: &Facts, lights: UpdateStatus, reboot_required: Option<bool>) -> Self {
+    /// Of these facts, with the lights of a heartbeat.
+    pub fn new(facts: &Facts, lights: UpdateStatus) -> Self {
         let UpdateStatus { git, lock, system, tests } = lights;
         Self {
             generation: facts.generation.clone(),
             nixpkgs_version: facts.nixpkgs_version.clone(),
             source_commit: facts.source_commit.clone(),
             lights: Lights { git: git.into(), lock: lock.into(), system: system.into(), tests: tests.into() },
-            system: HostSystem { reboot_required, ..facts.system.clone() },
+            system: facts.system.clone(),
             waits_for_boot: facts.waits_for_boot,
         }
+    }
+
+    /// Whether the host needs a reboot: as it was measured, or because another system waits for one.
+    pub fn measured(&mut self, reboot_required: Option<bool>) {
+        self.system.reboot_required = if self.waits_for_boot { Some(true) } else { reboot_required };
     }
 }
 

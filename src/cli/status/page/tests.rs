@@ -118,9 +118,9 @@ fn the_page_says_first_what_is_up_then_what_runs_and_then_what_ended() {
 web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s, round trip 2.5 ms
   dashboard   degraded: slow
   git         -         the checkout is at 1d91f2b; the dashboard compares it with the remote
-  lock        ok        flake.lock is as pulled with 1d91f2b, 10 min 0 s ago
-  system      outdated  1d91f2b is in the checkout, 0badf00 is deployed, 10 min 0 s ago
-  tests       sideways  10 min 0 s ago
+  lock        ok        flake.lock is as pulled with 1d91f2b, checked 10 min 0 s ago
+  system      outdated  1d91f2b is in the checkout, 0badf00 is deployed, checked 10 min 0 s ago
+  tests       sideways  checked 10 min 0 s ago
   generation  1d91f2b, nixpkgs 26.05.20260714.7beb50e
   next boot   two-nixos
   reboot      needed: the next boot runs another system than the running one
