@@ -3,17 +3,22 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use nixfleet_config::{Connection, Host, Source};
 use nixfleet_protocol::LastGoodSettings;
+use nixfleet_vitals::Moment;
 use nixfleet_vitals::device::Meters;
 use nixfleet_vitals::prewarm::Hook;
 
 use super::{Failure, complain};
+use crate::facts::Facts;
 use crate::observe::http::Endpoint;
 use crate::observe::journald::Priority;
+use crate::observe::prometheus::Look;
 use crate::observe::status::{self, Asker, Collector, Report, client, page, serve};
 
 /// Asks the agent of this host and shows its answer.
@@ -46,6 +51,7 @@ pub(super) struct About {
     meters: Arc<Meters>,
     hook: Option<Hook>,
     last_good: Option<LastGoodSettings>,
+    facts: watch::Receiver<Arc<Facts>>,
 }
 
 impl About {
@@ -55,6 +61,7 @@ impl About {
         meters: &Arc<Meters>,
         hook: Option<Hook>,
         last_good: Option<LastGoodSettings>,
+        facts: watch::Receiver<Arc<Facts>>,
     ) -> Self {
         let dashboard = connection.url.to_string();
         Self {
@@ -65,12 +72,13 @@ impl About {
             meters: Arc::clone(meters),
             hook,
             last_good,
+            facts,
         }
     }
 
     /// Starts to answer. A socket or port that cannot be used is logged; the agent runs without it.
     pub(super) async fn answer(self, asker: Asker) {
-        let Self { dashboard, proxy, socket: (path, mode), listen, meters, hook, last_good } = self;
+        let Self { dashboard, proxy, socket: (path, mode), listen, meters, hook, last_good, facts } = self;
         let endpoint = match listen {
             None => None,
             Some(address) => match Endpoint::bind(address).await {
@@ -82,6 +90,10 @@ impl About {
             },
         };
         let metrics_at = endpoint.as_ref().map(|endpoint| endpoint.address().to_string());
+        let look = {
+            let meters = Arc::clone(&meters);
+            move || look(&meters, &facts)
+        };
         let add = move |report: &mut Report| {
             report.dashboard.clone_from(&dashboard);
             report.proxy.clone_from(&proxy);
@@ -97,8 +109,22 @@ impl About {
         }
         if let Some(endpoint) = endpoint {
             tracing::info!("Metrics are at http://{}/metrics.", endpoint.address());
-            endpoint.spawn(source);
+            endpoint.spawn(source, look);
         }
+    }
+}
+
+/// The newest snapshots of the host. Touches no file and never waits.
+fn look(meters: &Meters, facts: &watch::Receiver<Arc<Facts>>) -> Look {
+    let (now, moment) = (SystemTime::now(), Moment::now());
+    Look {
+        vitals: meters.vitals().at(moment),
+        // Not by the handle, which counts how often a heartbeat finds nothing.
+        gpus: meters.gpus().watch().borrow().clone().filter(|snapshot| snapshot.fresh(now).is_some()),
+        workload: meters.vitals().workload().filter(|workload| workload.is_fresh(now)),
+        facts: Arc::clone(&facts.borrow()),
+        at: Timestamp::now(),
+        moment,
     }
 }
 

@@ -29,6 +29,6 @@ pub mod serve;
 pub use ask::{ASKS, Ask, Asker, Source};
 pub use process::ProcessUsage;
 pub use report::{
-    CertificateReport, Collector, Connection, Finished, Queue, Report, Running, RunningActivity, Server,
-    State,
+    CertificateReport, Collector, Connection, Finished, PartProgress, Queue, Report, Running,
+    RunningActivity, Server, State,
 };

@@ -5,7 +5,9 @@ use tokio::time::Instant;
 use nixfleet_jobs::record::Record;
 
 use super::Agent;
-use crate::observe::status::{Ask, CertificateReport, Queue, Report, Running, RunningActivity, Server};
+use crate::observe::status::{
+    Ask, CertificateReport, PartProgress, Queue, Report, Running, RunningActivity, Server, State,
+};
 
 impl Agent {
     /// Answers a request for the agent's status; `queue` is what waits to be sent.
@@ -18,10 +20,12 @@ impl Agent {
             since: record.accepted_at.clone(),
             ..Running::default()
         };
+        let connected = self.history.connection().state == State::Connected;
         let running = self.jobs.current_record().map(|record| Running {
             pid: current.and_then(|current| current.pid),
             activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
             waits: self.contact.waits(),
+            progress: if connected { self.progress() } else { Vec::new() },
             ..named(record)
         });
         let unreported = self.jobs.unreported_record();
@@ -46,5 +50,11 @@ impl Agent {
         };
         // The client may have disconnected.
         drop(ask.0.send(report));
+    }
+
+    /// How far the parts of the running command have got, by what was read of its log.
+    fn progress(&self) -> Vec<PartProgress> {
+        let part = |(part, done, of): (&str, u32, u32)| PartProgress { part: part.to_owned(), done, of };
+        self.jobs.progress().map(part).collect()
     }
 }
