@@ -8,8 +8,12 @@ use parse::{Family, parse};
 
 use super::*;
 use crate::observe::stats::Stats;
-use crate::observe::status::{Collector, Connection, ProcessUsage, Queue, Running, RunningActivity, State};
+use crate::observe::status::{
+    CertificateReport, Collector, Connection, Finished, PartProgress, ProcessUsage, Queue, Running,
+    RunningActivity, State,
+};
 
+mod dist;
 mod host;
 mod parse;
 

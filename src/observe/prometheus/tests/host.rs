@@ -6,11 +6,11 @@ use nixfleet_protocol::{HostSystem, UpdateState, UpdateStatus, Verdict};
 use nixfleet_vitals::gpu::{Gpu, Status, Vendor};
 use nixfleet_vitals::workload::Workload;
 use nixfleet_vitals::{
-    Cpu, Disk, Inodes, Load, Memory, Mount, Pressure, Stall, Swap, Temperature, Timed, Usage,
+    Cpu, Disk, DiskIo, FailedUnits, Inodes, Load, Memory, Mount, Network, Pressure, Stall, Swap, Temperature,
+    Timed, Usage,
 };
 
 use super::*;
-use crate::observe::status::{CertificateReport, Finished, PartProgress};
 
 /// The one value of a family with these labels and no others.
 fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -47,7 +47,7 @@ fn gpu(address: &str, name: Option<&str>, status: Status) -> Gpu {
         temperature_celsius: name.map(|_| 61.0),
         vram_used_bytes: name.map(|_| 1 << 30),
         vram_total_bytes: name.map(|_| 1 << 34),
-        power_watts: None,
+        power_watts: name.map(|_| 30.5),
         status,
     }
 }
@@ -78,6 +78,9 @@ fn vitals() -> Vitals {
             9,
         ),
         reboot_required: timed(false, 9),
+        failed_units: timed(FailedUnits { count: 2, names: Vec::new() }, 9),
+        network: timed(Network { received: 1.0, sent: 2.0 }, 3),
+        disk_io: timed(DiskIo { read: 3.0, written: 4.0 }, 3),
         ..Vitals::default()
     }
 }
@@ -108,7 +111,7 @@ pub(super) fn full() -> Look {
         gpus: Some(Snapshot { gpus, taken_at, unanswered: 0 }),
         workload: Some(Workload {
             active_sessions: Some(2),
-            pending_queries: None,
+            pending_queries: Some(5),
             loaded_model: model,
             said_at: taken_at,
         }),
@@ -150,8 +153,9 @@ fn measurements_of_the_host_come_through_in_base_units() {
     assert_eq!(families["nixfleet_host_filesystem_size_bytes"].samples.len(), 2, "/nfs does not answer");
     assert_eq!(value("host_workload_active_sessions", &[]), Some(2.0));
     assert_eq!(value("host_workload_info", &[("model", "llama")]), Some(1.0));
-    assert!(!families.contains_key("nixfleet_host_workload_pending_queries"), "unknown");
-    assert!(!families.contains_key("nixfleet_host_failed_units"), "unknown");
+    assert_eq!(value("host_failed_units", &[]), Some(2.0));
+    assert_eq!(value("host_network_transmit_bytes_per_second", &[]), Some(2.0));
+    assert_eq!(value("host_disk_read_bytes_per_second", &[]), Some(3.0));
     for (reading, age) in [("cpu", 3.0), ("mounts", 9.0), ("gpus", 2.0)] {
         assert_eq!(value("host_reading_age_seconds", &[("reading", reading)]), Some(age));
     }
@@ -177,7 +181,7 @@ fn a_gpu_has_a_number_an_address_and_a_name() {
         ("host_gpu_usage_ratio", Some(0.5)),
         ("host_gpu_temperature_celsius", Some(61.0)),
         ("host_gpu_memory_used_bytes", Some(1_073_741_824.0)),
-        ("host_gpu_power_watts", None),
+        ("host_gpu_power_watts", Some(30.5)),
     ] {
         assert_eq!(value(&families, name, &one), wanted, "{name}");
     }
