@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -116,12 +115,12 @@ impl About {
 
 /// The newest snapshots of the host. Touches no file and never waits.
 fn look(meters: &Meters, facts: &watch::Receiver<Arc<Facts>>) -> Look {
-    let (now, moment) = (SystemTime::now(), Moment::now());
+    let moment = Moment::now();
     Look {
         vitals: meters.vitals().at(moment),
-        // Not by the handle, which counts how often a heartbeat finds nothing.
-        gpus: meters.gpus().watch().borrow().clone().filter(|snapshot| snapshot.fresh(now).is_some()),
-        workload: meters.vitals().workload().filter(|workload| workload.is_fresh(now)),
+        // Not by `at`, which counts how often a heartbeat finds nothing.
+        gpus: meters.gpus().watch().borrow().clone(),
+        workload: meters.vitals().workload(),
         facts: Arc::clone(&facts.borrow()),
         at: Timestamp::now(),
         moment,

@@ -13,10 +13,12 @@
 //! no sample: no number stands for something that was not measured.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 
 use nixfleet_vitals::gpu::Snapshot;
+use nixfleet_vitals::workload::Workload;
 use nixfleet_vitals::{Moment, Vitals};
 
 use super::status::Report;
@@ -47,16 +49,26 @@ const HOST: &str = "nixfleet_host_";
 pub struct Look {
     /// The measurements, without those that are too old.
     pub vitals: Vitals,
-    /// The GPUs; none if they are unknown.
+    /// The newest reading of the GPUs. It may be too old.
     pub gpus: Option<Snapshot>,
-    /// What a local program says about its work.
-    pub workload: Option<nixfleet_vitals::workload::Workload>,
+    /// What a local program said last about its work. It may be too old.
+    pub workload: Option<Workload>,
     /// The host's software.
     pub facts: Arc<Facts>,
     /// When all of this was taken together.
     pub at: Timestamp,
     /// The same moment on the clocks of the measurements.
     pub moment: Moment,
+}
+
+impl Look {
+    fn fresh_gpus(&self) -> Option<&Snapshot> {
+        self.gpus.as_ref().filter(|snapshot| snapshot.fresh(SystemTime::from(self.at)).is_some())
+    }
+
+    fn fresh_workload(&self) -> Option<&Workload> {
+        self.workload.as_ref().filter(|workload| workload.is_fresh(SystemTime::from(self.at)))
+    }
 }
 
 /// The page for a report and a look at the host.

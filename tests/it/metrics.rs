@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::rig::{AgentProcess, Fleet, eventually};
+use nixfleet_mock_dashboard::{Faults, Refusal};
+
+use crate::rig::{AgentProcess, Fleet, HOST, eventually};
 
 /// Set where a skip is a failure: in CI, where nobody reads it.
 const REQUIRED: &str = "NIXFLEET_REQUIRE_PROMTOOL_TEST";
@@ -123,6 +125,13 @@ async fn promtool_finds_nothing_wrong_with_the_page() {
     if let Some(output) = promtool(&["check", "metrics"], &page) {
         assert_silent(&output, &page);
     }
+    let refusal = Some(Refusal { status: 502, retry_after: None });
+    fleet.dashboard.set_faults(Faults { refuse_auth: refusal, ..Faults::default() });
+    fleet.dashboard.drop_connection(HOST).unwrap();
+    let alone = page_with(&address, &["\nnixfleet_agent_connected 0\n"]).await;
+    assert!(alone.contains("\nnixfleet_agent_job_silent_seconds{command=\"switch\"} "), "{alone}");
+    assert!(!alone.contains("_job_progress_ratio"), "nobody reads its log: {alone}");
+    fleet.dashboard.set_faults(Faults::default());
     fs::write(fleet.path("end"), "").unwrap();
     fleet.ended("switch").await;
     let page = page_with(&address, &["\nnixfleet_agent_job_running 0\n"]).await;

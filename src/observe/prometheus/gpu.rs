@@ -16,7 +16,7 @@ pub(super) fn age(snapshot: &Snapshot, now: Timestamp) -> Option<f64> {
 
 /// Everything that is measured of the GPUs.
 pub(super) fn all(text: &mut Text, look: &Look) {
-    let gpus = look.gpus.as_ref().map(|snapshot| snapshot.gpus.as_slice()).unwrap_or_default();
+    let gpus = look.fresh_gpus().map(|snapshot| snapshot.gpus.as_slice()).unwrap_or_default();
     text.rows(
         "gpu_info",
         "gauge",

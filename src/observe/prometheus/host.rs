@@ -145,7 +145,7 @@ fn temperatures(text: &mut Text, sensors: &[Temperature]) {
 }
 
 fn workload(text: &mut Text, look: &Look) {
-    let workload = look.workload.as_ref();
+    let workload = look.fresh_workload();
     let help = "Sessions that a local program serves.";
     text.gauge("workload_active_sessions", help, workload.and_then(|workload| workload.active_sessions));
     let help = "Queries that wait for that program.";
@@ -161,7 +161,7 @@ fn ages(text: &mut Text, look: &Look) {
         Some(value?.age(now).as_secs_f64())
     }
     let (vitals, now) = (&look.vitals, look.moment);
-    let gpus = look.gpus.as_ref().filter(|snapshot| !snapshot.gpus.is_empty());
+    let gpus = look.fresh_gpus().filter(|snapshot| !snapshot.gpus.is_empty());
     let readings = [
         ("cpu", age(vitals.cpu.as_ref(), now)),
         ("memory", age(vitals.memory.as_ref(), now)),

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use nixfleet_protocol::{HostSystem, UpdateState, UpdateStatus, Verdict};
 use nixfleet_vitals::gpu::{Gpu, Status, Vendor};
-use nixfleet_vitals::workload::Workload;
 use nixfleet_vitals::{
     Cpu, Disk, DiskIo, FailedUnits, Inodes, Load, Memory, Mount, Network, Pressure, Stall, Swap, Temperature,
     Timed, Usage,
@@ -188,6 +187,23 @@ fn a_gpu_has_a_number_an_address_and_a_name() {
     let lost = [("gpu", "1"), ("name", ""), ("pci_address", "0000:02:00.0"), ("status", "lost")];
     assert_eq!(value(&families, "host_gpu_status", &lost), Some(1.0));
     assert_eq!(families["nixfleet_host_gpu_usage_ratio"].samples.len(), 1, "nothing is known of the other");
+}
+
+#[test]
+fn what_was_said_too_long_ago_is_not_said_again() {
+    let of_others = |look: &Look| -> Vec<String> {
+        let names = parse(&page(&report(), look)).into_keys();
+        names.filter(|name| name.contains("_host_gpu_") || name.contains("_host_workload_")).collect()
+    };
+    let mut look = full();
+    assert_eq!(of_others(&look).len(), 10);
+    look.at = look.at.checked_add(Duration::from_secs(20)).unwrap();
+    let left = of_others(&look);
+    assert!(left.len() == 3 && left.iter().all(|name| name.contains("_workload_")), "GPUs first: {left:?}");
+    let families = parse(&page(&report(), &look));
+    assert_eq!(value(&families, "host_reading_age_seconds", &[("reading", "gpus")]), None);
+    look.at = look.at.checked_add(Duration::from_secs(20)).unwrap();
+    assert!(of_others(&look).is_empty(), "{:?}", of_others(&look));
 }
 
 #[test]
