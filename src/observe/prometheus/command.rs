@@ -53,8 +53,9 @@ fn current(text: &mut Text, running: &Running, now: Timestamp) {
         "gauge",
         "Share of the steps that the parts of the running command have completed.",
         running.progress.iter().map(|part| {
-            let share = (part.of > 0).then(|| f64::from(part.done) / f64::from(part.of));
-            (vec![command(), ("part", part.part.as_str().into())], share)
+            // Without steps there is no share: what is no number is left out.
+            let share = f64::from(part.done) / f64::from(part.of);
+            (vec![command(), ("part", part.part.as_str().into())], Some(share))
         }),
     );
 }
