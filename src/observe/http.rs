@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::accept;
+use super::prometheus::{self, Look};
 use super::status::Source;
-use super::{accept, prometheus};
-use prometheus::Look;
 
 /// Longest head of a request, in bytes: the usual limit of web servers.
 const MAX_REQUEST: usize = 8 * 1024;
