@@ -125,6 +125,12 @@ in
   # The dashboard for tests and for the demo.
   mock-dashboard = program "nixfleet-mock-dashboard" {
     pname = "nixfleet-mock-dashboard";
+    src = source [ ../crates/vitals/tests/fixtures/gpu/nvml.c ];
+    # What stands in for NVIDIA's library in tests. The demo has one GPU more with it.
+    postInstall = lib.optionalString stdenv.hostPlatform.isLinux ''
+      mkdir -p $out/lib
+      $CC -shared -fPIC -o $out/lib/nvml-stand-in.so crates/vitals/tests/fixtures/gpu/nvml.c -ldl
+    '';
     meta = {
       description = "Dashboard in memory, to test nixfleet-agent against";
       mainProgram = "nixfleet-mock-dashboard";

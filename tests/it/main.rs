@@ -45,6 +45,7 @@ mod repository;
 mod rig;
 mod rotation;
 mod secrets;
+mod shells;
 mod shutdown;
 mod slot;
 mod slow_link;

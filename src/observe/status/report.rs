@@ -12,6 +12,7 @@ use nixfleet_config::Remark;
 use nixfleet_os::certificate::Validity;
 use nixfleet_protocol::{LastGoodSettings, ServerState, ServerStatus};
 
+use super::host::HostReport;
 use super::process::ProcessUsage;
 use crate::jobs::follower::Activity;
 use crate::observe::stats::Stats;
@@ -60,6 +61,9 @@ pub struct Report {
     /// The client certificate, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<CertificateReport>,
+    /// The host's software; absent in reports of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostReport>,
     /// Messages that wait to be written.
     pub queue: Queue,
     /// Counters since the start of the agent.
@@ -247,16 +251,20 @@ pub struct RunningActivity {
     pub phase_since: Option<String>,
     /// When it last wrote a line or made progress.
     pub last_output_at: Option<String>,
+    /// How far it is, such as `3/41 derivations`, as the dashboard was told. Absent when that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 impl RunningActivity {
-    /// What the folder of the job says.
-    pub fn new(activity: &Activity) -> Self {
+    /// What the folder of the job says, and how far it is.
+    pub fn new(activity: &Activity, detail: Option<&str>) -> Self {
         let text = |time: SystemTime| Some(format!("{:.3}", Timestamp::try_from(time).ok()?));
         Self {
             phase: activity.phase.clone(),
             phase_since: activity.phase_since.and_then(text),
             last_output_at: activity.last_output.and_then(text),
+            detail: detail.map(str::to_owned),
         }
     }
 }
@@ -277,6 +285,8 @@ pub struct Finished {
     pub ended_at: String,
     /// Duration in milliseconds.
     pub duration_ms: u64,
+    /// What became of it, in a sentence; may be empty.
+    pub message: String,
 }
 
 /// Messages that wait to be written.
