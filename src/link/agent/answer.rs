@@ -28,10 +28,8 @@ impl Agent {
         };
         let running = self.jobs.current_record().map(|record| Running {
             pid: current.and_then(|current| current.pid),
-            activity: self
-                .jobs
-                .activity()
-                .map(|activity| RunningActivity::new(&activity, self.history.detail())),
+            activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
+            detail: self.history.detail().map(str::to_owned),
             waits: self.contact.waits(),
             ..named(record)
         });
