@@ -31,7 +31,11 @@
         let
           own = packages pkgs;
         in
-        own // { default = own.nixfleet-agent; }
+        own
+        // {
+          default = own.nixfleet-agent;
+          docs = pkgs.callPackage ./nix/docs.nix { };
+        }
       );
 
       apps = eachSystem (
@@ -43,9 +47,15 @@
             inherit program;
             meta = { inherit description; };
           };
-          # Appended, so that a git that is already on PATH takes precedence.
+          # What its scripts need. Appended, so that what is already on PATH takes precedence.
+          demoPath = lib.makeBinPath [
+            pkgs.coreutils
+            pkgs.gitMinimal
+            pkgs.gnugrep
+            pkgs.gnused
+          ];
           demo = pkgs.writeShellScript "nixfleet-demo" ''
-            export PATH="$PATH:${lib.makeBinPath [ pkgs.gitMinimal ]}"
+            export PATH="$PATH:${demoPath}"
             exec ${lib.getExe own.nixfleet-mock-dashboard} demo --agent ${lib.getExe own.nixfleet-agent} "$@"
           '';
         in

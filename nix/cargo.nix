@@ -3,6 +3,7 @@
   lib,
   rustPlatform,
   clippy,
+  curl,
   gitMinimal,
   openssl,
   procps,
@@ -83,12 +84,21 @@ let
       common
       // {
         src = source [
+          # The tests read all documents, and what they link to.
+          ../ARCHITECTURE.md
+          ../CHANGELOG.md
+          ../CONTRIBUTING.md
+          ../LICENSE-APACHE
+          ../LICENSE-MIT
           ../README.md
+          ../SECURITY.md
           ../benches
           ../clippy.toml
           ../crates
           ../dist
           ../docs
+          ../justfile
+          (lib.fileset.maybeMissing ../.ci)
           ../rustfmt.toml
           ../tests
         ];
@@ -115,6 +125,12 @@ in
   # The dashboard for tests and for the demo.
   mock-dashboard = program "nixfleet-mock-dashboard" {
     pname = "nixfleet-mock-dashboard";
+    src = source [ ../crates/vitals/tests/fixtures/gpu/nvml.c ];
+    # What stands in for NVIDIA's library in tests. The demo has one GPU more with it.
+    postInstall = lib.optionalString stdenv.hostPlatform.isLinux ''
+      mkdir -p $out/lib
+      $CC -shared -fPIC -o $out/lib/nvml-stand-in.so crates/vitals/tests/fixtures/gpu/nvml.c -ldl
+    '';
     meta = {
       description = "Dashboard in memory, to test nixfleet-agent against";
       mainProgram = "nixfleet-mock-dashboard";
@@ -126,6 +142,7 @@ in
     # Optimizing takes longer than running the tests.
     checkType = "debug";
     nativeCheckInputs = [
+      curl
       gitMinimal
       openssl
       procps

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustix::process::geteuid;
+use tokio::sync::watch;
 
 use nixfleet_config::{Connection, Host, Source};
 use nixfleet_protocol::LastGoodSettings;
@@ -21,8 +22,10 @@ use super::terminal::{self, Color};
 use super::zone::Zone;
 use super::{Failure, complain};
 use crate::doctor;
+use crate::facts::Facts;
 use crate::observe::http::Endpoint;
 use crate::observe::journald::Priority;
+use crate::observe::prometheus::Look;
 use crate::observe::status::client::NoAnswer;
 use crate::observe::status::{self, Asker, Collector, Report, client, serve};
 use page::Style;
@@ -96,6 +99,7 @@ pub(super) struct About {
     meters: Arc<Meters>,
     hook: Option<Hook>,
     last_good: Option<LastGoodSettings>,
+    facts: watch::Receiver<Arc<Facts>>,
 }
 
 impl About {
@@ -105,6 +109,7 @@ impl About {
         meters: &Arc<Meters>,
         hook: Option<Hook>,
         last_good: Option<LastGoodSettings>,
+        facts: watch::Receiver<Arc<Facts>>,
     ) -> Self {
         let dashboard = connection.url.to_string();
         Self {
@@ -115,12 +120,13 @@ impl About {
             meters: Arc::clone(meters),
             hook,
             last_good,
+            facts,
         }
     }
 
     /// Starts to answer. A socket or port that cannot be used is logged; the agent runs without it.
     pub(super) async fn answer(self, asker: Asker) {
-        let Self { dashboard, proxy, socket: (path, mode), listen, meters, hook, last_good } = self;
+        let Self { dashboard, proxy, socket: (path, mode), listen, meters, hook, last_good, facts } = self;
         let endpoint = match listen {
             None => None,
             Some(address) => match Endpoint::bind(address).await {
@@ -132,6 +138,10 @@ impl About {
             },
         };
         let metrics_at = endpoint.as_ref().map(|endpoint| endpoint.address().to_string());
+        let look = {
+            let meters = Arc::clone(&meters);
+            move || look(&meters, &facts)
+        };
         let add = move |report: &mut Report| {
             report.dashboard.clone_from(&dashboard);
             report.proxy.clone_from(&proxy);
@@ -151,8 +161,22 @@ impl About {
         }
         if let Some(endpoint) = endpoint {
             tracing::info!("Metrics are at http://{}/metrics.", endpoint.address());
-            endpoint.spawn(source);
+            endpoint.spawn(source, look);
         }
+    }
+}
+
+/// The newest snapshots of the host. Touches no file and never waits.
+fn look(meters: &Meters, facts: &watch::Receiver<Arc<Facts>>) -> Look {
+    let moment = Moment::now();
+    Look {
+        vitals: meters.vitals().at(moment),
+        // Not by `at`, which counts how often a heartbeat finds nothing.
+        gpus: meters.gpus().watch().borrow().clone(),
+        workload: meters.vitals().workload(),
+        facts: Arc::clone(&facts.borrow()),
+        at: Timestamp::now(),
+        moment,
     }
 }
 

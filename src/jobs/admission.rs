@@ -3,7 +3,11 @@
 use nixfleet_config::Host;
 use nixfleet_jobs::supervisor::plan::JOBS;
 use nixfleet_os::planted;
-use nixfleet_protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest};
+use nixfleet_os::text::one_line;
+use nixfleet_protocol::{ALREADY_RUNNING, CommandRejected, CommandRequest, OfferedCommand};
+
+/// Most characters of a description that a dashboard gets: as many bytes as the settings may have.
+const MAX_DESCRIPTION: usize = 256;
 
 /// A command that the agent carries out itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +172,33 @@ pub fn refusal(request: &CommandRequest, reason: String) -> CommandRejected {
 pub fn names(host: &Host) -> Vec<&str> {
     let built_in = JOBS.iter().copied().chain(CONTROLS.iter().map(|(name, _)| *name));
     built_in.chain(host.commands.keys().map(String::as_str)).collect()
+}
+
+/// The commands that this host accepts, so that a dashboard need not offer others: those of the agent that its settings
+/// allow, then the operator's own.
+///
+/// This is about the settings, not about what is on the machine now: a checkout that is missing may be back when the
+/// command comes.
+pub fn offered(host: &Host) -> Vec<OfferedCommand> {
+    let has_checkout = host.repo.dir.is_some();
+    let accepts = |name: &&str| match *name {
+        "clone" => host.repo.url.is_some(),
+        // home-manager has no boot loader.
+        "boot" => has_checkout && (host.host_type != "macos" || host.rebuild.program.is_some()),
+        "reboot" => host.reboot,
+        // Another name of `stop`.
+        "kill" => false,
+        "pull" | "switch" | "pull-switch" | "test" | "update" => has_checkout,
+        _ => true,
+    };
+    let built_in = JOBS.iter().copied().chain(CONTROLS.iter().map(|(name, _)| *name)).filter(accepts);
+    let built_in = built_in.map(|name| OfferedCommand { name: name.to_owned(), ..OfferedCommand::default() });
+    let own = host.commands.iter().map(|(name, command)| OfferedCommand {
+        name: name.clone(),
+        description: one_line(&command.description, MAX_DESCRIPTION),
+        own: true,
+    });
+    built_in.chain(own).collect()
 }
 
 #[cfg(test)]

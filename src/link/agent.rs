@@ -28,6 +28,7 @@ use super::postponed::Postponed;
 use super::rotation::Rotation;
 use crate::facts::{Facts, update};
 use crate::heartbeat::Snapshots;
+use crate::jobs::admission;
 use crate::jobs::executor::ExecutorEvent;
 use crate::jobs::first_clone::{Checkout, FirstClone};
 use crate::jobs::table::{JobTable, MAX_JOBS};
@@ -194,6 +195,7 @@ impl Agent {
                     started_at: record.accepted_at.clone(),
                 }
             }),
+            commands: admission::offered(host),
         }
     }
 

@@ -30,6 +30,6 @@ pub use ask::{ASKS, Ask, Asker, Source};
 pub use host::{HostReport, Light, Lights};
 pub use process::ProcessUsage;
 pub use report::{
-    CertificateReport, Collector, Connection, Finished, Queue, Report, Running, RunningActivity, Server,
-    State,
+    CertificateReport, Collector, Connection, Finished, PartProgress, Queue, Report, Running,
+    RunningActivity, Server, State,
 };

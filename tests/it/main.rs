@@ -26,6 +26,7 @@ mod launch;
 mod limits;
 mod line_numbers;
 mod logs;
+mod metrics;
 mod migrate;
 mod migration;
 mod namespace;

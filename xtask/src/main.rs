@@ -197,9 +197,21 @@ fn demo(options: &[OsString]) -> Result<(), String> {
     ]))?;
     let own = env::current_exe().map_err(|err| format!("cannot find the built programs: {err}"))?;
     let dashboard = own.with_file_name("nixfleet-mock-dashboard");
+    nvml_stand_in(&own.with_file_name("nvml-stand-in.so"));
     // Replaces this process, so that the demo gets Ctrl-C and its exit code is the result.
     let err = Command::new(&dashboard).arg("demo").args(options).exec();
     Err(format!("cannot run {}: {err}", dashboard.display()))
+}
+
+/// Builds what stands in for NVIDIA's library in tests, beside the demo, which has one GPU more then.
+fn nvml_stand_in(library: &Path) {
+    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let mut command = Command::new(&compiler);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/vitals/tests/fixtures/gpu/nvml.c");
+    command.args(["-shared", "-fPIC", "-o"]).args([library, &source]).arg("-ldl");
+    if !command.status().is_ok_and(|status| status.success()) {
+        eprintln!("No GPU of NVIDIA in the demo: {} cannot build the library.", compiler.display());
+    }
 }
 
 fn test(options: &[OsString]) -> Result<(), String> {

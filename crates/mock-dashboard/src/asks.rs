@@ -3,6 +3,8 @@
 //! Only the agent knows whether it is busy. A rejection has a message of its own. An acceptance has none; it
 //! shows in the first heartbeat, line or status that can only come from this command.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 
 use nixfleet_protocol::CommandRejected;
@@ -42,7 +44,6 @@ impl Evidence {
 /// A command whose verdict is not known yet.
 #[derive(Debug)]
 struct Ask {
-    host: String,
     command: String,
     command_id: String,
     /// Another command of the same name was running or sent when this one was sent. So the name proves
@@ -51,10 +52,11 @@ struct Ask {
     reply: oneshot::Sender<Verdict>,
 }
 
-/// All commands without a verdict, oldest first.
+/// All commands without a verdict: those of each host, oldest first. A message of one host is compared with its own
+/// ones only, because thousands of hosts may have one.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    open: Vec<Ask>,
+    open: BTreeMap<String, Vec<Ask>>,
 }
 
 impl Asks {
@@ -66,37 +68,32 @@ impl Asks {
         command_id: &str,
         busy_with: Option<&str>,
     ) -> oneshot::Receiver<Verdict> {
+        let open = self.open.entry(host.to_owned()).or_default();
         // A caller that stopped waiting has dropped the receiver.
-        self.open.retain(|ask| !ask.reply.is_closed());
-        let ambiguous = busy_with == Some(command)
-            || self.open.iter().any(|ask| ask.host == host && ask.command == command);
+        open.retain(|ask| !ask.reply.is_closed());
+        let ambiguous = busy_with == Some(command) || open.iter().any(|ask| ask.command == command);
         let (reply, receiver) = oneshot::channel();
-        self.open.push(Ask {
-            host: host.to_owned(),
-            command: command.to_owned(),
-            command_id: command_id.to_owned(),
-            ambiguous,
-            reply,
-        });
+        let (command, command_id) = (command.to_owned(), command_id.to_owned());
+        open.push(Ask { command, command_id, ambiguous, reply });
         receiver
     }
 
     /// Handles a rejection. It is matched by id if it has one, else by the name of the command, else with the
     /// oldest command that is not the running one.
     pub(super) fn rejected(&mut self, host: &str, rejection: &CommandRejected) {
-        let same_host = |ask: &Ask| ask.host == host;
+        let Some(open) = self.open.get(host) else { return };
         let at = if let Some(id) = &rejection.command_id {
-            self.open.iter().position(|ask| same_host(ask) && ask.command_id == *id)
+            open.iter().position(|ask| ask.command_id == *id)
         } else if let Some(command) = &rejection.command {
             // The newest one: of two with the same name, the first was accepted.
-            self.open.iter().rposition(|ask| same_host(ask) && ask.command == *command)
+            open.iter().rposition(|ask| ask.command == *command)
         } else {
             let current = rejection.current_command.as_deref();
-            let other = |ask: &Ask| same_host(ask) && Some(ask.command.as_str()) != current;
-            self.open.iter().position(other).or_else(|| self.open.iter().rposition(same_host))
+            let other = |ask: &Ask| Some(ask.command.as_str()) != current;
+            open.iter().position(other).or(open.len().checked_sub(1))
         };
         if let Some(at) = at {
-            self.answer(at, Verdict::Rejected(rejection.clone()));
+            self.answer(host, at, Verdict::Rejected(rejection.clone()));
         }
     }
 
@@ -105,7 +102,7 @@ impl Asks {
         if let Some(pending) = pending
             && let Some(at) = self.first(host, |ask| ask.command == pending && !ask.ambiguous)
         {
-            self.answer(at, Verdict::Accepted(Evidence::Heartbeat));
+            self.answer(host, at, Verdict::Accepted(Evidence::Heartbeat));
         }
     }
 
@@ -124,21 +121,24 @@ impl Asks {
             same_id || (ask.command == command && !old && !ask.ambiguous)
         });
         if let Some(at) = at {
-            self.answer(at, Verdict::Accepted(evidence));
+            self.answer(host, at, Verdict::Accepted(evidence));
         }
         if evidence == Evidence::Status {
-            for ask in self.open.iter_mut().filter(|ask| ask.host == host && ask.command == command) {
-                ask.ambiguous = false;
-            }
+            let open = self.open.get_mut(host).into_iter().flatten();
+            open.filter(|ask| ask.command == command).for_each(|ask| ask.ambiguous = false);
         }
     }
 
     fn first(&self, host: &str, fits: impl Fn(&Ask) -> bool) -> Option<usize> {
-        self.open.iter().position(|ask| ask.host == host && fits(ask))
+        self.open.get(host)?.iter().position(fits)
     }
 
-    fn answer(&mut self, at: usize, verdict: Verdict) {
+    fn answer(&mut self, host: &str, at: usize, verdict: Verdict) {
+        let Some(open) = self.open.get_mut(host) else { return };
         // An error means that nobody waits any more.
-        drop(self.open.remove(at).reply.send(verdict));
+        drop(open.remove(at).reply.send(verdict));
+        if open.is_empty() {
+            self.open.remove(host);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets of browsers: one snapshot, then every change.
+//! Sockets of browsers: the list of all hosts, then its changes, and everything about the one host that is watched.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +10,22 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use futures_util::{SinkExt, StreamExt, stream::SplitSink};
-use tokio::sync::broadcast;
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use serde::Deserialize;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::debug;
 
-use nixfleet_protocol::encode;
-
+use crate::host::is_hostname;
+use crate::hub::Live;
 use crate::web::{AppState, READ_BUFFER};
 use crate::{Lifetime, Shared};
 
-/// The longest message accepted from a browser, in bytes. Browsers send nothing useful.
+/// The longest message accepted from a browser, in bytes: a name and a number have a hundred.
 const MAX_MESSAGE: usize = 4 * 1024;
 
 /// Most messages that are written with one flush.
@@ -30,13 +34,13 @@ const FLUSH_EVERY: usize = 64;
 /// Bytes that are collected before a write. A flush follows each bundle.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// Most bytes that wait for a socket. Snapshots of many hosts are long.
+/// Most bytes that wait for a socket. Lists of many hosts are long.
 const MAX_WRITE_BUFFER: usize = 64 * 1024 * 1024;
 
 /// Time between two pings. They detect lost browsers, and prevent proxies from closing quiet sockets.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Longest duration of one write. After it the browser counts as lost; it gets a snapshot when it returns.
+/// Longest duration of one write. After it the browser counts as lost; it gets a new list when it returns.
 const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
 /// `GET /browser`.
@@ -56,69 +60,214 @@ pub(super) async fn connect(
     }
 }
 
+/// What a browser says.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", content = "payload", rename_all = "snake_case")]
+enum Wish {
+    /// It watches this host from now on, and none before or after.
+    Watch {
+        host: Option<String>,
+        /// The number of the newest entry of its log that the browser has.
+        #[serde(default)]
+        after: Option<u64>,
+    },
+}
+
 async fn run(shared: Arc<Shared>, socket: WebSocket, mut lifetime: Lifetime) {
-    let (mut sink, mut stream) = socket.split();
-    // Messages from browsers are ignored. The stream ends when the connection ends.
-    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
+    let (mut sink, stream) = socket.split();
+    // The newest wish counts. A browser that changes its mind ten times in a write gets the last answer only.
+    let (wish, wishes) = watch::channel(None);
     tokio::select! {
         () = lifetime.ended() => {}
-        () = closed => {}
-        () = send_updates(&shared, &mut sink) => {}
+        () = listen(stream, &wish) => {}
+        () = Viewer::new(&shared).serve(&mut sink, wishes) => {}
     }
     debug!("a browser's connection ends");
     // The page reconnects by itself. An error means that the connection is closed already.
     drop(timeout(Duration::from_secs(1), sink.close()).await);
 }
 
-/// Sends a snapshot and all updates. Returns when writing fails.
-async fn send_updates(shared: &Shared, sink: &mut SplitSink<WebSocket, Message>) {
-    let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (snapshot, mut updates) = subscribe(shared);
-    let mut bundle = vec![Message::Text(snapshot)];
-    loop {
-        let written = async {
-            for message in bundle.drain(..) {
-                sink.feed(message).await?;
-            }
-            sink.flush().await
-        };
-        if !matches!(timeout(WRITE_LIMIT, written).await, Ok(Ok(()))) {
-            return;
-        }
-        // Both branches are cancel-safe.
-        let first = tokio::select! {
-            message = updates.recv() => message,
-            _ = pings.tick() => {
-                bundle.push(Message::Ping(axum::body::Bytes::new()));
-                continue;
-            }
-        };
-        let mut behind = false;
-        match first {
-            Ok(message) => bundle.push(Message::Text(message)),
-            Err(RecvError::Lagged(_)) => behind = true,
-            // This cannot happen, because the sender is in `shared`.
-            Err(RecvError::Closed) => return,
-        }
-        while !behind && bundle.len() < FLUSH_EVERY {
-            match updates.try_recv() {
-                Ok(message) => bundle.push(Message::Text(message)),
-                Err(TryRecvError::Lagged(_)) => behind = true,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
-        }
-        if behind {
-            let snapshot;
-            (snapshot, updates) = subscribe(shared);
-            bundle = vec![Message::Text(snapshot)];
+/// Takes what a browser says, until the connection ends. What is not understood is ignored; a message that is too long
+/// is an end.
+async fn listen(mut stream: SplitStream<WebSocket>, wish: &watch::Sender<Option<Wish>>) {
+    while let Some(Ok(message)) = stream.next().await {
+        if let Message::Text(text) = message
+            && let Ok(wished) = serde_json::from_str(&text)
+        {
+            wish.send_replace(Some(wished));
         }
     }
 }
 
-/// A snapshot, and a receiver for all updates after it.
-fn subscribe(shared: &Shared) -> (Utf8Bytes, broadcast::Receiver<Utf8Bytes>) {
-    // Updates are sent under the lock, so none is lost or sent twice.
-    let (snapshot, updates) = shared.read(|hub| (hub.snapshot(), shared.browsers.subscribe()));
-    (encode(&snapshot).into(), updates)
+/// A host that is watched.
+struct Watched {
+    id: String,
+    live: broadcast::Receiver<Live>,
+    /// The number of the first entry of its log that the browser does not have.
+    next: u64,
+}
+
+/// What one browser gets.
+struct Viewer<'a> {
+    shared: &'a Shared,
+    updates: broadcast::Receiver<Utf8Bytes>,
+    watched: Option<Watched>,
+    /// What is written next.
+    bundle: Vec<Message>,
+}
+
+impl<'a> Viewer<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let (hosts, updates) = shared.subscribe();
+        Self { shared, updates, watched: None, bundle: vec![Message::Text(hosts)] }
+    }
+
+    /// Returns when writing fails.
+    async fn serve(
+        mut self,
+        sink: &mut SplitSink<WebSocket, Message>,
+        mut wishes: watch::Receiver<Option<Wish>>,
+    ) {
+        let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let written = async {
+                for message in self.bundle.drain(..) {
+                    sink.feed(message).await?;
+                }
+                sink.flush().await
+            };
+            if !matches!(timeout(WRITE_LIMIT, written).await, Ok(Ok(()))) {
+                return;
+            }
+            // All branches are cancel-safe.
+            tokio::select! {
+                Ok(()) = wishes.changed() => {
+                    if let Some(Wish::Watch { host, after }) = &*wishes.borrow_and_update() {
+                        self.watch(host.as_deref(), *after);
+                    }
+                }
+                update = self.updates.recv() => self.update(update),
+                live = next_of(&mut self.watched) => self.live(live),
+                _ = pings.tick() => self.bundle.push(Message::Ping(axum::body::Bytes::new())),
+            }
+            self.take_waiting();
+        }
+    }
+
+    /// Takes what else is there, up to a bundle.
+    fn take_waiting(&mut self) {
+        while self.bundle.len() < FLUSH_EVERY {
+            match self.watched.as_mut().map(|watched| watched.live.try_recv()) {
+                Some(Ok(live)) => self.live(Ok(live)),
+                Some(Err(TryRecvError::Lagged(count))) => self.live(Err(RecvError::Lagged(count))),
+                Some(Err(TryRecvError::Empty | TryRecvError::Closed)) | None => break,
+            }
+        }
+    }
+
+    fn watch(&mut self, id: Option<&str>, after: Option<u64>) {
+        self.watched = None;
+        let Some(id) = id.filter(|id| is_hostname(id)) else { return };
+        let (first, next, live) = self.shared.watch(id, after);
+        self.bundle.extend(first.into_iter().map(Message::Text));
+        self.watched = Some(Watched { id: id.to_owned(), live, next });
+    }
+
+    fn update(&mut self, update: Result<Utf8Bytes, RecvError>) {
+        match update {
+            Ok(update) => self.bundle.push(Message::Text(update)),
+            Err(RecvError::Lagged(_)) => {
+                let hosts;
+                (hosts, self.updates) = self.shared.subscribe();
+                self.bundle.push(Message::Text(hosts));
+            }
+            // This cannot happen, because the sender is in `shared`.
+            Err(RecvError::Closed) => {}
+        }
+    }
+
+    fn live(&mut self, live: Result<Live, RecvError>) {
+        let Some(watched) = &mut self.watched else { return };
+        match live {
+            Ok(live) => {
+                watched.next = live.next;
+                self.bundle.push(Message::Text(live.text));
+            }
+            // As after a reconnect: the newest entries behind what the browser has.
+            Err(RecvError::Lagged(_)) => {
+                let (id, after) = (watched.id.clone(), watched.next.checked_sub(1));
+                self.watch(Some(&id), after);
+            }
+            // This cannot happen while there is a receiver.
+            Err(RecvError::Closed) => self.watched = None,
+        }
+    }
+}
+
+/// The next message about the watched host. Waits forever if there is none.
+async fn next_of(watched: &mut Option<Watched>) -> Result<Live, RecvError> {
+    match watched {
+        Some(watched) => watched.live.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::tests::world::{line, link, register};
+    use nixfleet_protocol::{Register, encode};
+
+    impl Viewer<'_> {
+        /// What is written next, read.
+        fn taken(&mut self) -> Vec<Value> {
+            let read = |message: Message| match message {
+                Message::Text(text) => serde_json::from_str(&text).expect("JSON"),
+                other => panic!("{other:?}"),
+            };
+            self.bundle.drain(..).map(read).collect()
+        }
+    }
+
+    #[test]
+    fn a_browser_that_is_too_slow_gets_the_newest_entries_behind_those_that_it_has() {
+        let shared = Shared::new("t", "c".to_owned(), None);
+        let host = Register { hostname: "h".to_owned(), ..Register::default() };
+        shared.apply(|hub, moment| hub.register(moment, &link(1), &register(&host), host, None));
+        let say = |lines: std::ops::Range<u64>| {
+            for seq in lines {
+                shared.apply(|hub, moment| hub.receive(moment, "h", 1, &encode(&line(seq)), line(seq)));
+            }
+        };
+        let mut viewer = Viewer::new(&shared);
+        viewer.watch(Some("h"), None);
+        say(1..3);
+        viewer.take_waiting();
+        let kinds: Vec<_> = viewer.taken().iter().map(|message| message["type"].clone()).collect();
+        assert_eq!(kinds, ["hosts", "host", "backlog", "output", "output"]);
+        say(3..5_000);
+        viewer.take_waiting();
+        let messages = viewer.taken();
+        let kinds: Vec<_> = messages.iter().map(|message| message["type"].clone()).collect();
+        assert_eq!(kinds, ["host", "backlog"], "nothing of what was missed in between");
+        let backlog = &messages[1]["payload"];
+        let numbers: Vec<u64> = backlog["entries"]
+            .as_array()
+            .expect("entries")
+            .iter()
+            .filter_map(|entry| entry["n"].as_u64())
+            .collect();
+        assert_eq!((numbers.len(), numbers.last()), (500, Some(&4_999)));
+        assert_eq!(backlog["older"], 4_500, "which can be asked for");
+        say(5_000..5_003);
+        viewer.take_waiting();
+        assert_eq!(viewer.taken().len(), 3, "it goes on");
+        viewer.watch(None, None);
+        say(5_003..5_010);
+        viewer.take_waiting();
+        assert_eq!(viewer.taken(), Vec::<Value>::new(), "nothing is watched");
+    }
 }

@@ -1,30 +1,51 @@
-//! `nixfleet-mock-dashboard demo`: a dashboard, an agent and a repository on one machine, with one command.
+//! `nixfleet-mock-dashboard demo`: a dashboard, three hosts and a repository on one machine, with one command.
 //!
-//! The dashboard runs in this process. The agent runs in a process of its own, as on a host, and is restarted
-//! when it ends, as a service manager does. Only `nixos-rebuild` and StaSysMo are replaced by stand-ins: the
-//! first would change the machine, the second is rarely installed.
+//! The dashboard runs in this process. The agents are real: each has a process, settings and a state of its own, and is
+//! restarted when it ends, as a service manager does. Only what would change the machine, or is rarely there, is
+//! replaced by stand-ins: `nixos-rebuild`, systems, StaSysMo, a GPU.
+//!
+//! ```text
+//! story     what is said at the start
+//! scene     the folder: the repository, the hosts' first systems
+//! fleet     the hosts, and the settings of their agents
+//! manager   a process that keeps the agents running, and outlives this one
+//! ending    ends all processes
+//! network   the way to the dashboard that a bad system cuts
+//! readings  what is measured by StaSysMo, and what the GPUs do (gpus)
+//! ```
 
 use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::JoinSet;
 
-use nixfleet_jobs::{JobsDir, Urgency, signal_supervisor};
+use nixfleet_jobs::git;
 use nixfleet_os::error;
 
-use crate::{BindError, Dashboard};
+use crate::{BindError, Dashboard, Handle};
 
-mod host;
+use fleet::HOSTS;
+use gpus::Gpus;
+use manager::Manager;
+use network::Network;
+use scene::Scene;
+
+mod ending;
+mod files;
+mod fleet;
+mod gpus;
+mod manager;
+mod network;
+mod readings;
 mod scene;
+mod story;
 
 /// Name of the agent program.
 const AGENT: &str = "nixfleet-agent";
@@ -32,11 +53,11 @@ const AGENT: &str = "nixfleet-agent";
 /// Count of ports tried after the preferred one.
 const NEXT_PORTS: u16 = 100;
 
-/// Time before the agent is restarted, as with a service manager.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// Token of the agents. Whoever reaches the dashboard can do everything without it.
+const TOKEN: &str = "the-token-of-the-demo-is-no-secret";
 
-/// Longest wait for the end of a running job when the demo ends.
-const KILL_LIMIT: Duration = Duration::from_secs(3);
+/// How often to look for a newer commit in the repository. It reads two small files.
+const COMMIT_LOOK: Duration = Duration::from_secs(1);
 
 /// Options of the demo.
 #[derive(Debug, Args)]
@@ -53,6 +74,10 @@ pub struct Options {
     /// The agent [default: nixfleet-agent beside this program, else on the PATH]
     #[arg(long, value_name = "PROGRAM")]
     agent: Option<PathBuf>,
+
+    /// Keep the agents of the demo in this folder; started by the demo
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    manage: Option<PathBuf>,
 }
 
 /// Runs the demo until Ctrl-C.
@@ -64,36 +89,84 @@ pub fn run(options: &Options) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|err| format!("cannot start the runtime: {err}"))?;
-    runtime.block_on(play(options))
+    runtime.block_on(async {
+        match &options.manage {
+            Some(folder) => manager::run(folder).await,
+            None => play(options).await,
+        }
+    })
 }
 
 async fn play(options: &Options) -> Result<(), String> {
+    let mut signals = Ends::listen()?;
     let agent = find_agent(options.agent.as_deref())?;
-    let token = "demo-token";
-    let mut dashboard = bind(options.listen, token).await?;
+    let mut dashboard = bind(options.listen, TOKEN).await?;
     for name in &options.allow_host {
         dashboard = dashboard.allow_host(name).map_err(|err| format!("--allow-host: {err}"))?;
     }
     let address = dashboard.address();
-    let scene = scene::Scene::build(reachable(address), token)?;
-    let (stop, stopped) = watch::channel(false);
+    let scene = Scene::build(&std::env::temp_dir(), &agent, TOKEN)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connect(&scene, reachable(address)).await?);
+    ending::adopt_orphans();
+    let mut manager = Manager::start(scene.folder())?;
+    let handle = dashboard.handle();
     let (close, mut closed) = watch::channel(false);
     let serving = tokio::spawn(dashboard.serve(async move {
-        stop_requested(&mut closed).await;
+        // An error means that nobody is left who could say so.
+        drop(closed.wait_for(|closed| *closed).await);
     }));
-    let readings = tokio::spawn(host::keep_readings(scene.stasysmo()));
-    let agent = tokio::spawn(keep_agent(scene.agent_command(&agent), stopped));
-    explain(address, &scene);
+    tasks.spawn(readings(&scene));
+    tasks.spawn(look_after(scene.origin(), handle));
+    say(&story::tell(address, options.listen, scene.folder(), story::columns()));
 
-    wait_for_the_end().await?;
-    drop(writeln!(io::stdout(), "\nCleaning up."));
-    stop.send_replace(true);
-    readings.abort();
-    drop(agent.await);
+    let ended = tokio::select! {
+        () = signals.one() => Ok(()),
+        () = manager.ended() => Err("the process that keeps the agents was ended, so the demo ends".to_owned()),
+    };
+    say("\nCleaning up.");
+    manager.end().await;
+    tasks.shutdown().await;
     close.send_replace(true);
     drop(serving.await);
-    end_running_jobs(&scene.jobs());
-    Ok(())
+    ended
+}
+
+/// Writes a text. There is nobody to tell that the terminal is closed.
+fn say(text: &str) {
+    drop(writeln!(io::stdout(), "{text}"));
+}
+
+/// Writes the settings of all hosts, and returns what carries the connections of those whose network can be cut.
+async fn connect(scene: &Scene, dashboard: SocketAddr) -> Result<impl Future<Output = ()> + use<>, String> {
+    let mut carrying = JoinSet::new();
+    for host in &HOSTS {
+        let mut address = dashboard;
+        if host.is_guarded {
+            let failed = |err| format!("cannot make a network for {}: {err}", host.name);
+            let network = Network::to(dashboard, &scene.home(host).current_system()).await.map_err(failed)?;
+            address = network.address().map_err(failed)?;
+            carrying.spawn(network.carry());
+        }
+        scene.configure(host, address)?;
+    }
+    Ok(async move { while carrying.join_next().await.is_some() {} })
+}
+
+/// Tells the dashboard the newest commit of the repository, until it is aborted.
+async fn look_after(origin: PathBuf, dashboard: Handle) {
+    let mut ticks = tokio::time::interval(COMMIT_LOOK);
+    loop {
+        ticks.tick().await;
+        dashboard.set_newest_commit(git::head_commit(&origin).as_deref());
+    }
+}
+
+/// Keeps what the hosts measure.
+fn readings(scene: &Scene) -> impl Future<Output = ()> + use<> {
+    let stasysmo = HOSTS.iter().filter(|host| host.has_stasysmo).map(|host| scene.home(host).stasysmo());
+    let gpus = HOSTS.iter().filter(|host| host.has_gpus).map(|host| Gpus::new(&scene.home(host)));
+    readings::keep(stasysmo.collect(), gpus.collect())
 }
 
 /// Finds the agent. This comes before anything else, so that nothing else is printed when there is no agent.
@@ -148,107 +221,28 @@ async fn bind(preferred: SocketAddr, token: &str) -> Result<Dashboard, String> {
     Err(format!("all ports from {} to {last} are in use; choose another with --listen", preferred.port()))
 }
 
-fn explain(address: SocketAddr, scene: &scene::Scene) {
-    let text = format!(
-        "\n\
-         The dashboard is at  http://{address}/\n\
-         \n\
-         Three things to try:\n\
-         \n\
-         1. Press `test-long` there: 30 s of output, and not one heartbeat late.\n\
-         \x20  Press another command meanwhile: it is rejected, and you see by what.\n\
-         2. While it runs, kill the agent:  pkill -KILL -f '{config} run'\n\
-         \x20  The command runs on; a new agent picks it up, no line is lost, one status arrives.\n\
-         3. The agent has cloned {origin} by itself.\n\
-         \x20  Commit something there and press `pull`: the system is outdated. Then press `switch` (a stand-in, which\n\
-         \x20  changes nothing on this machine), `test`, and `rollback`.\n\
-         \n\
-         Ctrl-C ends it all and removes {folder}.\n",
-        config = scene.config().display(),
-        origin = scene.origin().display(),
-        folder = scene.folder().display(),
-    );
-    drop(writeln!(io::stdout(), "{text}"));
-}
+/// The signals that end the demo: of Ctrl-C, of a service manager, and of a terminal that is closed.
+struct Ends([Signal; 3]);
 
-/// Resolves once the flag is set.
-async fn stop_requested(flag: &mut watch::Receiver<bool>) {
-    drop(flag.wait_for(|stop| *stop).await);
-}
-
-/// Waits for Ctrl-C, for SIGTERM, or for the terminal to be closed.
-async fn wait_for_the_end() -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|err| format!("cannot listen for signals: {err}"));
-    let (mut interrupt, mut term) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let mut hangup = listen(SignalKind::hangup())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = term.recv() => {}
-        _ = hangup.recv() => {}
+impl Ends {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|err| format!("cannot listen for signals: {err}"));
+        Ok(Self([
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ]))
     }
-    Ok(())
-}
 
-/// Kills running jobs. A job outlives its agent, so the demo has to end it.
-fn end_running_jobs(jobs: &JobsDir) {
-    let names = fs::read_dir(jobs.path()).into_iter().flatten().flatten();
-    let ids = names.filter_map(|item| item.file_name().to_str()?.parse().ok());
-    for dir in ids.map(|id| jobs.job(&id)) {
-        let started = Instant::now();
-        // For a job that has ended, this returns an error.
-        while signal_supervisor(&dir, Urgency::Kill).is_ok() && started.elapsed() < KILL_LIMIT {
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-/// Starts the agent, and restarts it when it ends, as a service manager does.
-async fn keep_agent(mut command: Command, mut stopped: watch::Receiver<bool>) {
-    loop {
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(err) => {
-                eprintln!("nixfleet-mock-dashboard: cannot start the agent: {err}");
-                return;
-            }
-        };
-        let pid = rustix::process::Pid::from_child(&child);
-        #[expect(clippy::disallowed_methods, reason = "without a thread there is no demo")]
-        let mut exited = tokio::task::spawn_blocking(move || child.wait());
+    /// Resolves with the first of them.
+    async fn one(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            () = stop_requested(&mut stopped) => {
-                rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
-                drop(exited.await);
-                return;
-            }
-            _ = &mut exited => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
-        drop(writeln!(io::stdout(), "The agent ended; starting it again."));
-        sleep(RESTART_DELAY).await;
     }
-}
-
-/// Runs git. Its output is shown only if it fails.
-fn git(folder: &Path, args: &[&str]) -> Result<(), String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(["-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "init.defaultBranch=main"])
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|err| format!("cannot run git, which the demo needs: {err}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("git {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
-}
-
-fn write(path: &PathBuf, text: &str) -> Result<(), String> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|err| format!("cannot make {}: {err}", folder.display()))?;
-    }
-    fs::write(path, text).map_err(|err| format!("cannot write {}: {err}", path.display()))
 }
 
 #[cfg(test)]

@@ -83,6 +83,12 @@ impl Handle {
         self.host(id).map_or(0, |host| host.connections)
     }
 
+    /// Tells the newest commit of the repository, by which the dashboard judges the checkouts of its hosts; none if it is
+    /// not known.
+    pub fn set_newest_commit(&self, commit: Option<&str>) {
+        self.shared.apply(|hub, moment| hub.set_newest(moment, commit));
+    }
+
     /// How many agents registered in each second.
     #[must_use]
     pub fn registrations(&self) -> Registrations {

@@ -5,13 +5,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use nixfleet_protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, TestProgress};
+use nixfleet_protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, RunningJob, TestProgress};
 
+use super::figures::Figures;
+use super::history::History;
 use super::jobs::Jobs;
 use super::link::Link;
-use super::moment::Moment;
-use super::record::{Kept, Record, read};
-use super::view::{HostStatus, HostView, LastStatus, Line, Lines, Shown, rfc3339};
+use super::log::Log;
+use super::moment::{Moment, rfc3339};
+use super::newest::Newest;
+use super::record::{Record, read};
+use super::running::Running;
+use super::summary::{BeatGlance, FactsGlance, Known, Summary};
+use super::view::{HostStatus, HostView, LastStatus};
 
 /// Intervals without a heartbeat after which a host is offline.
 const STALE_AFTER: u32 = 3;
@@ -22,11 +28,8 @@ const DEFAULT_INTERVAL: u64 = 30;
 /// The longest interval used, in seconds. The limit of the agent is an hour; a day prevents overflow.
 const MAX_INTERVAL: u64 = 24 * 60 * 60;
 
-/// Most lines of a host in a snapshot for a browser.
-const SNAPSHOT_LINES: usize = 500;
-
-/// Most bytes of these lines, because a snapshot has the lines of every host.
-const SNAPSHOT_BYTES: usize = 128 * 1024;
+/// [`Prewarm::phase`] while the stress lasts.
+const PREWARM_BEGIN: &str = "start";
 
 /// The longest hostname (RFC 1123), which is also the host's id in URLs.
 const MAX_HOSTNAME: usize = 63;
@@ -83,18 +86,55 @@ pub(super) struct Host {
     pub(super) dropped_outgoing: u64,
     /// The newest command sent, as text, for the fault that sends it again.
     pub(super) last_command: Option<String>,
+    first_seen_ms: i64,
+    /// Since when the newest connection is there.
+    connected_at_ms: i64,
+    /// What its commands said. Hosts without commands have no memory for it.
+    pub(super) log: Option<Box<Log>>,
+    /// The command that runs, while there is one.
+    pub(super) running: Option<Box<Running>>,
+    /// The last hour, from the first heartbeat on.
+    pub(super) history: Option<Box<History>>,
+    /// What lists of hosts show of the newest heartbeat, if it was read already.
+    beat_glance: Option<Box<BeatGlance>>,
+    /// What they show of the newest `register`.
+    facts_glance: Option<Box<FactsGlance>>,
+    /// Waits in the list of changes for browsers.
+    pub(super) has_changed: bool,
 }
 
 impl Host {
+    /// Notes when an agent registers, on a new connection or `again`, and what it says that runs.
+    pub(super) fn registered(&mut self, moment: Moment, again: bool, job: Option<&RunningJob>) {
+        if self.connections == 1 && !again {
+            self.first_seen_ms = moment.unix_ms;
+        }
+        if !again {
+            self.connected_at_ms = moment.unix_ms;
+        }
+        if job.is_some() {
+            self.running.get_or_insert_default().registered(job, moment.unix_ms);
+        }
+    }
+
     /// Stores a `register`.
     pub(super) fn set_facts(&mut self, text: Arc<str>, interval: u64) {
         (self.facts, self.interval, self.facts_are_newer) = (Some(text), interval, true);
+        self.facts_glance = None;
     }
 
-    /// Stores a heartbeat.
-    pub(super) fn beat(&mut self, moment: Moment, text: Arc<str>, pending: Option<&str>) {
+    /// Stores a heartbeat. `points` is how many the history of each host may have.
+    pub(super) fn beat(&mut self, moment: Moment, text: Arc<str>, beat: &Heartbeat, points: usize) {
+        let pending = beat.pending_command.as_deref();
         self.busy_with = pending.map(str::to_owned);
-        (self.beat, self.facts_are_newer) = (Some(text), false);
+        (self.beat, self.beat_glance, self.facts_are_newer) = (Some(text), None, false);
+        match pending {
+            Some(_) => self.running.get_or_insert_default().beat(pending, moment.unix_ms),
+            None => self.running = None,
+        }
+        let (connection, interval) = (self.connections, self.interval());
+        let history = self.history.get_or_insert_with(|| Box::new(History::new(moment.now)));
+        history.beat(moment.now, connection, interval, &Figures::of(beat), points);
         self.heartbeat_at = Some(moment.now);
         self.heartbeat_at_ms = moment.unix_ms;
         self.online = true;
@@ -117,16 +157,66 @@ impl Host {
         }
     }
 
+    /// Keeps what lists of hosts show of this heartbeat, the newest one.
+    pub(super) fn note_summary(&mut self, beat: &Heartbeat) {
+        self.beat_glance = Some(Box::new(BeatGlance::of(beat)));
+    }
+
+    /// Reads what lists of hosts show, unless it was read before.
+    pub(super) fn prepare_summary(&mut self) {
+        if self.facts_glance.is_none() {
+            self.facts_glance = self.facts.as_deref().and_then(FactsGlance::read).map(Box::new);
+        }
+        if self.beat_glance.is_none() {
+            self.beat_glance = self.beat.as_deref().and_then(BeatGlance::read).map(Box::new);
+        }
+    }
+
+    /// One line for lists of hosts. [`prepare_summary`](Self::prepare_summary) comes first.
+    pub(super) fn summary<'a>(&'a self, id: &'a str, violations: u64, newest: &Newest) -> Summary<'a> {
+        static NOTHING: FactsGlance = FactsGlance::NOTHING;
+        let facts = self.facts_glance.as_deref().unwrap_or(&NOTHING);
+        let beat = self.beat_glance.as_deref();
+        let pending = beat.and_then(|beat| beat.pending.as_deref());
+        let known = Known {
+            id,
+            status: self.status(),
+            connected: self.link.is_some(),
+            last_seen: beat.map(|_| rfc3339(self.heartbeat_at_ms)),
+            interval: self.interval(),
+            facts_are_newer: self.facts_are_newer,
+            started_at: self.started_at(pending),
+            progress: self.running.as_ref().and_then(|running| running.how_far(pending)),
+            last: self.last_status.as_deref(),
+            violations,
+            git: beat.and_then(|beat| newest.state(beat.checkout())),
+            prewarm: self.prewarm.as_ref().is_some_and(|prewarm| prewarm.phase == PREWARM_BEGIN),
+        };
+        Summary::new(facts, beat, known)
+    }
+
+    fn status(&self) -> HostStatus {
+        if self.online { HostStatus::Online } else { HostStatus::Offline }
+    }
+
+    /// When this command started, as far as the dashboard knows.
+    fn started_at(&self, pending: Option<&str>) -> Option<String> {
+        self.running.as_ref()?.since_ms(pending).map(rfc3339)
+    }
+
     pub(super) fn view(&self, id: &str) -> HostView {
         let facts = self.read_facts();
         let beat = self.read_beat();
         let beat = beat.as_ref();
         // The newest message of the two kinds counts.
         let newer = beat.filter(|_| !self.facts_are_newer);
+        let pending = beat.and_then(|beat| beat.pending_command.as_deref());
         HostView {
             id: id.to_owned(),
             hostname: facts.hostname,
-            status: if self.online { HostStatus::Online } else { HostStatus::Offline },
+            status: self.status(),
+            first_seen: rfc3339(self.first_seen_ms),
+            connected_since: self.link.as_ref().map(|_| rfc3339(self.connected_at_ms)),
             last_seen: beat.map(|_| rfc3339(self.heartbeat_at_ms)),
             connected: self.link.is_some(),
             connections: self.connections,
@@ -134,6 +224,8 @@ impl Host {
             nixpkgs_version: newer.map_or(&facts.nixpkgs_version, |beat| &beat.nixpkgs_version).clone(),
             pending_command: beat.and_then(|beat| beat.pending_command.clone()),
             command_pid: beat.and_then(|beat| beat.command_pid),
+            started_at: self.started_at(pending),
+            progress: self.running.as_ref().and_then(|running| running.how_far(pending)),
             command_activity: beat.and_then(|beat| beat.command_activity.clone()),
             metrics: beat.and_then(|beat| beat.metrics),
             vitals: beat.and_then(|beat| beat.vitals.clone()),
@@ -148,7 +240,9 @@ impl Host {
             location: facts.location,
             device_type: facts.device_type,
             theme_color: facts.theme_color,
+            commands: (!facts.commands.is_empty()).then_some(facts.commands),
             last_status: self.last_status.as_deref().cloned(),
+            ends: self.log.iter().flat_map(|log| log.ends().cloned()).collect(),
             test_progress: self.test_progress.as_deref().cloned(),
             operation: self.operation.as_deref().cloned().unwrap_or_default(),
             update_status: beat.and_then(|beat| beat.update_status.clone()),
@@ -174,80 +268,6 @@ impl Host {
             Some(AgentMessage::Heartbeat(beat)) => Some(*beat),
             _ => None,
         }
-    }
-
-    /// The newest recorded lines and ends of commands for a snapshot, oldest first. An end takes the room of a
-    /// line.
-    pub(super) fn newest_output(&self, id: &str) -> Vec<Shown> {
-        let mut room = (SNAPSHOT_LINES, SNAPSHOT_BYTES);
-        let mut newest_first = Vec::new();
-        for entry in self.record.since(0).rev() {
-            // Heartbeats and registrations have no lines.
-            let Kept::Message(message, _) = entry.kept else { continue };
-            if let AgentMessage::Status(status) = &**message {
-                room.0 = room.0.saturating_sub(1);
-                newest_first.push(Shown::End { host_id: id.to_owned(), status: status.clone() });
-            }
-            if room.0 == 0 {
-                break;
-            }
-            let Some(mut lines) = lines_of(id, message) else { continue };
-            let fits = lines.lines.iter().rev().take_while(|line| {
-                room = (room.0.saturating_sub(1), room.1.saturating_sub(line.line.len()));
-                room.0 > 0 && room.1 > 0
-            });
-            let keep = fits.count();
-            let full = keep < lines.lines.len();
-            lines.lines.drain(..lines.lines.len() - keep);
-            newest_first.push(Shown::Lines(lines));
-            if full {
-                break;
-            }
-        }
-        // The record also has repeats, which are removed here.
-        let mut jobs = Jobs::default();
-        newest_first.reverse();
-        newest_first.retain_mut(|shown| match shown {
-            Shown::Lines(lines) => {
-                lines.lines.retain(|line| jobs.is_new_line(lines.job_id.as_deref(), line.seq));
-                !lines.lines.is_empty()
-            }
-            Shown::End { status, .. } => jobs.is_new_end(status.job_id.as_deref()),
-        });
-        newest_first
-    }
-}
-
-/// The lines in a message, if it has any.
-pub(super) fn lines_of(id: &str, message: &AgentMessage) -> Option<Lines> {
-    match message {
-        AgentMessage::Output(output) => Some(Lines {
-            host_id: id.to_owned(),
-            command: output.command.clone(),
-            job_id: output.job_id.clone(),
-            lines: vec![Line {
-                seq: output.seq,
-                stream: output.stream,
-                line: output.line.clone(),
-                cont: output.cont,
-            }],
-        }),
-        AgentMessage::OutputBatch(batch) => Some(Lines {
-            host_id: id.to_owned(),
-            command: batch.command.clone(),
-            job_id: Some(batch.job_id.clone()),
-            lines: batch
-                .lines
-                .iter()
-                .map(|line| Line {
-                    seq: Some(line.seq),
-                    stream: line.stream,
-                    line: line.line.clone(),
-                    cont: line.cont,
-                })
-                .collect(),
-        }),
-        _ => None,
     }
 }
 

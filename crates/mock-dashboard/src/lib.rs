@@ -5,15 +5,18 @@
 //!                                   >-- Shared { Hub } ---<
 //! curl, page -- /api --> api ------/         ^             \--> Handle (tests, in process)
 //!                                            |
-//!                                  sweep: the next offline deadline
+//!                  sweep: the next offline deadline; send_updates: lists of changed hosts
 //! ```
 //!
 //! * `hub` owns all state of hosts. Its methods are plain functions of that state, a message and the time;
-//!   they never wait. All other modules use it through `Shared::apply`.
+//!   they never wait. All other modules use it through `Shared::apply`. Of each `host` it has the newest messages
+//!   (`record`), what its commands said (`log`), which one runs (`running`), the last hour (`history`), and one
+//!   line for lists (`summary`).
 //! * `strict` checks the agents' messages against the needs of existing dashboards, if enabled.
 //! * `wire` is the listener: TCP connections that can hold back pongs.
-//! * `agents` and `browsers` run one task for each socket. `api` answers HTTP requests. `faults` describes
-//!   how the dashboard can misbehave, and `policy` what it requests from agents. `rate` counts registrations.
+//! * `agents` and `browsers` run one task for each socket. `api` answers HTTP requests, `page` has the files of the
+//!   page. `faults` describes how the dashboard can misbehave, and `policy` what it requests from agents. `rate` counts
+//!   registrations.
 //!
 //! # A mock, not a dashboard
 //! Nothing is stored, reading needs no login, and the page at `/` contains the CSRF token. So it is meant for
@@ -30,20 +33,18 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use axum::extract::ws::Utf8Bytes;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tracing::info;
 
-use hub::Hub;
-use moment::Moment;
 use names::Names;
+use shared::{Shared, send_updates, sweep};
 
 mod agents;
 mod api;
@@ -52,17 +53,25 @@ mod browsers;
 pub mod demo;
 mod doors;
 mod faults;
+mod figures;
 mod handle;
+mod history;
 mod host;
 mod hub;
 mod jobs;
 mod link;
+mod log;
 mod moment;
 mod names;
+mod newest;
+mod page;
 mod policy;
 mod rate;
 mod record;
+mod running;
+mod shared;
 mod strict;
+mod summary;
 mod view;
 mod web;
 mod wire;
@@ -73,16 +82,14 @@ mod tests;
 pub use faults::{Faults, Refusal};
 pub use handle::Handle;
 pub use host::SendError;
+pub use log::Ended;
 pub use names::BadName;
 pub use policy::Policy;
 pub use rate::Registrations;
 pub use record::Recorded;
+pub use running::Progress;
 pub use strict::{Rule, Strict, Verdict, Violation};
 pub use view::{HostStatus, HostView, LastStatus};
-
-/// Messages kept for a browser that reads slowly. A browser that is further behind gets a new snapshot
-/// instead. A command with a lot of output needs more than a second for a thousand messages.
-const BROWSER_BACKLOG: usize = 1024;
 
 /// How long `serve` waits for open connections after the shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -226,6 +233,7 @@ impl Dashboard {
             // This cannot happen, because errors of `accept` are retried.
             _ = &mut http => {}
             () = sweep(&self.shared) => {}
+            () = send_updates(&self.shared) => {}
         }
         drop((closing, closed));
         let finish = async {
@@ -251,116 +259,6 @@ impl Lifetime {
     /// Resolves when the dashboard ends.
     async fn ended(&mut self) {
         drop(self.closed.changed().await);
-    }
-}
-
-/// Sets hosts offline on time. Sleeps until the earliest deadline. A host that comes online or changes its
-/// interval wakes the sweep, because its deadline may be earlier.
-async fn sweep(shared: &Shared) {
-    loop {
-        let next = shared.apply(|hub, moment| {
-            hub.expire(moment.now);
-            hub.next_deadline()
-        });
-        tokio::select! {
-            () = shared.deadline_moved.notified() => {}
-            () = sleep_until_some(next) => {}
-        }
-    }
-}
-
-async fn sleep_until_some(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The state that all parts of the dashboard share.
-struct Shared {
-    /// Held for the length of one decision, never across an await.
-    hub: Mutex<Hub>,
-    /// Encoded messages for every browser.
-    browsers: broadcast::Sender<Utf8Bytes>,
-    /// Counts decisions, so that tests can wait for a state.
-    changes: watch::Sender<u64>,
-    /// The offline deadline of a host may now be earlier than the time until which the sweep sleeps.
-    deadline_moved: Notify,
-    faults: watch::Sender<Faults>,
-    policy: watch::Sender<Policy>,
-    /// SHA-256 of the agents' token.
-    token: watch::Sender<[u8; 32]>,
-    csrf_digest: [u8; 32],
-    csrf_token: String,
-    /// Whether the strict mode is on, so that the hub has a judge.
-    strict: bool,
-    /// Time limits of the sockets.
-    times: Strict,
-}
-
-impl Shared {
-    fn new(token: &str, csrf_token: String, strict: Option<Strict>) -> Self {
-        Self {
-            strict: strict.is_some(),
-            times: strict.clone().unwrap_or_default(),
-            hub: Mutex::new(Hub::new(strict)),
-            browsers: broadcast::channel(BROWSER_BACKLOG).0,
-            changes: watch::Sender::new(0),
-            deadline_moved: Notify::new(),
-            faults: watch::Sender::new(Faults::default()),
-            policy: watch::Sender::new(Policy::default()),
-            token: watch::Sender::new(digest(token.as_bytes())),
-            csrf_digest: digest(csrf_token.as_bytes()),
-            csrf_token,
-        }
-    }
-
-    /// Changes the hub, and notifies browsers, the sweep and waiting tests.
-    ///
-    /// Messages to browsers are sent under the lock, so that no change is missing between a snapshot and the
-    /// messages after it.
-    fn apply<R>(&self, decide: impl FnOnce(&mut Hub, Moment) -> R) -> R {
-        let mut hub = self.lock();
-        hub.set_has_browsers(self.browsers.receiver_count() > 0);
-        let result = decide(&mut hub, Moment::now());
-        for message in hub.take_updates() {
-            // An error means that the last browser has just disconnected.
-            drop(self.browsers.send(nixfleet_protocol::encode(&message).into()));
-        }
-        if hub.take_deadline_moved() {
-            self.deadline_moved.notify_one();
-        }
-        drop(hub);
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
-        result
-    }
-
-    /// Reads the hub.
-    fn read<R>(&self, read: impl FnOnce(&Hub) -> R) -> R {
-        read(&self.lock())
-    }
-
-    /// A panic under the lock is a bug in the handling of one host. The other hosts are still usable.
-    fn lock(&self) -> MutexGuard<'_, Hub> {
-        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the strict mode is on.
-    fn is_strict(&self) -> bool {
-        self.strict
-    }
-
-    /// Whether `registered` has nothing but the host's name.
-    fn is_legacy(&self) -> bool {
-        self.strict || self.faults.borrow().no_capabilities
-    }
-
-    fn token_matches(&self, presented: &[u8]) -> bool {
-        digest(presented) == *self.token.borrow()
-    }
-
-    fn csrf_matches(&self, presented: &[u8]) -> bool {
-        digest(presented) == self.csrf_digest
     }
 }
 

@@ -18,8 +18,8 @@ const ENTRY: usize = size_of::<Stored>();
 
 /// How many bytes a host may have of those for all hosts. The others give back what is too much with their next
 /// message.
-pub(super) fn room_for(hosts: usize) -> usize {
-    MAX_BYTES / hosts.max(1)
+pub(super) fn room_for(bytes: usize, hosts: usize) -> usize {
+    bytes / hosts.max(1)
 }
 
 /// One message of an agent.

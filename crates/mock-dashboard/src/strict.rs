@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::host::is_hostname;
 use crate::moment::Moment;
-use crate::view::rfc3339;
+use crate::moment::rfc3339;
 
 use conversation::Conversation;
 use violations::{Breach, Violations};

@@ -1,9 +1,15 @@
 //! Rules, tested by tables, and the dashboard over real sockets.
 
 mod asks;
+mod browsers;
 pub(super) mod client;
 mod doors;
 mod faults;
 mod frames;
+mod history;
+mod log;
+mod many;
+mod newest;
 mod rules;
 mod sockets;
+pub(super) mod world;

@@ -3,9 +3,12 @@
 use serde::Serialize;
 
 use nixfleet_protocol::{
-    CommandActivity, CommandRejected, DeviceVitals, HostSystem, LastGoodSettings, Metrics, Parts, Prewarm,
-    Status, Stream, TestProgress, UpdateStatus,
+    CommandActivity, CommandRejected, DeviceVitals, HostSystem, LastGoodSettings, Metrics, OfferedCommand,
+    Parts, Prewarm, Status, Stream, TestProgress, UpdateStatus,
 };
+
+use crate::log::Ended;
+use crate::running::Progress;
 
 /// Whether heartbeats arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,6 +29,10 @@ pub struct HostView {
     pub hostname: String,
     /// Whether heartbeats arrive in time.
     pub status: HostStatus,
+    /// Arrival of its first registration since the dashboard started, RFC 3339.
+    pub first_seen: String,
+    /// Since when the open socket is registered, RFC 3339.
+    pub connected_since: Option<String>,
     /// Arrival of the newest heartbeat, RFC 3339.
     pub last_seen: Option<String>,
     /// Whether a socket is open.
@@ -40,6 +47,10 @@ pub struct HostView {
     pub pending_command: Option<String>,
     /// Process id of this command.
     pub command_pid: Option<u32>,
+    /// When it started, as far as the dashboard knows, RFC 3339.
+    pub started_at: Option<String>,
+    /// How far it is.
+    pub progress: Option<Progress>,
     /// What it does, and since when it has said nothing.
     pub command_activity: Option<Box<CommandActivity>>,
     /// Readings of the newest heartbeat, or null.
@@ -68,8 +79,12 @@ pub struct HostView {
     pub device_type: String,
     /// As registered; may be empty.
     pub theme_color: String,
+    /// The commands that it accepts; null for an agent that does not say so.
+    pub commands: Option<Vec<OfferedCommand>>,
     /// How the newest command ended.
     pub last_status: Option<LastStatus>,
+    /// How the newest commands ended, oldest first. Empty in lists of all hosts, which would be too long.
+    pub ends: Vec<Ended>,
     /// Newest progress of the `test` command.
     pub test_progress: Option<TestProgress>,
     /// Newest progress of the parts of commands.
@@ -102,30 +117,27 @@ pub struct LastStatus {
     pub status: Status,
 }
 
-/// A message to a browser.
+/// A message to a browser about the host that it watches.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 pub(super) enum BrowserMessage {
-    /// A snapshot of everything: the first message on every connection, and again for a browser that is too
-    /// slow.
-    Hosts {
-        hosts: Vec<HostView>,
-        /// The newest lines of each host, and the ends of its commands where they came.
-        output: Vec<Shown>,
-    },
-    /// One host has changed.
-    HostUpdate(Box<HostView>),
+    /// The host that the browser watches: at once, and at every change.
+    Host(Box<HostView>),
     /// Lines that are new.
     Output(Lines),
     /// A command was refused.
     CommandRejected {
         host_id: String,
+        /// Its number in the host's log, as in the other messages.
+        n: u64,
+        at: String,
         #[serde(flatten)]
         rejection: CommandRejected,
     },
     /// A command has ended.
     Status {
         host_id: String,
+        n: u64,
         #[serde(flatten)]
         status: LastStatus,
     },
@@ -139,20 +151,6 @@ pub(super) enum BrowserMessage {
     },
 }
 
-/// What a snapshot shows of a host's commands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Shown {
-    /// What a command wrote.
-    Lines(Lines),
-    /// How it ended.
-    End {
-        host_id: String,
-        #[serde(flatten)]
-        status: Status,
-    },
-}
-
 /// Lines of one host's command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Lines {
@@ -160,12 +158,16 @@ pub(super) struct Lines {
     pub(super) command: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) job_id: Option<String>,
+    /// The number of the head in front of the first line, if there is a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) head: Option<u64>,
     pub(super) lines: Vec<Line>,
 }
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Line {
+    pub(super) n: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) seq: Option<u64>,
     pub(super) stream: Stream,
@@ -173,13 +175,6 @@ pub(super) struct Line {
     /// True if the line continues in the next one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) cont: bool,
-}
-
-/// RFC 3339 with milliseconds, in UTC.
-pub(super) fn rfc3339(unix_ms: i64) -> String {
-    // The time is out of range only if the clock is wrong by thousands of years.
-    jiff::Timestamp::from_millisecond(unix_ms)
-        .unwrap_or_default()
-        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-        .to_string()
+    /// When it was written, or else came, RFC 3339.
+    pub(super) at: String,
 }

@@ -60,6 +60,24 @@ pub struct Register {
     /// whose status is still to come (additive).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running_job: Option<RunningJob>,
+    /// The commands that this host accepts (additive).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<OfferedCommand>,
+}
+
+/// A command that a host accepts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct OfferedCommand {
+    /// What to send as `command`.
+    pub name: String,
+    /// The operator's description of it, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// True if the operator of the host has added it.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub own: bool,
 }
 
 /// The command that was running when the agent connected.

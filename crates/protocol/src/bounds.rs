@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use crate::{
     AgentMessage, BatchLine, CommandRejected, DeviceVitals, Heartbeat, HostSystem, LastError,
-    LastGoodSettings, MAX_LINE_BYTES, MAX_SENT_BYTES, MAX_TEST_RESULTS, NextBoot, OperationProgress, Output,
-    OutputBatch, Part, Register, Status, TestProgress, UpdateStatus, encode,
+    LastGoodSettings, MAX_LINE_BYTES, MAX_SENT_BYTES, MAX_TEST_RESULTS, NextBoot, OfferedCommand,
+    OperationProgress, Output, OutputBatch, Part, Register, Status, TestProgress, UpdateStatus, encode,
 };
 
 /// The end of a text that was cut.
@@ -37,6 +37,12 @@ const SENSORS: usize = 64;
 const GPUS: usize = 16;
 const UNITS: usize = 16;
 const CAPABILITIES: usize = 32;
+
+/// Commands that a host offers: all of the agent's own, and more than a page has room for.
+const COMMANDS: usize = 128;
+
+/// The description of one of them: twice the longest that settings may have, as JSON may write it longer.
+const DESCRIPTION: usize = 512;
 
 /// Mistakes of a settings file: more than a person reads before mending the first ones.
 const PROBLEMS: usize = 16;
@@ -138,6 +144,11 @@ fn bound_register(register: &mut Register) {
     }
     if let Some(job) = &mut register.running_job {
         cut_all([&mut job.id, &mut job.command, &mut job.started_at], NAME);
+    }
+    register.commands.truncate(COMMANDS);
+    for OfferedCommand { name, description, own: _ } in &mut register.commands {
+        cut(name, LABEL);
+        cut(description, DESCRIPTION);
     }
 }
 

@@ -45,7 +45,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 pub use agent::{
-    BatchLine, CommandRejected, Output, OutputBatch, Register, RunningJob, Status, StatusKind, Stream,
+    BatchLine, CommandRejected, OfferedCommand, Output, OutputBatch, Register, RunningJob, Status,
+    StatusKind, Stream,
 };
 pub use dashboard::{
     CommandRequest, HeartbeatAck, KillCommand, KillSignal, Registered, ServerState, ServerStatus,

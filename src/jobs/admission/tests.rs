@@ -170,3 +170,37 @@ fn a_job_whose_status_is_to_come_blocks_only_what_could_be_taken_for_it() {
         assert!(matches!(decision, Decision::Control(_)), "{name}: {decision:?}");
     }
 }
+
+#[test]
+fn what_a_host_offers_is_what_its_settings_allow() {
+    let offered = |settings: &str| -> Vec<String> {
+        let shown = |offered: OfferedCommand| {
+            let OfferedCommand { name, description, own } = offered;
+            if own { format!("{name} ({description})") } else { name }
+        };
+        super::offered(&host_with(settings)).into_iter().map(shown).collect()
+    };
+    let described = "[reboot]\nenable = true\n[commands.backup]\nrun = [\"/bin/true\"]\n\
+                     description = \"Back up\u{2028}\u{202e}/home\"\n";
+    let all = offered(described).join(" ");
+    assert_eq!(
+        all,
+        "pull switch pull-switch boot test rollback update stop restart reboot check-version refresh-git \
+         refresh-lock refresh-system refresh-all backup (Back up /home)"
+    );
+    let clones = offered("[repo]\nurl = \"https://git.example.org/fleet.git\"\n");
+    assert!(clones.contains(&"clone".to_owned()) && !clones.contains(&"reboot".to_owned()), "{clones:?}");
+    let mut host = host();
+    host.repo.dir = None;
+    let names: Vec<_> = super::offered(&host).into_iter().map(|offered| offered.name).collect();
+    for name in ["pull", "switch", "pull-switch", "boot", "test", "update", "clone"] {
+        assert!(!names.iter().any(|offered| offered == name), "{name} needs a repository");
+    }
+    assert!(names.contains(&"rollback".to_owned()) && names.contains(&"backup".to_owned()), "{names:?}");
+    host.repo.dir = Some("/repo".into());
+    (host.host_type, host.rebuild.program) = ("macos", None);
+    assert!(super::offered(&host).iter().all(|offered| offered.name != "boot"));
+    for offered in super::offered(&host) {
+        assert!(kind(&host, &offered.name).is_some(), "{} is accepted", offered.name);
+    }
+}

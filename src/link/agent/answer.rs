@@ -12,7 +12,7 @@ use super::Agent;
 use crate::facts::update;
 use crate::heartbeat;
 use crate::observe::status::{
-    Ask, CertificateReport, HostReport, Queue, Report, Running, RunningActivity, Server,
+    Ask, CertificateReport, HostReport, PartProgress, Queue, Report, Running, RunningActivity, Server, State,
 };
 
 impl Agent {
@@ -26,11 +26,13 @@ impl Agent {
             since: record.accepted_at.clone(),
             ..Running::default()
         };
+        let connected = self.history.connection().state == State::Connected;
         let running = self.jobs.current_record().map(|record| Running {
             pid: current.and_then(|current| current.pid),
             activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
             detail: self.history.detail().map(str::to_owned),
             waits: self.contact.waits(),
+            progress: if connected { self.progress() } else { Vec::new() },
             ..named(record)
         });
         let unreported = self.jobs.unreported_record();
@@ -75,5 +77,11 @@ impl Agent {
         {
             update::mark_waiting(status, current.command, &waits);
         }
+    }
+
+    /// How far the parts of the running command have got, by what was read of its log.
+    fn progress(&self) -> Vec<PartProgress> {
+        let part = |(part, done, of): (&str, u32, u32)| PartProgress { part: part.to_owned(), done, of };
+        self.jobs.progress().map(part).collect()
     }
 }

@@ -242,6 +242,21 @@ pub struct Running {
     /// What it waits for; only while a new system waits for its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
+    /// How far its parts have got. Empty without a connection: nobody reads the command's log then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<PartProgress>,
+}
+
+/// How far a part of a command has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartProgress {
+    /// `pull`, `lock`, `system` or `tests`.
+    pub part: String,
+    /// Steps that are complete.
+    pub done: u32,
+    /// Steps.
+    pub of: u32,
 }
 
 /// What the running command does.

@@ -221,6 +221,15 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text.to_owned())).await.unwrap();
+    }
+
+    /// Returns at the end of the connection.
+    pub(crate) async fn ended(&mut self) {
+        while let Some(Ok(_)) = timeout(LIMIT, self.socket.next()).await.expect("an end in time") {}
+    }
+
     pub(crate) async fn next(&mut self) -> Value {
         loop {
             let frame =

@@ -5,57 +5,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance};
 
-use crate::hub::{Hub, Registration};
+use crate::hub::Registration;
 use crate::jobs::Jobs;
 use crate::link::Link;
-use crate::moment::Moment;
 use crate::record::{Kept, MAX_BYTES, MAX_MESSAGES, Record};
-use crate::view::{BrowserMessage, Shown};
+use crate::view::BrowserMessage;
 use crate::{HostStatus, Options};
-use nixfleet_protocol::{AgentMessage, Heartbeat, Output, Register, Status, StatusKind, Stream, encode};
+use nixfleet_protocol::{AgentMessage, Heartbeat, Register, encode};
 
 use super::client::beat;
-
-struct World {
-    hub: Hub,
-    start: Instant,
-}
-
-impl World {
-    fn new() -> Self {
-        let mut hub = Hub::default();
-        hub.set_has_browsers(true);
-        Self { hub, start: Instant::now() }
-    }
-
-    fn at(&self, ms: u64) -> Moment {
-        Moment { now: self.start + Duration::from_millis(ms), unix_ms: 1_700_000_000_000 + ms as i64 }
-    }
-
-    fn register(&mut self, ms: u64, link: &Arc<Link>, hostname: &str, interval: u64) -> Registration {
-        let facts =
-            Register { hostname: hostname.to_owned(), heartbeat_interval: interval, ..Register::default() };
-        let moment = self.at(ms);
-        self.hub.register(moment, link, &register(&facts), facts, None)
-    }
-
-    fn message(&mut self, ms: u64, link: &Link, message: AgentMessage) {
-        let moment = self.at(ms);
-        self.hub.receive(moment, "h", link.session, &encode(&message), message);
-    }
-
-    fn status(&self) -> HostStatus {
-        self.hub.view("h").expect("the host is known").status
-    }
-}
-
-fn register(facts: &Register) -> String {
-    encode(&AgentMessage::Register(Box::new(facts.clone())))
-}
-
-fn link(session: u64) -> Arc<Link> {
-    Link::with_room(session, 4)
-}
+use super::world::{World, line, link, register, status};
 
 #[test]
 fn hostnames_are_checked_before_they_become_ids() {
@@ -139,75 +98,23 @@ fn a_second_agent_replaces_the_first_which_is_not_listened_to_any_more() {
     assert_eq!(world.hub.view("h").expect("known").connections, 2);
 }
 
-fn line(seq: u64) -> AgentMessage {
-    AgentMessage::Output(Output {
-        line: format!("line {seq}"),
-        stream: Stream::Stdout,
-        command: "pull".to_owned(),
-        is_error: false,
-        seq: Some(seq),
-        job_id: Some("j".to_owned()),
-        at: None,
-        cont: false,
-    })
-}
-
-fn status() -> AgentMessage {
-    AgentMessage::Status(Status {
-        status: StatusKind::Ok,
-        command: "pull".to_owned(),
-        exit_code: 0,
-        message: String::new(),
-        generation: String::new(),
-        job_id: Some("j".to_owned()),
-        signal: None,
-        outcome: None,
-        duration_ms: None,
-        lines: None,
-        dropped_lines: None,
-    })
-}
-
-/// What a snapshot shows, as texts.
-fn texts(shown: &Shown) -> Vec<String> {
-    match shown {
-        Shown::Lines(lines) => lines.lines.iter().map(|line| line.line.clone()).collect(),
-        Shown::End { status, .. } => vec![format!("ended: {}", status.command)],
-    }
-}
-
 #[test]
 fn repeats_are_recorded_but_told_and_counted_once() {
     let mut world = World::new();
     let link = link(1);
     world.register(0, &link, "h", 1);
-    world.hub.take_updates();
+    let _watcher = world.hub.watch("h");
     for message in [line(1), line(2), line(1), line(2), line(3), status(), status()] {
         world.message(1, &link, message);
     }
     let view = world.hub.view("h").expect("known");
     assert_eq!((view.lines, view.repeats), (3, 3));
-    let news = world.hub.take_updates();
-    let told = |wanted: fn(&BrowserMessage) -> bool| news.iter().filter(|news| wanted(news)).count();
+    let news = world.hub.take_news();
+    let told = |wanted: fn(&BrowserMessage) -> bool| news.iter().filter(|news| wanted(&news.message)).count();
     assert_eq!(told(|news| matches!(news, BrowserMessage::Output(_))), 3);
     assert_eq!(told(|news| matches!(news, BrowserMessage::Status { .. })), 1);
     let (recorded, next) = world.hub.messages("h", 0).expect("known");
     assert_eq!((recorded.count(), next), (8, 8));
-    let BrowserMessage::Hosts { output, .. } = world.hub.snapshot() else { panic!("a snapshot") };
-    let shown: Vec<_> = output.iter().flat_map(texts).collect();
-    assert_eq!(shown, ["line 1", "line 2", "line 3", "ended: pull"]);
-}
-
-#[test]
-fn nothing_is_put_together_for_browsers_that_are_not_there() {
-    let mut world = World::new();
-    world.hub.set_has_browsers(false);
-    let link = link(1);
-    world.register(0, &link, "h", 1);
-    for message in [beat(None), line(1), status()] {
-        world.message(1, &link, message);
-    }
-    assert_eq!(world.hub.take_updates(), []);
 }
 
 #[test]
@@ -308,7 +215,7 @@ async fn the_status_flips_on_time_without_anybody_asking() {
     let link = link(1);
     let sweep = tokio::spawn({
         let shared = Arc::clone(&shared);
-        async move { crate::sweep(&shared).await }
+        async move { tokio::join!(crate::shared::sweep(&shared), crate::shared::send_updates(&shared)) }
     });
     shared.apply(|hub, moment| {
         let facts = Register { hostname: "h".to_owned(), heartbeat_interval: 2, ..Register::default() };

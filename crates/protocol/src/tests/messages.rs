@@ -119,6 +119,10 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
             command: "switch".to_owned(),
             started_at: "2026-07-14T11:59:58.000Z".to_owned(),
         }),
+        commands: vec![
+            OfferedCommand { name: "pull".to_owned(), ..OfferedCommand::default() },
+            OfferedCommand { name: "backup".to_owned(), description: "Back up /home".to_owned(), own: true },
+        ],
         ..minimal.clone()
     };
     let output = Output {

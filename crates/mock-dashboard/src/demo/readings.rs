@@ -1,23 +1,27 @@
-//! Replaces StaSysMo: writes real readings of this machine in the format of StaSysMo's files.
+//! What the demo keeps up to date while it runs: real readings of this machine in the format of StaSysMo's files, and
+//! the GPUs.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::files::replace;
+use super::gpus::Gpus;
+
 /// Time between two readings, the heartbeat interval of the demo.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Writes readings until it is aborted.
-#[cfg(target_os = "linux")]
-pub(super) async fn keep_readings(folder: PathBuf) {
+/// Writes StaSysMo's readings into these folders, and what these GPUs do, until it is aborted.
+pub(super) async fn keep(folders: Vec<PathBuf>, mut gpus: Vec<Gpus>) {
     let mut before = None;
+    let begun = tokio::time::Instant::now();
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
-        ticks.tick().await;
+        let seconds = (ticks.tick().await - begun).as_secs_f64();
         let now = busy_and_total();
-        if let (Some(before), Some(now)) = (before, now)
-            && let Some(written) = readings(before, now).map(|values| write(&folder, values))
-            && let Err(err) = written
-        {
+        let values = before.zip(now).and_then(|(before, now)| readings(before, now));
+        let written = values.map_or(Ok(()), |values| folders.iter().try_for_each(|to| write(to, values)));
+        let written = written.and_then(|()| gpus.iter_mut().try_for_each(|gpu| gpu.write(seconds)));
+        if let Err(err) = written {
             tracing::debug!("Cannot write the readings: {err}");
         }
         before = now;
@@ -26,9 +30,13 @@ pub(super) async fn keep_readings(folder: PathBuf) {
 
 /// Without /proc there are no readings, and the dashboard shows that.
 #[cfg(not(target_os = "linux"))]
-pub(super) async fn keep_readings(_folder: PathBuf) {
-    std::future::pending::<()>().await;
-    let _ = INTERVAL;
+fn busy_and_total() -> Option<(u64, u64)> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn readings(_before: (u64, u64), _now: (u64, u64)) -> Option<[(&'static str, f64); 4]> {
+    None
 }
 
 #[cfg(target_os = "linux")]
@@ -57,13 +65,10 @@ fn readings(before: (u64, u64), now: (u64, u64)) -> Option<[(&'static str, f64);
     ])
 }
 
-#[cfg(target_os = "linux")]
 fn write(folder: &std::path::Path, values: [(&str, f64); 4]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for (name, value) in values {
-        let temporary = folder.join(format!("{name}.tmp"));
-        std::fs::write(&temporary, format!("{value:.1}\n"))?;
-        std::fs::rename(temporary, folder.join(name))?;
+        replace(&folder.join(name), &format!("{value:.1}\n"))?;
     }
     std::fs::write(folder.join("timestamp"), jiff::Timestamp::now().as_second().to_string())
 }

@@ -1,0 +1,56 @@
+// Requests for commands, to one host and to several.
+
+const csrf = document.querySelector('meta[name="csrf-token"]').content;
+
+async function post(path, body) {
+  const answer = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+    body: JSON.stringify(body),
+  });
+  return { ok: answer.ok, body: await answer.json() };
+}
+
+// The answer has `error` if the command was refused, with the command that runs.
+export async function run(host, command) {
+  try {
+    const { ok, body } = await post(`api/hosts/${encodeURIComponent(host)}/command`, { command });
+    return ok ? {} : body;
+  } catch {
+    return { unsent: true };
+  }
+}
+
+// One answer for each host.
+export async function runOnAll(hosts, command) {
+  try {
+    const { ok, body } = await post("api/commands", { command, hosts });
+    return ok ? body : { error: body.error };
+  } catch {
+    return { error: "the dashboard does not answer" };
+  }
+}
+
+// The commands of an agent that does not tell its own.
+const USUAL = ["pull", "switch", "pull-switch", "boot", "test", "update", "rollback"];
+// Those that have a place of their own, or that no person needs.
+const ELSEWHERE = new Set([
+  "stop",
+  "kill",
+  "clone",
+  "check-version",
+  "refresh-git",
+  "refresh-lock",
+  "refresh-system",
+  "refresh-all",
+]);
+const ORDER = [...USUAL, "restart", "reboot"];
+
+// What is offered for a host: the built-in commands in the order in which they are used, then the host's own.
+export function offered(view) {
+  const told = view.commands ?? USUAL.map((name) => ({ name }));
+  const rank = ({ name, own }) => (own ? 100 : ORDER.indexOf(name) < 0 ? 50 : ORDER.indexOf(name));
+  return told.filter(({ name }) => !ELSEWHERE.has(name)).sort((a, b) => rank(a) - rank(b));
+}
+
+export const USUAL_COMMANDS = USUAL;
