@@ -100,7 +100,7 @@ async fn status_tells_how_far_the_tests_are_and_how_up_to_date_the_host_is() {
         "{text}"
     );
     let report = json(&fleet);
-    assert_eq!(report["running"]["activity"]["detail"], "test 2 of 3");
+    assert_eq!(report["running"]["detail"], "test 2 of 3");
     assert_eq!(report["host"]["lights"]["tests"]["status"], "working");
     std::fs::write(fleet.path("end"), "").unwrap();
     eventually("the end", || short().contains("\n  ended       test: ok (0), ").then_some(())).await;

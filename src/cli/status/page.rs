@@ -205,7 +205,7 @@ impl Page<'_> {
                 let (waits, job) = (waits.unwrap_or_default(), plain(&short_end(&running.job_id)));
                 self.row("running", &format!("{command}{waits}, {pid}, {since}, job {job}"));
                 if let Some(activity) = &running.activity {
-                    let text = self.activity(activity);
+                    let text = self.activity(activity, running.detail.as_deref());
                     self.row("", &text);
                 }
             }
@@ -228,8 +228,8 @@ impl Page<'_> {
     }
 
     /// The phase of a command, how far it is, and how long it has said nothing.
-    fn activity(&self, activity: &RunningActivity) -> String {
-        let detail = activity.detail.as_ref().map(|detail| format!(", {}", plain(detail)));
+    fn activity(&self, activity: &RunningActivity, detail: Option<&str>) -> String {
+        let detail = detail.map(|detail| format!(", {}", plain(detail)));
         let since = activity.phase_since.as_deref().map(|at| format!(", {}", self.since(at)));
         let silent =
             activity.last_output_at.as_deref().and_then(|at| self.age(at)).filter(|age| *age >= SILENT);

@@ -29,10 +29,8 @@ impl Agent {
         let connected = self.history.connection().state == State::Connected;
         let running = self.jobs.current_record().map(|record| Running {
             pid: current.and_then(|current| current.pid),
-            activity: self
-                .jobs
-                .activity()
-                .map(|activity| RunningActivity::new(&activity, self.history.detail())),
+            activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
+            detail: self.history.detail().map(str::to_owned),
             waits: self.contact.waits(),
             progress: if connected { self.progress() } else { Vec::new() },
             ..named(record)

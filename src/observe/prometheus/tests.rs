@@ -106,7 +106,6 @@ fn a_command_tells_when_it_last_wrote_and_when_it_entered_its_phase() {
     let at = |text: &str| Some(text.to_owned());
     report.running = Some(Running {
         activity: Some(RunningActivity {
-            detail: None,
             phase: "build".to_owned(),
             phase_since: at("2026-01-01T00:00:00.500Z"),
             last_output_at: at("2026-01-01T00:00:01Z"),

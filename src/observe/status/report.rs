@@ -236,6 +236,9 @@ pub struct Running {
     /// What it does. Absent before its first step, and when it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<RunningActivity>,
+    /// How far it is, such as `3/41 derivations`, as the dashboard was told. Absent when that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// What it waits for; only while a new system waits for its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
@@ -266,20 +269,16 @@ pub struct RunningActivity {
     pub phase_since: Option<String>,
     /// When it last wrote a line or made progress.
     pub last_output_at: Option<String>,
-    /// How far it is, such as `3/41 derivations`, as the dashboard was told. Absent when that is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
 }
 
 impl RunningActivity {
-    /// What the folder of the job says, and how far it is.
-    pub fn new(activity: &Activity, detail: Option<&str>) -> Self {
+    /// What the folder of the job says.
+    pub fn new(activity: &Activity) -> Self {
         let text = |time: SystemTime| Some(format!("{:.3}", Timestamp::try_from(time).ok()?));
         Self {
             phase: activity.phase.clone(),
             phase_since: activity.phase_since.and_then(text),
             last_output_at: activity.last_output.and_then(text),
-            detail: detail.map(str::to_owned),
         }
     }
 }

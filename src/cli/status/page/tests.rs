@@ -62,8 +62,8 @@ fn busy() -> Report {
                 phase: "build\u{1b}[31m".to_owned(),
                 phase_since: Some("2026-01-01T11:59:05Z".to_owned()),
                 last_output_at: Some("2026-01-01T11:59:48Z".to_owned()),
-                detail: Some("3/41\u{7} derivations".to_owned()),
             }),
+            detail: Some("3/41\u{7} derivations".to_owned()),
             ..Running::default()
         }),
         results: vec![finished("pull", "ok", 0), finished("test", "failed", 1)],
