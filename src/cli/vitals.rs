@@ -67,7 +67,8 @@ pub(super) struct Options {
     #[arg(long, conflicts_with = "follow")]
     utc: bool,
     /// Seconds between two lines, instead of the file's INTERVAL; 30 without either
-    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, requires = "follow", value_parser = seconds())]
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, requires = "follow")]
+    #[arg(value_parser = seconds())]
     interval: Option<u64>,
     /// File with INTERVAL= and FORMAT=; without it /etc/heartbeat.conf is read if it exists
     #[arg(long, value_name = "FILE", requires = "follow")]

@@ -24,7 +24,8 @@ const LONGEST: u64 = 24 * 3600;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Seconds to wait, 1 to 86400
-    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, default_value_t = 600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     timeout: u64,
 }
 
