@@ -38,6 +38,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/fleet.js", SCRIPT, include_str!("page/fleet.js")),
     ("/gauges.js", SCRIPT, include_str!("page/gauges.js")),
     ("/host.js", SCRIPT, include_str!("page/host.js")),
+    ("/kept.js", SCRIPT, include_str!("page/kept.js")),
     ("/lines.js", SCRIPT, include_str!("page/lines.js")),
     ("/link.js", SCRIPT, include_str!("page/link.js")),
     ("/main.js", SCRIPT, include_str!("page/main.js")),

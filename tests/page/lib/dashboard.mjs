@@ -13,23 +13,23 @@ export const LIMIT = 30_000;
 
 export const program = (name) => path.join(process.env.NIXFLEET_TEST_BIN, name);
 
-export async function startDashboard(port = 0) {
+export async function startDashboard(port = 0, csrf = CSRF) {
   const child = spawn(
     program("nixfleet-mock-dashboard"),
-    ["--listen", `127.0.0.1:${port}`, "--token", TOKEN, "--csrf-token", CSRF, "--log-level", "warn"],
+    ["--listen", `127.0.0.1:${port}`, "--token", TOKEN, "--csrf-token", csrf, "--log-level", "warn"],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
   const lines = createInterface({ input: child.stdout });
   for await (const line of lines) {
     const [, url] = /^page:\s+(\S+)$/.exec(line) ?? [];
-    if (url) return new Dashboard(child, url);
+    if (url) return new Dashboard(child, url, csrf);
   }
   throw new Error("the mock dashboard ended at its start");
 }
 
 class Dashboard {
-  constructor(child, url) {
-    Object.assign(this, { child, url, port: Number(new URL(url).port) });
+  constructor(child, url, csrf) {
+    Object.assign(this, { child, url, csrf, port: Number(new URL(url).port) });
   }
 
   get agents() {
@@ -44,7 +44,7 @@ class Dashboard {
   async post(route, body) {
     const answer = await fetch(new URL(route, this.url), {
       method: "POST",
-      headers: { "X-CSRF-Token": CSRF },
+      headers: { "X-CSRF-Token": this.csrf },
       body: JSON.stringify(body),
     });
     return { status: answer.status, body: await answer.json() };

@@ -61,24 +61,29 @@ export async function startFleet(dashboard, size, interval = 30) {
 }
 
 function join(dashboard, { name, location, device, beat }, interval) {
+  const facts = {
+    hostname: name,
+    host_type: "nixos",
+    agent_version: "0.1.0",
+    os_version: "26.05",
+    nixpkgs_version: beat.nixpkgs_version,
+    generation: beat.generation,
+    heartbeat_interval: interval,
+    location,
+    device_type: device,
+    theme_color: "#7aa2f7",
+  };
+  return startHost(dashboard, facts, beat);
+}
+
+// One host, which registers with these facts and rejects each command.
+export function startHost(dashboard, facts, beat) {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(dashboard.agents, { headers: { Authorization: `Bearer ${TOKEN}` } });
     const send = (type, payload) => socket.send(JSON.stringify({ type, payload }));
+    const name = facts.hostname;
     const one = { name, socket, send, beat: (changes = {}) => send("heartbeat", { ...beat, ...changes }) };
-    socket.on("open", () =>
-      send("register", {
-        hostname: name,
-        host_type: "nixos",
-        agent_version: "0.1.0",
-        os_version: "26.05",
-        nixpkgs_version: beat.nixpkgs_version,
-        generation: beat.generation,
-        heartbeat_interval: interval,
-        location,
-        device_type: device,
-        theme_color: "#7aa2f7",
-      }),
-    );
+    socket.on("open", () => send("register", facts));
     socket.on("message", (data) => {
       const { type, payload } = JSON.parse(data);
       if (type === "registered") {

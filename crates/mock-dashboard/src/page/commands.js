@@ -1,13 +1,24 @@
 // Requests for commands, to one host and to several.
 
-const csrf = document.querySelector('meta[name="csrf-token"]').content;
+const tokenOf = (page) => page.querySelector('meta[name="csrf-token"]').content;
 
-async function post(path, body) {
-  const answer = await fetch(path, {
+let csrf = tokenOf(document);
+
+const send = (path, body) =>
+  fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
     body: JSON.stringify(body),
   });
+
+async function post(path, body) {
+  let answer = await send(path, body);
+  if (answer.status === 403) {
+    // The dashboard has started anew, and with another token: that of the page as it is now.
+    const page = await fetch("./", { cache: "no-store" });
+    csrf = tokenOf(new DOMParser().parseFromString(await page.text(), "text/html"));
+    answer = await send(path, body);
+  }
   return { ok: answer.ok, body: await answer.json() };
 }
 

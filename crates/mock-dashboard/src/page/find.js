@@ -3,9 +3,10 @@
 import { $, setText } from "./text.js";
 import { BEFORE, page, show } from "./output.js";
 
-const nothing = () => ({ text: "", matches: [], at: -1, before: null, more: false });
+const nothing = () => ({ text: "", matches: [], at: 0, before: null, more: false, busy: false });
 
-// The matches that are known, in the order of the log. `more`: the log in front of `before` has not been searched yet.
+// The matches that are known, in the order of the log, and which of them is shown. `more`: the log in front of `before`
+// has not been searched yet. `busy`: it is being searched.
 let found = nothing();
 
 function draw() {
@@ -41,27 +42,25 @@ async function searchOlder() {
   return 0;
 }
 
-async function search(text) {
+// From the newest match upwards, as in a log one looks for what came last.
+function search(text) {
   if (!text) return reset();
   found = { ...nothing(), text, more: true };
-  const mine = found;
-  try {
-    await searchOlder();
-    if (mine !== found) return;
-    // From the newest match upwards, as in a log one looks for what came last.
-    mine.at = mine.matches.length;
-    go(-1);
-  } catch {
-    setText($("found"), "The dashboard does not answer");
-  }
+  go(-1);
 }
 
 async function go(by) {
   const mine = found;
+  // One search at a time: two would find the same.
+  if (mine.busy) return;
+  mine.busy = true;
   try {
     if (mine.at + by < 0 && mine.more) await searchOlder();
   } catch {
-    return setText($("found"), "The dashboard does not answer");
+    if (mine === found) setText($("found"), "The dashboard does not answer");
+    return;
+  } finally {
+    mine.busy = false;
   }
   const { matches } = mine;
   if (mine !== found) return;

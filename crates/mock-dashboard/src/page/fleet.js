@@ -58,10 +58,12 @@ const params = { q: "text", show: "shown", location: "location", device: "device
 function readAddress() {
   const given = new URLSearchParams(location.search);
   for (const [name, key] of Object.entries(params)) query[key] = given.get(name) ?? "";
-  if (!SHOWN[query.shown]) query.shown = "";
+  if (!Object.hasOwn(SHOWN, query.shown)) query.shown = "";
+  if (![...$("group").options].some(({ value }) => value === query.group)) query.group = "";
   const sort = given.get("sort") ?? "state";
   query.down = sort.startsWith("-");
-  query.column = sort.replace(/^-/, "");
+  const column = sort.replace(/^-/, "");
+  query.column = COLUMNS.some(({ name, fixed }) => name === column && !fixed) ? column : "state";
   query.compact = given.has("compact") ? given.get("compact") === "1" : null;
 }
 

@@ -70,6 +70,16 @@ function nextBoot(system) {
 
 const rate = ({ received, sent }) => `${bytes(received)}/s in, ${bytes(sent)}/s out`;
 
+// Sensors that are named, the warmest first: a server has one for each core.
+const SENSORS = 6;
+
+function warmest(temperatures) {
+  const known = temperatures.filter((one) => one.celsius != null).sort((a, b) => b.celsius - a.celsius);
+  const named = known.slice(0, SENSORS).map((one) => `${one.name} ${celsius(one.celsius)}`);
+  const more = known.length - named.length;
+  return [...named, more > 0 ? `${more} cooler ones` : ""].filter(Boolean).join(", ");
+}
+
 function facts(view) {
   const { system, vitals, metrics } = view;
   const swap = vitals?.swap_usage ?? (metrics ? metrics.swap / 100 : null);
@@ -109,13 +119,7 @@ function facts(view) {
       "Disk traffic",
       vitals?.disk_io && `${bytes(vitals.disk_io.read)}/s read, ${bytes(vitals.disk_io.written)}/s written`,
     ],
-    [
-      "Temperature",
-      vitals?.temperatures
-        ?.filter((one) => one.celsius != null)
-        .map((one) => `${one.name} ${celsius(one.celsius)}`)
-        .join(", "),
-    ],
+    ["Temperature", warmest(vitals?.temperatures ?? [])],
     ["Workload", workload],
     ["System", [view.host_type, view.os_version].filter(Boolean).join(" ")],
     ["Agent", view.agent_version],

@@ -184,7 +184,9 @@ function draw() {
   drawButtons(view);
   const reason = whyNot(view);
   for (const control of $("commands").elements) {
-    control.disabled = Boolean(reason) || asking.has(`${view.id}/${control.value}`);
+    control.disabled = Boolean(reason);
+    // Not disabled, because a button that is would lose the focus.
+    setAttribute(control, "aria-disabled", String(asking.has(`${view.id}/${control.value}`)));
   }
   $("why-not").hidden = !reason;
   setText($("why-not"), reason);

@@ -78,7 +78,7 @@ export class Blocks {
     const { last } = this;
     if (last?.cont && last.stream === entry.stream && last.node.textContent.length < LONGEST) {
       last.node.textContent += entry.line;
-      last.node.dataset.n = entry.n;
+      last.node.dataset.to = entry.n;
       last.cont = entry.cont;
       return;
     }
@@ -87,6 +87,9 @@ export class Blocks {
     this.last = { node: made, cont: entry.cont, stream: entry.stream };
   }
 }
+
+// The number of the last entry that a node shows; not a number for none.
+export const lastOf = (node) => Number(node?.dataset.to ?? node?.dataset.n);
 
 // Joins two blocks of one command, which were loaded apart.
 export function join(earlier, later) {

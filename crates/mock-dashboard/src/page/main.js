@@ -3,12 +3,12 @@
 
 import { $, count, setText } from "./text.js";
 import { changed, draws, patchView, replaceHosts, setView, store, updateHosts } from "./store.js";
-import { connect, send } from "./link.js";
+import { connect } from "./link.js";
 import { tally } from "./query.js";
 import { focusedHost, step } from "./fleet.js";
 import { togglePick } from "./picked.js";
 import { entriesOf } from "./entries.js";
-import { backlog, choose, live, position, toggleFollow } from "./output.js";
+import { backlog, choose, forget, live, toggleFollow, watch } from "./output.js";
 import { reset } from "./find.js";
 import "./bulk.js";
 import "./gauges.js";
@@ -22,7 +22,7 @@ function receive({ type, payload }) {
   switch (type) {
     case "hosts":
       // The first message of each connection, and what a browser gets that was too slow for the rest.
-      replaceHosts(payload);
+      if (replaceHosts(payload)) forget();
       if (!route()) watch();
       break;
     case "updates": {
@@ -35,7 +35,7 @@ function receive({ type, payload }) {
       setView(payload);
       break;
     case "backlog":
-      if (backlog(payload)) watch();
+      backlog(payload);
       break;
     case "output":
     case "status":
@@ -84,8 +84,6 @@ function route() {
   changed("fleet", "host", "link");
   return another;
 }
-
-const watch = () => send("watch", { host: store.watched, after: position(store.watched) });
 
 addEventListener("hashchange", route);
 connect(receive);

@@ -3,7 +3,9 @@
 
 import { $, count, element, plural, setAttribute, setText } from "./text.js";
 import { draws, store } from "./store.js";
-import { Blocks, join } from "./lines.js";
+import { keep, kept } from "./kept.js";
+import { send } from "./link.js";
+import { Blocks, join, lastOf } from "./lines.js";
 
 // Most lines in the DOM, and what is left after the oldest were removed, in one step, for each costs a layout.
 const SHOWN = 3000;
@@ -12,6 +14,8 @@ const KEPT = 2000;
 const PAGE = 500;
 // Distance from an end, in pixels, within which the reader counts as being there.
 const AT_END = 24;
+// Newest lines whose height is known: more than a large screen has.
+const NEAR = 80;
 // Lines that are shown in front of the one that was asked for.
 export const BEFORE = 100;
 
@@ -20,12 +24,20 @@ const older = element("button", "older");
 older.type = "button";
 older.hidden = true;
 
+// How long an answer may take, in milliseconds: the dashboard answers within some, also when it is busy.
+const ANSWER_MS = 20000;
+
 // What is shown: entries first <= n < next. `newest` is the index behind the newest entry that is known.
 let log = empty(null);
 let blocks = null;
+// What is shown with the next frame. It goes on where the window ends.
 let pending = [];
 let frame = 0;
 let loading = false;
+// Where the output was when it was last scrolled.
+let scrolledTo = 0;
+// Each wish to be elsewhere in the log makes the answers to earlier ones void.
+let turn = 0;
 
 function empty(host) {
   return { host, first: 0, next: 0, newest: 0, dropped: 0, following: true };
@@ -35,39 +47,41 @@ const key = (host) => `output:${host}`;
 
 // ---- what comes by itself ----
 
-// The index behind which the dashboard continues for a page that comes back, or null.
-export const position = (host) => (log.host === host && log.following && log.next > 0 ? log.next - 1 : null);
+// The number of the entry behind those that have come without a gap.
+const reached = () => (pending.length ? pending.at(-1).n + 1 : log.next);
+
+// Asks for the host and for what is behind the entries that are here. The answer is in order with all that comes by
+// itself, so that nothing is missing in between.
+export const watch = () =>
+  send("watch", { host: log.host, after: log.following && reached() > 0 ? reached() - 1 : null });
 
 export function choose(host) {
   log = empty(host);
-  pending = [];
-  output.replaceChildren(older);
-  older.hidden = true;
-  blocks = new Blocks(output);
-  const kept = JSON.parse(sessionStorage.getItem(key(host)) ?? "null");
-  if (kept && !kept.following) show(kept.n - PAGE / 2, { at: kept.n });
+  turn += 1;
+  loading = false;
+  begin(0);
+  const place = host && kept("sessionStorage", key(host));
+  if (place && !place.following && place.started === store.started) show(place.n - PAGE / 2, { at: place.n });
   drawBar();
 }
 
-// Returns true if the dashboard has to be asked again, from the beginning.
-export function backlog({ host_id: host, entries, end: next, dropped }) {
-  if (host !== log.host) return false;
-  flush();
-  // The dashboard has started anew, and with it the log.
-  if (next < log.next) {
-    sessionStorage.removeItem(key(host));
-    choose(host);
-    return true;
-  }
-  log.newest = next;
+// The dashboard has started anew, and with it the log.
+export const forget = () => choose(log.host);
+
+export function backlog({ host_id: host, entries, end, dropped }) {
+  if (host !== log.host) return;
+  log.newest = Math.max(log.newest, end);
+  log.dropped = dropped;
   if (log.following) {
-    const first = entries[0]?.n ?? next;
-    if (first !== log.next) begin(first);
-    log.dropped = dropped;
-    append(entries);
+    // Some of them may have come by themselves, before the dashboard heard the question.
+    const fresh = entries.filter(({ n }) => n >= reached());
+    if ((fresh[0]?.n ?? end) === reached()) append(fresh);
+    else {
+      begin(entries[0]?.n ?? end);
+      append(entries);
+    }
   }
   drawBar();
-  return false;
 }
 
 // Empties the window, which then begins at an entry.
@@ -78,41 +92,57 @@ function begin(first) {
   Object.assign(log, { first, next: first });
 }
 
+// Adds entries that go on where the window ends.
+function add(entries) {
+  for (const entry of entries) blocks.add(entry);
+  if (entries.length) log.next = entries.at(-1).n + 1;
+}
+
 export function live(host, entries) {
   if (host !== log.host) return;
   const fresh = entries.filter(({ n }) => n >= log.newest);
   if (!fresh.length) return;
   log.newest = fresh.at(-1).n + 1;
   // A reader who is elsewhere fetches these later. One who has only scrolled up gets them below, up to a limit.
-  if (
-    fresh[0].n !== log.next + pending.length ||
-    (log.next + pending.length - log.first > SHOWN && !log.following)
-  )
-    return drawBar();
+  if (fresh[0].n !== reached() || (reached() - log.first > SHOWN && !log.following)) return drawBar();
   append(fresh);
 }
 
 function append(entries) {
   pending.push(...entries);
-  if (!frame) frame = requestAnimationFrame(flush);
-}
-
-function flush() {
-  frame = 0;
-  // More than the window holds is not built at all.
+  // More than the window holds is not built at all, and not kept for a page that nobody sees, which has no frames.
   if (pending.length > SHOWN) {
     const rest = pending.slice(-KEPT);
     begin(rest[0].n);
     pending = rest;
   }
-  for (const entry of pending) blocks.add(entry);
-  if (pending.length) log.next = pending.at(-1).n + 1;
+  if (!frame) frame = requestAnimationFrame(flush);
+}
+
+function flush() {
+  frame = 0;
+  add(pending);
   pending = [];
   if (log.following) {
     trim();
-    output.scrollTop = output.scrollHeight;
+    drawNear();
+    toEnd();
   }
   drawBar();
+}
+
+// The heights of lines that are not seen are guesses. Those of the newest are not, so that the end is where it seems.
+let near = new Set();
+
+function drawNear() {
+  const now = new Set();
+  for (let run = output.lastElementChild; run !== older && now.size < NEAR; run = run.previousElementSibling) {
+    for (let line = run.lastElementChild; line && now.size < NEAR; line = line.previousElementSibling)
+      now.add(line);
+  }
+  for (const line of near) if (!now.has(line)) line.classList.remove("near");
+  for (const line of now) line.classList.add("near");
+  near = now;
 }
 
 // Removes the oldest lines.
@@ -120,35 +150,73 @@ function trim() {
   if (log.next - log.first <= SHOWN) return;
   const limit = log.next - KEPT;
   for (const run of output.querySelectorAll(".run")) {
-    if (Number(run.lastElementChild?.dataset.n) < limit) {
+    if (lastOf(run.lastElementChild) < limit) {
       run.remove();
       continue;
     }
-    while (run.firstElementChild && Number(run.firstElementChild.dataset.n) < limit)
-      run.firstElementChild.remove();
+    while (lastOf(run.firstElementChild) < limit) run.firstElementChild.remove();
     break;
   }
   log.first = Number(output.querySelector("[data-n]")?.dataset.n ?? log.next);
 }
 
-// ---- what is fetched ----
-
-export async function page(query) {
-  const host = log.host;
-  const answer = await fetch(`api/hosts/${encodeURIComponent(host)}/log?${new URLSearchParams(query)}`);
-  if (!answer.ok) throw new Error(`the dashboard answered ${answer.status}`);
-  const body = await answer.json();
-  return host === log.host ? body : null;
+// Removes the newest lines, of which a reader of old ones has no need.
+function trimEnd() {
+  if (log.next - log.first <= SHOWN) return;
+  const limit = log.first + KEPT;
+  for (const run of [...output.querySelectorAll(".run")].reverse()) {
+    while (Number(run.lastElementChild?.dataset.n) >= limit) run.lastElementChild.remove();
+    if (run.lastElementChild) break;
+    run.remove();
+  }
+  const run = output.querySelector(".run:last-child");
+  const ended = run?.dataset.outcome === "none" || run?.lastElementChild.classList.contains("end");
+  blocks = new Blocks(output, ended ? null : run);
+  log.next = run ? lastOf(run.lastElementChild) + 1 : log.first;
 }
 
-async function loadOlder() {
-  if (loading || log.first <= log.dropped) return;
+// ---- what is fetched ----
+
+// Null if another host, or another dashboard, is looked at meanwhile.
+export async function page(query) {
+  const mine = log;
+  const answer = await fetch(`api/hosts/${encodeURIComponent(log.host)}/log?${new URLSearchParams(query)}`, {
+    signal: AbortSignal.timeout(ANSWER_MS),
+  });
+  if (!answer.ok) throw new Error(`the dashboard answered ${answer.status}`);
+  const body = await answer.json();
+  return mine === log ? body : null;
+}
+
+// Fetches one more page for the window. `place(got)` adds it, if the window is still as it was.
+async function load(query, place) {
+  if (loading) return;
+  flush();
   loading = true;
+  // Otherwise lines would go while one reads them.
+  log.following = false;
   drawBar();
+  const [mine, now, { first, next }] = [log, turn, log];
   try {
-    const got = await page({ before: log.first, limit: PAGE });
-    if (!got) return;
+    const got = await page({ ...query, limit: PAGE });
+    if (!got || now !== turn || first !== log.first) return;
     log.dropped = got.dropped;
+    place(got, next);
+  } catch {
+    // The button stays, for another attempt.
+  } finally {
+    if (mine === log) {
+      loading = false;
+      remember();
+      drawBar();
+    }
+  }
+}
+
+function loadOlder() {
+  if (log.first <= log.dropped) return;
+  load({ before: log.first }, (got) => {
+    if (!got.entries.length) return;
     const height = output.scrollHeight;
     const top = output.scrollTop;
     const fragment = document.createDocumentFragment();
@@ -157,38 +225,55 @@ async function loadOlder() {
     const [last, next] = [fragment.lastElementChild, output.querySelector(".run")];
     older.after(fragment);
     join(last, next);
-    if (got.entries.length) log.first = got.entries[0].n;
-    log.following = false;
+    log.first = got.entries[0].n;
     output.scrollTop = top + output.scrollHeight - height;
-  } catch {
-    // The button stays, for another attempt.
-  } finally {
-    loading = false;
-    remember();
-    drawBar();
-  }
+    trimEnd();
+  });
 }
+
+function loadNewer() {
+  if (log.following || reached() >= log.newest) return;
+  flush();
+  load({ after: log.next - 1 }, (got, next) => {
+    // What goes on at the end of the window only.
+    if (next !== log.next || got.entries[0]?.n !== next) return;
+    const line = [...output.querySelectorAll("[data-n]")].at(-1);
+    const top = line?.getBoundingClientRect().top;
+    add(got.entries);
+    trim();
+    // The reader goes on where the lines ended before.
+    if (line) output.scrollTop += line.getBoundingClientRect().top - top;
+  });
+}
+
+// The line that an entry is in.
+const lineOf = (n) =>
+  output.querySelector(`[data-n="${n}"]`) ??
+  [...output.querySelectorAll("[data-to]")].find((one) => Number(one.dataset.n) < n && n <= lastOf(one));
 
 // Shows the lines from `n` on, with the entry `at` in sight; `mark` is in sight and marked.
 export async function show(n, { at, mark }) {
   log.following = false;
+  turn += 1;
+  const now = turn;
   try {
     const got = await page({ after: Math.max(-1, Math.floor(n) - 1), limit: PAGE });
-    if (!got) return;
-    // The place that was kept is of an earlier dashboard.
+    if (!got || now !== turn) return;
     if (!got.entries.length) return toNewest();
     begin(got.entries[0].n);
-    for (const entry of got.entries) blocks.add(entry);
-    log.next = got.entries.at(-1).n + 1;
+    add(got.entries);
     log.newest = Math.max(log.newest, got.end);
     log.dropped = got.dropped;
-    const line = output.querySelector(`[data-n="${mark ?? at}"]`);
+    const line = lineOf(mark ?? at);
     if (mark !== undefined) line?.classList.add("hit");
     line?.scrollIntoView({ block: mark === undefined ? "start" : "center" });
     remember();
     drawBar();
   } catch {
+    if (now !== turn) return;
     setText($("found"), "The dashboard does not answer");
+    // Rather than nothing.
+    if (log.next === log.first) toNewest();
   }
 }
 
@@ -198,22 +283,18 @@ export async function showEnd(n) {
   output.scrollIntoView({ block: "nearest" });
 }
 
-async function toNewest() {
+function toNewest() {
   log.following = true;
-  if (log.next < log.newest) {
-    try {
-      const got = await page({ limit: PAGE });
-      if (!got) return;
-      begin(got.entries[0]?.n ?? got.end);
-      Object.assign(log, { newest: got.end, dropped: got.dropped });
-      append(got.entries);
-    } catch {
-      log.following = false;
-    }
-  }
-  output.scrollTop = output.scrollHeight;
+  turn += 1;
+  if (reached() < log.newest || reached() === 0) watch();
+  toEnd();
   remember();
   drawBar();
+}
+
+function toEnd() {
+  output.scrollTop = output.scrollHeight;
+  scrolledTo = output.scrollTop;
 }
 
 // ---- following ----
@@ -225,10 +306,8 @@ function remember() {
   const line = log.following
     ? null
     : [...output.querySelectorAll("[data-n]")].find((one) => one.getBoundingClientRect().bottom > top);
-  sessionStorage.setItem(
-    key(log.host),
-    JSON.stringify({ following: log.following, n: Number(line?.dataset.n ?? log.next) }),
-  );
+  const place = { following: log.following, n: Number(line?.dataset.n ?? log.next), started: store.started };
+  keep("sessionStorage", key(log.host), place);
 }
 
 export function toggleFollow() {
@@ -239,8 +318,6 @@ export function toggleFollow() {
   } else toNewest();
 }
 
-// Where the output was when it was last scrolled.
-let scrolledTo = 0;
 let settle = 0;
 
 output.addEventListener(
@@ -254,6 +331,7 @@ output.addEventListener(
     if (log.following && up && !atEnd) log.following = false;
     else if (!log.following && atEnd && !up && log.next >= log.newest) log.following = true;
     if (up && output.scrollTop < AT_END) loadOlder();
+    else if (!up && atEnd) loadNewer();
     clearTimeout(settle);
     settle = setTimeout(remember, 200);
     drawBar();
@@ -262,25 +340,26 @@ output.addEventListener(
 );
 
 new ResizeObserver(() => {
-  if (log.following) output.scrollTop = output.scrollHeight;
+  if (log.following) toEnd();
 }).observe(output);
 
 older.addEventListener("click", loadOlder);
 $("newest").addEventListener("click", toNewest);
 $("follow").addEventListener("click", toggleFollow);
 $("times").addEventListener("click", () => {
-  localStorage.setItem("times", output.classList.contains("times") ? "" : "1");
-  drawTimes();
+  const shown = !output.classList.contains("times");
+  keep("localStorage", "times", shown);
+  drawTimes(shown);
 });
 
-function drawTimes() {
-  const shown = localStorage.getItem("times") === "1";
+function drawTimes(shown) {
   output.classList.toggle("times", shown);
   setAttribute($("times"), "aria-pressed", String(shown));
-  if (log.following) output.scrollTop = output.scrollHeight;
+  if (log.following) toEnd();
 }
 
 function drawBar() {
+  output.classList.toggle("follows", log.following);
   const before = log.first - log.dropped;
   older.hidden = log.first === 0;
   older.disabled = before <= 0 || loading;
@@ -295,4 +374,4 @@ function drawBar() {
 draws(["host"], () => {
   if (store.watched) setAttribute($("download"), "href", `api/hosts/${encodeURIComponent(store.watched)}/log.txt`);
 });
-drawTimes();
+drawTimes(Boolean(kept("localStorage", "times")));

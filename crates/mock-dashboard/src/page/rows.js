@@ -98,6 +98,7 @@ export function fillRow(row, { host, group, size }, { index, picked, current }) 
   row.classList.toggle("picked", picked);
   setAttribute(parts.pick, "aria-label", `Select ${host.id}`);
   setText(parts.link, host.id);
+  setAttribute(parts.link, "title", host.id);
   setAttribute(parts.link, "href", `#/${encodeURIComponent(host.id)}`);
   if (current) parts.link.setAttribute("aria-current", "true");
   else parts.link.removeAttribute("aria-current");
@@ -113,7 +114,7 @@ export function fillRow(row, { host, group, size }, { index, picked, current }) 
     ? LIGHTS.map((name) => `${name} ${lightWord(host.lights[name])}`).join(", ")
     : "not told";
   setText(parts.lightsText, told);
-  parts.lightsText.parentNode.title = told;
+  setAttribute(parts.lightsText.parentNode, "title", told);
   setText(parts.generation, (host.generation ?? "").slice(0, 7) || "—");
   for (const name of METERS) drawMeter(parts.meters[name], name, host);
   setText(parts.place, [host.location, host.device_type].filter(Boolean).join(" · "));
@@ -126,7 +127,7 @@ function drawMeter({ meter, text, bar }, name, host) {
   setText(text, share == null ? "" : percent(share));
   meter.classList.toggle("full", share != null && share >= FULL[name]);
   bar.style.setProperty("--share", share ?? 0);
-  if (name === "gpu") meter.title = host.temp == null ? "" : `hottest GPU ${celsius(host.temp)}`;
+  if (name === "gpu") setAttribute(meter, "title", host.temp == null ? "" : `hottest GPU ${celsius(host.temp)}`);
 }
 
 // What runs, or else how the newest command ended.

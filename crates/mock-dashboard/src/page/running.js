@@ -6,16 +6,16 @@ import { ask, whyNot } from "./host.js";
 import { showEnd } from "./output.js";
 
 // The parts of each command that has some. Those of an earlier command are not shown while it runs.
-const PARTS_OF = {
-  clone: ["pull"],
-  pull: ["pull"],
-  update: ["lock"],
-  test: ["tests"],
-  switch: ["system"],
-  boot: ["system"],
-  rollback: ["system"],
-  "pull-switch": ["pull", "system"],
-};
+const PARTS_OF = new Map([
+  ["clone", ["pull"]],
+  ["pull", ["pull"]],
+  ["update", ["lock"]],
+  ["test", ["tests"]],
+  ["switch", ["system"]],
+  ["boot", ["system"]],
+  ["rollback", ["system"]],
+  ["pull-switch", ["pull", "system"]],
+]);
 const RESULTS = { pass: "✓", fail: "✕", pending: "·" };
 
 // Seconds without a word from which a command counts as silent.
@@ -108,7 +108,7 @@ function draw() {
       status: "",
     };
   }
-  const parts = PARTS_OF[command] ?? [];
+  const parts = PARTS_OF.get(command) ?? [];
   for (const [part, { item }] of rows) item.hidden = !parts.includes(part) || !operation[part];
   for (const part of parts) {
     const told = operation[part];

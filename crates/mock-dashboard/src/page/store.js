@@ -8,6 +8,8 @@ export const store = {
   link: "connecting",
   // False until the first list of hosts has come.
   loaded: false,
+  // When the dashboard started: another one counts the entries of all logs anew.
+  started: null,
   // id -> summary of each host.
   hosts: new Map(),
   // The id of the host that is looked at, or null, and all that is known about that host.
@@ -24,17 +26,32 @@ export function draws(topics, draw) {
   drawers.push({ topics, draw });
 }
 
+// A page that nobody sees has no frames, but its title and its icon are seen.
+const HIDDEN_MS = 1000;
+
 export function changed(...topics) {
   for (const topic of topics) dirty.add(topic);
-  if (!frame) frame = requestAnimationFrame(drawAll);
+  if (frame) return;
+  frame = document.hidden ? setTimeout(drawAll, HIDDEN_MS) : requestAnimationFrame(drawAll);
 }
+
+// A frame that was asked for just before the page was hidden comes when it is seen again.
+document.addEventListener("visibilitychange", () => {
+  if (dirty.size) drawAll();
+});
 
 function drawAll() {
   frame = 0;
   const now = new Set(dirty);
   dirty.clear();
   for (const { topics, draw } of drawers) {
-    if (topics.some((topic) => now.has(topic))) draw();
+    if (!topics.some((topic) => now.has(topic))) continue;
+    try {
+      draw();
+    } catch (error) {
+      // One part that cannot be drawn leaves the others as they should be.
+      reportError(error);
+    }
   }
 }
 
@@ -44,11 +61,15 @@ export function setLink(state) {
   changed("link", "host");
 }
 
-export function replaceHosts({ now, hosts }) {
+// Returns whether these are of another dashboard than those before.
+export function replaceHosts({ now, started, hosts }) {
+  const another = store.loaded && started !== store.started;
+  store.started = started;
   noteClock(now);
   store.hosts = new Map(hosts.map((host) => [host.id, host]));
   store.loaded = true;
   changed("fleet", "host");
+  return another;
 }
 
 export function updateHosts({ now, hosts }) {

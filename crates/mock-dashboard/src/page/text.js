@@ -21,17 +21,25 @@ export const withPid = (command, pid) => (pid ? `${command} · pid ${pid}` : com
 
 // How far the clock of this browser is ahead of the dashboard's, in milliseconds.
 let skew = 0;
+// The newest differences. So many, because either clock may be set while the page is open.
+const differences = [];
+const DIFFERENCES = 16;
 
 // A message cannot arrive before it was sent, so the smallest difference seen is nearest to that of the clocks.
 export function noteClock(now) {
   const difference = Date.now() - Date.parse(now);
-  if (Number.isFinite(difference)) skew = skew === 0 ? difference : Math.min(skew, difference);
+  if (!Number.isFinite(difference)) return;
+  differences.push(difference);
+  if (differences.length > DIFFERENCES) differences.shift();
+  skew = Math.min(...differences);
 }
 
 // Milliseconds since a time of the dashboard.
 export const since = (time) => Math.max(0, Date.now() - skew - Date.parse(time));
 
 export function age(ms) {
+  // Times of agents are what their clocks and their programs say.
+  if (!Number.isFinite(ms)) return "an unknown time";
   const seconds = ms / 1000;
   if (seconds < 60) return `${Math.floor(seconds)} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;

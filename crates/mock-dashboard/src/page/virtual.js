@@ -54,6 +54,17 @@ export class VirtualList {
       if (row.style.height !== `${height}px`) row.style.height = `${height}px`;
       this.fill(row, items[at], at);
     }
+    this.sort([...wanted.keys()].map((name) => this.shown.get(name)));
+  }
+
+  // Brings the rows into the order in which they are seen, which is that of the tab key and of screen readers. The one
+  // with the focus stays where it is in the DOM, because it would lose the focus, and the others move around it.
+  sort(rows) {
+    let next = null;
+    for (const row of rows.reverse()) {
+      if (row.nextSibling !== next && !row.contains(document.activeElement)) this.space.insertBefore(row, next);
+      next = row;
+    }
   }
 
   // Scrolls as little as is needed for the item to be visible, and returns its row.

@@ -1,0 +1,219 @@
+// The window of a log: whatever happens, it shows the lines from one to another, without a gap or a repeat.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { close, launch, open } from "./lib/browser.mjs";
+import { startDashboard, until } from "./lib/dashboard.mjs";
+import { startFleet } from "./lib/fleet.mjs";
+
+let dashboard, fleet, browser, host;
+let seq = 0;
+
+before(async () => {
+  browser = await launch();
+  dashboard = await startDashboard();
+  fleet = await startFleet(dashboard, 2);
+  [host] = fleet.sockets;
+});
+
+after(async () => {
+  await browser?.close();
+  fleet?.stop();
+  await dashboard?.stop();
+});
+
+// Lines of one command, numbered through all tests. `pieces`: each line comes in so many, of so many
+// `words`.
+function say(count, { pieces = 1, words = 0 } = {}) {
+  for (let sent = 0; sent < count; sent += 100) {
+    const lines = [];
+    for (let at = 0; at < Math.min(100, count - sent); at += 1) {
+      for (let piece = 1; piece <= pieces; piece += 1) {
+        seq += 1;
+        const text = `${piece === 1 ? "line" : "piece"} ${seq}.${" word".repeat(words)}`;
+        lines.push({ seq, at: new Date().toISOString(), stream: "stdout", line: text, cont: piece < pieces });
+      }
+    }
+    host.send("output_batch", { command: "switch", job_id: "j1", lines });
+  }
+}
+
+const url = () => `${dashboard.url}#/${host.name}`;
+const text = (page) => page.locator("#output .run").allTextContents();
+const numbers = async (page) =>
+  [...(await text(page)).join("\n").matchAll(/(\d+)\./g)].map(([, one]) => Number(one));
+const follows = (page) => page.locator("#follow").getAttribute("aria-pressed");
+
+async function whole(page) {
+  const shown = await numbers(page);
+  const odd = shown.findIndex((number, at) => at > 0 && number !== shown[at - 1] + 1);
+  assert.equal(odd, -1, `${shown.slice(Math.max(0, odd - 2), odd + 3)} of ${shown.length} lines`);
+  return shown;
+}
+
+async function upTo(page, number) {
+  await until(async () => (await numbers(page)).at(-1) === number, `line ${number} is shown`);
+  return whole(page);
+}
+
+// Answers of the log come when the test lets them.
+async function slow(page) {
+  const waiting = [];
+  await page.route(/\/log\?/, async (route) => {
+    const answer = await route.fetch();
+    waiting.push(() => route.fulfill({ response: answer }));
+  });
+  return {
+    asked: (count) => until(() => waiting.length >= count, `${count} questions`),
+    answer: (at) => waiting[at](),
+    answerAll: () => Promise.all(waiting.map((answer) => answer())),
+    count: () => waiting.length,
+  };
+}
+
+test("who goes to the newest lines while more come misses none", async () => {
+  const page = await open(browser, url());
+  say(4000);
+  await upTo(page, seq);
+  await page.locator("#find").fill("line 700.");
+  await page.keyboard.press("Enter");
+  await page.locator("#output .hit", { hasText: /^line 700\.$/ }).waitFor();
+  const answers = await slow(page);
+  await page.locator("#newest").click();
+  // Whether it asks with a question of its own, or in another way, is its affair.
+  const end = seq;
+  await until(
+    async () => answers.count() || (await numbers(page)).at(-1) === end,
+    "the newest line, or a question",
+  );
+  say(300);
+  const last = async () => (await dashboard.get(`api/hosts/${host.name}/log?limit=1`)).entries[0].line;
+  await until(async () => (await last()) === `line ${seq}.`, "the dashboard has all lines");
+  await answers.answerAll();
+  say(1);
+  await upTo(page, seq);
+  assert.equal(await follows(page), "true");
+  await close(page);
+});
+
+test("an answer that comes late does not move the reader", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  await page.locator("#find").fill("line 700.");
+  await page.keyboard.press("Enter");
+  await page.locator("#output .hit", { hasText: /^line 700\.$/ }).waitFor();
+  const answers = await slow(page);
+  await page.locator("#find").fill("line 2500.");
+  await page.keyboard.press("Enter");
+  await answers.asked(1);
+  await answers.answer(0);
+  // That was the search; this is the page around the match.
+  await answers.asked(2);
+  await page.locator("#newest").click();
+  await upTo(page, seq);
+  await answers.answer(1);
+  say(1);
+  await upTo(page, seq);
+  assert.equal(await follows(page), "true");
+  await close(page);
+});
+
+test("one can read on from a match to the newest line, and back to the oldest, in a window of bounded size", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  await page.locator("#find").fill("line 50.");
+  await page.keyboard.press("Enter");
+  await page.locator("#output .hit", { hasText: /^line 50\.$/ }).waitFor();
+  const scroll = (to) =>
+    page.locator("#output").evaluate((output, to) => {
+      output.scrollTop = to === "end" ? output.scrollHeight : 0;
+    }, to);
+  await until(async () => {
+    await scroll("end");
+    const shown = await whole(page);
+    assert.ok(shown.length <= 3600, `${shown.length} lines`);
+    return shown.at(-1) === seq;
+  }, "the newest line is reached");
+  await until(async () => {
+    await scroll("begin");
+    const shown = await whole(page);
+    assert.ok(shown.length <= 3600, `${shown.length} lines`);
+    return shown[0] === 1;
+  }, "the oldest line is reached");
+  await close(page);
+});
+
+test("long lines that came in pieces are neither torn nor repeated", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  const from = seq + 1;
+  say(1400, { pieces: 3 });
+  await upTo(page, seq);
+  const first = (await numbers(page))[0];
+  assert.ok(first > from, "older lines have gone");
+  await page.locator(".older").click();
+  await until(async () => (await numbers(page))[0] < first, "older lines");
+  await whole(page);
+  // A match in the middle of such a line is shown.
+  await page.locator("#find").fill(`piece ${seq - 1}.`);
+  await page.keyboard.press("Enter");
+  await page.locator("#output .hit", { hasText: `piece ${seq - 1}.` }).waitFor();
+  await close(page);
+});
+
+test("who follows stays at the end, however long the lines are", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  for (let round = 0; round < 40; round += 1) {
+    say(100, { words: (round * 37) % 400 });
+    if (round % 10 === 9) await upTo(page, seq);
+  }
+  const below = () =>
+    page.locator("#output").evaluate((output) => output.scrollHeight - output.scrollTop - output.clientHeight);
+  // Two frames later also what was seen for the first time has its height.
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  assert.ok((await below()) < 24, `${await below()} pixels below`);
+  assert.equal(await follows(page), "true");
+  // And who scrolls up does not.
+  await page.locator("#output").hover();
+  await page.mouse.wheel(0, -600);
+  await page.locator("#follow[aria-pressed=false]").waitFor();
+  await close(page);
+});
+
+test("a look at another host and back leaves nothing of either in the other's window", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  const [, other] = fleet.sockets;
+  for (let round = 0; round < 20; round += 1) {
+    say(20);
+    await page.evaluate((hash) => (location.hash = hash), `#/${round % 2 ? host.name : other.name}`);
+  }
+  await page.locator("#name", { hasText: host.name }).waitFor();
+  await upTo(page, seq);
+  await close(page);
+});
+
+test("another dashboard has another log, however long it is already", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  const { port } = dashboard;
+  await dashboard.stop();
+  await page.locator("#link[data-state=lost]").waitFor();
+  dashboard = await startDashboard(port, "another-token");
+  fleet = await startFleet(dashboard, 2);
+  [host] = fleet.sockets;
+  seq = 100_000;
+  say(9000);
+  await page.locator("#link[data-state=live]").waitFor();
+  await upTo(page, seq);
+  // Its token is another one, too.
+  await page.locator("#buttons button[value=pull]").click();
+  await page.locator("#notice", { hasText: "not a real host" }).waitFor();
+  assert.ok(
+    page.faults.every((fault) => /403/.test(fault)),
+    page.faults.join("\n"),
+  );
+  page.faults.length = 0;
+  await close(page);
+});

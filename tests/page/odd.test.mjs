@@ -1,0 +1,212 @@
+// Browsers and hosts that are not as usual: nothing may be kept, nobody looks, hosts and commands with names of
+// properties, agents that tell next to nothing or very much.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { close, launch, open } from "./lib/browser.mjs";
+import { startDashboard, until } from "./lib/dashboard.mjs";
+import { startFleet, startHost } from "./lib/fleet.mjs";
+
+let dashboard, fleet, browser;
+
+const FACTS = { host_type: "nixos", agent_version: "0.1.0", os_version: "26.05", nixpkgs_version: "26.05" };
+// The five fields that each heartbeat has had from the beginning.
+const BEAT = {
+  generation: "161c9c6",
+  nixpkgs_version: "26.05",
+  pending_command: null,
+  command_pid: null,
+  metrics: null,
+};
+const LONGEST = `${"long-".repeat(12)}end`;
+const MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>";
+
+before(async () => {
+  browser = await launch();
+  dashboard = await startDashboard();
+  fleet = await startFleet(dashboard, 40);
+  const commands = [{ name: "constructor", own: true, description: MARKUP }];
+  await startHost(
+    dashboard,
+    { ...FACTS, hostname: "constructor", location: "__proto__", commands },
+    {
+      ...BEAT,
+      pending_command: "constructor",
+      command_pid: 7,
+    },
+  );
+  await startHost(dashboard, { ...FACTS, hostname: "oldest" }, BEAT);
+  const much = await startHost(
+    dashboard,
+    {
+      ...FACTS,
+      hostname: LONGEST,
+      location: "l".repeat(60),
+      commands: Array.from({ length: 50 }, (_, at) => ({ name: `command-${at}`, own: true, description: MARKUP })),
+    },
+    {
+      ...BEAT,
+      pending_command: "switch",
+      command_activity: { phase: "a phase of the future", silent_s: 4000 },
+      update_status: {
+        git: { status: "outdated", message: MARKUP, checked_at: "not a time" },
+        lock: { status: "working", message: "", checked_at: "" },
+        system: { status: "unknown", message: "x".repeat(300), checked_at: "" },
+        tests: { status: "error", message: "", checked_at: "" },
+      },
+      vitals: {
+        disks: Array.from({ length: 32 }, (_, at) => ({ path: `/volumes/${at}`, usage: at / 32 })),
+        gpus: Array.from({ length: 8 }, (_, at) => ({
+          vendor: "amd",
+          pci_address: `${at}`,
+          status: "a new word",
+        })),
+        temperatures: Array.from({ length: 40 }, (_, at) => ({ name: `core ${at}`, celsius: at })),
+      },
+    },
+  );
+  much.send("status", {
+    status: "error",
+    command: "switch",
+    exit_code: 4,
+    message: MARKUP,
+    generation: "161c9c6",
+    job_id: "j0",
+    outcome: "an_outcome_of_the_future",
+  });
+  const line = (seq, text) => ({ seq, stream: "stdout", line: text, at: "not a time" });
+  much.send("output_batch", {
+    command: "switch",
+    job_id: "j1",
+    lines: [line(1, MARKUP), line(2, "w".repeat(8000)), line(3, "")],
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  fleet?.stop();
+  await dashboard?.stop();
+});
+
+test("hosts and commands may have the names of properties", async () => {
+  const page = await open(
+    browser,
+    `${dashboard.url}?show=constructor&sort=constructor&group=__proto__#/constructor`,
+  );
+  await page.locator("#running b", { hasText: "constructor" }).waitFor();
+  await page.locator("#running .detail", { hasText: "pid 7" }).waitFor();
+  await page.locator("#buttons button[value=constructor]").waitFor();
+  await page.goto(`${dashboard.url}#/`);
+  await page.locator("#rows .row[data-id=constructor]").waitFor();
+  await page.goto(`${dashboard.url}#/%E0%A4%A`);
+  await page.locator("#rows .row[data-id=constructor]").waitFor();
+  await close(page);
+});
+
+test("an agent that tells next to nothing is shown without odd words", async () => {
+  const page = await open(browser, `${dashboard.url}#/oldest`);
+  await page.locator("#name", { hasText: "oldest" }).waitFor();
+  await page.locator("#buttons button[value=pull]").waitFor();
+  assert.doesNotMatch(await page.locator("body").innerText(), /undefined|NaN|null|\[object/);
+  await close(page);
+});
+
+test("an agent that tells a lot is shown as text, and its output stays in sight", async () => {
+  for (const width of [390, 1180, 1440, 1920, 2560]) {
+    const page = await open(browser, `${dashboard.url}#/${LONGEST}`, { width });
+    await page.locator("#name", { hasText: LONGEST }).waitFor();
+    await page.locator("#disks li").nth(31).waitFor();
+    await page.getByRole("log").getByText(MARKUP, { exact: true }).waitFor();
+    assert.doesNotMatch(await page.locator("body").innerText(), /undefined|NaN|\[object/);
+    assert.equal(await page.locator("img[src=x], main script").count(), 0);
+    // Neither the page nor a part of it is wider than its place.
+    const wide = await page.evaluate(() =>
+      [document.documentElement, ...document.querySelectorAll("main, #host, .work, .aside, .bar, .buttons")]
+        .filter((one) => one.scrollWidth > one.clientWidth + 1)
+        .map((one) => `${one.tagName}.${one.className}: ${one.scrollWidth} of ${one.clientWidth}`),
+    );
+    assert.deepEqual(wide, [], `${width} pixels`);
+    assert.ok((await page.locator("#buttons").boundingBox()).height <= 250, "the commands leave room");
+    await close(page);
+  }
+});
+
+test("the page works where nothing may be kept", async () => {
+  const context = await browser.newContext();
+  await context.addInitScript(() => {
+    for (const area of ["localStorage", "sessionStorage"]) {
+      Object.defineProperty(window, area, {
+        get: () => {
+          throw new DOMException("refused", "SecurityError");
+        },
+      });
+    }
+  });
+  const page = await context.newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(error.stack));
+  await page.goto(`${dashboard.url}#/${LONGEST}`);
+  await page.getByRole("log").getByText(MARKUP, { exact: true }).waitFor();
+  await page.locator("#times").click();
+  await page.locator("#output.times").waitFor();
+  await page.locator("#follow").click();
+  await page.locator("#follow[aria-pressed=false]").waitFor();
+  await page.locator("#newest").click();
+  await page.locator("#follow[aria-pressed=true]").waitFor();
+  await context.close();
+  assert.deepEqual(faults, []);
+});
+
+test("a page that nobody sees still counts in its title", async () => {
+  const context = await browser.newContext();
+  await context.addInitScript(() => {
+    // What a browser does with a page in the background.
+    let hidden = false;
+    const frame = window.requestAnimationFrame.bind(window);
+    Object.defineProperty(document, "hidden", { get: () => hidden });
+    window.requestAnimationFrame = (draw) => (hidden ? 1 : frame(draw));
+    window.hide = (now) => {
+      hidden = now;
+      document.dispatchEvent(new Event("visibilitychange"));
+    };
+  });
+  const page = await context.newPage();
+  await page.goto(dashboard.url);
+  await page.locator("#rows .row").first().waitFor();
+  const before = await page.title();
+  await page.evaluate(() => window.hide(true));
+  const victim = fleet.sockets[11];
+  victim.send("status", { status: "error", command: "pull", exit_code: 1, message: "", job_id: "j2" });
+  await until(async () => (await page.title()) !== before, "the title tells of the failure");
+  await context.close();
+});
+
+test("the tab key goes from row to row as they are seen, also after they have moved", async () => {
+  const page = await open(browser, dashboard.url);
+  await page.locator("#rows .row").first().waitFor();
+  const order = () =>
+    page.locator("#rows .row").evaluateAll((rows) => rows.map((row) => Number(row.getAttribute("aria-rowindex"))));
+  await page.locator("#rows .row a").nth(3).focus();
+  const focused = () => page.evaluate(() => document.activeElement.textContent);
+  const name = await focused();
+  await page.locator("#rows").evaluate((rows) => (rows.scrollTop = 200));
+  await page.locator(".heads .name button").dispatchEvent("click");
+  await page.locator(".heads .name[aria-sort]").waitFor();
+  const found = await until(async () => {
+    const shown = await order();
+    return shown.every((index, at) => at === 0 || index > shown[at - 1]) && shown;
+  }, "the rows are in order");
+  assert.ok(found.length > 10);
+  if (await page.locator(`.row[data-id="${name}"]`).count()) assert.equal(await focused(), name);
+  await close(page);
+});
+
+test("a button that was pressed keeps the focus", async () => {
+  const page = await open(browser, `${dashboard.url}#/oldest`);
+  const button = page.locator("#buttons button[value=pull]");
+  await button.focus();
+  await page.keyboard.press("Enter");
+  await page.locator("#notice", { hasText: "not a real host" }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.value), "pull");
+  await close(page);
+});
