@@ -31,7 +31,11 @@
         let
           own = packages pkgs;
         in
-        own // { default = own.nixfleet-agent; }
+        own
+        // {
+          default = own.nixfleet-agent;
+          docs = pkgs.callPackage ./nix/docs.nix { };
+        }
       );
 
       apps = eachSystem (

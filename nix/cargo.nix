@@ -3,6 +3,7 @@
   lib,
   rustPlatform,
   clippy,
+  curl,
   gitMinimal,
   openssl,
   procps,
@@ -83,12 +84,21 @@ let
       common
       // {
         src = source [
+          # The tests read all documents, and what they link to.
+          ../ARCHITECTURE.md
+          ../CHANGELOG.md
+          ../CONTRIBUTING.md
+          ../LICENSE-APACHE
+          ../LICENSE-MIT
           ../README.md
+          ../SECURITY.md
           ../benches
           ../clippy.toml
           ../crates
           ../dist
           ../docs
+          ../justfile
+          (lib.fileset.maybeMissing ../.ci)
           ../rustfmt.toml
           ../tests
         ];
@@ -132,6 +142,7 @@ in
     # Optimizing takes longer than running the tests.
     checkType = "debug";
     nativeCheckInputs = [
+      curl
       gitMinimal
       openssl
       procps

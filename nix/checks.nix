@@ -76,6 +76,7 @@ in
 {
   package = own.nixfleet-agent;
   mock-dashboard = own.nixfleet-mock-dashboard;
+  inherit (own) docs;
   inherit (cargo) tests lints;
 }
 // lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux (

@@ -78,7 +78,7 @@ in
         repo.url = "https://git.example.org/fleet.git";
       };
       description = ''
-        Everything else that the agent's settings file can hold; the README lists the keys. The file ends up
+        Everything else that the agent's settings file can hold; docs/settings.md lists the keys. The file ends up
         in the Nix store: no secrets.
       '';
     };

@@ -13,20 +13,21 @@
 //! vitals.rs     the vitals without a dashboard
 //! wait_registered.rs  waits until the agent is registered
 //! terminal.rs   colours, and text that is safe for a terminal
+//! zone.rs       times in the time zone of the host
 //! ```
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use nixfleet_config::{ABSENT, Config, Host, LauncherKind, Source};
 use nixfleet_jobs::{Instance, supervisor};
 use nixfleet_os::text::log_line;
-use nixfleet_os::{core_dump, error, service_manager, signals};
+use nixfleet_os::{core_dump, error, long_version, service_manager, signals};
 
 use crate::doctor::Installed;
 use crate::jobs::launcher::{self, PREFIX};
@@ -47,6 +48,7 @@ mod status;
 mod terminal;
 mod vitals;
 mod wait_registered;
+mod zone;
 
 #[cfg(feature = "fuzzing")]
 pub use vitals::heartbeat_conf;
@@ -81,11 +83,7 @@ enum Subcommands {
     /// Check the configuration and exit: 0 if it is good, 64 with one line for each problem
     CheckConfig,
     /// Ask the agent of this host how it is
-    Status {
-        /// The whole answer as one JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::Options),
     /// Show the log of a job of this host
     Logs(logs::Options),
     /// Look for what is wrong with this host's agent, and say what to do about it
@@ -145,7 +143,7 @@ pub fn main() -> ExitCode {
             &format!("warning: a limit of the size of files would end this process: {err}"),
         );
     }
-    let cli = Cli::try_parse().unwrap_or_else(|err| {
+    let cli = parse().unwrap_or_else(|err| {
         // `--help` and `--version` also arrive here; they are not errors.
         let code = if err.use_stderr() { i32::from(USAGE) } else { 0 };
         if err.use_stderr() && journald::is_stderr() {
@@ -161,7 +159,7 @@ pub fn main() -> ExitCode {
     let result = source.and_then(|source| match command? {
         Subcommands::Run => run::run(&source),
         Subcommands::CheckConfig => check_config(&source),
-        Subcommands::Status { json } => status::run(&source, json),
+        Subcommands::Status(options) => status::run(&source, &options),
         Subcommands::Doctor(options) => doctor::run(&source, &options),
         Subcommands::Logs(options) => logs::run(&source, &options),
         Subcommands::Migrate(options) => migrate::run(&source, &options),
@@ -185,6 +183,17 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// The command line of this process. `--version` is the long form of `-V`.
+fn parse() -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    // The commit is in a file, which nobody else needs.
+    if std::env::args_os().any(|word| word == "--version") {
+        command = command.long_version(&*long_version(env!("CARGO_PKG_VERSION")).leak());
+    }
+    let mut matches = command.try_get_matches()?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|err| err.format(&mut Cli::command()))
 }
 
 /// The subcommand to run. `--check` was an option of the Go agent, so it comes without a subcommand.

@@ -31,6 +31,7 @@ mod subject;
 mod users;
 
 pub use subject::{Installed, Subject};
+pub use users::name_of as user_name;
 
 /// Time limit for all checks together. Longer than the sum of the limits within any group: those of the network take 32 s.
 const LIMIT: Duration = Duration::from_secs(35);

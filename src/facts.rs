@@ -26,7 +26,7 @@ use nixfleet_config::{Host, Paths};
 use nixfleet_jobs::checkout::{self, Checkout};
 use nixfleet_jobs::history::History;
 use nixfleet_jobs::{JobsDir, damage};
-use nixfleet_os::{sha256, timestamp};
+use nixfleet_os::{build_commit, sha256, timestamp};
 use nixfleet_protocol::{HostSystem, UpdateStatus};
 
 use binary::FileId;
@@ -245,7 +245,7 @@ impl Collector {
             && let Ok(program) = std::env::current_exe()
         {
             self.facts.store_path = freshness::store_path(&program).unwrap_or_default();
-            if let Some(commit) = freshness::source_commit(&program) {
+            if let Some(commit) = build_commit(&program) {
                 self.facts.source_commit = commit;
             }
         }

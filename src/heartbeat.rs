@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{oneshot, watch};
 
-use nixfleet_protocol::{DeviceVitals, Heartbeat, HostSystem, Metrics};
+use nixfleet_protocol::{DeviceVitals, Heartbeat, HostSystem, Metrics, UpdateStatus};
 use nixfleet_vitals::prewarm::Notice;
 use nixfleet_vitals::stasysmo::{self, Reading};
 
@@ -57,11 +57,7 @@ impl Snapshots {
         now: SystemTime,
     ) -> Heartbeat {
         let mut vitals = (self.vitals)(now);
-        let mut update_status = facts.update_status.clone();
-        if let Some(current) = current {
-            let running = age(current.accepted_at, now);
-            update::mark_working(&mut update_status, current.command, running, interval, current.accepted_at);
-        }
+        let update_status = lights(facts, current, interval, now);
         let measured = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
         let reboot_required = if facts.waits_for_boot { Some(true) } else { measured };
         if let Some(vitals) = &mut vitals {
@@ -89,6 +85,21 @@ impl Snapshots {
             command_activity: None,
         }
     }
+}
+
+/// How up to date the host is, while the command `current` runs.
+pub fn lights(
+    facts: &Facts,
+    current: Option<Current<'_>>,
+    interval: Duration,
+    now: SystemTime,
+) -> UpdateStatus {
+    let mut status = facts.update_status.clone();
+    if let Some(current) = current {
+        let running = age(current.accepted_at, now);
+        update::mark_working(&mut status, current.command, running, interval, current.accepted_at);
+    }
+    status
 }
 
 fn readings(values: stasysmo::Values) -> Metrics {

@@ -1,468 +1,101 @@
-_nixfleet__agent() {
-    local i cur prev opts cmd
-    COMPREPLY=()
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        cur="$2"
-    else
-        cur="${COMP_WORDS[COMP_CWORD]}"
-    fi
-    prev="$3"
-    cmd=""
-    opts=""
+# Bash completion of nixfleet-agent. UPDATE_DIST=1 cargo test --lib dist writes it from the command line.
+# It works where bash-completion finds it by the name of the program, and where it is sourced.
 
-    for i in "${COMP_WORDS[@]:0:COMP_CWORD}"
-    do
-        case "${cmd},${i}" in
-            ",$1")
-                cmd="nixfleet__agent"
-                ;;
-            nixfleet__agent,check-config)
-                cmd="nixfleet__agent__subcmd__check__subcmd__config"
-                ;;
-            nixfleet__agent,doctor)
-                cmd="nixfleet__agent__subcmd__doctor"
-                ;;
-            nixfleet__agent,help)
-                cmd="nixfleet__agent__subcmd__help"
-                ;;
-            nixfleet__agent,logs)
-                cmd="nixfleet__agent__subcmd__logs"
-                ;;
-            nixfleet__agent,migrate)
-                cmd="nixfleet__agent__subcmd__migrate"
-                ;;
-            nixfleet__agent,run)
-                cmd="nixfleet__agent__subcmd__run"
-                ;;
-            nixfleet__agent,status)
-                cmd="nixfleet__agent__subcmd__status"
-                ;;
-            nixfleet__agent,vitals)
-                cmd="nixfleet__agent__subcmd__vitals"
-                ;;
-            nixfleet__agent,wait-registered)
-                cmd="nixfleet__agent__subcmd__wait__subcmd__registered"
-                ;;
-            nixfleet__agent__subcmd__help,check-config)
-                cmd="nixfleet__agent__subcmd__help__subcmd__check__subcmd__config"
-                ;;
-            nixfleet__agent__subcmd__help,doctor)
-                cmd="nixfleet__agent__subcmd__help__subcmd__doctor"
-                ;;
-            nixfleet__agent__subcmd__help,help)
-                cmd="nixfleet__agent__subcmd__help__subcmd__help"
-                ;;
-            nixfleet__agent__subcmd__help,logs)
-                cmd="nixfleet__agent__subcmd__help__subcmd__logs"
-                ;;
-            nixfleet__agent__subcmd__help,migrate)
-                cmd="nixfleet__agent__subcmd__help__subcmd__migrate"
-                ;;
-            nixfleet__agent__subcmd__help,run)
-                cmd="nixfleet__agent__subcmd__help__subcmd__run"
-                ;;
-            nixfleet__agent__subcmd__help,status)
-                cmd="nixfleet__agent__subcmd__help__subcmd__status"
-                ;;
-            nixfleet__agent__subcmd__help,vitals)
-                cmd="nixfleet__agent__subcmd__help__subcmd__vitals"
-                ;;
-            nixfleet__agent__subcmd__help,wait-registered)
-                cmd="nixfleet__agent__subcmd__help__subcmd__wait__subcmd__registered"
-                ;;
-            *)
-                ;;
+_nixfleet_agent() {
+    local current="${COMP_WORDS[COMP_CWORD]}" before="" subcommand="" words="" place
+    if ((COMP_CWORD > 0)); then before="${COMP_WORDS[COMP_CWORD - 1]}"; fi
+    # --option=value arrives as three words.
+    if [[ $current == "=" ]]; then
+        current=""
+    elif [[ $before == "=" ]] && ((COMP_CWORD > 1)); then
+        before="${COMP_WORDS[COMP_CWORD - 2]}"
+    fi
+    COMPREPLY=()
+    for ((place = 1; place < COMP_CWORD; place++)); do
+        case "${COMP_WORDS[place]}" in
+        -c | --config)
+            if [[ ${COMP_WORDS[place + 1]} == "=" ]]; then ((place++)); fi
+            ((place++))
+            ;;
+        check-config | doctor | logs | migrate | run | status | vitals | wait-registered | help)
+            subcommand="${COMP_WORDS[place]}"
+            break
+            ;;
         esac
     done
-
-    case "${cmd}" in
-        nixfleet__agent)
-            opts="-c -h -V --config --help --version run check-config status logs doctor migrate vitals wait-registered help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+    if [[ $subcommand == help ]]; then
+        if ((COMP_CWORD == place + 1)); then words="check-config doctor logs migrate run status vitals wait-registered"; fi
+    else
+        case "$subcommand $before" in
+        "doctor --color")
+            _nixfleet_agent_words "auto always never" "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__check__subcmd__config)
-            opts="-c -h --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "logs -n" | "logs --lines")
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__doctor)
-            opts="-c -h --json --color --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "logs --color")
+            _nixfleet_agent_words "auto always never" "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help)
-            opts="run check-config status logs doctor migrate vitals wait-registered help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "migrate --unit")
+            _nixfleet_agent_files "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__check__subcmd__config)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "migrate --env-file")
+            _nixfleet_agent_files "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__doctor)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "migrate --root")
+            _nixfleet_agent_files "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "status --color")
+            _nixfleet_agent_words "auto always never" "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__logs)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "vitals --format")
+            _nixfleet_agent_words "json avocado logfmt text journal" "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__migrate)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "vitals --interval")
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__run)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "vitals --file")
+            _nixfleet_agent_files "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__status)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        "wait-registered --timeout")
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__vitals)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
+        *" -c" | *" --config")
+            _nixfleet_agent_files "$current"
+            return
             ;;
-        nixfleet__subcmd__agent__subcmd__help__subcmd__wait__subcmd__registered)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        nixfleet__subcmd__agent__subcmd__logs)
-            opts="-f -n -c -h --follow --lines --list --color --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --lines)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -n)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        nixfleet__subcmd__agent__subcmd__migrate)
-            opts="-c -h --unit --env-file --nixos --toml --write --root --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --unit)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --env-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --root)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        nixfleet__subcmd__agent__subcmd__run)
-            opts="-c -h --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        nixfleet__subcmd__agent__subcmd__status)
-            opts="-c -h --json --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        nixfleet__subcmd__agent__subcmd__vitals)
-            opts="-f -c -h --follow --format --json --interval --file --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --format)
-                    COMPREPLY=($(compgen -W "json avocado logfmt text journal" -- "${cur}"))
-                    return 0
-                    ;;
-                --interval)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        nixfleet__subcmd__agent__subcmd__wait__subcmd__registered)
-            opts="-c -h --timeout --config --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-    esac
+        esac
+        case "$subcommand" in
+        check-config) words="-c --config -h --help" ;;
+        doctor) words="-c --config --json --color -h --help" ;;
+        logs) words="-c --config -f --follow -n --lines --list --json -t --timestamps --utc --color -h --help" ;;
+        migrate) words="-c --config --unit --env-file --nixos --toml --write --root -h --help" ;;
+        run) words="-c --config -h --help" ;;
+        status) words="-c --config --json -v --verbose --utc --color -h --help" ;;
+        vitals) words="-c --config -f --follow --format --json --utc --interval --file -h --help" ;;
+        wait-registered) words="-c --config --timeout -h --help" ;;
+        *) words="-c --config -h --help -V --version check-config doctor logs migrate run status vitals wait-registered help" ;;
+        esac
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _nixfleet__agent -o nosort -o bashdefault -o default nixfleet-agent
-else
-    complete -F _nixfleet__agent -o bashdefault -o default nixfleet-agent
-fi
+_nixfleet_agent_words() {
+    mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
+}
+
+# Names with blanks stay whole, and folders get a slash.
+_nixfleet_agent_files() {
+    mapfile -t COMPREPLY < <(compgen -f -- "$1")
+    compopt -o filenames 2>/dev/null
+}
+
+complete -F _nixfleet_agent nixfleet-agent

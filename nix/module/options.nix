@@ -319,7 +319,7 @@ in
         jobs.keep = 50;
       };
       description = ''
-        Everything that `/etc/nixfleet/agent.toml` can hold; the README lists the keys. The options above
+        Everything that `/etc/nixfleet/agent.toml` can hold; docs/settings.md lists the keys. The options above
         are written into it too. A value here wins over an option's default; a value here and another one
         in the option are an error, unless one of them has `lib.mkForce`. Lists are joined.
 

@@ -3,6 +3,7 @@
 //! ```text
 //! folder.rs   the kept jobs, and which one the user means
 //! lines.rs    entries as lines for people
+//! json.rs     the kept jobs for programs
 //! ```
 //!
 //! It needs neither an agent nor a dashboard.
@@ -12,6 +13,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use clap::ValueHint;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::timeout;
@@ -20,6 +22,7 @@ use nixfleet_config::{Host, Source};
 use nixfleet_jobs::journal::{Entry, Reader};
 
 use super::terminal::Color;
+use super::zone::Zone;
 use super::{Failure, complain};
 use crate::jobs::follower::{self, Followed, Live};
 use crate::observe::journald::Priority;
@@ -27,6 +30,7 @@ use folder::{End, Folder, Job};
 use lines::Lines;
 
 mod folder;
+mod json;
 mod lines;
 
 /// Bytes of log read at once: large enough for few writes, small enough that the first line appears soon.
@@ -39,17 +43,26 @@ const READER_CHECK: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// A job's id, or its beginning or end, or a command: its newest job; without it the newest of all
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_hint = ValueHint::Other)]
     job: Option<String>,
     /// Go on until the job ends
     #[arg(long, short)]
     follow: bool,
     /// Only the last LINES lines that are there
-    #[arg(short = 'n', long, value_name = "LINES")]
+    #[arg(short = 'n', long, value_name = "LINES", value_hint = ValueHint::Other)]
     lines: Option<usize>,
     /// The jobs that are kept, newest first
-    #[arg(long, conflicts_with_all = ["job", "follow"])]
+    #[arg(long, conflicts_with_all = ["job", "follow", "timestamps"])]
     list: bool,
+    /// The list as JSON
+    #[arg(long, requires = "list")]
+    json: bool,
+    /// The time in front of each line
+    #[arg(long, short)]
+    timestamps: bool,
+    /// Times in UTC instead of the host's time zone
+    #[arg(long)]
+    utc: bool,
     /// Colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: Color,
@@ -89,21 +102,27 @@ impl From<io::Error> for Error {
 fn list(folder: &Folder, options: &Options) -> Result<(), Error> {
     let jobs = folder.jobs().map_err(Error::Message)?;
     let shown = &jobs[..options.lines.unwrap_or(jobs.len()).min(jobs.len())];
+    let mut out = io::stdout().lock();
+    if options.json {
+        writeln!(out, "{:#}", json::list(shown))?;
+        return Ok(out.flush()?);
+    }
     if shown.is_empty() {
         note(&format!("no jobs in {}", folder.path().display()));
         return Ok(());
     }
-    let mut out = io::stdout().lock();
-    out.write_all(lines::table(shown, Timestamp::now(), options.color.look()).as_bytes())?;
+    let zone = Zone::new(options.utc);
+    out.write_all(lines::table(shown, Timestamp::now(), &zone, options.color.look()).as_bytes())?;
     Ok(out.flush()?)
 }
 
 fn show(host: &Host, folder: &Folder, options: &Options) -> Result<(), Error> {
     let job = folder.pick(options.job.as_deref()).map_err(Error::Message)?;
-    note(&lines::header(&job, Timestamp::now()));
+    let zone = Zone::new(options.utc);
+    note(&lines::header(&job, Timestamp::now(), &zone));
     let mut screen = Screen {
         out: BufWriter::with_capacity(BATCH, io::stdout().lock()),
-        lines: Lines::new(options.color.look()),
+        lines: Lines::new(options.color.look(), options.timestamps.then_some(zone)),
     };
     let mut reader = Reader::new(folder.dir(&job.id), 0);
     let cannot_read = |err: io::Error| Error::Message(folder::unreadable(&folder.dir(&job.id).log(0), &err));

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueHint};
 
 use nixfleet_config::{DEFAULT_FILE, Source};
 
@@ -33,7 +33,7 @@ pub(super) struct Options {
     #[arg(long, conflicts_with = "nixos")]
     write: bool,
     /// Look at a host whose files are below DIR, such as a mounted disk, and write there; needs --unit
-    #[arg(long, value_name = "DIR", default_value = "/", requires = "unit")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/", requires = "unit")]
     root: PathBuf,
 }
 

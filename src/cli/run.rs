@@ -202,7 +202,8 @@ async fn serve(started: Started, file: Option<PathBuf>) -> Result<Exit, Failure>
         nixfleet_vitals::Settings { stasysmo: Some(host.paths.stasysmo.clone()), ..host.vitals_settings() };
     let meters = Arc::new(Meters::start(&measured, connection.interval));
     let hook = prewarm_hook(&host);
-    let about = status::About::new(&connection, &host, &meters, hook.clone(), last_good.clone());
+    let about =
+        status::About::new(&connection, &host, &meters, hook.clone(), last_good.clone(), facts.watch());
     let prewarm = watch_gpus(&host, &meters, hook);
     let snapshots = Snapshots {
         facts: facts.watch(),

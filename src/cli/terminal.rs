@@ -3,6 +3,8 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
+use rustix::termios::tcgetwinsize;
+
 use nixfleet_os::text::one_line;
 pub(super) use nixfleet_os::text::printable as safe;
 
@@ -84,6 +86,20 @@ pub(super) const WIDTH: usize = 80;
 
 /// Longest text of an entry in characters: two screens of the smallest usual terminal.
 const LONGEST: usize = 2 * WIDTH * 25;
+
+/// Narrowest and widest lines that are made, in columns. Longer lines are hard to read.
+const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
+
+/// Columns for a line on standard output; none if it is no terminal.
+pub(super) fn width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    // A terminal that does not know its size says 0.
+    let columns = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    let columns = if columns == 0 { WIDTH } else { columns };
+    Some(columns.clamp(*WIDTHS.start(), *WIDTHS.end()))
+}
 
 /// `head`, what there is to say, and what to do about it, which may be empty. For a terminal it is wrapped to the
 /// columns right of `indent`, with the fix on lines of its own. Otherwise it is one line, with `separator` before

@@ -8,6 +8,8 @@ use clap_complete::Shell;
 
 use super::*;
 
+mod bash;
+
 /// Set to rewrite the files instead of comparing them: `UPDATE_DIST=1 cargo test --lib dist`.
 const UPDATE: &str = "UPDATE_DIST";
 
@@ -27,19 +29,32 @@ fn packaged() -> clap::Command {
 
 #[test]
 fn completions_in_dist_are_those_of_this_command_line() {
-    for (shell, file) in [
-        (Shell::Bash, "nixfleet-agent.bash"),
-        (Shell::Zsh, "_nixfleet-agent"),
-        (Shell::Fish, "nixfleet-agent.fish"),
+    let generated = |shell| {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut packaged(), "nixfleet-agent", &mut text);
+        String::from_utf8(text).unwrap()
+    };
+    let cli = packaged();
+    let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    let names = names.join(" ");
+    // `help` itself is among the names behind which it offers none.
+    let is_behind_help = format!("seen_subcommand_from {names}");
+    let fish = generated(Shell::Fish).replace(&format!("{is_behind_help} help"), &is_behind_help);
+    // Behind a subcommand, files are offered for the options that name one, and for nothing else.
+    let no_files =
+        format!("complete -c nixfleet-agent -n \"__fish_nixfleet_agent_using_subcommand {names} help\" -f\n");
+    let fish = fish + &no_files;
+    for (file, text) in [
+        ("nixfleet-agent.bash", bash::script(&packaged())),
+        ("_nixfleet-agent", generated(Shell::Zsh)),
+        ("nixfleet-agent.fish", fish),
     ] {
-        let mut generated = Vec::new();
-        clap_complete::generate(shell, &mut packaged(), "nixfleet-agent", &mut generated);
         let path = dist("completions").join(file);
         if std::env::var_os(UPDATE).is_some() {
-            fs::write(&path, &generated).unwrap();
+            fs::write(&path, &text).unwrap();
         }
-        let written = fs::read(&path).unwrap();
-        assert!(written == generated, "{} is old: run {UPDATE}=1 cargo test --lib dist", path.display());
+        let written = fs::read_to_string(&path).unwrap();
+        assert!(written == text, "{} is old: run {UPDATE}=1 cargo test --lib dist", path.display());
     }
 }
 

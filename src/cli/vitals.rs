@@ -13,6 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use clap::ValueHint;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -20,6 +21,7 @@ use nixfleet_config::{Host, Source};
 use nixfleet_vitals::device::{self, Meters};
 
 use super::{Failure, listen_for_signals, usage};
+use crate::cli::zone::Zone;
 use crate::observe::{systemd, telemetry};
 use crate::wire;
 use conf::Conf;
@@ -61,8 +63,12 @@ pub(super) struct Options {
     /// Short for --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// The time of the table in UTC instead of the host's time zone
+    #[arg(long, conflicts_with = "follow")]
+    utc: bool,
     /// Seconds between two lines, instead of the file's INTERVAL; 30 without either
-    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = seconds())]
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, requires = "follow")]
+    #[arg(value_parser = seconds())]
     interval: Option<u64>,
     /// File with INTERVAL= and FORMAT=; without it /etc/heartbeat.conf is read if it exists
     #[arg(long, value_name = "FILE", requires = "follow")]
@@ -104,7 +110,7 @@ impl Settings {
 pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     let host = Host::for_meters(source).map_err(|err| usage(&err))?;
     if !options.follow {
-        return once(&host, options.format());
+        return once(&host, options);
     }
     let settings = Settings::read(options).map_err(|problems| usage(&problems))?;
     let log = telemetry::start(&host.log_level).map_err(|err| usage(&err))?;
@@ -118,10 +124,10 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
     result
 }
 
-fn once(host: &Host, format: Option<Format>) -> Result<(), Failure> {
+fn once(host: &Host, options: &Options) -> Result<(), Failure> {
     let vitals = wire::vitals::message(device::collect(&host.vitals_settings(), &host.hostname));
-    let text = match format {
-        None => table::table(&vitals),
+    let text = match options.format() {
+        None => table::table(&vitals, &Zone::new(options.utc)),
         Some(Format::Journal) => {
             let sent = Journal::at(JOURNAL).send(&format::datagram(&vitals));
             return sent

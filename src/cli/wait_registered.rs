@@ -6,7 +6,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use nixfleet_config::{Host, Source};
 
@@ -24,7 +24,8 @@ const LONGEST: u64 = 24 * 3600;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Seconds to wait, 1 to 86400
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, default_value_t = 600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     timeout: u64,
 }
 
@@ -42,7 +43,7 @@ pub(super) fn run(source: &Source, options: &Options) -> Result<(), Failure> {
                 None => return Ok(()),
                 Some(why) => why,
             },
-            Err(why) => why,
+            Err(why) => why.to_string(),
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

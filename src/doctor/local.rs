@@ -12,6 +12,7 @@ use rustix::fs::{Access, StatVfs, access, statvfs};
 use nixfleet_config::{Host, TOKEN_VARIABLE, TokenError, TokenSource};
 use nixfleet_os::bounded_read;
 use nixfleet_os::error::chain;
+use nixfleet_os::size;
 use nixfleet_protocol::{DeviceVitals, GpuVitals};
 use nixfleet_vitals::settings::Paths;
 use nixfleet_vitals::{Fault, device, stasysmo};
@@ -117,7 +118,7 @@ fn space(folder: &Path, found: &StatVfs, log_limit: u64) -> Finding {
     const FIX: &str =
         "free some: nix-collect-garbage --delete-older-than 30d; commands are refused on a full disk";
     let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let text = format!("{} MB free at {}", free / 1_000_000, folder.display());
+    let text = format!("{} free at {}", size(free), folder.display());
     // File systems that create inodes as needed report a total of zero.
     if found.f_files > 0 && found.f_favail < FEW_INODES {
         fail(NAME, format!("{} inodes free at {}", found.f_favail, folder.display()), FIX)
@@ -142,7 +143,7 @@ fn token_file(source: &TokenSource) -> Vec<Finding> {
         Err(TokenError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
             vec![root_only(NAME, shown)]
         }
-        Err(err) => vec![fail(NAME, chain(&err), "write the token and nothing else into it")],
+        Err(err) => vec![fail(NAME, chain(&err), err.fix())],
         Ok(token) => {
             let mut findings = vec![plausible(&shown, token.expose().len(), file.as_ref())];
             findings.extend(token.warning().map(|line| warning_of_line(NAME, line)));

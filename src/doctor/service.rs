@@ -9,10 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use nixfleet_config::Host;
+use nixfleet_os::time::length;
 
 use super::subject::JOB_UNIT;
 use super::{Finding, Subject, fail, ok, skipped, users, warning};
-use crate::observe::status::page::length;
 use crate::observe::status::{Report, State, client};
 use crate::unit::{self, AGENT_UNIT};
 
@@ -42,7 +42,7 @@ pub(super) fn findings(subject: &Subject) -> Vec<Finding> {
     let is_active = if installed { unit::state(AGENT_UNIT).ok() } else { None };
     findings.push(agent_unit(installed, is_active.as_deref()));
     let answer = client::ask(&client::places(&subject.host));
-    let report = answer.and_then(|document| {
+    let report = answer.map_err(|why| why.to_string()).and_then(|document| {
         serde_json::from_slice::<Report>(&document).map_err(|err| format!("its answer makes no sense: {err}"))
     });
     findings.push(agent(&report, installed));

@@ -18,7 +18,7 @@ pub(super) fn uid_of(user: &str) -> Option<u32> {
 }
 
 /// The name of a user, from the same places.
-pub(super) fn name_of(uid: u32) -> Option<String> {
+pub fn name_of(uid: u32) -> Option<String> {
     let number = uid.to_string();
     from_passwd(|fields| (fields[2] == number).then(|| fields[0].to_owned()))
         .or_else(|| from_id_program(&["-un", "--", &number]))

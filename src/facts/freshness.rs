@@ -9,22 +9,6 @@ use nixfleet_os::{bounded_read, sha256};
 /// The Nix store.
 const STORE: &str = "/nix/store";
 
-/// File in the package with the commit that it was built from. It is not part of the binary, or every commit
-/// would compile the agent again.
-const SOURCE_COMMIT: &str = "share/nixfleet-agent/source-commit";
-
-/// Longest [`SOURCE_COMMIT`] read, in bytes.
-const MAX_COMMIT: u64 = 1024;
-
-/// The commit that a program was built from, from the file in its package; none outside a package.
-pub fn source_commit(program: &Path) -> Option<String> {
-    let path = program.parent()?.parent()?.join(SOURCE_COMMIT);
-    let text = String::from_utf8(bounded_read::read(&path, MAX_COMMIT).ok()?).ok()?;
-    let commit = text.trim();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (!commit.is_empty() && commit.bytes().all(plain)).then(|| commit.to_owned())
-}
-
 /// The store path that contains a program; none outside the store.
 pub fn store_path(program: &Path) -> Option<String> {
     let Component::Normal(name) = program.strip_prefix(STORE).ok()?.components().next()? else { return None };

@@ -37,6 +37,7 @@ use job::{Job, Phase};
 mod ending;
 mod job;
 mod requests;
+mod seen;
 mod stops;
 
 pub use stops::{Stage, Unanswered};
@@ -150,6 +151,11 @@ impl JobTable {
     /// What the command in the slot does, if anything is known of it.
     pub fn activity(&self) -> Option<Activity> {
         self.slot()?.activity()
+    }
+
+    /// Name, complete steps and all steps of each part of the command in the slot.
+    pub fn progress(&self) -> impl Iterator<Item = (&'static str, u32, u32)> + use<> {
+        self.slot().map(|job| job.seen).unwrap_or_default().parts()
     }
 
     /// The command whose status was not queued yet, if the request cannot be told from it: it has the same id; or it has
@@ -300,7 +306,10 @@ impl JobTable {
                 job.over = true;
                 Followed::Ended(decide(job, result, &*self.executor))
             }
-            entries => entries,
+            Followed::Entries(entries) => {
+                job.seen.note(&entries);
+                Followed::Entries(entries)
+            }
         };
         let what = if line_numbers { what } else { what.numbered_by_position() };
         JobEvent { id, command, announced, what }

@@ -213,11 +213,8 @@ impl Agent {
         heartbeat.command_activity =
             self.jobs.activity().map(|activity| Box::new(wire::progress::activity(activity, now)));
         self.contact.go_on();
-        // The thread may see a decision a moment later than the end of the command.
-        if let Some(current) = self.jobs.current().filter(|current| deploys(current.command))
-            && let (Some(waits), Some(status)) = (self.contact.waits(), &mut heartbeat.update_status)
-        {
-            update::mark_waiting(status, current.command, &waits);
+        if let Some(status) = &mut heartbeat.update_status {
+            self.mark_trial(status);
         }
         if succeeded == Some("rollback")
             && let Some(update_status) = &mut heartbeat.update_status

@@ -42,7 +42,7 @@ const OTHERS: [&str; 11] = [
     "NIXFLEET_SSH_KEY",
 ];
 
-/// The order of keys, which is that of the table in the README.
+/// The order of keys, which is that of the table in docs/settings.md.
 const ORDER: [&str; 12] = [
     "url",
     "interval",
@@ -265,9 +265,9 @@ fn left_out(plan: &mut Plan, old: &Old, host: &Host) {
             "variables",
             format!("{name} is none of the Go agent's, and is left out"),
             if host.has_module {
-                "if it is a setting of this agent (see the README), put it into settings"
+                "if it is a setting of this agent (see docs/settings.md), put it into settings"
             } else {
-                "if it is a setting of this agent (see the README), write it to the file"
+                "if it is a setting of this agent (see docs/settings.md), write it to the file"
             },
         );
     }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::accept;
+use super::prometheus::{self, Look};
 use super::status::Source;
-use super::{accept, prometheus};
 
 /// Longest head of a request, in bytes: the usual limit of web servers.
 const MAX_REQUEST: usize = 8 * 1024;
@@ -35,17 +36,22 @@ impl Endpoint {
         self.address
     }
 
-    /// Answers until the runtime ends.
-    pub fn spawn(self, source: Arc<Source>) {
-        tokio::spawn(accept::serve(self.listener, move |stream| converse(stream, Arc::clone(&source))));
+    /// Answers until the runtime ends. `look` takes the newest snapshots of the host; it must not block.
+    pub fn spawn(self, source: Arc<Source>, look: impl Fn() -> Look + Send + Sync + 'static) {
+        let look: Arc<Looker> = Arc::new(look);
+        let serve = move |stream| converse(stream, Arc::clone(&source), Arc::clone(&look));
+        tokio::spawn(accept::serve(self.listener, serve));
     }
 }
 
-async fn converse(mut stream: TcpStream, source: Arc<Source>) {
+/// Takes the newest snapshots of the host.
+type Looker = dyn Fn() -> Look + Send + Sync;
+
+async fn converse(mut stream: TcpStream, source: Arc<Source>, look: Arc<Looker>) {
     let answer = match read_head(&mut stream).await {
         Ok(Some(head)) => match route(&head) {
             Ok(with_body) => match source.report().await {
-                Some(report) => page(&prometheus::page(&report), with_body),
+                Some(report) => page(&prometheus::page(&report, &look()), with_body),
                 None => refusal("503 Service Unavailable", "The agent ends."),
             },
             Err(refusal) => refusal,

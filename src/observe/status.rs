@@ -2,16 +2,16 @@
 //! Prometheus.
 //!
 //! ```text
-//! nixfleet-agent status --Unix socket--> serve --Ask--> the agent's loop --Report--> serve --JSON--> page
+//! nixfleet-agent status --Unix socket--> serve --Ask--> the agent's loop --Report--> serve --JSON--> client
 //! Prometheus ------------------HTTP----> http  ---'
 //!
 //! report.rs    the report and its parts
+//! host.rs      its part about the host's software
 //! ask.rs       questions to the agent's loop
 //! recent.rs    what the loop remembers for reports
 //! process.rs   memory, processor time and open files of the agent's process
 //! serve.rs     answers on the Unix socket
 //! client.rs    asks an agent of this host
-//! page.rs      the report for people
 //! ```
 //!
 //! The loop owns the whole state and answers between two events, so a report is consistent without a lock,
@@ -20,15 +20,16 @@
 
 mod ask;
 pub mod client;
-pub mod page;
+mod host;
 mod process;
 pub mod recent;
 mod report;
 pub mod serve;
 
 pub use ask::{ASKS, Ask, Asker, Source};
+pub use host::{HostReport, Light, Lights};
 pub use process::ProcessUsage;
 pub use report::{
-    CertificateReport, Collector, Connection, Finished, Queue, Report, Running, RunningActivity, Server,
-    State,
+    CertificateReport, Collector, Connection, Finished, PartProgress, Queue, Report, Running,
+    RunningActivity, Server, State,
 };

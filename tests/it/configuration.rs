@@ -122,6 +122,47 @@ fn help_and_version_are_no_mistakes_and_wrong_usage_is() {
 }
 
 #[test]
+fn a_slip_in_a_subcommand_an_option_or_a_value_names_the_near_one() {
+    for (words, wanted) in [
+        (&["statsu"][..], "similar subcommand exists: 'status'"),
+        (&["check-conf"], "'check-config'"),
+        (&["logs", "--lits"], "similar argument exists: '--list'"),
+        (&["--confg", "x"], "'--config'"),
+        (&["vitals", "--format", "jsno"], "similar value exists: 'json'"),
+        (&["doctor", "--color", "alwys"], "'always'"),
+    ] {
+        let output = run_program(words, &[]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{text}");
+        assert!(text.contains(wanted), "{words:?}: {text}");
+    }
+}
+
+#[test]
+fn the_long_version_has_the_commit_of_the_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, share) =
+        (folder.path().join("bin/nixfleet-agent"), folder.path().join("share/nixfleet-agent"));
+    fs::create_dir(folder.path().join("bin")).unwrap();
+    fs::create_dir_all(&share).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_nixfleet-agent"), &program).unwrap();
+    let said = |option: &str| {
+        let output = std::process::Command::new(&program).arg(option).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let short = said("-V");
+    assert_eq!(said("--version"), short, "without a package");
+    for (commit, wanted) in
+        [("unknown", String::new()), ("1d91f2b4c0ffee", " (commit 1d91f2b4c0ffee)".to_owned())]
+    {
+        fs::write(share.join("source-commit"), commit).unwrap();
+        assert_eq!(said("--version"), short.trim_end().to_owned() + &wanted + "\n");
+        assert_eq!(said("-V"), short);
+    }
+}
+
+#[test]
 fn the_options_of_the_go_agent_do_what_they_did() {
     let version = run_program(&["-V"], &[]).stdout;
     assert!(String::from_utf8_lossy(&version).starts_with("nixfleet-agent "), "{version:?}");

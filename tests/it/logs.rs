@@ -27,6 +27,39 @@ fn text(output: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn logs_have_times_in_the_zone_of_the_host_or_in_utc_and_programs_get_the_list_as_json() {
+    let fleet = Fleet::start().await.script("two", "echo one; echo two >&2; exit 3");
+    let _agent = fleet.agent().await;
+    fleet.run("two").await;
+    let run = |arguments: &[&str]| {
+        // Fourteen hours ahead of UTC, as on the first islands to see a day.
+        let output = command(&fleet, arguments).env("TZ", "LINT-14").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let list: serde_json::Value = serde_json::from_str(&run(&["--list", "--json"]).0).unwrap();
+    let job = &list[0];
+    assert_eq!(
+        (&job["command"], &job["outcome"], &job["exit_code"]),
+        (&"two".into(), &"failed".into(), &3.into())
+    );
+    let started: jiff::Timestamp = job["started_at"].as_str().unwrap().parse().unwrap();
+    let day = |at: jiff::Timestamp| at.to_string()[..10].to_owned();
+    let there = day(started + jiff::SignedDuration::from_hours(14));
+    let (log, around) = run(&["--timestamps"]);
+    assert!(log.lines().count() == 2 && log.lines().all(|line| line.starts_with(&there)), "{log}");
+    assert!(log.lines().any(|line| line[23..] == *" one"), "{log}");
+    assert!(around.contains(&format!(", started {there} ")), "{around}");
+    let (log, around) = run(&["-t", "--utc"]);
+    assert!(log.lines().all(|line| line[23..].starts_with("Z ")), "{log}");
+    assert!(
+        around.contains(&format!(", started {} ", day(started))) && around.contains(" UTC, "),
+        "{around}"
+    );
+    assert!(run(&["--list"]).0.contains(&format!("  {there} ")));
+}
+
+#[tokio::test]
 async fn logs_show_what_a_job_wrote_and_how_it_ended() {
     let fleet = Fleet::start()
         .await

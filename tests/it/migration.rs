@@ -93,7 +93,7 @@ const ROWS: &[(&str, &[Proof])] = &[
         &[Test("every_key_can_be_set_in_the_file_and_by_a_variable")],
     ),
     ("other names with `NIXFLEET_`", &[Test("unknown_variables_are_a_warning_with_the_nearest_name")]),
-    ("new: `NIXFLEET_STATE_DIR`", &[Test("the_readme_names_every_setting")]),
+    ("new: `NIXFLEET_STATE_DIR`", &[Test("the_page_names_every_setting")]),
     // What is different
     ("commands", &[Test("a command runs as root in a cgroup of its own; output and status arrive")]),
     ("rights", &[Test("polkit lets the agent's user do nothing else")]),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use nixfleet_mock_dashboard::{Faults, Policy, Refusal};
 
+use crate::command::{commit, git};
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
 
 /// Runs `status` with the agent's settings.
@@ -25,8 +26,13 @@ fn socket(fleet: &Fleet) -> std::path::PathBuf {
     fleet.path("state/agent/status.sock")
 }
 
+/// The whole page.
 fn page(fleet: &Fleet) -> String {
-    let output = status(fleet, &[]);
+    page_with(fleet, &["--verbose"])
+}
+
+fn page_with(fleet: &Fleet, arguments: &[&str]) -> String {
+    let output = status(fleet, arguments);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -50,6 +56,86 @@ async fn status_names_the_command_that_runs_and_its_process() {
     assert!(text.contains(&format!("\n  running     long, process {pid}, for ")), "{text}");
     assert!(text.contains("\n  ended       short: failed (3), "), "{text}");
     assert!(text.contains("\n  looks       "), "{text}");
+    let short = page_with(&fleet, &[]);
+    assert!(text.starts_with(&format!("{HOST}: connected to ")) && !short.contains("looks"), "{short}");
+    assert!(short.contains(" failed with exit code 3\n"), "{short}");
+    let coloured = page_with(&fleet, &["--color", "always"]);
+    assert!(coloured.contains("\x1b[32mconnected\x1b[0m"), "{coloured}");
+}
+
+#[tokio::test]
+async fn status_tells_how_far_the_tests_are_and_how_up_to_date_the_host_is() {
+    let fleet = Fleet::start().await;
+    let tests = fleet.path("origin/hosts/test-host/tests");
+    std::fs::create_dir_all(&tests).unwrap();
+    for name in ["T01-quick.sh", "T02-waits.sh", "T03-quick.sh"] {
+        let end = fleet.path("end");
+        let script = match name {
+            "T02-waits.sh" => format!("#!/bin/sh\nuntil test -e {}; do sleep 0.02; done\n", end.display()),
+            _ => "#!/bin/sh\n".to_owned(),
+        };
+        std::fs::write(tests.join(name), script).unwrap();
+        std::fs::set_permissions(tests.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    git(&fleet.path("origin"), &["init", "--quiet", "--initial-branch", "main"]);
+    commit(&fleet.path("origin"), "flake.lock", "1");
+    let settings = format!("[repo]\nurl = \"file://{}\"\n", fleet.path("origin").display());
+    let fleet = fleet.configure(&settings);
+    let _agent = fleet.agent().await;
+    fleet.ended("clone").await;
+    fleet.run("pull").await;
+    let short = || page_with(&fleet, &[]);
+    let text =
+        eventually("a light", || Some(short()).filter(|page| page.contains("\n  lock        ok "))).await;
+    assert!(text.contains("\n  git         -         the checkout is at "), "{text}");
+    assert!(
+        text.contains("\n  system      outdated  ") && text.contains("\n  tests       unknown   "),
+        "{text}"
+    );
+    fleet.send("test");
+    let text =
+        eventually("a second test", || Some(short()).filter(|page| page.contains(", test 2 of 3, "))).await;
+    assert!(
+        text.contains("\n  running     test, process ") && text.contains("\n  tests       working "),
+        "{text}"
+    );
+    let report = json(&fleet);
+    assert_eq!(report["running"]["detail"], "test 2 of 3");
+    assert_eq!(report["host"]["lights"]["tests"]["status"], "working");
+    std::fs::write(fleet.path("end"), "").unwrap();
+    eventually("the end", || short().contains("\n  ended       test: ok (0), ").then_some(())).await;
+    eventually("a good light", || short().contains("\n  tests       ok        ").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_ask_is_told_who_may() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can run a program as another user");
+        return;
+    }
+    let fleet = Fleet::start().await;
+    let _agent = fleet.agent().await;
+    // The other user must reach the program and the socket, which is in a folder of the agent's own otherwise.
+    let place = tempfile::Builder::new().prefix("nixfleet").tempdir_in("/tmp").unwrap();
+    let program = place.path().join("nixfleet-agent");
+    std::fs::copy(env!("CARGO_BIN_EXE_nixfleet-agent"), &program).unwrap();
+    for path in [place.path(), &program] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let asked = Command::new("setpriv")
+        .args(["--reuid", "65534", "--clear-groups"])
+        .arg(&program)
+        .arg("status")
+        .env_clear()
+        .env("NIXFLEET_STATE_DIR", fleet.path("state"))
+        .env("NIXFLEET_PATHS__STATUS", socket(&fleet))
+        .env("NIXFLEET_HOSTNAME", HOST)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(asked.stderr).unwrap();
+    assert_eq!(asked.status.code(), Some(1), "{said}");
+    let wanted = format!("the agent at {} answers root only, and this is ", socket(&fleet).display());
+    assert!(said.contains(&wanted) && said.ends_with(": sudo nixfleet-agent status\n"), "{said}");
 }
 
 #[tokio::test]
@@ -136,7 +222,7 @@ async fn a_dashboard_is_healthy_once_it_says_so_and_later_was_so_when_it_last_sa
         eventually("its state", || Some(json(&fleet)).filter(|report| report["server"].is_object())).await;
     assert_eq!(report["server"]["state"], "healthy");
     assert!(report["server"]["said_at"].is_string());
-    assert!(page(&fleet).contains("\n  dashboard   healthy; acknowledges in "), "{}", page(&fleet));
+    assert!(page(&fleet).contains("\n  dashboard   healthy\n"), "{}", page(&fleet));
     let refusal = Some(Refusal { status: 502, retry_after: None });
     fleet.dashboard.set_faults(Faults { refuse_auth: refusal, ..Faults::default() });
     fleet.dashboard.drop_connection(HOST).unwrap();

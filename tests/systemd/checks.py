@@ -314,6 +314,32 @@ def _():
 
 @check("first")
 def _():
+    """the extension for Avocado is merged as its page says, and runs with its own settings"""
+    program = "/usr/bin/nixfleet-agent"
+    before = os.stat(program)
+    try:
+        code, output = run("bash", "-eux", "/root/extension")
+        require(code == 0, output)
+        after = os.stat(program)
+        require((before.st_dev, before.st_ino) != (after.st_dev, after.st_ino), "the old program is still in place")
+        require(os.path.exists(HEARTBEAT_CONF), "no settings were merged")
+        line = wait("a line", lambda: [
+            text for text in run("journalctl", "--unit", HEARTBEAT, "--output=cat")[1].splitlines()
+            if text.startswith('{"uptime":')])[-1]  # fmt: skip
+        require(len(json.loads(line)) == 5, line)
+        code, output = run("systemd-analyze", "verify", "--man=no", HEARTBEAT)
+        require(code == 0 and not output, output)
+    finally:
+        run("systemctl", "stop", HEARTBEAT)
+        run("systemd-confext", "unmerge")
+        run("systemd-sysext", "unmerge")
+        run("systemctl", "daemon-reload")
+    require(os.stat(program).st_ino == before.st_ino, "the extension is still merged")
+    require(not os.path.exists(HEARTBEAT_CONF), "its settings are still merged")
+
+
+@check("first")
+def _():
     """folders belong to whom they should"""
     expected = {
         STATE: "root:root 0755",

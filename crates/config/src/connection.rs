@@ -178,7 +178,7 @@ fn token_content(check: &mut Checker<'_>, token: &TokenSource) {
             let what = format!("this user may not read {}", one_line(&path.to_string_lossy()));
             check.warnings.push(format!("{key}: {what}, so the token was not checked; check it as root"));
         }
-        Err(error) => check.refuse(key, chain(&error), "write the token and nothing else into it"),
+        Err(error) => check.refuse(key, chain(&error), error.fix()),
     }
 }
 

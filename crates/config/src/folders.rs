@@ -30,7 +30,8 @@ pub(super) fn folders(check: &mut Checker<'_>, host: &Host) {
         if let Some(path) = path
             && path.metadata().is_ok_and(|file| !file.is_file())
         {
-            check.refuse(key, format!("{} is not a regular file", one_line(&path.to_string_lossy())), fix);
+            let is = if path.is_dir() { "is a folder, not a file" } else { "is not a regular file" };
+            check.refuse(key, format!("{} {is}", one_line(&path.to_string_lossy())), fix);
         }
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use url::{Host as UrlHost, Url};
 
@@ -225,16 +225,19 @@ fn login_file(check: &mut Checker<'_>) -> Option<LoginSource> {
 }
 
 /// Checks the login itself. A file that is missing or that this user may not read is only a warning: somebody else
-/// than the agent may check the settings.
+/// than the agent may check the settings. One that is set is checked without a proxy, too: the agent may get its proxy
+/// from variables that are not here.
 pub(super) fn check_login(check: &mut Checker<'_>, way: &Way) {
-    let Some(LoginSource::File(path)) = way.proxy().and_then(|proxy| proxy.login.as_ref()) else { return };
-    let is_set = set(check.layers.settings.proxy_login_file.as_ref()).is_some();
-    let key = if is_set { LOGIN_KEY } else { LOGIN_CREDENTIAL };
-    match LoginSource::File(path.clone()).read() {
+    let given = set(check.layers.settings.proxy_login_file.as_ref());
+    let key = if given.is_some() { LOGIN_KEY } else { LOGIN_CREDENTIAL };
+    let used = way.proxy().and_then(|proxy| proxy.login.as_ref());
+    let unused = || given.map(|file| LoginSource::File(PathBuf::from(file)));
+    let Some(source @ LoginSource::File(_)) = used.cloned().or_else(unused) else { return };
+    match source.read() {
         Ok(_) => {}
         Err(error) => match error.absence() {
             Some(absence) => check.warnings.push(format!("{key}: {absence}")),
-            None => check.refuse(key, error.what(), login::FORM),
+            None => check.refuse(key, error.what(), error.fix()),
         },
     }
 }

@@ -11,7 +11,7 @@ mod hints;
 mod hostnames;
 mod last_good;
 mod messages;
-mod readme;
+mod page;
 mod secrets;
 mod tokens;
 mod users;

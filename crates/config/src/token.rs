@@ -111,6 +111,19 @@ pub enum TokenError {
     },
 }
 
+impl TokenError {
+    /// What to do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            // Something else is at this place.
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+                "name a file that has the token and nothing else"
+            }
+            _ => "write the token and nothing else into it",
+        }
+    }
+}
+
 impl TokenSource {
     /// Reads the current token. It is called for every connection attempt, so a rotated token needs no
     /// restart. One line end after the token is removed.
@@ -205,7 +218,7 @@ fn is_assignment(text: &[u8]) -> bool {
 /// Checks for the characters of a bearer token and of a header value (RFC 9110, sections 11.2 and 5.5),
 /// without the space.
 fn checked(token: &[u8], origin: &str, whose: &str) -> Result<Secret, TokenError> {
-    if token.is_empty() {
+    if token.trim_ascii().is_empty() {
         return Err(TokenError::Empty { origin: origin.to_owned() });
     }
     if is_assignment(token) {

@@ -21,6 +21,13 @@ pub struct TestProgress {
     pub result: Option<String>,
 }
 
+impl TestProgress {
+    /// How far it is, for people; none at the end.
+    pub fn how_far(&self) -> Option<String> {
+        self.running.then(|| format!("test {} of {}", self.current, self.total))
+    }
+}
+
 /// Progress of the parts of a command. An absent part has not changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationProgress {
@@ -44,6 +51,20 @@ pub struct Parts {
     /// The test scripts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tests: Option<TestsPart>,
+}
+
+impl Parts {
+    /// How far the part is that runs, for people, such as `3/41 derivations`; none if it does not say.
+    pub fn how_far(&self) -> Option<String> {
+        let parts = [&self.pull, &self.lock, &self.system].into_iter().flatten();
+        let running = parts.rev().find(|part| part.status == PartState::InProgress);
+        let tests = self.tests.as_ref().filter(|tests| tests.status == PartState::InProgress);
+        match (tests, running) {
+            (Some(tests), _) => Some(format!("{} of {} tests", tests.current, tests.total)),
+            (None, Some(part)) => Some(part.detail.clone()).filter(|detail| !detail.is_empty()),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Progress of one part.
@@ -101,4 +122,31 @@ pub enum TestResult {
     Fail,
     /// It has not ended.
     Pending,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_command_is_follows_from_the_part_that_runs() {
+        let part = |status, detail: &str| {
+            Some(Part { current: 1, total: 3, status, phase: "build".to_owned(), detail: detail.to_owned() })
+        };
+        let (runs, over) = (PartState::InProgress, PartState::Complete);
+        let tests = |status| Some(TestsPart { current: 1, total: 5, results: Vec::new(), status });
+        for (parts, wanted) in [
+            (Parts::default(), None),
+            (Parts { pull: part(runs, "45%"), ..Parts::default() }, Some("45%")),
+            (Parts { pull: part(over, "45%"), system: part(runs, "3/41"), ..Parts::default() }, Some("3/41")),
+            (Parts { system: part(runs, ""), ..Parts::default() }, None),
+            (Parts { system: part(over, "41/41"), ..Parts::default() }, None),
+            (Parts { tests: tests(runs), ..Parts::default() }, Some("1 of 5 tests")),
+            (Parts { tests: tests(over), ..Parts::default() }, None),
+        ] {
+            assert_eq!(parts.how_far().as_deref(), wanted, "{parts:?}");
+        }
+        let test = |running| TestProgress { current: 2, total: 5, passed: 1, running, result: None };
+        assert_eq!((test(true).how_far().as_deref(), test(false).how_far()), (Some("test 2 of 5"), None));
+    }
 }

@@ -159,9 +159,8 @@ impl Hub {
 
     /// All hosts. The ends of their commands are left out: fifty of thousands of hosts are tens of megabytes.
     pub(super) fn views(&self) -> Vec<HostView> {
-        let view =
-            |(id, host): (&String, &Box<Host>)| HostView { ends: Vec::new(), ..self.view_of(id, host) };
-        self.hosts.iter().map(view).collect()
+        let views = self.hosts.iter().map(|(id, host)| self.view_of(id, host));
+        views.map(|view| HostView { ends: Vec::new(), ..view }).collect()
     }
 
     pub(super) fn view(&self, id: &str) -> Option<HostView> {

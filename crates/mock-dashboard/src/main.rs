@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer;
@@ -16,7 +16,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use nixfleet_os::bounded_read;
+use nixfleet_os::{bounded_read, long_version};
 
 use nixfleet_mock_dashboard::{BindError, Dashboard, Options, Strict, demo};
 
@@ -91,7 +91,7 @@ const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     // For clap, help and version are errors with exit code 0.
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // There is no way to report that the terminal is closed.
@@ -106,6 +106,13 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// The command line. `--version` is the long form of `-V`.
+fn parse() -> Result<Arguments, clap::Error> {
+    let version: &str = long_version(env!("CARGO_PKG_VERSION")).leak();
+    let mut matches = Arguments::command().long_version(version).try_get_matches()?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Arguments::command()))
 }
 
 fn run(arguments: Arguments) -> Result<(), (u8, String)> {

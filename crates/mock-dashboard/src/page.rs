@@ -73,6 +73,12 @@ pub(super) fn routes(csrf_token: &str) -> Router<AppState> {
     })
 }
 
+/// The paths of its files.
+#[cfg(test)]
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(path, ..)| *path)
+}
+
 /// A file that browsers keep, and ask for again each time: the dashboard may be a newer one.
 fn file(kind: &'static str, text: &'static str, tag: &HeaderValue, asked: &HeaderMap) -> Response {
     let known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| known == tag);

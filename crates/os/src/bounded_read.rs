@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// Opens a regular file. Anything else (a FIFO, a device, a folder) is an error without waiting: a usual open
 /// of a FIFO without a writer would block for ever.
@@ -25,13 +26,25 @@ pub fn open_no_link(path: &Path) -> io::Result<File> {
 
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    regular(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        // A socket, or a device without hardware.
+        Err(Errno::NXIO) => Err(irregular()),
+        opened => regular(File::from(opened?)),
+    }
+}
+
+fn irregular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 /// The file, if it is a regular one.
 pub(crate) fn regular(file: File) -> io::Result<File> {
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    let found = file.metadata()?;
+    if found.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a folder, not a file"));
+    }
+    if !found.is_file() {
+        return Err(irregular());
     }
     Ok(file)
 }

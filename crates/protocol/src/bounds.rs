@@ -41,8 +41,8 @@ const CAPABILITIES: usize = 32;
 /// Commands that a host offers: all of the agent's own, and more than a page has room for.
 const COMMANDS: usize = 128;
 
-/// The description of one of them: twice the longest that settings may have, as JSON may write it longer.
-const DESCRIPTION: usize = 512;
+/// The description of one of them: more than settings may have, even where JSON needs two bytes for one.
+const DESCRIPTION: usize = 1024;
 
 /// Mistakes of a settings file: more than a person reads before mending the first ones.
 const PROBLEMS: usize = 16;

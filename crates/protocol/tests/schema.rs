@@ -196,8 +196,8 @@ fn page() -> String {
          This page lists every message and its fields. It is generated from the JSON Schema (draft 2020-12) of both\n\
          directions, which is generated from the types of the agent. [protocol.md](protocol.md) explains the messages \
          and\ntheir order.\n\n\
-         * [agent.schema.json](../crates/protocol/schema/agent.schema.json): what the agent sends\n\
-         * [dashboard.schema.json](../crates/protocol/schema/dashboard.schema.json): what a dashboard sends\n\n\
+         * `crates/protocol/schema/agent.schema.json`: what the agent sends\n\
+         * `crates/protocol/schema/dashboard.schema.json`: what a dashboard sends\n\n\
          Each schema accepts fields that it does not know. It rejects messages of types that it does not know, which \
          a\nreceiver ignores. A number like `1.0` is an integer in JSON Schema, but the agent rejects it in an integer \
          field.\nFields marked *additive* are newer than version 1 of the protocol and may be missing.\n",

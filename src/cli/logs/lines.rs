@@ -5,15 +5,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use nixfleet_jobs::journal::{Entry, REMARK, Source};
+use nixfleet_os::time::length;
 
 use super::folder::{End, Job, SHORT};
 use crate::cli::terminal::{Look, Paint, safe};
-use crate::observe::status::page::length;
+use crate::cli::zone::Zone;
 
 /// Formats entries as lines, in order.
 #[derive(Debug)]
 pub(super) struct Lines {
     look: Look,
+    /// The time zone of the time in front of each line; none without it.
+    zone: Option<Zone>,
     /// The last entry did not end its line.
     open: bool,
     /// Number of the test script that was announced last.
@@ -21,29 +24,30 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(look: Look) -> Self {
-        Self { look, open: false, test: 0 }
+    pub(super) fn new(look: Look, zone: Option<Zone>) -> Self {
+        Self { look, zone, open: false, test: 0 }
     }
 
     /// The entry as text with its line end, after a remark if lines are missing before it.
     pub(super) fn line(&mut self, entry: &Entry) -> String {
         let mut text = String::new();
         if let Some(remark) = entry.gap_remark() {
-            self.put_remark(&mut text, &remark);
+            self.put_remark(&mut text, entry, &remark);
         }
         match (&entry.test, entry.stream) {
             // The output of the programs says the same.
             _ if entry.operation.is_some() => {}
             (Some(progress), _) => match &progress.result {
-                Some(result) => self.put_remark(&mut text, &format!("tests: {result}")),
+                Some(result) => self.put_remark(&mut text, entry, &format!("tests: {result}")),
                 // There is an entry before and one after each script; announce the script once.
                 None if progress.current != self.test => {
                     self.test = progress.current;
-                    self.put_remark(&mut text, &format!("test {} of {}", progress.current, progress.total));
+                    let remark = format!("test {} of {}", progress.current, progress.total);
+                    self.put_remark(&mut text, entry, &remark);
                 }
                 None => {}
             },
-            (None, Source::System) => self.put_remark(&mut text, &entry.line),
+            (None, Source::System) => self.put_remark(&mut text, entry, &entry.line),
             (None, stream) => self.put(&mut text, entry, stream),
         }
         text
@@ -55,6 +59,10 @@ impl Lines {
     }
 
     fn put(&mut self, text: &mut String, entry: &Entry, stream: Source) {
+        // The next piece of a long line has none.
+        if !self.open {
+            self.put_time(text, entry);
+        }
         let line = if self.look.safe { safe(&entry.line, self.look.colours) } else { entry.line.clone() };
         if stream == Source::Stderr && self.look.colours && !line.is_empty() {
             // Not red: nix and git write ordinary messages to standard error.
@@ -68,8 +76,16 @@ impl Lines {
         }
     }
 
-    fn put_remark(&mut self, text: &mut String, remark: &str) {
+    fn put_time(&self, text: &mut String, entry: &Entry) {
+        let Some(zone) = &self.zone else { return };
+        let stamp = entry.at.parse().map_or_else(|_| safe(&entry.at, false), |at| zone.stamp(at));
+        text.push_str(&Paint::Dim.on(&stamp, self.look.colours));
+        text.push(' ');
+    }
+
+    fn put_remark(&mut self, text: &mut String, entry: &Entry, remark: &str) {
         text.push_str(self.end());
+        self.put_time(text, entry);
         let remark = if self.look.safe { safe(remark, false) } else { remark.to_owned() };
         text.push_str(&Paint::Cyan.on(&format!("{REMARK}{remark}"), self.look.colours));
         text.push('\n');
@@ -77,10 +93,10 @@ impl Lines {
 }
 
 /// The line before a log.
-pub(super) fn header(job: &Job, now: Timestamp) -> String {
-    let started = job
-        .started_at
-        .map_or_else(String::new, |at| format!(", started {} UTC, {} ago", when(at), length(since(at, now))));
+pub(super) fn header(job: &Job, now: Timestamp, zone: &Zone) -> String {
+    let started = job.started_at.map_or_else(String::new, |at| {
+        format!(", started {}, {} ago", zone.time(at), length(since(at, now)))
+    });
     let Job { command, id, .. } = job;
     format!("{}, job {id}{started}: {}", safe(command, false), in_words(&job.end))
 }
@@ -102,11 +118,14 @@ pub(super) fn footer(job: &Job, followed: bool) -> String {
 }
 
 /// The table of `--list`.
-pub(super) fn table(jobs: &[Job], now: Timestamp, look: Look) -> String {
+pub(super) fn table(jobs: &[Job], now: Timestamp, zone: &Zone, look: Look) -> String {
     let command_width = jobs.iter().map(|job| job.command.chars().count()).max().unwrap_or(0).max(7);
+    // In UTC a time says so, which is longer.
+    let started = |job: &Job| job.started_at.map_or_else(|| "-".to_owned(), |at| zone.time(at));
+    let started_width = jobs.iter().map(|job| started(job).len()).max().unwrap_or(0).max(7);
     let mut text = format!(
-        "{:<SHORT$}  {:<command_width$}  {:<19}  {:>11}  {}\n",
-        "JOB", "COMMAND", "STARTED (UTC)", "TOOK", "ENDED"
+        "{:<SHORT$}  {:<command_width$}  {:<started_width$}  {:>11}  {}\n",
+        "JOB", "COMMAND", "STARTED", "TOOK", "ENDED"
     );
     for job in jobs {
         let took = match &job.end {
@@ -115,10 +134,9 @@ pub(super) fn table(jobs: &[Job], now: Timestamp, look: Look) -> String {
             End::Without(..) => None,
         };
         let took = took.map_or_else(|| "-".to_owned(), length);
-        let started = job.started_at.map_or_else(|| "-".to_owned(), when);
-        let (id, command) = (job.short(), safe(&job.command, false));
+        let (id, command, started) = (job.short(), safe(&job.command, false), started(job));
         let ended = paint(&job.end).on(&in_words(&job.end), look.colours);
-        text += &format!("{id}  {command:<command_width$}  {started:<19}  {took:>11}  {ended}\n");
+        text += &format!("{id}  {command:<command_width$}  {started:<started_width$}  {took:>11}  {ended}\n");
     }
     text
 }
@@ -139,11 +157,6 @@ fn in_words(end: &End) -> String {
         End::Without(outcome, _) => name(*outcome),
         End::Result(result) => format!("{} ({})", name(result.outcome), result.exit_code),
     }
-}
-
-fn when(at: Timestamp) -> String {
-    let text = format!("{at:.0}");
-    text.trim_end_matches('Z').replace('T', " ")
 }
 
 fn since(at: Timestamp, now: Timestamp) -> Duration {

@@ -18,7 +18,7 @@ fn entry(seq: u64, stream: Stream, line: &str) -> Entry {
 }
 
 fn shown(look: Look, entries: &[Entry]) -> String {
-    let mut lines = Lines::new(look);
+    let mut lines = Lines::new(look, None);
     let mut text: String = entries.iter().map(|entry| lines.line(entry)).collect();
     text.push_str(lines.end());
     text
@@ -56,6 +56,34 @@ fn a_cut_is_a_line_and_a_long_line_is_one() {
     let wanted = "a\nnixfleet: 7 lines are missing here: the log reached its size limit\nz\n";
     assert_eq!(shown(PIPE, &[part(1, "a"), behind_a_gap(7, 9, "z")]), wanted);
     assert_eq!(shown(PIPE, &[part(1, "a")]), "a\n", "a line without an end is ended");
+}
+
+#[test]
+fn each_line_has_its_time_and_the_next_piece_of_a_long_line_has_none() {
+    let mut lines = Lines::new(PIPE, Some(Zone::new(true)));
+    let part = Entry { cont: true, ..entry(1, Stream::Stdout, "a") };
+    let odd = Entry { at: "?\u{1b}[2J".to_owned(), ..entry(4, Stream::Stderr, "c") };
+    let remark = entry(3, Stream::System, "cannot start `x`");
+    let entries = [part, entry(2, Stream::Stdout, "b"), remark, odd];
+    let text: String = entries.iter().map(|entry| lines.line(entry)).collect();
+    let stamp = "2026-01-01 12:00:00.000Z";
+    assert_eq!(text, format!("{stamp} ab\n{stamp} nixfleet: cannot start `x`\n? c\n"));
+}
+
+#[test]
+fn programs_get_the_list_as_json() {
+    let jobs = Jobs::new(&[("pull", Some(Outcome::Failed)), ("old", None)]);
+    let list = json::list(&jobs.find().jobs().unwrap());
+    let [old, pull] = &list.as_array().unwrap()[..] else { panic!("two jobs: {list}") };
+    assert_eq!((&old["command"], &old["outcome"]), (&"old".into(), &"interrupted_by_reboot".into()));
+    assert_eq!((&old["exit_code"], &old["state"]), (&serde_json::Value::Null, &"ended".into()));
+    assert_eq!(pull["id"], jobs.ids[0].to_string());
+    assert_eq!((&pull["exit_code"], &pull["duration_ms"]), (&1.into(), &61_000.into()));
+    assert_eq!(
+        (&pull["started_at"], &pull["message"]),
+        (&"2026-01-01T12:00:00.000Z".into(), &"it went".into())
+    );
+    assert_eq!(list[0]["pid"], serde_json::Value::Null);
 }
 
 #[test]
@@ -187,12 +215,12 @@ fn the_list_tells_how_each_job_ended() {
     let jobs =
         Jobs::new(&[("pull", Some(Outcome::Failed)), ("pull-switch", Some(Outcome::Ok)), ("old", None)]);
     let now = "2026-01-01T12:01:00Z".parse().unwrap();
-    let text = lines::table(&jobs.find().jobs().unwrap(), now, PIPE);
+    let text = lines::table(&jobs.find().jobs().unwrap(), now, &Zone::new(true), PIPE);
     let wanted = "\
-JOB           COMMAND      STARTED (UTC)               TOOK  ENDED
-00000000abc2  old          2026-01-01 12:00:00            -  interrupted by reboot
-00000000abc1  pull-switch  2026-01-01 12:00:00    1 min 1 s  ok (0)
-00000000abc0  pull         2026-01-01 12:00:00    1 min 1 s  failed (1)
+JOB           COMMAND      STARTED                         TOOK  ENDED
+00000000abc2  old          2026-01-01 12:00:00 UTC            -  interrupted by reboot
+00000000abc1  pull-switch  2026-01-01 12:00:00 UTC    1 min 1 s  ok (0)
+00000000abc0  pull         2026-01-01 12:00:00 UTC    1 min 1 s  failed (1)
 ";
     assert_eq!(text, wanted);
     assert_eq!(SHORT, 12);
@@ -203,15 +231,15 @@ fn header_and_footer_say_what_it_was_and_how_it_ended() {
     let jobs = Jobs::new(&[("old", None), ("pull", Some(Outcome::Failed))]);
     let folder = jobs.find();
     let now = "2026-01-01T12:01:00Z".parse().unwrap();
-    let pull = folder.pick(Some("pull")).unwrap();
+    let (pull, utc) = (folder.pick(Some("pull")).unwrap(), Zone::new(true));
     let id = &jobs.ids[1];
     let wanted = format!("pull, job {id}, started 2026-01-01 12:00:00 UTC, 1 min 0 s ago: failed (1)");
-    assert_eq!(lines::header(&pull, now), wanted);
+    assert_eq!(lines::header(&pull, now, &utc), wanted);
     assert_eq!(lines::footer(&pull, false), "pull: failed (1), took 1 min 1 s; it went");
     let old = lines::footer(&folder.pick(Some("old")).unwrap(), false);
     assert_eq!(old, "old: interrupted by reboot; the machine went down while the command ran");
     let running = Job { end: End::Running(Some(7)), ..pull };
-    assert!(lines::header(&running, now).ends_with("ago: runs, process 7"));
+    assert!(lines::header(&running, now, &utc).ends_with("ago: runs, process 7"));
     assert_eq!(lines::footer(&running, false), "pull: goes on; --follow shows the rest");
 }
 

@@ -1,9 +1,10 @@
 //! The vitals of one moment as one line, in each format.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use nixfleet_os::time::length;
 use nixfleet_protocol::DeviceVitals;
 
 use crate::wire;
@@ -142,7 +143,7 @@ fn text(vitals: &DeviceVitals) -> String {
     add("gpu", vitals.gpu_usage);
     parts.extend(vitals.gpu_temp_celsius.map(|celsius| format!("gpu {} °C", rounded(celsius, 1))));
     parts.extend(vitals.load.map(|load| format!("load {}", loads(load))));
-    parts.extend(vitals.uptime_s.map(|seconds| format!("up {}", span(seconds))));
+    parts.extend(vitals.uptime_s.map(|seconds| format!("up {}", length(Duration::from_secs(seconds)))));
     let failed = vitals.failed_units.as_ref().map(|units| units.count).filter(|count| *count > 0);
     parts.extend(failed.map(|count| format!("failed units {count}")));
     parts.extend(vitals.reboot_required.filter(|required| *required).map(|_| "reboot required".to_owned()));
@@ -158,17 +159,6 @@ pub(super) fn percent(share: f64) -> String {
 
 pub(super) fn loads([one, five, fifteen]: [f64; 3]) -> String {
     format!("{one:.2} {five:.2} {fifteen:.2}")
-}
-
-/// A duration in its two largest units, such as `3 d 4 h`.
-pub(super) fn span(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
 }
 
 /// Text from elsewhere as part of one line: without control characters, and shortened.

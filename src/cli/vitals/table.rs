@@ -1,27 +1,32 @@
 //! The vitals as a table for people.
 
+use std::time::Duration;
+
+use nixfleet_os::size;
+use nixfleet_os::time::length;
 use nixfleet_protocol::{DeviceVitals, DiskVitals, GpuVitals};
 
-use super::format::{loads, percent, short, span};
+use super::format::{loads, percent, short};
+use crate::cli::zone::Zone;
 
 /// A row for each known value; processor and memory always have one.
-pub(super) fn table(vitals: &DeviceVitals) -> String {
-    let rows = rows(vitals);
+pub(super) fn table(vitals: &DeviceVitals, zone: &Zone) -> String {
+    let rows = rows(vitals, zone);
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
-fn rows(vitals: &DeviceVitals) -> Vec<(String, String)> {
+fn rows(vitals: &DeviceVitals, zone: &Zone) -> Vec<(String, String)> {
     let mut rows = vec![
         ("Device".to_owned(), short(&vitals.device_id)),
-        ("Time".to_owned(), short(&vitals.timestamp)),
+        ("Time".to_owned(), short(&zone.time_of(&vitals.timestamp))),
         ("Processor".to_owned(), busy(vitals.cpu_usage)),
         ("Memory".to_owned(), memory(vitals)),
     ];
     let mut add = |name: &str, value: Option<String>| rows.extend(value.map(|value| (short(name), value)));
     add("Swap", vitals.swap_usage.map(percent));
     add("Load", vitals.load.map(loads));
-    add("Uptime", vitals.uptime_s.map(span));
+    add("Uptime", vitals.uptime_s.map(|seconds| length(Duration::from_secs(seconds))));
     let pressure = vitals.pressure.unwrap_or_default();
     for (name, value) in [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)] {
         add(&format!("Waits for {name}"), value.map(percent));
@@ -61,17 +66,17 @@ fn busy(share: Option<f64>) -> String {
 }
 
 fn memory(vitals: &DeviceVitals) -> String {
-    let total = vitals.memory_total.map(|total| format!(" of {}", bytes(total as f64)));
+    let total = vitals.memory_total.map(|total| format!(" of {}", size(total)));
     busy(vitals.memory_usage) + &total.unwrap_or_default()
 }
 
 fn space(disk: &DiskVitals) -> String {
-    let total = disk.total.map(|total| format!(" of {}", bytes(total as f64)));
+    let total = disk.total.map(|total| format!(" of {}", size(total)));
     busy(disk.usage) + &total.unwrap_or_default()
 }
 
 fn traffic(first: f64, first_is: &str, second: f64, second_is: &str) -> String {
-    format!("{}/s {first_is}, {}/s {second_is}", bytes(first), bytes(second))
+    format!("{}/s {first_is}, {}/s {second_is}", size(first.round() as u64), size(second.round() as u64))
 }
 
 fn card(gpu: &GpuVitals) -> String {
@@ -82,20 +87,8 @@ fn card(gpu: &GpuVitals) -> String {
     parts.extend(gpu.usage.map(percent));
     parts.extend(gpu.temp_celsius.map(|celsius| format!("{celsius:.1} °C")));
     if let (Some(used), Some(total)) = (gpu.vram_used, gpu.vram_total) {
-        parts.push(format!("{} of {}", bytes(used as f64), bytes(total as f64)));
+        parts.push(format!("{} of {}", size(used), size(total)));
     }
     parts.extend(gpu.power_watts.map(|watts| format!("{watts:.0} W")));
     parts.join(", ")
-}
-
-/// Such as `7.5 GiB`.
-fn bytes(count: f64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{value:.0} B") } else { format!("{value:.1} {}", units[unit]) }
 }

@@ -29,12 +29,12 @@ fn disk(free_mb: u64, inodes: (u64, u64)) -> StatVfs {
 fn a_disk_is_full_when_a_job_could_fill_it() {
     let limit = 64 << 20;
     for (free, inodes, verdict, words) in [
-        (50_000, (1000, 500_000), Verdict::Ok, "50000 MB free at /x"),
+        (50_000, (1000, 500_000), Verdict::Ok, "50.0 GB free at /x"),
         (50_000, (0, 0), Verdict::Ok, "free"),
         (50_000, (100_000, 12), Verdict::Fail, "12 inodes free"),
         (500, (0, 0), Verdict::Warning, "nix-collect-garbage"),
         (83, (0, 0), Verdict::Fail, "less than the log of one job"),
-        (84, (0, 0), Verdict::Warning, "84 MB"),
+        (84, (0, 0), Verdict::Warning, "84.0 MB"),
     ] {
         let inodes = if inodes == (1000, 500_000) { (1_000_000, 500_000) } else { inodes };
         check(&space(Path::new("/x"), &disk(free, inodes), limit), verdict, &[words]);

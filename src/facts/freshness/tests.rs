@@ -22,24 +22,6 @@ fn a_store_path_is_cut_off_below_its_name() {
 }
 
 #[test]
-fn the_source_commit_comes_from_the_package() {
-    let folder = tempfile::tempdir().unwrap();
-    let share = folder.path().join("share/nixfleet-agent");
-    fs::create_dir_all(&share).unwrap();
-    let found = || source_commit(&folder.path().join("bin/nixfleet-agent"));
-    assert_eq!(found(), None);
-    for (text, wanted) in [
-        ("1d91f2b4c0ffee\n", Some("1d91f2b4c0ffee")),
-        ("1d91f2b-dirty", Some("1d91f2b-dirty")),
-        ("\n", None),
-        ("two words", None),
-    ] {
-        fs::write(share.join("source-commit"), text).unwrap();
-        assert_eq!(found().as_deref(), wanted, "{text:?}");
-    }
-}
-
-#[test]
 fn a_file_is_hashed_and_a_folder_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x");

@@ -6,6 +6,7 @@ use tracing::Span;
 
 use nixfleet_jobs::record::Record;
 
+use super::seen::Seen;
 use super::stops::Stops;
 use crate::jobs::admission::Current;
 use crate::jobs::follower::{Activity, Follower, Live};
@@ -39,13 +40,16 @@ pub(super) struct Job {
     pub(super) finished: bool,
     /// The dashboard has read more of its log than the record on disk says.
     pub(super) unsaved: bool,
+    /// How far its command has got.
+    pub(super) seen: Seen,
     pub(super) span: Span,
 }
 
 impl Job {
     pub(super) fn new(record: Record, phase: Phase, span: Span) -> Self {
         let (over, status_sent, finished, unsaved) = (false, false, false, false);
-        Self { record, phase, stops: Stops::default(), over, status_sent, finished, unsaved, span }
+        let (stops, seen) = (Stops::default(), Seen::default());
+        Self { record, phase, stops, over, status_sent, finished, unsaved, seen, span }
     }
 
     pub(super) fn live(&self) -> Live {

@@ -4,90 +4,34 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use parse::{Family, parse};
+
 use super::*;
 use crate::observe::stats::Stats;
-use crate::observe::status::{Connection, ProcessUsage, Queue, Running, RunningActivity};
+use crate::observe::status::{
+    CertificateReport, Collector, Connection, Finished, PartProgress, ProcessUsage, Queue, Running,
+    RunningActivity, State,
+};
 
-/// A family: its type, and its samples with name, labels and value.
-#[derive(Debug, Default)]
-struct Family {
-    kind: String,
-    samples: Vec<(String, BTreeMap<String, String>, f64)>,
+mod dist;
+mod host;
+mod parse;
+
+/// The families of the page for a report, of a host of which nothing is known.
+fn families_of(report: &Report) -> BTreeMap<String, Family> {
+    parse(&page(report, &nothing()))
 }
 
-/// Reads a page; panics at the first line that breaks a rule.
-fn parse(page: &str) -> BTreeMap<String, Family> {
-    assert!(page.ends_with('\n'), "the last line ends too");
-    let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut current = String::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            let (name, text) = help.split_once(' ').expect("a help text");
-            assert!(is_name(name) && !text.is_empty() && !text.contains('\\'), "{line}");
-            let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE ")).expect("a type after help");
-            let (same, kind) = kind.split_once(' ').expect("a type");
-            assert_eq!(same, name);
-            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
-            let family = Family { kind: kind.to_owned(), samples: Vec::new() };
-            assert!(families.insert(name.to_owned(), family).is_none(), "{name} is one group");
-            current = name.to_owned();
-            continue;
-        }
-        let (name, labels, value) = sample(line);
-        let family = families.get_mut(&current).expect("a type before its samples");
-        let suffix = name.strip_prefix(&current).unwrap_or_else(|| panic!("{name} is among {current}"));
-        let allowed: &[&str] =
-            if family.kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
-        assert!(allowed.contains(&suffix), "{line}");
-        let twice = family.samples.iter().any(|(other, known, _)| *other == name && *known == labels);
-        assert!(!twice, "{line}");
-        family.samples.push((name, labels, value));
+/// Nothing is known about the host.
+fn nothing() -> Look {
+    Look {
+        vitals: Vitals::default(),
+        gpus: None,
+        workload: None,
+        facts: Arc::default(),
+        at: "2026-01-01T00:01:00Z".parse().unwrap(),
+        moment: Moment::BOOT,
     }
-    families
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with(|letter: char| letter.is_ascii_digit())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
-    let end = line.find(['{', ' ']).expect("a name and a value");
-    let (name, mut rest) = line.split_at(end);
-    assert!(is_name(name), "{line}");
-    let mut labels = BTreeMap::new();
-    if let Some(inner) = rest.strip_prefix('{') {
-        rest = inner;
-        loop {
-            let (label, text) = rest.split_once("=\"").expect("a label");
-            assert!(is_name(label), "{line}");
-            let mut value = String::new();
-            let mut letters = text.char_indices();
-            rest = loop {
-                match letters.next().expect("a closing quote") {
-                    (at, '"') => break &text[at + 1..],
-                    (_, '\\') => match letters.next().expect("an escaped letter").1 {
-                        'n' => value.push('\n'),
-                        letter @ ('\\' | '"') => value.push(letter),
-                        other => panic!("\\{other} in {line}"),
-                    },
-                    (_, letter) => value.push(letter),
-                }
-            };
-            assert!(labels.insert(label.to_owned(), value).is_none(), "{line}");
-            match rest.strip_prefix(',') {
-                Some(more) => rest = more,
-                None => break,
-            }
-        }
-        rest = rest.strip_prefix('}').expect("a closing brace");
-    }
-    let value = rest.strip_prefix(' ').expect("one space");
-    assert!(!value.contains(' '), "no timestamp: {line}");
-    (name.to_owned(), labels, value.parse().unwrap_or_else(|_| panic!("{line}")))
 }
 
 fn report() -> Report {
@@ -116,11 +60,10 @@ fn report() -> Report {
 
 #[test]
 fn the_page_keeps_the_rules_of_the_format() {
-    let page = page(&report());
-    let families = parse(&page);
-    assert!(families.len() > 25, "{}", families.len());
+    let families = parse(&page(&report(), &host::full()));
+    assert!(families.len() > 60, "{}", families.len());
     for (name, family) in &families {
-        assert!(name.starts_with("nixfleet_agent_"), "{name}");
+        assert!(name.starts_with("nixfleet_agent_") || name.starts_with("nixfleet_host_"), "{name}");
         assert!(!family.samples.is_empty(), "{name}");
         if family.kind != "gauge" {
             assert!(family.samples.iter().all(|(_, _, value)| *value >= 0.0), "{name}");
@@ -132,7 +75,7 @@ fn the_page_keeps_the_rules_of_the_format() {
 
 #[test]
 fn values_and_labels_come_through() {
-    let families = parse(&page(&report()));
+    let families = families_of(&report());
     let value = |name: &str, label: Option<(&str, &str)>| {
         let family = &families[&format!("nixfleet_agent_{name}")];
         let wanted: BTreeMap<String, String> =
@@ -148,7 +91,7 @@ fn values_and_labels_come_through() {
     assert_eq!(value("start_time_seconds", None), Some(1_767_225_600.5));
     assert_eq!(value("connected", None), Some(1.0));
     let info = &families["nixfleet_agent_info"].samples[0].1;
-    assert_eq!(info["hostname"], "web\"1\\\n2");
+    assert_eq!(info["hostname"], "web\"1\\ 2", "a line end is a blank");
     assert!(!families.contains_key("nixfleet_agent_threads"), "unknown");
     assert!(!families.contains_key("nixfleet_agent_last_heartbeat_timestamp_seconds"), "none yet");
 }
@@ -158,7 +101,7 @@ fn a_command_tells_when_it_last_wrote_and_when_it_entered_its_phase() {
     let mut report = report();
     let names =
         ["nixfleet_agent_job_last_output_timestamp_seconds", "nixfleet_agent_job_phase_timestamp_seconds"];
-    let families = parse(&page(&report));
+    let families = families_of(&report);
     assert!(names.iter().all(|name| !families.contains_key(*name)), "nothing runs");
     let at = |text: &str| Some(text.to_owned());
     report.running = Some(Running {
@@ -169,24 +112,24 @@ fn a_command_tells_when_it_last_wrote_and_when_it_entered_its_phase() {
         }),
         ..Running::default()
     });
-    let families = parse(&page(&report));
+    let families = families_of(&report);
     let [output, phase] = names.map(|name| families[name].samples[0].clone());
     assert_eq!((output.1.len(), output.2), (0, 1_767_225_601.0));
     assert_eq!((phase.1["phase"].as_str(), phase.2), ("build", 1_767_225_600.5));
     let states = |report: &Report| {
-        let families = parse(&page(report));
+        let families = families_of(report);
         ["job_running", "job_unreported"].map(|name| families[&format!("nixfleet_agent_{name}")].samples[0].2)
     };
     assert_eq!(states(&report), [1.0, 0.0]);
     report.unreported = Some(Running { ended: true, ..report.running.take().unwrap() });
     assert_eq!(states(&report), [0.0, 1.0]);
-    let families = parse(&page(&report));
+    let families = families_of(&report);
     assert!(names.iter().all(|name| !families.contains_key(*name)), "it has ended");
 }
 
 #[test]
 fn buckets_add_up_and_end_in_infinity() {
-    let families = parse(&page(&report()));
+    let families = families_of(&report());
     let family = &families["nixfleet_agent_heartbeat_lateness_seconds"];
     let mut buckets = Vec::new();
     let mut rest = BTreeMap::new();
@@ -208,11 +151,11 @@ fn buckets_add_up_and_end_in_infinity() {
 fn names_are_those_of_the_counters_whatever_they_are() {
     let mut report = report();
     report.stats.reconnects = [(Cow::Borrowed("a\"} 1\nb"), 2)].into();
-    let families = parse(&page(&report));
+    let families = families_of(&report);
     let labels: BTreeSet<&str> = families["nixfleet_agent_reconnects_total"]
         .samples
         .iter()
         .map(|sample| sample.1["cause"].as_str())
         .collect();
-    assert_eq!(labels, ["a\"} 1\nb"].into());
+    assert_eq!(labels, ["a\"} 1 b"].into());
 }

@@ -1,11 +1,14 @@
 //! Asks an agent of this host for its report.
 
+use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nixfleet_config::Host;
+use rustix::process::geteuid;
 
 /// File name of the socket.
 const SOCKET: &str = "status.sock";
@@ -49,27 +52,73 @@ fn in_state(host: &Host) -> PathBuf {
     host.own_dir().join(SOCKET)
 }
 
+/// Why no agent answers, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// Nobody listens.
+    #[error("no agent answers at {}: is it running? systemctl status nixfleet-agent", listed(.0))]
+    NotRunning(Vec<PathBuf>),
+    /// It accepts questions and does not answer.
+    #[error("the agent at {} is busy or about to end: ask again", .0.display())]
+    Busy(PathBuf),
+    /// The socket is for another user.
+    #[error("the agent at {} answers its own user, {owner}, and root only: use sudo", socket.display())]
+    NotTheUser {
+        /// The socket.
+        socket: PathBuf,
+        /// The id of the user.
+        owner: u32,
+    },
+    /// The way to the socket is closed, or the socket itself, also for its user.
+    #[error("no permission to ask the agent at {}: use sudo", .0.display())]
+    NoPermission(PathBuf),
+    /// Anything else.
+    #[error("cannot ask the agent at {}: {why}", socket.display())]
+    Failed {
+        /// The socket.
+        socket: PathBuf,
+        /// The cause.
+        why: io::Error,
+    },
+}
+
+fn listed(places: &[PathBuf]) -> String {
+    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(" or ")
+}
+
 /// The report of the first agent that answers, as JSON.
 ///
 /// # Errors
-/// A message for people: which sockets were tried, and what to do.
-pub fn ask(places: &[PathBuf]) -> Result<Vec<u8>, String> {
-    let mut tried = Vec::new();
+/// [`NoAnswer`], for people. An agent that this user may not ask is told of rather than a place where none is.
+pub fn ask(places: &[PathBuf]) -> Result<Vec<u8>, NoAnswer> {
+    let mut reason = None;
     for place in places {
         match ask_at(place) {
             Ok(document) if !document.is_empty() => return Ok(document),
-            Ok(_) => return Err(format!("the agent at {} is busy or about to end", place.display())),
-            Err(err) if is_absent(&err) => tried.push(place.display().to_string()),
+            Ok(_) => return Err(NoAnswer::Busy(place.clone())),
+            Err(err) if is_absent(&err) => {}
             // This may be another user's agent. The agent of this user may be at a later path.
-            Err(err) => tried.push(format!("{} ({err})", place.display())),
+            Err(why) => reason = reason.or_else(|| Some(refused(place, why))),
         }
     }
-    let tried = tried.join(" or ");
-    Err(format!("no agent answers at {tried}: is it running? systemctl status nixfleet-agent"))
+    Err(reason.unwrap_or_else(|| NoAnswer::NotRunning(places.to_vec())))
 }
 
 fn is_absent(err: &io::Error) -> bool {
     matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn refused(socket: &Path, why: io::Error) -> NoAnswer {
+    let socket = socket.to_owned();
+    if why.kind() != io::ErrorKind::PermissionDenied {
+        return NoAnswer::Failed { socket, why };
+    }
+    // The folder that hides the socket has the same owner.
+    let owner = socket.ancestors().find_map(|path| Some(fs::metadata(path).ok()?.uid()));
+    match owner {
+        Some(owner) if owner != geteuid().as_raw() => NoAnswer::NotTheUser { socket, owner },
+        _ => NoAnswer::NoPermission(socket),
+    }
 }
 
 fn ask_at(path: &Path) -> io::Result<Vec<u8>> {
@@ -115,7 +164,7 @@ mod tests {
         drop(UnixListener::bind(&gone).unwrap());
         let nobody = ask(std::slice::from_ref(&gone)).unwrap_err();
         let wanted = "is it running? systemctl status nixfleet-agent";
-        assert_eq!(nobody, format!("no agent answers at {}: {wanted}", gone.display()));
+        assert_eq!(nobody.to_string(), format!("no agent answers at {}: {wanted}", gone.display()));
         let listener = UnixListener::bind(&alive).unwrap();
         let answering = thread::spawn(move || {
             listener.accept().unwrap().0.write_all(b"{}").unwrap();
@@ -123,7 +172,7 @@ mod tests {
         });
         let places = [gone, alive];
         assert_eq!(ask(&places).unwrap(), b"{}");
-        assert!(ask(&places).unwrap_err().contains("busy"), "no answer at all");
+        assert!(ask(&places).unwrap_err().to_string().contains("busy"), "no answer at all");
         answering.join().unwrap();
     }
 }

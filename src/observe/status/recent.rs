@@ -7,11 +7,15 @@ use jiff::Timestamp;
 
 use nixfleet_jobs::JobId;
 use nixfleet_jobs::spec::JobResult;
+use nixfleet_os::text::one_line;
 
 use super::report::{Connection, Finished, State};
 
 /// Finished commands that are remembered: they fit on one screen.
 pub const RESULTS: usize = 5;
+
+/// Longest message of a finished command, in characters. It has one sentence.
+const MAX_MESSAGE: usize = 400;
 
 /// State of the connection, the last finished commands and the time of the last heartbeat.
 #[derive(Debug)]
@@ -20,6 +24,7 @@ pub struct Recent {
     connection: Connection,
     results: VecDeque<Finished>,
     last_beat: Option<SystemTime>,
+    detail: Option<String>,
 }
 
 impl Default for Recent {
@@ -30,6 +35,7 @@ impl Default for Recent {
             started_at: now,
             results: VecDeque::new(),
             last_beat: None,
+            detail: None,
         }
     }
 }
@@ -100,7 +106,19 @@ impl Recent {
             exit_code: result.exit_code,
             ended_at: result.ended_at.clone(),
             duration_ms: result.duration_ms,
+            message: one_line(&result.message, MAX_MESSAGE),
         });
+        self.detail = None;
+    }
+
+    /// The running command made progress, of which the dashboard is told. It has a detail, or none.
+    pub fn progress(&mut self, detail: Option<String>) {
+        self.detail = detail;
+    }
+
+    /// How far the running command is, as far as the dashboard was told. Without a connection nobody knows.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref().filter(|_| self.connection.state == State::Connected)
     }
 
     /// When the agent started.

@@ -12,6 +12,7 @@ use nixfleet_config::Remark;
 use nixfleet_os::certificate::Validity;
 use nixfleet_protocol::{LastGoodSettings, ServerState, ServerStatus};
 
+use super::host::HostReport;
 use super::process::ProcessUsage;
 use crate::jobs::follower::Activity;
 use crate::observe::stats::Stats;
@@ -60,6 +61,9 @@ pub struct Report {
     /// The client certificate, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<CertificateReport>,
+    /// The host's software; absent in reports of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostReport>,
     /// Messages that wait to be written.
     pub queue: Queue,
     /// Counters since the start of the agent.
@@ -232,9 +236,27 @@ pub struct Running {
     /// What it does. Absent before its first step, and when it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<RunningActivity>,
+    /// How far it is, such as `3/41 derivations`, as the dashboard was told. Absent when that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// What it waits for; only while a new system waits for its confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
+    /// How far its parts have got. Empty without a connection: nobody reads the command's log then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<PartProgress>,
+}
+
+/// How far a part of a command has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartProgress {
+    /// `pull`, `lock`, `system` or `tests`.
+    pub part: String,
+    /// Steps that are complete.
+    pub done: u32,
+    /// Steps.
+    pub of: u32,
 }
 
 /// What the running command does.
@@ -277,6 +299,8 @@ pub struct Finished {
     pub ended_at: String,
     /// Duration in milliseconds.
     pub duration_ms: u64,
+    /// What became of it, in a sentence; may be empty.
+    pub message: String,
 }
 
 /// Messages that wait to be written.

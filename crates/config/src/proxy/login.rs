@@ -13,7 +13,7 @@ use crate::problem::one_line;
 const MAX_FILE: u64 = 16 * 1024;
 
 /// How to write the file.
-pub(super) const FORM: &str = "write one line into it, USER:PASSWORD";
+const FORM: &str = "write one line into it, USER:PASSWORD";
 
 /// What systemd passes in the place of a login whose file is missing: `SetCredential=` of the agent's unit. No login is
 /// without a colon.
@@ -91,8 +91,13 @@ impl ProxyLoginError {
         }
     }
 
-    fn fix(&self) -> &'static str {
+    /// What to do about it.
+    pub(super) fn fix(&self) -> &'static str {
         match &self.why {
+            // Something else is at this place.
+            Why::Unreadable(err) if err.kind() == io::ErrorKind::InvalidInput => {
+                "name a file with one line in it, USER:PASSWORD, in NIXFLEET_PROXY_LOGIN_FILE"
+            }
             Why::Unreadable(_) => "check NIXFLEET_PROXY_LOGIN_FILE, and let the agent's user read the file",
             Why::NotPassed => "write USER:PASSWORD into that file, and run systemctl restart nixfleet-agent",
             Why::Malformed(_) => FORM,

@@ -189,6 +189,8 @@ fn a_login_in_a_file_counts_more_than_the_one_in_the_address_and_is_checked() {
          NIXFLEET_PROXY_LOGIN_FILE); write one line into it, USER:PASSWORD"
     );
     assert_eq!(error, wanted);
+    let alone = source(url, &[("NIXFLEET_PROXY_LOGIN_FILE", path)]);
+    assert_eq!(Config::check(&alone).unwrap_err().to_string(), wanted, "without a proxy");
 
     let credential = folder.path().join("proxy-login");
     let passed = [proxy, ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];

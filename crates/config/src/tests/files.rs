@@ -49,7 +49,7 @@ fn a_fifo_a_folder_or_a_device_in_place_of_a_file_is_told_at_once() {
         assert!(error.contains(shown) && error.contains("; name a readable TOML file"), "{what}: {error}");
 
         for (name, fix) in [
-            ("NIXFLEET_TOKEN_FILE", "; write the token and nothing else into it"),
+            ("NIXFLEET_TOKEN_FILE", "; name a file that has the token and nothing else"),
             ("NIXFLEET_CA_FILE", "; name a file with certificates in PEM"),
             ("NIXFLEET_SSH_KEY", "; name the file of a private key"),
         ] {
@@ -57,6 +57,8 @@ fn a_fifo_a_folder_or_a_device_in_place_of_a_file_is_told_at_once() {
             let given = if name == "NIXFLEET_TOKEN_FILE" { given.without("NIXFLEET_TOKEN") } else { given };
             let error = checked(&given.source);
             assert!(error.contains(shown) && error.contains(fix), "{what} as {name}: {error}");
+            let is_named = error.contains("is a folder, not a file");
+            assert_eq!(is_named, what == "folder", "{what} as {name}: {error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }
         fs::remove_file(&place).or_else(|_| fs::remove_dir(&place)).unwrap();

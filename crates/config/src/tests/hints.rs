@@ -58,7 +58,7 @@ fn an_unknown_log_level_is_refused_with_the_nearest_one() {
         ("loud", "loud", None),
         ("verbose", "verbose", Some("debug")),
         ("warn,foo", "foo", None),
-        ("inof", "inof", None),
+        ("inof", "inof", Some("info")),
         ("Fatal", "fatal", Some("error")),
         ("nixfleet_jobs=infos", "nixfleet_jobs=infos", Some("info")),
         ("=info", "=info", None),
@@ -127,6 +127,18 @@ fn words_that_dashboards_do_not_know_are_a_warning() {
             "office",
             Some(
                 "location: \"office\" is not one of home, work, cloud (V); it is sent as it is, and a dashboard may not show it",
+            ),
+        ),
+        (
+            "LOCATION",
+            "hmoe",
+            Some("location: \"hmoe\" is not one of home, work, cloud (V); did you mean \"home\"?"),
+        ),
+        (
+            "DEVICE_TYPE",
+            "sever",
+            Some(
+                "device_type: \"sever\" is not one of server, desktop, laptop, gaming (V); did you mean \"server\"?",
             ),
         ),
         (

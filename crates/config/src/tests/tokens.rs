@@ -25,6 +25,7 @@ fn the_token_is_read_anew_and_never_shown() {
         (&b"second\r\n"[..], Ok("second")),
         (b"", Err("holds no token")),
         (b"\n", Err("holds no token")),
+        (b" \r\n\t\n", Err("holds no token")),
         (b"top secret", Err("character 4 is a blank, which no token has")),
         (b"topsecret\n\n", Err("character 10 is a line end, which no token has")),
         (b"\xff\xfe", Err("character 1 is not ASCII, which no token has")),

@@ -3,11 +3,12 @@
 //! A rebuild that finds a full disk half-way leaves a mess: a profile that was set, and a boot loader that was not. So
 //! it is refused before anything has changed. What cannot be found out is said in the log and refuses nothing.
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use nixfleet_os::size;
 
 use super::done::Done;
 use crate::settings::FreeSpace;
@@ -226,13 +227,13 @@ fn clock(now: SystemTime, last: Option<SystemTime>) -> Result<(), Refusal> {
 }
 
 fn bytes(room: &Room, needed: u64, key: &str, remedy: &str) -> Result<(), Refusal> {
-    let Room { path, size, free, .. } = room;
+    let Room { path, size: all, free, .. } = room;
     if *free >= needed {
         return Ok(());
     }
-    let (free, size, needed) = (Size(*free), Size(*size), Size(needed));
+    let (free, all, needed) = (size(*free), size(*all), size(needed));
     let why = format!(
-        "the file system of {} has {free} free of {size}, and {needed} must be ({key}); {remedy}",
+        "the file system of {} has {free} free of {all}, and {needed} must be ({key}); {remedy}",
         path.display()
     );
     Err(Refusal { outcome: Outcome::NoSpace, why })
@@ -248,27 +249,4 @@ fn inodes(room: &Room, needed: u64, key: &str, remedy: &str) -> Result<(), Refus
         path.display()
     );
     Err(Refusal { outcome: Outcome::NoSpace, why })
-}
-
-/// A number of bytes for people, with three digits that matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Steps of 1,024.
-        const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-        if self.0 < 1024 {
-            return write!(f, "{} bytes", self.0);
-        }
-        let mut value = self.0 as f64 / 1024.0;
-        let mut units = UNITS.iter();
-        let mut unit = units.next().copied().unwrap_or_default();
-        while value >= 999.5 {
-            let Some(next) = units.next() else { break };
-            (value, unit) = (value / 1024.0, next);
-        }
-        let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-        write!(f, "{value:.digits$} {unit}")
-    }
 }

@@ -9,7 +9,7 @@ use super::client::{CSRF, LIMIT, Running, TOKEN};
 /// Every way into the dashboard: the page, its parts, the API and both sockets.
 const DOORS: [(&str, &str); 9] = [
     ("GET", "/"),
-    ("GET", "/page.js"),
+    ("GET", "/main.js"),
     ("GET", "/api/hosts"),
     ("GET", "/api/hosts/h/messages"),
     ("GET", "/api/violations"),

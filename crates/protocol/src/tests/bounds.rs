@@ -91,6 +91,21 @@ fn three_mebibytes_of_message_are_cut_and_say_so() {
 }
 
 #[test]
+fn a_thousand_commands_of_an_operator_are_not_all_offered() {
+    let own = |number| OfferedCommand {
+        name: format!("command-{number}"),
+        description: "\u{1}".repeat(256),
+        own: true,
+    };
+    let register = Register { commands: (0..1000).map(own).collect(), ..Register::default() };
+    let text = AgentMessage::Register(Box::new(register)).encode();
+    assert!(text.len() < MAX_SENT_BYTES, "{} bytes", text.len());
+    let AgentMessage::Register(register) = AgentMessage::decode(&text).unwrap() else { panic!() };
+    assert_eq!((register.commands.len(), &*register.commands[127].name), (128, "command-127"));
+    assert!(register.commands[0].description.ends_with(crate::bounds::MARK));
+}
+
+#[test]
 fn what_real_hosts_send_is_sent_to_the_letter() {
     for (name, message) in from_agents() {
         assert_eq!(message.clone().encode(), encode(&message), "{name}");

@@ -207,7 +207,9 @@ fn a_segment_that_can_never_be_read_is_a_gap_with_its_cause() {
         let missing = gap_count(remark).unwrap();
         assert_eq!(
             remark,
-            &format!("{missing} lines are missing here: the log could not be read: not a regular file")
+            &format!(
+                "{missing} lines are missing here: the log could not be read: it is a folder, not a file"
+            )
         );
         let told = entries.iter().filter(|entry| gap_count(&entry.line).is_none()).count() as u64;
         assert_eq!(told + missing, writer.last_seq());

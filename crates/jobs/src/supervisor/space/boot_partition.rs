@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use nixfleet_os::Disk;
+use nixfleet_os::{Disk, size};
 
-use super::{BootRoom, Found, MetadataExt, Outcome, Refusal, Room, Size, io};
+use super::{BootRoom, Found, MetadataExt, Outcome, Refusal, Room, io};
 use crate::boot_entry::{self, systemd_boot::Entry};
 use crate::settings::{FreeSpace, SystemPaths};
 
@@ -61,13 +61,13 @@ pub(super) fn judge(
     if room.free >= needed {
         return Ok(());
     }
-    let (path, free, size) = (room.path.display(), Size(room.free), Size(room.size));
+    let (path, free, all) = (room.path.display(), size(room.free), size(room.size));
     let why = match limits.boot_bytes {
-        Some(bytes) => format!("{} must be", Size(bytes)),
+        Some(bytes) => format!("{} must be", size(bytes)),
         None => {
             format!(
                 "one more kernel and initrd may need {}, as much as those of the running system",
-                Size(needed)
+                size(needed)
             )
         }
     };
@@ -76,13 +76,13 @@ pub(super) fn judge(
         Ok(_) => Err(Refusal {
             outcome: Outcome::NoSpace,
             why: format!(
-                "{path} has {free} free of {size}, and {why} (preflight.boot_free); remove old generations with \
+                "{path} has {free} free of {all}, and {why} (preflight.boot_free); remove old generations with \
                  `nix-collect-garbage --delete-older-than 30d`, and send the command again"
             ),
         }),
         Err(unknown) => {
             remark(&format!(
-                "{path} has {free} free of {size}, and {why}; what the boot loader will remove there is not known: \
+                "{path} has {free} free of {all}, and {why}; what the boot loader will remove there is not known: \
                  {unknown}"
             ));
             Ok(())

@@ -1,17 +1,27 @@
 //! Pages, to the letter.
 
+use nixfleet_protocol::NextBoot;
+
 use super::*;
 use crate::observe::stats::Stats;
-use crate::observe::status::{
-    Collector, Connection, Finished, ProcessUsage, Running, RunningActivity, Server,
-};
+use crate::observe::status::{Collector, Connection, Lights, ProcessUsage};
+
+const PLAIN: fn() -> Style = || Style { width: None, colours: false, zone: Zone::new(true), verbose: false };
+
+/// The page with everything on it.
+fn verbose(report: &Report) -> String {
+    page(report, now(), &Style { verbose: true, ..PLAIN() })
+}
+
+fn short_page(report: &Report) -> String {
+    page(report, now(), &PLAIN())
+}
 
 fn now() -> Timestamp {
     "2026-01-01T12:00:00Z".parse().unwrap()
 }
 
-#[test]
-fn the_page_of_a_busy_agent() {
+fn busy() -> Report {
     let mut stats = Stats { beats: 12, registrations: 2, lines_sent: 40, ..Stats::default() };
     stats.late(Duration::from_millis(1));
     stats.ack_rtt.add(Duration::from_millis(3));
@@ -22,9 +32,10 @@ fn the_page_of_a_busy_agent() {
         exit_code,
         ended_at: "2026-01-01T11:00:00Z".to_owned(),
         duration_ms: 61_000,
+        message: if exit_code == 0 { String::new() } else { "T01 failed".to_owned() },
         ..Finished::default()
     };
-    let report = Report {
+    Report {
         version: "0.1.0".to_owned(),
         pid: 77,
         hostname: "web-1".to_owned(),
@@ -44,7 +55,7 @@ fn the_page_of_a_busy_agent() {
         ack_rtt_ms: Some(2.5),
         running: Some(Running {
             command: "switch".to_owned(),
-            job_id: "a-b".to_owned(),
+            job_id: "01234567-0000-0000-0000-00000000abc2".to_owned(),
             pid: Some(4711),
             since: "2026-01-01T11:58:55Z".to_owned(),
             activity: Some(RunningActivity {
@@ -52,6 +63,7 @@ fn the_page_of_a_busy_agent() {
                 phase_since: Some("2026-01-01T11:59:05Z".to_owned()),
                 last_output_at: Some("2026-01-01T11:59:48Z".to_owned()),
             }),
+            detail: Some("3/41\u{7} derivations".to_owned()),
             ..Running::default()
         }),
         results: vec![finished("pull", "ok", 0), finished("test", "failed", 1)],
@@ -67,26 +79,126 @@ fn the_page_of_a_busy_agent() {
             ("units".to_owned(), Collector::default()),
         ]
         .into(),
+        host: Some(host()),
         ..Report::default()
+    }
+}
+
+fn host() -> HostReport {
+    let light = |status: &str, message: &str| Light {
+        status: status.to_owned(),
+        message: message.to_owned(),
+        checked_at: "2026-01-01T11:50:00Z".to_owned(),
     };
+    HostReport {
+        generation: "1d91f2b".to_owned(),
+        nixpkgs_version: "26.05.20260714.7beb50e".to_owned(),
+        source_commit: "c0ffee".to_owned(),
+        lights: Lights {
+            git: Light::default(),
+            lock: light("ok", "flake.lock is as pulled with 1d91f2b"),
+            system: light("outdated", "1d91f2b is in the checkout,\n\u{1b}[2J0badf00 is deployed"),
+            tests: light("sideways", ""),
+        },
+        system: HostSystem {
+            current: Some("/nix/store/one-nixos".to_owned()),
+            booted: Some("/nix/store/one-nixos".to_owned()),
+            repo_commit: Some("1d91f2b4c0ffee".to_owned()),
+            reboot_required: Some(true),
+            boots: Some(NextBoot { system: "/nix/store/two-nixos".to_owned(), ..NextBoot::default() }),
+            ..HostSystem::default()
+        },
+        waits_for_boot: true,
+    }
+}
+
+#[test]
+fn the_page_says_first_what_is_up_then_what_runs_and_then_what_ended() {
     let wanted = "\
-web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s
+web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s, round trip 2.5 ms
+  dashboard   degraded: slow
+  git         -         the checkout is at 1d91f2b; the dashboard compares it with the remote
+  lock        ok        flake.lock is as pulled with 1d91f2b, checked 10 min 0 s ago
+  system      outdated  1d91f2b is in the checkout, 0badf00 is deployed, checked 10 min 0 s ago
+  tests       sideways  checked 10 min 0 s ago
+  generation  1d91f2b, nixpkgs 26.05.20260714.7beb50e
+  next boot   two-nixos
+  reboot      needed: the next boot runs another system than the running one
+  running     switch, process 4711, for 1 min 5 s, job 00000000abc2
+              build, 3/41 derivations, for 55 s, silent for 12 s
+  ended       test: failed (1), 1 h 0 min ago, took 1 min 1 s
+              T01 failed
   last error  1 min 30 s ago: cannot reach it
-  dashboard   degraded: slow; acknowledges in 2.5 ms
+";
+    assert_eq!(short_page(&busy()), wanted);
+    let wanted = "
+  dashboard   degraded: slow
   reconnects  1 closed
-  agent       0.1.0, process 77, for 2 h 0 min, 6.1 MB, 1.50 s of processor time, 21 files, 9 threads
+  runs        /nix/store/one-nixos
+  booted      /nix/store/one-nixos
+  boots next  /nix/store/two-nixos
+  agent       0.1.0, commit c0ffee, process 77, for 2 h 0 min, 6.1 MB, 1.50 s of processor time, 21 files, 9 threads
   metrics     http://127.0.0.1:9464/metrics
   heartbeats  12, the last 12 s ago, every 30 s; 0 late, 0 skipped; all within 1 ms of being due
   answers     1, 0 missing; all within 5 ms of being sent
-  running     switch, process 4711, for 1 min 5 s, job a-b
-              build for 55 s, silent for 12 s
-  ended       test: failed (1), 1 h 0 min ago, took 1 min 1 s
-              pull: ok (0), 1 h 0 min ago, took 1 min 1 s
   output      40 lines sent, 0 dropped
   queue       0 messages and 0 of output wait; 0 answers dropped
   looks       cpu                  4 x    0.250 ms, 0 errors, 0 timeouts
 ";
-    assert_eq!(page(&report, now(), None), wanted);
+    let all = verbose(&busy());
+    assert!(all.ends_with(wanted), "{all}");
+    assert!(all.contains("              pull: ok (0), 1 h 0 min ago, took 1 min 1 s\n"), "{all}");
+}
+
+#[test]
+fn what_the_next_boot_runs_is_named_by_what_it_is() {
+    let mut report = busy();
+    let mut said = |next: &str, waits: bool, required| {
+        let host = report.host.as_mut().unwrap();
+        host.system.boots.as_mut().unwrap().system = format!("/nix/store/{next}");
+        host.system.current = Some("/nix/store/now".to_owned());
+        (host.waits_for_boot, host.system.reboot_required) = (waits, required);
+        let page = short_page(&report);
+        let rows = page.lines().filter(|line| line.contains("boot "));
+        rows.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(said("now", false, Some(false)), ["next boot   the running system"]);
+    assert_eq!(
+        said("one-nixos", false, Some(true)),
+        [
+            "next boot   the system that was booted, not the running one",
+            "reboot      needed: kernel, initrd or kernel modules are others than those that were booted"
+        ]
+    );
+    let mut report = busy();
+    let host = report.host.as_mut().unwrap();
+    (host.system.boots, host.waits_for_boot) = (None, false);
+    let page = short_page(&report);
+    assert!(!page.contains("next boot"), "{page}");
+    assert!(page.contains("\n  reboot      needed: kernel, initrd or kernel modules are others"), "{page}");
+}
+
+#[test]
+fn colours_are_for_words_and_change_no_column() {
+    let style = Style { colours: true, width: Some(80), ..PLAIN() };
+    let (painted, text) =
+        (page(&busy(), now(), &style), page(&busy(), now(), &Style { colours: false, ..style.clone() }));
+    assert_ne!(painted, text);
+    assert_eq!(nixfleet_os::text::one_line(&painted, 10_000), nixfleet_os::text::one_line(&text, 10_000));
+    for (paint, word) in [
+        (Paint::Green, "connected"),
+        (Paint::Green, "ok"),
+        (Paint::Yellow, "outdated"),
+        (Paint::Dim, "sideways"),
+        (Paint::Yellow, "needed"),
+        (Paint::Cyan, "switch"),
+        (Paint::Red, "failed"),
+    ] {
+        assert!(painted.contains(&paint.on(word, true)), "{word} in {painted}");
+    }
+    let lines = |text: &str| text.lines().map(visible).collect::<Vec<_>>();
+    assert_eq!(lines(&painted), lines(&text));
+    assert!(lines(&text).iter().all(|columns| *columns <= 80), "{text}");
 }
 
 fn server(state: &str, reason: &str) -> Server {
@@ -126,17 +238,18 @@ fn an_agent_that_never_connected_says_nothing_about_its_dashboard() {
 web-1: not yet connected to ws://127.0.0.1/ws, for 3 h 0 min
   last error  10 s ago: cannot reach it
   next try    in 20 s
+  running     nothing
+
   attempts    none succeeded yet: 2 unreachable
   agent       0.1.0, process 77, for 3 h 0 min
   heartbeats  none yet, every 30 s once it is connected
-  running     nothing
   output      0 lines sent, 0 dropped
   queue       empty without a connection; 0 answers dropped
 ";
     let mut report = waiting();
-    assert_eq!(page(&report, now(), None), wanted);
+    assert_eq!(verbose(&report), wanted);
     report.connection.state = State::Connecting;
-    let page = page(&report, now(), None);
+    let page = verbose(&report);
     assert!(
         page.starts_with("web-1: connecting to ws://127.0.0.1/ws, not connected for 3 h 0 min\n"),
         "{page}"
@@ -159,16 +272,17 @@ fn after_a_lost_connection_the_page_says_what_the_dashboard_said_last_and_when()
 web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
   last error  10 s ago: cannot reach it
   next try    in 20 s
+  running     nothing
+
   dashboard   last said 3 min 0 s ago: maintenance: upgrade
   reconnects  2 unreachable
   agent       0.1.0, process 77, for 3 h 0 min
   heartbeats  12, the last 3 min 30 s ago, none without a connection; 0 late, 0 skipped
-  running     nothing
   output      0 lines sent, 0 dropped
   queue       empty without a connection; 3 answers dropped
   ignored     messages: 1 malformed; 70 log lines left out
 ";
-    assert_eq!(page(&report, now(), None), wanted);
+    assert_eq!(verbose(&report), wanted);
     report.running = Some(Running {
         command: "switch".to_owned(),
         job_id: "a-b".to_owned(),
@@ -176,7 +290,7 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
         ..Running::default()
     });
     let waiting = "\n  running     switch, confirming, 42 s left, no process yet, ";
-    assert!(page(&report, now(), None).contains(waiting), "{}", page(&report, now(), None));
+    assert!(verbose(&report).contains(waiting), "{}", verbose(&report));
     report.running = Some(Running {
         command: "switch".to_owned(),
         job_id: "a-b".to_owned(),
@@ -184,13 +298,13 @@ web-1: not connected to ws://127.0.0.1/ws, for 5 min 0 s
         ..Running::default()
     });
     // An older agent says it in the place of the running command.
-    let older = page(&report, now(), None);
+    let older = verbose(&report);
     report.unreported = report.running.take();
-    assert_eq!(page(&report, now(), None), older);
+    assert_eq!(verbose(&report), older);
     let ended = "\n  running     nothing\n  ended       switch: not reported to the dashboard yet, job a-b\n";
     assert!(older.contains(ended), "{older}");
     report.connection.lost_at = None;
-    let page = page(&report, now(), None);
+    let page = verbose(&report);
     assert!(
         page.starts_with("web-1: not connected to ws://127.0.0.1/ws, for 10 s\n"),
         "an older agent: {page}"
@@ -203,7 +317,7 @@ fn no_state_of_the_dashboard_is_no_key_and_no_line() {
     assert!(!document.contains("\"server\""), "{document}");
     // Of an older agent.
     let older: Report = serde_json::from_str(r#"{"server": {"state": "healthy", "reason": ""}}"#).unwrap();
-    assert!(!page(&older, now(), None).contains("dashboard"), "{}", page(&older, now(), None));
+    assert!(!verbose(&older).contains("dashboard"), "{}", verbose(&older));
 }
 
 #[test]
@@ -211,12 +325,13 @@ fn a_document_of_another_version_is_read_as_far_as_it_is_known() {
     let report: Report =
         serde_json::from_str(r#"{"hostname": "web-1", "new": {"x": 1}, "queue": {"control": 2}}"#).unwrap();
     assert_eq!((report.hostname.as_str(), report.queue.control), ("web-1", 2));
-    assert!(page(&report, now(), None).starts_with("web-1: connecting"));
+    assert!(verbose(&report).starts_with("web-1: connecting"));
 }
 
 #[test]
 fn on_a_terminal_a_long_row_takes_several_lines_and_no_word_is_cut() {
-    let mut page = Page { text: String::new(), now: Timestamp::UNIX_EPOCH, width: Some(WIDTH) };
+    let style = Style { width: Some(80), ..PLAIN() };
+    let mut page = Page { text: String::new(), now: Timestamp::UNIX_EPOCH, style: &style };
     let path = "/".repeat(100);
     page.row("file", &format!("{path} {} end two", "ä".repeat(62)));
     let umlauts = "ä".repeat(62);
