@@ -69,10 +69,24 @@ impl What {
             + match self {
                 Self::Head => 0,
                 Self::Line { text, .. } => text.len(),
-                Self::End(status) => size_of::<Status>() + status.message.len() + status.command.len(),
-                Self::Rejected(rejection) => size_of::<CommandRejected>() + rejection.reason.len(),
+                Self::End(status) => {
+                    let Status { command, message, generation, job_id, outcome, .. } = &**status;
+                    let texts =
+                        [Some(command), Some(message), Some(generation), job_id.as_ref(), outcome.as_ref()];
+                    size_of::<Status>() + length(texts)
+                }
+                Self::Rejected(rejection) => {
+                    let CommandRejected { reason, current_command, command, command_id, .. } = &**rejection;
+                    let others = [current_command, command, command_id].map(Option::as_ref);
+                    size_of::<CommandRejected>() + reason.len() + length(others)
+                }
             }
     }
+}
+
+/// Bytes of texts. All of them count: an agent chooses how long each is.
+fn length<const N: usize>(texts: [Option<&String>; N]) -> usize {
+    texts.into_iter().flatten().map(String::len).sum()
 }
 
 /// Lines of one command that follow each other.

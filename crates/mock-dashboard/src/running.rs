@@ -36,7 +36,14 @@ impl Running {
         let Some(job) = job else { return };
         // Its clock may be ahead of this one.
         let started = job.started_at.parse::<jiff::Timestamp>().map_or(now_ms, |at| at.as_millisecond());
-        self.begin(&job.command, started.min(now_ms));
+        let started = started.min(now_ms);
+        // An agent that is replaced by the command that it runs connects in the middle of it, and goes on. It began
+        // before anybody here heard of it; another one of that name begins later.
+        if self.command.as_ref() == Some(&job.command) && started <= self.since_ms {
+            self.since_ms = started;
+        } else {
+            self.begin(&job.command, started);
+        }
     }
 
     /// A heartbeat names the command that runs.
@@ -152,5 +159,22 @@ mod tests {
             running.beat(Some("switch"), 9_500);
             assert_eq!(running.since_ms(Some("switch")), Some(since), "{started}");
         }
+    }
+
+    #[test]
+    fn a_command_that_replaces_its_agent_keeps_its_progress_and_the_next_one_has_none() {
+        let job = |started_at: &str| RunningJob {
+            id: "j".to_owned(),
+            command: "switch".to_owned(),
+            started_at: started_at.to_owned(),
+        };
+        let mut running = Running::default();
+        running.beat(Some("switch"), 5_000);
+        running.progress(&Parts { system: part(2, PartState::InProgress), ..Parts::default() });
+        running.registered(Some(&job("1970-01-01T00:00:04Z")), 9_000);
+        let far = |running: &Running| running.how_far(Some("switch")).map(|far| far.current);
+        assert_eq!((far(&running), running.since_ms(Some("switch"))), (Some(2), Some(4_000)));
+        running.registered(Some(&job("1970-01-01T00:00:08Z")), 9_000);
+        assert_eq!((far(&running), running.since_ms(Some("switch"))), (None, Some(8_000)), "another one");
     }
 }

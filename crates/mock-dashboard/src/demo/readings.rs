@@ -60,7 +60,7 @@ fn readings(before: (u64, u64), now: (u64, u64)) -> Option<[(&'static str, f64);
     Some([
         ("cpu", percent(now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))),
         ("ram", percent(used, memory.mem_total)),
-        ("swap", percent(memory.swap_total - memory.swap_free, memory.swap_total)),
+        ("swap", percent(memory.swap_total.saturating_sub(memory.swap_free), memory.swap_total)),
         ("load", f64::from(load.one)),
     ])
 }
@@ -70,5 +70,5 @@ fn write(folder: &std::path::Path, values: [(&str, f64); 4]) -> std::io::Result<
     for (name, value) in values {
         replace(&folder.join(name), &format!("{value:.1}\n"))?;
     }
-    std::fs::write(folder.join("timestamp"), jiff::Timestamp::now().as_second().to_string())
+    replace(&folder.join("timestamp"), &jiff::Timestamp::now().as_second().to_string())
 }

@@ -85,6 +85,70 @@ fn what_is_dropped_is_counted_numbers_stay_and_so_do_the_ends() {
     assert_eq!(page["under"], json!({"n": 0, "command": "pull", "job_id": "j"}), "its head is gone");
 }
 
+#[test]
+fn every_text_that_an_agent_chooses_counts_for_the_room_of_the_log() {
+    let long = || "x".repeat(10_000);
+    let plain = end("pull", "j");
+    let ends = [
+        Status { command: long(), ..plain.clone() },
+        Status { message: long(), ..plain.clone() },
+        Status { generation: long(), ..plain.clone() },
+        Status { job_id: Some(long()), ..plain.clone() },
+        Status { outcome: Some(long()), ..plain },
+    ];
+    for (at, status) in ends.iter().enumerate() {
+        let mut log = Log::default();
+        for _ in 0..10 {
+            log.end(0, status);
+        }
+        log.trim(30_000);
+        assert_eq!(log.dropped(), 8, "text {at} of an end");
+    }
+    let plain = CommandRejected {
+        reason: String::new(),
+        current_command: None,
+        current_pid: None,
+        command: None,
+        command_id: None,
+    };
+    let rejections = [
+        CommandRejected { reason: long(), ..plain.clone() },
+        CommandRejected { current_command: Some(long()), ..plain.clone() },
+        CommandRejected { command: Some(long()), ..plain.clone() },
+        CommandRejected { command_id: Some(long()), ..plain },
+    ];
+    for (at, rejection) in rejections.iter().enumerate() {
+        let mut log = Log::default();
+        for _ in 0..10 {
+            log.rejected(0, rejection);
+        }
+        log.trim(30_000);
+        assert_eq!(log.dropped(), 8, "text {at} of a rejection");
+    }
+}
+
+#[test]
+fn a_search_in_long_lines_looks_at_as_many_bytes_as_are_quick_and_goes_on_in_the_next_page() {
+    let mut log = Log::default();
+    let line = "a".repeat(16 * 1024);
+    (0..2_000).for_each(|_| say(&mut log, "pull", "j", &line));
+    // It nearly occurs at each place of each line.
+    let wanted = format!("{}b", "a".repeat(1_000));
+    let mut query = Query { search: Some(wanted), ..query() };
+    let mut scanned = Vec::new();
+    loop {
+        let page = log.page(&query);
+        assert!(page.entries.is_empty());
+        scanned.push(page.scanned);
+        if !page.more {
+            break;
+        }
+        query.before = Some(page.first);
+    }
+    assert_eq!(scanned.iter().sum::<usize>(), 2_001, "all of it, and its head");
+    assert!(scanned.iter().all(|count| *count <= 512), "{scanned:?}");
+}
+
 proptest! {
     #[test]
     fn any_pages_in_any_direction_have_each_entry_exactly_once(

@@ -16,6 +16,9 @@ use serde_json::Value;
 /// Longest wait for a state: a trial that fails, on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Longest silence of the dashboard in an answer: a verdict takes two seconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
 /// How often to look. Each look is a request.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -121,6 +124,7 @@ impl Demo {
     /// The body of an answer; none while nobody answers.
     fn http(&self, head: &str, body: &str) -> Option<String> {
         let mut socket = TcpStream::connect(&self.address).ok()?;
+        socket.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
         let length = body.len();
         let request = format!("{head}Host: {}\r\nContent-Length: {length}\r\n\r\n{body}", self.address);
         socket.write_all(request.as_bytes()).ok()?;

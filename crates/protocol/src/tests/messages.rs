@@ -105,14 +105,9 @@ pub(super) fn from_agents() -> Vec<(&'static str, AgentMessage)> {
         source_commit: commit.clone(),
         store_path: store_path.clone(),
         binary_hash: binary_hash.clone(),
-        capabilities: vec![
-            CAPABILITY_ACK.into(),
-            "command_id".into(),
-            "resume".into(),
-            CAPABILITY_OUTPUT_BATCH.into(),
-            "prewarm".into(),
-            "vitals".into(),
-        ],
+        capabilities: [CAPABILITY_ACK, "command_id", "resume", CAPABILITY_OUTPUT_BATCH, "prewarm", "vitals"]
+            .map(Into::into)
+            .into(),
         boot_id: Some("3c9d5c63-3d2c-4f0a-9c3d-0d3f5c1b2a19".to_owned()),
         running_job: Some(RunningJob {
             id: JOB.to_owned(),

@@ -1,8 +1,8 @@
 use super::*;
 
-/// A scene, in which nothing waits.
+/// A scene, in which nothing waits. Its folder has a name as people give them.
 fn quick() -> (Scene, tempfile::TempDir) {
-    let temporary = tempfile::tempdir().unwrap();
+    let temporary = tempfile::Builder::new().prefix("some files ").tempdir().unwrap();
     let scene = Scene::build(temporary.path(), Path::new("/bin/sh"), "token").unwrap();
     let sleep = scene.folder.join("quick/sleep");
     write(&sleep, "#!/bin/sh\n").unwrap();

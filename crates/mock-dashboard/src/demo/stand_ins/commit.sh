@@ -4,7 +4,7 @@
 # commit.sh break HOST         blocks the network of a host
 # commit.sh mend HOST          and allows it again
 set -eu
-origin=@ORIGIN@
+origin='@ORIGIN@'
 file=hosts/$2/configuration.nix
 cd "$origin"
 case $1 in
