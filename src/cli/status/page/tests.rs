@@ -151,6 +151,25 @@ web-1: connected to wss://fleet.example.org/ws, for 1 min 0 s, round trip 2.5 ms
 }
 
 #[test]
+fn the_page_in_the_documents_is_the_one_that_is_printed() {
+    let mut report = busy();
+    report.server = None;
+    report.connection.last_error = Some("the dashboard closed it (1001: going away)".to_owned());
+    let host = report.host.as_mut().unwrap();
+    host.generation = "0badf00".to_owned();
+    host.lights.tests.status = "unknown".to_owned();
+    host.lights.tests.message = "not run yet".to_owned();
+    host.system.boots.as_mut().unwrap().system = "/nix/store/one-nixos".to_owned();
+    (host.waits_for_boot, host.system.reboot_required) = (false, Some(false));
+    report.results.truncate(1);
+    report.results[0].ended_at = "2026-01-01T11:50:00Z".to_owned();
+    report.results[0].duration_ms = 3000;
+    let documented = include_str!("../../../../docs/status.md");
+    let page = short_page(&report);
+    assert!(documented.contains(&format!("```text\n{page}```")), "docs/status.md does not have:\n{page}");
+}
+
+#[test]
 fn what_the_next_boot_runs_is_named_by_what_it_is() {
     let mut report = busy();
     let mut said = |next: &str, waits: bool, required| {
