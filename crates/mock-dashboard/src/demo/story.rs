@@ -32,7 +32,7 @@ pub(super) fn tell(address: SocketAddr, asked: SocketAddr, folder: &Path, column
     }
     add(
         "",
-        "Three hosts, each with a real agent. Only nixos-rebuild is a stand-in, so nothing changes on this machine. \
+        "Three hosts, each with a real agent. What they rebuild is a stand-in, so nothing changes on this machine. \
          What to try:",
     );
     add(
