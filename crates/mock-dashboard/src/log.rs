@@ -29,8 +29,8 @@ const ENTRY: usize = size_of::<Stored>();
 /// Ends of commands that stay when their lines are gone: a day of a busy host, and short enough for each view of it.
 const ENDS: usize = 50;
 
-/// Most characters of the message in such an end, because each view of the host has all of them.
-const END_MESSAGE: usize = 300;
+/// Most characters of each text in such an end, because each view of the host has all of them.
+const END_TEXT: usize = 300;
 
 /// One line as it came.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +158,7 @@ pub struct Ended {
     pub duration_ms: Option<u64>,
     /// When the dashboard heard of it, RFC 3339.
     pub ended_at: String,
-    /// One sentence, cut to 300 characters.
+    /// One sentence. Like the other texts it is cut to 300 characters.
     pub message: String,
 }
 
@@ -217,21 +217,24 @@ impl Log {
         {
             run.ended = true;
         }
-        let mut message = status.message.clone();
-        shorten(&mut message, END_MESSAGE);
+        let short = |text: &String| {
+            let mut text = text.clone();
+            shorten(&mut text, END_TEXT);
+            text
+        };
         if self.ends.len() == ENDS {
             self.ends.pop_front();
         }
         self.ends.push_back(Ended {
             n: self.next,
-            command: status.command.clone(),
-            job_id: status.job_id.clone(),
+            command: short(&status.command),
+            job_id: status.job_id.as_ref().map(short),
             status: status.status,
-            outcome: status.outcome.clone(),
+            outcome: status.outcome.as_ref().map(short),
             exit_code: status.exit_code,
             duration_ms: status.duration_ms,
             ended_at: rfc3339(at_ms),
-            message,
+            message: short(&status.message),
         });
         self.push(at_ms, What::End(Box::new(status.clone())))
     }

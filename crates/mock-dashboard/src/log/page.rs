@@ -127,8 +127,8 @@ impl Log {
     }
 }
 
-/// Whether a text contains another one, which is in lower case. Its time grows with the length of the text alone, however
-/// often the wanted one nearly occurs.
+/// Whether a text contains another one, which is in lower case. The time for it grows with the length of the text
+/// alone, however often the wanted one nearly occurs.
 fn contains(text: &str, wanted: &str) -> bool {
     // Most lines are ASCII, which is much quicker.
     let lower = if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_lowercase() };

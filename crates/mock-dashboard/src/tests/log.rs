@@ -103,6 +103,8 @@ fn every_text_that_an_agent_chooses_counts_for_the_room_of_the_log() {
         }
         log.trim(30_000);
         assert_eq!(log.dropped(), 8, "text {at} of an end");
+        let kept = serde_json::to_string(&log.ends().collect::<Vec<_>>()).expect("JSON");
+        assert!(kept.len() < 10_000, "text {at} of an end is kept for long, and is in each view");
     }
     let plain = CommandRejected {
         reason: String::new(),
