@@ -53,6 +53,10 @@ impl Text {
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.line(name, labels, &value);
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: &dyn Display) {
         let line = [self.prefix, name, &braces(labels.iter().copied())].concat();
         self.page += &format!("{line} {value}\n");
     }
@@ -93,6 +97,17 @@ impl Text {
         kind: &str,
         help: &str,
         rows: impl IntoIterator<Item = (Labels<'a>, Option<f64>)>,
+    ) {
+        self.each_row(name, kind, help, &mut rows.into_iter());
+    }
+
+    /// One function for all iterators: it is in the program once.
+    fn each_row<'a>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        rows: &mut dyn Iterator<Item = (Labels<'a>, Option<f64>)>,
     ) {
         let mut seen = BTreeSet::new();
         for (labels, value) in rows {
