@@ -155,7 +155,12 @@ impl JobTable {
 
     /// Name, complete steps and all steps of each part of the command in the slot.
     pub fn progress(&self) -> impl Iterator<Item = (&'static str, u32, u32)> + use<> {
-        self.slot().map(|job| job.seen).unwrap_or_default().parts()
+        self.slot().map(|job| job.seen.parts()).into_iter().flatten()
+    }
+
+    /// How far the command in the slot is, for people, by what was read of its log.
+    pub fn detail(&self) -> Option<&str> {
+        self.slot()?.seen.detail()
     }
 
     /// The command whose status was not queued yet, if the request cannot be told from it: it has the same id; or it has

@@ -323,9 +323,11 @@ def _():
         after = os.stat(program)
         require((before.st_dev, before.st_ino) != (after.st_dev, after.st_ino), "the old program is still in place")
         require(os.path.exists(HEARTBEAT_CONF), "no settings were merged")
+        # Of this process: an earlier check has left lines of the same form.
+        pid = wait("its process", lambda: (pid := show(HEARTBEAT, "MainPID")) != "0" and pid)
         line = wait("a line", lambda: [
-            text for text in run("journalctl", "--unit", HEARTBEAT, "--output=cat")[1].splitlines()
-            if text.startswith('{"uptime":')])[-1]  # fmt: skip
+            text for text in run("journalctl", "--unit", HEARTBEAT, f"_PID={pid}", "--output=cat")[1].splitlines()
+            if text.startswith('{"uptime":')])[0]  # fmt: skip
         require(len(json.loads(line)) == 5, line)
         code, output = run("systemd-analyze", "verify", "--man=no", HEARTBEAT)
         require(code == 0 and not output, output)

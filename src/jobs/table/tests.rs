@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use nixfleet_jobs::journal::{Entry, Source};
+use nixfleet_jobs::progress::TestProgress;
 use nixfleet_jobs::{Instance, Urgency};
 use nixfleet_protocol::StatusKind;
 
@@ -204,6 +205,26 @@ async fn a_command_that_ended_frees_the_slot_before_its_output_is_through() {
         assert_eq!(event.id, id);
         jobs.status_sent(&id, &status("pull"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_far_a_command_is_does_not_become_that_of_the_next_one() {
+    let executor = FakeExecutor::default();
+    let mut jobs = JobTable::resume(Vec::new(), Box::new(executor.clone()));
+    let first = run(&mut jobs, Some("a"));
+    let test = TestProgress { current: 2, total: 3, passed: 1, running: true, result: None };
+    let entry = Entry::new(1, String::new(), Source::System, String::new());
+    let entry = Entry { test: Some(Box::new(test)), ..entry };
+    let send = |entry| executor.0.lock().unwrap().jobs[0].1.try_send(Followed::Entries(vec![entry])).unwrap();
+    send(entry.clone());
+    jobs.next().await;
+    assert_eq!(jobs.detail(), Some("test 2 of 3"));
+    // Its output is not through when the next one begins.
+    executor.show(&first, Live { pid: None, ended: true });
+    run(&mut jobs, Some("b"));
+    send(entry);
+    assert_eq!(jobs.next().await.id, first);
+    assert_eq!(jobs.detail(), None);
 }
 
 #[test]

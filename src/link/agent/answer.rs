@@ -30,7 +30,7 @@ impl Agent {
         let running = self.jobs.current_record().map(|record| Running {
             pid: current.and_then(|current| current.pid),
             activity: self.jobs.activity().map(|activity| RunningActivity::new(&activity)),
-            detail: self.history.detail().map(str::to_owned),
+            detail: self.jobs.detail().filter(|_| connected).map(str::to_owned),
             waits: self.contact.waits(),
             progress: if connected { self.progress() } else { Vec::new() },
             ..named(record)

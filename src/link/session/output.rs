@@ -66,10 +66,6 @@ impl Session<'_> {
         }
         let Some(last) = entries.last().map(|entry| entry.seq) else { return };
         self.agent.stats.lines_sent += entries.iter().filter(|entry| entry.is_text()).count() as u64;
-        // Text is found out at its first look, so this costs a line next to nothing.
-        if let Some(progress) = entries.iter().rev().find(|entry| !entry.is_text()) {
-            self.agent.history.progress(how_far(progress));
-        }
         let texts =
             if self.batches { batched(&id, &command, entries) } else { single(&id, &command, entries) };
         let bytes = texts.iter().map(String::len).sum();
@@ -215,15 +211,6 @@ fn progress(entry: &mut Entry) -> Option<AgentMessage> {
         let seen = entry.operation.take()?;
         Some(AgentMessage::OperationProgress(wire::progress::operation(*seen)))
     })
-}
-
-/// How far the command is, as that entry says.
-fn how_far(progress: &Entry) -> Option<String> {
-    match (&progress.test, &progress.operation) {
-        (Some(test), _) => test.how_far(),
-        (None, Some(operation)) => operation.progress.how_far(),
-        (None, None) => None,
-    }
 }
 
 fn stream(source: Source) -> Stream {

@@ -24,7 +24,6 @@ pub struct Recent {
     connection: Connection,
     results: VecDeque<Finished>,
     last_beat: Option<SystemTime>,
-    detail: Option<String>,
 }
 
 impl Default for Recent {
@@ -35,7 +34,6 @@ impl Default for Recent {
             started_at: now,
             results: VecDeque::new(),
             last_beat: None,
-            detail: None,
         }
     }
 }
@@ -108,17 +106,6 @@ impl Recent {
             duration_ms: result.duration_ms,
             message: one_line(&result.message, MAX_MESSAGE),
         });
-        self.detail = None;
-    }
-
-    /// The running command made progress, of which the dashboard is told. It has a detail, or none.
-    pub fn progress(&mut self, detail: Option<String>) {
-        self.detail = detail;
-    }
-
-    /// How far the running command is, as far as the dashboard was told. Without a connection nobody knows.
-    pub fn detail(&self) -> Option<&str> {
-        self.detail.as_deref().filter(|_| self.connection.state == State::Connected)
     }
 
     /// When the agent started.
