@@ -293,14 +293,22 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_of_a_newer_version_costs_only_the_verdicts() {
+    fn a_word_of_a_newer_version_costs_its_verdict_alone_and_another_form_all_verdicts() {
         let folder = tempfile::tempdir().unwrap();
-        let newer =
-            V1.replace("\"version\":1", "\"version\":2,\"news\":[]").replace("\"outdated\"", "\"stale\"");
-        assert_ne!(newer, V1);
-        fs::write(folder.path().join(FILE), newer).unwrap();
-        let kept = memory(folder.path()).kept;
+        let read = |text: String| {
+            assert_ne!(text, V1);
+            fs::write(folder.path().join(FILE), text).unwrap();
+            memory(folder.path()).kept
+        };
+        let newer = V1.replace("\"version\":1", "\"version\":2,\"news\":[]");
+        let same = read(newer.clone());
+        let kept = read(newer.replace("\"outdated\"", "\"stale\""));
         assert!(!kept.generation.is_empty() && !kept.lock_hash.is_empty());
+        let words = |kept: &Known| serde_json::to_string(&kept.update_status).unwrap();
+        assert_eq!(words(&kept), words(&same).replace("outdated", "unknown"));
+        assert_ne!(words(&kept), words(&same));
+        let kept = read(newer.replace("\"outdated\"", "7"));
+        assert!(!kept.generation.is_empty());
         assert_eq!(kept.update_status, UpdateStatus::default());
     }
 

@@ -132,10 +132,11 @@ pub enum UpdateState {
     Outdated,
     /// The last attempt failed.
     Error,
-    /// Nothing is known.
-    Unknown,
     /// The running command changes this part.
     Working,
+    /// Nothing is known. A word that is not known yet is read as this one: a newer agent's heartbeat counts all the same.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The deployed system and the checkout. Null means unknown.

@@ -279,3 +279,16 @@ fn disk_traffic_of_an_older_agent_is_read_by_its_older_names() {
         assert_eq!(heartbeat.vitals.unwrap().disk_io, Some(DiskIo { read: 1.0, written: 2.0 }), "{disk_io}");
     }
 }
+
+#[test]
+fn a_light_with_a_new_word_is_unknown_and_costs_nothing_else() {
+    let beat = r#"{"type":"heartbeat","payload":{"generation":"abc1234","nixpkgs_version":"x","update_status":{
+        "git":{"status":"ok"},"lock":{"status":"paused","message":"until Monday"},"system":{},"tests":{"status":""}}}}"#;
+    let Ok(AgentMessage::Heartbeat(beat)) = AgentMessage::decode(beat) else {
+        panic!("the whole heartbeat was lost")
+    };
+    let lights = beat.update_status.unwrap();
+    assert_eq!(lights.git.status, UpdateState::Ok);
+    assert_eq!((lights.lock.status, lights.lock.message.as_str()), (UpdateState::Unknown, "until Monday"));
+    assert_eq!((lights.system.status, lights.tests.status), (UpdateState::None, UpdateState::None));
+}
