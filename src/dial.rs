@@ -44,6 +44,7 @@ pub use failure::{Cause, ConnectError};
 pub use hard_close::{HardClose, UNCONFIRMED};
 pub use identity::Identity;
 pub use redirect::Redirect;
+pub(crate) use retry_after::date;
 use step::Step;
 use target::Target;
 pub use upgrade::{Answer, Mismatch, UpgradeError};

@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 use tokio::sync::watch;
 
 use nixfleet_config::{Connection, Host, Source};
+use nixfleet_os::short;
 use nixfleet_protocol::LastGoodSettings;
 use nixfleet_vitals::Moment;
 use nixfleet_vitals::device::Meters;
@@ -192,5 +193,5 @@ fn collectors(meters: &Meters) -> std::collections::BTreeMap<String, status::Col
         };
         (stats.name.to_owned(), collector)
     });
-    named.collect()
+    short::gather(named)
 }

@@ -30,7 +30,8 @@ impl Zone {
     /// Such as `2026-01-01 13:00:00`. In UTC it says so.
     pub(super) fn time(&self, at: Timestamp) -> String {
         let utc = if self.0 == TimeZone::UTC { " UTC" } else { "" };
-        format!("{}{utc}", at.to_zoned(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S"))
+        let at = self.0.to_datetime(at);
+        format!("{} {:.0}{utc}", at.date(), at.time())
     }
 
     /// The same of an RFC 3339 time. Another text is returned as it is.
@@ -41,7 +42,8 @@ impl Zone {
     /// With milliseconds and of the same length for all lines, such as `2026-01-01 13:00:00.250`; in UTC with a `Z`.
     pub(super) fn stamp(&self, at: Timestamp) -> String {
         let utc = if self.0 == TimeZone::UTC { "Z" } else { "" };
-        format!("{}{utc}", at.to_zoned(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f"))
+        let at = self.0.to_datetime(at);
+        format!("{} {:.3}{utc}", at.date(), at.time())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
 /// Difference above which something breaks: StaSysMo's readings are valid for 30 s, dashboards show a host as offline
@@ -31,7 +32,8 @@ impl fmt::Display for ClockSkew {
 
 /// To the minute: the second helps nobody.
 pub(super) fn minute(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+    let at = Offset::UTC.to_datetime(at);
+    format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute())
 }
 
 #[cfg(test)]

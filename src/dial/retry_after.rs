@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::Offset;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, header};
 
 /// The longest delay that is respected: a mistake on the dashboard's side must not keep a host offline for days.
@@ -24,7 +24,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 }
 
 /// What time it was for the server when it answered, by its `Date`.
-pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(header::DATE)?.to_str().ok()?)
 }
 
@@ -51,7 +51,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
     // A leap second has no place in a time stamp.
     let second = second?.min(59);
     let at = DateTime::new(year, month, day.parse().ok()?, hour?, minute?, second, 0).ok()?;
-    Some(at.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    Offset::UTC.to_timestamp(at).ok()
 }
 
 #[cfg(test)]

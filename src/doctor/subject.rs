@@ -107,7 +107,11 @@ impl Subject {
     /// The part of a job's environment that matters to git, such as proxies.
     pub(super) fn jobs_environment(&self) -> BTreeMap<String, String> {
         let mut environment = match &self.job_unit {
-            Some(unit) => unit.manager.clone().into_iter().chain(unit.environment.clone()).collect(),
+            Some(unit) => {
+                let mut variables = unit.manager.clone();
+                variables.extend(unit.environment.clone());
+                variables
+            }
             None => BTreeMap::new(),
         };
         let home = if self.jobs_are_units() { Some("/root".to_owned()) } else { std::env::var("HOME").ok() };

@@ -5,6 +5,7 @@ use std::path::Path;
 use nixfleet_config::{
     Config, DEFAULT_FILE, DEFAULT_INTERVAL, INTERVAL, Problem, Source, TOKEN_VARIABLE, near_hostname,
 };
+use nixfleet_os::short;
 
 use super::old::Origin;
 use super::plan::{Difference, Plan, Setting, Value};
@@ -72,7 +73,8 @@ pub fn compare(old: &Old, host: &Host) -> Plan {
     repository::compare(&mut plan, old, host);
     token(&mut plan, old, host);
     left_out(&mut plan, old, host);
-    plan.settings.sort_by_key(|setting| ORDER.iter().position(|key| *key == setting.key));
+    let rank = |setting: &Setting| ORDER.iter().position(|key| *key == setting.key);
+    short::sort_by(&mut plan.settings, |one, other| rank(one).cmp(&rank(other)));
     let named = plan.settings.iter().any(|setting| setting.key == "hostname");
     let problems = problems(&text::toml(&plan, old), if named { "" } else { &host.name });
     plan.is_complete = problems.is_empty();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nixfleet_os::bounded_read;
+use nixfleet_os::{bounded_read, short};
 
 use super::Old;
 use super::users::{self, MAX_FILE, below};
@@ -79,7 +79,7 @@ impl Host {
             }
             Err(_) => {}
         }
-        files.sort_unstable();
+        short::sort(&mut files);
         for file in files {
             match bounded_read::read(&below(root, &file), MAX_FILE) {
                 Ok(bytes) => {

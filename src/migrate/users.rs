@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nixfleet_os::bounded_read;
+use nixfleet_os::{bounded_read, short};
 
 use crate::unit::AGENT_UNIT;
 
@@ -55,7 +55,7 @@ pub(super) fn user_units(root: &Path) -> Vec<PathBuf> {
     let unit = |user: User| below(root, user.home.join(".config/systemd/user").join(AGENT_UNIT));
     let mut units: Vec<PathBuf> = users(root, |_| true).into_iter().map(unit).collect();
     units.retain(|unit| unit.exists());
-    units.sort_unstable();
+    short::sort(&mut units);
     units.dedup();
     units
 }

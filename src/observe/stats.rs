@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use nixfleet_jobs::spec::Outcome;
+use nixfleet_os::short;
 
 /// Upper bounds of the buckets in milliseconds. 1 is the resolution of a timer, 50 is a delay that people
 /// begin to notice, 5,000 is half of the time limit for an acknowledgement.
@@ -104,7 +105,7 @@ pub struct Stats {
 impl Default for Stats {
     fn default() -> Self {
         // Every name is present from the start: Prometheus computes a rate only between two samples.
-        let zero = |names: &[&'static str]| names.iter().map(|name| (Cow::Borrowed(*name), 0)).collect();
+        let zero = |names: &[&'static str]| short::gather(names.iter().map(|name| (Cow::Borrowed(*name), 0)));
         Self {
             beats: 0,
             beats_late: 0,

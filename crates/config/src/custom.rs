@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use nixfleet_os::short;
+
 use crate::check::Checker;
 use crate::file::{Command, Step};
 use crate::{CustomCommand, CustomStep};
@@ -43,7 +45,7 @@ pub(super) fn commands(
     check: &mut Checker<'_>,
     given: &BTreeMap<String, Command>,
 ) -> BTreeMap<String, CustomCommand> {
-    given.iter().map(|(name, given)| (name.clone(), command(check, name, given))).collect()
+    short::gather(given.iter().map(|(name, given)| (name.clone(), command(check, name, given))))
 }
 
 fn command(check: &mut Checker<'_>, name: &str, given: &Command) -> CustomCommand {

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
+use nixfleet_os::short;
+
 use crate::keys::{KEYS, Kind, find};
 use crate::source::VARIABLE_PREFIX;
 use crate::{Problem, Source, names, token};
@@ -92,7 +94,7 @@ pub(super) fn read(source: &Source) -> Environment {
     let mut read = Environment::default();
     let mut variables: Vec<(&str, &str)> =
         source.environment.keys().filter_map(|name| Some((name.as_str(), source.variable(name)?))).collect();
-    variables.sort_by_key(|(name, _)| rank(name));
+    short::sort_by(&mut variables, |(one, _), (other, _)| rank(one).cmp(&rank(other)));
     for (name, text) in variables {
         match meaning(name) {
             Meaning::Key(path, kind) => {

@@ -12,9 +12,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use nixfleet_os::Processes;
-use nixfleet_os::bounded_read;
 use nixfleet_os::text::one_line;
+use nixfleet_os::{Processes, bounded_read, short};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Settings;
@@ -89,7 +88,8 @@ impl Activations {
         let list = read(&self.group().join("cgroup.procs"), MAX_LIST).unwrap_or_default();
         let mut pids: Vec<u32> = list.lines().filter_map(|line| line.trim().parse().ok()).collect();
         // The kernel gives no order.
-        pids.sort_unstable_by_key(|pid| pid.checked_sub(1).unwrap_or(u32::MAX));
+        let rank = |pid: &u32| pid.checked_sub(1).unwrap_or(u32::MAX);
+        short::sort_by(&mut pids, |one, other| rank(one).cmp(&rank(other)));
         pids
     }
 

@@ -9,8 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::disk::PRIVATE;
-use nixfleet_os::planted;
-use nixfleet_os::{Clock, Machine};
+use nixfleet_os::{Clock, Machine, planted, short};
 use serde::{Deserialize, Serialize};
 
 use crate::format::{self, Format};
@@ -258,7 +257,7 @@ impl Records {
             drop(self.0.disk().remove(&self.file(&id).with_extension("tmp")));
         }
         let mut ids = named(".json");
-        ids.sort_unstable();
+        short::sort(&mut ids);
         Ok(ids)
     }
 }

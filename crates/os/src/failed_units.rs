@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::short;
 use crate::subprocess::{self, ProgramError};
 
 /// Longest wait for `systemctl`. It answers within milliseconds unless the service manager reloads.
@@ -28,7 +29,7 @@ pub fn parse(text: &str) -> Option<Vec<String>> {
         }
         names.push(name.to_owned());
     }
-    names.sort_unstable();
+    short::sort(&mut names);
     Some(names)
 }
 

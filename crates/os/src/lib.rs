@@ -1,7 +1,7 @@
 //! Functions of the operating system that the other crates share: reading small files, running small
 //! programs, hashing, time stamps, errors as text, text that is safe to show, addresses without their secrets,
-//! what certificates say, sizes for people, the commit of the build, and disk, clock, threads and processes as handles.
-//! Nothing here depends on fleets, jobs or settings.
+//! what certificates say, sizes for people, the commit of the build, short lists in order, and disk, clock, threads and
+//! processes as handles. Nothing here depends on fleets, jobs or settings.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
@@ -22,6 +22,7 @@ pub mod planted;
 pub mod processes;
 pub mod service_manager;
 pub mod sha256;
+pub mod short;
 pub mod signals;
 mod size;
 pub mod subprocess;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nixfleet_os::short;
+
 use crate::clock::Moment;
 
 /// Time after which it is checked again which devices are counted. A name can move to another device, and a
@@ -94,6 +96,6 @@ impl Selection {
             Some(counted) => *counted,
             None => *self.counted.entry((*name).clone()).or_insert_with(|| counts(name)),
         });
-        counted.map(|(name, counters)| (name.clone(), *counters)).collect()
+        short::gather(counted.map(|(name, counters)| (name.clone(), *counters)))
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::short;
+
 use crate::fault::{Faults, Odd};
 use crate::lines::Parsed;
 use crate::source::{self, Sample};
@@ -113,6 +115,6 @@ fn numbered(folder: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<(u32, P
             found.push((number, folder.join(&name)));
         }
     }
-    found.sort_unstable();
+    short::sort(&mut found);
     Ok(found)
 }

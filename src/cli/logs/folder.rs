@@ -10,6 +10,7 @@ use nixfleet_config::{Host, Source};
 use nixfleet_jobs::journal::supervisor_lives;
 use nixfleet_jobs::spec::{JobResult, Outcome, Spec, State};
 use nixfleet_jobs::{JobDir, JobId, JobsDir, atomic_file};
+use nixfleet_os::short;
 
 use crate::jobs::follower;
 
@@ -225,7 +226,7 @@ impl Folder {
 fn ids(folder: &Path) -> io::Result<Vec<JobId>> {
     let names = fs::read_dir(folder)?.flatten();
     let mut ids: Vec<JobId> = names.filter_map(|item| item.file_name().to_str()?.parse().ok()).collect();
-    ids.sort_unstable();
+    short::sort(&mut ids);
     ids.reverse();
     Ok(ids)
 }

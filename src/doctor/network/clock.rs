@@ -1,20 +1,17 @@
 //! The step `clock`: this host's clock compared with the dashboard's.
 
-use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
-use tokio_tungstenite::tungstenite::http::header;
 
 use super::super::{Finding, fail, ok, skipped, warning};
-use crate::dial::Probe;
 use crate::dial::clock_skew::WRONG;
+use crate::dial::{self, Probe};
 
 /// Clock difference above which there is a warning. A second or two may be network delay.
 const ODD_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
 /// The dashboard's time from the Date header, in whole seconds.
 pub(super) fn date(probe: &Probe) -> Option<Timestamp> {
-    let text = probe.seen.headers.as_ref()?.get(header::DATE)?.to_str().ok()?;
-    DateTimeParser::new().parse_timestamp(text).ok()
+    dial::date(probe.seen.headers.as_ref()?)
 }
 
 /// The least amount by which this clock is ahead of the dashboard's (negative: behind). The answer was made at

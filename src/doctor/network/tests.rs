@@ -168,6 +168,8 @@ fn the_time_is_read_as_http_writes_it() {
         Probe { error: None, seen: Seen { headers: Some(headers), ..Seen::default() } }
     };
     assert_eq!(date(&answer("Sun, 06 Nov 1994 08:49:37 GMT")), Some(at("1994-11-06T08:49:37Z")));
+    // A form of old servers, which is as good.
+    assert_eq!(date(&answer("Sun Nov  6 08:49:37 1994")), Some(at("1994-11-06T08:49:37Z")));
     assert_eq!(date(&answer("soon")), None);
     assert_eq!(date(&Probe { error: None, seen: Seen::default() }), None);
 }

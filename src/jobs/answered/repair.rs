@@ -5,7 +5,7 @@ use std::io;
 use nixfleet_jobs::record::{Opened, Record, Records};
 use nixfleet_jobs::spec::{JobResult, Outcome};
 use nixfleet_jobs::{JobId, JobsDir, damage};
-use nixfleet_os::text;
+use nixfleet_os::{short, text};
 use nixfleet_protocol::Status;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -72,7 +72,7 @@ impl Answered {
             });
             opened.resumed.push(record);
         }
-        opened.resumed.sort_by(|one, other| one.id.cmp(&other.id));
+        short::sort_by(&mut opened.resumed, |one, other| one.id.cmp(&other.id));
     }
 }
 

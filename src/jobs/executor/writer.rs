@@ -9,7 +9,7 @@ use tracing::Span;
 
 use nixfleet_jobs::record::{Record, Records};
 use nixfleet_jobs::{JobId, JobsDir, atomic_file};
-use nixfleet_os::planted;
+use nixfleet_os::{planted, short};
 
 use super::ExecutorEvent;
 use super::write_queue::{Backlog, Work, WriteQueue};
@@ -109,7 +109,7 @@ impl RecordWriter {
     /// Writes and removes records, also those of an earlier attempt. `held`: none is removed now.
     fn write_records(&self, failed: &mut Failed, newer: BTreeMap<JobId, (Option<Record>, Span)>, held: bool) {
         // Of a job whose position changes several times a second, that is said once.
-        let again: BTreeSet<JobId> = failed.records.keys().cloned().collect();
+        let again: BTreeSet<JobId> = short::gather(failed.records.keys().cloned());
         let mut records = std::mem::take(&mut failed.records);
         records.extend(newer);
         let removals = records.values().filter(|(record, _)| record.is_none()).count();

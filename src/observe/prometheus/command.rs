@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use nixfleet_os::short;
+
 use super::text::{Text, seconds};
 use crate::observe::status::{Finished, Report, Running, RunningActivity};
 
@@ -63,7 +65,7 @@ fn current(text: &mut Text, running: &Running, now: Timestamp) {
 /// The newest end of each command among the last ones.
 fn last(text: &mut Text, results: &[Finished]) {
     let newest: BTreeMap<&str, &Finished> =
-        results.iter().map(|result| (result.command.as_str(), result)).collect();
+        short::gather(results.iter().map(|result| (result.command.as_str(), result)));
     let mut each = |name: &str, help: &str, value: fn(&Finished) -> Option<f64>| {
         let rows =
             newest.iter().map(|(command, result)| (vec![("command", (*command).into())], value(result)));

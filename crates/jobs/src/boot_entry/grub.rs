@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use nixfleet_os::short;
+
 use super::system_of;
 
 /// The variables that GRUB keeps in `grubenv`.
@@ -17,7 +19,7 @@ impl Environment {
     pub(super) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = lines.filter_map(|line| line.split_once('='));
-        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        Self(short::gather(pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))))
     }
 
     /// The value; none if it is empty, as for GRUB's `if [ "${NAME}" ]`.

@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
+use nixfleet_os::short;
+
 use super::system_of;
 use super::version_order::compare;
 
@@ -141,7 +143,7 @@ pub(super) fn default_entry<'a>(
     has_images: bool,
 ) -> Result<&'a Entry, String> {
     let mut menu: Vec<&Entry> = entries.iter().collect();
-    menu.sort_by(|a, b| a.compare(b));
+    short::sort_by(&mut menu, |a, b| a.compare(b));
     // The last line of a key counts.
     let set = |wanted: &str| lines(conf).filter(|(key, _)| *key == wanted).last().map(|(_, value)| value);
     let choices = [

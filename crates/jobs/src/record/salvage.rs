@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use nixfleet_os::disk::{Kind, Open};
+use nixfleet_os::short;
 use nixfleet_os::text::one_line;
 use serde_json::Value;
 
@@ -156,7 +157,7 @@ fn keep_aside(records: &Records, path: &Path, aside: &Path, start: &[u8]) -> io:
     let names = disk.list(records.path())?;
     let mut kept: Vec<JobId> =
         names.iter().filter_map(|name| name.to_str()?.strip_suffix(".damaged")?.parse().ok()).collect();
-    kept.sort_unstable();
+    short::sort(&mut kept);
     kept.truncate(kept.len().saturating_sub(MAX_ASIDE));
     for id in kept {
         let old = records.file(&id).with_extension("damaged");

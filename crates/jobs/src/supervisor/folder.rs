@@ -1,12 +1,13 @@
 //! The folder of a job, and the lock of the host.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nixfleet_os::disk::{File, Lock, Open};
-use nixfleet_os::planted;
+use nixfleet_os::{planted, short};
 
 use super::SupervisorError;
 use crate::atomic_file::store_on;
@@ -139,7 +140,8 @@ pub(super) fn prune(jobs: &JobsDir, state_dir: &Path, keep: usize, current: &Job
 fn unproven(jobs: &JobsDir, state_dir: &Path) -> Option<BTreeSet<JobId>> {
     match jobs.disk().list_below(state_dir, &RECORDS, MAX_NAMES) {
         Ok(names) => {
-            Some(names.iter().filter_map(|name| name.to_str()?.strip_suffix(".json")?.parse().ok()).collect())
+            let id = |name: &OsString| name.to_str()?.strip_suffix(".json")?.parse::<JobId>().ok();
+            Some(short::gather(names.iter().filter_map(id)))
         }
         // No agent has accepted a command.
         Err(err) if err.kind() == io::ErrorKind::NotFound => Some(BTreeSet::new()),
@@ -157,7 +159,7 @@ fn surplus(
 ) -> Vec<JobId> {
     let keep = keep.max(1);
     ids.retain(|id| id != current);
-    ids.sort_unstable();
+    short::sort(&mut ids);
     let mut left = ids.len() + 1;
     let mut removed = Vec::new();
     for (proven, limit) in [(true, keep), (false, keep + MAX_UNPROVEN)] {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nixfleet_os::{bounded_read, subprocess};
+use nixfleet_os::{bounded_read, short, subprocess};
 
 use super::owner;
 use super::plan::{JOBS, NotRun, Preflight, RepoState, TestScripts};
@@ -139,7 +139,7 @@ fn leftovers(git: &Path, begun: SystemTime) -> Vec<PathBuf> {
     if fs::symlink_metadata(&index).is_ok_and(|meta| meta.len() == 0 && old(&meta)) {
         found.push(index);
     }
-    found.sort_unstable();
+    short::sort(&mut found);
     found
 }
 
@@ -204,8 +204,8 @@ fn test_scripts(settings: &Settings, dir: &Path) -> TestScripts {
         };
         found.not_run.push((name, why));
     }
-    found.run.sort_unstable();
-    found.not_run.sort_unstable();
+    short::sort(&mut found.run);
+    short::sort(&mut found.not_run);
     found
 }
 

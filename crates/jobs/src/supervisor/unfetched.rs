@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nixfleet_os::bounded_read;
+use nixfleet_os::{bounded_read, short};
 
 use crate::settings::Repo;
 
@@ -50,7 +50,7 @@ fn pointer(dir: &Path) -> Option<PathBuf> {
     while let Some(folder) = folders.pop() {
         let mut items: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().take(left).collect();
         left -= items.len();
-        items.sort_by_key(fs::DirEntry::file_name);
+        short::sort_by(&mut items, |one, other| one.file_name().cmp(&other.file_name()));
         let mut below = Vec::new();
         for item in items {
             // The metadata are those of a link itself, not of its target.

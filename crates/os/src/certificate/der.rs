@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::Offset;
 
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -69,6 +69,6 @@ pub(super) fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
     let time =
         DateTime::new(year, part(4..6)?, part(6..8)?, part(8..10)?, part(10..12)?, part(12..14)?, 0).ok()?;
     // The last second of the year 9999 means "no end", and is a day later than the latest time stamp there is.
-    let at = time.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp());
+    let at = Offset::UTC.to_timestamp(time).unwrap_or(Timestamp::MAX);
     Some((at, rest))
 }

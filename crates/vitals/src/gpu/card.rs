@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nixfleet_os::short;
+
 use super::Vendor;
 use super::sysfs::{Sysfs, entries, numbered};
 
@@ -43,13 +45,11 @@ pub(super) enum Power {
 
 /// All GPUs of the known vendors, in the order of their addresses.
 pub(super) fn find(sys: &Path, sysfs: &Sysfs) -> Vec<Card> {
-    let drm: BTreeMap<String, PathBuf> = entries(&sys.join("class/drm"), |name| numbered(name, "card"))
-        .into_iter()
-        .filter_map(|card| {
-            let device = fs::canonicalize(card.join("device")).ok()?;
-            Some((device.file_name()?.to_str()?.to_owned(), card))
-        })
-        .collect();
+    let cards = entries(&sys.join("class/drm"), |name| numbered(name, "card"));
+    let drm: BTreeMap<String, PathBuf> = short::gather(cards.into_iter().filter_map(|card| {
+        let device = fs::canonicalize(card.join("device")).ok()?;
+        Some((device.file_name()?.to_str()?.to_owned(), card))
+    }));
     entries(&sys.join("bus/pci/devices"), is_address)
         .into_iter()
         .filter_map(|device| {

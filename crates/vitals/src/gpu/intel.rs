@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use nixfleet_os::short;
+
 use super::card::Card;
 use super::sysfs::{Sysfs, entries, numbered};
 use super::{Reading, hwmon};
@@ -41,10 +43,9 @@ pub(super) fn read(card: &Card, counters: &mut Counters, sysfs: &Sysfs, now: Ins
     let hwmon = hwmon.as_deref();
     let new = Counters {
         at: Some(now),
-        off: off_files(card)
-            .into_iter()
-            .filter_map(|file| Some((file.clone(), sysfs.number(&file)?)))
-            .collect(),
+        off: short::gather(
+            off_files(card).into_iter().filter_map(|file| Some((file.clone(), sysfs.number(&file)?))),
+        ),
         energy: hwmon.and_then(|hwmon| hwmon::energy(hwmon, ENERGIES, sysfs)),
     };
     let old = std::mem::replace(counters, new);

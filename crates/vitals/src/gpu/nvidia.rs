@@ -17,6 +17,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use nixfleet_os::short;
+
 use super::{Gpu, MAX_AGE, Reading, Sources, Status, Vendor};
 use message::Question;
 use process::Process;
@@ -230,7 +232,7 @@ impl Nvidia {
         self.asked_at = None;
         match answer {
             Ok(found) => {
-                Answers::Each(found.into_iter().map(|found| (found.address, found.reading)).collect())
+                Answers::Each(short::gather(found.into_iter().map(|found| (found.address, found.reading))))
             }
             Err(failure) => Answers::Same(failure),
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nixfleet_os::short;
+
 use super::card::{Card, Power};
 use super::nvidia::{Answers, Failure, Nvidia, Selection};
 use super::rest::Rest;
@@ -139,7 +141,7 @@ impl Gpus {
             gpus.push(self.gpu(candidate, reading, now));
         }
         gpus.extend(self.off_the_bus(&candidates, answers));
-        gpus.sort_by(|a, b| a.pci_address.cmp(&b.pci_address));
+        short::sort_by(&mut gpus, |a, b| a.pci_address.cmp(&b.pci_address));
         gpus
     }
 
@@ -158,8 +160,8 @@ impl Gpus {
         if due || self.cards.is_empty() || self.cards.iter().any(|card| !card.device.exists()) {
             self.searched = Some(now);
             self.cards = card::find(&self.sys, &self.sysfs);
-            let present: BTreeSet<&str> = self.cards.iter().map(|card| card.address.as_str()).collect();
-            self.states.retain(|address, _| present.contains(address.as_str()));
+            let cards = &self.cards;
+            self.states.retain(|address, _| cards.iter().any(|card| card.address == *address));
         }
     }
 

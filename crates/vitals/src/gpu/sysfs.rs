@@ -8,7 +8,7 @@ use std::{fmt, fs, io};
 
 use rustix::io::Errno;
 
-use nixfleet_os::bounded_read;
+use nixfleet_os::{bounded_read, short};
 
 use crate::fault::{self, Faults, Odd};
 
@@ -105,7 +105,7 @@ pub(super) fn entries(dir: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf>
         .filter(|entry| entry.file_name().to_str().is_some_and(&wanted))
         .map(|entry| entry.path())
         .collect();
-    found.sort_unstable();
+    short::sort(&mut found);
     found
 }
 

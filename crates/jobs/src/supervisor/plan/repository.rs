@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nixfleet_os::address::Address;
+use nixfleet_os::short;
 use url::Url;
 
 use super::login::Login;
@@ -123,7 +124,7 @@ fn isolated(settings: &Settings, preflight: &Preflight, dir: &Path, url: &str) -
     let asked = login.iter().flat_map(|login| login.config.iter().cloned());
     let mut env = environment(settings, preflight);
     env.extend(configuration(given.chain(asked)));
-    let secrets = Secrets(login.map(|login| login.variables.into_iter().collect()).unwrap_or_default());
+    let secrets = Secrets(login.map(|login| short::gather(login.variables)).unwrap_or_default());
     for step in &mut steps {
         (step.env, step.secrets) = (env.clone(), secrets.clone());
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use nixfleet_os::{Disk, size};
+use nixfleet_os::{Disk, short, size};
 
 use super::{BootRoom, Found, MetadataExt, Outcome, Refusal, Room, io};
 use crate::boot_entry::{self, systemd_boot::Entry};
@@ -122,22 +122,23 @@ fn generations(profile: &Path) -> io::Result<BTreeSet<u64>> {
         return Ok(BTreeSet::new());
     };
     let names = Disk::real().list(folder)?;
-    let number = |file: &str| file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix("-link")?.parse().ok();
-    Ok(names.iter().filter_map(|file| number(file.to_str()?)).collect())
+    let number =
+        |file: &str| file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix("-link")?.parse::<u64>().ok();
+    Ok(short::gather(names.iter().filter_map(|file| number(file.to_str()?))))
 }
 
 /// The files that are still needed when one more generation is installed: in lower case, because the partition does not
 /// tell letters apart.
 fn kept(entries: &[Entry], generations: &BTreeSet<u64>) -> BTreeSet<String> {
     let of_generation = |entry: &Entry| entry.generation().filter(|number| generations.contains(number));
-    let with_entry: BTreeSet<u64> = entries.iter().filter_map(of_generation).collect();
+    let with_entry: BTreeSet<u64> = short::gather(entries.iter().filter_map(of_generation));
     // There are fewer entries than generations: the limit of entries is reached, and the oldest one makes room.
     let oldest = with_entry.first().filter(|_| with_entry.len() < generations.len());
     let stays = |entry: &&Entry| match entry.generation() {
         None => true,
         Some(number) => generations.contains(&number) && Some(&number) != oldest,
     };
-    entries.iter().filter(stays).flat_map(Entry::files).map(|file| file.to_lowercase()).collect()
+    short::gather(entries.iter().filter(stays).flat_map(Entry::files).map(|file| file.to_lowercase()))
 }
 
 #[cfg(test)]

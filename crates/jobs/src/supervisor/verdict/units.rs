@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nixfleet_os::short;
 use nixfleet_os::unit_states::UnitState;
 
 use crate::supervisor::switch_lines::{FailedJob, SwitchLines};
@@ -38,7 +39,7 @@ pub(super) fn suspects(
     let before = before.unwrap_or_default();
     let starts = lines.failed_jobs.iter().filter(|job| job.verb.starts()).map(|job| &job.unit);
     let new = after.unwrap_or_default().iter().filter(|unit| !before.contains(unit));
-    lines.failed_units.iter().chain(starts).chain(new).take(MAX_UNITS).cloned().collect()
+    short::gather(lines.failed_units.iter().chain(starts).chain(new).take(MAX_UNITS).cloned())
 }
 
 /// Sorts the units. `twice`: this is the second look, and what the rebuild named had time to recover. `before` and
