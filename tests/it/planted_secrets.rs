@@ -31,11 +31,13 @@ const ALL: [&str; 11] =
 const COMMANDS: &[&str] = &[
     "--help",
     "status",
+    "status --verbose",
     "status --json",
     "check-config",
     "doctor",
     "doctor --json",
     "logs",
+    "logs --list --json",
     "logs hello",
     "vitals",
     "vitals --format json",

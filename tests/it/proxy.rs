@@ -179,7 +179,10 @@ async fn a_dashboard_whose_name_only_the_proxy_knows_is_reached_with_tls_through
         assert!(requests[count].starts_with("CONNECT dash.invalid:8443 HTTP/1.1\r\n"), "{requests:?}");
         assert!(requests[count].contains(BASIC), "{requests:?}");
         let shown = value.replace(&format!("me:{IN_URL}@"), "");
-        has(&printed(&fleet, &["status"], &variables).await, &[&format!("{shown} (from {name})")]);
+        has(
+            &printed(&fleet, &["status", "--verbose"], &variables).await,
+            &[&format!("{shown} (from {name})")],
+        );
         drop(agent);
         has(&log(&fleet), &["Registered"]);
         let doctor = printed(&fleet, &["doctor", "--json"], &variables).await;

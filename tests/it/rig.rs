@@ -89,7 +89,10 @@ impl Fleet {
     /// The command line and environment of an agent with an interval of 1 s.
     pub(crate) fn agent_command(&self) -> Command {
         let config = self.path("agent.toml");
-        fs::write(&config, &self.commands).unwrap();
+        // Not a second time while an agent runs: its jobs read the file, and could find it empty.
+        if fs::read_to_string(&config).ok().as_ref() != Some(&self.commands) {
+            fs::write(&config, &self.commands).unwrap();
+        }
         let mut command = program();
         command
             .env("NIXFLEET_CONFIG", config)
