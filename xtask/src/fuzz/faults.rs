@@ -296,7 +296,7 @@ const OF_FILES: &[Fault] = &[
         "boot_files",
         "entries stay in the order in which they were found",
         "crates/jobs/src/boot_entry/systemd_boot.rs",
-        "menu.sort_by(|a, b| a.compare(b))",
+        "short::sort_by(&mut menu, |a, b| a.compare(b))",
         "menu.dedup()",
     ),
     fault(
