@@ -215,7 +215,10 @@ test("several hosts are not rebooted by one press", async () => {
   const page = await open(browser, dashboard.url);
   await page.locator("#rows .row").first().waitFor();
   await page.locator("#search").fill("web-");
+  // The head and five hosts: the list is drawn in the next frame.
+  await page.locator("#table[aria-rowcount='6']").waitFor();
   await page.getByLabel("Select all hosts that are listed").click();
+  await page.locator("#bulk b", { hasText: "5 hosts selected" }).waitFor();
   await page.locator("#bulk-command").fill("reboot");
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: /^Run reboot on 5 hosts: press again$/ }).click();

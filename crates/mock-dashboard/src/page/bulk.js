@@ -49,13 +49,15 @@ close.addEventListener("click", () => {
 });
 command.addEventListener("input", () => changed("picked"));
 command.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.repeat) go.click();
+  // Not by a click on the button, which is enabled only when it is drawn the next time.
+  if (event.key === "Enter" && !event.repeat) request();
 });
+go.addEventListener("click", request);
 
-go.addEventListener("click", async () => {
+async function request() {
   const name = command.value.trim();
   const hosts = [...picked];
-  if (!name || !hosts.length) return;
+  if (!name || !hosts.length || store.link !== "live") return;
   const what = wish(name);
   if (TWICE.has(name) && sure !== what) {
     sure = what;
@@ -81,7 +83,7 @@ go.addEventListener("click", async () => {
     mine.hosts.set(one.host, { state: accepted ? "accepted" : "bad", text });
   }
   changed("picked");
-});
+}
 
 // An accepted command is told by the newest summary of its host: it runs, and then it has ended.
 function progress(id, { state, text }) {
