@@ -29,7 +29,7 @@ impl Zone {
 
     /// Such as `2026-01-01 13:00:00`. In UTC it says so.
     pub(super) fn time(&self, at: Timestamp) -> String {
-        let utc = if self.0 == TimeZone::UTC { " UTC" } else { "" };
+        let utc = if self.is_utc(at) { " UTC" } else { "" };
         let at = self.0.to_datetime(at);
         format!("{} {:.0}{utc}", at.date(), at.time())
     }
@@ -39,9 +39,14 @@ impl Zone {
         text.parse().map_or_else(|_| text.to_owned(), |at| self.time(at))
     }
 
+    /// Whether the time is of UTC by its own name, whatever the zone is called: that of most servers is a file.
+    fn is_utc(&self, at: Timestamp) -> bool {
+        self.0.to_offset_info(at).abbreviation() == "UTC"
+    }
+
     /// With milliseconds and of the same length for all lines, such as `2026-01-01 13:00:00.250`; in UTC with a `Z`.
     pub(super) fn stamp(&self, at: Timestamp) -> String {
-        let utc = if self.0 == TimeZone::UTC { "Z" } else { "" };
+        let utc = if self.is_utc(at) { "Z" } else { "" };
         let at = self.0.to_datetime(at);
         format!("{} {:.3}{utc}", at.date(), at.time())
     }
@@ -80,6 +85,8 @@ mod tests {
             ("../../etc/passwd", "2026-07-01 12:00:00 UTC"),
             ("/no/such/zone", "2026-07-01 12:00:00 UTC"),
             ("No/Such_Zone", "2026-07-01 12:00:00 UTC"),
+            ("UTC0", "2026-07-01 12:00:00 UTC"),
+            ("WET0WEST,M3.5.0/1,M10.5.0", "2026-07-01 13:00:00"),
         ] {
             assert_eq!(Zone(local(Some(given))).time(at), wanted, "{given}");
         }
@@ -94,6 +101,23 @@ mod tests {
             (tokyo.time_of("2026-07-01T12:00:00Z").as_str(), tokyo.time_of("?").as_str()),
             ("2026-07-01 21:00:00", "?")
         );
+    }
+
+    #[test]
+    fn a_file_of_utc_is_utc() {
+        // RFC 9636: a header of version 1, which says that there is one type of local time and a name of four bytes,
+        // and these two.
+        let header = [&b"TZif"[..], &[0; 32], &[0, 0, 0, 1, 0, 0, 0, 4]].concat();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (offset, name, wanted) in [
+            ([0, 0, 0, 0], b"UTC\0", "2026-07-01 12:00:00 UTC"),
+            ([0, 0, 14, 16], b"CET\0", "2026-07-01 13:00:00"),
+        ] {
+            let content = [&header[..], &offset, &[0, 0], name].concat();
+            std::fs::write(file.path(), content).unwrap();
+            let at = "2026-07-01T12:00:00Z".parse().unwrap();
+            assert_eq!(Zone(local(file.path().to_str())).time(at), wanted);
+        }
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use data_encoding::{BASE64, HEXLOWER, HEXUPPER};
+use data_encoding::{BASE64, HEXLOWER};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually};
+use forms::forms;
+
+mod forms;
 
 const TOKEN: &str = "Pl4nt3d-token-file-qX7";
 const QUERY: &str = "Pl4nt3d-query-qX7";
@@ -51,25 +54,6 @@ const COMMANDS: &[&str] = &[
     "exec-guard hello-0",
     "gpu-reader libnvidia-ml.so.1",
 ];
-
-/// The ways in which a text may hold a secret: as it is, or encoded.
-fn forms(secret: &str) -> Vec<String> {
-    let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let mut forms = vec![
-        secret.to_owned(),
-        percent.to_ascii_lowercase(),
-        percent,
-        HEXLOWER.encode(secret.as_bytes()),
-        HEXUPPER.encode(secret.as_bytes()),
-    ];
-    // Base64 of a longer text depends on where the secret begins in it. Letters that other bytes change are left out.
-    for shift in 0..3 {
-        let text = BASE64.encode(&[&b"xx"[..shift], secret.as_bytes()].concat());
-        let whole = (shift + secret.len()) / 3 * 4;
-        forms.push(text[if shift == 0 { 0 } else { 4 }..whole].to_owned());
-    }
-    forms
-}
 
 /// Fails if a text holds a secret.
 #[track_caller]

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ fn status(fleet: &Fleet, arguments: &[&str]) -> Output {
     command.env("NIXFLEET_PATHS__STATUS", socket(fleet)).output().unwrap()
 }
 
-fn socket(fleet: &Fleet) -> std::path::PathBuf {
+fn socket(fleet: &Fleet) -> PathBuf {
     fleet.path("state/agent/status.sock")
 }
 
@@ -122,20 +123,29 @@ async fn a_user_who_may_not_ask_is_told_who_may() {
     for path in [place.path(), &program] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let asked = Command::new("setpriv")
-        .args(["--reuid", "65534", "--clear-groups"])
-        .arg(&program)
-        .arg("status")
-        .env_clear()
-        .env("NIXFLEET_STATE_DIR", fleet.path("state"))
-        .env("NIXFLEET_PATHS__STATUS", socket(&fleet))
-        .env("NIXFLEET_HOSTNAME", HOST)
-        .output()
-        .unwrap();
+    let ask = |socket: Option<PathBuf>| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups"]).arg(&program).arg("status").env_clear();
+        command.env("NIXFLEET_STATE_DIR", fleet.path("state")).env("NIXFLEET_HOSTNAME", HOST);
+        command.envs(socket.map(|socket| ("NIXFLEET_PATHS__STATUS", socket))).output().unwrap()
+    };
+    let asked = ask(Some(socket(&fleet)));
     let said = String::from_utf8(asked.stderr).unwrap();
     assert_eq!(asked.status.code(), Some(1), "{said}");
     let wanted = format!("the agent at {} answers root only, and this is ", socket(&fleet).display());
     assert!(said.contains(&wanted) && said.ends_with(": sudo nixfleet-agent status\n"), "{said}");
+
+    // Without that setting there are two places. In the one that this user may look into there is none, and of the other
+    // nothing is known.
+    let said = String::from_utf8(ask(None).stderr).unwrap();
+    assert!(
+        said.contains("no agent answers at /run/nixfleet-agent/status.sock, and this user may not look"),
+        "{said}"
+    );
+    assert!(
+        said.contains("systemctl status nixfleet-agent; sudo nixfleet-agent status asks there as well"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

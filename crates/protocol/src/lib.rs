@@ -199,6 +199,22 @@ impl Envelope<'_> {
 }
 
 impl AgentMessage {
+    /// The name on the wire, which is the `type` of the message. A new variant does not compile here before it has a
+    /// name, and then a test wants its golden file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+            Self::Heartbeat(_) => "heartbeat",
+            Self::Output(_) => "output",
+            Self::OutputBatch(_) => "output_batch",
+            Self::Status(_) => "status",
+            Self::CommandRejected(_) => "command_rejected",
+            Self::TestProgress(_) => "test_progress",
+            Self::OperationProgress(_) => "operation_progress",
+            Self::Prewarm(_) => "prewarm",
+        }
+    }
+
     /// Reads one text frame of an agent.
     ///
     /// # Errors

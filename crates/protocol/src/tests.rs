@@ -29,21 +29,6 @@ fn value(name: &str, text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|err| panic!("{name}: {err}: {text}"))
 }
 
-/// The name on the wire. A new variant does not compile here before it has a name, and then it needs a file.
-fn agent_kind(message: &AgentMessage) -> &'static str {
-    match message {
-        AgentMessage::Register(_) => "register",
-        AgentMessage::Heartbeat(_) => "heartbeat",
-        AgentMessage::Output(_) => "output",
-        AgentMessage::OutputBatch(_) => "output_batch",
-        AgentMessage::Status(_) => "status",
-        AgentMessage::CommandRejected(_) => "command_rejected",
-        AgentMessage::TestProgress(_) => "test_progress",
-        AgentMessage::OperationProgress(_) => "operation_progress",
-        AgentMessage::Prewarm(_) => "prewarm",
-    }
-}
-
 const AGENT_KINDS: &[&str] = &[
     "register",
     "heartbeat",
@@ -94,7 +79,7 @@ fn every_kind_of_message_has_a_file_and_every_file_is_checked() {
         assert_eq!(name.split('-').next(), Some(kind), "the name of the file begins with the type");
         kind
     };
-    let agent_kinds: BTreeSet<_> = agents.iter().map(|(name, m)| named(name, agent_kind(m))).collect();
+    let agent_kinds: BTreeSet<_> = agents.iter().map(|(name, m)| named(name, m.kind())).collect();
     let dashboard_kinds: BTreeSet<_> =
         dashboards.iter().map(|(name, m)| named(name, dashboard_kind(m))).collect();
     assert_eq!(agent_kinds, AGENT_KINDS.iter().copied().collect());

@@ -1,29 +1,19 @@
 //! What is deployed on the host, and how up to date it is.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-
-use nixfleet_protocol::{UpdateState, UpdateStatus, Verdict};
-
 use super::Look;
 use super::text::{Text, seconds};
-use crate::facts::{Facts, UNKNOWN, update};
-use crate::observe::status::Report;
+use crate::facts::{Facts, UNKNOWN};
+use crate::observe::status::{Light, Lights, Report};
 
 /// Every light that a part can have. A part of which the agent has no opinion has none.
-const STATES: [(UpdateState, &str); 5] = [
-    (UpdateState::Ok, "ok"),
-    (UpdateState::Outdated, "outdated"),
-    (UpdateState::Error, "error"),
-    (UpdateState::Unknown, "unknown"),
-    (UpdateState::Working, "working"),
-];
+const STATES: [&str; 5] = ["ok", "outdated", "error", "unknown", "working"];
 
 /// Everything about the host's software.
 pub(super) fn all(text: &mut Text, report: &Report, look: &Look) {
     info(text, &look.facts);
-    lights(text, &lit(&look.facts, report, look.at));
+    if let Some(host) = &report.host {
+        lights(text, &host.lights);
+    }
     let measured = look.vitals.reboot_required.map(|required| required.value);
     let required = if look.facts.waits_for_boot { Some(true) } else { measured };
     let help = "Whether the host needs a reboot to run what is deployed.";
@@ -47,36 +37,18 @@ fn info(text: &mut Text, facts: &Facts) {
     }
 }
 
-/// The lights as a heartbeat at this time has them.
-fn lit(facts: &Facts, report: &Report, now: Timestamp) -> UpdateStatus {
-    let mut status = facts.update_status.clone();
-    if let Some(running) = report.running() {
-        let since = running.since.parse::<Timestamp>().ok();
-        let age = since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
-        let interval = Duration::from_secs(report.interval_s);
-        update::mark_working(
-            &mut status,
-            &running.command,
-            age.unwrap_or_default(),
-            interval,
-            &running.since,
-        );
-    }
-    status
-}
-
-fn lights(text: &mut Text, status: &UpdateStatus) {
-    let parts: [(&str, &Verdict); 4] =
-        [("git", &status.git), ("lock", &status.lock), ("system", &status.system), ("tests", &status.tests)];
-    let judged = || parts.iter().filter(|(_, verdict)| verdict.status != UpdateState::None);
+fn lights(text: &mut Text, lights: &Lights) {
+    let parts: [(&str, &Light); 4] =
+        [("git", &lights.git), ("lock", &lights.lock), ("system", &lights.system), ("tests", &lights.tests)];
+    let judged = || parts.iter().filter(|(_, light)| !light.status.is_empty());
     text.rows(
         "update_state",
         "gauge",
         "How up to date each part of the host is: 1 for the state that it has, 0 for the others.",
-        judged().flat_map(|(part, verdict)| {
-            STATES.iter().map(move |(state, name)| {
-                let labels = vec![("part", (*part).into()), ("state", (*name).into())];
-                (labels, Some(f64::from(u8::from(verdict.status == *state))))
+        judged().flat_map(|(part, light)| {
+            STATES.iter().map(move |state| {
+                let labels = vec![("part", (*part).into()), ("state", (*state).into())];
+                (labels, Some(f64::from(u8::from(light.status == *state))))
             })
         }),
     );
@@ -84,6 +56,6 @@ fn lights(text: &mut Text, status: &UpdateStatus) {
         "update_checked_timestamp_seconds",
         "gauge",
         "When each part of the host was examined.",
-        judged().map(|(part, verdict)| (vec![("part", (*part).into())], seconds(&verdict.checked_at))),
+        judged().map(|(part, light)| (vec![("part", (*part).into())], seconds(&light.checked_at))),
     );
 }

@@ -72,6 +72,18 @@ pub enum NoAnswer {
     /// The way to the socket is closed, or the socket itself, also for its user.
     #[error("no permission to ask the agent at {}: use sudo", .0.display())]
     NoPermission(PathBuf),
+    /// Nobody listens where this user can look, and one place is closed to it.
+    #[error(
+        "no agent answers at {}, and this user may not look for one at {}: is it running? \
+         systemctl status nixfleet-agent; sudo nixfleet-agent status asks there as well",
+        listed(places), hidden.display()
+    )]
+    Hidden {
+        /// The places where none is.
+        places: Vec<PathBuf>,
+        /// The place that is closed.
+        hidden: PathBuf,
+    },
     /// Anything else.
     #[error("cannot ask the agent at {}: {why}", socket.display())]
     Failed {
@@ -91,21 +103,34 @@ fn listed(places: &[PathBuf]) -> String {
 /// # Errors
 /// [`NoAnswer`], for people. An agent that this user may not ask is told of rather than a place where none is.
 pub fn ask(places: &[PathBuf]) -> Result<Vec<u8>, NoAnswer> {
-    let mut reason = None;
+    let (mut reason, mut absent, mut hidden) = (None, Vec::new(), None);
     for place in places {
         match ask_at(place) {
             Ok(document) if !document.is_empty() => return Ok(document),
             Ok(_) => return Err(NoAnswer::Busy(place.clone())),
-            Err(err) if is_absent(&err) => {}
+            Err(err) if is_absent(&err) => absent.push(place.clone()),
             // This may be another user's agent. The agent of this user may be at a later path.
-            Err(why) => reason = reason.or_else(|| Some(refused(place, why))),
+            Err(why) => {
+                hidden = hidden.or_else(|| is_hidden(place).then(|| place.clone()));
+                reason = reason.or_else(|| Some(refused(place, why)));
+            }
         }
     }
-    Err(reason.unwrap_or_else(|| NoAnswer::NotRunning(places.to_vec())))
+    Err(match (reason, hidden) {
+        // Whether there is an agent is not known: the folder of its state is closed also while none runs.
+        (Some(_), Some(hidden)) if !absent.is_empty() => NoAnswer::Hidden { places: absent, hidden },
+        (Some(reason), _) => reason,
+        (None, _) => NoAnswer::NotRunning(places.to_vec()),
+    })
 }
 
 fn is_absent(err: &io::Error) -> bool {
     matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Whether not even the existence of a socket can be seen.
+fn is_hidden(socket: &Path) -> bool {
+    fs::symlink_metadata(socket).is_err_and(|err| err.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn refused(socket: &Path, why: io::Error) -> NoAnswer {

@@ -34,8 +34,7 @@ pub(super) async fn list(
         Ok(Query(query)) => query,
         Err(rejection) => return failure(StatusCode::BAD_REQUEST, &rejection.body_text()).into_response(),
     };
-    let wanted =
-        |message: &AgentMessage| query.kind.as_deref().is_none_or(|kind| kind == message_type(message));
+    let wanted = |message: &AgentMessage| query.kind.as_deref().is_none_or(|kind| kind == message.kind());
     let answer = state.shared.read(|hub| {
         let (recorded, mut next) = hub.messages(&id, query.since)?;
         let mut page = Vec::new();
@@ -67,20 +66,5 @@ pub(super) async fn list(
     match answer {
         Some(answer) => Json(answer).into_response(),
         None => unsent(SendError::UnknownHost).into_response(),
-    }
-}
-
-/// The `type` of a message.
-fn message_type(message: &AgentMessage) -> &'static str {
-    match message {
-        AgentMessage::Register(_) => "register",
-        AgentMessage::Heartbeat(_) => "heartbeat",
-        AgentMessage::Output(_) => "output",
-        AgentMessage::OutputBatch(_) => "output_batch",
-        AgentMessage::Status(_) => "status",
-        AgentMessage::CommandRejected(_) => "command_rejected",
-        AgentMessage::TestProgress(_) => "test_progress",
-        AgentMessage::OperationProgress(_) => "operation_progress",
-        AgentMessage::Prewarm(_) => "prewarm",
     }
 }

@@ -50,6 +50,7 @@ fn everything() -> Report {
         last_beat_at: Some(at.clone()),
         running: Some(running),
         results: vec![ended],
+        host: host::software(&host::full()),
         client_certificate: Some(CertificateReport { not_after: at, ..CertificateReport::default() }),
         process: ProcessUsage { rss: Some(1), cpu_s: Some(1.0), open_files: Some(1), threads: Some(1) },
         ..report()

@@ -10,6 +10,8 @@ use nixfleet_vitals::{
 };
 
 use super::*;
+use crate::facts::update;
+use crate::observe::status::HostReport;
 
 /// The one value of a family with these labels and no others.
 fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -120,6 +122,11 @@ pub(super) fn full() -> Look {
     }
 }
 
+/// What the report of this host says of its software, while nothing runs.
+pub(super) fn software(look: &Look) -> Option<HostReport> {
+    Some(HostReport::new(&look.facts, look.facts.update_status.clone()))
+}
+
 #[test]
 fn nothing_is_said_of_what_is_unknown() {
     let families = families_of(&Report::default());
@@ -208,7 +215,8 @@ fn what_was_said_too_long_ago_is_not_said_again() {
 
 #[test]
 fn each_part_with_an_opinion_has_one_light() {
-    let families = parse(&page(&report(), &full()));
+    let look = full();
+    let families = parse(&page(&Report { host: software(&look), ..report() }, &look));
     let lights = &families["nixfleet_host_update_state"].samples;
     assert_eq!(lights.len(), 15, "three parts of five states: nothing is said of git");
     let lit: Vec<(&str, &str)> = lights
@@ -232,8 +240,17 @@ fn a_running_switch_lights_the_system_and_a_system_that_waits_needs_a_reboot() {
         since: "2026-01-01T00:00:40Z".to_owned(),
         ..Running::default()
     };
-    let report = Report { running: Some(running), interval_s: 30, ..report() };
     let mut look = full();
+    let mut lights = look.facts.update_status.clone();
+    update::mark_working(
+        &mut lights,
+        &running.command,
+        Duration::from_secs(20),
+        Duration::from_secs(30),
+        &running.since,
+    );
+    let host = Some(HostReport::new(&look.facts, lights));
+    let report = Report { running: Some(running), host, interval_s: 30, ..report() };
     let required = |look: &Look| value(&parse(&page(&report, look)), "host_reboot_required", &[]);
     assert_eq!(required(&look), Some(0.0));
     let families = parse(&page(&report, &look));
