@@ -111,6 +111,11 @@ impl Default for Facts {
     }
 }
 
+/// Whether the host needs a reboot: because another system waits for one, or else as it was measured.
+pub fn reboot_required(waits_for_boot: bool, measured: Option<bool>) -> Option<bool> {
+    if waits_for_boot { Some(true) } else { measured }
+}
+
 /// The newest facts. A thread keeps them up to date and ends after this is dropped. Dropping does not wait for
 /// the thread, which may hang in a read.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use nixfleet_protocol::{DeviceVitals, Heartbeat, HostSystem, Metrics, UpdateStat
 use nixfleet_vitals::prewarm::Notice;
 use nixfleet_vitals::stasysmo::{self, Reading};
 
-use crate::facts::{Facts, update};
+use crate::facts::{self, Facts, update};
 use crate::jobs::admission::Current;
 use crate::wire::vitals::rounded;
 
@@ -59,7 +59,7 @@ impl Snapshots {
         let mut vitals = (self.vitals)(now);
         let update_status = lights(facts, current, interval, now);
         let measured = vitals.as_ref().and_then(|vitals| vitals.reboot_required);
-        let reboot_required = if facts.waits_for_boot { Some(true) } else { measured };
+        let reboot_required = facts::reboot_required(facts.waits_for_boot, measured);
         if let Some(vitals) = &mut vitals {
             vitals.reboot_required = reboot_required;
         }

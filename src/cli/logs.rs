@@ -29,6 +29,8 @@ use crate::observe::journald::Priority;
 use folder::{End, Folder, Job};
 use lines::Lines;
 
+pub(super) use folder::SHORT;
+
 mod folder;
 mod json;
 mod lines;

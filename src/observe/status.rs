@@ -27,7 +27,7 @@ mod report;
 pub mod serve;
 
 pub use ask::{ASKS, Ask, Asker, Source};
-pub use host::{HostReport, Light, Lights};
+pub use host::{HostReport, LIGHTS, Light, Lights};
 pub use process::ProcessUsage;
 pub use report::{
     CertificateReport, Collector, Connection, Finished, PartProgress, Queue, Report, Running,

@@ -21,7 +21,7 @@ const UNIT_JOBS: &str = "/var/lib/nixfleet-agent/jobs";
 const NAMED: usize = 5;
 
 /// Number of digits of a short id. It has the last digits, which are random; the first ones are a time.
-pub(super) const SHORT: usize = 12;
+pub(in crate::cli) const SHORT: usize = 12;
 
 /// State of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nixfleet_jobs::git;
 use nixfleet_os::text::one_line;
 use nixfleet_os::time::length;
 use nixfleet_protocol::HostSystem;
 
+use super::super::logs::SHORT;
 use super::super::terminal::Paint;
 use super::super::zone::Zone;
 use crate::observe::status::{Finished, HostReport, Light, Report, Running, RunningActivity, Server, State};
@@ -21,9 +23,6 @@ const NAME: usize = 14;
 
 /// Columns of the word of a light, with the blanks behind it.
 const WORD: usize = 10;
-
-/// Digits of a job's id. `logs` takes the end of an id.
-const SHORT: usize = 12;
 
 /// How the page is shown.
 #[derive(Debug, Clone)]
@@ -130,7 +129,8 @@ impl Page<'_> {
         }
         let remote = match host.system.repo_commit.as_deref() {
             Some(commit) => {
-                format!("the checkout is at {}; the dashboard compares it with the remote", short(commit, 7))
+                let commit = git::short(commit).unwrap_or_else(|| plain(commit));
+                format!("the checkout is at {commit}; the dashboard compares it with the remote")
             }
             None => "there is no checkout".to_owned(),
         };
@@ -329,12 +329,7 @@ fn server_state(server: &Server) -> String {
     format!("{}{until}{why}", server.state)
 }
 
-/// The first characters of a text.
-fn short(text: &str, characters: usize) -> String {
-    plain(&text.chars().take(characters).collect::<String>())
-}
-
-/// The last digits of a job's id.
+/// The last digits of a job's id, by which `logs` finds it.
 fn short_end(id: &str) -> String {
     id.chars().skip(id.chars().count().saturating_sub(SHORT)).collect()
 }

@@ -2,11 +2,8 @@
 
 use super::Look;
 use super::text::{Text, seconds};
-use crate::facts::{Facts, UNKNOWN};
-use crate::observe::status::{Light, Lights, Report};
-
-/// Every light that a part can have. A part of which the agent has no opinion has none.
-const STATES: [&str; 5] = ["ok", "outdated", "error", "unknown", "working"];
+use crate::facts::{Facts, UNKNOWN, reboot_required};
+use crate::observe::status::{LIGHTS, Light, Lights, Report};
 
 /// Everything about the host's software.
 pub(super) fn all(text: &mut Text, report: &Report, look: &Look) {
@@ -15,7 +12,7 @@ pub(super) fn all(text: &mut Text, report: &Report, look: &Look) {
         lights(text, &host.lights);
     }
     let measured = look.vitals.reboot_required.map(|required| required.value);
-    let required = if look.facts.waits_for_boot { Some(true) } else { measured };
+    let required = reboot_required(look.facts.waits_for_boot, measured);
     let help = "Whether the host needs a reboot to run what is deployed.";
     text.gauge("reboot_required", help, required.map(u8::from));
 }
@@ -46,7 +43,7 @@ fn lights(text: &mut Text, lights: &Lights) {
         "gauge",
         "How up to date each part of the host is: 1 for the state that it has, 0 for the others.",
         judged().flat_map(|(part, light)| {
-            STATES.iter().map(move |state| {
+            LIGHTS.iter().map(move |state| {
                 let labels = vec![("part", (*part).into()), ("state", (*state).into())];
                 (labels, Some(f64::from(u8::from(light.status == *state))))
             })

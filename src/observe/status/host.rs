@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use nixfleet_protocol::{HostSystem, UpdateState, UpdateStatus, Verdict};
 
-use crate::facts::Facts;
+use crate::facts::{self, Facts};
 
 /// The host's software, as the next heartbeat would tell of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub struct Lights {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Light {
-    /// `ok`, `outdated`, `error`, `unknown` or `working`; empty without an opinion.
+    /// One of [`LIGHTS`]; empty without an opinion.
     pub status: String,
     /// Why; may be empty.
     pub message: String,
@@ -64,11 +64,14 @@ impl HostReport {
         }
     }
 
-    /// Whether the host needs a reboot: as it was measured, or because another system waits for one.
-    pub fn measured(&mut self, reboot_required: Option<bool>) {
-        self.system.reboot_required = if self.waits_for_boot { Some(true) } else { reboot_required };
+    /// Sets whether the host needs a reboot, as far as that was measured.
+    pub fn measured(&mut self, measured: Option<bool>) {
+        self.system.reboot_required = facts::reboot_required(self.waits_for_boot, measured);
     }
 }
+
+/// Every light that a part can have.
+pub const LIGHTS: [&str; 5] = ["ok", "outdated", "error", "unknown", "working"];
 
 impl From<Verdict> for Light {
     fn from(Verdict { status, message, checked_at }: Verdict) -> Self {
