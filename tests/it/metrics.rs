@@ -11,6 +11,7 @@ use std::time::Duration;
 use nixfleet_mock_dashboard::{Faults, Refusal};
 
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
+use crate::skipped::skipped_unless;
 
 /// Set where a skip is a failure: in CI, where nobody reads it.
 const REQUIRED: &str = "NIXFLEET_REQUIRE_PROMTOOL_TEST";
@@ -29,13 +30,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            assert!(
-                std::env::var_os(REQUIRED).is_none(),
-                "{REQUIRED} is set, and there is no promtool: {error}"
-            );
-            // Not by a macro: the test runner swallows what those print.
-            let line = format!("\nskipped: there is no promtool here (Debian: prometheus): {error}\n");
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            skipped_unless(REQUIRED, &format!("there is no promtool here (Debian: prometheus): {error}"));
             return None;
         }
     };
