@@ -168,6 +168,33 @@ fn promtool_runs_the_tests_of_the_alerts() {
 }
 
 #[test]
+fn the_test_of_each_alert_fails_without_the_time_that_it_waits() {
+    let rules = fs::read_to_string(project("dist/prometheus/nixfleet-agent.rules.yml")).unwrap();
+    let (waits, hasty): (Vec<&str>, Vec<&str>) =
+        rules.lines().partition(|line| line.starts_with("        for: "));
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["dist/prometheus", "tests/prometheus"] {
+        fs::create_dir_all(folder.path().join(path)).unwrap();
+    }
+    fs::write(folder.path().join("dist/prometheus/nixfleet-agent.rules.yml"), hasty.join("\n")).unwrap();
+    let mut arguments = vec!["test".to_owned(), "rules".to_owned()];
+    for file in tests_of_alerts() {
+        let copy = folder.path().join("tests/prometheus").join(file.file_name().unwrap());
+        fs::copy(file, &copy).unwrap();
+        arguments.push(copy.to_str().unwrap().to_owned());
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some(output) = promtool(&arguments, "") else { return };
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let alerts = rules.split("- alert: ").skip(1).filter(|alert| alert.contains("\n        for: "));
+    let names: Vec<&str> = alerts.filter_map(|alert| alert.lines().next()).collect();
+    assert_eq!(names.len(), waits.len());
+    for name in names {
+        assert!(said.contains(&format!("alertname: {name}, ")), "{name} need not wait: {said}");
+    }
+}
+
+#[test]
 fn each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() {
     let rules = fs::read_to_string(project("dist/prometheus/nixfleet-agent.rules.yml")).unwrap();
     let named: BTreeSet<String> =
