@@ -16,10 +16,12 @@
 //! zone.rs       times in the time zone of the host
 //! ```
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -143,7 +145,7 @@ pub fn main() -> ExitCode {
             &format!("warning: a limit of the size of files would end this process: {err}"),
         );
     }
-    let cli = parse().unwrap_or_else(|err| {
+    let cli = parse(std::env::args_os().collect()).unwrap_or_else(|err| {
         // `--help` and `--version` also arrive here; they are not errors.
         let code = if err.use_stderr() { i32::from(USAGE) } else { 0 };
         if err.use_stderr() && journald::is_stderr() {
@@ -186,13 +188,21 @@ pub fn main() -> ExitCode {
 }
 
 /// The command line of this process. `--version` is the long form of `-V`.
-fn parse() -> Result<Cli, clap::Error> {
+fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     // The commit is in a file, which nobody else needs.
-    if std::env::args_os().any(|word| word == "--version") {
+    if words.iter().any(|word| word == "--version") {
         command = command.long_version(&*long_version(env!("CARGO_PKG_VERSION")).leak());
     }
-    let mut matches = command.try_get_matches()?;
+    // Behind `help`, clap names no word that is near to an unknown one.
+    let is_help = words.get(1).is_some_and(|word| word == "help");
+    let without_help = is_help.then(|| [&words[..1], &words[2..]].concat());
+    let is_unknown = |err: &clap::Error| err.kind() == ErrorKind::InvalidSubcommand;
+    let mut matches = command.try_get_matches_from_mut(words).map_err(|err| {
+        let words = without_help.filter(|_| is_unknown(&err));
+        let again = words.and_then(|words| command.try_get_matches_from_mut(words).err());
+        again.filter(is_unknown).unwrap_or(err)
+    })?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|err| err.format(&mut Cli::command()))
 }
 

@@ -65,7 +65,8 @@ fn the_man_page_in_dist_knows_every_option_and_subcommand() {
     for name in cli.get_subcommands().map(clap::Command::get_name) {
         assert!(page.contains(&format!("\n.B {}\n", name.replace('-', "\\-"))), "no {name}");
     }
-    for option in cli.get_arguments().filter_map(clap::Arg::get_long) {
+    let of_subcommands = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    for option in cli.get_arguments().chain(of_subcommands).filter_map(clap::Arg::get_long) {
         assert!(page.contains(&format!("\\-\\-{}", option.replace('-', "\\-"))), "no --{option}");
     }
     for code in [USAGE, FAILURE] {

@@ -39,9 +39,11 @@ impl Zone {
         text.parse().map_or_else(|_| text.to_owned(), |at| self.time(at))
     }
 
-    /// Whether the time is of UTC by its own name, whatever the zone is called: that of most servers is a file.
+    /// Whether the time is of UTC by its own name, whatever the zone is called: that of most servers is a file. With
+    /// `TZ=UTC-3` the name alone says too little.
     fn is_utc(&self, at: Timestamp) -> bool {
-        self.0.to_offset_info(at).abbreviation() == "UTC"
+        let info = self.0.to_offset_info(at);
+        info.abbreviation() == "UTC" && info.offset().is_zero()
     }
 
     /// With milliseconds and of the same length for all lines, such as `2026-01-01 13:00:00.250`; in UTC with a `Z`.
@@ -87,6 +89,7 @@ mod tests {
             ("No/Such_Zone", "2026-07-01 12:00:00 UTC"),
             ("UTC0", "2026-07-01 12:00:00 UTC"),
             ("WET0WEST,M3.5.0/1,M10.5.0", "2026-07-01 13:00:00"),
+            ("UTC-3", "2026-07-01 15:00:00"),
         ] {
             assert_eq!(Zone(local(Some(given))).time(at), wanted, "{given}");
         }

@@ -28,3 +28,6 @@ mod page;
 mod run;
 mod settings;
 mod shell;
+#[allow(dead_code, reason = "it is shared with the integration tests, which use all of it")]
+#[path = "../it/skipped.rs"]
+mod skipped;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::page::page;
+use crate::skipped::skipped;
 
 /// How long a script may take: far longer than any does, and a bound for one that hangs.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -163,13 +164,13 @@ fn namespace() -> Option<&'static [String]> {
 /// skipped.
 fn can_serve(test: &str) -> bool {
     if Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("skipped: {test}: curl is not installed");
+        skipped(&format!("{test}: curl is not installed"));
         return false;
     }
     let free = namespace().is_some()
         || [8000, 8001].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     if !free {
-        eprintln!("skipped: {test}: no network of its own here, and something listens on port 8000 or 8001");
+        skipped(&format!("{test}: no network of its own here, and something listens on port 8000 or 8001"));
     }
     free
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::page::{Page, pages};
+use crate::skipped::skipped;
 
 /// Files that the documents name as examples, which the check looks at.
 const NAMED: [&str; 3] =
@@ -56,8 +57,7 @@ fn nix_refuses(text: &str) -> Option<String> {
 #[test]
 fn every_block_of_nix_can_be_parsed() {
     if Command::new("nix-instantiate").arg("--version").output().is_err() {
-        eprintln!("skipped: every_block_of_nix_can_be_parsed: nix-instantiate is not installed");
-        return;
+        return skipped("the syntax of Nix in the documents: nix-instantiate is not installed");
     }
     for block in pages().iter().flat_map(Page::blocks).filter(|block| block.language == "nix") {
         // Names may be those of a file around it, and a block may be some lines of a set.

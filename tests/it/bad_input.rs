@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use nixfleet_protocol::StatusKind;
 
 use crate::rig::{Fleet, HOST, LIMIT};
+use crate::skipped::skipped;
 
 #[tokio::test]
 async fn garbage_does_not_cost_the_connection() {
@@ -85,7 +86,7 @@ impl SmallDisk {
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path);
         let mounted = mount.stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success());
         if !mounted {
-            eprintln!("skipped: mounting a small tmpfs needs root");
+            skipped("mounting a small tmpfs needs root");
         }
         mounted.then_some(Self(path))
     }

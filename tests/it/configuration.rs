@@ -125,6 +125,7 @@ fn help_and_version_are_no_mistakes_and_wrong_usage_is() {
 fn a_slip_in_a_subcommand_an_option_or_a_value_names_the_near_one() {
     for (words, wanted) in [
         (&["statsu"][..], "similar subcommand exists: 'status'"),
+        (&["help", "statsu"], "similar subcommand exists: 'status'"),
         (&["check-conf"], "'check-config'"),
         (&["logs", "--lits"], "similar argument exists: '--list'"),
         (&["--confg", "x"], "'--config'"),

@@ -78,13 +78,16 @@ async fn a_wrong_settings_file_leaves_no_host_dark_and_everybody_is_told() {
     assert!(lines[1].starts_with("nonsense: unknown key"), "{lines:?}");
     assert!(lines.contains(&"hello".to_owned()), "{lines:?}");
 
-    let (code, page, said) = output(&fleet, &["status"]);
+    let (code, page, said) = output(&fleet, &["status", "--utc"]);
     assert_eq!(code, Some(0), "{said}");
-    // However the row is cut into lines. Its time is in the zone of this machine.
+    // However the row is cut into lines.
     let words: Vec<&str> = page.split_whitespace().collect();
-    let row = format!("settings {} is wrong; those of ", file.display());
-    let rest = words.join(" ").split_once(&row).map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-    assert!(rest.contains(" are in use nonsense: unknown key"), "{page}");
+    let accepted = beat.accepted_at[..19].replace('T', " ");
+    let row = format!(
+        "settings {} is wrong; those of {accepted} UTC are in use nonsense: unknown key",
+        file.display()
+    );
+    assert!(words.join(" ").contains(&row), "{row}: {page}");
     assert!(said.starts_with("nixfleet-agent: warning: ") && said.lines().count() == 1, "{said}");
     let (_, document, _) = output(&fleet, &["status", "--json"]);
     let document: Value = serde_json::from_str(&document).unwrap();

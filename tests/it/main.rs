@@ -48,6 +48,7 @@ mod rotation;
 mod secrets;
 mod shells;
 mod shutdown;
+mod skipped;
 mod slot;
 mod slow_link;
 mod soak;

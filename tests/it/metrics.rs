@@ -11,6 +11,7 @@ use std::time::Duration;
 use nixfleet_mock_dashboard::{Faults, Refusal};
 
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
+use crate::skipped::skipped_unless;
 
 /// Set where a skip is a failure: in CI, where nobody reads it.
 const REQUIRED: &str = "NIXFLEET_REQUIRE_PROMTOOL_TEST";
@@ -29,13 +30,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            assert!(
-                std::env::var_os(REQUIRED).is_none(),
-                "{REQUIRED} is set, and there is no promtool: {error}"
-            );
-            // Not by a macro: the test runner swallows what those print.
-            let line = format!("\nskipped: there is no promtool here (Debian: prometheus): {error}\n");
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            skipped_unless(REQUIRED, &format!("there is no promtool here (Debian: prometheus): {error}"));
             return None;
         }
     };
@@ -170,6 +165,33 @@ fn promtool_runs_the_tests_of_the_alerts() {
         ["test", "rules"].into_iter().chain(files.iter().map(|file| file.to_str().unwrap())).collect();
     let output = promtool(&arguments, "").unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_test_of_each_alert_fails_without_the_time_that_it_waits() {
+    let rules = fs::read_to_string(project("dist/prometheus/nixfleet-agent.rules.yml")).unwrap();
+    let (waits, hasty): (Vec<&str>, Vec<&str>) =
+        rules.lines().partition(|line| line.starts_with("        for: "));
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["dist/prometheus", "tests/prometheus"] {
+        fs::create_dir_all(folder.path().join(path)).unwrap();
+    }
+    fs::write(folder.path().join("dist/prometheus/nixfleet-agent.rules.yml"), hasty.join("\n")).unwrap();
+    let mut arguments = vec!["test".to_owned(), "rules".to_owned()];
+    for file in tests_of_alerts() {
+        let copy = folder.path().join("tests/prometheus").join(file.file_name().unwrap());
+        fs::copy(file, &copy).unwrap();
+        arguments.push(copy.to_str().unwrap().to_owned());
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some(output) = promtool(&arguments, "") else { return };
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let alerts = rules.split("- alert: ").skip(1).filter(|alert| alert.contains("\n        for: "));
+    let names: Vec<&str> = alerts.filter_map(|alert| alert.lines().next()).collect();
+    assert_eq!(names.len(), waits.len());
+    for name in names {
+        assert!(said.contains(&format!("alertname: {name}, ")), "{name} need not wait: {said}");
+    }
 }
 
 #[test]

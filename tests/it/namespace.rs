@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::skipped::skipped;
+
 /// In the namespaces, this variable has the name of the network namespace outside.
 const OUTSIDE: &str = "NIXFLEET_TEST_NETWORK_OUTSIDE";
 
@@ -33,7 +35,9 @@ pub(crate) fn is_inside(test: &str) -> bool {
             assert!(output.status.success() && text.contains("1 passed"), "in the namespace: {text}");
         }
         // tests/systemd has a late network as well, and must not be skipped in CI.
-        Err(why) => eprintln!("skipped: {test}: no network namespace with a device of its own here: {why}"),
+        Err(why) => {
+            skipped(&format!("{test}: no network namespace with a device of its own here: {why}"));
+        }
     }
     false
 }

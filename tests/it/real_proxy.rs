@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::proxy::{agent, finding, free_port, has, log, online, printed};
 use crate::rig::{Fleet, eventually};
+use crate::skipped::skipped;
 
 /// Where they listen, for agents of the same host.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -32,7 +33,7 @@ pub(crate) async fn start(
     let places = ["/usr/sbin", "/usr/bin", "/usr/local/bin"];
     let Some(path) = places.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists())
     else {
-        eprintln!("skipped: {program} is not installed (Debian: tinyproxy-bin, squid, microsocks)");
+        skipped(&format!("{program} is not installed (Debian: tinyproxy-bin, squid, microsocks)"));
         return None;
     };
     let file = || fs::File::options().create(true).append(true).open(output).unwrap();

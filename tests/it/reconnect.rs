@@ -13,6 +13,7 @@ use nixfleet_mock_dashboard::{Faults, Refusal};
 use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually, lives};
+use crate::skipped::skipped;
 
 #[tokio::test]
 async fn t02_scenario_6_reconnection() {
@@ -152,7 +153,7 @@ const PROCESSES: u32 = 40;
 async fn a_user_without_threads_costs_attempts_and_not_the_agent() {
     // The kernel counts the processes of a user, root's excepted.
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: using up the processes of a user needs root");
+        return skipped("using up the processes of a user needs root");
     }
     // Nobody else's, and another one in each run of the tests.
     let user = 60_000 + std::process::id() % 5000;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::command::{commit, git};
 use crate::rig::program;
+use crate::skipped::skipped;
 use host::{Host, NOBODY_KNOWN, give, is_root};
 
 mod contents;
@@ -317,8 +318,7 @@ fn what_ssh_said_is_told_whether_it_has_a_key_of_ours_or_not() {
     host.set("NIXFLEET_REPO_URL", "ssh://git@127.0.0.1:1/fleet.git");
     let first = host.run("pull");
     if !first.log.contains("ssh: connect") {
-        eprintln!("skipped: there is no ssh here");
-        return;
+        return skipped("there is no ssh here");
     }
     first.failed("ssh: connect to host 127.0.0.1 port 1: Connection refused");
     host.set("NIXFLEET_SSH_KEY", host.path("no-such-key"));

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::skipped::skipped_unless;
+
 /// Set where a skipped test would not be noticed.
 const REQUIRED: &str = "NIXFLEET_REQUIRE_SHELLS_TEST";
 
@@ -44,12 +46,6 @@ fn dist(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/completions").join(file)
 }
 
-#[track_caller]
-fn skip(why: &str) {
-    assert!(std::env::var_os(REQUIRED).is_none(), "{why}");
-    eprintln!("skipped: {why}");
-}
-
 /// A folder with files to offer, in which no file of this user is read.
 struct Place(tempfile::TempDir);
 
@@ -65,7 +61,7 @@ impl Place {
     fn run(&self, shell: &str, arguments: &[&str], script: &str) -> Option<String> {
         let found = Command::new(shell).arg("--version").stdout(Stdio::null()).status();
         if found.is_err() {
-            skip(&format!("{shell} is not installed, so its completion is not tested"));
+            skipped_unless(REQUIRED, &format!("{shell} is not installed, so its completion is not tested"));
             return None;
         }
         let file = self.0.path().join(format!("script.{shell}"));
@@ -153,8 +149,8 @@ fn bash_completes_what_is_behind_the_first_word() {
 fn bash_completion_finds_the_installed_file_by_the_name_of_the_program() {
     const LIBRARY: &str = "/usr/share/bash-completion/bash_completion";
     if !Path::new(LIBRARY).exists() {
-        skip("bash-completion is not installed, so nothing loads the installed file");
-        return;
+        let why = "bash-completion is not installed, so nothing loads the installed file";
+        return skipped_unless(REQUIRED, why);
     }
     let place = Place::new();
     let installed = place.0.path().join("bash-completion/completions");

@@ -14,6 +14,7 @@ use nixfleet_mock_dashboard::{Faults, Policy, Refusal};
 
 use crate::command::{commit, git};
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
+use crate::skipped::skipped;
 
 /// Runs `status` with the agent's settings.
 fn status(fleet: &Fleet, arguments: &[&str]) -> Output {
@@ -111,8 +112,7 @@ async fn status_tells_how_far_the_tests_are_and_how_up_to_date_the_host_is() {
 #[tokio::test]
 async fn a_user_who_may_not_ask_is_told_who_may() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can run a program as another user");
-        return;
+        return skipped("only root can run a program as another user");
     }
     let fleet = Fleet::start().await;
     let _agent = fleet.agent().await;

@@ -31,6 +31,7 @@ use nixfleet_jobs::{Instance, JobId, Urgency};
 use nixfleet_mock_dashboard::{Dashboard, Options, Policy};
 
 use crate::rig::TOKEN;
+use crate::skipped::skipped;
 use crate::usage::Usage;
 
 const NAME: &str = "storm::two_thousand_agents_return_over_the_window_of_their_dashboard";
@@ -121,7 +122,7 @@ async fn return_over_the_window() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < FILES) {
         if limit.maximum.is_some_and(|maximum| maximum < FILES) {
-            return eprintln!("skipped: {limit:?}, and each of 2,000 agents needs a socket");
+            return skipped(&format!("{limit:?}, and each of 2,000 agents needs a socket"));
         }
         setrlimit(Resource::Nofile, Rlimit { current: Some(FILES), maximum: limit.maximum }).unwrap();
     }

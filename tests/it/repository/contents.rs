@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::host::{Host, NOBODY_KNOWN, give, is_root};
 use crate::command::{commit, git};
+use crate::skipped::skipped;
 
 /// Makes the home of the host, in which git may clone submodules from folders.
 fn home(host: &mut Host) {
@@ -109,8 +110,7 @@ fn a_pull_in_somebodys_folder_brings_submodules_as_its_owner() {
 #[test]
 fn files_in_lfs_are_fetched_or_the_log_says_that_they_are_pointers() {
     if !Command::new("git-lfs").arg("version").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: there is no git-lfs here");
-        return;
+        return skipped("there is no git-lfs here");
     }
     let mut host = Host::new();
     home(&mut host);

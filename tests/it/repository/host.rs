@@ -13,6 +13,7 @@ use nixfleet_jobs::{JobDir, JobId, JobsDir};
 
 use crate::command::{commit, git};
 use crate::rig::program;
+use crate::skipped::skipped;
 
 /// A user id that no host has.
 pub(super) const NOBODY_KNOWN: u32 = 54321;
@@ -133,7 +134,7 @@ impl Host {
 pub(super) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: {test} needs root");
+        skipped(&format!("{test} needs root"));
     }
     root
 }

@@ -4,7 +4,7 @@ use nixfleet_protocol::NextBoot;
 
 use super::*;
 use crate::observe::stats::Stats;
-use crate::observe::status::{Collector, Connection, Lights, ProcessUsage};
+use crate::observe::status::{CertificateReport, Collector, Connection, Lights, ProcessUsage};
 
 const PLAIN: fn() -> Style = || Style { width: None, colours: false, zone: Zone::new(true), verbose: false };
 
@@ -167,6 +167,29 @@ fn the_page_in_the_documents_is_the_one_that_is_printed() {
     let documented = include_str!("../../../../docs/status.md");
     let page = short_page(&report);
     assert!(documented.contains(&format!("```text\n{page}```")), "docs/status.md does not have:\n{page}");
+}
+
+#[test]
+fn what_is_unusual_is_said_once_and_what_is_usual_not_at_all() {
+    let mut report = busy();
+    report.client_certificate = Some(CertificateReport {
+        file: "/etc/client.pem".to_owned(),
+        not_before: "2025-01-01T00:00:00Z".to_owned(),
+        not_after: "2026-01-05T00:00:00Z".to_owned(),
+    });
+    let light = &mut report.host.as_mut().unwrap().lights.tests;
+    (light.status, light.checked_at) = ("working".to_owned(), "2026-01-01T11:59:00Z".to_owned());
+    report.running.as_mut().unwrap().activity.as_mut().unwrap().last_output_at =
+        Some("2026-01-01T11:59:51Z".to_owned());
+    report.results.truncate(1);
+    report.results[0].message = "Pull: at 1d91f2b".to_owned();
+    for text in [short_page(&report), verbose(&report)] {
+        for name in ["dashboard", "certificate"] {
+            assert_eq!(text.matches(&format!("\n  {name} ")).count(), 1, "{name}: {text}");
+        }
+        assert!(text.contains("\n  tests       working   for 1 min 0 s\n"), "{text}");
+        assert!(!text.contains("silent") && !text.contains("Pull: "), "{text}");
+    }
 }
 
 #[test]

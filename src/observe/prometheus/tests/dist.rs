@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use nixfleet_jobs::supervisor::plan::JOBS;
+use nixfleet_vitals::gpu::Status;
 use serde_json::Value;
 
 use super::*;
@@ -76,6 +78,34 @@ fn alerts_ask_for_what_is_on_the_page() {
     assert!(unknown.is_empty(), "{unknown:?}");
     let count = read("dist/prometheus/nixfleet-agent.rules.yml").matches("- alert: ").count();
     assert!(read("docs/metrics.md").contains(&format!("has {count} alerts")), "the document says {count}");
+}
+
+/// One that compares with a cause or an outcome of another name would never fire, or always.
+#[test]
+fn alerts_and_panels_compare_with_values_that_labels_have() {
+    let families = parse(&page(&everything(), &host::full()));
+    let labels = families.values().flat_map(|family| &family.samples).flat_map(|sample| sample.1.clone());
+    let mut known: HashSet<(String, String)> = labels.collect();
+    let statuses = [Status::Lost, Status::Mismatch, Status::NoAnswer, Status::Failed].map(Status::as_str);
+    // The configuration of Prometheus sets the job.
+    for (label, values) in [("command", JOBS), ("status", &statuses), ("job", &["nixfleet-agent"])] {
+        known.extend(values.iter().map(|value| (label.to_owned(), (*value).to_owned())));
+    }
+    let dashboard = dashboard();
+    let targets = panels(&dashboard).into_iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let mut text = read("dist/prometheus/nixfleet-agent.rules.yml");
+    targets.for_each(|target| text += target["expr"].as_str().unwrap());
+    let mut count = 0;
+    for pair in text.split('"').collect::<Vec<_>>().windows(2) {
+        let operator = ["=~", "!~", "="].iter().find_map(|operator| pair[0].strip_suffix(operator));
+        let Some(label) = operator.and_then(|text| text.rsplit(['{', ',', ' ']).next()) else { continue };
+        // One that begins with `$` is chosen at the top of the dashboard.
+        for value in pair[1].split('|').filter(|value| !value.starts_with('$')) {
+            assert!(known.contains(&(label.to_owned(), value.to_owned())), "{label} is never {value}");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count}");
 }
 
 fn dashboard() -> Value {

@@ -204,11 +204,16 @@ fn what_was_said_too_long_ago_is_not_said_again() {
     };
     let mut look = full();
     assert_eq!(of_others(&look).len(), 10);
+    let age = |look: &Look| {
+        value(&parse(&page(&report(), look)), "host_reading_age_seconds", &[("reading", "gpus")])
+    };
+    let none =
+        Look { gpus: look.gpus.clone().map(|all| Snapshot { gpus: Vec::new(), ..all }), ..look.clone() };
+    assert_eq!((age(&look), age(&none)), (Some(2.0), None), "a host without GPUs has no reading of them");
     look.at = look.at.checked_add(Duration::from_secs(20)).unwrap();
     let left = of_others(&look);
     assert!(left.len() == 3 && left.iter().all(|name| name.contains("_workload_")), "GPUs first: {left:?}");
-    let families = parse(&page(&report(), &look));
-    assert_eq!(value(&families, "host_reading_age_seconds", &[("reading", "gpus")]), None);
+    assert_eq!(age(&look), None);
     look.at = look.at.checked_add(Duration::from_secs(20)).unwrap();
     assert!(of_others(&look).is_empty(), "{:?}", of_others(&look));
 }
