@@ -225,3 +225,19 @@ test("several hosts are not rebooted by one press", async () => {
   await page.locator(".results .summary", { hasText: "reboot: 5 refused or failed" }).waitFor();
   await close(page);
 });
+
+test("the way out of a search without a match keeps the focus, however often the table is drawn", async () => {
+  const page = await open(browser, dashboard.url);
+  await page.locator("#search").fill("nothing like that");
+  await page.getByRole("button", { name: "Show all" }).focus();
+  const running = page.locator("#chips button", { hasText: "Running" }).locator("b");
+  const before = Number(await running.textContent());
+  fleet.sockets[3].beat({ pending_command: "pull" });
+  await until(async () => Number(await running.textContent()) === before + 1, "the table is drawn again");
+  fleet.sockets[3].beat();
+  await until(async () => Number(await running.textContent()) === before, "and again");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Show all");
+  await page.keyboard.press("Enter");
+  await page.locator("#no-rows").waitFor({ state: "hidden" });
+  await close(page);
+});

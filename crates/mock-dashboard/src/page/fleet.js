@@ -144,6 +144,14 @@ for (const { name, title, fixed } of COLUMNS) {
   heads.set(name, cell);
 }
 
+const none = element("span");
+{
+  const reset = element("button", "", "Show all");
+  reset.type = "button";
+  reset.addEventListener("click", () => ask({ text: "", shown: "", location: "", device: "" }));
+  $("no-rows").append(none, reset);
+}
+
 // ---- drawing ----
 
 // Compact rows are the choice where the usual ones do not fit.
@@ -172,13 +180,7 @@ function draw() {
     (item) => item.host?.id ?? `/${item.group}`,
   );
   $("no-rows").hidden = items.length > 0 || !all.length;
-  setText($("no-rows"), items.length ? "" : `None of the ${plural(all.length, "host")} is like that. `);
-  if (!items.length && all.length) {
-    const reset = element("button", "", "Show all");
-    reset.type = "button";
-    reset.addEventListener("click", () => ask({ text: "", shown: "", location: "", device: "" }));
-    $("no-rows").append(reset);
-  }
+  setText(none, `None of the ${plural(all.length, "host")} is like that. `);
 }
 
 function drawTools(all) {
