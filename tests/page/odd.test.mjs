@@ -241,3 +241,28 @@ test("the way out of a search without a match keeps the focus, however often the
   await page.locator("#no-rows").waitFor({ state: "hidden" });
   await close(page);
 });
+
+test("one host is not rebooted by one press either, whether its name is typed or pressed", async () => {
+  const page = await open(browser, `${dashboard.url}#/oldest`);
+  const run = page.locator(".free button");
+  const again = page.locator(".free button", { hasText: /^reboot: press again$/ });
+  const refused = page.locator("#notice", { hasText: "“reboot” was rejected: not a real host" });
+  await page.locator("#free").fill("reboot");
+  await page.keyboard.press("Enter");
+  await again.waitFor();
+  // Another command is not the second press.
+  await page.locator("#free").fill("pull");
+  await run.click();
+  await page.locator("#notice", { hasText: "“pull” was rejected" }).waitFor();
+  await page.locator("#free").fill("reboot");
+  await run.click();
+  await again.waitFor();
+  await run.click();
+  await refused.waitFor();
+  // Neither is a third press of the same.
+  await page.getByRole("button", { name: "Dismiss" }).click();
+  await run.click();
+  await again.waitFor();
+  assert.ok(await page.locator("#notice").isHidden());
+  await close(page);
+});
