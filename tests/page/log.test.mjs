@@ -197,6 +197,9 @@ test("a look at another host and back leaves nothing of either in the other's wi
 test("another dashboard has another log, however long it is already", async () => {
   const page = await open(browser, url());
   await upTo(page, seq);
+  await page.locator("#find").fill("line 700.");
+  await page.keyboard.press("Enter");
+  await page.locator("#found", { hasText: "1 of 1" }).waitFor();
   const { port } = dashboard;
   await dashboard.stop();
   await page.locator("#link[data-state=lost]").waitFor();
@@ -207,6 +210,8 @@ test("another dashboard has another log, however long it is already", async () =
   say(9000);
   await page.locator("#link[data-state=live]").waitFor();
   await upTo(page, seq);
+  // What was found was in the other log.
+  assert.equal(await page.locator("#found").textContent(), "");
   // Its token is another one, too.
   await page.locator("#buttons button[value=pull]").click();
   await page.locator("#notice", { hasText: "not a real host" }).waitFor();

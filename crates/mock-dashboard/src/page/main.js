@@ -22,7 +22,10 @@ function receive({ type, payload }) {
   switch (type) {
     case "hosts":
       // The first message of each connection, and what a browser gets that was too slow for the rest.
-      if (replaceHosts(payload)) forget();
+      if (replaceHosts(payload)) {
+        reset();
+        forget();
+      }
       if (!route()) watch();
       break;
     case "updates": {
