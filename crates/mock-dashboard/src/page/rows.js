@@ -1,6 +1,18 @@
 // One row of the table of hosts.
 
-import { age, duration, element, elapsed, percent, celsius, setAttribute, setText, since, words } from "./text.js";
+import {
+  age,
+  celsius,
+  duration,
+  elapsed,
+  element,
+  hashOf,
+  percent,
+  setAttribute,
+  setText,
+  since,
+  words,
+} from "./text.js";
 import { failed } from "./query.js";
 
 export const COLUMNS = [
@@ -99,7 +111,7 @@ export function fillRow(row, { host, group, size }, { index, picked, current }) 
   setAttribute(parts.pick, "aria-label", `Select ${host.id}`);
   setText(parts.link, host.id);
   setAttribute(parts.link, "title", host.id);
-  setAttribute(parts.link, "href", `#/${encodeURIComponent(host.id)}`);
+  setAttribute(parts.link, "href", hashOf(host.id));
   if (current) parts.link.setAttribute("aria-current", "true");
   else parts.link.removeAttribute("aria-current");
   row.classList.toggle("current", current);
