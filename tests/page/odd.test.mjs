@@ -266,3 +266,14 @@ test("one host is not rebooted by one press either, whether its name is typed or
   assert.ok(await page.locator("#notice").isHidden());
   await close(page);
 });
+
+test("the name of a group is not selected, whatever was in its row before", async () => {
+  const page = await open(browser, `${dashboard.url}?compact=0`);
+  await page.locator("#rows .row").first().waitFor();
+  await page.getByLabel("Select all hosts that are listed").click();
+  await page.locator("#rows .row.picked").nth(5).waitFor();
+  await page.locator("#group").selectOption("location");
+  await page.locator("#rows .is-group").first().waitFor();
+  assert.equal(await page.locator("#rows .is-group.picked").count(), 0);
+  await close(page);
+});
