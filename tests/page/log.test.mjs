@@ -181,6 +181,19 @@ test("who follows stays at the end, however long the lines are", async () => {
   await close(page);
 });
 
+test("a match is shown also behind lines that are longer than a page", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  for (let round = 0; round < 14; round += 1) say(10, { words: 2400 });
+  say(200);
+  await upTo(page, seq);
+  await page.locator("#find").fill(`line ${seq - 205}.`);
+  await page.keyboard.press("Enter");
+  await page.locator("#output .hit", { hasText: `line ${seq - 205}.` }).waitFor();
+  await whole(page);
+  await close(page);
+});
+
 test("a look at another host and back leaves nothing of either in the other's window", async () => {
   const page = await open(browser, url());
   await upTo(page, seq);
