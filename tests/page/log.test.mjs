@@ -154,6 +154,13 @@ test("long lines that came in pieces are neither torn nor repeated", async () =>
   await page.locator(".older").click();
   await until(async () => (await numbers(page))[0] < first, "older lines");
   await whole(page);
+  assert.equal(await page.locator("#output .run").count(), 1, "one command is one block");
+  const newest = (await page.locator("#output .run > div").allTextContents()).slice(-100);
+  assert.equal(newest.at(-1), `line ${seq - 2}.piece ${seq - 1}.piece ${seq}.`);
+  assert.deepEqual(
+    newest.filter((line) => !/^line \d+\.piece \d+\.piece \d+\.$/.test(line)),
+    [],
+  );
   // A match in the middle of such a line is shown.
   await page.locator("#find").fill(`piece ${seq - 1}.`);
   await page.keyboard.press("Enter");
