@@ -153,6 +153,16 @@ test("one can walk, select and open hosts with keys alone", async () => {
   await close(page);
 });
 
+test("the next host is one key away also where the table has no room", async () => {
+  const page = await open(browser, `${dashboard.url}#/edge-1004`, { width: 600 });
+  await page.locator("#name", { hasText: "edge-1004" }).waitFor();
+  await page.keyboard.press("j");
+  await page.locator("#name", { hasText: /^(?!edge-1004)/ }).waitFor();
+  await page.keyboard.press("k");
+  await page.locator("#name", { hasText: "edge-1004" }).waitFor();
+  await close(page);
+});
+
 test("one command to several hosts shows the answer of each", async () => {
   const page = await open(browser, dashboard.url);
   await page.locator("#search").fill("mail-00");

@@ -154,6 +154,13 @@ test("long lines that came in pieces are neither torn nor repeated", async () =>
   await page.locator(".older").click();
   await until(async () => (await numbers(page))[0] < first, "older lines");
   await whole(page);
+  assert.equal(await page.locator("#output .run").count(), 1, "one command is one block");
+  const newest = (await page.locator("#output .run > div").allTextContents()).slice(-100);
+  assert.equal(newest.at(-1), `line ${seq - 2}.piece ${seq - 1}.piece ${seq}.`);
+  assert.deepEqual(
+    newest.filter((line) => !/^line \d+\.piece \d+\.piece \d+\.$/.test(line)),
+    [],
+  );
   // A match in the middle of such a line is shown.
   await page.locator("#find").fill(`piece ${seq - 1}.`);
   await page.keyboard.press("Enter");
@@ -181,6 +188,19 @@ test("who follows stays at the end, however long the lines are", async () => {
   await close(page);
 });
 
+test("a match is shown also behind lines that are longer than a page", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  for (let round = 0; round < 14; round += 1) say(10, { words: 2400 });
+  say(200);
+  await upTo(page, seq);
+  await page.locator("#find").fill(`line ${seq - 205}.`);
+  await page.keyboard.press("Enter");
+  await page.locator("#output .hit", { hasText: `line ${seq - 205}.` }).waitFor();
+  await whole(page);
+  await close(page);
+});
+
 test("a look at another host and back leaves nothing of either in the other's window", async () => {
   const page = await open(browser, url());
   await upTo(page, seq);
@@ -197,6 +217,9 @@ test("a look at another host and back leaves nothing of either in the other's wi
 test("another dashboard has another log, however long it is already", async () => {
   const page = await open(browser, url());
   await upTo(page, seq);
+  await page.locator("#find").fill("line 700.");
+  await page.keyboard.press("Enter");
+  await page.locator("#found", { hasText: "1 of 1" }).waitFor();
   const { port } = dashboard;
   await dashboard.stop();
   await page.locator("#link[data-state=lost]").waitFor();
@@ -207,6 +230,8 @@ test("another dashboard has another log, however long it is already", async () =
   say(9000);
   await page.locator("#link[data-state=live]").waitFor();
   await upTo(page, seq);
+  // What was found was in the other log.
+  assert.equal(await page.locator("#found").textContent(), "");
   // Its token is another one, too.
   await page.locator("#buttons button[value=pull]").click();
   await page.locator("#notice", { hasText: "not a real host" }).waitFor();

@@ -225,3 +225,55 @@ test("several hosts are not rebooted by one press", async () => {
   await page.locator(".results .summary", { hasText: "reboot: 5 refused or failed" }).waitFor();
   await close(page);
 });
+
+test("the way out of a search without a match keeps the focus, however often the table is drawn", async () => {
+  const page = await open(browser, dashboard.url);
+  await page.locator("#search").fill("nothing like that");
+  await page.getByRole("button", { name: "Show all" }).focus();
+  const running = page.locator("#chips button", { hasText: "Running" }).locator("b");
+  const before = Number(await running.textContent());
+  fleet.sockets[3].beat({ pending_command: "pull" });
+  await until(async () => Number(await running.textContent()) === before + 1, "the table is drawn again");
+  fleet.sockets[3].beat();
+  await until(async () => Number(await running.textContent()) === before, "and again");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Show all");
+  await page.keyboard.press("Enter");
+  await page.locator("#no-rows").waitFor({ state: "hidden" });
+  await close(page);
+});
+
+test("one host is not rebooted by one press either, whether its name is typed or pressed", async () => {
+  const page = await open(browser, `${dashboard.url}#/oldest`);
+  const run = page.locator(".free button");
+  const again = page.locator(".free button", { hasText: /^reboot: press again$/ });
+  const refused = page.locator("#notice", { hasText: "“reboot” was rejected: not a real host" });
+  await page.locator("#free").fill("reboot");
+  await page.keyboard.press("Enter");
+  await again.waitFor();
+  // Another command is not the second press.
+  await page.locator("#free").fill("pull");
+  await run.click();
+  await page.locator("#notice", { hasText: "“pull” was rejected" }).waitFor();
+  await page.locator("#free").fill("reboot");
+  await run.click();
+  await again.waitFor();
+  await run.click();
+  await refused.waitFor();
+  // Neither is a third press of the same.
+  await page.getByRole("button", { name: "Dismiss" }).click();
+  await run.click();
+  await again.waitFor();
+  assert.ok(await page.locator("#notice").isHidden());
+  await close(page);
+});
+
+test("the name of a group is not selected, whatever was in its row before", async () => {
+  const page = await open(browser, `${dashboard.url}?compact=0`);
+  await page.locator("#rows .row").first().waitFor();
+  await page.getByLabel("Select all hosts that are listed").click();
+  await page.locator("#rows .row.picked").nth(5).waitFor();
+  await page.locator("#group").selectOption("location");
+  await page.locator("#rows .is-group").first().waitFor();
+  assert.equal(await page.locator("#rows .is-group.picked").count(), 0);
+  await close(page);
+});

@@ -1,6 +1,6 @@
 // One command to several hosts, and the answer of each.
 
-import { $, element, plural, rejection, setText, since, words } from "./text.js";
+import { $, element, hashOf, plural, rejection, setText, since, words } from "./text.js";
 import { changed, draws, store } from "./store.js";
 import { TWICE, TWICE_MS, USUAL_COMMANDS, runOnAll } from "./commands.js";
 import { failed } from "./query.js";
@@ -138,7 +138,7 @@ function draw() {
       const item = element("li");
       item.dataset.state = state;
       const link = element("a", "", id);
-      link.href = `#/${encodeURIComponent(id)}`;
+      link.href = hashOf(id);
       item.append(link, element("span", "", text));
       return item;
     }),

@@ -1,7 +1,7 @@
 // The table of all hosts: search, filters, order, groups, keyboard. What is chosen is in the address of the page, so
 // that it survives a reload and can be sent to somebody.
 
-import { $, count, element, plural, setAttribute, setText } from "./text.js";
+import { $, count, element, hashOf, plural, setAttribute, setText } from "./text.js";
 import { changed, draws, store } from "./store.js";
 import { SHOWN, grouped, highFirst, order, select, tally } from "./query.js";
 import { COLUMNS, fillRow, linkOf, makeRow, pickOf } from "./rows.js";
@@ -144,6 +144,14 @@ for (const { name, title, fixed } of COLUMNS) {
   heads.set(name, cell);
 }
 
+const none = element("span");
+{
+  const reset = element("button", "", "Show all");
+  reset.type = "button";
+  reset.addEventListener("click", () => ask({ text: "", shown: "", location: "", device: "" }));
+  $("no-rows").append(none, reset);
+}
+
 // ---- drawing ----
 
 // Compact rows are the choice where the usual ones do not fit.
@@ -172,13 +180,7 @@ function draw() {
     (item) => item.host?.id ?? `/${item.group}`,
   );
   $("no-rows").hidden = items.length > 0 || !all.length;
-  setText($("no-rows"), items.length ? "" : `None of the ${plural(all.length, "host")} is like that. `);
-  if (!items.length && all.length) {
-    const reset = element("button", "", "Show all");
-    reset.type = "button";
-    reset.addEventListener("click", () => ask({ text: "", shown: "", location: "", device: "" }));
-    $("no-rows").append(reset);
-  }
+  setText(none, `None of the ${plural(all.length, "host")} is like that. `);
 }
 
 function drawTools(all) {
@@ -215,8 +217,9 @@ export function step(by) {
   while (at >= 0 && at < ids.length && !ids[at]);
   if (at < 0 || at >= ids.length) return;
   const row = list.reveal(at);
-  if (store.watched) location.hash = linkOf(row).hash;
-  linkOf(row).focus({ preventScroll: true });
+  if (store.watched) location.hash = hashOf(ids[at]);
+  // Where there is no room for the table beside a host, it may have no such row.
+  if (row) linkOf(row).focus({ preventScroll: true });
 }
 
 export const focusedHost = () => document.activeElement?.closest?.(".row")?.dataset.id || null;

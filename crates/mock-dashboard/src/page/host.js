@@ -53,23 +53,34 @@ function drawButtons(view) {
   );
 }
 
+// Ends the wait for a second press.
+let calm = () => {};
+
 function press(button, name) {
-  if (TWICE.has(name) && button.dataset.sure !== "true") {
-    button.dataset.sure = "true";
-    button.textContent = `${name}: press again`;
-    setTimeout(() => {
-      button.dataset.sure = "false";
-      button.textContent = name;
-    }, TWICE_MS);
-    return;
-  }
-  ask(name);
+  const wish = `${store.watched}/${name}`;
+  const sure = button.dataset.sure === wish;
+  calm();
+  if (sure || !TWICE.has(name)) return ask(name);
+  const text = button.textContent;
+  button.dataset.sure = wish;
+  button.textContent = `${name}: press again`;
+  const timer = setTimeout(() => calm(), TWICE_MS);
+  calm = () => {
+    clearTimeout(timer);
+    delete button.dataset.sure;
+    button.textContent = text;
+    calm = () => {};
+  };
 }
 
 $("commands").addEventListener("submit", (event) => {
   event.preventDefault();
   const command = $("free").value.trim();
-  if (command) ask(command);
+  if (command) press(event.target.querySelector("[type=submit]"), command);
+});
+$("commands").addEventListener("keydown", (event) => {
+  // A key that is held is one press.
+  if (event.key === "Enter" && event.repeat) event.preventDefault();
 });
 
 // Why no command can be sent, or "".

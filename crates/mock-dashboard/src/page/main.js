@@ -1,7 +1,7 @@
 // The page of the mock dashboard: what comes from the dashboard goes to its owner; the address says which host is
 // looked at; keys.
 
-import { $, count, setText } from "./text.js";
+import { $, count, hashOf, setText } from "./text.js";
 import { changed, draws, patchView, replaceHosts, setView, store, updateHosts } from "./store.js";
 import { connect } from "./link.js";
 import { tally } from "./query.js";
@@ -22,7 +22,10 @@ function receive({ type, payload }) {
   switch (type) {
     case "hosts":
       // The first message of each connection, and what a browser gets that was too slow for the rest.
-      if (replaceHosts(payload)) forget();
+      if (replaceHosts(payload)) {
+        reset();
+        forget();
+      }
       if (!route()) watch();
       break;
     case "updates": {
@@ -68,7 +71,7 @@ function route() {
   const { hosts } = store;
   // A fleet of one host has nothing to choose from.
   const only = hosts.size === 1 ? [...hosts.keys()][0] : null;
-  if (only && !hosts.has(wanted())) history.replaceState(null, "", `#/${encodeURIComponent(only)}`);
+  if (only && !hosts.has(wanted())) history.replaceState(null, "", hashOf(only));
   const id = hosts.has(wanted()) ? wanted() : null;
   document.body.dataset.view = id ? "host" : "fleet";
   document.body.classList.toggle("only", Boolean(only));

@@ -261,14 +261,19 @@ export async function show(n, { at, mark }) {
   turn += 1;
   const now = turn;
   try {
-    const got = await page({ after: Math.max(-1, Math.floor(n) - 1), limit: PAGE });
+    const wanted = mark ?? at;
+    let got = await page({ after: Math.max(-1, Math.floor(n) - 1), limit: PAGE });
+    // The lines in front of it may be so long that the page ends before it.
+    if (got && now === turn && got.next <= wanted && got.next < got.end) {
+      got = await page({ after: wanted - 1, limit: PAGE });
+    }
     if (!got || now !== turn) return;
     if (!got.entries.length) return toNewest();
     begin(got.entries[0].n);
     add(got.entries);
     log.newest = Math.max(log.newest, got.end);
     log.dropped = got.dropped;
-    const line = lineOf(mark ?? at);
+    const line = lineOf(wanted);
     if (mark !== undefined) line?.classList.add("hit");
     line?.scrollIntoView({ block: mark === undefined ? "start" : "center" });
     remember();

@@ -1,6 +1,18 @@
 // One row of the table of hosts.
 
-import { age, duration, element, elapsed, percent, celsius, setAttribute, setText, since, words } from "./text.js";
+import {
+  age,
+  celsius,
+  duration,
+  elapsed,
+  element,
+  hashOf,
+  percent,
+  setAttribute,
+  setText,
+  since,
+  words,
+} from "./text.js";
 import { failed } from "./query.js";
 
 export const COLUMNS = [
@@ -87,6 +99,8 @@ export function fillRow(row, { host, group, size }, { index, picked, current }) 
   setAttribute(row, "aria-rowindex", String(index + 2));
   row.classList.toggle("is-group", !host);
   row.classList.toggle("odd", index % 2 === 1);
+  row.classList.toggle("picked", picked);
+  row.classList.toggle("current", current);
   if (!host) {
     row.dataset.id = "";
     setText(parts.group, `${group} · ${size}`);
@@ -95,14 +109,12 @@ export function fillRow(row, { host, group, size }, { index, picked, current }) 
   row.dataset.id = host.id;
   row.dataset.status = host.status === "online" && !host.connected ? "waiting" : host.status;
   if (parts.pick.checked !== picked) parts.pick.checked = picked;
-  row.classList.toggle("picked", picked);
   setAttribute(parts.pick, "aria-label", `Select ${host.id}`);
   setText(parts.link, host.id);
   setAttribute(parts.link, "title", host.id);
-  setAttribute(parts.link, "href", `#/${encodeURIComponent(host.id)}`);
+  setAttribute(parts.link, "href", hashOf(host.id));
   if (current) parts.link.setAttribute("aria-current", "true");
   else parts.link.removeAttribute("aria-current");
-  row.classList.toggle("current", current);
   row.style.setProperty("--host", /^#[0-9a-f]{3,8}$/i.test(host.color ?? "") ? host.color : "transparent");
   drawState(parts, host);
   LIGHTS.forEach((name, at) => {

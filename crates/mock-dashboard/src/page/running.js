@@ -32,17 +32,6 @@ head.append(name, time, detail, stop);
 const bars = element("ul", "bars");
 $("running").append(head, bars);
 
-// When the page first saw this command run, for agents that do not tell when it began.
-let seen = { key: "", at: "" };
-
-function begun(view) {
-  const { started_at: told } = store.hosts.get(view.id) ?? {};
-  if (told) return told;
-  const key = `${view.id}/${view.pending_command}/${view.command_pid}`;
-  if (seen.key !== key) seen = { key, at: new Date().toISOString() };
-  return seen.at;
-}
-
 const rows = new Map();
 
 function row(part) {
@@ -85,7 +74,8 @@ function draw() {
   if (!command) return;
   const { phase, silent_s: silent } = view.command_activity ?? {};
   setText(name, command);
-  setText(time, elapsed(since(begun(view))));
+  // Nothing between its end and the heartbeat behind that.
+  setText(time, view.started_at ? elapsed(since(view.started_at)) : "");
   setText(
     detail,
     [

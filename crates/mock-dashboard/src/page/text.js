@@ -17,7 +17,8 @@ export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
-export const withPid = (command, pid) => (pid ? `${command} · pid ${pid}` : command);
+// The address of a host within the page.
+export const hashOf = (id) => `#/${encodeURIComponent(id)}`;
 
 // How far the clock of this browser is ahead of the dashboard's, in milliseconds.
 let skew = 0;

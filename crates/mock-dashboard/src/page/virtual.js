@@ -23,11 +23,10 @@ export class VirtualList {
 
   // `key(item)` tells which row showed the item before, so that the focus stays with it.
   set(items, height, key) {
-    const moved = height !== this.height;
     Object.assign(this, { items, height, key });
     const total = `${items.length * height}px`;
     if (this.space.style.height !== total) this.space.style.height = total;
-    this.draw(moved);
+    this.draw();
   }
 
   draw() {
