@@ -10,7 +10,7 @@ import { visibleIds } from "./fleet.js";
 // The command that was asked for, and what came of it: host -> { state, text }.
 let asked = null;
 
-// What a second press would do, as it is on the button.
+// The command and the hosts that a second press would run it on.
 let sure = "";
 
 const bar = element("div", "ask");
@@ -58,7 +58,7 @@ async function request() {
   const name = command.value.trim();
   const hosts = [...picked];
   if (!name || !hosts.length || store.link !== "live") return;
-  const what = wish(name);
+  const what = exactly(name);
   if (TWICE.has(name) && sure !== what) {
     sure = what;
     setTimeout(() => {
@@ -103,6 +103,9 @@ function progress(id, { state, text }) {
 
 const wish = (name) => `Run ${name} on ${plural(picked.size, "host")}`;
 
+// Other hosts are another wish, also if there are as many of them.
+const exactly = (name) => [name, ...[...picked].sort()].join("\n");
+
 function draw() {
   for (const id of picked) if (!store.hosts.has(id)) picked.delete(id);
   $("bulk").hidden = !picked.size && !asked;
@@ -112,7 +115,7 @@ function draw() {
   const out = [...picked].filter((id) => !listed.has(id)).length;
   setText(chosen, `${plural(picked.size, "host")} selected${out ? `, ${out} of them not listed now` : ""}`);
   const name = command.value.trim();
-  setText(go, !name ? "Run" : sure === wish(name) ? `${sure}: press again` : wish(name));
+  setText(go, !name ? "Run" : sure === exactly(name) ? `${wish(name)}: press again` : wish(name));
   go.disabled = !name || store.link !== "live";
   if (!asked) return;
   const rows = [...asked.hosts].map(([id, answer]) => ({ id, ...progress(id, answer) }));
