@@ -268,6 +268,15 @@ impl Log {
         self.runs.get(behind.checked_sub(1)?)
     }
 
+    /// Bytes of the texts of an entry. Those of a head are in its run.
+    fn text_bytes(&self, n: u64, stored: &Stored) -> usize {
+        let of_run = match stored.what {
+            What::Head => self.run(n).map_or(0, Run::bytes),
+            _ => 0,
+        };
+        stored.what.bytes() - ENTRY + of_run
+    }
+
     /// The entry with this number, if it is kept.
     fn stored(&self, n: u64) -> Option<&Stored> {
         self.stored.get(usize::try_from(n.checked_sub(self.dropped())?).ok()?)

@@ -55,7 +55,7 @@ impl Log {
         for n in (written.next..written.until).take(PIECE.0) {
             written.next = n + 1;
             let Some(stored) = self.stored(n) else { break };
-            bytes += stored.what.bytes();
+            bytes += self.text_bytes(n, stored);
             if written.job.as_deref().is_none_or(|job| self.is_of(n, stored, job)) {
                 written.add(&mut text, &self.entry(n, stored));
             }

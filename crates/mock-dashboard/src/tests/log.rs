@@ -151,6 +151,20 @@ fn a_search_in_long_lines_looks_at_as_many_bytes_as_are_quick_and_goes_on_in_the
     assert!(scanned.iter().all(|count| *count <= 512), "{scanned:?}");
 }
 
+#[test]
+fn names_of_commands_count_for_the_bytes_of_a_page_of_a_search_and_of_a_piece_of_the_file() {
+    let mut log = Log::default();
+    let name = "x".repeat(64 * 1024);
+    (0..400).for_each(|job| say(&mut log, &name, &job.to_string(), "text"));
+    let page = serde_json::to_string(&log.page(&query())).expect("JSON");
+    assert!(page.len() < PAGE_BYTES * 5 / 4, "{} bytes", page.len());
+    let page = log.page(&Query { search: Some("nowhere".to_owned()), ..query() });
+    assert!(page.more && page.scanned <= 2 * 128 + 2, "{} of 800", page.scanned);
+    let mut written = Written::new(None, false);
+    let piece = log.write(&mut written).expect("a piece");
+    assert!(piece.lines().count() <= 10, "{} lines", piece.lines().count());
+}
+
 proptest! {
     #[test]
     fn any_pages_in_any_direction_have_each_entry_exactly_once(
