@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use nixfleet_protocol::{CommandRejected, Status, Stream};
+use nixfleet_protocol::{AgentMessage, BatchLine, CommandRejected, Output, OutputBatch, Status, Stream};
 
 use super::client::{LIMIT, Running, beat, rejection};
-use super::world::{line, status};
+use super::world::{World, line, link, status};
+use crate::link::Link;
 use crate::log::{Log, PAGE_BYTES, Query, Said, Written};
 
 fn query() -> Query {
@@ -14,7 +15,7 @@ fn query() -> Query {
 }
 
 fn end(command: &str, job: &str) -> Status {
-    let nixfleet_protocol::AgentMessage::Status(status) = status() else { unreachable!() };
+    let AgentMessage::Status(status) = status() else { unreachable!() };
     Status { command: command.to_owned(), job_id: Some(job.to_owned()), ..status }
 }
 
@@ -205,6 +206,26 @@ proptest! {
     }
 }
 
+#[test]
+fn the_logs_of_all_hosts_share_what_one_host_may_have_alone() {
+    let mut world = World::new();
+    let link = link(1);
+    world.register(0, &link, "h", 1);
+    let long = |seq| {
+        let AgentMessage::Output(output) = line(seq) else { unreachable!() };
+        AgentMessage::Output(Output { line: "x".repeat(1024 * 1024), ..output })
+    };
+    (1..=40).for_each(|seq| world.message(seq, &link, long(seq)));
+    let dropped = |world: &World| world.hub.log("h", Log::dropped).expect("known");
+    assert_eq!(dropped(&world), 0);
+    for number in 0..3 {
+        world.register(50, &Link::with_room(10 + number, 1), &format!("other-{number}"), 1);
+    }
+    world.message(60, &link, long(41));
+    let kept = 42 - dropped(&world);
+    assert!((8..16).contains(&kept), "{kept} of the 64 MiB for four hosts");
+}
+
 /// The whole file.
 fn file(log: &Log, job: Option<&str>, timestamps: bool) -> String {
     let mut written = Written::new(job.map(str::to_owned), timestamps);
@@ -299,6 +320,24 @@ async fn the_log_is_there_over_http() {
     assert!(file.contains("content-disposition: attachment; filename=\"web.log\"\r\n"), "{file}");
     assert!(file.contains("Z $ pull\r\n") || file.contains("Z $ pull\n"), "{file}");
     assert!(file.contains("Z [pull: ok, exit code 0]\n"), "{file}");
+    dashboard.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_has_5000_entries_at_most() {
+    let dashboard = Running::start().await;
+    let mut agent = dashboard.agent("web").await;
+    let line = |seq| {
+        let at = "2026-07-14T12:00:00Z".to_owned();
+        BatchLine { seq, at, stream: Stream::Stdout, line: String::new(), cont: false }
+    };
+    let (command, job_id) = ("pull".to_owned(), "j".to_owned());
+    let batch = OutputBatch { command, job_id, lines: (1..=5_001).map(line).collect() };
+    agent.send(&AgentMessage::OutputBatch(batch)).await;
+    let all = |handle: &crate::Handle| (handle.host("web")?.lines == 5_001).then_some(());
+    dashboard.handle.wait_until("all lines", LIMIT, all).await;
+    let (_, page) = dashboard.get("/api/hosts/web/log?limit=1000000").await;
+    assert_eq!((page["entries"].as_array().map(Vec::len), &page["more"]), (Some(5_000), &json!(true)));
     dashboard.stop().await;
 }
 
