@@ -230,6 +230,22 @@ fn a_summary_has_what_a_list_shows_and_nothing_that_is_unknown() {
     assert_eq!(listed(&mut world, 6_000)["started_at"], "2023-11-14T22:13:26.000Z");
 }
 
+#[test]
+fn a_command_that_is_asked_for_again_at_once_begins_anew() {
+    let mut world = World::new();
+    let link = link(1);
+    world.register(0, &link, "h", 1);
+    for (ms, message, started) in [
+        (0, beat(Some("pull")), Some("2023-11-14T22:13:20.000Z")),
+        (1_000, status(), None),
+        (2_000, beat(Some("pull")), Some("2023-11-14T22:13:22.000Z")),
+    ] {
+        world.message(ms, &link, message);
+        let view = world.hub.view("h").expect("known");
+        assert_eq!(view.started_at.as_deref(), started, "after {ms} ms");
+    }
+}
+
 #[tokio::test]
 async fn a_rejection_reaches_the_one_who_watches_and_stays_in_the_log() {
     let dashboard = Running::start().await;

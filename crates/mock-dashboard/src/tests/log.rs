@@ -320,11 +320,13 @@ async fn the_log_is_there_over_http() {
     assert!(file.contains("content-disposition: attachment; filename=\"web.log\"\r\n"), "{file}");
     assert!(file.contains("Z $ pull\r\n") || file.contains("Z $ pull\n"), "{file}");
     assert!(file.contains("Z [pull: ok, exit code 0]\n"), "{file}");
+    let file = dashboard.raw_http("GET", "/api/hosts/web/log.txt?job=other", None, "").await;
+    assert!(file.starts_with("HTTP/1.1 200") && !file.contains("$ pull"), "{file}");
     dashboard.stop().await;
 }
 
 #[tokio::test]
-async fn a_page_has_5000_entries_at_most() {
+async fn a_page_has_5000_entries_at_most_with_the_times_of_their_host() {
     let dashboard = Running::start().await;
     let mut agent = dashboard.agent("web").await;
     let line = |seq| {
@@ -338,6 +340,7 @@ async fn a_page_has_5000_entries_at_most() {
     dashboard.handle.wait_until("all lines", LIMIT, all).await;
     let (_, page) = dashboard.get("/api/hosts/web/log?limit=1000000").await;
     assert_eq!((page["entries"].as_array().map(Vec::len), &page["more"]), (Some(5_000), &json!(true)));
+    assert_eq!(page["entries"][0]["at"], "2026-07-14T12:00:00.000Z");
     dashboard.stop().await;
 }
 
