@@ -231,6 +231,44 @@ fn a_summary_has_what_a_list_shows_and_nothing_that_is_unknown() {
 }
 
 #[test]
+fn a_host_with_long_texts_has_a_short_line_in_lists() {
+    let mut world = World::new();
+    let (link, long) = (link(1), || "ä".repeat(50_000));
+    let facts = Register {
+        hostname: "h".to_owned(),
+        generation: long(),
+        host_type: long(),
+        location: long(),
+        device_type: long(),
+        theme_color: long(),
+        agent_version: long(),
+        ..Register::default()
+    };
+    let moment = world.at(0);
+    world.hub.register(moment, &link, &register(&facts), facts, None);
+    let AgentMessage::Status(ended) = status() else { unreachable!() };
+    let ended = nixfleet_protocol::Status { command: long(), outcome: Some(long()), ..ended };
+    world.message(1, &link, AgentMessage::Status(ended));
+    let part = nixfleet_protocol::Part {
+        current: 1,
+        total: 3,
+        status: nixfleet_protocol::PartState::InProgress,
+        phase: long(),
+        detail: long(),
+    };
+    let progress = Parts { system: Some(part), ..Parts::default() };
+    world.message(
+        2,
+        &link,
+        AgentMessage::OperationProgress(nixfleet_protocol::OperationProgress { progress }),
+    );
+    world.message(3, &link, beat(Some(&long())));
+    let list = world.hub.overview(moment);
+    assert!(list.contains("progress") && list.contains("ended_command"), "{list:.1000}");
+    assert!(list.len() < 10_000, "{} bytes", list.len());
+}
+
+#[test]
 fn a_command_that_is_asked_for_again_at_once_begins_anew() {
     let mut world = World::new();
     let link = link(1);
