@@ -89,6 +89,12 @@ fn length<const N: usize>(texts: [Option<&String>; N]) -> usize {
     texts.into_iter().flatten().map(String::len).sum()
 }
 
+/// How a command ended, in one word: that with more detail, if the agent said one.
+pub(super) fn word(status: &Status) -> String {
+    let plain = || serde_json::to_value(status.status).ok()?.as_str().map(str::to_owned);
+    status.outcome.clone().or_else(plain).unwrap_or_default()
+}
+
 /// Lines of one command that follow each other.
 #[derive(Debug)]
 struct Run {

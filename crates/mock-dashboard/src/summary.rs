@@ -6,6 +6,7 @@ use nixfleet_os::text::shorten;
 use nixfleet_protocol::{AgentMessage, Heartbeat, Register, UpdateState};
 
 use crate::figures::{Figures, rounded};
+use crate::log::word;
 use crate::record::read;
 use crate::running::Progress;
 use crate::view::{HostStatus, LastStatus};
@@ -164,7 +165,7 @@ pub(super) struct Summary<'a> {
     reboot: Option<bool>,
     /// How the newest command ended, its name, and when the dashboard heard of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<serde_json::Value>,
+    outcome: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,10 +206,6 @@ impl<'a> Summary<'a> {
         let short = |value: Option<f64>| value.map(|value| rounded(value, DIGITS));
         let newer = beat.filter(|_| !known.facts_are_newer);
         let last = known.last;
-        let outcome = last.map(|last| match &last.status.outcome {
-            Some(outcome) => cut(outcome).into(),
-            None => serde_json::to_value(last.status.status).unwrap_or_default(),
-        });
         Self {
             id: known.id,
             status: known.status,
@@ -229,7 +226,7 @@ impl<'a> Summary<'a> {
                 .and_then(|beat| beat.lights)
                 .map(|lights| Lights { git: known.git.unwrap_or(lights.git), ..lights }),
             reboot: beat.and_then(|beat| beat.reboot),
-            outcome,
+            outcome: last.map(|last| cut(&word(&last.status)).to_owned()),
             exit_code: last.map(|last| last.status.exit_code),
             ended_command: last.map(|last| cut(&last.status.command)),
             ended_at: last.map(|last| last.received_at.as_str()),
