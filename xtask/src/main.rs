@@ -215,7 +215,7 @@ fn nvml_stand_in(library: &Path) {
 }
 
 fn test(options: &[OsString]) -> Result<(), String> {
-    eprintln!("Building and running all tests: seven minutes or so on two cores the first time.");
+    eprintln!("Building and running all tests: nine minutes or so on two cores the first time.");
     let mut command = cargo();
     // Most tests wait for a program, a connection or a clock, so more of them run than there are processors.
     if env::var_os("RUST_TEST_THREADS").is_none() {

@@ -270,4 +270,22 @@ mod tests {
         viewer.take_waiting();
         assert_eq!(viewer.taken(), Vec::<Value>::new(), "nothing is watched");
     }
+
+    #[tokio::test]
+    async fn a_browser_that_has_missed_a_list_of_changes_gets_the_list_of_all_hosts() {
+        let shared = Shared::new("t", "c".to_owned(), None);
+        let mut viewer = Viewer::new(&shared);
+        viewer.bundle.clear();
+        for session in 1..100 {
+            let host = Register { hostname: format!("h{session}"), ..Register::default() };
+            shared.apply(|hub, moment| hub.register(moment, &link(session), &register(&host), host, None));
+            shared.send_updates();
+        }
+        let missed = viewer.updates.recv().await;
+        viewer.update(missed);
+        let lists = viewer.taken();
+        assert_eq!((lists.len(), &lists[0]["type"]), (1, &"hosts".into()));
+        assert_eq!(lists[0]["payload"]["hosts"].as_array().map(Vec::len), Some(99));
+        assert!(viewer.updates.is_empty(), "older ones would undo it");
+    }
 }

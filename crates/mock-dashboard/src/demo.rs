@@ -132,7 +132,7 @@ async fn play(options: &Options) -> Result<(), String> {
     ended
 }
 
-/// Writes a text. There is nobody to tell that the terminal is closed.
+/// Writes a text. A terminal that is closed must not end this process, nor the manager: they have something to do then.
 fn say(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }

@@ -159,14 +159,16 @@ impl Hub {
 
     /// All hosts. The ends of their commands are left out: fifty of thousands of hosts are tens of megabytes.
     pub(super) fn views(&self) -> Vec<HostView> {
-        let views = self.hosts.iter().map(|(id, host)| self.view_of(id, host));
-        views.map(|view| HostView { ends: Vec::new(), ..view }).collect()
+        self.hosts.iter().map(|(id, host)| self.view_of(id, host)).collect()
     }
 
     pub(super) fn view(&self, id: &str) -> Option<HostView> {
-        self.hosts.get(id).map(|host| self.view_of(id, host))
+        let host = self.hosts.get(id)?;
+        let ends = host.log.iter().flat_map(|log| log.ends().cloned()).collect();
+        Some(HostView { ends, ..self.view_of(id, host) })
     }
 
+    /// Without the ends of its commands.
     fn view_of(&self, id: &str, host: &Host) -> HostView {
         let (violations, newest_violation) =
             self.judge.as_ref().map(|judge| judge.of_host(id)).unwrap_or_default();

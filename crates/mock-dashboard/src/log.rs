@@ -89,6 +89,12 @@ fn length<const N: usize>(texts: [Option<&String>; N]) -> usize {
     texts.into_iter().flatten().map(String::len).sum()
 }
 
+/// How a command ended, in one word: that with more detail, if the agent said one.
+pub(super) fn word(status: &Status) -> String {
+    let plain = || serde_json::to_value(status.status).ok()?.as_str().map(str::to_owned);
+    status.outcome.clone().or_else(plain).unwrap_or_default()
+}
+
 /// Lines of one command that follow each other.
 #[derive(Debug)]
 struct Run {
@@ -266,6 +272,15 @@ impl Log {
     fn run(&self, n: u64) -> Option<&Run> {
         let behind = self.runs.partition_point(|run| run.first <= n);
         self.runs.get(behind.checked_sub(1)?)
+    }
+
+    /// Bytes of the texts of an entry. Those of a head are in its run.
+    fn text_bytes(&self, n: u64, stored: &Stored) -> usize {
+        let of_run = match stored.what {
+            What::Head => self.run(n).map_or(0, Run::bytes),
+            _ => 0,
+        };
+        stored.what.bytes() - ENTRY + of_run
     }
 
     /// The entry with this number, if it is kept.

@@ -2,15 +2,26 @@
 
 use serde::Serialize;
 
+use nixfleet_os::text::shorten;
 use nixfleet_protocol::{AgentMessage, Heartbeat, Register, UpdateState};
 
 use crate::figures::{Figures, rounded};
+use crate::log::word;
 use crate::record::read;
 use crate::running::Progress;
 use crate::view::{HostStatus, LastStatus};
 
 /// Digits behind the point of shares and of degrees.
 const DIGITS: i32 = 3;
+
+/// Most characters of each text, because every browser gets the lines of all hosts: commits, versions and names of
+/// commands have some dozens. Whoever watches the host gets all of them.
+const TEXT: usize = 256;
+
+/// The beginning of a text.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(TEXT).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
 
 /// The part of a heartbeat that a list shows, so that it is read once, and not for each list.
 #[derive(Debug, Clone)]
@@ -154,7 +165,7 @@ pub(super) struct Summary<'a> {
     reboot: Option<bool>,
     /// How the newest command ended, its name, and when the dashboard heard of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<serde_json::Value>,
+    outcome: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,35 +206,35 @@ impl<'a> Summary<'a> {
         let short = |value: Option<f64>| value.map(|value| rounded(value, DIGITS));
         let newer = beat.filter(|_| !known.facts_are_newer);
         let last = known.last;
-        let outcome = last.map(|last| match &last.status.outcome {
-            Some(outcome) => outcome.as_str().into(),
-            None => serde_json::to_value(last.status.status).unwrap_or_default(),
-        });
         Self {
             id: known.id,
             status: known.status,
             connected: known.connected,
             last_seen: known.last_seen,
             interval: known.interval,
-            generation: newer.map_or(&facts.generation, |beat| &beat.generation),
-            pending: beat.and_then(|beat| beat.pending.as_deref()),
+            generation: cut(newer.map_or(&facts.generation, |beat| &beat.generation)),
+            pending: beat.and_then(|beat| beat.pending.as_deref()).map(cut),
             pid: beat.and_then(|beat| beat.pid),
             started_at: known.started_at,
             silent_s: beat.and_then(|beat| beat.silent_s),
-            progress: known.progress,
+            progress: known.progress.map(|mut progress| {
+                shorten(&mut progress.phase, TEXT);
+                shorten(&mut progress.detail, TEXT);
+                progress
+            }),
             lights: beat
                 .and_then(|beat| beat.lights)
                 .map(|lights| Lights { git: known.git.unwrap_or(lights.git), ..lights }),
             reboot: beat.and_then(|beat| beat.reboot),
-            outcome,
+            outcome: last.map(|last| cut(&word(&last.status)).to_owned()),
             exit_code: last.map(|last| last.status.exit_code),
-            ended_command: last.map(|last| last.status.command.as_str()),
+            ended_command: last.map(|last| cut(&last.status.command)),
             ended_at: last.map(|last| last.received_at.as_str()),
-            host_type: &facts.host_type,
-            location: &facts.location,
-            device_type: &facts.device_type,
-            color: &facts.color,
-            version: &facts.version,
+            host_type: cut(&facts.host_type),
+            location: cut(&facts.location),
+            device_type: cut(&facts.device_type),
+            color: cut(&facts.color),
+            version: cut(&facts.version),
             cpu: short(figures.cpu),
             memory: short(figures.memory),
             disk: short(figures.disk),

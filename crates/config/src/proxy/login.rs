@@ -98,6 +98,7 @@ impl ProxyLoginError {
             Why::Unreadable(err) if err.kind() == io::ErrorKind::InvalidInput => {
                 "name a file with one line in it, USER:PASSWORD, in NIXFLEET_PROXY_LOGIN_FILE"
             }
+            Why::Unreadable(err) if err.kind() == io::ErrorKind::FileTooLarge => FORM,
             Why::Unreadable(_) => "check NIXFLEET_PROXY_LOGIN_FILE, and let the agent's user read the file",
             Why::NotPassed => "write USER:PASSWORD into that file, and run systemctl restart nixfleet-agent",
             Why::Malformed(_) => FORM,

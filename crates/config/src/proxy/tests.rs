@@ -191,6 +191,10 @@ fn a_login_in_a_file_counts_more_than_the_one_in_the_address_and_is_checked() {
     assert_eq!(error, wanted);
     let alone = source(url, &[("NIXFLEET_PROXY_LOGIN_FILE", path)]);
     assert_eq!(Config::check(&alone).unwrap_err().to_string(), wanted, "without a proxy");
+    fs::write(&file, "me:s3cret\n".repeat(2_000)).unwrap();
+    let error = Config::check(&set).unwrap_err().to_string();
+    assert!(error.contains("longer than 16384 bytes"), "{error}");
+    assert!(error.ends_with("; write one line into it, USER:PASSWORD"), "{error}");
 
     let credential = folder.path().join("proxy-login");
     let passed = [proxy, ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];

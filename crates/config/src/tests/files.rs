@@ -51,6 +51,7 @@ fn a_fifo_a_folder_or_a_device_in_place_of_a_file_is_told_at_once() {
         for (name, fix) in [
             ("NIXFLEET_TOKEN_FILE", "; name a file that has the token and nothing else"),
             ("NIXFLEET_CA_FILE", "; name a file with certificates in PEM"),
+            ("NIXFLEET_PROXY_LOGIN_FILE", "; name a file with one line in it, USER:PASSWORD"),
             ("NIXFLEET_SSH_KEY", "; name the file of a private key"),
         ] {
             let given = Given::new("", &[(name, shown)]);

@@ -146,6 +146,10 @@ impl Home {
 pub(super) fn settings(host: &Host, demo: &Path, dashboard: SocketAddr) -> String {
     let home = Home::new(demo, host);
     let path = |name: &str| home.join(name).display().to_string();
+    // Without encryption an agent connects by loopback only, unless it is told that the network may be trusted.
+    let on_loopback = dashboard.ip().is_loopback();
+    let insecure =
+        if on_loopback { "" } else { "# The dashboard is on this machine.\nallow_insecure = true\n" };
     let mut text = format!(
         r##"# The agent of {name} in the demo. On a host this file is /etc/nixfleet/agent.toml.
 url = "ws://{dashboard}/ws"
@@ -157,7 +161,7 @@ state_dir = "{state}"
 location = "{location}"
 device_type = "{device_type}"
 theme_color = "{color}"
-
+{insecure}
 [repo]
 url = "file://{origin}"
 
@@ -170,6 +174,7 @@ program = ["{rebuild}"]
         location = host.location,
         device_type = host.device_type,
         color = host.color,
+        insecure = insecure,
         origin = demo.join("origin").display(),
         rebuild = path("rebuild"),
     );
@@ -216,4 +221,26 @@ description = "Write a line each second, for 30 s"
 "#;
     text += &host.commands.replace("BIN", &demo.join("bin").display().to_string());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_may_reach_a_dashboard_that_is_not_on_loopback() {
+        let allows = |address: &str| {
+            let text = settings(&HOSTS[0], Path::new("/demo"), address.parse().unwrap());
+            let (top, _) = text.split_once("\n[").unwrap();
+            top.contains("\nallow_insecure = true\n")
+        };
+        for (address, allowed) in [
+            ("127.0.0.1:8000", false),
+            ("[::1]:8000", false),
+            ("192.0.2.1:8000", true),
+            ("[2001:db8::1]:8000", true),
+        ] {
+            assert_eq!(allows(address), allowed, "{address}");
+        }
+    }
 }

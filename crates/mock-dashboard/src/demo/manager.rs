@@ -8,7 +8,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as Line;
 use std::os::unix::process::CommandExt;
@@ -28,6 +28,7 @@ use nixfleet_os::bounded_read;
 use super::ending::{adopt_orphans, end_descendants, end_jobs};
 use super::files::replace;
 use super::fleet::{HOSTS, Home, Host};
+use super::say;
 use super::scene::{PATH, hold};
 
 /// Time before an agent is started again that did not end in order, as with a service manager.
@@ -237,11 +238,6 @@ impl Agent {
         };
         say(&text);
     }
-}
-
-/// Writes a line. A terminal that is closed must not end this process: it has something to do then.
-fn say(text: &str) {
-    drop(writeln!(io::stdout(), "{text}"));
 }
 
 /// The version of a system's agent.

@@ -30,6 +30,9 @@ pub(super) fn tell(address: SocketAddr, asked: SocketAddr, folder: &Path, column
         let taken = asked.port();
         add("", &format!("(Port {taken} is in use by another program; --listen chooses another one.)"));
     }
+    if !address.ip().is_loopback() {
+        add("", "(Others can reach it, and nobody has to log in. Use it on a network that you trust.)");
+    }
     add(
         "",
         "Three hosts, each with a real agent. What they rebuild is a stand-in, so nothing changes on this machine. \
@@ -122,5 +125,15 @@ mod tests {
         for asked in ["127.0.0.1:8001", "127.0.0.1:0"] {
             assert!(!told(asked).contains("in use"), "{asked}");
         }
+    }
+
+    #[test]
+    fn whoever_shows_the_demo_to_others_is_told_so() {
+        let tells = |address: &str| {
+            tell(address.parse().unwrap(), address.parse().unwrap(), Path::new("/f"), 80)
+                .contains("Others can reach it")
+        };
+        assert!(tells("0.0.0.0:8000") && tells("192.0.2.1:8000") && tells("[::]:8000"));
+        assert!(!tells("127.0.0.1:8000") && !tells("[::1]:8000"));
     }
 }

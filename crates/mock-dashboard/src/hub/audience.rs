@@ -176,3 +176,18 @@ impl Hub {
         self.news.push(News { host: id.to_owned(), next, message });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_for_names_that_nobody_watches_any_more() {
+        let mut hub = Hub::default();
+        for number in 0..3 {
+            drop(hub.watch(&format!("h{number}")));
+        }
+        let _watcher = hub.watch("last");
+        assert_eq!(hub.watched.keys().collect::<Vec<_>>(), ["last"]);
+    }
+}

@@ -83,15 +83,16 @@ impl Log {
                 _ => break,
             };
             let Some(stored) = self.stored(n) else { break };
+            let text_bytes = self.text_bytes(n, stored);
             if self.is_wanted(n, stored, query) {
-                bytes += stored.what.bytes() - ENTRY;
+                bytes += text_bytes;
                 if bytes > query.bytes && !entries.is_empty() {
                     break;
                 }
                 entries.push(self.entry(n, stored));
             }
             scanned += 1;
-            scanned_bytes += stored.what.bytes();
+            scanned_bytes += ENTRY + text_bytes;
             if query.oldest_first { next += 1 } else { first -= 1 }
         }
         if !query.oldest_first {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use nixfleet_os::text::{one_line, printable};
 
-use super::{Entry, Log};
+use super::{Entry, Log, word};
 
 /// Most entries of one piece, and most bytes of their texts. While a piece is written, agents wait.
 const PIECE: (usize, usize) = (2_000, 256 * 1024);
@@ -55,7 +55,7 @@ impl Log {
         for n in (written.next..written.until).take(PIECE.0) {
             written.next = n + 1;
             let Some(stored) = self.stored(n) else { break };
-            bytes += stored.what.bytes();
+            bytes += self.text_bytes(n, stored);
             if written.job.as_deref().is_none_or(|job| self.is_of(n, stored, job)) {
                 written.add(&mut text, &self.entry(n, stored));
             }
@@ -91,13 +91,8 @@ impl Written {
             Entry::End { status, at, .. } => {
                 self.break_line(text);
                 self.begin(text, at);
-                let word = status.outcome.clone().unwrap_or_else(|| {
-                    serde_json::to_value(status.status)
-                        .ok()
-                        .and_then(|word| word.as_str().map(str::to_owned))
-                        .unwrap_or_default()
-                });
-                let (command, word) = (one_line(&status.command, SENTENCE), one_line(&word, SENTENCE));
+                let (command, word) =
+                    (one_line(&status.command, SENTENCE), one_line(&word(status), SENTENCE));
                 write!(text, "[{command}: {word}, exit code {}", status.exit_code).ok();
                 if let Some(millis) = status.duration_ms {
                     write!(text, " after {}.{:03} s", millis / 1000, millis % 1000).ok();

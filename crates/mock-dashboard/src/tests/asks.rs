@@ -68,6 +68,15 @@ fn a_heartbeat_of_an_older_command_of_the_same_name_proves_nothing() {
 }
 
 #[test]
+fn a_command_whose_sender_no_longer_waits_is_forgotten_with_the_next_one() {
+    let mut asks = Asks::default();
+    drop(asks.open("h", "switch", "a", None));
+    let next = asks.open("h", "switch", "b", None);
+    asks.heartbeat("h", Some("switch"));
+    assert_eq!(shown(vec![next]), "+heartbeat");
+}
+
+#[test]
 fn a_rejection_finds_its_command() {
     let by_id = |asks: &mut Asks, _: &mut Jobs| asks.rejected("h", &rejection("pull", None, Some("a")));
     check(None, &["test", "switch"], by_id, "- ?");

@@ -230,6 +230,60 @@ fn a_summary_has_what_a_list_shows_and_nothing_that_is_unknown() {
     assert_eq!(listed(&mut world, 6_000)["started_at"], "2023-11-14T22:13:26.000Z");
 }
 
+#[test]
+fn a_host_with_long_texts_has_a_short_line_in_lists() {
+    let mut world = World::new();
+    let (link, long) = (link(1), || "ä".repeat(50_000));
+    let facts = Register {
+        hostname: "h".to_owned(),
+        generation: long(),
+        host_type: long(),
+        location: long(),
+        device_type: long(),
+        theme_color: long(),
+        agent_version: long(),
+        ..Register::default()
+    };
+    let moment = world.at(0);
+    world.hub.register(moment, &link, &register(&facts), facts, None);
+    let AgentMessage::Status(ended) = status() else { unreachable!() };
+    let ended = nixfleet_protocol::Status { command: long(), outcome: Some(long()), ..ended };
+    world.message(1, &link, AgentMessage::Status(ended));
+    let part = nixfleet_protocol::Part {
+        current: 1,
+        total: 3,
+        status: nixfleet_protocol::PartState::InProgress,
+        phase: long(),
+        detail: long(),
+    };
+    let progress = Parts { system: Some(part), ..Parts::default() };
+    world.message(
+        2,
+        &link,
+        AgentMessage::OperationProgress(nixfleet_protocol::OperationProgress { progress }),
+    );
+    world.message(3, &link, beat(Some(&long())));
+    let list = world.hub.overview(moment);
+    assert!(list.contains("progress") && list.contains("ended_command"), "{list:.1000}");
+    assert!(list.len() < 10_000, "{} bytes", list.len());
+}
+
+#[test]
+fn a_command_that_is_asked_for_again_at_once_begins_anew() {
+    let mut world = World::new();
+    let link = link(1);
+    world.register(0, &link, "h", 1);
+    for (ms, message, started) in [
+        (0, beat(Some("pull")), Some("2023-11-14T22:13:20.000Z")),
+        (1_000, status(), None),
+        (2_000, beat(Some("pull")), Some("2023-11-14T22:13:22.000Z")),
+    ] {
+        world.message(ms, &link, message);
+        let view = world.hub.view("h").expect("known");
+        assert_eq!(view.started_at.as_deref(), started, "after {ms} ms");
+    }
+}
+
 #[tokio::test]
 async fn a_rejection_reaches_the_one_who_watches_and_stays_in_the_log() {
     let dashboard = Running::start().await;

@@ -1,5 +1,7 @@
 //! Frames of agents over real sockets, in every shape that a library may give them.
 
+use std::sync::{Arc, Mutex};
+
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -8,6 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as OpData, Op
 use nixfleet_protocol::{AgentMessage, Heartbeat, encode};
 
 use super::client::{Running, beat};
+use super::world::status;
 
 #[tokio::test]
 async fn messages_arrive_however_they_are_cut_and_packed() {
@@ -46,4 +49,52 @@ async fn messages_arrive_however_they_are_cut_and_packed() {
     assert_eq!((&messages[0].message, &messages[1 + MANY].message), (&beat(None), &beat(None)));
     assert_eq!(dashboard.handle.host("web").unwrap().ignored_frames, 0);
     dashboard.stop().await;
+}
+
+/// What is logged meanwhile.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_agent_can_neither_forge_a_line_of_the_log_nor_fill_it() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let lines = tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(lines.with_max_level(tracing::Level::DEBUG).finish());
+    let dashboard = Running::start().await;
+    let mut agent = dashboard.agent("web").await;
+    let bad = format!("x\n INFO forged \u{202e}{}", "y".repeat(100_000));
+    let AgentMessage::Status(status) = status() else { unreachable!() };
+    let command = nixfleet_protocol::Status { command: bad.clone(), ..status };
+    let messages = [
+        serde_json::json!({ "type": bad, "payload": {} }).to_string(),
+        serde_json::json!({ "type": "output", "payload": { "line": "", "stream": bad } }).to_string(),
+        encode(&AgentMessage::Status(command)),
+        encode(&beat(Some(&bad))),
+    ];
+    for message in messages {
+        agent.socket.send(Message::text(message)).await.unwrap();
+    }
+    agent.socket.send(Message::Ping(b"end".to_vec().into())).await.unwrap();
+    assert_eq!(agent.frame().await, Some(Message::Pong(b"end".to_vec().into())));
+    assert_eq!(dashboard.handle.host("web").unwrap().ignored_frames, 2);
+    dashboard.stop().await;
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("forged")).collect();
+    assert_eq!(told.len(), 4, "{} lines", told.len());
+    for line in told {
+        assert!(!line.starts_with(" INFO forged") && !line.contains('\u{202e}'), "{line:.300}");
+        assert!(line.len() < 1_000, "{} bytes", line.len());
+    }
 }

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use nixfleet_protocol::{CommandRejected, Status, Stream};
+use nixfleet_protocol::{AgentMessage, BatchLine, CommandRejected, Output, OutputBatch, Status, Stream};
 
 use super::client::{LIMIT, Running, beat, rejection};
-use super::world::{line, status};
+use super::world::{World, line, link, status};
+use crate::link::Link;
 use crate::log::{Log, PAGE_BYTES, Query, Said, Written};
 
 fn query() -> Query {
@@ -14,7 +15,7 @@ fn query() -> Query {
 }
 
 fn end(command: &str, job: &str) -> Status {
-    let nixfleet_protocol::AgentMessage::Status(status) = status() else { unreachable!() };
+    let AgentMessage::Status(status) = status() else { unreachable!() };
     Status { command: command.to_owned(), job_id: Some(job.to_owned()), ..status }
 }
 
@@ -151,6 +152,20 @@ fn a_search_in_long_lines_looks_at_as_many_bytes_as_are_quick_and_goes_on_in_the
     assert!(scanned.iter().all(|count| *count <= 512), "{scanned:?}");
 }
 
+#[test]
+fn names_of_commands_count_for_the_bytes_of_a_page_of_a_search_and_of_a_piece_of_the_file() {
+    let mut log = Log::default();
+    let name = "x".repeat(64 * 1024);
+    (0..400).for_each(|job| say(&mut log, &name, &job.to_string(), "text"));
+    let page = serde_json::to_string(&log.page(&query())).expect("JSON");
+    assert!(page.len() < PAGE_BYTES * 5 / 4, "{} bytes", page.len());
+    let page = log.page(&Query { search: Some("nowhere".to_owned()), ..query() });
+    assert!(page.more && page.scanned <= 2 * 128 + 2, "{} of 800", page.scanned);
+    let mut written = Written::new(None, false);
+    let piece = log.write(&mut written).expect("a piece");
+    assert!(piece.lines().count() <= 10, "{} lines", piece.lines().count());
+}
+
 proptest! {
     #[test]
     fn any_pages_in_any_direction_have_each_entry_exactly_once(
@@ -189,6 +204,26 @@ proptest! {
         }
         prop_assert_eq!(got, all);
     }
+}
+
+#[test]
+fn the_logs_of_all_hosts_share_what_one_host_may_have_alone() {
+    let mut world = World::new();
+    let link = link(1);
+    world.register(0, &link, "h", 1);
+    let long = |seq| {
+        let AgentMessage::Output(output) = line(seq) else { unreachable!() };
+        AgentMessage::Output(Output { line: "x".repeat(1024 * 1024), ..output })
+    };
+    (1..=40).for_each(|seq| world.message(seq, &link, long(seq)));
+    let dropped = |world: &World| world.hub.log("h", Log::dropped).expect("known");
+    assert_eq!(dropped(&world), 0);
+    for number in 0..3 {
+        world.register(50, &Link::with_room(10 + number, 1), &format!("other-{number}"), 1);
+    }
+    world.message(60, &link, long(41));
+    let kept = 42 - dropped(&world);
+    assert!((8..16).contains(&kept), "{kept} of the 64 MiB for four hosts");
 }
 
 /// The whole file.
@@ -285,6 +320,27 @@ async fn the_log_is_there_over_http() {
     assert!(file.contains("content-disposition: attachment; filename=\"web.log\"\r\n"), "{file}");
     assert!(file.contains("Z $ pull\r\n") || file.contains("Z $ pull\n"), "{file}");
     assert!(file.contains("Z [pull: ok, exit code 0]\n"), "{file}");
+    let file = dashboard.raw_http("GET", "/api/hosts/web/log.txt?job=other", None, "").await;
+    assert!(file.starts_with("HTTP/1.1 200") && !file.contains("$ pull"), "{file}");
+    dashboard.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_has_5000_entries_at_most_with_the_times_of_their_host() {
+    let dashboard = Running::start().await;
+    let mut agent = dashboard.agent("web").await;
+    let line = |seq| {
+        let at = "2026-07-14T12:00:00Z".to_owned();
+        BatchLine { seq, at, stream: Stream::Stdout, line: String::new(), cont: false }
+    };
+    let (command, job_id) = ("pull".to_owned(), "j".to_owned());
+    let batch = OutputBatch { command, job_id, lines: (1..=5_001).map(line).collect() };
+    agent.send(&AgentMessage::OutputBatch(batch)).await;
+    let all = |handle: &crate::Handle| (handle.host("web")?.lines == 5_001).then_some(());
+    dashboard.handle.wait_until("all lines", LIMIT, all).await;
+    let (_, page) = dashboard.get("/api/hosts/web/log?limit=1000000").await;
+    assert_eq!((page["entries"].as_array().map(Vec::len), &page["more"]), (Some(5_000), &json!(true)));
+    assert_eq!(page["entries"][0]["at"], "2026-07-14T12:00:00.000Z");
     dashboard.stop().await;
 }
 

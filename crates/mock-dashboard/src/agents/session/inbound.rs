@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite;
 use tracing::{debug, info, warn};
 
+use nixfleet_os::text::one_line;
 use nixfleet_protocol::{AgentMessage, DashboardMessage, DecodeError, Register, encode};
 
 use super::Session;
@@ -13,6 +14,9 @@ use crate::link::Outgoing;
 use crate::moment::Moment;
 use crate::policy::Policy;
 use crate::strict::Ruling;
+
+/// Most characters of what the log quotes of an agent: a sentence with a name.
+const QUOTED: usize = 200;
 
 impl Session {
     /// Handles one text frame.
@@ -43,10 +47,11 @@ impl Session {
                 match &message {
                     AgentMessage::Heartbeat(beat) => {
                         let pending = beat.pending_command.as_deref().unwrap_or("-");
-                        debug!(host = %id, pending, "heartbeat from {id}");
+                        debug!(host = %id, pending = one_line(pending, QUOTED), "heartbeat from {id}");
                     }
                     AgentMessage::Status(status) => {
-                        info!(host = %id, command = %status.command, exit_code = status.exit_code, "a command ended");
+                        let command = one_line(&status.command, QUOTED);
+                        info!(host = %id, %command, exit_code = status.exit_code, "a command ended");
                     }
                     AgentMessage::CommandRejected(_) => info!(host = %id, "the agent rejected a command"),
                     _ => {}
@@ -130,7 +135,7 @@ impl Session {
     }
 
     pub(super) fn ignore(&self, bytes: usize, what: &str) {
-        let host = self.id.as_deref().unwrap_or("?");
+        let (host, what) = (self.id.as_deref().unwrap_or("?"), one_line(what, QUOTED));
         if self.shared.is_strict() {
             // Existing dashboards ignore it silently. A violation has been recorded already.
             debug!(host, bytes, "ignored {what}");
