@@ -190,12 +190,12 @@ impl<'a> Viewer<'a> {
     fn live(&mut self, live: Result<Live, RecvError>) {
         let Some(watched) = &mut self.watched else { return };
         match live {
-            Ok(live) => {
-                watched.next = live.next;
-                self.bundle.push(Message::Text(live.text));
+            Ok(Live { next, text: Some(text) }) => {
+                watched.next = next;
+                self.bundle.push(Message::Text(text));
             }
             // As after a reconnect: the newest entries behind what the browser has.
-            Err(RecvError::Lagged(_)) => {
+            Ok(Live { text: None, .. }) | Err(RecvError::Lagged(_)) => {
                 let (id, after) = (watched.id.clone(), watched.next.checked_sub(1));
                 self.watch(Some(&id), after);
             }
@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::tests::world::{line, link, register};
-    use nixfleet_protocol::{Register, encode};
+    use nixfleet_protocol::{AgentMessage, Output, Register, encode};
 
     impl Viewer<'_> {
         /// What is written next, read.
@@ -269,6 +269,33 @@ mod tests {
         say(5_003..5_010);
         viewer.take_waiting();
         assert_eq!(viewer.taken(), Vec::<Value>::new(), "nothing is watched");
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_to_wait_is_read_from_the_log() {
+        let shared = Shared::new("t", "c".to_owned(), None);
+        let host = Register { hostname: "h".to_owned(), ..Register::default() };
+        shared.apply(|hub, moment| hub.register(moment, &link(1), &register(&host), host, None));
+        let say = |seq, text: &str| {
+            let AgentMessage::Output(said) = line(seq) else { unreachable!("it is output") };
+            let said = AgentMessage::Output(Output { line: text.to_owned(), ..said });
+            shared.apply(|hub, moment| hub.receive(moment, "h", 1, &encode(&said), said));
+        };
+        say(1, "before");
+        let mut viewer = Viewer::new(&shared);
+        viewer.watch(Some("h"), None);
+        drop(viewer.taken());
+        let long = "x".repeat(200_000);
+        say(2, &long);
+        viewer.take_waiting();
+        let messages = viewer.taken();
+        let kinds: Vec<_> = messages.iter().map(|message| message["type"].clone()).collect();
+        assert_eq!(kinds, ["host", "backlog"]);
+        let entries = messages[1]["payload"]["entries"].as_array().expect("entries");
+        assert_eq!((entries.len(), entries[0]["line"].as_str()), (1, Some(long.as_str())));
+        say(3, "after");
+        viewer.take_waiting();
+        assert_eq!(viewer.taken()[0]["payload"]["lines"][0]["line"], "after");
     }
 
     #[tokio::test]

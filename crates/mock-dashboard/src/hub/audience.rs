@@ -14,8 +14,12 @@ use crate::summary::Summary;
 use crate::view::BrowserMessage;
 
 /// Messages of a watched host that are kept for a browser that reads slowly. One that is further behind gets the newest
-/// part of the log instead. A command with a lot of output needs more than a second for a thousand messages.
-const BACKLOG: usize = 1024;
+/// part of the log instead. A command with a lot of output needs half a second for so many.
+const BACKLOG: usize = 512;
+
+/// Longest of them in bytes: four times a usual batch of output. So they have 64 MiB at most, whatever an agent sends. A
+/// longer one is not kept: everybody who watches gets the newest part of the log instead of it.
+const LONGEST: usize = 128 * 1024;
 
 /// Most entries of a log that a browser gets at once. It asks for older ones when its reader does.
 const FIRST_ENTRIES: usize = 500;
@@ -23,12 +27,13 @@ const FIRST_ENTRIES: usize = 500;
 /// Most bytes of them.
 const FIRST_BYTES: usize = 128 * 1024;
 
-/// A message to everybody who watches a host, as text.
+/// A message to everybody who watches a host.
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     /// The number of the next entry of its log, behind this message.
     pub(crate) next: u64,
-    pub(crate) text: Utf8Bytes,
+    /// None if it is too long to wait for a slow browser.
+    pub(crate) text: Option<Utf8Bytes>,
 }
 
 /// A message to everybody who watches a host.
@@ -91,8 +96,10 @@ impl Hub {
     /// Sends a message to everybody who watches a host.
     pub(crate) fn tell(&self, News { host, next, message }: &News) {
         if let Some(watchers) = self.watched.get(host) {
+            let text = encode(message);
+            let text = (text.len() <= LONGEST).then(|| text.into());
             // An error means that the last of them has just left.
-            drop(watchers.send(Live { next: *next, text: encode(message).into() }));
+            drop(watchers.send(Live { next: *next, text }));
         }
     }
 
