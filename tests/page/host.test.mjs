@@ -176,7 +176,7 @@ test("the output of an earlier command is one press away", async () => {
 });
 
 test("without its dashboard the page says so, keeps what it has, and comes back by itself", async () => {
-  const page = await open(browser, dashboard.url);
+  const page = await open(browser, dashboard.url, { outage: true });
   await press(page, "good");
   await ended(page, "good: ");
   const { port } = dashboard;

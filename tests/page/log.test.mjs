@@ -215,7 +215,7 @@ test("a look at another host and back leaves nothing of either in the other's wi
 });
 
 test("another dashboard has another log, however long it is already", async () => {
-  const page = await open(browser, url());
+  const page = await open(browser, url(), { outage: true });
   await upTo(page, seq);
   await page.locator("#find").fill("line 700.");
   await page.keyboard.press("Enter");

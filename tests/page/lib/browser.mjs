@@ -15,8 +15,14 @@ const ARGUMENTS = [
 
 export const launch = () => chromium.launch({ executablePath: process.env.NIXFLEET_CHROMIUM, args: ARGUMENTS });
 
-// A page that fails the test if a script of it fails, or if the browser refuses one of its files.
-export async function open(browser, url, { width = 1440, height = 900, scheme = "light" } = {}) {
+// A command that is refused is answered by 409, which Chromium reports as an error.
+const REFUSED_COMMAND = /\(Conflict\)/;
+// What is under way when a dashboard goes is reset, closed or without an answer, and what is asked later is refused.
+const WITHOUT_DASHBOARD = /net::ERR_|WebSocket/;
+
+// A page that fails the test if a script of it fails, or if the browser misses one of its files or answers. A test that takes
+// its dashboard away says so: `outage`.
+export async function open(browser, url, { width = 1440, height = 900, scheme = "light", outage = false } = {}) {
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: scheme,
@@ -27,10 +33,9 @@ export async function open(browser, url, { width = 1440, height = 900, scheme = 
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(error.stack));
   page.on("console", (message) => {
-    // A command that is refused is answered by 409, which Chromium reports as an error.
-    if (message.type() === "error" && !/\(Conflict\)|ERR_CONNECTION_REFUSED|WebSocket/.test(message.text())) {
-      page.faults.push(message.text());
-    }
+    const text = message.text();
+    const expected = REFUSED_COMMAND.test(text) || (outage && WITHOUT_DASHBOARD.test(text));
+    if (message.type() === "error" && !expected) page.faults.push(text);
   });
   await page.goto(url);
   await page.locator("#link[data-state=live]").waitFor();
