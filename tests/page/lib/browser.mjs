@@ -20,8 +20,8 @@ const REFUSED_COMMAND = /\(Conflict\)/;
 // What is under way when a dashboard goes is reset, closed or without an answer, and what is asked later is refused.
 const WITHOUT_DASHBOARD = /net::ERR_|WebSocket/;
 
-// A page that fails the test if a script of it fails, or if the browser misses one of its files or answers. A test that takes
-// its dashboard away says so: `outage`.
+// A page that fails the test if a script of it fails, or if the browser misses one of its files or answers. A test that
+// takes its dashboard away says so: `outage`.
 export async function open(browser, url, { width = 1440, height = 900, scheme = "light", outage = false } = {}) {
   const context = await browser.newContext({
     viewport: { width, height },

@@ -89,6 +89,14 @@ fn what_is_dropped_is_counted_numbers_stay_and_so_do_the_ends() {
 #[test]
 fn every_text_that_an_agent_chooses_counts_for_the_room_of_the_log() {
     let long = || "x".repeat(10_000);
+    let trimmed = |add: &dyn Fn(&mut Log) -> u64| {
+        let mut log = Log::default();
+        for _ in 0..10 {
+            add(&mut log);
+        }
+        log.trim(30_000);
+        log
+    };
     let plain = end("pull", "j");
     let ends = [
         Status { command: long(), ..plain.clone() },
@@ -98,11 +106,7 @@ fn every_text_that_an_agent_chooses_counts_for_the_room_of_the_log() {
         Status { outcome: Some(long()), ..plain },
     ];
     for (at, status) in ends.iter().enumerate() {
-        let mut log = Log::default();
-        for _ in 0..10 {
-            log.end(0, status);
-        }
-        log.trim(30_000);
+        let log = trimmed(&|log| log.end(0, status));
         assert_eq!(log.dropped(), 8, "text {at} of an end");
         let kept = serde_json::to_string(&log.ends().collect::<Vec<_>>()).expect("JSON");
         assert!(kept.len() < 10_000, "text {at} of an end is kept for long, and is in each view");
@@ -121,11 +125,7 @@ fn every_text_that_an_agent_chooses_counts_for_the_room_of_the_log() {
         CommandRejected { command_id: Some(long()), ..plain },
     ];
     for (at, rejection) in rejections.iter().enumerate() {
-        let mut log = Log::default();
-        for _ in 0..10 {
-            log.rejected(0, rejection);
-        }
-        log.trim(30_000);
+        let log = trimmed(&|log| log.rejected(0, rejection));
         assert_eq!(log.dropped(), 8, "text {at} of a rejection");
     }
 }
