@@ -109,6 +109,16 @@ def job_units(*states):
     return [line.split()[0] for line in listed if not states or line.split()[2] in states]
 
 
+def no_unit_left():
+    """Waits until systemd has forgotten the units of all jobs; says what is known about one that it keeps."""
+    try:
+        wait("the end of the unit", lambda: not job_units())
+    except Failed as failed:
+        left = [run("systemctl", "status", "--no-pager", "--full", unit)[1] for unit in job_units()]
+        jobs = run("systemctl", "list-jobs", "--no-pager")[1]
+        raise Failed("\n".join([str(failed), *left, jobs])) from None
+
+
 def call(path, body=None):
     """Asks the dashboard; the answer to a refusal is its text."""
     request = urllib.request.Request(API + path, headers={"X-CSRF-Token": "c"})
@@ -210,7 +220,7 @@ def all_lines(job):
     beats = len(messages("heartbeat"))
     wait("two more beats", lambda: len(messages("heartbeat")) >= beats + 2)
     require(len(statuses(job)) == 1, f"statuses {statuses(job)}")
-    wait("the end of the unit", lambda: not job_units())
+    no_unit_left()
     return count
 
 
@@ -563,7 +573,7 @@ def _():
     require(text[0] == "uid=0", text[0])
     group = f"/nixfleet-job@whoami-{job}.service"
     require(any(line.startswith("0::/") and line.endswith(group) for line in text), text)
-    wait("the end of the unit", lambda: not job_units())
+    no_unit_left()
 
 
 @check("first")
@@ -837,7 +847,7 @@ def _():
     send("stop")
     status = wait("the status", lambda: statuses(job))[0]
     require((status["status"], status["exit_code"]) == ("stopped", 143), status)
-    wait("the end of the unit", lambda: not job_units())
+    no_unit_left()
     left = [process for process in processes if os.path.exists(f"/proc/{process}")]
     require(not left, f"processes are left: {left}")
 
@@ -849,7 +859,7 @@ def _():
     call(f"/hosts/{HOST}/kill", {"signal": "SIGKILL"})
     status = wait("the status", lambda: statuses(job))[0]
     require((status["status"], status["exit_code"]) == ("stopped", 137), status)
-    wait("the end of the unit", lambda: not job_units())
+    no_unit_left()
 
 
 @check("first")
@@ -905,7 +915,7 @@ def _():
     code, seen = run(*command, user=USER)
     require(code == 0, seen)
     wait("the result", lambda: HEX in results())
-    wait("the end of the unit", lambda: not job_units())
+    no_unit_left()
     code, seen = run(*command, user=USER)
     require(code != 0, "the same job was started twice")
     errors = run("journalctl", "--unit", command[-1], "--priority=err", "--output=cat", "--no-pager")[1]
@@ -1067,7 +1077,7 @@ def _():
     require(status["status"] == "ok", status)
     journal = run("journalctl", "--no-pager", "--boot", "--unit", AGENT)[1]
     require("trying once more" in journal, f"it took {took:.0f} s, and one attempt")
-    wait("the end of the unit", lambda: not job_units())
+    no_unit_left()
 
 
 @check("first")
