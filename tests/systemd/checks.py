@@ -110,13 +110,20 @@ def job_units(*states):
 
 
 def no_unit_left():
-    """Waits until systemd has forgotten the units of all jobs; says what is known about one that it keeps."""
+    """Waits until no job has a unit that runs, ends or has failed; says what is known about one that stays so.
+
+    An inactive unit is one that systemd has not forgotten yet, which it does when it likes.
+    """
+
+    def left():
+        return job_units("active", "activating", "deactivating", "failed")
+
     try:
-        wait("the end of the unit", lambda: not job_units())
+        wait("the end of the unit", lambda: not left())
     except Failed as failed:
-        left = [run("systemctl", "status", "--no-pager", "--full", unit)[1] for unit in job_units()]
+        known = [run("systemctl", "status", "--no-pager", "--full", unit)[1] for unit in left()]
         jobs = run("systemctl", "list-jobs", "--no-pager")[1]
-        raise Failed("\n".join([str(failed), *left, jobs])) from None
+        raise Failed("\n".join([str(failed), *known, jobs])) from None
 
 
 def call(path, body=None):
