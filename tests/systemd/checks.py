@@ -110,18 +110,11 @@ def job_units(*states):
 
 
 def no_unit_left():
-    """Waits until no job has a unit that runs, ends or has failed; says what is known about one that stays so.
-
-    An inactive unit is one that systemd has not forgotten yet, which it does when it likes.
-    """
-
-    def left():
-        return job_units("active", "activating", "deactivating", "failed")
-
+    """Waits until systemd has forgotten the units of all jobs; says what it knows about those that it keeps."""
     try:
-        wait("the end of the unit", lambda: not left())
+        wait("the end of the unit", lambda: not job_units())
     except Failed as failed:
-        known = [run("systemctl", "status", "--no-pager", "--full", unit)[1] for unit in left()]
+        known = [run("systemctl", "status", "--no-pager", "--full", unit)[1] for unit in job_units()]
         jobs = run("systemctl", "list-jobs", "--no-pager")[1]
         raise Failed("\n".join([str(failed), *known, jobs])) from None
 

@@ -17,8 +17,9 @@ export const launch = () => chromium.launch({ executablePath: process.env.NIXFLE
 
 // A command that is refused is answered by 409, which Chromium reports as an error.
 const REFUSED_COMMAND = /\(Conflict\)/;
-// What is under way when a dashboard goes is reset, closed or without an answer, and what is asked later is refused.
-const WITHOUT_DASHBOARD = /net::ERR_|WebSocket/;
+// What is under way when a dashboard goes is reset, closed, cut or without an answer; what is asked later is refused.
+const WITHOUT_DASHBOARD =
+  /net::ERR_(CONNECTION|SOCKET_NOT_CONNECTED|EMPTY_RESPONSE|CONTENT_LENGTH_MISMATCH|INCOMPLETE_CHUNKED)|WebSocket/;
 
 // A page that fails the test if a script of it fails, or if the browser misses one of its files or answers. A test that
 // takes its dashboard away says so: `outage`.
