@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use nixfleet_mock_dashboard::{Dashboard, Handle, LastStatus, Options, Strict};
+use nixfleet_dashboard::{Dashboard, Handle, LastStatus, Options, Strict};
 use nixfleet_protocol::AgentMessage;
 
 /// Time between two polls of the dashboard.

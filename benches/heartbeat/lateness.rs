@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nixfleet_mock_dashboard::Handle;
+use nixfleet_dashboard::Handle;
 
 use crate::dashboard::POLL;
 

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use nixfleet_mock_dashboard::{Policy, Recorded};
+use nixfleet_dashboard::{Policy, Recorded};
 use nixfleet_protocol::{AgentMessage, Heartbeat};
 
 use crate::clock::Clock;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use nixfleet_mock_dashboard::{Recorded, Violation};
+use nixfleet_dashboard::{Recorded, Violation};
 
 use crate::act::Act;
 use crate::commands::Side;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Signal};
 use tokio::time::Instant;
 
-use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{KillCommand, KillSignal};
 
 use crate::act::{Act, Cut, Dashboard, Hit, Network, When, Who};

@@ -1,6 +1,6 @@
 //! Acknowledgements of heartbeats, and the settings that they carry: maintenance and the interval.
 
-use nixfleet_mock_dashboard::{Faults, Policy};
+use nixfleet_dashboard::{Faults, Policy};
 use nixfleet_protocol::{ServerState, ServerStatus};
 
 use crate::rig::{Fleet, HOST};

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
-use nixfleet_mock_dashboard::Faults;
+use nixfleet_dashboard::Faults;
 
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};
 use crate::usage;

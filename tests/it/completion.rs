@@ -120,7 +120,7 @@ async fn tests_and_rollback_are_complete_with_the_heartbeat_behind_their_status(
         .wait("a heartbeat after the registration behind the rollback", |fleet| {
             let messages = fleet.messages();
             let is_register =
-                |m: &&nixfleet_mock_dashboard::Recorded| matches!(m.message, AgentMessage::Register(_));
+                |m: &&nixfleet_dashboard::Recorded| matches!(m.message, AgentMessage::Register(_));
             let seen = messages.iter().filter(is_register).count();
             let AgentMessage::Heartbeat(last) = &messages.last()?.message else { return None };
             (seen > registered).then(|| last.clone())

@@ -7,7 +7,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nixfleet_mock_dashboard::Recorded;
+use nixfleet_dashboard::Recorded;
 use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 
 use crate::command::{commit, git, with_origin};

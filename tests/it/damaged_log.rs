@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_dashboard::{Faults, Refusal};
 
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually, in_shell, job_folder, json};
 

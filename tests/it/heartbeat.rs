@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 
-use nixfleet_mock_dashboard::HostStatus;
+use nixfleet_dashboard::HostStatus;
 use nixfleet_protocol::{AgentMessage, Metrics};
 
 use crate::command::{commit, git};

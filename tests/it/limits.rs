@@ -155,7 +155,7 @@ async fn a_dashboard_that_restarts_each_new_agent_waits_for_the_next_ones() {
     let log = fleet.path("agent.log");
     let _agent = logging(&fleet, ":", fs::File::create(&log).unwrap().into());
     let beat = |fleet: &Fleet, connection: u64| {
-        let beats = |m: nixfleet_mock_dashboard::Recorded| {
+        let beats = |m: nixfleet_dashboard::Recorded| {
             m.connection == connection && matches!(m.message, AgentMessage::Heartbeat(_))
         };
         fleet.messages().into_iter().any(beats).then_some(())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_dashboard::{Faults, Refusal};
 
 use crate::namespace::{ip, is_inside};
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nixfleet_mock_dashboard::{Faults, Policy};
+use nixfleet_dashboard::{Faults, Policy};
 use nixfleet_protocol::{Status, StatusKind};
 
 use crate::rig::{Fleet, HOST, eventually, job_folder};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nixfleet_mock_dashboard::Faults;
+use nixfleet_dashboard::Faults;
 use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{Fleet, HOST};

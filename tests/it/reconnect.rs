@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
-use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_dashboard::{Faults, Refusal};
 use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, eventually, lives};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinHandle;
 
-use nixfleet_mock_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
+use nixfleet_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
 use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 
 pub(crate) const HOST: &str = "test-host";

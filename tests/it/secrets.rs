@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use rustix::process::{Pid, Signal};
 
-use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_dashboard::{Faults, Refusal};
 use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, TOKEN, eventually, in_shell, program};

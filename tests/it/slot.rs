@@ -1,6 +1,6 @@
 //! One command at a time, and what an ended one keeps waiting: nothing.
 
-use nixfleet_mock_dashboard::Faults;
+use nixfleet_dashboard::Faults;
 use nixfleet_protocol::{AgentMessage, KillCommand, KillSignal, StatusKind};
 
 use crate::rig::{Fleet, HOST, eventually, job_folder};

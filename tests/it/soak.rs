@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nixfleet_mock_dashboard::Recorded;
+use nixfleet_dashboard::Recorded;
 use nixfleet_protocol::AgentMessage;
 
 use crate::rig::{AgentProcess, Fleet, LIMIT, eventually};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use nixfleet_mock_dashboard::{Faults, Policy, Refusal};
+use nixfleet_dashboard::{Faults, Policy, Refusal};
 
 use crate::command::{commit, git};
 use crate::rig::{AgentProcess, Fleet, HOST, eventually};

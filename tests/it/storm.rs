@@ -28,7 +28,7 @@ use nixfleet_agent::observe::status::ASKS;
 use nixfleet_config::{Host, Source};
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::{Instance, JobId, Urgency};
-use nixfleet_mock_dashboard::{Dashboard, Options, Policy};
+use nixfleet_dashboard::{Dashboard, Options, Policy};
 
 use crate::rig::TOKEN;
 use crate::skipped::skipped;

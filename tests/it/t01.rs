@@ -17,7 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{AgentMessage, Register};
 
 use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, TOKEN, eventually};

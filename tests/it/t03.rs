@@ -20,7 +20,7 @@ const BOUND_MS: i64 = 100;
 const LOAD_FACTOR: i64 = 10;
 
 fn outputs(fleet: &Fleet) -> Vec<(i64, Output)> {
-    let output = |recorded: nixfleet_mock_dashboard::Recorded| match recorded.message {
+    let output = |recorded: nixfleet_dashboard::Recorded| match recorded.message {
         AgentMessage::Output(output) => Some((recorded.at_ms, output)),
         _ => None,
     };

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use nixfleet_jobs::rollback::is_guarded;
 use nixfleet_jobs::{JobDir, JobsDir, Urgency, signal_supervisor};
-use nixfleet_mock_dashboard::{Faults, Refusal};
+use nixfleet_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Status, UpdateState, UpdateStatus};
 
 use crate::rig::{AgentProcess, Fleet, HOST, eventually, job_folder, journal, json, supervisor};
@@ -172,7 +172,7 @@ fn left(fleet: &Fleet) -> Vec<PathBuf> {
 
 /// Details of the progress of the system, in order.
 fn details(fleet: &Fleet) -> Vec<String> {
-    let detail = |recorded: nixfleet_mock_dashboard::Recorded| match recorded.message {
+    let detail = |recorded: nixfleet_dashboard::Recorded| match recorded.message {
         AgentMessage::OperationProgress(message) => Some(message.progress.system?.detail),
         _ => None,
     };

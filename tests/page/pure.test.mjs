@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { grouped, matches, order, select, tally, urgency } from "../../crates/mock-dashboard/src/page/query.js";
-import { severity } from "../../crates/mock-dashboard/src/page/severity.js";
-import * as text from "../../crates/mock-dashboard/src/page/text.js";
+import { grouped, matches, order, select, tally, urgency } from "../../crates/dashboard/src/page/query.js";
+import { severity } from "../../crates/dashboard/src/page/severity.js";
+import * as text from "../../crates/dashboard/src/page/text.js";
 
 const online = {
   status: "online",

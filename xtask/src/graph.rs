@@ -18,10 +18,11 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("nixfleet-jobs", "crates/jobs", &["nixfleet-os"]),
     ("nixfleet-vitals", "crates/vitals", &["nixfleet-os"]),
     ("nixfleet-config", "crates/config", &["nixfleet-jobs", "nixfleet-os", "nixfleet-vitals"]),
+    ("nixfleet-dashboard", "crates/dashboard", &["nixfleet-jobs", "nixfleet-os", "nixfleet-protocol"]),
     (
         "nixfleet-mock-dashboard",
         "crates/mock-dashboard",
-        &["nixfleet-jobs", "nixfleet-os", "nixfleet-protocol"],
+        &["nixfleet-dashboard", "nixfleet-jobs", "nixfleet-os"],
     ),
     (
         "nixfleet-sim",

@@ -26,10 +26,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use nixfleet_dashboard::{BindError, Dashboard, Handle};
 use nixfleet_jobs::git;
 use nixfleet_os::error;
-
-use crate::{BindError, Dashboard, Handle};
 
 use fleet::HOSTS;
 use gpus::Gpus;
@@ -61,7 +60,7 @@ const COMMIT_LOOK: Duration = Duration::from_secs(1);
 
 /// Options of the demo.
 #[derive(Debug, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Address of the dashboard; the next free port is taken if this one is in use
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
@@ -84,7 +83,7 @@ pub struct Options {
 ///
 /// # Errors
 /// A message for people that says what could not be started.
-pub fn run(options: &Options) -> Result<(), String> {
+pub(crate) fn run(options: &Options) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -211,7 +210,7 @@ async fn bind(preferred: SocketAddr, token: &str) -> Result<Dashboard, String> {
     let last = preferred.port().saturating_add(NEXT_PORTS);
     for port in preferred.port()..=last {
         let listen = SocketAddr::new(preferred.ip(), port);
-        let options = crate::Options { listen, token: token.to_owned(), csrf_token: None, strict: None };
+        let options = nixfleet_dashboard::Options { listen, token: token.to_owned(), csrf_token: None, strict: None };
         match Dashboard::bind(options).await {
             Err(BindError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
             Err(err) => return Err(error::chain(&err)),

@@ -16,9 +16,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use nixfleet_dashboard::{BindError, Dashboard, Options, Strict};
 use nixfleet_os::{bounded_read, long_version};
 
-use nixfleet_mock_dashboard::{BindError, Dashboard, Options, Strict, demo};
+mod demo;
 
 /// A NixFleet dashboard in memory, to try out and test agents.
 ///

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nixfleet_mock_dashboard::Recorded;
+use nixfleet_dashboard::Recorded;
 use nixfleet_protocol::{AgentMessage, Heartbeat};
 
 use super::Job;

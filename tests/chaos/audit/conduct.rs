@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nixfleet_mock_dashboard::{Rule, Violation};
+use nixfleet_dashboard::{Rule, Violation};
 use nixfleet_protocol::AgentMessage;
 
 use super::excuses::{Excuses, log_damaged, request_lost};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nixfleet_mock_dashboard::{Rule, Violation};
+use nixfleet_dashboard::{Rule, Violation};
 use nixfleet_protocol::{Status, StatusKind};
 
 use super::conduct::is_excused;

@@ -50,7 +50,6 @@ mod agents;
 mod api;
 mod asks;
 mod browsers;
-pub mod demo;
 mod doors;
 mod faults;
 mod figures;
