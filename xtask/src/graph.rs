@@ -18,7 +18,12 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("nixfleet-jobs", "crates/jobs", &["nixfleet-os"]),
     ("nixfleet-vitals", "crates/vitals", &["nixfleet-os"]),
     ("nixfleet-config", "crates/config", &["nixfleet-jobs", "nixfleet-os", "nixfleet-vitals"]),
-    ("nixfleet-dashboard", "crates/dashboard", &["nixfleet-jobs", "nixfleet-os", "nixfleet-protocol"]),
+    ("nixfleet-sessions", "crates/sessions", &["nixfleet-protocol"]),
+    (
+        "nixfleet-dashboard",
+        "crates/dashboard",
+        &["nixfleet-jobs", "nixfleet-os", "nixfleet-protocol", "nixfleet-sessions"],
+    ),
     (
         "nixfleet-mock-dashboard",
         "crates/mock-dashboard",

@@ -1,27 +1,19 @@
-//! Sockets of agents: authentication, the end of HTTP, and one task for each socket.
+//! Sockets of agents: authentication, and one task for each socket.
 
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::{ConnectInfo, FromRequestParts, Request, State, ws::WebSocketUpgrade},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hyper::upgrade::OnUpgrade;
-use hyper_util::{rt::TokioIo, server::conn::auto::upgrade};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, info};
 
 use crate::Shared;
+use crate::listener::Peer;
 use crate::web::{AppState, failure};
-use crate::wire::{Peer, Wire};
-
-use session::Session;
-use socket::Socket;
 
 mod session;
-mod socket;
 
 /// `GET /ws`.
 pub(super) async fn connect(
@@ -33,42 +25,17 @@ pub(super) async fn connect(
     if let Some(refusal) = refusal(&state.shared, &peer, &parts.headers) {
         return refusal;
     }
-    // The extractor checks the request and takes this away.
-    let on_upgrade = parts.extensions.get::<OnUpgrade>().cloned();
-    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).cloned();
-    let (on_upgrade, key) = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Err(rejection) => return rejection.into_response(),
-        Ok(_) => match on_upgrade.zip(key) {
-            Some(pair) => pair,
-            None => return failure(StatusCode::UPGRADE_REQUIRED, "not HTTP/1.1").into_response(),
-        },
+    let (upgrade, answer) = match nixfleet_sessions::begin(&mut parts).await {
+        Ok(begun) => begun,
+        Err(refusal) => return refusal,
     };
     tokio::spawn(async move {
-        let Some(socket) = after_http(on_upgrade).await else {
+        let Some(socket) = upgrade.socket().await else {
             return debug!(peer = %peer.address, "a connection ended with its request");
         };
-        Session::run(state.shared, peer.address, socket, state.lifetime).await;
+        session::run(state.shared, peer.address, socket, state.lifetime).await;
     });
-    let headers = [
-        (header::CONNECTION, HeaderValue::from_static("upgrade")),
-        (header::UPGRADE, HeaderValue::from_static("websocket")),
-        (header::SEC_WEBSOCKET_ACCEPT, accept(&key)),
-    ];
-    (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
-}
-
-/// The socket, once the answer is written. None if the peer is gone.
-///
-/// What HTTP has used for the connection is dropped here: its buffers are larger than all that a socket needs.
-async fn after_http(on_upgrade: OnUpgrade) -> Option<Socket> {
-    // An error of the second kind is another listener's connection, which does not exist.
-    let parts = upgrade::downcast::<TokioIo<Wire>>(on_upgrade.await.ok()?).ok()?;
-    Some(Socket::new(parts.io.into_inner(), &parts.read_buf))
-}
-
-/// Base64 is visible ASCII.
-fn accept(key: &HeaderValue) -> HeaderValue {
-    HeaderValue::try_from(derive_accept_key(key.as_bytes())).unwrap_or(HeaderValue::from_static(""))
+    answer
 }
 
 /// The answer to a request that must not become a socket, because of a fault or of its token.

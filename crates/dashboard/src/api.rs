@@ -15,10 +15,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::faults::Act;
+use crate::listener::Peer;
 use crate::moment::Moment;
 use crate::names::Names;
 use crate::web::{AppState, Failure, failure};
-use crate::wire::Peer;
 use crate::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers, doors, page};
 
 mod commands;

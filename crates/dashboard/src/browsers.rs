@@ -20,7 +20,8 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::debug;
 
-use crate::host::is_hostname;
+use nixfleet_protocol::is_hostname;
+
 use crate::hub::Live;
 use crate::web::{AppState, READ_BUFFER};
 use crate::{Lifetime, Shared};

@@ -6,9 +6,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::info;
 
+use crate::listener::Peer;
 use crate::names::{Asked, host};
 use crate::web::{AppState, failure, is_foreign_origin};
-use crate::wire::Peer;
 
 /// Longest name that a refusal repeats, in characters: the longest name of DNS.
 const MAX_SHOWN: usize = 253;

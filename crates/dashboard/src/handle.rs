@@ -8,15 +8,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
 use nixfleet_protocol::{DashboardMessage, KillCommand, encode};
+use nixfleet_sessions::{MAX_SENT_FRAME, Outgoing};
 
 use crate::host::SendError;
-use crate::link::Outgoing;
 use crate::moment::Moment;
 use crate::{Faults, HostView, Policy, Recorded, Registrations, Shared, Verdict};
-
-/// The longest frame that can be sent, in bytes. It is far above the limit of an agent, so that this limit
-/// can be tested.
-pub(super) const MAX_SENT_FRAME: usize = 16 * 1024 * 1024;
 
 /// Shortest time between two checks of [`Handle::wait_until`]. It is short compared with the times in tests,
 /// and long compared with a check of 20,000 messages.

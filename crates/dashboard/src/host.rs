@@ -6,11 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use nixfleet_protocol::{AgentMessage, Heartbeat, Parts, Prewarm, Register, RunningJob, TestProgress};
+use nixfleet_sessions::{Link, Verdicts};
 
 use super::figures::Figures;
 use super::history::History;
-use super::jobs::Jobs;
-use super::link::Link;
 use super::log::Log;
 use super::moment::{Moment, rfc3339};
 use super::newest::Newest;
@@ -30,9 +29,6 @@ const MAX_INTERVAL: u64 = 24 * 60 * 60;
 
 /// [`Prewarm::phase`] while the stress lasts.
 const PREWARM_BEGIN: &str = "start";
-
-/// The longest hostname (RFC 1123), which is also the host's id in URLs.
-const MAX_HOSTNAME: usize = 63;
 
 /// Why something could not be sent to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,9 +69,8 @@ pub(super) struct Host {
     pub(super) link: Option<Arc<Link>>,
     pub(super) connections: u64,
     pub(super) record: Record,
-    pub(super) jobs: Jobs,
-    /// The running command according to the newest message.
-    pub(super) busy_with: Option<String>,
+    /// What it was asked, and what it has said about that.
+    pub(super) verdicts: Verdicts,
     pub(super) last_status: Option<Box<LastStatus>>,
     pub(super) test_progress: Option<Box<TestProgress>>,
     /// Newest progress of the parts of commands.
@@ -126,7 +121,7 @@ impl Host {
     /// Stores a heartbeat. `points` is how many the history of each host may have.
     pub(super) fn beat(&mut self, moment: Moment, text: Arc<str>, beat: &Heartbeat, points: usize) {
         let pending = beat.pending_command.as_deref();
-        self.busy_with = pending.map(str::to_owned);
+        self.verdicts.heartbeat(pending);
         (self.beat, self.beat_glance, self.facts_are_newer) = (Some(text), None, false);
         match pending {
             Some(_) => self.running.get_or_insert_default().beat(pending, moment.unix_ms),
@@ -249,8 +244,8 @@ impl Host {
             update_status: beat.and_then(|beat| beat.update_status.clone()),
             violations: 0,
             newest_violation: None,
-            lines: self.jobs.lines,
-            repeats: self.jobs.repeats,
+            lines: self.verdicts.lines(),
+            repeats: self.verdicts.repeats(),
             ignored_frames: self.ignored_frames,
             dropped_records: self.record.dropped(),
             dropped_outgoing: self.dropped_outgoing,
@@ -270,9 +265,4 @@ impl Host {
             _ => None,
         }
     }
-}
-
-/// Whether this is a valid hostname.
-pub(super) fn is_hostname(name: &str) -> bool {
-    (1..=MAX_HOSTNAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

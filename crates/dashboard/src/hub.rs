@@ -8,12 +8,11 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use nixfleet_protocol::Register;
+use nixfleet_protocol::{Register, is_hostname};
+use nixfleet_sessions::Link;
 
-use crate::asks::Asks;
 use crate::history::{Plot, points_for};
-use crate::host::{Host, is_hostname};
-use crate::link::Link;
+use crate::host::Host;
 use crate::log::Log;
 use crate::moment::{Moment, rfc3339};
 use crate::newest::Newest;
@@ -38,12 +37,11 @@ pub(super) enum Registration {
     Refused(&'static str),
 }
 
-/// All hosts and sent commands.
+/// All hosts.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     /// Each in a box: a map with room for more hosts has room for their names only.
     hosts: BTreeMap<String, Box<Host>>,
-    asks: Asks,
     /// Checks messages in the strict mode.
     judge: Option<Judge>,
     sessions: u64,

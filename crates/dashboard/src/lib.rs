@@ -13,8 +13,7 @@
 //!   (`record`), what its commands said (`log`), which one runs (`running`), the last hour (`history`), and one
 //!   line for lists (`summary`).
 //! * `strict` checks the agents' messages against the needs of existing dashboards, if enabled.
-//! * `wire` is the listener: TCP connections that can hold back pongs.
-//! * `agents` and `browsers` run one task for each socket. `api` answers HTTP requests, `page` has the files of the
+//! * `agents` and `browsers` run one task for each socket; that of an agent is `nixfleet-sessions`. `api` answers HTTP requests, `page` has the files of the
 //!   page. `faults` describes how the dashboard can misbehave, and `policy` what it requests from agents. `rate` counts
 //!   registrations.
 //!
@@ -48,7 +47,6 @@ use shared::{Shared, send_updates, sweep};
 
 mod agents;
 mod api;
-mod asks;
 mod browsers;
 mod doors;
 mod faults;
@@ -57,8 +55,7 @@ mod handle;
 mod history;
 mod host;
 mod hub;
-mod jobs;
-mod link;
+mod listener;
 mod log;
 mod moment;
 mod names;
@@ -73,7 +70,6 @@ mod strict;
 mod summary;
 mod view;
 mod web;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -220,10 +216,11 @@ impl Dashboard {
         );
 
         let mut http_closed = closed.clone();
-        let http = axum::serve(wire::Listener::new(self.listener), app).with_graceful_shutdown(async move {
-            // An error means that the sender has been dropped, which is the signal.
-            drop(http_closed.changed().await);
-        });
+        let http =
+            axum::serve(listener::Listener::new(self.listener), app).with_graceful_shutdown(async move {
+                // An error means that the sender has been dropped, which is the signal.
+                drop(http_closed.changed().await);
+            });
         let mut http = std::pin::pin!(http.into_future());
         info!(address = %self.address, "the mock dashboard listens");
 

@@ -19,7 +19,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::host::is_hostname;
+use nixfleet_protocol::is_hostname;
+
 use crate::moment::Moment;
 use crate::moment::rfc3339;
 

@@ -1,6 +1,5 @@
 //! Rules, tested by tables, and the dashboard over real sockets.
 
-mod asks;
 mod browsers;
 pub(super) mod client;
 mod doors;

@@ -210,7 +210,8 @@ async fn bind(preferred: SocketAddr, token: &str) -> Result<Dashboard, String> {
     let last = preferred.port().saturating_add(NEXT_PORTS);
     for port in preferred.port()..=last {
         let listen = SocketAddr::new(preferred.ip(), port);
-        let options = nixfleet_dashboard::Options { listen, token: token.to_owned(), csrf_token: None, strict: None };
+        let options =
+            nixfleet_dashboard::Options { listen, token: token.to_owned(), csrf_token: None, strict: None };
         match Dashboard::bind(options).await {
             Err(BindError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
             Err(err) => return Err(error::chain(&err)),

@@ -55,6 +55,7 @@ pub use heartbeat::{
     CommandActivity, Heartbeat, HostSystem, LastError, LastGoodSettings, Metrics, NextBoot, NextBootSource,
     UpdateState, UpdateStatus, Verdict,
 };
+pub use hostname::is_hostname;
 pub use lenient::{NO_PROCESS, OddField};
 pub use progress::{OperationProgress, Part, PartState, Parts, TestProgress, TestResult, TestsPart};
 pub use vitals::{
@@ -66,6 +67,7 @@ mod agent;
 pub mod bounds;
 mod dashboard;
 mod heartbeat;
+mod hostname;
 mod lenient;
 mod progress;
 #[cfg(feature = "schema")]

@@ -15,10 +15,10 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use nixfleet_protocol::{CommandRejected, KillCommand};
+use nixfleet_sessions::{Evidence, Verdict};
 
 use super::{allowed, parse, unsent};
 use crate::SendError;
-use crate::asks::{Evidence, Verdict};
 use crate::hub::Hub;
 use crate::web::{AppState, Failure, failure};
 

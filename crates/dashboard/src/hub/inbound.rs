@@ -5,7 +5,6 @@ use std::sync::Arc;
 use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
 
 use super::{Hub, is_earlier};
-use crate::asks::Evidence;
 use crate::history::points_for;
 use crate::log::{LOG_BYTES, Said};
 use crate::moment::{Moment, rfc3339};
@@ -83,7 +82,6 @@ impl Hub {
     }
 
     fn beat(&mut self, moment: Moment, id: &str, text: &str, beat: &Heartbeat) {
-        self.asks.heartbeat(id, beat.pending_command.as_deref());
         let points = points_for(self.hosts.len());
         let Some(host) = self.hosts.get_mut(id) else { return };
         let text: Arc<str> = text.into();
@@ -105,10 +103,10 @@ impl Hub {
     ) {
         let is_watched = self.is_watched(id);
         let Some(host) = self.hosts.get_mut(id) else { return };
-        self.asks.job(id, command, job, &host.jobs, Evidence::Output);
+        host.verdicts.output(command, job);
         let (mut head, mut shown, mut any) = (None, Vec::new(), false);
         for said in lines {
-            if !host.jobs.is_new_line(job, said.seq) {
+            if !host.verdicts.is_new_line(command, job, said.seq) {
                 continue;
             }
             let log = host.log.get_or_insert_default();
@@ -121,9 +119,6 @@ impl Hub {
                 shown.push(Line { n, seq, stream, line: line.to_owned(), cont, at: rfc3339(at_ms) });
             }
         }
-        if any {
-            host.busy_with = Some(command.to_owned());
-        }
         if !shown.is_empty() {
             let (host_id, command, job_id) = (id.to_owned(), command.to_owned(), job.map(str::to_owned));
             let lines = Lines { host_id, command, job_id, head, lines: shown };
@@ -134,12 +129,8 @@ impl Hub {
     fn ended(&mut self, moment: Moment, id: &str, status: &Status) {
         let Some(host) = self.hosts.get_mut(id) else { return };
         let job = status.job_id.as_deref();
-        self.asks.job(id, &status.command, job, &host.jobs, Evidence::Status);
-        if !host.jobs.is_new_end(job) {
+        if !host.verdicts.ended(&status.command, job) {
             return;
-        }
-        if host.busy_with.as_ref() == Some(&status.command) {
-            host.busy_with = None;
         }
         if let Some(running) = &mut host.running {
             running.ended(&status.command);
@@ -154,9 +145,8 @@ impl Hub {
     }
 
     fn rejected(&mut self, moment: Moment, id: &str, rejection: &CommandRejected) {
-        self.asks.rejected(id, rejection);
         let Some(host) = self.hosts.get_mut(id) else { return };
-        host.busy_with.clone_from(&rejection.current_command);
+        host.verdicts.rejected(rejection);
         let n = host.log.get_or_insert_default().rejected(moment.unix_ms, rejection);
         if self.is_watched(id) {
             let (host_id, at, rejection) = (id.to_owned(), rfc3339(moment.unix_ms), rejection.clone());

@@ -1,7 +1,8 @@
 //! Passes events to the judge of the strict mode. Without the strict mode, nothing is done.
 
+use nixfleet_sessions::Outgoing;
+
 use super::Hub;
-use crate::link::Outgoing;
 use crate::moment::Moment;
 use crate::strict::{Ruling, Verdict};
 
@@ -42,7 +43,7 @@ pub(super) fn texts(outgoing: &Outgoing) -> Vec<String> {
     let frames = match outgoing {
         Outgoing::Frame(frame) => std::slice::from_ref(frame),
         Outgoing::Frames(frames) => frames,
-        Outgoing::Close { .. } | Outgoing::EmptyClose => return Vec::new(),
+        Outgoing::Close { .. } | Outgoing::EmptyClose | Outgoing::Pong(_) => return Vec::new(),
     };
     frames.iter().filter_map(|frame| frame.to_text().ok().map(str::to_owned)).collect()
 }

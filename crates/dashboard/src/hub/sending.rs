@@ -1,12 +1,11 @@
 //! What is sent to agents.
 
 use nixfleet_protocol::{CommandRequest, DashboardMessage, HeartbeatAck, encode};
+use nixfleet_sessions::{Link, Outgoing, Verdict};
 use tokio::sync::oneshot;
 
 use super::{Hub, judging};
-use crate::asks::Verdict;
 use crate::host::SendError;
-use crate::link::{Link, Outgoing};
 use crate::policy::Policy;
 
 impl Hub {
@@ -62,9 +61,9 @@ impl Hub {
         command: &str,
         command_id: &str,
     ) -> Result<oneshot::Receiver<Verdict>, SendError> {
-        let busy_with = self.hosts.get(id).and_then(|host| host.busy_with.clone());
         self.send_command(id, command, Some(command_id))?;
-        Ok(self.asks.open(id, command, command_id, busy_with.as_deref()))
+        let host = self.hosts.get_mut(id).ok_or(SendError::UnknownHost)?;
+        Ok(host.verdicts.asked(command, command_id))
     }
 
     /// Sends the newest command again, unchanged.

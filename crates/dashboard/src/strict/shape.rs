@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use nixfleet_protocol::{AgentMessage, DecodeError};
+use nixfleet_protocol::{AgentMessage, DecodeError, is_hostname};
 
 use super::violations::Breach;
 use super::{Received, Rule, progress};
-use crate::host::is_hostname;
 
 /// Integer fields of each message. Existing dashboards read the first field of each line. The others are
 /// additive; newer dashboards read them as integers.

@@ -7,8 +7,8 @@ use nixfleet_protocol::{AgentMessage, BatchLine, CommandRejected, Output, Output
 
 use super::client::{LIMIT, Running, beat, rejection};
 use super::world::{World, line, link, status};
-use crate::link::Link;
 use crate::log::{Log, PAGE_BYTES, Query, Said, Written};
+use nixfleet_sessions::Link;
 
 fn query() -> Query {
     Query { limit: 1000, bytes: PAGE_BYTES, ..Query::default() }

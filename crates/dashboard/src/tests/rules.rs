@@ -6,12 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 
 use crate::hub::Registration;
-use crate::jobs::Jobs;
-use crate::link::Link;
 use crate::record::{Kept, MAX_BYTES, MAX_MESSAGES, Record};
 use crate::view::BrowserMessage;
 use crate::{HostStatus, Options};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Register, encode};
+use nixfleet_sessions::Link;
 
 use super::client::beat;
 use super::world::{World, line, link, register, status};
@@ -186,16 +185,6 @@ fn only_the_host_that_is_late_first_moves_the_time_of_the_sweep() {
     assert!(!world.hub.take_deadline_moved(), "ten thousand hosts do not wake it with each heartbeat");
     world.register(30_001, &second, "late", 1);
     assert!(world.hub.take_deadline_moved(), "its interval is shorter now");
-}
-
-#[test]
-fn old_jobs_are_forgotten_but_not_the_newest() {
-    let mut jobs = Jobs::default();
-    for number in 0..200 {
-        assert!(jobs.is_new_end(Some(&number.to_string())));
-    }
-    assert!(!jobs.is_new_end(Some("199")));
-    assert!(!jobs.knows("0"));
 }
 
 #[test]

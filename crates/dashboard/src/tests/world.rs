@@ -9,8 +9,8 @@ use nixfleet_protocol::{AgentMessage, Output, Register, Status, StatusKind, Stre
 
 use crate::HostStatus;
 use crate::hub::{Hub, Registration};
-use crate::link::Link;
 use crate::moment::Moment;
+use nixfleet_sessions::Link;
 
 pub(crate) struct World {
     pub(crate) hub: Hub,

@@ -18,8 +18,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use nixfleet_protocol::DashboardMessage;
 
-use crate::dashboard::TOKEN;
-use crate::{LIMIT, contents};
+use crate::process::Process;
+use crate::{LIMIT, TOKEN, contents};
 
 /// Pings between two beats: the agent has 15 s between its pings, and 30 s between beats.
 const PINGS_PER_BEAT: u32 = 2;
@@ -89,6 +89,20 @@ impl Agents {
         self.silent.store(true, Relaxed);
     }
 
+    /// Microseconds of processor time of a process for each beat that it acknowledged, and how many of them outside the
+    /// kernel.
+    pub(crate) async fn cost_of_a_beat(&self, process: &Process, time: Duration) -> (f64, f64) {
+        let pace = tokio::spawn(pace());
+        let (cpu, share, acks) = (process.cpu(), process.ticks(), self.counts.acks.load(Relaxed));
+        sleep(time).await;
+        let acks = self.counts.acks.load(Relaxed) - acks;
+        let (cpu, ticks) = (process.cpu() - cpu, process.ticks());
+        pace.abort();
+        let micros = cpu.as_secs_f64() * 1e6 / acks as f64;
+        let (outside, inside) = (ticks.0 - share.0, ticks.1 - share.1);
+        (micros, micros * outside as f64 / (outside + inside) as f64)
+    }
+
     /// Waits for a state.
     pub(crate) async fn until(&self, what: &str, mut reached: impl FnMut() -> bool) {
         let begun = Instant::now();
@@ -102,7 +116,7 @@ impl Agents {
 
 /// Lets all agents look around once in a while, and sleep in between. Otherwise the kernel wakes this process for each
 /// answer, and counts that as work of the dashboard, because both are on one machine.
-pub(crate) async fn pace() {
+async fn pace() {
     loop {
         // The runtime looks at all sockets before it comes back.
         tokio::task::yield_now().await;

@@ -31,18 +31,23 @@ use tokio::time::sleep;
 
 use agent::Agents;
 use commands::latencies;
-use dashboard::{Cores, Dashboard};
+use dashboard::Dashboard;
+use process::Cores;
 use report::{Report, percentile};
 
 mod agent;
 mod commands;
 mod contents;
 mod dashboard;
+mod process;
 mod report;
 
 /// Agents that connect at the same time. The queue of the listener takes more, so that none of them waits for a second
 /// until its lost SYN is repeated.
 const CONNECTING: usize = 128;
+
+/// Token of the agents.
+const TOKEN: &str = "bench";
 
 /// Commands that are timed.
 const COMMANDS: usize = 500;
@@ -65,7 +70,7 @@ fn main() -> ExitCode {
     let hosts = usize::try_from(number("--hosts", 10_000)).expect("a number of hosts").max(1);
     let interval = Duration::from_secs(number("--interval", 30).max(1));
     let rounds = u32::try_from(number("--rounds", 2)).unwrap_or(u32::MAX).max(1);
-    dashboard::allow_files(hosts);
+    process::allow_files(hosts);
     let cores = Cores::of_this_process();
     let program = text("--dashboard").map_or(env!("CARGO_BIN_EXE_nixfleet-mock-dashboard"), String::as_str);
     let dashboard = Dashboard::start(program, cores);
@@ -84,7 +89,7 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
 
     // The first answer allocates what one connection needs as well as thousands do.
     commands::page(dashboard.address).await;
-    let (memory, cpu, begun) = (dashboard.memory(), dashboard.cpu(), Instant::now());
+    let (memory, cpu, begun) = (dashboard.process().memory(), dashboard.process().cpu(), Instant::now());
 
     eprintln!("{hosts} agents register ..");
     let connecting = Arc::new(Semaphore::new(CONNECTING));
@@ -94,8 +99,8 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     }
     agents.until("registrations and first beats", || agents.counts.acks.load(Relaxed) >= hosts as u64).await;
     let seconds = agents.registered_within(begun).as_secs_f64();
-    let registering = micros(dashboard.cpu() - cpu, hosts as u64);
-    let first = dashboard.memory() - memory;
+    let registering = micros(dashboard.process().cpu() - cpu, hosts as u64);
+    let first = dashboard.process().memory() - memory;
     report.row("all registered after", seconds, "s", f64::INFINITY, f64::INFINITY);
     report.row("registrations in a second", hosts as f64 / seconds, "", f64::INFINITY, f64::INFINITY);
     report.row("processor for a registration and a beat", registering, "us", f64::INFINITY, f64::INFINITY);
@@ -104,7 +109,7 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     // Until each agent has its place in the interval.
     sleep(interval).await;
     eprintln!("beats and pings for {:?} ..", interval * rounds);
-    let (beat, outside) = cost_of_a_beat(dashboard, &agents, interval * rounds).await;
+    let (beat, outside) = agents.cost_of_a_beat(dashboard.process(), interval * rounds).await;
     report.row("processor for a beat and two pings", beat, "us", 50.0, 15.0);
     report.row("of that outside the kernel", outside, "us", f64::INFINITY, f64::INFINITY);
 
@@ -118,11 +123,11 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     eprintln!("beats without pings for {interval:?} ..");
     agents.stop_pings();
     sleep(interval / 2).await;
-    let (beat, outside) = cost_of_a_beat(dashboard, &agents, interval * rounds).await;
+    let (beat, outside) = agents.cost_of_a_beat(dashboard.process(), interval * rounds).await;
     report.row("processor for a beat alone", beat, "us", 50.0, 15.0);
     report.row("of that outside the kernel", outside, "us", f64::INFINITY, f64::INFINITY);
 
-    let last = dashboard.memory() - memory;
+    let last = dashboard.process().memory() - memory;
     let beats = agents.counts.acks.load(Relaxed) as f64 / hosts as f64;
     let name = format!("memory of a connection, after {beats:.1} beats");
     report.row(&name, each(last), "KB", 40.0, 16.0);
@@ -132,18 +137,4 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     // Some are on their way.
     report.row("beats without acknowledgement", missing as f64, "", 16.0, 16.0);
     report
-}
-
-/// Microseconds of processor time of the dashboard for each beat that it acknowledged, and how many of them outside the
-/// kernel.
-async fn cost_of_a_beat(dashboard: &Dashboard, agents: &Agents, time: Duration) -> (f64, f64) {
-    let pace = tokio::spawn(agent::pace());
-    let (cpu, share, acks) = (dashboard.cpu(), dashboard.ticks(), agents.counts.acks.load(Relaxed));
-    sleep(time).await;
-    let acks = agents.counts.acks.load(Relaxed) - acks;
-    let (cpu, ticks) = (dashboard.cpu() - cpu, dashboard.ticks());
-    pace.abort();
-    let micros = cpu.as_secs_f64() * 1e6 / acks as f64;
-    let (outside, inside) = (ticks.0 - share.0, ticks.1 - share.1);
-    (micros, micros * outside as f64 / (outside + inside) as f64)
 }

@@ -1,16 +1,16 @@
 //! What an agent says.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite;
 use tracing::{debug, info, warn};
 
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{AgentMessage, DashboardMessage, DecodeError, Register, encode};
+use nixfleet_sessions::{Ended, Link, Outgoing, refuse};
 
 use super::Session;
-use super::ended::{Ended, broken, refuse};
 use crate::hub::Registration;
-use crate::link::Outgoing;
 use crate::moment::Moment;
 use crate::policy::Policy;
 use crate::strict::Ruling;
@@ -20,8 +20,8 @@ const QUOTED: usize = 200;
 
 impl Session {
     /// Handles one text frame.
-    pub(super) fn text(&mut self, text: &str) -> Result<(), Ended> {
-        let (id, session) = (self.id.as_deref(), self.link.session);
+    pub(super) fn said(&mut self, link: &Arc<Link>, text: &str) -> Result<(), Ended> {
+        let (id, session) = (self.id.as_deref(), link.session);
         if self.shared.is_strict()
             && self.shared.apply(|hub, moment| hub.judge(moment, session, id, text)) == Ruling::Drop
         {
@@ -41,7 +41,7 @@ impl Session {
             }
         };
         match (message, &self.id) {
-            (AgentMessage::Register(facts), _) => self.register(*facts, text),
+            (AgentMessage::Register(facts), _) => self.register(link, *facts, text),
             (_, None) => Err(refuse(1008, "the first message must be register")),
             (message, Some(id)) => {
                 match &message {
@@ -56,7 +56,6 @@ impl Session {
                     AgentMessage::CommandRejected(_) => info!(host = %id, "the agent rejected a command"),
                     _ => {}
                 }
-                let session = self.link.session;
                 let ack = self.to_acknowledge(&message);
                 self.shared.apply(|hub, moment| {
                     hub.receive(moment, id, session, text, message);
@@ -77,12 +76,11 @@ impl Session {
         (policy.ack && !silent).then(|| Some((beat.seq?, policy.clone())))?
     }
 
-    fn register(&mut self, facts: Register, text: &str) -> Result<(), Ended> {
+    fn register(&mut self, link: &Arc<Link>, facts: Register, text: &str) -> Result<(), Ended> {
         if self.id.as_ref().is_some_and(|id| *id != facts.hostname) {
             return Err(refuse(1008, "a connection belongs to one hostname"));
         }
         let id = facts.hostname.clone();
-        let link = &self.link;
         let wished = self.shared.policy.borrow().heartbeat_interval.filter(|_| !self.shared.is_legacy());
         let registration =
             self.shared.apply(|hub, moment: Moment| hub.register(moment, link, text, facts, wished));
@@ -98,7 +96,7 @@ impl Session {
                 }
             }
         }
-        info!(host = %id, session = self.link.session, "agent registered");
+        info!(host = %id, session = link.session, "agent registered");
         self.id = Some(id);
         if self.shared.faults.borrow().no_registered {
             return Ok(());
@@ -107,31 +105,22 @@ impl Session {
             self.answer_at = Some(Instant::now() + self.shared.times.registered_after);
             return Ok(());
         }
-        self.answer()
+        self.answer(link)
     }
 
     /// Sends `registered`.
-    pub(super) fn answer(&mut self) -> Result<(), Ended> {
+    pub(super) fn answer(&mut self, link: &Link) -> Result<(), Ended> {
         self.answer_at = None;
         let Some(id) = &self.id else { return Ok(()) };
         let registered = self.shared.policy.borrow().registered(id, self.shared.is_legacy());
         let answer = encode(&DashboardMessage::Registered(registered));
-        if self.link.send(Outgoing::text(answer)).is_err() {
+        if link.send(Outgoing::text(answer)).is_err() {
             return Err(Ended::Gone("its queue is full"));
         }
         if self.shared.is_strict() {
-            self.shared.apply(|hub, _| hub.answered(id, self.link.session));
+            self.shared.apply(|hub, _| hub.answered(id, link.session));
         }
         Ok(())
-    }
-
-    /// The close for a read error, which the strict mode records.
-    pub(super) fn broken(&self, error: &tungstenite::Error) -> Ended {
-        let ended = broken(error);
-        if let Ended::Broken(1009, why) = &ended {
-            self.shared.apply(|hub, moment| hub.oversized(moment, self.id.as_deref(), why));
-        }
-        ended
     }
 
     pub(super) fn ignore(&self, bytes: usize, what: &str) {

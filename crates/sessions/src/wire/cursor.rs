@@ -38,7 +38,7 @@ pub(crate) struct Cursor {
 impl Cursor {
     /// Moves over the longest start of `buf` that is either written or held back as a whole. Returns its
     /// length and whether it is written.
-    pub(super) fn run(&mut self, buf: &[u8], drop_pongs: bool) -> (usize, bool) {
+    pub(crate) fn run(&mut self, buf: &[u8], drop_pongs: bool) -> (usize, bool) {
         let mut at = 0;
         let mut keep = None;
         while at < buf.len() {
@@ -66,7 +66,7 @@ impl Cursor {
     }
 
     /// Moves over all of `buf`.
-    pub(super) fn skip(&mut self, buf: &[u8], drop_pongs: bool) {
+    pub(crate) fn skip(&mut self, buf: &[u8], drop_pongs: bool) {
         let mut at = 0;
         while at < buf.len() {
             at += self.advance(&buf[at..], drop_pongs);

@@ -13,12 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::handle::MAX_SENT_FRAME;
 use crate::wire::Wire;
 use crate::wire::cursor::Cursor;
 
 /// The longest message accepted from an agent, in bytes. Existing dashboards close with code 1009 above it.
-const MAX_MESSAGE: usize = 512 * 1024;
+pub const MAX_MESSAGE: usize = 512 * 1024;
+
+/// The longest frame that is sent to an agent, in bytes.
+pub const MAX_SENT_FRAME: usize = 16 * 1024 * 1024;
 
 /// Bytes of frames that are collected before a write, so that `send_many` is one write.
 const WRITE_BUFFER: usize = 64 * 1024;
@@ -38,6 +40,7 @@ thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; SHARED_BUFFER].into());
 }
 
+#[derive(Debug)]
 /// A connection that says `WouldBlock` instead of waiting, and then wakes the task.
 struct Ready {
     wire: Wire,
@@ -106,7 +109,8 @@ fn polled<T>(result: Result<T, Error>) -> Poll<Result<T, Error>> {
 }
 
 /// The WebSocket of an agent.
-pub(super) struct Socket {
+#[derive(Debug)]
+pub struct Socket {
     ready: Ready,
     /// None between messages. Then a new one does as well as the old one would.
     context: Option<Box<WebSocketContext>>,
@@ -114,14 +118,14 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Takes over a connection that has left HTTP, with what HTTP has read of it too much.
-    pub(super) fn new(mut wire: Wire, ahead: &[u8]) -> Self {
+    pub fn new(mut wire: Wire, ahead: &[u8]) -> Self {
         wire.frames_begin();
         let (task, cursor) = (Waker::noop().clone(), Cursor::default());
         Self { ready: Ready { wire, task, ahead: ahead.to_vec(), taken: 0, cursor }, context: None }
     }
 
     /// The next message. Pings have been answered.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         self.wakes(cx);
         // Behind the close frame the library ends the connection by itself.
         if !self.ready.cursor.is_closed() {
@@ -132,7 +136,7 @@ impl Socket {
     }
 
     /// Puts a frame behind those that wait to be written.
-    pub(super) fn write(&mut self, frame: Message) -> Result<(), Error> {
+    pub(crate) fn write(&mut self, frame: Message) -> Result<(), Error> {
         let (context, ready) = self.parts();
         match context.write(ready, frame) {
             // It has been taken all the same.
@@ -142,7 +146,7 @@ impl Socket {
     }
 
     /// Writes all frames.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.wakes(cx);
         match &mut self.context {
             Some(context) => polled(context.flush(&mut self.ready)),
@@ -151,19 +155,19 @@ impl Socket {
     }
 
     /// Gives back memory, if it can. Everything has been written, and no close frame is among it.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         if self.ready.cursor.is_between_messages() {
             self.context = None;
         }
     }
 
     /// Sets whether pongs are held back.
-    pub(super) fn set_drop_pongs(&mut self, drop_pongs: bool) {
+    pub(crate) fn set_drop_pongs(&mut self, drop_pongs: bool) {
         self.ready.wire.set_drop_pongs(drop_pongs);
     }
 
     /// Reads and drops whatever comes, until the peer ends the connection.
-    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = &mut self.ready.wire;
         wire.discard_input();
         SHARED.with_borrow_mut(|shared| {

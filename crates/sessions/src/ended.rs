@@ -9,12 +9,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tracing::debug;
 
-use crate::agents::socket::Socket;
+use crate::socket::Socket;
 
 /// Longest wait for the answer to a close frame.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The same when the dashboard ends, so that a stuck agent does not delay the end of `serve`.
+/// The same when the server ends, so that a stuck agent does not delay that.
 const LEAVE_LIMIT: Duration = Duration::from_millis(250);
 
 /// The longest reason of a close frame, in bytes (RFC 6455, section 5.5: 125 bytes including the code).
@@ -22,7 +22,7 @@ const MAX_REASON: usize = 123;
 
 /// Why a session ends.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub enum Ended {
     /// The connection is lost, or is dropped without a close frame.
     Gone(&'static str),
     /// A close frame was received or sent. The rest of the close handshake follows.
@@ -31,16 +31,15 @@ pub(super) enum Ended {
     Refused(u16, String),
     /// The same after a frame that cannot be read. Frames after it cannot be read either.
     Broken(u16, String),
-    /// The dashboard ends.
-    Leaving,
+    /// The server ends, for this reason.
+    Leaving(&'static str),
 }
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gone(why) => f.write_str(why),
+            Self::Gone(why) | Self::Leaving(why) => f.write_str(why),
             Self::Closing => f.write_str("closed"),
-            Self::Leaving => f.write_str("the dashboard ends"),
             Self::Refused(code, reason) | Self::Broken(code, reason) => {
                 write!(f, "closed by us with {code}, {reason}")
             }
@@ -50,13 +49,13 @@ impl fmt::Display for Ended {
 
 impl Ended {
     /// Ends the connection. Nothing of it takes longer than its limit, after which it is dropped.
-    pub(super) async fn finish(self, mut socket: Socket, session: u64) {
+    pub(crate) async fn finish(self, mut socket: Socket, session: u64) {
         let (close, broken, limit) = match self {
             Self::Gone(_) => return,
             Self::Closing => (None, false, CLOSE_LIMIT),
             Self::Refused(code, reason) => (Some((code, reason)), false, CLOSE_LIMIT),
             Self::Broken(code, reason) => (Some((code, reason)), true, CLOSE_LIMIT),
-            Self::Leaving => (Some((1001, self.to_string())), false, LEAVE_LIMIT),
+            Self::Leaving(_) => (Some((1001, self.to_string())), false, LEAVE_LIMIT),
         };
         let finish = async {
             if let Some((code, reason)) = close
@@ -80,12 +79,14 @@ impl Ended {
     }
 }
 
-pub(super) fn refuse(code: u16, reason: &str) -> Ended {
+/// Closes the connection with this code and reason.
+#[must_use]
+pub fn refuse(code: u16, reason: &str) -> Ended {
     Ended::Refused(code, reason.to_owned())
 }
 
 /// The close for a read error (RFC 6455, section 7.4.1).
-pub(super) fn broken(error: &tungstenite::Error) -> Ended {
+pub(crate) fn broken(error: &tungstenite::Error) -> Ended {
     let code = match error {
         tungstenite::Error::Capacity(_) => 1009,
         tungstenite::Error::Utf8(_) => 1007,
@@ -101,7 +102,7 @@ pub(super) fn broken(error: &tungstenite::Error) -> Ended {
 }
 
 /// A close frame. A long reason is cut.
-pub(super) fn close_frame(code: u16, mut reason: String) -> Message {
+pub(crate) fn close_frame(code: u16, mut reason: String) -> Message {
     let mut end = reason.len().min(MAX_REASON);
     while !reason.is_char_boundary(end) {
         end -= 1;
