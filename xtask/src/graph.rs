@@ -19,6 +19,13 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("nixfleet-vitals", "crates/vitals", &["nixfleet-os"]),
     ("nixfleet-config", "crates/config", &["nixfleet-jobs", "nixfleet-os", "nixfleet-vitals"]),
     ("nixfleet-sessions", "crates/sessions", &["nixfleet-protocol"]),
+    ("nixfleet-fleet", "crates/fleet", &["nixfleet-os", "nixfleet-protocol"]),
+    (
+        "nixfleet-gateway",
+        "crates/gateway",
+        &["nixfleet-fleet", "nixfleet-os", "nixfleet-protocol", "nixfleet-sessions"],
+    ),
+    ("nixfleet-testbed", "crates/testbed", &[]),
     (
         "nixfleet-dashboard",
         "crates/dashboard",

@@ -1,0 +1,4 @@
+mod connect;
+mod entries;
+mod names;
+mod standing;
