@@ -7,11 +7,9 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::iter;
-use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::thread;
 
 mod chaos;
 mod fuzz;
@@ -19,6 +17,7 @@ mod graph;
 mod models;
 mod size;
 mod soak;
+mod testing;
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -74,6 +73,9 @@ const CLIPPY: &[&[&str]] = &[
         "nixfleet-vitals",
         "-p",
         "nixfleet-agent",
+        // As in `models`: it has no library, and brings the features that other packages have chosen.
+        "-p",
+        "nixfleet-mock-dashboard",
         "--lib",
         "--profile",
         "test",
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = arguments.collect();
     let result = match command.to_str() {
         Some("demo") => demo(&rest),
-        Some("test") => test(&rest),
+        Some("test") => testing::run(cargo, &rest),
         Some("sim") => sim(&rest),
         Some("storm") => storm(&rest),
         Some("soak") => match soak::Options::read(&rest) {
@@ -212,17 +214,6 @@ fn nvml_stand_in(library: &Path) {
     if !command.status().is_ok_and(|status| status.success()) {
         eprintln!("No GPU of NVIDIA in the demo: {} cannot build the library.", compiler.display());
     }
-}
-
-fn test(options: &[OsString]) -> Result<(), String> {
-    eprintln!("Building and running all tests: nine minutes or so on two cores the first time.");
-    let mut command = cargo();
-    // Most tests wait for a program, a connection or a clock, so more of them run than there are processors.
-    if env::var_os("RUST_TEST_THREADS").is_none() {
-        let threads = thread::available_parallelism().map_or(1, NonZero::get) * 2;
-        command.env("RUST_TEST_THREADS", threads.to_string());
-    }
-    run(command.args(["test", "--locked"]).args(options))
 }
 
 /// The dev profile, as in the tests: a seed takes some hundredths of a second.
