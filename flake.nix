@@ -22,6 +22,7 @@
           # No commit describes a tree with uncommitted changes.
           sourceCommit = self.rev or "unknown";
         };
+        nixfleet-gateway = pkgs.callPackage ./nix/gateway/package.nix { };
         nixfleet-mock-dashboard = (pkgs.callPackage ./nix/cargo.nix { }).mock-dashboard;
       };
     in
@@ -80,6 +81,15 @@
             services.nixfleet-agent.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-agent;
           };
       };
+
+      nixosModules.nixfleet-gateway =
+        { pkgs, ... }:
+        {
+          _file = ./flake.nix;
+          key = "nixfleet-agent.nixosModules.nixfleet-gateway";
+          imports = [ ./nix/gateway ];
+          services.nixfleet-gateway.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-gateway;
+        };
 
       homeManagerModules = {
         default = self.homeManagerModules.nixfleet-agent;

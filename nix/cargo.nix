@@ -1,10 +1,11 @@
-# Everything that cargo does: the two programs, the tests, the lints.
+# Everything that cargo does: the three programs, the tests, the lints.
 {
   lib,
   rustPlatform,
   clippy,
   curl,
   gitMinimal,
+  nats-server,
   openssl,
   procps,
   rustfmt,
@@ -18,10 +19,13 @@ let
   # the tests of the crates and the files that they read.
   testFiles = lib.fileset.unions (
     map lib.fileset.maybeMissing [
+      ../crates/fleet/tests
+      ../crates/gateway/tests
       ../crates/jobs/tests
       ../crates/mock-dashboard/tests
       ../crates/protocol/schema
       ../crates/protocol/tests
+      ../crates/testbed/tests
       ../crates/vitals/tests
     ]
   );
@@ -70,7 +74,7 @@ let
             mkdir benches
             touch ${lib.concatMapStringsSep " " (bench: "benches/${bench.name}.rs") manifest.bench}
           '';
-          # `tests` below runs the tests, once for both programs.
+          # `tests` below runs the tests, once for all programs.
           doCheck = false;
         }
         // arguments
@@ -137,6 +141,15 @@ in
     };
   };
 
+  # Between agents and NATS. ./gateway/package.nix adds its unit.
+  gateway = program "nixfleet-gateway" {
+    pname = "nixfleet-gateway-unwrapped";
+    meta = {
+      description = "Gateway between NixFleet agents and NATS";
+      mainProgram = "nixfleet-gateway";
+    };
+  };
+
   tests = verdict {
     pname = "nixfleet-agent-tests";
     # Optimizing takes longer than running the tests.
@@ -144,6 +157,7 @@ in
     nativeCheckInputs = [
       curl
       gitMinimal
+      nats-server
       openssl
       procps
     ];

@@ -75,6 +75,7 @@ let
 in
 {
   package = own.nixfleet-agent;
+  gateway = own.nixfleet-gateway;
   mock-dashboard = own.nixfleet-mock-dashboard;
   inherit (own) docs;
   inherit (cargo) tests lints;
@@ -96,6 +97,7 @@ in
       inherit pkgs lib;
       darwinPkgs = nixpkgs.legacyPackages.aarch64-darwin;
     };
+    vm-gateway = pkgs.testers.runNixOSTest (import ./gateway/test.nix { inherit self pkgs; });
     options-doc = import ./options-doc.nix { inherit pkgs lib host; };
   }
   // machineTests

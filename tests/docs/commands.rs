@@ -114,7 +114,11 @@ fn units(words: &[&str]) -> Result<(), String> {
     for word in words.iter().filter(|word| word.starts_with("nixfleet-")) {
         let name = word.strip_suffix(".service").unwrap_or(word);
         let template = name.split('@').next().unwrap();
-        let known = [format!("dist/systemd/{name}.service"), format!("dist/systemd/{template}@.service")];
+        let known = [
+            format!("dist/systemd/{name}.service"),
+            format!("dist/systemd/{template}@.service"),
+            format!("dist/gateway/{name}.service"),
+        ];
         if !known.iter().any(|path| repository(path).exists()) {
             return Err(format!("there is no unit {word}"));
         }

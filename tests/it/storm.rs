@@ -26,9 +26,9 @@ use nixfleet_agent::jobs::table::JobTable;
 use nixfleet_agent::link::agent::Agent;
 use nixfleet_agent::observe::status::ASKS;
 use nixfleet_config::{Host, Source};
+use nixfleet_dashboard::{Dashboard, Options, Policy};
 use nixfleet_jobs::record::Record;
 use nixfleet_jobs::{Instance, JobId, Urgency};
-use nixfleet_dashboard::{Dashboard, Options, Policy};
 
 use crate::rig::TOKEN;
 use crate::skipped::skipped;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use nixfleet_dashboard::{Faults, Refusal};
 use nixfleet_jobs::rollback::is_guarded;
 use nixfleet_jobs::{JobDir, JobsDir, Urgency, signal_supervisor};
-use nixfleet_dashboard::{Faults, Refusal};
 use nixfleet_protocol::{AgentMessage, Heartbeat, Status, UpdateState, UpdateStatus};
 
 use crate::rig::{AgentProcess, Fleet, HOST, eventually, job_folder, journal, json, supervisor};
