@@ -62,7 +62,10 @@ impl ServeError {
             Self::Nats(BusError::Connect(err)) => {
                 matches!(
                     err,
-                    ConnectError::Address { .. } | ConnectError::NoServer | ConnectError::File { .. }
+                    ConnectError::Address { .. }
+                        | ConnectError::NoServer
+                        | ConnectError::Prefix(_)
+                        | ConnectError::File { .. }
                 )
             }
             Self::Listen { .. } | Self::Nats(_) => false,

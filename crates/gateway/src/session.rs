@@ -91,16 +91,20 @@ impl Session {
 
     /// Looks whether NATS knows of the connection now.
     fn registering(&mut self, cx: &mut Context<'_>, link: &Arc<Link>) -> Result<(), Ended> {
-        let Stage::Registering(facts, registering) = &mut self.stage else { return Ok(()) };
+        let Stage::Registering(_, registering) = &mut self.stage else { return Ok(()) };
         let Poll::Ready(registered) = registering.as_mut().poll(cx) else { return Ok(()) };
+        // It has ended, whatever comes of it, and must not be asked again.
+        let Stage::Registering(facts, _) = std::mem::replace(&mut self.stage, Stage::Silent) else {
+            return Ok(());
+        };
         let registered = registered.map_err(|why| self.gate.registration_failed(&facts.hostname, &why))?;
         let connection = registered.claim.owner.connection;
         info!(host = %facts.hostname, session = link.session, connection, peer = %self.peer, "agent registered");
-        let mut host = Box::new(Host::new(&self.gate, facts, registered));
+        // Whatever fails from now on, the host has to be given up at the end.
+        self.stage = Stage::Registered(Box::new(Host::new(&self.gate, &facts, registered)));
+        let Stage::Registered(host) = &mut self.stage else { return Ok(()) };
         host.answer_register(link)?;
-        host.poll(cx, link)?;
-        self.stage = Stage::Registered(host);
-        Ok(())
+        host.poll(cx, link)
     }
 }
 

@@ -17,9 +17,7 @@ async fn a_gateway_that_is_killed_loses_nothing() {
     let Some(nats) = Nats::start() else { return };
     let rig = Rig::start(&nats).await.counter(LINES);
     let mut first = rig.gateway("one").await;
-    let _agent = rig.agent();
-    let connection = rig.wait_owner("one").await;
-    rig.wait_beat(connection).await;
+    let (_agent, connection) = rig.agent_at("one").await;
     let _second = rig.gateway("two").await;
     assert!(accepted(&rig.ask("count", "a").await));
     first.kill();
@@ -36,9 +34,7 @@ async fn a_gateway_that_ends_hands_its_hosts_over() {
     let Some(nats) = Nats::start() else { return };
     let rig = Rig::start(&nats).await.counter(LINES);
     let mut first = rig.gateway("one").await;
-    let _agent = rig.agent();
-    let connection = rig.wait_owner("one").await;
-    rig.wait_beat(connection).await;
+    let (_agent, connection) = rig.agent_at("one").await;
     let second = rig.gateway("two").await;
     assert!(accepted(&rig.ask("count", "a").await));
     first.signal("-TERM").await;
@@ -58,9 +54,7 @@ async fn nats_that_is_started_again_gets_everything() {
     let Some(mut nats) = Nats::start() else { return };
     let rig = Rig::start(&nats).await.counter(LINES);
     let gateway = rig.gateway("one").await;
-    let _agent = rig.agent();
-    let connection = rig.wait_owner("one").await;
-    rig.wait_beat(connection).await;
+    let (_agent, connection) = rig.agent_at("one").await;
     assert!(accepted(&rig.ask("count", "a").await));
     nats.kill();
     rig.go();
@@ -79,9 +73,7 @@ async fn a_cluster_that_loses_a_leader_loses_nothing() {
     let Some(mut cluster) = Cluster::start(3) else { return };
     let rig = Rig::new(cluster.urls()).await.counter(LINES);
     let _gateway = rig.gateway("one").await;
-    let _agent = rig.agent();
-    let connection = rig.wait_owner("one").await;
-    rig.wait_beat(connection).await;
+    let (_agent, connection) = rig.agent_at("one").await;
     assert!(accepted(&rig.ask("count", "a").await));
     let mut log = rig.jetstream.get_stream(names::LOG).await.unwrap();
     let leader = log.info().await.unwrap().cluster.clone().unwrap().leader.unwrap();
@@ -101,9 +93,7 @@ async fn a_full_stream_holds_the_output_back_in_the_agent() {
     let mut config = log.info().await.unwrap().config.clone();
     (config.discard, config.max_bytes) = (async_nats::jetstream::stream::DiscardPolicy::New, 1);
     rig.jetstream.update_stream(&config).await.unwrap();
-    let _agent = rig.agent();
-    let connection = rig.wait_owner("one").await;
-    rig.wait_beat(connection).await;
+    let (_agent, _) = rig.agent_at("one").await;
     assert!(accepted(&rig.ask("count", "a").await));
     rig.go();
     wait("attempts that fail", async || (gateway.metric("store_failures_total").await > 2).then_some(()))

@@ -51,6 +51,7 @@ pub(crate) struct Rig {
 /// A gateway that runs.
 pub(crate) struct Gateway {
     process: Child,
+    log: Arc<Mutex<Vec<String>>>,
     pub(crate) agents: SocketAddr,
     health: SocketAddr,
 }
@@ -147,13 +148,15 @@ impl Rig {
                 break;
             }
         }
-        let name = name.to_owned();
+        let (name, log) = (name.to_owned(), Arc::default());
+        let said: Arc<Mutex<Vec<String>>> = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("{name}: {line}");
+                said.lock().unwrap().push(line);
             }
         });
-        let gateway = Gateway { process, agents: agents.unwrap(), health: health.unwrap() };
+        let gateway = Gateway { process, log, agents: agents.unwrap(), health: health.unwrap() };
         self.backends.lock().unwrap().push(gateway.agents);
         gateway.wait_ready().await;
         gateway
@@ -177,6 +180,14 @@ impl Rig {
             .stderr(log)
             .kill_on_drop(true);
         command.spawn().unwrap()
+    }
+
+    /// The same, once it has sent a heartbeat through this gateway. Returns the number of the connection as well.
+    pub(crate) async fn agent_at(&self, gateway: &str) -> (Child, u64) {
+        let agent = self.agent();
+        let connection = self.wait_owner(gateway).await;
+        self.wait_beat(connection).await;
+        (agent, connection)
     }
 
     /// The buckets.
@@ -301,6 +312,11 @@ impl Rig {
 }
 
 impl Gateway {
+    /// Whether a line of its log, after its start, has this text.
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
     pub(crate) fn kill(&mut self) {
         self.process.start_kill().unwrap();
     }

@@ -179,3 +179,48 @@ async fn an_owner_that_somebody_removed_is_found_out() {
     assert!(matches!(client.next().await, Frame::Close(1008, why) if why.starts_with("replaced")));
     assert_eq!(gateway.metric("evictions_total").await, 1);
 }
+
+#[tokio::test]
+async fn a_registration_that_nats_does_not_answer_ends_in_order() {
+    let Some(mut nats) = Nats::start() else { return };
+    let rig = Rig::start(&nats).await;
+    let gateway = rig.gateway("one").await;
+    nats.pause();
+    let mut client = Client::connect(gateway.agents, &rig.token).await.unwrap();
+    client.register(HOST).await;
+    assert!(matches!(client.next().await, Frame::Close(1013, why) if why.contains("NATS")));
+    nats.resume();
+    wait("the end of the attempt", async || (gateway.metric("leaving").await == 0).then_some(())).await;
+    assert_eq!(gateway.metric("registration_failures_total").await, 1);
+    Client::registered(gateway.agents, &rig.token, HOST).await;
+    assert!(gateway.has_said("it is asked to come again") && !gateway.has_said("panicked"));
+}
+
+#[tokio::test]
+async fn of_many_connections_of_a_host_at_once_one_is_left() {
+    let Some(nats) = Nats::start() else { return };
+    let rig = Rig::start(&nats).await;
+    let (one, two) = (rig.gateway("one").await, rig.gateway("two").await);
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        let address = if number % 2 == 0 { one.agents } else { two.agents };
+        clients.push(Client::connect(address, &rig.token).await.unwrap());
+    }
+    for client in &mut clients {
+        client.register(HOST).await;
+    }
+    // Sockets that nobody reads would not be closed in order.
+    let reading = clients.into_iter().map(|mut client| {
+        tokio::spawn(async move { while matches!(client.next().await, Frame::Message(_)) {} })
+    });
+    let reading: Vec<_> = reading.collect();
+    wait("one connection", async || {
+        let hosts = one.metric("hosts").await + two.metric("hosts").await;
+        let leaving = one.metric("leaving").await + two.metric("leaving").await;
+        let ended = reading.iter().filter(|client| client.is_finished()).count();
+        ((hosts, leaving, ended) == (1, 0, 39)).then_some(())
+    })
+    .await;
+    assert_eq!(rig.owner().await.unwrap().left, None);
+    assert!(!one.has_said("panicked") && !two.has_said("panicked"));
+}
