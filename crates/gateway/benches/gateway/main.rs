@@ -4,9 +4,9 @@
 //! one. The agents are those of the benchmark of the dashboard. There is no TLS.
 //!
 //! ```text
-//! cargo bench -p nixfleet-gateway --bench scale                                  10,000 agents, 30 s
-//! cargo bench -p nixfleet-gateway --bench scale -- --hosts 2000 --interval 5     a quick look
-//! cargo bench -p nixfleet-gateway --bench scale -- --strict                      exit code 1 if a limit is missed
+//! cargo bench --bench gateway                                  10,000 agents, 30 s
+//! cargo bench --bench gateway -- --hosts 2000 --interval 5     a quick look
+//! cargo bench --bench gateway -- --strict                      exit code 1 if a limit is missed
 //! ```
 //!
 //! It needs nats-server 2.11 or later on `PATH`, or in `NIXFLEET_NATS_SERVER`. How to read the values is said by the
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
     };
     if !arguments.iter().any(|argument| argument == "--bench") {
         // `cargo test --benches` only checks that the program starts.
-        println!("Nothing measured; run `cargo bench -p nixfleet-gateway --bench scale`.");
+        println!("Nothing measured; run `cargo bench --bench gateway`.");
         return ExitCode::SUCCESS;
     }
     let hosts = usize::try_from(number("--hosts", 10_000)).expect("a number of hosts").max(1);
