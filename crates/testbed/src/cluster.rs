@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::server::{Nats, START_LIMIT, Setup, free_address};
+use crate::place::Place;
+use crate::server::{Nats, START_LIMIT, Setup};
 
 /// Servers with JetStream that keep copies of each other's streams.
 #[derive(Debug)]
@@ -18,15 +19,16 @@ impl Cluster {
     /// If they do not answer in time.
     #[must_use]
     pub fn start(size: usize) -> Option<Self> {
-        let routes: Vec<_> = (0..size).map(|_| free_address()).collect();
+        let places: Vec<_> = (0..size).map(|_| Place::take()).collect();
         let mut all = String::new();
-        for route in &routes {
-            write!(all, "\"nats://{route}\", ").expect("a string takes everything");
+        for place in &places {
+            write!(all, "\"nats://{}\", ", place.routes()).expect("a string takes everything");
         }
         let mut servers = Vec::new();
-        for (number, route) in routes.iter().enumerate() {
-            let config = format!("cluster: {{ name: fleet, listen: \"{route}\", routes: [{all}] }}");
-            servers.push(Nats::prepare(&Setup { config, name: Some(format!("n{number}")) })?);
+        for (number, place) in places.into_iter().enumerate() {
+            let listen = place.routes();
+            let config = format!("cluster: {{ name: fleet, listen: \"{listen}\", routes: [{all}] }}");
+            servers.push(Nats::prepare(place, &Setup { config, name: Some(format!("n{number}")) })?);
         }
         for server in &mut servers {
             server.start_again();

@@ -10,16 +10,19 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 pub use cluster::Cluster;
+pub use place::Place;
 pub use server::{Nats, Setup};
 
 mod cluster;
+mod place;
 mod server;
 
 /// The oldest server with entries that expire one by one and leave a marker.
 const MIN_VERSION: (u32, u32) = (2, 11);
 
 /// The program, if there is one that is new enough. Says once why there is none.
-fn program() -> Option<&'static PathBuf> {
+#[must_use]
+pub fn program() -> Option<&'static PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
         let program = env::var_os("NIXFLEET_NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from);

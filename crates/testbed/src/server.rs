@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::place::{CLIENTS, MONITOR, Place};
 
 /// How long a server may take to answer after its start, also beside other builds.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
@@ -32,8 +34,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Nats {
     folder: TempDir,
-    address: SocketAddr,
-    monitor: SocketAddr,
+    place: Place,
     child: Option<Child>,
 }
 
@@ -53,17 +54,17 @@ impl Nats {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn with(setup: &Setup) -> Option<Self> {
-        let mut nats = Self::prepare(setup)?;
+        let mut nats = Self::prepare(Place::take(), setup)?;
         nats.start_again();
         nats.wait();
         Some(nats)
     }
 
     /// One that is not started yet.
-    pub(crate) fn prepare(setup: &Setup) -> Option<Self> {
+    pub(crate) fn prepare(place: Place, setup: &Setup) -> Option<Self> {
         super::program()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (address, monitor) = (free_address(), free_address());
+        let (address, monitor) = (place.at(CLIENTS), place.at(MONITOR));
         let name = setup.name.clone().unwrap_or_else(|| "nats".to_owned());
         let store = folder.path().join("store");
         let config = format!(
@@ -73,19 +74,19 @@ impl Nats {
             setup.config
         );
         fs::write(folder.path().join("nats.conf"), config).expect("the configuration is written");
-        Some(Self { folder, address, monitor, child: None })
+        Some(Self { folder, place, child: None })
     }
 
     /// Its address, for clients.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://{}", self.address)
+        format!("nats://{}", self.address())
     }
 
-    /// Its port, for clients.
+    /// Its address and port, for clients.
     #[must_use]
-    pub fn client_port(&self) -> u16 {
-        self.address.port()
+    pub fn address(&self) -> SocketAddr {
+        self.place.at(CLIENTS)
     }
 
     /// Its log so far.
@@ -121,7 +122,7 @@ impl Nats {
     pub fn wait(&self) {
         let begun = Instant::now();
         while !self.answers() {
-            assert!(begun.elapsed() < START_LIMIT, "no server at {}:\n{}", self.address, self.log());
+            assert!(begun.elapsed() < START_LIMIT, "no server at {}:\n{}", self.address(), self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -148,7 +149,7 @@ impl Nats {
 
     /// The server that leads the cluster, as this one sees it. None if it sees none, or does not answer.
     pub(crate) fn leader(&self) -> Option<String> {
-        let mut stream = TcpStream::connect(self.monitor).ok()?;
+        let mut stream = TcpStream::connect(self.place.at(MONITOR)).ok()?;
         stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
         stream.write_all(b"GET /jsz HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = String::new();
@@ -161,7 +162,7 @@ impl Nats {
 
     /// The first line that a server says to a client.
     fn answers(&self) -> bool {
-        let Ok(stream) = TcpStream::connect(self.address) else { return false };
+        let Ok(stream) = TcpStream::connect(self.address()) else { return false };
         if stream.set_read_timeout(Some(ANSWER_LIMIT)).is_err() {
             return false;
         }
@@ -198,10 +199,4 @@ impl Drop for Nats {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// An address that nobody uses now.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
 }

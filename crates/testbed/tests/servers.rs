@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Names the test that becomes a process of its own, and is killed.
 const VICTIM: &str = "NIXFLEET_TESTBED_VICTIM";
 
-fn is_there(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok()
+fn is_there(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_ok()
 }
 
 fn wait(what: &str, is_so: impl Fn() -> bool) {
@@ -27,8 +27,8 @@ fn wait(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Whether a new client is greeted within half a second.
-fn greets(port: u16) -> bool {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+fn greets(address: SocketAddr) -> bool {
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     stream.read(&mut [0; 4]).is_ok()
 }
@@ -36,19 +36,21 @@ fn greets(port: u16) -> bool {
 #[test]
 fn a_server_is_halted_stopped_and_started_again_at_the_same_place() {
     let Some(mut nats) = Nats::start() else { return };
-    let port = nats.client_port();
+    let address = nats.address();
     nats.pause();
-    wait("the halted server answers", || !greets(port));
+    wait("the halted server answers", || !greets(address));
     nats.resume();
-    wait("the server answers no more", || greets(port));
+    wait("the server answers no more", || greets(address));
     nats.pause();
     nats.stop();
-    assert!(!is_there(port));
+    assert!(!is_there(address));
+    // Connections of others may have its port now, on the address that everybody uses.
+    let _other = TcpListener::bind(("127.0.0.1", address.port()));
     nats.start_again();
     nats.wait();
-    assert_eq!(nats.url(), format!("nats://127.0.0.1:{port}"));
+    assert_eq!(nats.url(), format!("nats://{address}"));
     drop(nats);
-    assert!(!is_there(port));
+    assert!(!is_there(address));
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn a_cluster_has_another_leader_after_the_first() {
 fn a_server_does_not_outlive_a_test_that_is_killed() {
     if std::env::var_os(VICTIM).is_some() {
         let nats = Nats::start().unwrap();
-        println!("port {}", nats.client_port());
+        println!("address {}", nats.address());
         std::io::stdout().flush().unwrap();
         // Longer than the other side waits.
         std::thread::sleep(2 * LIMIT);
@@ -82,16 +84,16 @@ fn a_server_does_not_outlive_a_test_that_is_killed() {
         .unwrap();
     let mut output = victim.stdout.take().unwrap();
     let mut text = String::new();
-    let port: u16 = loop {
+    let address: SocketAddr = loop {
         let mut byte = [0];
         assert_eq!(output.read(&mut byte).unwrap(), 1, "it ended: {text}");
         text.push(char::from(byte[0]));
-        if let Some(port) = text.split_once("port ").and_then(|(_, rest)| rest.strip_suffix('\n')) {
-            break port.parse().unwrap();
+        if let Some(address) = text.split_once("address ").and_then(|(_, rest)| rest.strip_suffix('\n')) {
+            break address.parse().unwrap();
         }
     };
-    assert!(is_there(port));
+    assert!(is_there(address));
     victim.kill().unwrap();
     victim.wait().unwrap();
-    wait("the server is still there", || !is_there(port));
+    wait("the server is still there", || !is_there(address));
 }
