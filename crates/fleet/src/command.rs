@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{Client, RequestErrorKind};
 use nixfleet_os::text::one_line;
 use nixfleet_protocol::{CommandRejected, DashboardMessage, DecodeError, encode, is_hostname};
@@ -81,6 +82,9 @@ pub enum AskError {
     /// This cannot be the name of a host.
     #[error("`{}` is no name of a host: those have 1 to 63 letters, digits and hyphens", one_line(.0, MAX_QUOTED))]
     Name(String),
+    /// There is no connection to NATS now. Nothing was sent.
+    #[error("NATS is away, so nothing was sent to {0}; ask again when it is back")]
+    Away(String),
     /// No gateway has a connection of this host.
     #[error("{0} is not connected")]
     Offline(String),
@@ -117,6 +121,10 @@ pub async fn ask(client: &Client, host: &str, request: &Request) -> Result<Reply
     // A wildcard would ask every host.
     if !is_hostname(&host) {
         return Err(AskError::Name(host));
+    }
+    // The library would keep the request, and send it at the reconnect, however long after the limit that is.
+    if client.connection_state() != State::Connected {
+        return Err(AskError::Away(host));
     }
     match client.send_request(names::command(&host), message).await {
         Ok(reply) => {

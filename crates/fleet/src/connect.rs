@@ -1,5 +1,6 @@
 //! The way to NATS.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use nixfleet_os::address::public;
 use nixfleet_os::text::one_line;
+use percent_encoding::percent_decode_str;
 
 /// The oldest server with entries that expire one by one and leave a marker.
 const MIN_VERSION: (i64, i64, i64) = (2, 11, 0);
@@ -26,7 +28,7 @@ const MAX_QUOTED: usize = 80;
 /// How to log in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Login {
-    /// Not at all, or by the client certificate.
+    /// By the client certificate, by the user and password in the first address that has them, or not at all.
     #[default]
     None,
     /// A file with credentials: a JWT and the seed of an NKey.
@@ -105,7 +107,7 @@ pub enum ConnectError {
 pub async fn connect(options: &Options) -> Result<Client, ConnectError> {
     let servers = addresses(options)?;
     let shown = options.servers.iter().map(|address| public(address)).collect::<Vec<_>>().join(", ");
-    let connecting = login(options).await?.connect(servers).await;
+    let connecting = login(options, &servers).await?.connect(servers).await;
     let client = connecting.map_err(|source| ConnectError::Connect { servers: shown.clone(), source })?;
     let (major, minor, patch) = MIN_VERSION;
     if !client.is_server_compatible(major, minor, patch) {
@@ -124,21 +126,39 @@ fn addresses(options: &Options) -> Result<Vec<ServerAddr>, ConnectError> {
     options.servers.iter().map(one).collect()
 }
 
-async fn login(options: &Options) -> Result<ConnectOptions, ConnectError> {
+/// The login in an address. The library leaves it out.
+fn user_and_password(server: &ServerAddr) -> Option<(String, String)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Some((decoded(server.username()?), decoded(server.password()?)))
+}
+
+async fn login(options: &Options, servers: &[ServerAddr]) -> Result<ConnectOptions, ConnectError> {
     let unreadable = |path: &PathBuf| {
         let path = path.clone();
         move |source| ConnectError::File { path, source }
     };
     let mut made = match &options.login {
-        Login::None => ConnectOptions::new(),
+        Login::None => match servers.iter().find_map(user_and_password) {
+            Some((user, password)) => ConnectOptions::with_user_and_password(user, password),
+            None => ConnectOptions::new(),
+        },
         Login::Credentials(path) => {
             ConnectOptions::with_credentials_file(path).await.map_err(unreadable(path))?
         }
         Login::Nkey(path) => {
             let seed = tokio::fs::read_to_string(path).await.map_err(unreadable(path))?;
+            if nkeys::KeyPair::from_seed(seed.trim()).is_err() {
+                let what = "it has no seed of an NKey, which begins with SU";
+                return Err(unreadable(path)(io::Error::new(io::ErrorKind::InvalidData, what)));
+            }
             ConnectOptions::with_nkey(seed.trim().to_owned())
         }
     };
+    // The library reads these at each handshake, and does not say which one is missing.
+    let pair = options.client_certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+    for path in options.ca_file.iter().chain(pair) {
+        tokio::fs::read(path).await.map_err(unreadable(path))?;
+    }
     if let Some(ca) = &options.ca_file {
         made = made.add_root_certificates(ca.clone());
     }
@@ -155,7 +175,7 @@ async fn login(options: &Options) -> Result<ConnectOptions, ConnectError> {
         }
         made = made.custom_inbox_prefix(prefix);
     }
-    let connected = AtomicBool::new(false);
+    let (connected, complained) = (AtomicBool::new(false), AtomicBool::new(false));
     Ok(made
         .name(&options.name)
         .ping_interval(PING_INTERVAL)
@@ -164,18 +184,27 @@ async fn login(options: &Options) -> Result<ConnectOptions, ConnectError> {
             LONGEST_PAUSE.min(Duration::from_millis(50) * u32::try_from(attempts).unwrap_or(u32::MAX))
         })
         .event_callback(move |event| {
-            let again = matches!(event, Event::Connected) && connected.swap(true, Relaxed);
+            let again = match event {
+                Event::Connected => {
+                    complained.store(false, Relaxed);
+                    connected.swap(true, Relaxed)
+                }
+                Event::ClientError(_) => complained.swap(true, Relaxed),
+                _ => false,
+            };
             async move { note(&event, again) }
         }))
 }
 
-/// What happens to the connection, for the log.
+/// What happens to the connection, for the log. Of what happens `again`, a new connection is news, and an error since the
+/// last one is not: each attempt has one, for as long as the servers are away.
 fn note(event: &Event, again: bool) {
     match event {
         // Whoever connects for the first time, or ends a connection, knows it.
         Event::Connected if !again => tracing::debug!("Connected to NATS."),
         Event::Closed => tracing::debug!("The connection to NATS is closed."),
         Event::Connected => tracing::info!("Connected to NATS again."),
+        Event::ClientError(err) if again => tracing::debug!("NATS still reports an error: {err}"),
         Event::Disconnected => tracing::warn!("The connection to NATS is lost."),
         Event::SlowConsumer(_) => {
             tracing::warn!("Messages of NATS were dropped, because they came too fast.")

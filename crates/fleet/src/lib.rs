@@ -10,7 +10,7 @@
 //! ```
 //!
 //! docs/fleet.md says the same for programs in other languages. `names` has all names, `layout` what the buckets and
-//! streams are like, `connect` the way to NATS; the others are one kind of entry each.
+//! streams are like, `connect` the way to NATS, `settings` how programs are told it; the others are one kind of entry each.
 #![cfg_attr(test, allow(clippy::string_slice, reason = "a wrong index fails the test"))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
@@ -36,6 +36,7 @@ pub mod names;
 mod owner;
 pub mod presence;
 mod said;
+pub mod settings;
 mod standing;
 
 #[cfg(test)]

@@ -102,8 +102,8 @@ impl Claim {
     ///
     /// # Errors
     /// [`OwnerError::Nats`].
-    pub async fn leave(self, owners: &kv::Store, host: &str, left: Left) -> Result<bool, OwnerError> {
-        let owner = Owner { left: Some(left), ..self.owner };
+    pub async fn leave(&self, owners: &kv::Store, host: &str, left: Left) -> Result<bool, OwnerError> {
+        let owner = Owner { left: Some(left), ..self.owner.clone() };
         Ok(write(owners, host, &owner, self.revision, "give up").await?.is_some())
     }
 }

@@ -9,8 +9,6 @@ pub struct Standing {
     pub online: bool,
     /// A gateway has a connection of it, as far as is known. Only a reply to a command shows it.
     pub connected: bool,
-    /// The readings of its heartbeat are of its newest connection. Those of an older one are not shown as news.
-    pub current: bool,
 }
 
 impl Standing {
@@ -21,11 +19,7 @@ impl Standing {
     /// heartbeat yet: hosts move between gateways within seconds.
     #[must_use]
     pub fn of(owner: Option<&Owner>, beat: Option<&BeatAt>) -> Self {
-        Self {
-            online: beat.is_some(),
-            connected: owner.is_some_and(|owner| owner.left.is_none()),
-            current: beat.is_some_and(|beat| beat.is_current(owner)),
-        }
+        Self { online: beat.is_some(), connected: owner.is_some_and(|owner| owner.left.is_none()) }
     }
 }
 

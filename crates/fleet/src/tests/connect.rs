@@ -2,7 +2,7 @@
 
 use nixfleet_os::error::chain;
 
-use crate::{ConnectError, Options, connect};
+use crate::{ConnectError, Login, Options, connect};
 
 /// Why there is no connection to these servers, with all causes.
 async fn why(server: &str) -> (ConnectError, String) {
@@ -21,4 +21,23 @@ async fn no_error_has_the_login_of_an_address() {
     let (err, text) = why("nats://me:hunter2@127.0.0.1:port").await;
     assert!(matches!(err, ConnectError::Address { .. }), "{text}");
     assert!(text.contains("nats://127.0.0.1") && !text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_wrong_is_named_before_anybody_is_called() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("seed"), "not a seed").expect("written");
+    let base = Options { servers: vec!["nats://127.0.0.1:1".to_owned()], ..Options::default() };
+    let cases = [
+        (Options { ca_file: Some(path("ca")), ..base.clone() }, "ca"),
+        (Options { client_certificate: Some((path("seed"), path("key"))), ..base.clone() }, "key"),
+        (Options { login: Login::Nkey(path("nk")), ..base.clone() }, "nk"),
+        (Options { login: Login::Nkey(path("seed")), ..base }, "seed"),
+    ];
+    for (options, name) in cases {
+        let err = connect(&options).await.expect_err(name);
+        let is_named = matches!(&err, ConnectError::File { path, .. } if path.ends_with(name));
+        assert!(is_named, "{name}: {err:?}");
+    }
 }

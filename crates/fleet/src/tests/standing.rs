@@ -27,7 +27,9 @@ fn a_host_stands_as_its_entries_say() {
     for (had, beat, (online, connected, current)) in rows {
         let owner = had.map(|(connection, ended)| owner(connection, ended));
         let beat = beat.map(|connection| BeatAt { connection, at_ms: 1 });
-        let expected = Standing { online, connected, current };
-        assert_eq!(Standing::of(owner.as_ref(), beat.as_ref()), expected, "{had:?} {beat:?}");
+        let stands = Standing::of(owner.as_ref(), beat.as_ref());
+        assert_eq!(stands, Standing { online, connected }, "{had:?} {beat:?}");
+        let is_current = beat.is_some_and(|beat| beat.is_current(owner.as_ref()));
+        assert_eq!(is_current, current, "{had:?} {beat:?}");
     }
 }

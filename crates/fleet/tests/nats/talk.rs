@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use async_nats::connection::State;
 use futures_util::StreamExt;
 use nixfleet_fleet::{AskError, ConnectError, Options, Reply, Request, ask, connect, names};
 use nixfleet_protocol::DashboardMessage;
+use nixfleet_testbed::{Nats, Setup};
 
-use crate::rig::{Rig, soon};
+use crate::rig::{Rig, soon, until};
 
 fn pull() -> Request {
     let text = r#"{"type":"command","payload":{"command":"pull","id":"c1"}}"#;
@@ -72,6 +74,31 @@ async fn a_gateway_that_says_nothing_is_late() {
 }
 
 #[tokio::test]
+async fn what_is_asked_while_nats_is_away_is_not_sent_later() {
+    let Some(mut rig) = Rig::start().await else { return };
+    let client = rig.client.clone();
+    let mut requests = client.subscribe(names::command("web-1")).await.unwrap();
+    client.flush().await.unwrap();
+    rig.nats.kill();
+    let state = |wanted| {
+        let client = &client;
+        until("the state of the connection", async move || {
+            (client.connection_state() == wanted).then_some(())
+        })
+    };
+    state(State::Disconnected).await;
+    let err = ask(&client, "web-1", &pull()).await.unwrap_err();
+    assert!(matches!(&err, AskError::Away(host) if host == "web-1"), "{err}");
+    rig.nats.start_again();
+    rig.nats.wait();
+    state(State::Connected).await;
+    // What comes first was sent first.
+    client.publish(names::command("web-1"), "mark".into()).await.unwrap();
+    let first = soon("the mark", requests.next()).await.unwrap();
+    assert_eq!(first.payload, "mark");
+}
+
+#[tokio::test]
 async fn a_name_with_a_wildcard_asks_nobody() {
     let Some(rig) = Rig::start().await else { return };
     let _gateway = answer(&rig, "web-1", Some(r#"{"verdict":"sent"}"#)).await;
@@ -98,4 +125,18 @@ async fn a_prefix_of_replies_is_a_plain_subject() {
     }
     let client = connect(&with("_INBOX_gateway")).await.unwrap();
     assert!(client.new_inbox().starts_with("_INBOX_gateway."));
+}
+
+#[tokio::test]
+async fn an_address_may_have_user_and_password() {
+    let config = "authorization { user: me, password: \"a/b c\" }".to_owned();
+    let Some(nats) = Nats::with(&Setup { config, name: None }) else { return };
+    let options = |login: &str| {
+        let servers = vec![format!("nats://{login}{}", nats.address())];
+        Options { servers, ..Options::default() }
+    };
+    assert!(connect(&options("me:a%2Fb%20c@")).await.is_ok());
+    for wrong in ["", "me:b@"] {
+        assert!(matches!(connect(&options(wrong)).await, Err(ConnectError::Connect { .. })), "{wrong}");
+    }
 }
