@@ -1,6 +1,7 @@
 # The gateway with its unit. ../cargo.nix compiles, and this file copies.
 {
   callPackage,
+  installShellFiles,
   lib,
   stdenvNoCC,
 }:
@@ -13,15 +14,21 @@ stdenvNoCC.mkDerivation {
   inherit (unwrapped) version;
 
   src = lib.fileset.toSource {
-    root = ../../dist/gateway;
-    fileset = ../../dist/gateway;
+    root = ../../dist;
+    fileset = lib.fileset.unions [
+      ../../dist/gateway
+      ../../dist/man/nixfleet-gateway.1
+    ];
   };
+
+  nativeBuildInputs = [ installShellFiles ];
 
   installPhase = ''
     runHook preInstall
     install -D --target-directory=$out/bin ${unwrapped}/bin/nixfleet-gateway
+    installManPage man/nixfleet-gateway.1
     mkdir -p $out/lib/systemd/system
-    substitute nixfleet-gateway.service $out/lib/systemd/system/nixfleet-gateway.service \
+    substitute gateway/nixfleet-gateway.service $out/lib/systemd/system/nixfleet-gateway.service \
       --replace-fail /usr/bin/nixfleet-gateway $out/bin/nixfleet-gateway
     runHook postInstall
   '';

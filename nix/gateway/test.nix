@@ -1,4 +1,5 @@
-# Two gateways, one NATS and one host: the host is commanded through NATS, and moves when its gateway ends.
+# Two gateways, one NATS with a dashboard and the command line, and one host: the host is commanded through NATS, and moves
+# when its gateway ends.
 { self, pkgs }:
 
 let
@@ -33,13 +34,22 @@ in
 
   nodes = {
     nats = {
+      imports = [ self.nixosModules.nixfleet-dashboard ];
       services.nats = {
         enable = true;
         jetstream = true;
         settings.listen = "0.0.0.0:${toString natsPort}";
       };
       networking.firewall.allowedTCPPorts = [ natsPort ];
-      environment.systemPackages = [ pkgs.natscli ];
+      services.nixfleet-dashboard = {
+        enable = true;
+        settings.no_login = true;
+      };
+      environment.systemPackages = [
+        pkgs.curl
+        pkgs.natscli
+        self.packages.${pkgs.stdenv.hostPlatform.system}.nixfleet-cli
+      ];
     };
 
     one = gateway;
@@ -129,6 +139,16 @@ in
             return code == 0 and '"command":"hello"' in shown
 
         retry(has_ended, timeout_seconds=PATIENCE)
+
+    with subtest("the dashboard shows the host, and the command line commands it"):
+        nats.wait_for_unit("nixfleet-dashboard.service", timeout=PATIENCE)
+        nats.wait_until_succeeds("curl -fsS http://127.0.0.1:8080/readyz", timeout=PATIENCE)
+        shown = json.loads(nats.succeed("curl -fsS http://127.0.0.1:8080/api/hosts", timeout=60))
+        assert [each["hostname"] for each in shown["hosts"]] == ["host"], shown
+        said = nats.succeed(
+            "nixfleet --server nats://127.0.0.1:${toString natsPort} run hello host --follow < /dev/null", timeout=60
+        )
+        assert "host | hello" in said, said
 
     with subtest("the host moves when its gateway ends"):
         one.succeed("systemctl stop nixfleet-gateway.service", timeout=60)

@@ -13,15 +13,14 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use nixfleet_fleet::{ConnectError, Layout, LayoutError, Options, Presence, Sizes, presence};
 use nixfleet_os::error::chain;
 use tokio::sync::Notify;
-use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
+use crate::beats::Beats;
 use crate::figures::Figures;
 
 /// How long an acknowledgement may take. Then the message is sent again.
@@ -70,8 +69,7 @@ impl BusError {
 pub(crate) struct Bus {
     /// Unique for each start.
     pub(crate) id: String,
-    /// For heartbeats only.
-    beats: Client,
+    beats: Beats,
     pub(crate) jetstream: Context,
     pub(crate) layout: Layout,
     sizes: Sizes,
@@ -94,7 +92,7 @@ impl Bus {
         figures: Arc<Figures>,
     ) -> Result<Self, BusError> {
         let client = nixfleet_fleet::connect(options).await?;
-        let beats = nixfleet_fleet::connect(options).await?;
+        let beats = Beats::new(nixfleet_fleet::connect(options).await?, Arc::clone(&figures));
         let jetstream =
             jetstream::ContextBuilder::new().ack_timeout(ACK_LIMIT).timeout(ANSWER_LIMIT).build(client);
         let layout = Layout::ensure(&jetstream, sizes).await?;
@@ -117,23 +115,23 @@ impl Bus {
     pub(crate) async fn flush(&self) {
         // An error means that the connection is lost, with what was on its way.
         drop(self.client().flush().await);
+        self.beats.flush().await;
     }
 
     /// Whether NATS has stored something of this gateway lately, and is connected now.
     pub(crate) fn is_usable(&self) -> bool {
         let at = self.acknowledged.load(Relaxed);
         let age = self.now_ms().saturating_sub(at);
-        at > 0 && age < presence::LIFE.as_millis() as u64 && self.beats.connection_state() == State::Connected
+        at > 0 && age < presence::LIFE.as_millis() as u64 && self.beats.is_connected()
     }
 
     /// Publishes a heartbeat, or drops it: a later one is worth more than one that waited.
     pub(crate) fn beat(&self, subject: String, headers: HeaderMap, payload: Bytes) {
-        // A client that is not connected would keep it, and send it when it is old.
-        let sent = self.is_usable()
-            && unconstrained(self.beats.publish_with_headers(subject, headers, payload))
-                .now_or_never()
-                .is_some_and(|published| published.is_ok());
-        if sent { self.figures.beats_passed.add() } else { self.figures.beats_dropped.add() }
+        if self.is_usable() {
+            self.beats.push(subject, headers, payload);
+        } else {
+            self.figures.beats_dropped.add();
+        }
     }
 
     /// Renews the presence for as long as it is polled. Notifies `back` when NATS may have forgotten or not delivered

@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nixfleet_sessions::{Link, REPLACED};
 
+use crate::clients::Shown;
+use crate::identity::Identity;
+
 /// Evictions that are remembered although their host is not here. One can come a moment before its connection enters.
 const EARLY: usize = 256;
 
@@ -14,8 +17,8 @@ struct Entry {
     /// Number of the host's connection.
     connection: u64,
     link: Arc<Link>,
-    /// Digest of what it has shown, which may be revoked.
-    shown: Option<[u8; 32]>,
+    /// What it has shown, which may be revoked.
+    identity: Identity,
 }
 
 /// The sessions of registered hosts.
@@ -33,8 +36,8 @@ struct Table {
 
 impl Directory {
     /// A host has registered. An older connection of it on this gateway is told so and ends.
-    pub(crate) fn enter(&self, host: &str, connection: u64, link: &Arc<Link>, shown: Option<[u8; 32]>) {
-        let entry = Entry { connection, link: Arc::clone(link), shown };
+    pub(crate) fn enter(&self, host: &str, connection: u64, link: &Arc<Link>, identity: Identity) {
+        let entry = Entry { connection, link: Arc::clone(link), identity };
         let mut table = self.lock();
         // Two claims may be heard of in the order in which they were not made.
         let newer = table.sessions.get(host).is_some_and(|other| other.connection > connection);
@@ -74,15 +77,25 @@ impl Directory {
     }
 
     /// Closes the sessions that `refuse` says something about, with code 1008 and these words.
-    pub(crate) fn close(&self, refuse: impl Fn(&str, Option<&[u8; 32]>) -> Option<String>) -> usize {
+    pub(crate) fn close(&self, refuse: impl Fn(&str, &Identity) -> Option<String>) -> usize {
         let mut closed = 0;
         for (host, entry) in self.lock().sessions.iter() {
-            if let Some(reason) = refuse(host, entry.shown.as_ref()) {
+            if let Some(reason) = refuse(host, &entry.identity) {
                 entry.link.close(1008, reason);
                 closed += 1;
             }
         }
         closed
+    }
+
+    /// The client certificates of those that are here, as far as they are wanted.
+    pub(crate) fn certificates(&self, is_wanted: impl Fn(&Shown) -> bool) -> Vec<Arc<Shown>> {
+        let table = self.lock();
+        let shown = table.sessions.values().filter_map(|entry| match &entry.identity {
+            Identity::Certificate(shown) if is_wanted(shown) => Some(Arc::clone(shown)),
+            _ => None,
+        });
+        shown.collect()
     }
 
     /// The connections that are here.
@@ -119,6 +132,10 @@ mod tests {
 
     use super::*;
 
+    fn token(of: u8) -> Identity {
+        Identity::Token { host: None, digest: [of; 32] }
+    }
+
     fn is_replaced(link: &Link) -> bool {
         matches!(link.next(), Some(Outgoing::Close { code: 1008, .. }))
     }
@@ -127,10 +144,10 @@ mod tests {
     fn the_connection_with_the_highest_number_stays() {
         let directory = Directory::default();
         let links: Vec<_> = (0..4).map(Link::new).collect();
-        directory.enter("a", 5, &links[0], None);
-        directory.enter("a", 7, &links[1], None);
+        directory.enter("a", 5, &links[0], token(0));
+        directory.enter("a", 7, &links[1], token(0));
         assert!(is_replaced(&links[0]));
-        directory.enter("a", 6, &links[2], None);
+        directory.enter("a", 6, &links[2], token(0));
         assert!(is_replaced(&links[2]), "it was claimed before the one that is here");
         directory.leave("a", 6);
         assert!(!directory.evict("a", 6), "a newer one is here");
@@ -146,10 +163,10 @@ mod tests {
         let directory = Directory::default();
         assert!(!directory.evict("a", 5));
         let (early, late) = (Link::new(1), Link::new(2));
-        directory.enter("a", 5, &early, None);
+        directory.enter("a", 5, &early, token(0));
         assert!(is_replaced(&early));
         assert_eq!(directory.len(), 0);
-        directory.enter("a", 6, &late, None);
+        directory.enter("a", 6, &late, token(0));
         assert!(late.next().is_none());
         for number in 0..2 * EARLY {
             directory.evict(&number.to_string(), 1);
@@ -161,10 +178,10 @@ mod tests {
     fn revoked_tokens_lose_their_connections_and_others_do_not() {
         let directory = Directory::default();
         let (one, other) = (Link::new(1), Link::new(2));
-        directory.enter("a", 1, &one, Some([1; 32]));
-        directory.enter("b", 1, &other, Some([2; 32]));
-        let revoked =
-            |_: &str, shown: Option<&[u8; 32]>| (shown == Some(&[1; 32])).then(|| "revoked".to_owned());
+        directory.enter("a", 1, &one, token(1));
+        directory.enter("b", 1, &other, token(2));
+        let is_first = |identity: &Identity| matches!(identity, Identity::Token { digest: [1, ..], .. });
+        let revoked = |_: &str, identity: &Identity| is_first(identity).then(|| "revoked".to_owned());
         assert_eq!(directory.close(revoked), 1);
         assert!(matches!(one.next(), Some(Outgoing::Close { code: 1008, .. })));
         assert!(other.next().is_none());

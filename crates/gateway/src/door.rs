@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use nixfleet_os::error::chain;
-use rustls::ServerConfig;
+use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
-use crate::certificate;
+use crate::certificate::{self, Speech};
+use crate::clients::{Clients, Shown};
 use crate::directory::Directory;
 use crate::gate::{Closed, Gate};
 use crate::identity::Identity;
@@ -22,6 +24,9 @@ use crate::tokens::TokensFile;
 /// for it by then.
 const RETRY_AFTER: u64 = 2;
 
+/// Certificates that are judged one after the other, before others have their turn: a millisecond or two.
+const AT_ONCE: usize = 16;
+
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
@@ -30,7 +35,7 @@ pub enum DoorError {
     Tokens(#[from] crate::tokens::TokensError),
     /// TLS.
     #[error(transparent)]
-    Tls(#[from] crate::certificate::TlsError),
+    Tls(#[from] crate::pem::TlsError),
 }
 
 /// Reads the files of tokens and certificates that the settings name.
@@ -45,7 +50,34 @@ pub fn check_files(settings: &Settings) -> Result<(), DoorError> {
 #[derive(Debug)]
 pub(crate) struct Door {
     tokens: Option<TokensFile>,
-    tls: Option<(Tls, RwLock<Arc<ServerConfig>>)>,
+    tls: Option<(Tls, RwLock<Speech>)>,
+    tokens_trouble: Trouble,
+    tls_trouble: Trouble,
+}
+
+/// Why files could not be read when they were looked at last.
+#[derive(Debug, Default)]
+struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_due(&self, all: bool) -> bool {
+        all || self.lock().is_some()
+    }
+
+    /// Remembers how it went. The same trouble is logged again only if everything was to be read.
+    fn note(&self, read: Result<(), String>, so: &str, all: bool) {
+        let now = read.err();
+        let before = std::mem::replace(&mut *self.lock(), now.clone());
+        if let Some(why) = now
+            && (all || before.as_ref() != Some(&why))
+        {
+            error!("{so}: {why}");
+        }
+    }
 }
 
 impl Door {
@@ -58,11 +90,11 @@ impl Door {
         let tls = match &settings.tls {
             None => None,
             Some(tls) => {
-                let config = certificate::server(tls, tokens.is_some())?;
-                Some((tls.clone(), RwLock::new(config)))
+                let speech = certificate::speech(tls, tokens.is_some())?;
+                Some((tls.clone(), RwLock::new(speech)))
             }
         };
-        Ok(Self { tokens, tls })
+        Ok(Self { tokens, tls, tokens_trouble: Trouble::default(), tls_trouble: Trouble::default() })
     }
 
     /// What the log should say of the tokens at the start.
@@ -76,66 +108,80 @@ impl Door {
     }
 
     /// How TLS is spoken, if it is.
-    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls
-            .as_ref()
-            .map(|(_, config)| Arc::clone(&config.read().unwrap_or_else(PoisonError::into_inner)))
+    pub(crate) fn tls(&self) -> Option<Speech> {
+        self.tls.as_ref().map(|(_, speech)| speech.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The files that [`reload`](Self::reload) reads.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let tokens = self.tokens.iter().map(|tokens| tokens.path().to_owned());
         let tls = self.tls.iter().flat_map(|(tls, _)| {
-            [Some(&tls.certificate_file), Some(&tls.key_file), tls.client_ca_file.as_ref()]
+            let of_clients = [tls.client_ca_file.as_ref(), tls.client_crl_file.as_ref()];
+            [Some(&tls.certificate_file), Some(&tls.key_file)].into_iter().chain(of_clients)
         });
         tokens.chain(tls.flatten().cloned()).collect()
     }
 
-    /// Reads the files again. What cannot be read stays as it was.
-    pub(crate) fn reload(&self) {
-        if let Some((tls, config)) = &self.tls {
-            match certificate::server(tls, self.tokens.is_some()) {
-                Ok(new) => *config.write().unwrap_or_else(PoisonError::into_inner) = new,
-                Err(err) => error!("the certificate stays as it was: {}", chain(&err)),
-            }
+    /// Reads the files again: all of them, or those that could not be read before, because the cause may pass without a
+    /// trace in the file. What cannot be read stays as it was.
+    pub(crate) fn reload(&self, all: bool) {
+        if let Some((tls, speech)) = &self.tls
+            && self.tls_trouble.is_due(all)
+        {
+            let new = certificate::speech(tls, self.tokens.is_some());
+            let new = new.map(|new| *speech.write().unwrap_or_else(PoisonError::into_inner) = new);
+            self.tls_trouble.note(new.map_err(|err| chain(&err)), "the certificates stay as they were", all);
         }
-        let Some(file) = &self.tokens else { return };
-        match file.reload() {
-            Ok(false) => {}
-            Ok(true) => info!(tokens = file.current().len(), "tokens read again"),
-            Err(err) => error!("the tokens stay as they were: {}", chain(&err)),
+        if let Some(file) = &self.tokens
+            && self.tokens_trouble.is_due(all)
+        {
+            let read = file.reload();
+            if matches!(read, Ok(true)) {
+                info!(tokens = file.current().len(), "tokens read again");
+            }
+            let read = read.map(drop).map_err(|err| chain(&err));
+            self.tokens_trouble.note(read, "the tokens stay as they were", all);
         }
     }
 
-    /// Ends connections whose token is gone. Not only after a change: a connection may register later than its token
-    /// was looked up. At 50,000 hosts this takes some milliseconds.
-    pub(crate) fn revoke(&self, directory: &Directory) {
-        let Some(tokens) = self.tokens.as_ref().map(TokensFile::current) else { return };
-        let closed = directory.close(|host, digest| {
-            let revoked = digest.is_some_and(|digest| !tokens.allow(host, digest));
-            revoked.then(|| "the token was revoked".to_owned())
+    /// Ends connections whose token is gone, or whose certificate is not valid any more. Not only after a change: a
+    /// connection may register later than what it has shown was looked up. At 50,000 hosts this takes some
+    /// milliseconds.
+    pub(crate) async fn revoke(&self, directory: &Directory) {
+        if let Some(clients) = self.tls().and_then(|speech| speech.clients) {
+            judge(&clients, directory).await;
+        }
+        let (tokens, now) = (self.tokens.as_ref().map(TokensFile::current), Timestamp::now());
+        let closed = directory.close(|host, identity| match identity {
+            Identity::Token { digest, .. } => {
+                let is_known = tokens.as_ref().is_none_or(|tokens| tokens.allow(host, digest));
+                (!is_known).then(|| "the token was revoked".to_owned())
+            }
+            Identity::Certificate(shown) => shown.refusal(now),
         });
         if closed > 0 {
-            info!(closed, "connections of revoked tokens are closed");
+            info!(closed, "connections are closed whose token or certificate is not valid any more");
         }
     }
 
     /// Who sends this request. None if it shows nothing that is valid.
-    fn identity(&self, headers: &HeaderMap, names: &[String]) -> Option<Identity> {
-        let shown =
+    fn identity(&self, headers: &HeaderMap, shown: Option<&Arc<Shown>>) -> Option<Identity> {
+        let bearer =
             headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        if let (Some(token), Some(tokens)) = (shown, &self.tokens) {
+        if let (Some(token), Some(tokens)) = (bearer, &self.tokens) {
             return tokens.current().find(token);
         }
-        (!names.is_empty()).then(|| Identity::Certificate(names.to_owned()))
+        // TLS does not judge a certificate again when it resumes a session.
+        let valid = shown.filter(|shown| shown.refusal(Timestamp::now()).is_none());
+        valid.map(|shown| Identity::Certificate(Arc::clone(shown)))
     }
 
-    /// Who sends this request, from a peer whose certificate has these names, or the answer that refuses it.
+    /// Who sends this request, from a peer that has shown this certificate, or the answer that refuses it.
     pub(crate) fn admit(
         &self,
         gate: &Gate,
         headers: &HeaderMap,
-        names: &[String],
+        shown: Option<&Arc<Shown>>,
         peer: SocketAddr,
     ) -> Result<Identity, Box<Response<Body>>> {
         if let Some(closed) = gate.closed() {
@@ -146,12 +192,21 @@ impl Door {
             };
             return Err(Box::new(come_again(why)));
         }
-        self.identity(headers, names).ok_or_else(|| {
+        self.identity(headers, shown).ok_or_else(|| {
             gate.figures.unauthorized.add();
             info!(%peer, "an agent came with a missing or wrong token");
             let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
             Box::new((StatusCode::UNAUTHORIZED, challenge, "missing or wrong token").into_response())
         })
+    }
+}
+
+/// Judges the certificates that this rule has not judged: all, after a change of files. At 10,000 hosts it takes a second.
+async fn judge(clients: &Clients, directory: &Directory) {
+    let shown = directory.certificates(|shown| clients.is_new_to(shown));
+    for some in shown.chunks(AT_ONCE) {
+        some.iter().for_each(|shown| clients.judge(shown));
+        yield_now().await;
     }
 }
 

@@ -82,6 +82,11 @@ impl Gate {
         (!self.bus.is_usable()).then_some(Closed::Away)
     }
 
+    /// Whether the gateway ends.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     /// From now on no connection is taken.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Relaxed);

@@ -1,7 +1,11 @@
 //! Who opened a connection, by what it has shown.
 
+use std::sync::Arc;
+
+use crate::clients::Shown;
+
 /// What a connection has shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Identity {
     /// A token.
     Token {
@@ -10,8 +14,8 @@ pub(crate) enum Identity {
         /// Its SHA-256, by which it can be revoked.
         digest: [u8; 32],
     },
-    /// A client certificate with these names.
-    Certificate(Vec<String>),
+    /// A client certificate.
+    Certificate(Arc<Shown>),
 }
 
 impl Identity {
@@ -19,15 +23,7 @@ impl Identity {
     pub(crate) fn may_be(&self, host: &str) -> bool {
         match self {
             Self::Token { host: own, .. } => own.as_deref().is_none_or(|own| own == host),
-            Self::Certificate(names) => names.iter().any(|name| name == host),
-        }
-    }
-
-    /// The digest of the token.
-    pub(crate) fn digest(&self) -> Option<[u8; 32]> {
-        match self {
-            Self::Token { digest, .. } => Some(*digest),
-            Self::Certificate(_) => None,
+            Self::Certificate(shown) => shown.is_for(host),
         }
     }
 }

@@ -17,8 +17,10 @@ pub use serve::{Orders, ServeError, Serving, Stage};
 pub use settings::{Settings, SettingsError};
 pub use tokens::{NewToken, new_token};
 
+mod beats;
 mod bus;
 mod certificate;
+mod clients;
 mod directory;
 mod door;
 mod figures;
@@ -26,6 +28,7 @@ mod gate;
 mod health;
 mod identity;
 mod listener;
+mod pem;
 mod places;
 mod room;
 mod serve;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::certificate;
+use crate::clients::Shown;
 use crate::door::{Door, come_again};
 use crate::figures::Figures;
 use crate::health::Gateway;
@@ -29,8 +29,11 @@ use crate::session;
 /// Where agents connect.
 const PATH: &str = "/ws";
 
-/// Longest wait for the handshake of TLS, and for each request after it.
+/// Longest wait for the handshake of TLS, and for the head of the request after it.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest time from the end of that handshake until a connection is a WebSocket, or has its other answer.
+const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// Buffer of HTTP, in bytes: the smallest that the library takes. A request of an agent has some 500.
 const BUFFER: usize = 8 * 1024;
@@ -85,33 +88,41 @@ async fn http(
     peer: SocketAddr,
     place: Place,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let (stream, hosts) = match shared.door.tls() {
-        None => (Stream::Tcp(tcp), Vec::new()),
-        Some(config) => {
-            let accepting = TlsAcceptor::from(config).accept(tcp);
+    let (stream, shown) = match shared.door.tls() {
+        None => (Stream::Tcp(tcp), None),
+        Some(speech) => {
+            let accepting = TlsAcceptor::from(speech.config).accept(tcp);
             let tls = timeout(HANDSHAKE_LIMIT, accepting)
                 .await
                 .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            let shown = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let hosts = shown.map(certificate::hosts).unwrap_or_default();
-            (Stream::Tls(Box::new(tls)), hosts)
+            let shown = tls.get_ref().1.peer_certificates().zip(speech.clients);
+            let shown = shown.and_then(|(chain, clients)| Shown::read(chain, &clients)).map(Arc::new);
+            (Stream::Tls(Box::new(tls)), shown)
         }
     };
-    let (hosts, place) = (Arc::new(hosts), Arc::new(place));
+    let place = Arc::new(place);
     let service = service_fn(|request: Request<Incoming>| {
-        let (shared, hosts, place) = (Arc::clone(&shared), Arc::clone(&hosts), Arc::clone(&place));
-        async move { Ok::<_, Infallible>(answer(shared, request, &hosts, peer, place).await) }
+        let (shared, shown, place) = (Arc::clone(&shared), shown.clone(), Arc::clone(&place));
+        async move {
+            let mut answer = answer(shared, request, shown, peer, place).await;
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                // An agent asks once. Who shows nothing keeps no place.
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_LIMIT).max_buf_size(BUFFER);
-    builder.serve_connection_with_upgrades(TokioIo::new(Wire::new(stream)), service).await
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(Wire::new(stream)), service);
+    timeout(REQUEST_LIMIT, serving).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Answers one request. What becomes a WebSocket is served by a task of its own.
 async fn answer(
     shared: Arc<Shared>,
     request: Request<Incoming>,
-    hosts: &[String],
+    shown: Option<Arc<Shown>>,
     peer: SocketAddr,
     place: Arc<Place>,
 ) -> Response<Body> {
@@ -123,7 +134,7 @@ async fn answer(
         shared.figures.turned_away.add();
         return come_again("the gateway has not reached NATS yet");
     };
-    let identity = match shared.door.admit(gate, &parts.headers, hosts, peer) {
+    let identity = match shared.door.admit(gate, &parts.headers, shown.as_ref(), peer) {
         Ok(identity) => identity,
         Err(refusal) => return *refusal,
     };

@@ -1,7 +1,9 @@
 //! The program `nixfleet-gateway`.
 
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -38,10 +40,17 @@ struct Arguments {
 enum Subcommands {
     /// Check the settings, and the files that they name
     CheckConfig,
-    /// Make a new token for a host
+    /// Make a new token for a host, and the line for `tokens_file`
     Token {
         /// The host; * is any host
         host: String,
+        /// New file for the token; then only the line is printed
+        file: Option<PathBuf>,
+    },
+    /// Make a new NKey, by which a program logs in to NATS
+    Nkey {
+        /// New file for its seed; then only the public key is printed
+        file: Option<PathBuf>,
     },
 }
 
@@ -49,7 +58,8 @@ const EXAMPLES: &str = "\
 Each setting is also a variable: NIXFLEET_GATEWAY_NATS__SERVERS is `servers` in the table [nats].
 
 Examples:
-  nixfleet-gateway token web-1
+  nixfleet-gateway token web-1 web-1.token >> tokens
+  nixfleet-gateway nkey gateway.nk
   NIXFLEET_GATEWAY_TOKENS_FILE=tokens NIXFLEET_GATEWAY_NATS__SERVERS=nats://127.0.0.1:4222 nixfleet-gateway";
 
 /// Why the program ends, and its exit code.
@@ -83,11 +93,22 @@ fn parse() -> Result<Arguments, clap::Error> {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if let Some(Subcommands::Token { host }) = &arguments.command {
-        let token = new_token(host).map_err(|why| (USAGE, why))?;
-        println!("token:                {}", token.secret);
-        println!("line of tokens_file:  {}", token.line);
-        return Ok(());
+    match &arguments.command {
+        Some(Subcommands::Token { host, file }) => {
+            let token = new_token(host).map_err(|why| (USAGE, why))?;
+            let labels = ("token:               ", "line of tokens_file: ");
+            return hand_out(file.as_deref(), labels, (&token.secret, &token.line));
+        }
+        Some(Subcommands::Nkey { file }) => {
+            let pair = nkeys::KeyPair::new_user();
+            let seed = pair.seed().map_err(|err| (1, format!("cannot make a key: {err}")))?;
+            let labels = (
+                "seed, for a file that only the program reads: ",
+                "public key, for keys.conf of the servers:     ",
+            );
+            return hand_out(file.as_deref(), labels, (&seed, &pair.public_key()));
+        }
+        Some(Subcommands::CheckConfig) | None => {}
     }
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -106,6 +127,22 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         serve(settings).await
     })
+}
+
+/// Prints a secret and what belongs to it. With a file the secret goes there, and the rest can be passed on.
+fn hand_out(file: Option<&Path>, labels: (&str, &str), (secret, rest): (&str, &str)) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    let printed = match file {
+        None => writeln!(output, "{} {secret}\n{} {rest}", labels.0, labels.1),
+        Some(path) => {
+            // Never over another secret.
+            let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            let written = new.and_then(|mut file| writeln!(file, "{secret}"));
+            written.map_err(|err| (1, format!("cannot write {}: {err}", path.display())))?;
+            writeln!(output, "{rest}")
+        }
+    };
+    printed.map_err(|err| (1, format!("cannot print: {err}")))
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
@@ -182,4 +219,26 @@ fn log(level: &str) -> Result<(), Failure> {
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In `dist/man`.
+    const PAGE: &str = include_str!("../../../dist/man/nixfleet-gateway.1");
+
+    #[test]
+    fn the_man_page_knows_every_option_subcommand_and_exit_code() {
+        let arguments = Arguments::command();
+        for name in arguments.get_subcommands().map(clap::Command::get_name) {
+            assert!(PAGE.contains(&format!("\n.B {}\n", name.replace('-', "\\-"))), "no {name}");
+        }
+        for option in arguments.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(PAGE.contains(&format!("\\-\\-{}", option.replace('-', "\\-"))), "no --{option}");
+        }
+        for code in [0, 1, USAGE] {
+            assert!(PAGE.contains(&format!("\n.B {code}\n")), "no exit code {code}");
+        }
+    }
 }

@@ -221,12 +221,10 @@ async fn watch(gateway: &Gateway, door: &Door, reload: &Notify, tell: &impl Fn(S
             tell(Stage::Reloading);
         }
         let now = stamps(&files).await;
-        if ordered || now != seen {
-            seen = now;
-            door.reload();
-        }
+        door.reload(ordered || now != seen);
+        seen = now;
         if let Some(gate) = gateway.get() {
-            door.revoke(&gate.directory);
+            door.revoke(&gate.directory).await;
         }
         if ordered {
             tell(Stage::Reloaded);

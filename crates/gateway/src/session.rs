@@ -19,9 +19,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use nixfleet_os::text::one_line;
-use nixfleet_protocol::{AgentMessage, DashboardMessage, DecodeError, Register, encode, is_hostname};
+use nixfleet_protocol::{AgentMessage, DashboardMessage, DecodeError, Pulse, Register, encode, is_hostname};
 use nixfleet_sessions::{Controls, Ended, Link, Outgoing, Rules, Socket, refuse};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{debug, info};
 
 use crate::gate::{Gate, now_ms};
@@ -80,7 +81,7 @@ impl Session {
         let newcomer = Newcomer {
             host: facts.hostname.clone(),
             link: Arc::clone(link),
-            digest: self.identity.digest(),
+            identity: self.identity.clone(),
             register: Bytes::copy_from_slice(text.as_bytes()),
             since_ms: now_ms(),
         };
@@ -126,17 +127,21 @@ impl Rules for Session {
         Controls { hold_pongs: true, stop_reading }
     }
 
-    fn text(&mut self, cx: &mut Context<'_>, link: &Arc<Link>, text: &str) -> Result<(), Ended> {
+    fn text(&mut self, cx: &mut Context<'_>, link: &Arc<Link>, text: Utf8Bytes) -> Result<(), Ended> {
         let host = match &mut self.stage {
-            Stage::Silent => return self.first(cx, link, text),
+            Stage::Silent => return self.first(cx, link, &text),
             // Nothing is read while NATS does not know of the connection.
             Stage::Registering(..) => return Ok(()),
             Stage::Registered(host) => host,
         };
-        match AgentMessage::decode(text) {
-            Ok(AgentMessage::Register(facts)) => host.register_again(cx, link, &facts, text),
-            Ok(AgentMessage::Heartbeat(beat)) => host.beat(cx, link, text, &beat),
-            Ok(message) => host.said(cx, link, text, &message),
+        // Most messages are heartbeats, and the largest ones.
+        if let Some(pulse) = Pulse::read(&text) {
+            return host.beat(cx, link, text, &pulse);
+        }
+        match AgentMessage::decode(&text) {
+            Ok(AgentMessage::Register(facts)) => host.register_again(cx, link, &facts, &text),
+            Ok(AgentMessage::Heartbeat(beat)) => host.beat(cx, link, text, &Pulse::from(&*beat)),
+            Ok(message) => host.said(cx, link, &text, &message),
             Err(DecodeError::UnknownType(kind)) => {
                 self.ignored(text.len(), &format!("a message of unknown type `{kind}`"));
                 Ok(())

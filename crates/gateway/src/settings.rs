@@ -4,33 +4,20 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use figment::Figment;
-use figment::error::{Actual, Kind};
-use figment::providers::{Format, Toml};
-use nixfleet_fleet::{Login, Options, Sizes};
-use nixfleet_os::bounded_read;
-use nixfleet_os::text::one_line;
-use nixfleet_sessions::Times;
+use nixfleet_fleet::settings::{Layers, Nats};
+use nixfleet_fleet::{Options, Sizes};
+use nixfleet_sessions::{Pings, Times};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use tracing::level_filters::LevelFilter;
 
 use crate::gate::Policy;
 
-/// Where the settings are.
-const FILE: &str = "/etc/nixfleet/gateway.toml";
-
-/// The longest file, in bytes.
-const MAX_FILE: u64 = 256 * 1024;
-
-/// Beginning of the names of variables. `__` goes into a table: `NIXFLEET_GATEWAY_NATS__SERVERS`.
-const VARIABLES: &str = "NIXFLEET_GATEWAY_";
-
-/// Settings that are lists.
-const LISTS: [&str; 2] = ["listen", "nats.servers"];
-
-/// Longest quotation of a bad setting.
-const QUOTED: usize = 300;
+/// Where they come from.
+const LAYERS: Layers<'_> = Layers {
+    default_file: "/etc/nixfleet/gateway.toml",
+    variables: "NIXFLEET_GATEWAY_",
+    lists: &["listen", "nats.servers"],
+};
 
 /// Limits of a heartbeat interval, in seconds: agents ignore other wishes.
 const INTERVALS: std::ops::RangeInclusive<u64> = 1..=3600;
@@ -57,7 +44,7 @@ pub struct Settings {
     pub heartbeat_interval: Option<u64>,
     /// Seconds over which agents spread their return.
     pub reconnect_window_s: u64,
-    /// Seconds between two pings to an agent.
+    /// Seconds without a frame of an agent, or without one to it, after which it is pinged.
     pub ping_interval_s: u64,
     /// Seconds of silence after which an agent is lost.
     pub silence_limit_s: u64,
@@ -73,26 +60,6 @@ pub struct Settings {
     pub streams: Streams,
     /// TLS for agents; none means that a proxy in front has it.
     pub tls: Option<Tls>,
-}
-
-/// How to reach NATS.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Nats {
-    /// Addresses of servers.
-    pub servers: Vec<String>,
-    /// File with credentials.
-    pub credentials_file: Option<PathBuf>,
-    /// File with the seed of an NKey.
-    pub nkey_file: Option<PathBuf>,
-    /// Certificates to trust in addition.
-    pub ca_file: Option<PathBuf>,
-    /// Client certificate.
-    pub certificate_file: Option<PathBuf>,
-    /// Its key.
-    pub key_file: Option<PathBuf>,
-    /// First part of the subjects of replies, which this login may read; none means `_INBOX`.
-    pub inbox_prefix: Option<String>,
 }
 
 /// What streams are like.
@@ -118,6 +85,9 @@ pub struct Tls {
     /// Authorities of client certificates.
     #[serde(default)]
     pub client_ca_file: Option<PathBuf>,
+    /// Lists of client certificates that they have revoked.
+    #[serde(default)]
+    pub client_crl_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -165,41 +135,14 @@ impl Settings {
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, SettingsError> {
-        let path = file.unwrap_or(Path::new(FILE));
-        let variables = variables.into_iter().filter(|(name, _)| name.starts_with(VARIABLES));
-        let toml = match bounded_read::read(path, MAX_FILE) {
-            Ok(bytes) => Toml::string(&String::from_utf8_lossy(&bytes)),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound && file.is_none() => Toml::string(""),
-            Err(err) => return Err(SettingsError(vec![format!("cannot read {}: {err}", path.display())])),
-        };
-        let mut problems = Vec::new();
-        let mut merge = |figment: Figment, place: &str| {
-            match figment.extract::<Self>() {
-                Ok(settings) => return Some((figment, settings)),
-                Err(errors) => problems.extend(errors.into_iter().map(|err| {
-                    let key = err.path.join(".");
-                    let at = if key.is_empty() { String::new() } else { format!(", `{key}`") };
-                    format!("{place}{at}: {}{}", one_line(&said(&err.kind), QUOTED), hint(&err.kind))
-                })),
-            }
-            None
-        };
-        let file = merge(Figment::from(toml), &path.display().to_string());
-        let read = file.and_then(|(mut figment, mut settings)| {
-            for (variable, value) in variables {
-                (figment, settings) =
-                    merge(figment.merge(Toml::string(&assignment(&variable, &value))), &variable)?;
-            }
-            Some(settings)
-        });
-        let Some(settings) = read else { return Err(SettingsError(problems)) };
+        let settings: Self = LAYERS.read(file, variables, &[]).map_err(SettingsError)?;
         let problems = settings.problems();
         if problems.is_empty() { Ok(settings) } else { Err(SettingsError(problems)) }
     }
 
     /// What cannot be as it is, each with the fix.
     fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+        let mut problems = self.nats.problems();
         let mut check = |good: bool, fix: &str| {
             if !good {
                 problems.push(fix.to_owned());
@@ -209,26 +152,15 @@ impl Settings {
             !self.listen.is_empty(),
             "`listen` is empty: name an address for agents, like \"0.0.0.0:8080\"",
         );
-        check(
-            !self.nats.servers.is_empty(),
-            "`nats.servers` is missing: name the NATS servers, like [\"nats://10.0.0.1:4222\"]",
-        );
-        check(
-            self.nats.servers.iter().all(|address| !address.trim().is_empty()),
-            "`nats.servers` has an empty address: write it like \"nats://10.0.0.1:4222\"",
-        );
-        check(
-            self.nats.credentials_file.is_none() || self.nats.nkey_file.is_none(),
-            "`nats.credentials_file` and `nats.nkey_file` are both set: leave one of them out",
-        );
-        check(
-            self.nats.certificate_file.is_some() == self.nats.key_file.is_some(),
-            "`nats.certificate_file` and `nats.key_file` belong together: set both or none",
-        );
         let client_ca = self.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref());
         check(
             self.tokens_file.is_some() || client_ca.is_some(),
             "agents could not be told from others: set `tokens_file`, `tls.client_ca_file` or both",
+        );
+        let client_crl = self.tls.as_ref().and_then(|tls| tls.client_crl_file.as_ref());
+        check(
+            client_crl.is_none() || client_ca.is_some(),
+            "`tls.client_crl_file` is of no use without `tls.client_ca_file`: set that as well, or leave it out",
         );
         check(
             self.heartbeat_interval.is_none_or(|seconds| INTERVALS.contains(&seconds)),
@@ -266,20 +198,7 @@ impl Settings {
     /// How to connect to NATS, under this name.
     #[must_use]
     pub fn options(&self, name: &str) -> Options {
-        let nats = &self.nats;
-        let login = match (&nats.credentials_file, &nats.nkey_file) {
-            (Some(file), _) => Login::Credentials(file.clone()),
-            (None, Some(file)) => Login::Nkey(file.clone()),
-            (None, None) => Login::None,
-        };
-        Options {
-            servers: nats.servers.clone(),
-            login,
-            ca_file: nats.ca_file.clone(),
-            client_certificate: nats.certificate_file.clone().zip(nats.key_file.clone()),
-            name: name.to_owned(),
-            inbox_prefix: nats.inbox_prefix.clone(),
-        }
+        self.nats.options(name)
     }
 
     /// What streams are like that are missing.
@@ -301,53 +220,11 @@ impl Settings {
             reconnect_window_s: self.reconnect_window_s,
             times: Times {
                 ping_interval: Duration::from_secs(self.ping_interval_s),
+                pings: Pings::Quiet,
                 silence_limit: Duration::from_secs(self.silence_limit_s),
             },
         }
     }
-}
-
-/// The setting that may have been meant.
-fn hint(error: &Kind) -> String {
-    let Kind::UnknownField(name, known) = error else { return String::new() };
-    let distances = known.iter().map(|other| (strsim::osa_distance(name, other), *other));
-    match distances.min() {
-        // At most a third of its letters differ.
-        Some((distance, near)) if distance <= 1.max(near.len() / 3) => format!("; did you mean `{near}`?"),
-        _ => String::new(),
-    }
-}
-
-/// An error without the values that it is about: an address of NATS may have a password.
-fn said(kind: &Kind) -> String {
-    match kind {
-        Kind::InvalidType(Actual::Str(_), expected) | Kind::InvalidValue(Actual::Str(_), expected) => {
-            format!("a text, where {expected} is expected")
-        }
-        // Between the place and the reason, the parser quotes the line.
-        Kind::Message(text) => {
-            let mut lines = text.lines();
-            let first = lines.next().unwrap_or_default();
-            lines.next_back().map_or_else(|| first.to_owned(), |last| format!("{first}: {last}"))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// A variable as a line of the file: `NIXFLEET_GATEWAY_NATS__NKEY_FILE` is `nats.nkey_file`. Its value is written as in
-/// the file, where text needs no quotes, and a list may be words.
-fn assignment(variable: &str, value: &str) -> String {
-    let key = variable.strip_prefix(VARIABLES).unwrap_or(variable).to_ascii_lowercase().replace("__", ".");
-    let plain = format!("{key} = {value}");
-    if Figment::from(Toml::string(&plain)).extract::<IgnoredAny>().is_ok() {
-        return plain;
-    }
-    if LISTS.contains(&key.as_str()) {
-        let words: Vec<&str> = value.split_whitespace().collect();
-        return format!("{key} = {}", serde_json::Value::from(words));
-    }
-    // Text of JSON is text of TOML as well.
-    format!("{key} = {}", serde_json::Value::from(value))
 }
 
 #[cfg(test)]

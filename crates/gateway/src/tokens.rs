@@ -38,6 +38,15 @@ pub enum TokensError {
         /// The cause.
         source: std::io::Error,
     },
+    /// It is empty, and was not before.
+    #[error(
+        "{} is empty; somebody may be writing it, so write a new file and rename it; without any token, leave a comment in it",
+        path.display()
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is wrong.
     #[error("{}, line {line}: {why}", path.display())]
     Line {
@@ -183,6 +192,9 @@ impl TokensFile {
         let path = || self.path.clone();
         let bytes = bounded_read::read(&self.path, MAX_FILE)
             .map_err(|source| TokensError::File { path: path(), source })?;
+        if bytes.is_empty() && self.current().len() > 0 {
+            return Err(TokensError::Empty { path: path() });
+        }
         let text = String::from_utf8_lossy(&bytes);
         let new =
             Tokens::parse(&text).map_err(|(line, why)| TokensError::Line { path: path(), line, why })?;
@@ -217,11 +229,12 @@ mod tests {
         for token in ["old", "new"] {
             let identity = tokens.find(token.as_bytes()).expect(token);
             assert!(identity.may_be("web") && !identity.may_be("db"));
-            assert!(tokens.allow("web", &identity.digest().expect("it is a token")));
+            let Identity::Token { digest, .. } = identity else { panic!("it is a token") };
+            assert!(tokens.allow("web", &digest));
         }
         assert!(tokens.find(b"any").expect("any").may_be("db"));
-        assert_eq!(tokens.find(b"other"), None);
-        assert_eq!(tokens.find(hex_of("old").as_bytes()), None, "a digest is no token");
+        assert!(tokens.find(b"other").is_none());
+        assert!(tokens.find(hex_of("old").as_bytes()).is_none(), "a digest is no token");
         let later = Tokens::parse(&format!("web {}", hex_of("new"))).expect("it is right");
         assert!(!later.allow("web", &digest(b"old")));
         assert!(later.allow("web", &digest(b"new")));
@@ -267,6 +280,12 @@ mod tests {
         assert!(file.reload().expect("it is right"));
         assert!(!file.reload().expect("it is right"), "nothing has changed");
         assert!(file.current().find(b"a").is_none());
+        std::fs::write(&path, "").expect("written");
+        let why = file.reload().expect_err("somebody may be writing it").to_string();
+        assert!(why.contains("tokens is empty") && file.current().len() == 1, "{why}");
+        std::fs::write(&path, "# nobody").expect("written");
+        assert!(file.reload().expect("it is right"));
+        assert_eq!(file.current().len(), 0);
     }
 
     proptest! {

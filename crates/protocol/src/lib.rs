@@ -58,6 +58,7 @@ pub use heartbeat::{
 pub use hostname::is_hostname;
 pub use lenient::{NO_PROCESS, OddField};
 pub use progress::{OperationProgress, Part, PartState, Parts, TestProgress, TestResult, TestsPart};
+pub use pulse::Pulse;
 pub use vitals::{
     DeviceVitals, DiskIo, DiskVitals, FailedUnits, GpuVitals, Pressures, Prewarm, TemperatureVitals,
     Throughput,
@@ -70,6 +71,7 @@ mod heartbeat;
 mod hostname;
 mod lenient;
 mod progress;
+mod pulse;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod vitals;

@@ -25,8 +25,10 @@ const MAX_REASON: usize = 123;
 pub enum Ended {
     /// The connection is lost, or is dropped without a close frame.
     Gone(&'static str),
-    /// A close frame was received or sent. The rest of the close handshake follows.
+    /// A close frame was received, or one without a code was sent. The rest of the close handshake follows.
     Closing,
+    /// A close frame with this code and reason was sent. The rest of the close handshake follows.
+    Closed(u16, String),
     /// Close with this code and reason.
     Refused(u16, String),
     /// The same after a frame that cannot be read. Frames after it cannot be read either.
@@ -40,7 +42,7 @@ impl fmt::Display for Ended {
         match self {
             Self::Gone(why) | Self::Leaving(why) => f.write_str(why),
             Self::Closing => f.write_str("closed"),
-            Self::Refused(code, reason) | Self::Broken(code, reason) => {
+            Self::Closed(code, reason) | Self::Refused(code, reason) | Self::Broken(code, reason) => {
                 write!(f, "closed by us with {code}, {reason}")
             }
         }
@@ -52,7 +54,7 @@ impl Ended {
     pub(crate) async fn finish(self, mut socket: Socket, session: u64) {
         let (close, broken, limit) = match self {
             Self::Gone(_) => return,
-            Self::Closing => (None, false, CLOSE_LIMIT),
+            Self::Closing | Self::Closed(..) => (None, false, CLOSE_LIMIT),
             Self::Refused(code, reason) => (Some((code, reason)), false, CLOSE_LIMIT),
             Self::Broken(code, reason) => (Some((code, reason)), true, CLOSE_LIMIT),
             Self::Leaving(_) => (Some((1001, self.to_string())), false, LEAVE_LIMIT),

@@ -18,6 +18,7 @@
 
 pub use ended::{Ended, refuse};
 pub use link::{Full, Link, Outgoing, REPLACED};
+pub use pings::Pings;
 pub use session::{Controls, REGISTER_LIMIT, Rules, Times, run};
 pub use socket::{MAX_MESSAGE, MAX_SENT_FRAME, Socket};
 pub use upgrade::{Upgrade, begin};
@@ -27,6 +28,7 @@ pub use wire::{Stream, Wire};
 mod ended;
 mod jobs;
 mod link;
+mod pings;
 mod session;
 mod socket;
 mod upgrade;

@@ -17,10 +17,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use crate::ended::{Ended, broken, close_frame, refuse};
 use crate::link::{Link, Outgoing};
+use crate::pings::{NextPing, Pings};
 use crate::socket::Socket;
 
 /// Longest wait for the first `register`.
@@ -38,6 +39,8 @@ const FRAMES_AT_ONCE: usize = 64;
 pub struct Times {
     /// Time between two pings.
     pub ping_interval: Duration,
+    /// Whom to ping then.
+    pub pings: Pings,
     /// Silence after which a connection is dropped.
     pub silence_limit: Duration,
 }
@@ -66,7 +69,7 @@ pub trait Rules {
     ///
     /// # Errors
     /// Why the connection has to end.
-    fn text(&mut self, cx: &mut Context<'_>, link: &Arc<Link>, text: &str) -> Result<(), Ended>;
+    fn text(&mut self, cx: &mut Context<'_>, link: &Arc<Link>, text: Utf8Bytes) -> Result<(), Ended>;
 
     /// Handles a ping. It is answered already if pongs are not held back.
     ///
@@ -111,14 +114,18 @@ struct Session<R> {
     controls: Controls,
     /// When the newest frame came.
     last_frame_at: Instant,
+    /// When the newest one was written.
+    last_told_at: Instant,
     register_by: Instant,
-    next_ping: Instant,
+    next_ping: NextPing,
     /// Since when the socket takes nothing, while something waits to be written.
     stuck_since: Option<Instant>,
-    /// What waits to be written is the last frame.
-    last: bool,
+    /// How the connection ends, if what waits to be written is the last frame.
+    last: Option<Box<Ended>>,
     /// What waits to be written is a pong of the rules.
     pong: bool,
+    /// Nothing was read because of that.
+    unread: bool,
 }
 
 /// Serves the socket until it is closed.
@@ -133,11 +140,13 @@ pub fn run<R: Rules>(link: Arc<Link>, socket: Socket, times: Times, rules: R) ->
         times,
         controls: Controls::default(),
         last_frame_at: now,
+        last_told_at: now,
         register_by: now + REGISTER_LIMIT,
-        next_ping: now + times.ping_interval,
+        next_ping: NextPing::new(times.pings, times.ping_interval, now),
         stuck_since: None,
-        last: false,
+        last: None,
         pong: false,
+        unread: false,
     };
     async move {
         let ended = session.until_end().await;
@@ -192,15 +201,18 @@ impl<R: Rules> Session<R> {
 
     /// The earliest time at which something is due.
     fn deadline(&self) -> Instant {
-        let mut deadline = self.next_ping;
+        let mut deadline = self.next_ping.at();
         let mut before = |other: Instant| deadline = deadline.min(other);
         if let Some(since) = self.stuck_since {
             before(since + WRITE_LIMIT);
         }
         if !self.controls.stop_reading {
-            before(self.silent_at());
-            if !self.rules.is_registered() {
-                before(self.register_by);
+            // While a pong waits nothing is read, so nobody is judged by what has not come.
+            if !self.pong {
+                before(self.silent_at());
+                if !self.rules.is_registered() {
+                    before(self.register_by);
+                }
             }
             if let Some(due) = self.rules.deadline() {
                 before(due);
@@ -218,13 +230,11 @@ impl<R: Rules> Session<R> {
         if self.stuck_since.is_some_and(|since| now >= since + WRITE_LIMIT) {
             return Some(Ended::Gone("took nothing for 30 s"));
         }
-        if now >= self.next_ping {
-            self.next_ping = now + self.times.ping_interval;
-            // It would not reach a peer that takes nothing.
-            if self.stuck_since.is_none() {
-                // An error shows when it is flushed.
-                self.socket.write(Message::Ping(Bytes::new())).ok();
-            }
+        // It would not reach a peer that takes nothing.
+        if self.next_ping.is_due(now, self.last_frame_at, self.last_told_at) && self.stuck_since.is_none() {
+            // An error shows when it is flushed.
+            self.socket.write(Message::Ping(Bytes::new())).ok();
+            self.last_told_at = now;
         }
         if !self.controls.stop_reading && self.rules.deadline().is_some_and(|at| now >= at) {
             let done = self.rules.due(cx, &self.link);
@@ -238,6 +248,7 @@ impl<R: Rules> Session<R> {
     fn read(&mut self, cx: &mut Context<'_>) -> Option<Ended> {
         for _ in 0..FRAMES_AT_ONCE {
             if self.controls.stop_reading || self.pong {
+                self.unread |= self.pong;
                 return None;
             }
             let message = match self.socket.poll_read(cx) {
@@ -259,7 +270,7 @@ impl<R: Rules> Session<R> {
             };
             self.last_frame_at = Instant::now();
             let handled = match message {
-                Message::Text(text) => self.rules.text(cx, &self.link, &text),
+                Message::Text(text) => self.rules.text(cx, &self.link, text),
                 Message::Binary(bytes) => {
                     self.rules.ignored(bytes.len(), "a binary frame");
                     Ok(())
@@ -291,25 +302,27 @@ impl<R: Rules> Session<R> {
             }
             if std::mem::take(&mut self.pong) {
                 self.socket.set_drop_pongs(self.controls.hold_pongs);
-                // It was not read meanwhile.
-                cx.waker().wake_by_ref();
+                if std::mem::take(&mut self.unread) {
+                    cx.waker().wake_by_ref();
+                }
             }
-            if self.last {
-                return Poll::Ready(Ended::Closing);
+            if let Some(ended) = self.last.take() {
+                return Poll::Ready(*ended);
             }
             let Some(outgoing) = self.link.next() else {
                 self.socket.rest();
                 return Poll::Pending;
             };
+            self.last_told_at = Instant::now();
             let written = match outgoing {
                 Outgoing::Frame(frame) => self.socket.write(frame),
                 Outgoing::Frames(frames) => frames.into_iter().try_for_each(|frame| self.socket.write(frame)),
                 Outgoing::Close { code, reason } => {
-                    self.last = true;
+                    self.last = Some(Box::new(Ended::Closed(code, reason.clone())));
                     self.socket.write(close_frame(code, reason))
                 }
                 Outgoing::EmptyClose => {
-                    self.last = true;
+                    self.last = Some(Box::new(Ended::Closing));
                     self.socket.write(Message::Close(None))
                 }
                 Outgoing::Pong(payload) => {

@@ -1,42 +1,44 @@
 //! Benchmark of the gateway: what thousands of agents cost it, and NATS behind it.
 //!
 //! The real gateway runs in a process of its own, pinned to one core, and a real nats-server with the agents on the other
-//! one. The agents are those of the benchmark of the dashboard. There is no TLS.
+//! one. The agents are those of the benchmark of the dashboard. There is no TLS. At the end a gateway is killed, and
+//! another one is asked to end, each with 5,000 agents.
 //!
 //! ```text
-//! cargo bench --bench gateway                                  10,000 agents, 30 s
-//! cargo bench --bench gateway -- --hosts 2000 --interval 5     a quick look
-//! cargo bench --bench gateway -- --strict                      exit code 1 if a limit is missed
+//! cargo bench --bench gateway                                             10,000 agents, 30 s: five minutes
+//! cargo bench --bench gateway -- --hosts 2000 --interval 5 --moving 0     a quick look; no gateway ends
+//! cargo bench --bench gateway -- --hosts 0                                only what happens when one ends
+//! cargo bench --bench gateway -- --gateway FILE                           another build of the gateway, to compare
+//! cargo bench --bench gateway -- --strict                                 exit code 1 if a limit is missed
 //! ```
 //!
 //! It needs nats-server 2.11 or later on `PATH`, or in `NIXFLEET_NATS_SERVER`. How to read the values is said by the
 //! benchmark of the dashboard.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use nixfleet_fleet::{Options, Reply, Request, ask};
 use nixfleet_protocol::{CommandRequest, DashboardMessage};
-use nixfleet_testbed::Nats;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use agent::Agents;
 use process::{Cores, Process};
+use programs::{Gateway, Server};
 use report::{Report, percentile};
 
 #[path = "../../../mock-dashboard/benches/scale/agent.rs"]
 mod agent;
 #[path = "../../../mock-dashboard/benches/scale/contents.rs"]
 mod contents;
+mod failover;
 #[path = "../../../mock-dashboard/benches/scale/process.rs"]
 mod process;
+mod programs;
 #[path = "../../../mock-dashboard/benches/scale/report.rs"]
 mod report;
 
@@ -55,44 +57,18 @@ const STEP: usize = 7919;
 /// Longest wait for a state. Only a hang takes this long.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The gateway. It ends with its owner.
-struct Gateway {
-    process: Process,
-    address: SocketAddr,
-}
+/// Pause after the start of a gateway. It takes agents as soon as NATS has stored that it is there.
+const SETTLED: Duration = Duration::from_secs(1);
 
-impl Gateway {
-    /// Starts it on one core, and moves this process to the other one.
-    fn start(nats: &Nats, cores: Cores) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let tokens = folder.path().join("tokens");
-        let digest: [u8; 32] = Sha256::digest(TOKEN).into();
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        fs::write(&tokens, format!("* {digest}")).expect("written");
-        cores.to_measured();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-gateway"));
-        let settings = [
-            ("LISTEN", "[\"127.0.0.1:0\"]".to_owned()),
-            ("HEALTH_LISTEN", "127.0.0.1:0".to_owned()),
-            ("TOKENS_FILE", tokens.display().to_string()),
-            ("NATS__SERVERS", format!("[\"{}\"]", nats.url())),
-            ("STREAMS__LOG_MAX_BYTES", "1000000000".to_owned()),
-        ];
-        command.envs(settings.map(|(name, value)| (format!("NIXFLEET_GATEWAY_{name}"), value)));
-        // The files of connections are counted against the limit that this process has raised.
-        let mut child =
-            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the gateway starts");
-        cores.to_agents();
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-        let mut said = |part: &str| lines.find(|line| line.contains(part)).expect("the gateway runs");
-        let address = said("agents: ");
-        said("agents are taken");
-        // It must never wait for somebody to read its log.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address =
-            address.rsplit("agents: ").next().and_then(|rest| rest.strip_suffix("/ws")?.parse().ok());
-        Self { process: Process(child), address: address.expect("an address") }
-    }
+/// What to measure, and how.
+struct Plan {
+    /// The program.
+    gateway: PathBuf,
+    hosts: usize,
+    /// Hosts that lose their gateway.
+    moving: usize,
+    interval: Duration,
+    cores: Cores,
 }
 
 fn main() -> ExitCode {
@@ -106,30 +82,47 @@ fn main() -> ExitCode {
         println!("Nothing measured; run `cargo bench --bench gateway`.");
         return ExitCode::SUCCESS;
     }
-    let hosts = usize::try_from(number("--hosts", 10_000)).expect("a number of hosts").max(1);
-    let interval = Duration::from_secs(number("--interval", 30).max(1));
-    process::allow_files(hosts);
-    let cores = Cores::of_this_process();
-    cores.to_agents();
-    let Some(nats) = Nats::start() else { return ExitCode::FAILURE };
-    let gateway = Gateway::start(&nats, cores);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let report = runtime.block_on(measure(&nats, &gateway, hosts, interval));
+    let count = |name: &str, default: u64| usize::try_from(number(name, default)).expect("a number of hosts");
+    let program = arguments.iter().position(|argument| argument == "--gateway");
+    let program = program.map(|at| arguments.get(at + 1).expect("--gateway names a program").as_str());
+    let plan = Plan {
+        gateway: program.unwrap_or(env!("CARGO_BIN_EXE_nixfleet-gateway")).into(),
+        hosts: count("--hosts", 10_000),
+        moving: count("--moving", 5000),
+        interval: Duration::from_secs(number("--interval", 30).max(1)),
+        cores: Cores::of_this_process(),
+    };
+    process::allow_files(plan.hosts.max(plan.moving));
+    plan.cores.to_agents();
+    let Some(nats) = Server::start() else { return ExitCode::FAILURE };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut report = Report::default();
+    // All agents end with their runtime.
+    if plan.hosts > 0 {
+        runtime().block_on(costs(&nats, &plan, &mut report));
+    }
+    if plan.moving > 0 {
+        runtime().block_on(failover::measure(&nats, &plan, &mut report));
+    }
     report.print();
     let strict = arguments.iter().any(|argument| argument == "--strict");
     if strict && report.misses() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn measure(nats: &Nats, gateway: &Gateway, hosts: usize, interval: Duration) -> Report {
-    let mut report = Report::default();
+/// What connections, registrations, heartbeats and commands cost.
+async fn costs(nats: &Server, plan: &Plan, report: &mut Report) {
+    let Plan { hosts, interval, .. } = *plan;
+    let gateway = Gateway::start(&plan.gateway, nats, plan.cores);
     let options = Options { servers: vec![nats.url()], name: "bench".to_owned(), ..Options::default() };
     let client = nixfleet_fleet::connect(&options).await.expect("NATS");
     let agents = Arc::new(Agents::new(gateway.address, hosts, interval));
-    let each = |bytes: u64| bytes as f64 / hosts as f64 / 1024.0;
+    let each = |bytes: f64| bytes / hosts as f64 / 1024.0;
     let unlimited = f64::INFINITY;
-    // Its presence was stored by then, so it takes agents.
-    sleep(Duration::from_secs(1)).await;
-    let (memory, cpu, begun) = (gateway.process.memory(), gateway.process.cpu(), Instant::now());
+    sleep(SETTLED).await;
+    let both = [&gateway.process, &nats.process];
+    let (memory, cpu, begun) = (both.map(Process::memory), both.map(Process::cpu), Instant::now());
+
+    let growth = |at: usize| both[at].memory() as f64 - memory[at] as f64;
 
     eprintln!("{hosts} agents register ..");
     let connecting = Arc::new(Semaphore::new(CONNECTING));
@@ -139,17 +132,20 @@ async fn measure(nats: &Nats, gateway: &Gateway, hosts: usize, interval: Duratio
     }
     agents.until("registrations and first beats", || agents.counts.acks.load(Relaxed) >= hosts as u64).await;
     let seconds = agents.registered_within(begun).as_secs_f64();
-    let registering = (gateway.process.cpu() - cpu).as_secs_f64() * 1e6 / hosts as f64;
+    let registering = |at: usize| (both[at].cpu() - cpu[at]).as_secs_f64() * 1e6 / hosts as f64;
     report.row("registrations in a second", hosts as f64 / seconds, "", unlimited, unlimited);
-    report.row("processor for a registration and a beat", registering, "us", unlimited, unlimited);
-    report.row("memory of a connection", each(gateway.process.memory() - memory), "KB", 40.0, 16.0);
+    report.row("processor for a registration and a beat", registering(0), "us", unlimited, unlimited);
+    report.row("NATS: the same", registering(1), "us", unlimited, unlimited);
+    report.row("memory of a connection", each(growth(0)), "KB", 40.0, 16.0);
 
     // Until each agent has its place in the interval.
     sleep(interval).await;
     eprintln!("beats and pings for {:?} ..", 2 * interval);
-    let (beat, outside) = agents.cost_of_a_beat(&gateway.process, 2 * interval).await;
-    report.row("processor for a beat and two pings", beat, "us", 60.0, 25.0);
-    report.row("of that outside the kernel", outside, "us", unlimited, unlimited);
+    let [ours, theirs] = agents.cost_of_a_beat(both, 2 * interval).await;
+    report.row("processor for a beat and two pings", ours.micros, "us", 60.0, 25.0);
+    report.row("of that outside the kernel", ours.outside, "us", unlimited, unlimited);
+    report.row("NATS: processor for a beat", theirs.micros, "us", unlimited, unlimited);
+    report.row("NATS: memory for a host", each(growth(1)), "KB", unlimited, unlimited);
 
     eprintln!("{COMMANDS} commands, while all beat ..");
     let mut times = Vec::with_capacity(COMMANDS);
@@ -169,15 +165,8 @@ async fn measure(nats: &Nats, gateway: &Gateway, hosts: usize, interval: Duratio
     agents.stop_pings();
     sleep(interval / 2).await;
     eprintln!("beats without pings for {interval:?} ..");
-    let (beat, _) = agents.cost_of_a_beat(&gateway.process, interval).await;
-    report.row("processor for a beat alone", beat, "us", 60.0, 25.0);
-    report.row(
-        "memory of a connection, at the end",
-        each(gateway.process.memory() - memory),
-        "KB",
-        40.0,
-        16.0,
-    );
+    let [ours] = agents.cost_of_a_beat([&gateway.process], interval).await;
+    report.row("processor for a beat alone", ours.micros, "us", 60.0, 25.0);
+    report.row("memory of a connection, at the end", each(growth(0)), "KB", 40.0, 16.0);
     report.row("connections lost", agents.counts.lost.load(Relaxed) as f64, "", 0.0, 0.0);
-    report
 }

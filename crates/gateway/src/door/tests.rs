@@ -4,7 +4,9 @@
 use std::{fs, io};
 
 use nixfleet_sessions::{Link, Outgoing};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -19,6 +21,8 @@ use crate::listener::{self, Shared};
 use crate::places::Places;
 use crate::tokens::new_token;
 
+mod certificates;
+
 /// An authority with its certificate.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -26,12 +30,13 @@ struct Authority {
     der: CertificateDer<'static>,
 }
 
-type Shown = (CertificateDer<'static>, PrivateKeyDer<'static>);
+type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         let own = params.self_signed(&key).unwrap();
         let (pem, der) = (own.pem(), own.der().clone());
@@ -53,7 +58,7 @@ impl Authority {
     }
 
     /// A client certificate, which expires with the year before.
-    fn client(&self, name: &str, year: i32) -> Shown {
+    fn client(&self, name: &str, year: i32) -> Pair {
         let (certificate, key) = self.issue_until(&[name], year);
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
@@ -71,10 +76,16 @@ struct Scene {
 
 impl Scene {
     async fn new(tokens: bool) -> Self {
+        Self::with(tokens, false).await
+    }
+
+    /// With a list of revoked certificates, if wanted. It is empty.
+    async fn with(tokens: bool, list: bool) -> Self {
         let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
         let path = |name: &str| folder.path().join(name);
         fs::write(path("tokens"), new_token("web-1").unwrap().line).unwrap();
         fs::write(path("ca"), &authority.pem).unwrap();
+        fs::write(path("crl"), authority.revoke(&[])).unwrap();
         present(&folder, authority.issue(&["localhost"]));
         let settings = Settings {
             tokens_file: tokens.then(|| path("tokens")),
@@ -82,6 +93,7 @@ impl Scene {
                 certificate_file: path("certificate"),
                 key_file: path("key"),
                 client_ca_file: Some(path("ca")),
+                client_crl_file: list.then(|| path("crl")),
             }),
             ..Settings::default()
         };
@@ -99,8 +111,14 @@ impl Scene {
         Self { folder, authority, door, figures, address }
     }
 
+    /// A certificate, as one that TLS has let in.
+    fn shown(&self, (certificate, _): &Pair) -> Arc<Shown> {
+        let clients = self.door.tls().unwrap().clients.unwrap();
+        Arc::new(Shown::read(std::slice::from_ref(certificate), &clients).unwrap())
+    }
+
     /// The answer to a request for this path, and the certificate of the gateway. An error is that of TLS.
-    async fn get(&self, path: &str, shown: Option<Shown>) -> io::Result<(String, CertificateDer<'static>)> {
+    async fn get(&self, path: &str, shown: Option<Pair>) -> io::Result<(String, CertificateDer<'static>)> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -114,7 +132,8 @@ impl Scene {
         let name = ServerName::try_from("localhost").unwrap();
         let mut tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
         let of_gateway = tls.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        // The gateway closes by itself: who shows nothing keeps no place.
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
         tls.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         tls.read_to_string(&mut answer).await?;
@@ -160,10 +179,10 @@ async fn a_new_certificate_is_shown_after_a_reload_and_a_broken_one_never() {
     let expected = next.0.der().clone();
     present(&scene.folder, next);
     assert_eq!(scene.get("/ws", None).await.unwrap().1, first, "it was not read yet");
-    scene.door.reload();
+    scene.door.reload(true);
     assert_eq!(scene.get("/ws", None).await.unwrap().1, expected);
     fs::write(scene.folder.path().join("certificate"), "none").unwrap();
-    scene.door.reload();
+    scene.door.reload(true);
     assert_eq!(scene.get("/ws", None).await.unwrap().1, expected);
 }
 
@@ -182,30 +201,22 @@ async fn one_address_has_no_more_connections_than_it_may() {
     }
 }
 
-#[test]
-fn the_hosts_of_a_certificate_are_its_names_up_to_the_first_dot() {
-    let names = ["web-1", "db-2.example.org", "*.example.org", "192.0.2.7", "under_score"];
-    let (certificate, _) = Authority::new().issue(&names);
-    assert_eq!(certificate::hosts(certificate.der()), ["web-1", "db-2"]);
-    assert!(certificate::hosts(&CertificateDer::from(b"text".to_vec())).is_empty());
-}
-
 #[tokio::test]
 async fn who_shows_a_token_is_judged_by_it_alone() {
     let scene = Scene::new(true).await;
     let token = new_token("db-1").unwrap();
     fs::write(scene.folder.path().join("tokens"), token.line).unwrap();
-    scene.door.reload();
-    let names = ["web-1".to_owned()];
+    scene.door.reload(true);
+    let shown = scene.shown(&scene.authority.client("web-1", 4096));
     let headers = |token: &str| {
         let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
         HeaderMap::from_iter([(header::AUTHORIZATION, value)])
     };
-    let by_token = scene.door.identity(&headers(&token.secret), &names).unwrap();
+    let by_token = scene.door.identity(&headers(&token.secret), Some(&shown)).unwrap();
     assert!(by_token.may_be("db-1") && !by_token.may_be("web-1"));
-    assert_eq!(scene.door.identity(&headers("wrong"), &names), None);
-    assert!(scene.door.identity(&HeaderMap::new(), &names).unwrap().may_be("web-1"));
-    assert_eq!(scene.door.identity(&HeaderMap::new(), &[]), None);
+    assert!(scene.door.identity(&headers("wrong"), Some(&shown)).is_none());
+    assert!(scene.door.identity(&HeaderMap::new(), Some(&shown)).unwrap().may_be("web-1"));
+    assert!(scene.door.identity(&HeaderMap::new(), None).is_none());
 }
 
 #[tokio::test]
@@ -213,11 +224,19 @@ async fn a_connection_that_registers_after_its_token_is_gone_is_closed() {
     let scene = Scene::new(true).await;
     let (directory, link) = (Directory::default(), Link::new(1));
     // No token of the file has it.
-    directory.enter("web-1", 1, &link, Some([0; 32]));
+    directory.enter("web-1", 1, &link, Identity::Token { host: None, digest: [0; 32] });
     let by_certificate = Link::new(2);
-    directory.enter("web-2", 1, &by_certificate, None);
-    scene.door.revoke(&directory);
-    let last = link.next();
-    assert!(matches!(&last, Some(Outgoing::Close { code: 1008, reason }) if reason.contains("revoked")));
-    assert!(by_certificate.next().is_none());
+    let shown = scene.shown(&scene.authority.client("web-2", 4096));
+    directory.enter("web-2", 1, &by_certificate, Identity::Certificate(shown));
+    scene.door.revoke(&directory).await;
+    assert_eq!(reason(&link).unwrap(), "the token was revoked");
+    assert_eq!(reason(&by_certificate), None);
+}
+
+/// Why a connection was closed by 1008, if it was.
+fn reason(link: &Link) -> Option<String> {
+    match link.next()? {
+        Outgoing::Close { code: 1008, reason } => Some(reason),
+        other => panic!("{other:?}"),
+    }
 }

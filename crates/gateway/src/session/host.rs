@@ -8,9 +8,10 @@ use async_nats::header::NATS_MESSAGE_ID;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use nixfleet_fleet::{Beat, Claim, said};
-use nixfleet_protocol::{AgentMessage, DashboardMessage, Heartbeat, HeartbeatAck, Register};
+use nixfleet_protocol::{AgentMessage, DashboardMessage, HeartbeatAck, Pulse, Register};
 use nixfleet_sessions::{Ended, Link, Outgoing, Verdicts, refuse};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::commands::Commands;
 use super::pipe::{Answer, Item, Pipe};
@@ -119,15 +120,15 @@ impl Host {
         &mut self,
         cx: &mut Context<'_>,
         link: &Arc<Link>,
-        text: &str,
-        beat: &Heartbeat,
+        text: Utf8Bytes,
+        pulse: &Pulse,
     ) -> Result<(), Ended> {
         let Beat { subject, headers } =
             Beat::new(&self.name, self.claim.owner.connection, now_ms(), self.interval);
-        self.gate.bus.beat(subject, headers, Bytes::copy_from_slice(text.as_bytes()));
-        self.verdicts.heartbeat(beat.pending_command.as_deref());
+        self.gate.bus.beat(subject, headers, text.into());
+        self.verdicts.heartbeat(pulse.pending_command.as_deref());
         let is_first = !std::mem::replace(&mut self.has_beaten, true);
-        if let Some(seq) = beat.seq {
+        if let Some(seq) = pulse.seq {
             self.pipe.answer(Answer::Ack(seq));
         }
         if is_first { self.poll(cx, link) } else { self.answer(link) }

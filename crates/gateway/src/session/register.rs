@@ -9,13 +9,20 @@ use bytes::Bytes;
 use nixfleet_fleet::{Claim, Eviction, Left, facts, names};
 use nixfleet_os::error::chain;
 use nixfleet_sessions::Link;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::gate::{Gate, now_ms};
+use crate::gate::{Closed, Gate, now_ms};
+use crate::identity::Identity;
 
 /// How long each step may take. An agent waits 10 s for the answer to its `register`.
 const LIMIT: Duration = Duration::from_secs(4);
+
+/// How long it is tried to say that a connection has ended. A dashboard shows its host as offline long before.
+const LEAVE_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// The shortest pause between two attempts, and half of the longest one.
+const LEAVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a registration has made.
 pub(super) struct Registered {
@@ -29,7 +36,7 @@ pub(super) struct Newcomer {
     pub(super) host: String,
     pub(super) link: Arc<Link>,
     /// What it has shown.
-    pub(super) digest: Option<[u8; 32]>,
+    pub(super) identity: Identity,
     /// Its `register`, which is the host's facts.
     pub(super) register: Bytes,
     /// When it was read, in Unix milliseconds.
@@ -41,12 +48,12 @@ pub(super) struct Newcomer {
 /// # Errors
 /// Why it failed, in words.
 pub(super) async fn register(gate: Arc<Gate>, newcomer: Newcomer) -> Result<Registered, String> {
-    let Newcomer { host, link, digest, register, since_ms } = newcomer;
+    let Newcomer { host, link, identity, register, since_ms } = newcomer;
     let claim = Claim::take(&gate.bus.layout.owners, &host, &gate.bus.id, since_ms);
     let claim = within(LIMIT, claim).await?;
     let connection = claim.owner.connection;
     // From now on another gateway may say that this connection is replaced.
-    gate.directory.enter(&host, connection, &link, digest);
+    gate.directory.enter(&host, connection, &link, identity);
     match introduce(&gate, &host, &claim, register).await {
         Ok(commands) => {
             gate.figures.registrations.add();
@@ -71,9 +78,12 @@ async fn introduce(gate: &Gate, host: &str, claim: &Claim, register: Bytes) -> R
         // If it is lost, the other gateway finds out when it next looks.
         within(LIMIT, Eviction::send(&bus.client(), host, old)).await?;
     }
-    store(gate, host, claim.owner.connection, register).await?;
     let group = names::OWNER_GROUP.to_owned();
-    within(LIMIT, bus.client().queue_subscribe(names::command(host), group)).await
+    let commands = within(LIMIT, bus.client().queue_subscribe(names::command(host), group)).await?;
+    // On the same connection to NATS: once the facts are stored, the server knows of the subscription, and who sees that
+    // the host is there can command it.
+    store(gate, host, claim.owner.connection, register).await?;
+    Ok(commands)
 }
 
 /// Stores the facts of a host.
@@ -89,12 +99,25 @@ pub(super) async fn store(gate: &Gate, host: &str, connection: u64, register: By
     Ok(())
 }
 
-/// Says that the connection has ended, unless a newer one is known already.
+/// Says that the connection has ended, unless a newer one is known already. While NATS is away it is tried again: a host
+/// that does not come back would count as connected.
 pub(super) async fn leave(gate: &Gate, host: &str, claim: Claim, why: String) {
     gate.directory.leave(host, claim.owner.connection);
-    let left = Left { at_ms: now_ms(), why };
-    if let Err(why) = within(LIMIT, claim.leave(&gate.bus.layout.owners, host, left)).await {
-        warn!(%host, %why, "NATS does not know that the connection has ended");
+    let (left, begun) = (Left { at_ms: now_ms(), why }, Instant::now());
+    loop {
+        // A client that is not connected would keep each attempt.
+        if gate.closed().is_none_or(|closed| closed == Closed::Draining) {
+            let leaving = claim.leave(&gate.bus.layout.owners, host, left.clone());
+            match within(LIMIT, leaving).await {
+                Ok(_) => return,
+                Err(why) => debug!(%host, %why, "cannot say that the connection has ended"),
+            }
+        }
+        if gate.is_draining() || begun.elapsed() > LEAVE_LIMIT {
+            return warn!(%host, "NATS does not know that the connection has ended");
+        }
+        // Not all at the same moment, once NATS is back.
+        sleep(LEAVE_PAUSE.mul_f64(1.0 + fastrand::f64())).await;
     }
 }
 

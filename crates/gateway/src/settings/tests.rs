@@ -36,6 +36,10 @@ fn each_problem_is_named_with_its_fix() {
         ("[nats]\ncredentials_file = \"a\"\nnkey_file = \"b\"", "leave one of them out"),
         ("[nats]\nkey_file = \"a\"", "set both or none"),
         ("[streams]\nreplicas = 6", "1 to 5"),
+        (
+            "[tls]\ncertificate_file = \"a\"\nkey_file = \"b\"\nclient_crl_file = \"c\"",
+            "without `tls.client_ca_file`",
+        ),
         ("a = ", "gateway.toml"),
     ];
     for (text, part) in cases {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use nixfleet_protocol::{AgentMessage, DashboardMessage, Heartbeat, HeartbeatAck, encode};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
@@ -89,6 +89,23 @@ impl Client {
                 _ => return Frame::Gone,
             }
         }
+    }
+
+    /// Waits for a ping of the gateway, and says something all the time.
+    pub(crate) async fn is_pinged(&mut self) {
+        let mut says = interval(Duration::from_millis(100));
+        let pinged = async {
+            loop {
+                tokio::select! {
+                    _ = says.tick() => self.0.send(r#"{"type":"anything"}"#.into()).await.unwrap(),
+                    frame = self.0.next() => match frame {
+                        Some(Ok(Message::Ping(_))) => return,
+                        other => panic!("{other:?}"),
+                    },
+                }
+            }
+        };
+        timeout(PATIENCE, pinged).await.expect("a ping");
     }
 
     /// The next acknowledgement of a heartbeat.

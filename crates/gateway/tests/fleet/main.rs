@@ -5,6 +5,8 @@
 
 mod client;
 mod faults;
+mod gateway;
 mod program;
 mod rig;
 mod rules;
+mod tls;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -110,4 +111,32 @@ async fn without_nats_it_is_started_and_asks_agents_to_come_again() {
     signal(&child, "-TERM").await;
     assert_eq!(told(&socket).await, "STOPPING= EXTEND_TIMEOUT_USEC=");
     assert!(timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap().success());
+}
+
+#[tokio::test]
+async fn secrets_go_to_new_files_that_only_their_owner_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let run = async |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-gateway"));
+        let output = timeout(PATIENCE, command.args(words).current_dir(folder.path()).output()).await;
+        let output = output.expect("it ends").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, line, _) = run(&["token", "web-1", "web-1.token"]).await;
+    assert!(code == 0 && line.starts_with("web-1 ") && line.lines().count() == 1, "{line}");
+    let (code, key, _) = run(&["nkey", "gateway.nk"]).await;
+    assert!(code == 0 && key.starts_with('U') && key.trim().len() == 56, "{key}");
+    for (name, begin) in [("web-1.token", ""), ("gateway.nk", "SU")] {
+        let secret = fs::read_to_string(file(name)).unwrap();
+        assert!(secret.starts_with(begin) && secret.lines().count() == 1, "{secret}");
+        assert_eq!(fs::metadata(file(name)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let before = fs::read(file("gateway.nk")).unwrap();
+    let (code, printed, why) = run(&["nkey", "gateway.nk"]).await;
+    assert!(code == 1 && printed.is_empty() && why.contains("cannot write gateway.nk: File exists"), "{why}");
+    assert_eq!(fs::read(file("gateway.nk")).unwrap(), before);
+    let (code, both, _) = run(&["token", "web-1"]).await;
+    assert!(code == 0 && both.contains("token: ") && both.contains("line of tokens_file: "), "{both}");
 }

@@ -9,26 +9,24 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull::OrderedConfig};
+use async_nats::jetstream;
 use async_nats::{Client, HeaderMap};
-use futures_util::StreamExt;
 use nixfleet_fleet::{Layout, Options, Owner, Reply, Request, ask, names};
 use nixfleet_protocol::{AgentMessage, CommandRequest, DashboardMessage};
 use nixfleet_testbed::Nats;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
+
+use crate::gateway::Gateway;
 
 /// The host of the tests.
 pub(crate) const HOST: &str = "web-1";
 
 /// Longest wait for anything, also beside other builds.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Longest wait for one message of a stream, before its content is asked for again.
-const TRY: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -38,22 +36,17 @@ pub(crate) struct Rig {
     pub(crate) jetstream: jetstream::Context,
     folder: TempDir,
     servers: Vec<String>,
-    /// More lines of the gateways' settings.
+    /// More lines of the gateways' settings: some that stand alone, then tables.
+    who: String,
     settings: String,
     /// More lines of the agents' settings.
     commands: String,
+    /// How agents speak with gateways: `ws` or `wss`.
+    scheme: &'static str,
     pub(crate) token: String,
     balancer: SocketAddr,
     /// Where the balancer passes connections to: the first that takes them.
     backends: Arc<Mutex<Vec<SocketAddr>>>,
-}
-
-/// A gateway that runs.
-pub(crate) struct Gateway {
-    process: Child,
-    log: Arc<Mutex<Vec<String>>>,
-    pub(crate) agents: SocketAddr,
-    health: SocketAddr,
 }
 
 impl Rig {
@@ -68,13 +61,16 @@ impl Rig {
         let token = nixfleet_gateway::new_token(HOST).unwrap();
         fs::write(folder.path().join("tokens"), token.line).unwrap();
         let replicas = servers.len();
+        let who = format!("tokens_file = {:?}\n", folder.path().join("tokens"));
         Self {
             jetstream: jetstream::new(client.clone()),
             client,
             folder,
             servers,
+            who,
             settings: format!("[streams]\nreplicas = {replicas}\n"),
             commands: String::new(),
+            scheme: "ws",
             token: token.secret,
             balancer,
             backends,
@@ -88,6 +84,16 @@ impl Rig {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Client certificates instead of tokens.
+    pub(crate) fn certificates(mut self, settings: &str, agent: &str) -> Self {
+        self.who = String::new();
+        self.settings += settings;
+        // Tables come last.
+        self.commands.insert_str(0, agent);
+        self.scheme = "wss";
+        self
     }
 
     /// Adds a command that is a shell script.
@@ -121,42 +127,13 @@ impl Rig {
     pub(crate) async fn gateway(&self, name: &str) -> Gateway {
         let settings = self.path(&format!("{name}.toml"));
         let text = format!(
-            "listen = [\"127.0.0.1:0\"]\nhealth_listen = \"127.0.0.1:0\"\nname = \"{name}\"\ntokens_file = {:?}\n\
-             reconnect_window_s = 1\n{}[nats]\nservers = {:?}\n",
-            self.path("tokens"),
-            self.settings,
-            self.servers
+            "listen = [\"127.0.0.1:0\"]\nhealth_listen = \"127.0.0.1:0\"\nname = \"{name}\"\n\
+             reconnect_window_s = 1\nping_interval_s = 1\n{}{}[nats]\nservers = {:?}\n",
+            self.who, self.settings, self.servers
         );
         // Tables come last.
         fs::write(&settings, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-gateway"));
-        command.arg("--config").arg(settings).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let (mut agents, mut health) = (None, None);
-        loop {
-            let line = timeout(PATIENCE, lines.next_line()).await.expect("a gateway starts").unwrap();
-            let line = line.expect("the gateway ended");
-            eprintln!("{name}: {line}");
-            let address = |begin: &str, end: &str| {
-                let rest = line.split(begin).nth(1)?;
-                rest.strip_suffix(end)?.parse::<SocketAddr>().ok()
-            };
-            agents = agents.or_else(|| address("agents: ", "/ws"));
-            health = health.or_else(|| address("health: http://", "/readyz"));
-            if line.contains("agents are taken") {
-                break;
-            }
-        }
-        let (name, log) = (name.to_owned(), Arc::default());
-        let said: Arc<Mutex<Vec<String>>> = Arc::clone(&log);
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                eprintln!("{name}: {line}");
-                said.lock().unwrap().push(line);
-            }
-        });
-        let gateway = Gateway { process, log, agents: agents.unwrap(), health: health.unwrap() };
+        let gateway = Gateway::start(name, &settings).await;
         self.backends.lock().unwrap().push(gateway.agents);
         gateway.wait_ready().await;
         gateway
@@ -170,7 +147,7 @@ impl Rig {
         let mut command = Command::new(agent_program());
         command
             .env("NIXFLEET_CONFIG", config)
-            .env("NIXFLEET_URL", format!("ws://{}/ws", self.balancer))
+            .env("NIXFLEET_URL", format!("{}://{}/ws", self.scheme, self.balancer))
             .env("NIXFLEET_TOKEN", &self.token)
             .env("NIXFLEET_HOSTNAME", HOST)
             .env("NIXFLEET_INTERVAL", "1")
@@ -244,24 +221,19 @@ impl Rig {
     }
 
     /// The same. None while a cluster has no leader for it.
+    ///
+    /// Entry by entry: a cluster may give a consumer to a server that it does not know yet to be dead, and then it
+    /// delivers nothing for half a minute.
     async fn try_stream(&self, name: &str) -> Option<Vec<(String, HeaderMap, AgentMessage)>> {
         let mut stream = self.jetstream.get_stream(name).await.ok()?;
-        let last = stream.info().await.ok()?.state.last_sequence;
+        let state = stream.info().await.ok()?.state.clone();
         let mut all = Vec::new();
-        if last == 0 {
-            return Some(all);
-        }
-        let consumer = stream.create_consumer(OrderedConfig::default()).await.ok()?;
-        let mut messages = consumer.messages().await.ok()?;
-        loop {
-            let message = timeout(TRY, messages.next()).await.ok()??.ok()?;
+        for number in state.first_sequence.max(1)..=state.last_sequence {
+            let message = stream.get_raw_message(number).await.ok()?;
             let text = String::from_utf8(message.payload.to_vec()).unwrap();
-            let headers = message.headers.clone().unwrap_or_default();
-            all.push((message.subject.to_string(), headers, AgentMessage::decode(&text).unwrap()));
-            if message.info().unwrap().stream_sequence >= last {
-                return Some(all);
-            }
+            all.push((message.subject.to_string(), message.headers, AgentMessage::decode(&text).unwrap()));
         }
+        Some(all)
     }
 
     /// The lines of all jobs in the log, each once, and how often each came.
@@ -308,51 +280,6 @@ impl Rig {
             assert!(of >= newest, "{subject} of connection {of} after one of {newest}");
             newest = of;
         }
-    }
-}
-
-impl Gateway {
-    /// Whether a line of its log, after its start, has this text.
-    pub(crate) fn has_said(&self, text: &str) -> bool {
-        self.log.lock().unwrap().iter().any(|line| line.contains(text))
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.process.start_kill().unwrap();
-    }
-
-    /// Sends a signal.
-    pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.process.id().unwrap().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
-    }
-
-    /// Waits for its end, and returns whether it was a good one.
-    pub(crate) async fn wait(&mut self) -> bool {
-        timeout(PATIENCE, self.process.wait()).await.expect("the gateway ends").unwrap().success()
-    }
-
-    async fn wait_ready(&self) {
-        wait("a gateway that is ready", async || self.get("/readyz").await.contains(" 200 ").then_some(()))
-            .await;
-    }
-
-    /// One of its metrics.
-    pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let metrics = self.get("/metrics").await;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("nixfleet_gateway_{name} ")));
-        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).trim().parse().unwrap()
-    }
-
-    /// The whole answer to a request.
-    pub(crate) async fn get(&self, path: &str) -> String {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = TcpStream::connect(self.health).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
     }
 }
 

@@ -85,6 +85,8 @@ async fn proofs_wait_for_nats_and_heartbeats_do_not() {
     client.ping("late").await;
     client.beat(2).await;
     assert!(client.is_silent_for(Duration::from_millis(500)).await, "nothing is proven");
+    // It would give up a connection on which it hears nothing.
+    client.is_pinged().await;
     wait("dropped heartbeats", async || (gateway.metric("beats_dropped_total").await > 0).then_some(()))
         .await;
     assert!(gateway.get("/readyz").await.contains(" 503 "));
@@ -116,6 +118,7 @@ async fn a_command_is_answered_by_the_gateway_that_has_the_host() {
     let mut client = Client::registered(gateway.agents, &rig.token, HOST).await;
     client.beat(1).await;
     client.ack().await;
+    wait("its heartbeat", async || rig.beat().await).await;
     let asking = tokio::spawn({
         let (nats, request) = (rig.client.clone(), request("pull", Some("a")));
         async move { ask(&nats, HOST, &request).await.unwrap() }
@@ -223,4 +226,19 @@ async fn of_many_connections_of_a_host_at_once_one_is_left() {
     .await;
     assert_eq!(rig.owner().await.unwrap().left, None);
     assert!(!one.has_said("panicked") && !two.has_said("panicked"));
+}
+
+#[tokio::test]
+async fn a_host_that_goes_while_nats_is_away_is_given_up_when_it_is_back() {
+    let Some(mut nats) = Nats::start() else { return };
+    let rig = Rig::start(&nats).await;
+    let gateway = rig.gateway("one").await;
+    let client = Client::registered(gateway.agents, &rig.token, HOST).await;
+    nats.kill();
+    drop(client);
+    wait("an attempt to give it up", async || (gateway.metric("leaving").await == 1).then_some(())).await;
+    wait("a gateway that knows", async || gateway.get("/readyz").await.contains(" 503 ").then_some(())).await;
+    nats.start_again();
+    nats.wait();
+    wait("the end of the connection", async || rig.owner().await?.left).await;
 }

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use nixfleet_protocol::DashboardMessage;
+use nixfleet_protocol::{DashboardMessage, Registered};
 
 use crate::process::Process;
 use crate::{LIMIT, TOKEN, contents};
@@ -49,7 +49,8 @@ pub(crate) struct Counts {
 
 /// What the agents share.
 pub(crate) struct Agents {
-    dashboard: SocketAddr,
+    /// Where they connect: of a dashboard or a gateway, or of what stands in front of several.
+    address: Mutex<SocketAddr>,
     count: usize,
     interval: Duration,
     begun: Instant,
@@ -59,12 +60,21 @@ pub(crate) struct Agents {
     pub(crate) expected: Mutex<HashMap<String, oneshot::Sender<Instant>>>,
 }
 
-type Socket = WebSocketStream<TcpStream>;
+/// Processor time of a process for one beat.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    /// All of it, in microseconds.
+    pub(crate) micros: f64,
+    /// That of it outside the kernel.
+    pub(crate) outside: f64,
+}
+
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 impl Agents {
-    pub(crate) fn new(dashboard: SocketAddr, count: usize, interval: Duration) -> Self {
+    pub(crate) fn new(address: SocketAddr, count: usize, interval: Duration) -> Self {
         Self {
-            dashboard,
+            address: Mutex::new(address),
             count,
             interval,
             begun: Instant::now(),
@@ -78,6 +88,12 @@ impl Agents {
         self.count
     }
 
+    /// From now on they connect there.
+    #[allow(dead_code, reason = "not all benchmarks do")]
+    pub(crate) fn move_to(&self, address: SocketAddr) {
+        *self.address.lock().expect("no panic under the lock") = address;
+    }
+
     /// How long after `since` the last agent was registered.
     pub(crate) fn registered_within(&self, since: std::time::Instant) -> Duration {
         let last = self.begun + Duration::from_micros(self.counts.last_registration.load(Relaxed));
@@ -89,18 +105,27 @@ impl Agents {
         self.silent.store(true, Relaxed);
     }
 
-    /// Microseconds of processor time of a process for each beat that it acknowledged, and how many of them outside the
-    /// kernel.
-    pub(crate) async fn cost_of_a_beat(&self, process: &Process, time: Duration) -> (f64, f64) {
+    /// Processor time of some processes for each beat that is acknowledged during this time.
+    pub(crate) async fn cost_of_a_beat<const N: usize>(
+        &self,
+        processes: [&Process; N],
+        time: Duration,
+    ) -> [Cost; N] {
         let pace = tokio::spawn(pace());
-        let (cpu, share, acks) = (process.cpu(), process.ticks(), self.counts.acks.load(Relaxed));
+        let before = processes.map(|process| (process.cpu(), process.ticks()));
+        let acks = self.counts.acks.load(Relaxed);
         sleep(time).await;
         let acks = self.counts.acks.load(Relaxed) - acks;
-        let (cpu, ticks) = (process.cpu() - cpu, process.ticks());
+        let mut number = 0..N;
+        let costs = processes.map(|process| {
+            let (cpu, share) = before[number.next().expect("as many as there are processes")];
+            let (cpu, ticks) = (process.cpu() - cpu, process.ticks());
+            let micros = cpu.as_secs_f64() * 1e6 / acks as f64;
+            let (outside, inside) = (ticks.0 - share.0, ticks.1 - share.1);
+            Cost { micros, outside: micros * outside as f64 / (outside + inside) as f64 }
+        });
         pace.abort();
-        let micros = cpu.as_secs_f64() * 1e6 / acks as f64;
-        let (outside, inside) = (ticks.0 - share.0, ticks.1 - share.1);
-        (micros, micros * outside as f64 / (outside + inside) as f64)
+        costs
     }
 
     /// Waits for a state.
@@ -129,7 +154,7 @@ pub(crate) async fn run(agents: Arc<Agents>, number: usize, permit: OwnedSemapho
     let socket = register(&agents, number).await;
     drop(permit);
     let ended = match socket {
-        Ok(socket) => beats(&agents, number, socket).await,
+        Ok((socket, _)) => beats(&agents, number, socket).await,
         Err(error) => Err(error),
     };
     if let Err(error) = ended
@@ -139,14 +164,18 @@ pub(crate) async fn run(agents: Arc<Agents>, number: usize, permit: OwnedSemapho
     }
 }
 
-async fn register(agents: &Agents, number: usize) -> Result<Socket, tungstenite::Error> {
+/// Connects and registers.
+pub(crate) async fn register(
+    agents: &Agents,
+    number: usize,
+) -> Result<(Socket, Registered), tungstenite::Error> {
+    let to = *agents.address.lock().expect("no panic under the lock");
     let tcp = TcpSocket::new_v4()?;
-    let address =
-        u8::try_from(number / AGENTS_PER_ADDRESS + 2).expect("as many agents as there are addresses");
-    tcp.bind(SocketAddr::from(([127, 0, 0, address], 0)))?;
-    let tcp = tcp.connect(agents.dashboard).await?;
+    let from = u8::try_from(number / AGENTS_PER_ADDRESS + 2).expect("as many agents as there are addresses");
+    tcp.bind(SocketAddr::from(([127, 0, 0, from], 0)))?;
+    let tcp = tcp.connect(to).await?;
     tcp.set_nodelay(true)?;
-    let mut request = format!("ws://{}/ws", agents.dashboard).into_client_request()?;
+    let mut request = format!("ws://{to}/ws").into_client_request()?;
     request.headers_mut().insert("Authorization", format!("Bearer {TOKEN}").parse()?);
     let config = WebSocketConfig::default().read_buffer_size(BUFFER).write_buffer_size(BUFFER);
     let (mut socket, _) = client_async_with_config(request, tcp, Some(config)).await?;
@@ -156,18 +185,22 @@ async fn register(agents: &Agents, number: usize) -> Result<Socket, tungstenite:
             return Err(tungstenite::Error::ConnectionClosed);
         };
         if let Message::Text(text) = message
-            && matches!(DashboardMessage::decode(&text), Ok(DashboardMessage::Registered(_)))
+            && let Ok(DashboardMessage::Registered(registered)) = DashboardMessage::decode(&text)
         {
             agents.counts.registered.fetch_add(1, Relaxed);
             let now = u64::try_from(agents.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             agents.counts.last_registration.fetch_max(now, Relaxed);
-            return Ok(socket);
+            return Ok((socket, registered));
         }
     }
 }
 
 /// The first beat comes at once. The others of all agents are spread over the interval.
-async fn beats(agents: &Agents, number: usize, mut socket: Socket) -> Result<(), tungstenite::Error> {
+pub(crate) async fn beats(
+    agents: &Agents,
+    number: usize,
+    mut socket: Socket,
+) -> Result<(), tungstenite::Error> {
     let interval = agents.interval;
     let share = number as f64 / agents.count as f64;
     let into = agents.begun.elapsed().as_secs_f64() % interval.as_secs_f64();

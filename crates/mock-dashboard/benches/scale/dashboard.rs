@@ -33,7 +33,7 @@ impl Dashboard {
             rest.strip_suffix("/ws")?.parse().ok()
         });
         let address = address.expect("the dashboard prints its address");
-        Self { process: Process(child), _output: output, address }
+        Self { process: child.into(), _output: output, address }
     }
 
     pub(crate) fn process(&self) -> &Process {

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use agent::Agents;
+use agent::{Agents, Cost};
 use commands::latencies;
 use dashboard::Dashboard;
 use process::Cores;
@@ -85,7 +85,6 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     let mut report = Report::default();
     let agents = Arc::new(Agents::new(dashboard.address, hosts, interval));
     let each = |bytes: u64| bytes as f64 / hosts as f64 / 1024.0;
-    let micros = |cpu: Duration, count: u64| cpu.as_secs_f64() * 1e6 / count as f64;
 
     // The first answer allocates what one connection needs as well as thousands do.
     commands::page(dashboard.address).await;
@@ -99,7 +98,7 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     }
     agents.until("registrations and first beats", || agents.counts.acks.load(Relaxed) >= hosts as u64).await;
     let seconds = agents.registered_within(begun).as_secs_f64();
-    let registering = micros(dashboard.process().cpu() - cpu, hosts as u64);
+    let registering = (dashboard.process().cpu() - cpu).as_secs_f64() * 1e6 / hosts as f64;
     let first = dashboard.process().memory() - memory;
     report.row("all registered after", seconds, "s", f64::INFINITY, f64::INFINITY);
     report.row("registrations in a second", hosts as f64 / seconds, "", f64::INFINITY, f64::INFINITY);
@@ -109,8 +108,8 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     // Until each agent has its place in the interval.
     sleep(interval).await;
     eprintln!("beats and pings for {:?} ..", interval * rounds);
-    let (beat, outside) = agents.cost_of_a_beat(dashboard.process(), interval * rounds).await;
-    report.row("processor for a beat and two pings", beat, "us", 50.0, 15.0);
+    let [Cost { micros, outside }] = agents.cost_of_a_beat([dashboard.process()], interval * rounds).await;
+    report.row("processor for a beat and two pings", micros, "us", 50.0, 15.0);
     report.row("of that outside the kernel", outside, "us", f64::INFINITY, f64::INFINITY);
 
     eprintln!("{COMMANDS} commands, while all beat ..");
@@ -123,8 +122,8 @@ async fn measure(dashboard: &Dashboard, hosts: usize, interval: Duration, rounds
     eprintln!("beats without pings for {interval:?} ..");
     agents.stop_pings();
     sleep(interval / 2).await;
-    let (beat, outside) = agents.cost_of_a_beat(dashboard.process(), interval * rounds).await;
-    report.row("processor for a beat alone", beat, "us", 50.0, 15.0);
+    let [Cost { micros, outside }] = agents.cost_of_a_beat([dashboard.process()], interval * rounds).await;
+    report.row("processor for a beat alone", micros, "us", 50.0, 15.0);
     report.row("of that outside the kernel", outside, "us", f64::INFINITY, f64::INFINITY);
 
     let last = dashboard.process().memory() - memory;

@@ -58,13 +58,30 @@ impl Cores {
     }
 }
 
-/// A process. It ends with its owner.
-pub(crate) struct Process(pub(crate) Child);
+/// A process.
+pub(crate) struct Process {
+    id: u32,
+    /// A child of this process. It ends with its owner.
+    child: Option<Child>,
+}
 
 impl Process {
+    /// A process that somebody else ends.
+    #[allow(dead_code, reason = "not all benchmarks have one")]
+    pub(crate) fn other(id: u32) -> Self {
+        Self { id, child: None }
+    }
+
+    /// Sends it a signal.
+    #[allow(dead_code, reason = "not all benchmarks do")]
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id).ok().and_then(Pid::from_raw).expect("an id");
+        kill_process(id, signal).expect("the process runs");
+    }
+
     /// Processor time of all its threads.
     pub(crate) fn cpu(&self) -> Duration {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).expect("the process runs");
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id)).expect("the process runs");
         let on_cpu = |thread: fs::DirEntry| -> Option<u64> {
             fs::read_to_string(thread.path().join("schedstat")).ok()?.split(' ').next()?.parse().ok()
         };
@@ -74,7 +91,7 @@ impl Process {
     /// Ticks of the kernel's clock that met it outside the kernel and inside. They are too coarse for anything but the
     /// ratio of the two.
     pub(crate) fn ticks(&self) -> (u64, u64) {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("the process runs");
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.id)).expect("the process runs");
         // Behind the name, which may have spaces: the state, ten more numbers, then these two.
         let mut fields = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().skip(11);
         let mut next = || fields.next().and_then(|field| field.parse().ok()).expect("a number");
@@ -83,16 +100,24 @@ impl Process {
 
     /// Its memory in bytes: what it has alone, and its share of what it shares.
     pub(crate) fn memory(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()));
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id));
         let text = text.expect("the process runs");
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("the kernel counts it");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 }
 
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self { id: child.id(), child: Some(child) }
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
-        kill_process(Pid::from_child(&self.0), Signal::TERM).ok();
-        self.0.wait().ok();
+        if let Some(child) = &mut self.child {
+            kill_process(Pid::from_child(child), Signal::TERM).ok();
+            child.wait().ok();
+        }
     }
 }
