@@ -34,6 +34,7 @@ pub(super) async fn connect(
             return debug!(peer = %peer.address, "a connection ended with its request");
         };
         session::run(state.shared, peer.address, socket, state.lifetime).await;
+        drop(peer.place);
     });
     answer
 }

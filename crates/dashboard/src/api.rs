@@ -15,23 +15,27 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::faults::Act;
-use crate::listener::Peer;
 use crate::moment::Moment;
 use crate::names::Names;
 use crate::web::{AppState, Failure, failure};
 use crate::{Faults, Lifetime, Policy, SendError, Shared, agents, browsers, doors, page};
 
 mod commands;
+mod far;
 mod log;
 mod messages;
-
-type App = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, Peer>;
+mod outcome;
 
 /// All routes.
-pub(super) fn router(shared: Arc<Shared>, names: Names, lifetime: Lifetime) -> App {
+pub(super) fn router(
+    shared: Arc<Shared>,
+    names: Names,
+    lifetime: Lifetime,
+    wrap: impl FnOnce(Router) -> Router,
+) -> Router {
+    let is_fed = shared.is_fed();
     let state = AppState { shared, lifetime, names: Arc::new(names) };
-    page::routes(&state.shared.csrf_token)
-        .route("/ws", get(agents::connect))
+    let mut routes = page::routes(&state.shared.csrf_token, is_fed)
         .route("/browser", get(browsers::connect))
         .route("/api/hosts", get(hosts))
         .route("/api/hosts/{id}", get(host))
@@ -42,6 +46,19 @@ pub(super) fn router(shared: Arc<Shared>, names: Names, lifetime: Lifetime) -> A
         .route("/api/hosts/{id}/command", post(commands::one))
         .route("/api/hosts/{id}/kill", post(commands::kill))
         .route("/api/commands", post(commands::many))
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such page") });
+    if !is_fed {
+        routes = routes.merge(of_sockets());
+    }
+    wrap(routes.with_state(state.clone()))
+        // Behind all routes and the fallback, so that no handler sees a request under another name.
+        .layer(from_fn_with_state(state, doors::guard))
+}
+
+/// What only a dashboard has that has the sockets of its agents.
+fn of_sockets() -> Router<AppState> {
+    Router::new()
+        .route("/ws", get(agents::connect))
         .route("/api/hosts/{id}/faults", post(act))
         .route("/api/faults", get(faults).post(set_faults))
         .route("/api/violations", get(violations))
@@ -50,11 +67,6 @@ pub(super) fn router(shared: Arc<Shared>, names: Names, lifetime: Lifetime) -> A
             "/api/policy",
             get(async |state: State<AppState>| Json(state.handle().policy())).post(set_policy),
         )
-        .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such page") })
-        // Behind all routes and the fallback, so that no handler sees a request under another name.
-        .layer(from_fn_with_state(state.clone(), doors::guard))
-        .with_state(state)
-        .into_make_service_with_connect_info::<Peer>()
 }
 
 async fn hosts(State(state): State<AppState>) -> Json<Value> {

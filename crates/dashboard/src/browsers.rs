@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{
+    Extension,
     extract::{
-        State,
-        ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+        ConnectInfo, State,
+        ws::{
+            CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code,
+            rejection::WebSocketUpgradeRejection,
+        },
     },
     response::{IntoResponse, Response},
 };
@@ -23,8 +27,9 @@ use tracing::debug;
 use nixfleet_protocol::is_hostname;
 
 use crate::hub::Live;
+use crate::listener::Peer;
 use crate::web::{AppState, READ_BUFFER};
-use crate::{Lifetime, Shared};
+use crate::{Lifetime, Shared, Stay};
 
 /// The longest message accepted from a browser, in bytes: a name and a number have a hundred.
 const MAX_MESSAGE: usize = 4 * 1024;
@@ -44,9 +49,14 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Longest duration of one write. After it the browser counts as lost; it gets a new list when it returns.
 const WRITE_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a browser has to read that its connection ends.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
 /// `GET /browser`.
 pub(super) async fn connect(
     State(state): State<AppState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    stay: Option<Extension<Stay>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     match upgrade {
@@ -57,7 +67,10 @@ pub(super) async fn connect(
             .max_write_buffer_size(MAX_WRITE_BUFFER)
             .max_message_size(MAX_MESSAGE)
             .max_frame_size(MAX_MESSAGE)
-            .on_upgrade(move |socket| run(state.shared, socket, state.lifetime)),
+            .on_upgrade(async move |socket| {
+                run(state.shared, socket, state.lifetime, stay.map(|Extension(stay)| stay)).await;
+                drop(peer.place);
+            }),
     }
 }
 
@@ -74,7 +87,7 @@ enum Wish {
     },
 }
 
-async fn run(shared: Arc<Shared>, socket: WebSocket, mut lifetime: Lifetime) {
+async fn run(shared: Arc<Shared>, socket: WebSocket, mut lifetime: Lifetime, stay: Option<Stay>) {
     let (mut sink, stream) = socket.split();
     // The newest wish counts. A browser that changes its mind ten times in a write gets the last answer only.
     let (wish, wishes) = watch::channel(None);
@@ -82,10 +95,24 @@ async fn run(shared: Arc<Shared>, socket: WebSocket, mut lifetime: Lifetime) {
         () = lifetime.ended() => {}
         () = listen(stream, &wish) => {}
         () = Viewer::new(&shared).serve(&mut sink, wishes) => {}
+        () = over(stay) => {
+            let reason = Utf8Bytes::from_static("the session has ended");
+            let close = Message::Close(Some(CloseFrame { code: close_code::POLICY, reason }));
+            // An error means that the connection is closed already.
+            drop(timeout(CLOSE_LIMIT, sink.send(close)).await);
+        }
     }
     debug!("a browser's connection ends");
     // The page reconnects by itself. An error means that the connection is closed already.
-    drop(timeout(Duration::from_secs(1), sink.close()).await);
+    drop(timeout(CLOSE_LIMIT, sink.close()).await);
+}
+
+/// Resolves when the browser may not stay any longer; never without a login.
+async fn over(stay: Option<Stay>) {
+    match stay {
+        Some(mut stay) => stay.over().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Takes what a browser says, until the connection ends. What is not understood is ignored; a message that is too long

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
 
-use nixfleet_protocol::{DashboardMessage, KillCommand, encode};
+use nixfleet_protocol::{CommandRequest, DashboardMessage, KillCommand, encode};
 use nixfleet_sessions::{MAX_SENT_FRAME, Outgoing};
 
 use crate::host::SendError;
@@ -91,11 +92,17 @@ impl Handle {
         self.shared.read(|hub| hub.registrations())
     }
 
-    /// Sends a command without waiting for an answer.
+    /// Sends a command without waiting for an answer. To a host whose socket another program has, one without an id gets
+    /// one.
     ///
     /// # Errors
     /// [`SendError`] when it cannot be queued.
     pub fn send_command(&self, id: &str, command: &str, command_id: Option<&str>) -> Result<(), SendError> {
+        if self.shared.is_fed() {
+            let command_id = command_id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+            let request = CommandRequest { command: command.to_owned(), id: Some(command_id) };
+            return self.pass_on(id, DashboardMessage::Command(request));
+        }
         self.shared.apply(|hub, _| hub.send_command(id, command, command_id))
     }
 
@@ -115,7 +122,11 @@ impl Handle {
 
     /// Changes the policy, and sends it to every connected agent. Returns to how many agents it could not be
     /// sent.
+    ///
+    /// # Panics
+    /// If another program has the agents' sockets, which has rules of its own.
     pub fn set_policy(&self, policy: Policy) -> usize {
+        self.assert_has_sockets();
         let legacy = self.shared.is_legacy();
         self.shared.policy.send_replace(policy.clone());
         self.shared.apply(|hub, _| hub.announce(&policy, legacy))
@@ -131,6 +142,9 @@ impl Handle {
     /// # Errors
     /// [`SendError`] when it cannot be queued.
     pub fn send_kill(&self, id: &str, kill: KillCommand) -> Result<(), SendError> {
+        if self.shared.is_fed() {
+            return self.pass_on(id, DashboardMessage::KillCommand(kill));
+        }
         self.send_raw(id, encode(&DashboardMessage::KillCommand(kill)))
     }
 
@@ -169,6 +183,7 @@ impl Handle {
     /// # Errors
     /// [`SendError`] when the host has no connection.
     pub fn drop_connection(&self, id: &str) -> Result<(), SendError> {
+        self.assert_has_sockets();
         self.shared.read(|hub| hub.link(id).map(|link| link.cut()))
     }
 
@@ -187,7 +202,11 @@ impl Handle {
     }
 
     /// Replaces the faults.
+    ///
+    /// # Panics
+    /// If another program has the agents' sockets, where they would do nothing.
     pub fn set_faults(&self, faults: Faults) {
+        self.assert_has_sockets();
         self.shared.faults.send_replace(faults);
     }
 
@@ -242,7 +261,18 @@ impl Handle {
         state
     }
 
+    /// Nobody waits for the answer.
+    fn pass_on(&self, id: &str, message: DashboardMessage) -> Result<(), SendError> {
+        self.shared.read(|hub| hub.link(id).map(|_| ()))?;
+        self.shared.pass_on(id, message).map(drop).map_err(|_| SendError::QueueFull)
+    }
+
+    fn assert_has_sockets(&self) {
+        assert!(!self.shared.is_fed(), "this dashboard has no sockets of agents");
+    }
+
     fn send(&self, id: &str, outgoing: Outgoing) -> Result<(), SendError> {
+        self.assert_has_sockets();
         self.shared.apply(|hub, _| hub.send(id, outgoing))
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Host {
     heartbeat_at: Option<Instant>,
     heartbeat_at_ms: i64,
     pub(super) online: bool,
+    /// Another program has its connection, and says when it is offline.
+    pub(super) is_fed: bool,
     pub(super) link: Option<Arc<Link>>,
     pub(super) connections: u64,
     pub(super) record: Record,
@@ -112,6 +114,13 @@ impl Host {
         }
     }
 
+    /// Notes the first connection that is heard of, which need not be the first one.
+    pub(super) fn seen(&mut self, moment: Moment) {
+        if self.first_seen_ms == 0 {
+            self.first_seen_ms = moment.unix_ms;
+        }
+    }
+
     /// Stores a `register`.
     pub(super) fn set_facts(&mut self, text: Arc<str>, interval: u64) {
         (self.facts, self.interval, self.facts_are_newer) = (Some(text), interval, true);
@@ -135,13 +144,23 @@ impl Host {
         self.online = true;
     }
 
+    /// Whether there are readings of any heartbeat.
+    pub(super) fn has_beat(&self) -> bool {
+        self.beat.is_some()
+    }
+
+    /// The newest `register` is newer than the newest heartbeat.
+    pub(super) fn facts_count(&mut self) {
+        self.facts_are_newer = true;
+    }
+
     pub(super) fn request_interval(&mut self, seconds: Option<u64>) {
         self.requested_interval = seconds;
     }
 
     /// When an online host becomes offline without another heartbeat.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let heartbeat_at = self.heartbeat_at.filter(|_| self.online)?;
+        let heartbeat_at = self.heartbeat_at.filter(|_| self.online && !self.is_fed)?;
         Some(heartbeat_at + Duration::from_secs(self.interval()) * STALE_AFTER)
     }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use nixfleet_protocol::{Register, is_hostname};
 use nixfleet_sessions::Link;
 
+use crate::feed::Outage;
 use crate::history::{Plot, points_for};
 use crate::host::Host;
 use crate::log::Log;
@@ -21,7 +22,7 @@ use crate::record::{Entry, Kept, MAX_BYTES, room_for};
 use crate::strict::{Judge, Strict};
 use crate::view::HostView;
 
-pub(super) use audience::{Live, News};
+pub(super) use audience::{Live, News, away};
 
 mod audience;
 mod inbound;
@@ -63,6 +64,8 @@ pub(super) struct Hub {
     /// The earliest deadline of a host, or an earlier time: a heartbeat moves the deadline and not this.
     next_expiry: Option<Instant>,
     deadline_moved: bool,
+    /// Why not all is heard of the hosts of a [`crate::Feed`].
+    pub(super) outage: Option<Outage>,
 }
 
 impl Hub {
@@ -114,6 +117,26 @@ impl Hub {
         host.record.trim(room);
         self.publish_host(&id);
         Registration::Accepted { replaced }
+    }
+
+    /// Handles `register` of a connection that another program has. It says itself when the host is offline.
+    pub(super) fn fed_register(&mut self, moment: Moment, link: &Arc<Link>, text: &str, facts: Register) {
+        let id = facts.hostname.clone();
+        if let Registration::Accepted { .. } = self.register(moment, link, text, facts, None)
+            && let Some(host) = self.hosts.get_mut(&id)
+        {
+            // All dashboards of the fleet show the same number, whenever they started.
+            (host.connections, host.is_fed) = (link.session, true);
+            host.seen(moment);
+        }
+    }
+
+    /// The newest heartbeat of a host does not count any more.
+    pub(super) fn set_offline(&mut self, id: &str) {
+        if let Some(host) = self.hosts.get_mut(id).filter(|host| host.online) {
+            host.online = false;
+            self.publish_host(id);
+        }
     }
 
     /// Counts a frame that was no known message.

@@ -13,6 +13,7 @@
 //!   (`record`), what its commands said (`log`), which one runs (`running`), the last hour (`history`), and one
 //!   line for lists (`summary`).
 //! * `strict` checks the agents' messages against the needs of existing dashboards, if enabled.
+//! * `feed` is the entrance for hosts whose sockets another program has, such as the gateways of a fleet.
 //! * `agents` and `browsers` run one task for each socket; that of an agent is `nixfleet-sessions`. `api` answers HTTP requests, `page` has the files of the
 //!   page. `faults` describes how the dashboard can misbehave, and `policy` what it requests from agents. `rate` counts
 //!   registrations.
@@ -38,7 +39,7 @@ use std::{fmt, io};
 
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -50,6 +51,7 @@ mod api;
 mod browsers;
 mod doors;
 mod faults;
+mod feed;
 mod figures;
 mod handle;
 mod history;
@@ -61,6 +63,7 @@ mod moment;
 mod names;
 mod newest;
 mod page;
+mod person;
 mod policy;
 mod rate;
 mod record;
@@ -75,10 +78,13 @@ mod web;
 mod tests;
 
 pub use faults::{Faults, Refusal};
+pub use feed::{Answer, Asked, Feed, FeedError, Outage};
 pub use handle::Handle;
 pub use host::SendError;
+pub use listener::Peer;
 pub use log::Ended;
 pub use names::BadName;
+pub use person::{CanLogOut, Leave, Person, Stay};
 pub use policy::Policy;
 pub use rate::Registrations;
 pub use record::Recorded;
@@ -136,6 +142,8 @@ pub struct Dashboard {
     address: SocketAddr,
     shared: Arc<Shared>,
     names: Names,
+    /// For connections.
+    room: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Dashboard {
@@ -153,25 +161,31 @@ impl Dashboard {
         if options.token.is_empty() {
             return Err(BindError::EmptyToken);
         }
-        let csrf_token = match options.csrf_token {
-            Some(token) => token,
-            None => random_token().map_err(BindError::Random)?,
-        };
-        if csrf_token.is_empty()
-            || csrf_token.len() > 128
-            || !csrf_token.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Err(BindError::BadCsrfToken);
-        }
-        let failed = |source| BindError::Listen { address: options.listen, source };
-        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
+        let csrf_token = checked(options.csrf_token)?;
+        Self::listen(options.listen, Shared::new(&options.token, csrf_token, options.strict)).await
+    }
+
+    /// Listens for browsers only: another program has the sockets of the agents. It tells about them by the [`Feed`],
+    /// and passes on what is [`Asked`] of them. Without a CSRF token a random one is made.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn fed(
+        listen: SocketAddr,
+        csrf_token: Option<String>,
+    ) -> Result<(Self, Feed, mpsc::Receiver<Asked>), BindError> {
+        let (sender, asked) = feed::requests();
+        let dashboard = Self::listen(listen, Shared::fed(checked(csrf_token)?, sender)).await?;
+        let feed = Feed::new(Arc::clone(&dashboard.shared));
+        Ok((dashboard, feed, asked))
+    }
+
+    async fn listen(listen: SocketAddr, shared: Shared) -> Result<Self, BindError> {
+        let failed = |source| BindError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self {
-            listener,
-            address,
-            shared: Arc::new(Shared::new(&options.token, csrf_token, options.strict)),
-            names: Names::default(),
-        })
+        let room = if shared.is_fed() { listener::of_browsers() } else { listener::of_agents() };
+        Ok(Self { listener, address, shared: Arc::new(shared), names: Names::default(), room })
     }
 
     /// Answers under this name, too. By default it answers under names of loopback, and under the address that
@@ -206,44 +220,38 @@ impl Dashboard {
     /// Serves until `shutdown` resolves. Then it closes every socket with code 1001, and waits three seconds
     /// at most for their tasks. Dropping this future ends them too.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        self.serve_behind(|routes| routes, shutdown).await;
+    }
+
+    /// Serves as [`serve`](Self::serve), with what `wrap` puts around the routes: others beside them, or a login. Requests
+    /// under another name and of pages of other sites are refused before. Handlers find the [`Peer`] as `ConnectInfo`.
+    pub async fn serve_behind(
+        self,
+        wrap: impl FnOnce(axum::Router) -> axum::Router,
+        shutdown: impl Future<Output = ()>,
+    ) {
         // Both are owned by this future. When it is dropped, the tasks of all connections end.
         let (closing, closed) = watch::channel(());
         let (alive, mut all_gone) = mpsc::channel::<std::convert::Infallible>(1);
-        let app = api::router(
-            Arc::clone(&self.shared),
-            self.names,
-            Lifetime { closed: closed.clone(), _alive: alive },
-        );
-
-        let mut http_closed = closed.clone();
-        let http =
-            axum::serve(listener::Listener::new(self.listener), app).with_graceful_shutdown(async move {
-                // An error means that the sender has been dropped, which is the signal.
-                drop(http_closed.changed().await);
-            });
-        let mut http = std::pin::pin!(http.into_future());
-        info!(address = %self.address, "the mock dashboard listens");
+        let lifetime = Lifetime { closed: closed.clone(), _alive: alive };
+        let app = api::router(Arc::clone(&self.shared), self.names, lifetime.clone(), wrap);
+        info!(address = %self.address, "the dashboard listens");
 
         tokio::select! {
             () = shutdown => {}
-            // This cannot happen, because errors of `accept` are retried.
-            _ = &mut http => {}
+            () = listener::accept(self.listener, self.room, app, lifetime) => {}
             () = sweep(&self.shared) => {}
             () = send_updates(&self.shared) => {}
         }
         drop((closing, closed));
-        let finish = async {
-            drop(http.await);
-            // Nothing is ever sent. `None` means that the last task has ended.
-            while all_gone.recv().await.is_some() {}
-        };
-        if timeout(CLOSE_LIMIT, finish).await.is_err() {
+        // Nothing is ever sent. `None` means that the last task has ended.
+        if timeout(CLOSE_LIMIT, all_gone.recv()).await.is_err() {
             info!("some connections did not end in time and were dropped");
         }
     }
 }
 
-/// Every task of a socket owns one. It signals when to end, and dropping it signals that the task has ended.
+/// Every task of a connection or of a socket owns one. It signals when to end, and dropping it signals that the task has ended.
 #[derive(Clone)]
 struct Lifetime {
     /// Closed when the dashboard ends; `changed` returns an error then.
@@ -256,6 +264,16 @@ impl Lifetime {
     async fn ended(&mut self) {
         drop(self.closed.changed().await);
     }
+}
+
+/// The CSRF token, or a random one.
+fn checked(csrf_token: Option<String>) -> Result<String, BindError> {
+    let token = match csrf_token {
+        Some(token) => token,
+        None => random_token().map_err(BindError::Random)?,
+    };
+    let fits = (1..=128).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(token) } else { Err(BindError::BadCsrfToken) }
 }
 
 /// Secrets are compared as digests, so that the time of the comparison does not reveal the secret.

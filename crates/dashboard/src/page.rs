@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 
 use crate::digest;
+use crate::person::{CanLogOut, Person};
 use crate::web::AppState;
 
 /// Content security policy: only files of this server and no frames, because buttons of the page run
 /// commands.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-                      connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -59,18 +60,37 @@ const FILES: &[(&str, &str, &str)] = &[
 const TAG_BYTES: usize = 16;
 
 /// The routes of the page and of its files.
-pub(super) fn routes(csrf_token: &str) -> Router<AppState> {
-    // The token is visible ASCII. These three characters could end the attribute.
-    let token = csrf_token.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
-    let index: Arc<str> = INDEX.replace("{{csrf_token}}", &token).into();
-    let page = move || {
+pub(super) fn routes(csrf_token: &str, is_fed: bool) -> Router<AppState> {
+    let token = escaped(csrf_token);
+    let kind = if is_fed { "dashboard" } else { "mock dashboard" };
+    let index = INDEX.replace("{{kind}}", kind);
+    let index: Arc<str> = index.replace("{{csrf_token}}", &token).into();
+    let page = move |person: Option<Extension<Person>>, way_out: Option<Extension<CanLogOut>>| {
         let index = Arc::clone(&index);
-        async move { answer("text/html; charset=utf-8", "no-store", index.to_string()) }
+        async move {
+            let person = person.map(|Extension(person)| whoever(&person, way_out.is_some()));
+            let index = index.replace("{{person}}", &person.unwrap_or_default());
+            answer("text/html; charset=utf-8", "no-store", index)
+        }
     };
     FILES.iter().fold(Router::new().route("/", get(page)), |router, &(path, kind, text)| {
         let tag = tag(text);
         router.route(path, get(move |asked: HeaderMap| async move { file(kind, text, &tag, &asked) }))
     })
+}
+
+/// Who looks at the page, and the way out if there is one.
+fn whoever(Person(name): &Person, can_log_out: bool) -> String {
+    let name = escaped(name);
+    let way_out = if can_log_out { "<button type=\"submit\">Log out</button>" } else { "" };
+    let name = format!("<span title=\"{name}\">{name}</span>");
+    let form = "<form id=\"person\" class=\"person\" method=\"post\" action=\"logout\">";
+    format!("{form}{name}{way_out}</form>")
+}
+
+/// A text as part of the page, or of an attribute in double quotes.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
 /// The paths of its files.

@@ -5,12 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::digest;
 use crate::faults::Faults;
-use crate::hub::{Hub, Live};
+use crate::feed::{Asked, Outage};
+use crate::hub::{Hub, Live, away};
 use crate::moment::Moment;
 use crate::policy::Policy;
 use crate::strict::Strict;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) strict: bool,
     /// Time limits of the sockets.
     pub(super) times: Strict,
+    /// Where requests go if another program has the sockets of the agents.
+    pub(super) requests: Option<mpsc::Sender<Asked>>,
 }
 
 impl Shared {
@@ -62,6 +65,22 @@ impl Shared {
             token: watch::Sender::new(digest(token.as_bytes())),
             csrf_digest: digest(csrf_token.as_bytes()),
             csrf_token,
+            requests: None,
+        }
+    }
+
+    /// Of a dashboard with a [`Feed`](crate::Feed). No token lets an agent in.
+    pub(super) fn fed(csrf_token: String, requests: mpsc::Sender<Asked>) -> Self {
+        Self { requests: Some(requests), ..Self::new("", csrf_token, None) }
+    }
+
+    /// Notes why not all is heard of the hosts, and tells all browsers.
+    pub(super) fn set_away(&self, outage: Option<Outage>) {
+        let mut hub = self.lock();
+        if hub.outage != outage {
+            hub.outage = outage;
+            // An error means that no browser is connected.
+            drop(self.browsers.send(away(outage).into()));
         }
     }
 
@@ -121,6 +140,11 @@ impl Shared {
     /// A panic under the lock is a bug in the handling of one host. The other hosts are still usable.
     pub(super) fn lock(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another program has the sockets of the agents.
+    pub(super) fn is_fed(&self) -> bool {
+        self.requests.is_some()
     }
 
     /// Whether the strict mode is on.

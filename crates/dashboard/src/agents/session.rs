@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::info;
 
-use nixfleet_sessions::{Controls, Ended, Link, Rules, Socket, Times};
+use nixfleet_sessions::{Controls, Ended, Link, Pings, Rules, Socket, Times};
 
 use crate::{Faults, Lifetime, Shared};
 
@@ -42,8 +43,11 @@ pub(super) fn run(
     mut lifetime: Lifetime,
 ) -> impl Future<Output = ()> {
     let number = shared.apply(|hub, _| hub.next_session());
-    let times =
-        Times { ping_interval: shared.times.ping_interval, silence_limit: shared.times.silence_limit };
+    let times = Times {
+        ping_interval: shared.times.ping_interval,
+        pings: Pings::All,
+        silence_limit: shared.times.silence_limit,
+    };
     let mut faults = shared.faults.subscribe();
     let controls = controls(&faults.borrow_and_update());
     let rules = Session {
@@ -74,8 +78,8 @@ impl Rules for Session {
         self.controls
     }
 
-    fn text(&mut self, _: &mut Context<'_>, link: &Arc<Link>, text: &str) -> Result<(), Ended> {
-        self.said(link, text)
+    fn text(&mut self, _: &mut Context<'_>, link: &Arc<Link>, text: Utf8Bytes) -> Result<(), Ended> {
+        self.said(link, &text)
     }
 
     fn ignored(&mut self, bytes: usize, what: &str) {

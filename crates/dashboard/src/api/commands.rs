@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use axum::{Extension, Json};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot::Receiver;
 use tokio::time::{Instant, timeout_at};
@@ -17,10 +17,11 @@ use uuid::Uuid;
 use nixfleet_protocol::{CommandRejected, KillCommand};
 use nixfleet_sessions::{Evidence, Verdict};
 
-use super::{allowed, parse, unsent};
-use crate::SendError;
+use super::outcome::{Outcome, judged, rejected};
+use super::{allowed, far, parse, unsent};
 use crate::hub::Hub;
 use crate::web::{AppState, Failure, failure};
+use crate::{Person, SendError};
 
 /// How long the response to a command request waits for the agent. An agent rejects a command as soon as it
 /// knows the process id of the running one, which takes a second at most.
@@ -31,6 +32,9 @@ const MAX_HOSTS: usize = 5_000;
 
 /// Longest command for many hosts, in bytes. Its copies for all of them wait in memory.
 const MAX_COMMAND: usize = 2 * 1024;
+
+/// Who asks, if there is a login.
+type Asker = Option<Extension<Person>>;
 
 /// Body of `POST /api/hosts/{id}/command`.
 #[derive(Debug, Deserialize)]
@@ -53,26 +57,6 @@ struct CommandsBody {
 enum Unreached {
     Offline,
     Unsent(SendError),
-}
-
-/// What became of a command for one of many hosts.
-#[derive(Debug, Default, Serialize)]
-struct Outcome {
-    host: String,
-    /// `accepted`, `rejected`, `offline`, `not_connected`, `busy` or `unknown`.
-    status: &'static str,
-    /// Of the request. None if nothing was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    current_command: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    current_pid: Option<u32>,
-    /// The message that showed the acceptance; none if the time was up before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    confirmed_by: Option<&'static str>,
 }
 
 /// Sends a command to a host that is online.
@@ -104,6 +88,7 @@ async fn verdict(asked: Receiver<Verdict>, until: Instant) -> Result<Option<&'st
 pub(super) async fn one(
     State(state): State<AppState>,
     Path(host): Path<String>,
+    asker: Asker,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
@@ -114,33 +99,27 @@ pub(super) async fn one(
         return Err(failure(StatusCode::BAD_REQUEST, "the command is empty"));
     }
     let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
+    if shared.is_fed() {
+        return far::one(shared, asker.as_deref(), &host, &command, &id).await;
+    }
     let until = deadline(&command);
     let asked = shared.apply(|hub, _| ask(hub, &host, &command, &id)).map_err(|why| match why {
         Unreached::Offline => failure(StatusCode::CONFLICT, "host is offline"),
         Unreached::Unsent(error) => unsent(error),
     })?;
-    let (status, answer) = match verdict(asked, until).await {
+    Ok(match verdict(asked, until).await {
         Ok(by) => {
             let answer = json!({ "status": "accepted", "command": command, "id": id, "confirmed_by": by });
-            (StatusCode::ACCEPTED, answer)
+            (StatusCode::ACCEPTED, Json(answer)).into_response()
         }
-        Err(CommandRejected { reason, current_command, current_pid, .. }) => {
-            let (current_command, current_pid) = (json!(current_command), json!(current_pid));
-            let answer = json!({
-                "error": reason,
-                "current_command": current_command,
-                "current_pid": current_pid,
-                "id": id,
-            });
-            (StatusCode::CONFLICT, answer)
-        }
-    };
-    Ok((status, Json(answer)).into_response())
+        Err(rejection) => rejected(&id, &rejection),
+    })
 }
 
 /// Sends a command to many hosts, and returns what became of it on each, once all have answered or had their time.
 pub(super) async fn many(
     State(state): State<AppState>,
+    asker: Asker,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Failure> {
@@ -157,6 +136,10 @@ pub(super) async fn many(
     let until = deadline(&command);
     let mut seen = BTreeSet::new();
     let hosts: Vec<String> = hosts.into_iter().filter(|host| seen.insert(host.clone())).collect();
+    if shared.is_fed() {
+        let results = far::many(shared, asker.as_deref(), hosts, &command).await;
+        return Ok(Json(json!({ "results": results })));
+    }
     let asked: Vec<_> = shared.apply(|hub, _| {
         let ask_one = |host: String| {
             let id = Uuid::now_v7().to_string();
@@ -174,17 +157,6 @@ pub(super) async fn many(
         });
     }
     Ok(Json(json!({ "results": results })))
-}
-
-fn judged(host: String, id: String, verdict: Result<Option<&'static str>, CommandRejected>) -> Outcome {
-    let id = Some(id);
-    match verdict {
-        Ok(confirmed_by) => Outcome { host, status: "accepted", id, confirmed_by, ..Outcome::default() },
-        Err(CommandRejected { reason, current_command, current_pid, .. }) => {
-            let (status, error) = ("rejected", Some(reason));
-            Outcome { host, status, id, error, current_command, current_pid, confirmed_by: None }
-        }
-    }
 }
 
 fn unreached(host: String, why: Unreached) -> Outcome {
@@ -206,12 +178,19 @@ fn unreached(host: String, why: Unreached) -> Outcome {
 pub(super) async fn kill(
     State(state): State<AppState>,
     Path(host): Path<String>,
+    asker: Asker,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
     allowed(&state.shared, &headers)?;
     let kill: KillCommand = parse(if body.is_empty() { b"{}" } else { &body })?;
-    state.handle().send_kill(&host, kill.clone()).map_err(unsent)?;
+    if state.shared.is_fed() {
+        if let Some(failed) = far::kill(&state.shared, asker.as_deref(), &host, &kill).await? {
+            return Ok(failed);
+        }
+    } else {
+        state.handle().send_kill(&host, kill.clone()).map_err(unsent)?;
+    }
     let answer = json!({ "status": "sent", "signal": kill.signal, "pid": kill.pid });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }

@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 use nixfleet_protocol::encode;
 
 use super::Hub;
+use crate::feed::Outage;
 use crate::host::Host;
 use crate::log::{Log, Page, Query};
 use crate::moment::{Moment, rfc3339};
@@ -53,10 +54,29 @@ enum Overview<'a> {
         now: String,
         /// When the dashboard started: the numbers of all logs begin anew then.
         started: String,
+        /// Why not all is heard of the hosts.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        away: Option<Away>,
         hosts: Vec<Summary<'a>>,
     },
+    /// Why not all is heard of the hosts; null if it is heard again.
+    Away(Option<Away>),
     /// Those that have changed.
     Updates { now: String, hosts: Vec<Summary<'a>> },
+}
+
+/// An [`Outage`], as browsers get it.
+#[derive(Debug, Serialize)]
+struct Away {
+    since: String,
+    what: &'static str,
+    hint: &'static str,
+}
+
+impl From<Outage> for Away {
+    fn from(Outage { since_ms, what, hint }: Outage) -> Self {
+        Self { since: rfc3339(since_ms), what, hint }
+    }
 }
 
 /// The newest part of the log of a host.
@@ -68,6 +88,11 @@ enum First<'a> {
         #[serde(flatten)]
         page: Page<'a>,
     },
+}
+
+/// The message that says why not all is heard of the hosts.
+pub(crate) fn away(outage: Option<Outage>) -> String {
+    encode(&Overview::Away(outage.map(Into::into)))
 }
 
 impl Hub {
@@ -128,7 +153,8 @@ impl Hub {
         self.hosts.values_mut().for_each(|host| host.prepare_summary());
         let hosts = self.hosts.iter().map(|(id, host)| self.summary(id, host)).collect();
         let (now, started) = (rfc3339(moment.unix_ms), rfc3339(self.started_ms));
-        encode(&Overview::Hosts { now, started, hosts })
+        let away = self.outage.map(Into::into);
+        encode(&Overview::Hosts { now, started, away, hosts })
     }
 
     /// The list of the hosts that have changed since the last one. None if there are none.

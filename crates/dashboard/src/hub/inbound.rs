@@ -21,11 +21,16 @@ impl Hub {
         text: &str,
         message: AgentMessage,
     ) {
-        let hosts = self.hosts.len();
-        let Some(host) = self.hosts.get_mut(id) else { return };
-        if host.link.as_ref().is_none_or(|link| link.session != session) {
-            return;
+        let link = self.hosts.get(id).and_then(|host| host.link.as_ref());
+        if link.is_some_and(|link| link.session == session) {
+            self.take(moment, id, text, message);
         }
+    }
+
+    /// Handles any message but `register`, of whichever connection. Returns whether the host is known.
+    pub(crate) fn take(&mut self, moment: Moment, id: &str, text: &str, message: AgentMessage) -> bool {
+        let hosts = self.hosts.len();
+        let Some(host) = self.hosts.get_mut(id) else { return false };
         match &message {
             AgentMessage::Register(_) => {}
             AgentMessage::Prewarm(prewarm) => {
@@ -69,7 +74,7 @@ impl Hub {
                 }
             }
         }
-        let Some(host) = self.hosts.get_mut(id) else { return };
+        let Some(host) = self.hosts.get_mut(id) else { return false };
         // A heartbeat has its place already: the host has its text, too.
         if !matches!(message, AgentMessage::Heartbeat(_)) {
             let kept = Kept::Message(Box::new(message), text.len());
@@ -79,6 +84,7 @@ impl Hub {
         if let Some(log) = &mut host.log {
             log.trim(room_for(LOG_BYTES, hosts));
         }
+        true
     }
 
     fn beat(&mut self, moment: Moment, id: &str, text: &str, beat: &Heartbeat) {
@@ -92,6 +98,21 @@ impl Hub {
         }
         self.deadline_moved |= is_earlier(host.deadline(), &mut self.next_expiry);
         self.publish_host(id);
+    }
+
+    /// Handles a heartbeat of an older connection. Returns whether the host is known.
+    pub(crate) fn late_beat(&mut self, moment: Moment, id: &str, text: &str, beat: &Heartbeat) -> bool {
+        let Some(host) = self.hosts.get_mut(id) else { return false };
+        if !host.has_beat() {
+            self.beat(moment, id, text, beat);
+            if let Some(host) = self.hosts.get_mut(id) {
+                host.facts_count();
+            }
+        } else if !host.online {
+            host.online = true;
+            self.publish_host(id);
+        }
+        true
     }
 
     fn lines<'a>(

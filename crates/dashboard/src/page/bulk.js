@@ -77,18 +77,21 @@ async function request() {
   const mine = asked;
   const { results: told, error } = await runOnAll(hosts, name);
   for (const id of hosts) mine.hosts.set(id, { state: "bad", text: error ?? "no answer" });
-  for (const one of told ?? []) {
-    const accepted = one.status === "accepted";
-    const text = accepted ? "accepted" : rejection(one.error ?? one.status, one.current_command, one.current_pid);
-    mine.hosts.set(one.host, { state: accepted ? "accepted" : "bad", text });
-  }
+  for (const one of told ?? []) mine.hosts.set(one.host, answered(one));
   changed("picked");
 }
 
-// An accepted command is told by the newest summary of its host: it runs, and then it has ended.
+function answered({ status, error, current_command: current, current_pid: pid }) {
+  if (status === "accepted") return { state: "accepted", text: "accepted" };
+  if (status === "sent") return { state: "accepted", text: "sent, and not answered yet" };
+  if (status === "unclear") return { state: "unclear", text: error };
+  return { state: "bad", text: rejection(error ?? status, current, pid) };
+}
+
+// A command that was sent is told by the newest summary of its host: it runs, and then it has ended.
 function progress(id, { state, text }) {
   const host = store.hosts.get(id);
-  if (state !== "accepted" || !host) return { state, text };
+  if ((state !== "accepted" && state !== "unclear") || !host) return { state, text };
   if (host.pending === asked.command) return { state: "busy", text: "runs" };
   // The dashboard may have noted the end a little before it answered.
   if (
@@ -125,13 +128,14 @@ function draw() {
     ["accepted", "accepted"],
     ["busy", "running"],
     ["good", "done"],
+    ["unclear", "unclear"],
     ["bad", "refused or failed"],
   ]
     .map(([state, word]) => (tally(state) ? `${tally(state)} ${word}` : ""))
     .filter(Boolean);
   setText(summary, `${asked.command}: ${parts.join(", ")}`);
   // What needs somebody comes first.
-  const rank = { bad: 0, asked: 1, accepted: 2, busy: 3, good: 4 };
+  const rank = { bad: 0, unclear: 1, asked: 2, accepted: 3, busy: 4, good: 5 };
   rows.sort((a, b) => rank[a.state] - rank[b.state]);
   const text = rows.map((row) => `${row.id}\n${row.state}\n${row.text}`).join("\n");
   if (answers.dataset.drawn === text) return;

@@ -26,7 +26,8 @@ async function post(path, body) {
   return { ok: answer.ok, body: await answer.json() };
 }
 
-// The answer has `error` if the command was refused, with the command that runs.
+// The answer has `error` if the command was refused, with the command that runs. If its `status` is `unclear`, the
+// command may run all the same.
 export async function run(host, command) {
   try {
     const { ok, body } = await post(`api/hosts/${encodeURIComponent(host)}/command`, { command });

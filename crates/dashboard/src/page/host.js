@@ -23,9 +23,10 @@ export async function ask(command) {
   if (!host || asking.has(key)) return;
   asking.add(key);
   notify(host, null);
-  const { error, unsent, current_command: current, current_pid: pid } = await run(host, command);
+  const { error, unsent, status, current_command: current, current_pid: pid } = await run(host, command);
   asking.delete(key);
   if (unsent) notify(host, `“${command}” could not be sent: the dashboard does not answer`);
+  else if (status === "unclear") notify(host, `It is not known whether “${command}” runs: ${error}`);
   else if (error) notify(host, `“${command}” was rejected: ${rejection(error, current, pid)}`);
   changed("host");
 }

@@ -27,6 +27,10 @@ function receive({ type, payload }) {
         forget();
       }
       if (!route()) watch();
+      away(payload.away);
+      break;
+    case "away":
+      away(payload);
       break;
     case "updates": {
       const { size } = store.hosts;
@@ -52,6 +56,12 @@ function receive({ type, payload }) {
       patchView(payload.host_id, { operation: payload.progress });
       break;
   }
+}
+
+// Not all is heard of the hosts since then: what the page shows may be old.
+function away(why) {
+  $("away").hidden = !why;
+  setText($("away"), why ? `${why.what} since ${new Date(why.since).toLocaleTimeString()}. ${why.hint}` : "");
 }
 
 // ---- which host ----
@@ -122,8 +132,11 @@ draws(["host", "fleet"], () => {
 // The address for agents. Without a path this page is at the top of its server.
 const agents = new URL("ws", location.href);
 agents.protocol = agents.protocol === "https:" ? "wss:" : "ws:";
+// A dashboard without sockets of its own leaves them to gateways.
+const elsewhere = $("no-hosts").dataset.kind === "dashboard";
+if (elsewhere) $("reach").textContent = "a gateway of the fleet";
 $("start").textContent = [
-  `NIXFLEET_URL=${agents.protocol}//${agents.host}${agents.pathname} \\`,
+  `NIXFLEET_URL=${elsewhere ? "wss://GATEWAY/ws" : `${agents.protocol}//${agents.host}${agents.pathname}`} \\`,
   "NIXFLEET_TOKEN_FILE=/path/to/token \\",
   "nixfleet-agent",
 ].join("\n");

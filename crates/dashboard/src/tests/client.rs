@@ -1,13 +1,14 @@
 //! A dashboard on a free port, and fake agents and browsers that connect to it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::Router;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
+    sync::{Semaphore, mpsc::Receiver, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -21,7 +22,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{Dashboard, Handle, Options, Strict};
+use crate::{Asked, Dashboard, Feed, Handle, Options, Strict};
 use nixfleet_protocol::{
     AgentMessage, CommandRejected, CommandRequest, DashboardMessage, Heartbeat, Register, encode,
 };
@@ -64,9 +65,35 @@ impl Running {
         for name in names {
             dashboard = dashboard.allow_host(name).unwrap();
         }
+        Self::serve(dashboard, |routes| routes)
+    }
+
+    /// With room for so many connections.
+    pub(crate) async fn start_with_room(room: Arc<Semaphore>) -> Self {
+        let (mut dashboard, _, _) =
+            Dashboard::fed(([127, 0, 0, 1], 0).into(), Some(CSRF.to_owned())).await.unwrap();
+        dashboard.room = room;
+        Self::serve(dashboard, |routes| routes)
+    }
+
+    /// Whose hosts are told by the test.
+    pub(crate) async fn start_fed() -> (Self, Feed, Receiver<Asked>) {
+        Self::start_fed_behind(|routes| routes).await
+    }
+
+    /// The same, with a login around it.
+    pub(crate) async fn start_fed_behind(
+        wrap: impl FnOnce(Router) -> Router + Send + 'static,
+    ) -> (Self, Feed, Receiver<Asked>) {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let (dashboard, feed, asked) = Dashboard::fed(listen, Some(CSRF.to_owned())).await.unwrap();
+        (Self::serve(dashboard, wrap), feed, asked)
+    }
+
+    fn serve(dashboard: Dashboard, wrap: impl FnOnce(Router) -> Router + Send + 'static) -> Self {
         let (address, handle) = (dashboard.address(), dashboard.handle());
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(dashboard.serve(async {
+        let task = tokio::spawn(dashboard.serve_behind(wrap, async {
             drop(stopped.await);
         }));
         Self { address, handle, stop: Some(stop), task }
