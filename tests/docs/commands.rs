@@ -118,6 +118,7 @@ fn units(words: &[&str]) -> Result<(), String> {
             format!("dist/systemd/{name}.service"),
             format!("dist/systemd/{template}@.service"),
             format!("dist/gateway/{name}.service"),
+            format!("dist/dashboard/{name}.service"),
         ];
         if !known.iter().any(|path| repository(path).exists()) {
             return Err(format!("there is no unit {word}"));
@@ -132,6 +133,8 @@ fn check(words: &[String]) -> Result<(), String> {
     let name = path.rsplit('/').next().unwrap();
     match name {
         "nixfleet-agent" | "nixfleet-mock-dashboard" => own(name, arguments),
+        // A test of crates/cli reads the commands of its page, so that this one needs no NATS library built.
+        "nixfleet" => Ok(()),
         "cargo" => cargo(arguments),
         "just" => {
             let recipes = fs::read_to_string(repository("justfile")).unwrap();
@@ -162,7 +165,9 @@ fn every_command_in_a_block_exists_with_its_options() {
     let mut wrong = Vec::new();
     let mut count = 0;
     for block in pages().iter().flat_map(crate::page::Page::blocks) {
-        if block.language != "sh" || block.marker.as_deref() == Some("heartbeat.conf") {
+        let elsewhere = ["heartbeat.conf", "crates/cli/tests/start.rs"];
+        if block.language != "sh" || block.marker.as_deref().is_some_and(|marker| elsewhere.contains(&marker))
+        {
             continue;
         }
         for call in calls(&block.text) {

@@ -17,6 +17,7 @@
 //! * `<!-- test: run -->`: the block runs here; all such blocks of a page are one script
 //! * `<!-- test: each line runs -->`: a line that does not end by itself only has to write something
 //! * `<!-- test: heartbeat.conf -->`: not a script, although it looks like one
+//! * `<!-- test: crates/cli/tests/start.rs -->`: that test runs the block
 
 #![allow(clippy::unwrap_used, clippy::string_slice, reason = "a test that cannot go on should say where")]
 

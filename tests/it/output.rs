@@ -5,6 +5,7 @@ use std::time::Duration;
 use nixfleet_dashboard::Faults;
 use nixfleet_protocol::AgentMessage;
 
+use crate::rig::in_nats::needs_mock;
 use crate::rig::{Fleet, HOST};
 
 /// Complete lines: pieces of long lines are joined.
@@ -23,8 +24,13 @@ fn whole_lines(fleet: &Fleet) -> Vec<String> {
 #[tokio::test]
 async fn twenty_thousand_short_lines_arrive_in_order_in_batches_and_one_by_one() {
     for no_capabilities in [false, true] {
+        if no_capabilities && needs_mock("a gateway takes lines in batches") {
+            return;
+        }
         let fleet = Fleet::start().await.script("seq", "seq 1 20000");
-        fleet.dashboard.set_faults(Faults { no_capabilities, ..Faults::default() });
+        if no_capabilities {
+            fleet.dashboard.set_faults(Faults { no_capabilities, ..Faults::default() });
+        }
         let _agent = fleet.agent().await;
         let status = fleet.run("seq").await;
         assert_eq!((status.exit_code, status.lines, status.dropped_lines), (0, Some(20_000), Some(0)));
@@ -77,6 +83,9 @@ async fn standard_error_is_marked_and_its_last_line_is_in_the_message() {
 
 #[tokio::test]
 async fn beats_keep_their_time_while_a_command_floods_and_the_dashboard_reads_nothing() {
+    if needs_mock("its dashboard stops reading") {
+        return;
+    }
     let fleet =
         Fleet::start().await.script("flood", "timeout 6 yes").configure("[jobs]\nlog_limit = 4194304\n");
     let _agent = fleet.agent().await;

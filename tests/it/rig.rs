@@ -1,16 +1,27 @@
 //! Test environment: the mock dashboard in this process, the agent in a process of its own.
+//!
+//! With `NIXFLEET_TEST_FLEET` in the environment, a fleet in NATS takes the place of the mock dashboard: see [`in_nats`].
+//! The same tests show then that an agent does the same through a gateway, and that a dashboard sees the same.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use tokio::task::JoinHandle;
 
-use nixfleet_dashboard::{Dashboard, Handle, Options, Recorded, Strict};
+use nixfleet_dashboard::{Dashboard, Faults, Handle, Options, Recorded, Refusal, Strict};
 use nixfleet_protocol::{AgentMessage, CommandRejected, Heartbeat, Status};
+
+pub(crate) use agent::AgentProcess;
+
+// With paths, because another test program has this file in another place.
+#[path = "rig/agent.rs"]
+mod agent;
+#[path = "rig/in_nats.rs"]
+pub(crate) mod in_nats;
 
 pub(crate) const HOST: &str = "test-host";
 pub(crate) const TOKEN: &str = "test-token";
@@ -26,8 +37,14 @@ pub(crate) struct Fleet {
     pub(crate) dashboard: Handle,
     pub(crate) folder: tempfile::TempDir,
     url: String,
-    serving: JoinHandle<()>,
+    serving: Serving,
     commands: String,
+}
+
+/// What agents connect to.
+enum Serving {
+    Mock(JoinHandle<()>),
+    Nats(in_nats::Parts),
 }
 
 impl Fleet {
@@ -46,6 +63,12 @@ impl Fleet {
 
     async fn start_as(listen: &str, strict: Option<Strict>) -> Self {
         let listen = listen.parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        if in_nats::is_on() {
+            let (dashboard, address, parts) = in_nats::start(listen, folder.path()).await;
+            let (url, serving) = (format!("ws://{address}/ws"), Serving::Nats(parts));
+            return Self { dashboard, folder, url, serving, commands: String::new() };
+        }
         let options =
             Options { listen, token: TOKEN.to_owned(), csrf_token: Some("csrf".to_owned()), strict };
         // One name is for the tests of name servers, one only proxies know.
@@ -53,13 +76,39 @@ impl Fleet {
         let dashboard = dashboard.allow_host(DASHBOARD).unwrap().allow_host("dash.invalid").unwrap();
         let url = format!("ws://{}/ws", dashboard.address());
         let handle = dashboard.handle();
-        let serving = tokio::spawn(dashboard.serve(std::future::pending()));
-        let folder = tempfile::tempdir().unwrap();
+        let serving = Serving::Mock(tokio::spawn(dashboard.serve(std::future::pending())));
         Self { dashboard: handle, folder, url, serving, commands: String::new() }
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Cuts the connection of the agent, if it has one, like a lost network.
+    pub(crate) fn cut(&self) {
+        match &self.serving {
+            // An error means that it has none.
+            Serving::Mock(_) => drop(self.dashboard.drop_connection(HOST)),
+            Serving::Nats(parts) => parts.cut(),
+        }
+    }
+
+    /// From now on no agent gets in. A mock dashboard refuses it in this way.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        match &self.serving {
+            Serving::Mock(_) => {
+                self.dashboard.set_faults(Faults { refuse_auth: Some(refusal), ..Faults::default() });
+            }
+            Serving::Nats(parts) => parts.set_down(true),
+        }
+    }
+
+    /// From now on agents get in again.
+    pub(crate) fn admit(&self) {
+        match &self.serving {
+            Serving::Mock(_) => self.dashboard.set_faults(Faults::default()),
+            Serving::Nats(parts) => parts.set_down(false),
+        }
     }
 
     /// Where the dashboard listens.
@@ -114,6 +163,7 @@ impl Fleet {
     pub(crate) async fn agent(&self) -> AgentProcess {
         let agent = self.spawn_agent();
         self.wait("a first heartbeat", |fleet| fleet.beats().first().cloned()).await;
+        self.connected().await;
         agent
     }
 
@@ -176,8 +226,16 @@ impl Fleet {
         self.dashboard.send_command(HOST, command, None).unwrap();
     }
 
+    /// Waits until the dashboard can send commands. Out of NATS it may know of a heartbeat before it knows whose
+    /// connection that came by.
+    pub(crate) async fn connected(&self) {
+        let look = |dashboard: &Handle| dashboard.host(HOST)?.connected.then_some(());
+        self.dashboard.wait_until("the connection", LIMIT, look).await;
+    }
+
     /// Sends a command and waits for its status.
     pub(crate) async fn run(&self, command: &str) -> Status {
+        self.connected().await;
         let before = self.ends(command).len();
         self.send(command);
         self.wait(&format!("status of {command}"), |fleet| fleet.ends(command).get(before).cloned()).await
@@ -210,7 +268,9 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        self.serving.abort();
+        if let Serving::Mock(task) = &self.serving {
+            task.abort();
+        }
     }
 }
 
@@ -243,74 +303,6 @@ pub(crate) fn in_shell(mut shell: Command, commands: &str, agent: &Command) -> C
 /// Runs the binary to its end.
 pub(crate) fn run_program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     program().args(arguments).envs(environment.iter().copied()).output().unwrap()
-}
-
-/// An agent process. It ends with the test, and so do its jobs.
-pub(crate) struct AgentProcess {
-    child: Child,
-    state: PathBuf,
-}
-
-impl AgentProcess {
-    pub(crate) fn spawn(mut command: Command, state: PathBuf) -> Self {
-        Self { child: command.spawn().unwrap(), state }
-    }
-
-    pub(crate) fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    /// Its state folder.
-    pub(crate) fn state(&self) -> &Path {
-        &self.state
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// Waits for the process to end; how it ended.
-    pub(crate) async fn end(&mut self) -> std::process::ExitStatus {
-        eventually("the agent's end", || self.child.try_wait().unwrap()).await
-    }
-
-    /// Waits for the process to end by itself; its exit code.
-    pub(crate) async fn exit_code(&mut self) -> i32 {
-        let status = eventually("the agent's end", || self.child.try_wait().unwrap()).await;
-        status.code().unwrap_or(-1)
-    }
-}
-
-impl Drop for AgentProcess {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-        end_jobs(&self.state.join("jobs"));
-    }
-}
-
-/// Kills supervisors that are left after a failed test.
-fn end_jobs(jobs: &Path) {
-    use nixfleet_jobs::{JobsDir, Urgency, signal_supervisor};
-
-    let dir = JobsDir::new(jobs);
-    for item in fs::read_dir(jobs).into_iter().flatten().flatten() {
-        if let Some(Ok(id)) = item.file_name().to_str().map(str::parse) {
-            let begun = Instant::now();
-            while signal_supervisor(&dir.job(&id), Urgency::Kill).is_ok() && begun.elapsed() < LIMIT {
-                std::thread::yield_now();
-            }
-        }
-    }
 }
 
 /// Polls until `look` returns a value, at most for [`LIMIT`].

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { close, launch, open } from "./lib/browser.mjs";
-import { startDashboard, until } from "./lib/dashboard.mjs";
+import { LIMIT, startDashboard, until } from "./lib/dashboard.mjs";
 import { startFleet, startHost } from "./lib/fleet.mjs";
 
 let dashboard, fleet, browser;
@@ -285,4 +285,33 @@ test("the name of a group is not selected, whatever was in its row before", asyn
   await page.locator("#rows .is-group").first().waitFor();
   assert.equal(await page.locator("#rows .is-group.picked").count(), 0);
   await close(page);
+});
+
+test("who logs out in one window is shown the login in the others", async () => {
+  const context = await browser.newContext();
+  // What the login of a real dashboard does with browsers. The answer with the page itself must come from the server:
+  // Chromium lets no other page open a socket to this machine.
+  await context.addInitScript(() => {
+    document.addEventListener("readystatechange", () => {
+      if (document.readyState !== "interactive") return;
+      const form = '<form id="person" method="post" action="logout"><button>Log out</button></form>';
+      document.querySelector("header")?.insertAdjacentHTML("beforeend", form);
+    });
+  });
+  let person = true;
+  const login = { status: 303, headers: { location: "/login" } };
+  await context.route(dashboard.url, (route) => (person ? route.continue() : route.fulfill(login)));
+  await context.route(`${dashboard.url}logout`, (route) => {
+    person = false;
+    return route.fulfill(login);
+  });
+  const [here, there] = [await context.newPage(), await context.newPage()];
+  for (const page of [here, there]) {
+    page.setDefaultTimeout(LIMIT);
+    await page.goto(dashboard.url);
+    await page.locator("#link[data-state=live]").waitFor();
+  }
+  await here.getByRole("button", { name: "Log out" }).click();
+  for (const page of [here, there]) await page.waitForURL(`${dashboard.url}login`);
+  await context.close();
 });

@@ -25,11 +25,17 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
         "crates/gateway",
         &["nixfleet-fleet", "nixfleet-os", "nixfleet-protocol", "nixfleet-sessions"],
     ),
+    ("nixfleet-cli", "crates/cli", &["nixfleet-fleet", "nixfleet-os", "nixfleet-protocol"]),
     ("nixfleet-testbed", "crates/testbed", &[]),
     (
         "nixfleet-dashboard",
         "crates/dashboard",
         &["nixfleet-jobs", "nixfleet-os", "nixfleet-protocol", "nixfleet-sessions"],
+    ),
+    (
+        "nixfleet-console",
+        "crates/console",
+        &["nixfleet-dashboard", "nixfleet-fleet", "nixfleet-os", "nixfleet-protocol", "nixfleet-sessions"],
     ),
     (
         "nixfleet-mock-dashboard",

@@ -32,7 +32,9 @@ cargo xtask COMMAND
                    fuzz one or all targets, for N seconds each; by libFuzzer if nightly and cargo-fuzz are installed,
                    else, or with --stable, by changes from seed S (default: a new one); with --planted, shows which
                    planted faults they find
-  models [N]       threads that hand over to each other, under a model checker: N interleavings of each scheduler
+  models [N | --build]
+                   threads that hand over to each other, under a model checker: N interleavings of each scheduler;
+                   --build: only builds them
   sim [N] [--seed S] [--trace] [--planted]
                    N simulated runs of the agent from seed S on; with --planted, shows which planted faults they find
   size [--program FILE] [--since FILE]
@@ -117,10 +119,15 @@ fn main() -> ExitCode {
         Some("models") => {
             match rest.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().as_deref() {
                 Some([]) => models::run(cargo(), None),
+                Some([build]) if *build == "--build" => models::build(cargo()),
                 Some([runs]) if runs.parse::<u32>().is_ok_and(|runs| runs > 1) => {
                     models::run(cargo(), Some(runs))
                 }
-                _ => return usage("models takes nothing but a number of interleavings, of at least 2"),
+                _ => {
+                    return usage(
+                        "models takes nothing but a number of interleavings, of at least 2, or --build",
+                    );
+                }
             }
         }
         Some("graph") => match rest.as_slice() {

@@ -5,12 +5,9 @@ use std::process::Command;
 use crate::shown;
 
 /// Prints a line for each model and for each planted fault that it found.
-pub(crate) fn run(mut cargo: Command, runs: Option<&str>) -> Result<(), String> {
-    cargo.args(["test", "--locked", "-p", "nixfleet-vitals", "-p", "nixfleet-agent", "--lib"]);
-    // It has no library, so nothing of it is built. With it libraries have features that they have for other packages as
-    // well, and fewer are compiled anew.
-    cargo.args(["-p", "nixfleet-mock-dashboard"]);
-    cargo.args(["--features", "models", "--", "models::", "--show-output"]);
+pub(crate) fn run(cargo: Command, runs: Option<&str>) -> Result<(), String> {
+    let mut cargo = test(cargo);
+    cargo.args(["--", "models::", "--show-output"]);
     // Each planted fault panics.
     cargo.env("RUST_BACKTRACE", "0");
     if let Some(runs) = runs {
@@ -33,6 +30,20 @@ pub(crate) fn run(mut cargo: Command, runs: Option<&str>) -> Result<(), String> 
     }
     println!("{}", rows.join("\n"));
     Ok(())
+}
+
+/// Builds what [`run`] runs.
+pub(crate) fn build(cargo: Command) -> Result<(), String> {
+    crate::run(test(cargo).arg("--no-run"))
+}
+
+fn test(mut cargo: Command) -> Command {
+    cargo.args(["test", "--locked", "-p", "nixfleet-vitals", "-p", "nixfleet-agent", "--lib"]);
+    // It has no library, so nothing of it is built. With it libraries have features that they have for other packages as
+    // well, and fewer are compiled anew.
+    cargo.args(["-p", "nixfleet-mock-dashboard"]);
+    cargo.args(["--features", "models"]);
+    cargo
 }
 
 /// Fails if the program for hosts would have the model checker in it.

@@ -10,7 +10,25 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 /// Test programs that run beside the others. Together they take less time than those, and less than one processor.
-const BESIDE: &[&str] = &["chaos", "demo", "fleet", "nats", "servers"];
+const BESIDE: &[&str] = &["chaos", "demo", "fleet", "nats", "replicas", "servers"];
+
+/// Tests of the agent that run a second time, with a fleet in NATS in the place of the mock dashboard: those of the
+/// connection, of commands, of output and of heartbeats.
+const IN_NATS: &[&str] = &[
+    "acks::",
+    "command::",
+    "heartbeat::",
+    "one_result::",
+    "output::",
+    "reconnect::",
+    "slot::",
+    "stop::",
+    "t01::",
+    "t03::",
+];
+
+/// How many of them run at a time: they wait for timers of seconds, and need less than one processor.
+const IN_NATS_THREADS: &str = "8";
 
 /// Builds and runs all tests. With options for `cargo test`, that alone is run.
 ///
@@ -38,19 +56,45 @@ pub(crate) fn run(cargo: fn() -> Command, options: &[OsString]) -> Result<(), St
     };
     let mut aside = test(&["--no-fail-fast"]);
     aside.args(named(&beside)).stdin(Stdio::null());
-    let aside = thread::spawn(move || aside.output());
+    let mut in_nats = test(&["--test", "it", "--"]);
+    in_nats.args(IN_NATS).args(["--skip", "late_stop::", "--test-threads", IN_NATS_THREADS]);
+    in_nats.env("NIXFLEET_TEST_FLEET", "1").stdin(Stdio::null());
+    let aside = thread::spawn(move || match has_nats() {
+        true => Ok((aside.output()?, Some(in_nats.output()?))),
+        false => Ok((aside.output()?, None)),
+    });
     let result = super::run(test(&["--lib", "--bins"]).args(named(&others)))
         .and_then(|()| super::run(&mut test(&["--doc"])));
     // They have ended long ago, unless the others failed soon.
     let aside = aside.join().map_err(|_| "the tests beside the others cannot be run".to_owned())?;
-    let aside = aside.map_err(|err| format!("cannot run cargo: {err}"))?;
+    let (aside, in_nats) = aside.map_err(|err: std::io::Error| format!("cannot run cargo: {err}"))?;
     show(&aside)?;
+    match &in_nats {
+        Some(output) => show(output)?,
+        None => eprintln!("skipped: no nats-server, so the agent's tests do not run with a fleet in NATS"),
+    }
     result?;
-    aside
-        .status
-        .success()
-        .then_some(())
-        .ok_or_else(|| format!("a test of these failed: {}", beside.join(", ")))
+    let check = |output: &Output, which: &str| match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("a test of these failed: {which}")),
+    };
+    check(&aside, &beside.join(", "))?;
+    in_nats.map_or(Ok(()), |output| check(&output, "it, with a fleet in NATS"))
+}
+
+/// Whether there is a server for tests, of 2.11 or newer. One that is named must work, as the tests say.
+fn has_nats() -> bool {
+    if env::var_os("NIXFLEET_NATS_SERVER").is_some() {
+        return true;
+    }
+    let Ok(output) = Command::new("nats-server").arg("--version").output() else { return false };
+    version_of(&String::from_utf8_lossy(&output.stdout)).is_some_and(|version| version >= (2, 11))
+}
+
+/// Major and minor version, out of `nats-server: v2.14.0`.
+fn version_of(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.rsplit('v').next()?.trim().split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Builds all tests, and returns the names of those in folders `tests`.
@@ -87,7 +131,14 @@ fn show(output: &Output) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::test_of;
+    use super::{test_of, version_of};
+
+    #[test]
+    fn an_old_server_is_none() {
+        assert!(version_of("nats-server: v2.10.29\n") < Some((2, 11)));
+        assert_eq!(version_of("nats-server: v2.14.0\n"), Some((2, 14)));
+        assert_eq!(version_of("nats-server: unknown\n"), None);
+    }
 
     #[test]
     fn names_are_those_of_files_and_folders() {
