@@ -22,7 +22,9 @@
           # No commit describes a tree with uncommitted changes.
           sourceCommit = self.rev or "unknown";
         };
+        nixfleet-cli = pkgs.callPackage ./nix/cli/package.nix { };
         nixfleet-gateway = pkgs.callPackage ./nix/gateway/package.nix { };
+        nixfleet-dashboard = pkgs.callPackage ./nix/dashboard/package.nix { };
         nixfleet-mock-dashboard = (pkgs.callPackage ./nix/cargo.nix { }).mock-dashboard;
       };
     in
@@ -89,6 +91,15 @@
           key = "nixfleet-agent.nixosModules.nixfleet-gateway";
           imports = [ ./nix/gateway ];
           services.nixfleet-gateway.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-gateway;
+        };
+
+      nixosModules.nixfleet-dashboard =
+        { pkgs, ... }:
+        {
+          _file = ./flake.nix;
+          key = "nixfleet-agent.nixosModules.nixfleet-dashboard";
+          imports = [ ./nix/dashboard ];
+          services.nixfleet-dashboard.package = lib.mkDefault self.packages.${systemOf pkgs}.nixfleet-dashboard;
         };
 
       homeManagerModules = {

@@ -1,4 +1,4 @@
-# Everything that cargo does: the three programs, the tests, the lints.
+# Everything that cargo does: the programs, the tests, the lints.
 {
   lib,
   rustPlatform,
@@ -19,6 +19,8 @@ let
   # the tests of the crates and the files that they read.
   testFiles = lib.fileset.unions (
     map lib.fileset.maybeMissing [
+      ../crates/cli/tests
+      ../crates/console/tests
       ../crates/fleet/tests
       ../crates/gateway/tests
       ../crates/jobs/tests
@@ -147,6 +149,24 @@ in
     meta = {
       description = "Gateway between NixFleet agents and NATS";
       mainProgram = "nixfleet-gateway";
+    };
+  };
+
+  # What people see of the fleet in NATS. ./dashboard/package.nix adds its unit.
+  dashboard = program "nixfleet-console" {
+    pname = "nixfleet-dashboard-unwrapped";
+    meta = {
+      description = "Dashboard of a NixFleet fleet that is kept in NATS";
+      mainProgram = "nixfleet-dashboard";
+    };
+  };
+
+  # For people who command a fleet. ./cli/package.nix adds its man page and completions.
+  cli = program "nixfleet-cli" {
+    pname = "nixfleet-cli-unwrapped";
+    meta = {
+      description = "Command line for a NixFleet fleet that is kept in NATS";
+      mainProgram = "nixfleet";
     };
   };
 

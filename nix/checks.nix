@@ -75,7 +75,9 @@ let
 in
 {
   package = own.nixfleet-agent;
+  cli = own.nixfleet-cli;
   gateway = own.nixfleet-gateway;
+  dashboard = own.nixfleet-dashboard;
   mock-dashboard = own.nixfleet-mock-dashboard;
   inherit (own) docs;
   inherit (cargo) tests lints;
