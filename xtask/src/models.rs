@@ -39,9 +39,9 @@ pub(crate) fn build(cargo: Command) -> Result<(), String> {
 
 fn test(mut cargo: Command) -> Command {
     cargo.args(["test", "--locked", "-p", "nixfleet-vitals", "-p", "nixfleet-agent", "--lib"]);
-    // It has no library, so nothing of it is built. With it libraries have features that they have for other packages as
-    // well, and fewer are compiled anew.
-    cargo.args(["-p", "nixfleet-mock-dashboard"]);
+    // They have no library, so nothing of them is built. With them libraries have features that they have for other
+    // packages as well, and fewer are compiled anew.
+    cargo.args(["-p", "nixfleet-mock-dashboard", "-p", "nixfleet-cli"]);
     cargo.args(["--features", "models"]);
     cargo
 }
