@@ -41,8 +41,8 @@ impl Clients {
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
         if let Some(path) = crl {
-            // Authorities between the roots and the hosts are few, and whoever gives one up leaves it out of the file.
-            builder = builder.with_crls(revoked(path)?).only_check_end_entity_revocation();
+            // Of the hosts, and of authorities between them and the roots, which hosts bring along.
+            builder = builder.with_crls(revoked(path)?);
         }
         if tokens {
             builder = builder.allow_unauthenticated();
@@ -80,7 +80,7 @@ pub(crate) struct Shown {
     /// Its certificate, then those between it and its authority.
     chain: Vec<CertificateDer<'static>>,
     hosts: Vec<String>,
-    /// When the first of them expires.
+    /// When its own one expires. TLS may have done without any of the others.
     until: Timestamp,
     judged_by: AtomicU64,
     refused: OnceLock<String>,
@@ -89,9 +89,8 @@ pub(crate) struct Shown {
 impl Shown {
     /// What it shows to a gateway with this rule, which has let it in. None if it is for no host, or cannot be read.
     pub(crate) fn read(chain: &[CertificateDer<'_>], by: &Clients) -> Option<Self> {
-        let hosts = hosts(chain.first()?);
-        let ends = chain.iter().map(|certificate| Some(Certificate::read(certificate)?.validity.not_after));
-        let until = ends.collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        let own = chain.first()?;
+        let (hosts, until) = (hosts(own), Certificate::read(own)?.validity.not_after);
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let refused = OnceLock::new();
         (!hosts.is_empty()).then(|| Self { chain, hosts, until, judged_by: by.generation.into(), refused })

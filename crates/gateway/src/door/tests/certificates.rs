@@ -1,7 +1,9 @@
 //! Certificates that were let in, and are not valid any more.
 
 use jiff::SignedDuration;
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd};
+use rcgen::{
+    CertificateRevocationListParams, DnType, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 
 use super::*;
 
@@ -33,6 +35,21 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+}
+
+impl Authority {
+    /// An authority below this one, whose certificate has this serial number.
+    fn below(&self, serial: u8) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "below");
+        params.serial_number = Some(SerialNumber::from_slice(&[serial]));
+        let key = KeyPair::generate().unwrap();
+        let own = params.signed_by(&key, &self.issuer).unwrap();
+        let (pem, der) = (own.pem(), own.der().clone());
+        Self { issuer: Issuer::new(params, key), pem, der }
     }
 }
 
@@ -115,6 +132,40 @@ async fn a_revoked_certificate_is_refused_and_its_connection_ends() {
     assert_eq!(reason(&links[1]), None);
     assert!(scene.get("/ws", Some(first)).await.is_err());
     assert!(scene.get("/ws", Some(other)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_revoked_authority_below_the_root_ends_its_hosts() {
+    let scene = Scene::with(false, true).await;
+    let (directory, below) = (Directory::default(), scene.authority.below(9));
+    let write = |text: String| fs::write(scene.folder.path().join("crl"), text).unwrap();
+    write(scene.authority.revoke(&[]) + &below.revoke(&[]));
+    scene.door.reload(true);
+    let (host, _) = below.numbered(1, "web-1");
+    let clients = scene.door.tls().unwrap().clients.unwrap();
+    let shown = Shown::read(&[host, below.der.clone()], &clients).unwrap();
+    let link = Link::new(1);
+    directory.enter("web-1", 1, &link, Identity::Certificate(Arc::new(shown)));
+    scene.door.reload(true);
+    scene.door.revoke(&directory).await;
+    assert_eq!(reason(&link), None, "it is judged anew, and good");
+    write(scene.authority.revoke(&[9]) + &below.revoke(&[]));
+    scene.door.reload(true);
+    scene.door.revoke(&directory).await;
+    assert!(reason(&link).unwrap().contains("Revoked"));
+}
+
+#[test]
+fn what_a_host_shows_beside_its_own_certificate_does_not_end_it() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca");
+    fs::write(&ca, &authority.pem).unwrap();
+    let clients = Clients::read(&ca, None, false).unwrap();
+    let (own, _) = authority.client("web-1", 4096);
+    let (old, _) = authority.client("web-1", 2020);
+    let shown = Shown::read(&[own, old], &clients).unwrap();
+    assert_eq!(shown.refusal(Timestamp::now()), None);
 }
 
 #[test]
