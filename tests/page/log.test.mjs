@@ -56,6 +56,11 @@ async function upTo(page, number) {
   return whole(page);
 }
 
+const scrollTo = (page, to) =>
+  page.locator("#output").evaluate((output, to) => {
+    output.scrollTop = to === "end" ? output.scrollHeight : 0;
+  }, to);
+
 // Answers of the log come when the test lets them.
 async function slow(page) {
   const waiting = [];
@@ -124,18 +129,14 @@ test("one can read on from a match to the newest line, and back to the oldest, i
   await page.locator("#find").fill("line 50.");
   await page.keyboard.press("Enter");
   await page.locator("#output .hit", { hasText: /^line 50\.$/ }).waitFor();
-  const scroll = (to) =>
-    page.locator("#output").evaluate((output, to) => {
-      output.scrollTop = to === "end" ? output.scrollHeight : 0;
-    }, to);
   await until(async () => {
-    await scroll("end");
+    await scrollTo(page, "end");
     const shown = await whole(page);
     assert.ok(shown.length <= 3600, `${shown.length} lines`);
     return shown.at(-1) === seq;
   }, "the newest line is reached");
   await until(async () => {
-    await scroll("begin");
+    await scrollTo(page, "begin");
     const shown = await whole(page);
     assert.ok(shown.length <= 3600, `${shown.length} lines`);
     return shown[0] === 1;
@@ -143,28 +144,61 @@ test("one can read on from a match to the newest line, and back to the oldest, i
   await close(page);
 });
 
-test("long lines that came in pieces are neither torn nor repeated", async () => {
-  const page = await open(browser, url());
-  await upTo(page, seq);
+// Follows lines in pieces until so many entries are shown, at a moment when the oldest have gone. How many are left
+// then depends on the frames of the browser.
+async function followPieces(page, enough) {
   const from = seq + 1;
-  say(1400, { pieces: 3 });
-  await upTo(page, seq);
+  await until(async () => {
+    say(100, { pieces: 3 });
+    const shown = await upTo(page, seq);
+    return shown[0] > from && enough(shown.length);
+  }, "a window of that length");
+}
+
+// Loads a page of older lines, all of which came in pieces, and expects them to be whole up to the end of the window.
+async function olderPieces(page) {
   const first = (await numbers(page))[0];
-  assert.ok(first > from, "older lines have gone");
   await page.locator(".older").click();
   await until(async () => (await numbers(page))[0] < first, "older lines");
-  await whole(page);
+  const shown = await whole(page);
   assert.equal(await page.locator("#output .run").count(), 1, "one command is one block");
-  const newest = (await page.locator("#output .run > div").allTextContents()).slice(-100);
-  assert.equal(newest.at(-1), `line ${seq - 2}.piece ${seq - 1}.piece ${seq}.`);
+  await untorn(page);
+  return shown;
+}
+
+async function untorn(page) {
+  const newest = (await page.locator("#output .run > div").allTextContents()).slice(-200);
   assert.deepEqual(
     newest.filter((line) => !/^line \d+\.piece \d+\.piece \d+\.$/.test(line)),
     [],
   );
+}
+
+test("long lines that came in pieces are neither torn nor repeated", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  // There is room for a page of 500 below the 3,000 that a window may have.
+  await followPieces(page, (length) => length <= 2500);
+  const shown = await olderPieces(page);
+  assert.equal(shown.at(-1), seq, "the newest line is still shown");
   // A match in the middle of such a line is shown.
   await page.locator("#find").fill(`piece ${seq - 1}.`);
   await page.keyboard.press("Enter");
   await page.locator("#output .hit", { hasText: `piece ${seq - 1}.` }).waitFor();
+  await close(page);
+});
+
+test("a full window is cut between lines that came in pieces, and goes on where it was cut", async () => {
+  const page = await open(browser, url());
+  await upTo(page, seq);
+  await followPieces(page, (length) => length > 2600);
+  const shown = await olderPieces(page);
+  assert.ok(shown.at(-1) < seq, "the newest lines have gone");
+  await until(async () => {
+    await scrollTo(page, "end");
+    return (await whole(page)).at(-1) === seq;
+  }, "the newest line is reached");
+  await untorn(page);
   await close(page);
 });
 
