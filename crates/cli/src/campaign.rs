@@ -24,7 +24,7 @@ use crate::fleet_view::BUCKETS;
 use crate::job::{Floor, LINES_LIMIT, Outcome, Step, Track};
 use crate::log::{floor, message, newest, subjects};
 use crate::order::{Order, What};
-use crate::reader::{self, Entry, Tail};
+use crate::reader::{self, Entry, Made, Tail};
 use crate::report::{Report, Tally};
 
 /// Requests that are on their way at a time. A gateway waits for an agent for two seconds, and nobody for a gateway for
@@ -66,13 +66,13 @@ pub(crate) async fn run(
     let jetstream = jetstream::new(client.clone());
     // Before anybody is asked: everything that the hosts answer is behind this entry.
     let log = reader::stream(&jetstream, LOG).await?;
-    let after = log.cached_info().state.last_sequence;
+    let (made, after) = (Made::of(LOG, &log), log.cached_info().state.last_sequence);
     // The ends before are known by the newest one, but for what a stop ends.
     let is_stop = !matches!(order.what, What::Run(_));
     let ends = if is_stop { Some(reader::unseen(&jetstream, STATUS).await?) } else { None };
     let beats = reader::unseen(&jetstream, BUCKETS[2].0).await?;
     let source = Source { client: client.clone(), log, ends, beats };
-    let said = Tail::new(&jetstream, LOG, after, subjects(&chosen.hosts, order.kinds())).entries();
+    let said = Tail::new(&jetstream, made, after, subjects(&chosen.hosts, order.kinds())).entries();
     // From here on, Ctrl-C does not end the program: nobody would say what was sent.
     let interrupt = signal(SignalKind::interrupt())
         .map_err(|err| Failure::new(Exit::Nats, format!("cannot handle Ctrl-C: {err}")))?;

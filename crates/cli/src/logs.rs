@@ -94,9 +94,10 @@ pub(crate) async fn run(client: &Client, options: &Logs, screen: &mut Screen) ->
             show.entry(&entry)?;
         }
     }
+    let made = reader.made();
     drop(reader);
     if options.follow {
-        follow(Tail::new(&jetstream, LOG, after, subjects(std::slice::from_ref(host), &KINDS)), &mut show)
+        follow(Tail::new(&jetstream, made, after, subjects(std::slice::from_ref(host), &KINDS)), &mut show)
             .await?;
     }
     if show.is_empty && show.wanted != Wanted::All {

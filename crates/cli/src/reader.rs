@@ -128,7 +128,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    fn of(what: &'static str, stream: &Stream) -> Self {
+    pub(crate) fn of(what: &'static str, stream: &Stream) -> Self {
         Self { what, at_ns: stream.cached_info().created.unix_timestamp_nanos() }
     }
 }
@@ -289,32 +289,35 @@ impl Reader {
 /// A stream that is read for ever, also when NATS has been away.
 pub(crate) struct Tail {
     jetstream: Context,
-    what: &'static str,
     subjects: Vec<String>,
     after: u64,
+    /// The stream that `after` is a number of.
+    made: Made,
+    /// Numbers of streams that are no more: those of entries go on behind them.
+    gone: u64,
     reader: Option<Reader>,
 }
 
 impl Tail {
     /// Begins behind the entry of this number.
-    pub(crate) fn new(jetstream: &Context, what: &'static str, after: u64, subjects: Vec<String>) -> Self {
-        Self { jetstream: jetstream.clone(), what, subjects, after, reader: None }
+    pub(crate) fn new(jetstream: &Context, made: Made, after: u64, subjects: Vec<String>) -> Self {
+        Self { jetstream: jetstream.clone(), subjects, after, made, gone: 0, reader: None }
     }
 
     /// The next entry. Waits while NATS is away.
     pub(crate) async fn next(&mut self) -> Entry {
         loop {
             let Some(reader) = &mut self.reader else {
-                let subjects = self.subjects.clone();
-                match Reader::open(&self.jetstream, self.what, Begin::After(self.after), subjects).await {
+                match self.open().await {
                     Ok(reader) => self.reader = Some(reader),
                     Err(_) => sleep(PAUSE).await,
                 }
                 continue;
             };
             match reader.next().await {
-                Ok(Some(entry)) => {
+                Ok(Some(mut entry)) => {
                     self.after = entry.sequence;
+                    entry.sequence += self.gone;
                     return entry;
                 }
                 Ok(None) => {}
@@ -323,6 +326,18 @@ impl Tail {
                     sleep(PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Goes on where it was, or at the beginning of a stream that was made anew.
+    async fn open(&mut self) -> Result<Reader, ReadError> {
+        loop {
+            let (begin, subjects) = (Begin::After(self.after), self.subjects.clone());
+            let reader = Reader::open(&self.jetstream, self.made.what, begin, subjects).await?;
+            if std::mem::replace(&mut self.made, reader.made()) == reader.made() {
+                return Ok(reader);
+            }
+            self.gone += std::mem::take(&mut self.after);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::fleet_view::{Fleet, Host, Readers};
 use crate::lines;
 use crate::log::{message, subjects};
 use crate::pattern::Pattern;
-use crate::reader::{self, Connects, Entry, ReadError, Tail, made_anew};
+use crate::reader::{self, Connects, Entry, Made, ReadError, Tail, made_anew};
 use crate::terminal::{Paint, Screen, said};
 
 /// Version of the JSON objects.
@@ -68,7 +68,8 @@ pub(crate) async fn run(client: &Client, options: &Watch, screen: &mut Screen) -
     let words = if options.hosts.is_empty() { vec!["*".to_owned()] } else { options.hosts.clone() };
     let patterns = chosen::read(&words)?;
     let jetstream = jetstream::new(client.clone());
-    let last = reader::stream(&jetstream, LOG).await?.cached_info().state.last_sequence;
+    let log = reader::stream(&jetstream, LOG).await?;
+    let (made, last) = (Made::of(LOG, &log), log.cached_info().state.last_sequence);
     let names = chosen::names(&patterns);
     let mut fleet = Fleet::default();
     // Before the reading, which a new connection may miss a part of.
@@ -76,7 +77,7 @@ pub(crate) async fn run(client: &Client, options: &Watch, screen: &mut Screen) -
     let mut readers = Readers::open(&jetstream, names.as_deref(), &mut fleet).await?;
     // By a pattern, all hosts: one may come that is not there yet.
     let of = names.clone().unwrap_or_else(|| vec!["*".to_owned()]);
-    let mut log = Tail::new(&jetstream, LOG, last, subjects(&of, &KINDS)).entries();
+    let mut log = Tail::new(&jetstream, made, last, subjects(&of, &KINDS)).entries();
     let mut watcher = Watcher { screen, patterns, json: options.json, fleet, ends: HashMap::new() };
     watcher.begin()?;
     let mut anew = pin!(made_anew(jetstream.clone(), readers.made()));

@@ -1,3 +1,4 @@
+use nixfleet_fleet::{Layout, Sizes, names};
 use nixfleet_protocol::{AgentMessage, Status, StatusKind};
 
 use crate::rig::{Rig, end, lines, new_job, next};
@@ -68,6 +69,33 @@ async fn following_ends_with_the_job_and_its_last_line() {
     let (code, _, stderr) = end(child).await;
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("-- switch: ok (0)"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_made_anew_is_followed_from_its_beginning() {
+    let Some(rig) = Rig::new().await else { return };
+    let web = rig.host("web-1").await;
+    let job = new_job();
+    web.lines("switch", &job, 1..=1).await;
+    web.lines("switch", &job, 2..=2).await;
+    let mut child = rig.start("logs web-1 -f");
+    let mut stdout = lines(&mut child);
+    for number in 1..=2 {
+        assert_eq!(next(&mut stdout).await.unwrap(), format!("line {number} of switch"));
+    }
+    rig.jetstream.delete_stream(names::LOG).await.unwrap();
+    Layout::ensure(&rig.jetstream, &Sizes::default()).await.unwrap();
+    // Numbers begin anew: the first ones are before the place where the reader was, and the last ones behind it.
+    for number in 3..=6 {
+        web.lines("switch", &job, number..=number).await;
+    }
+    for number in 3..=6 {
+        assert_eq!(next(&mut stdout).await.unwrap(), format!("line {number} of switch"));
+    }
+    web.ends("switch", &job, StatusKind::Ok, 6).await;
+    assert_eq!(next(&mut stdout).await, None);
+    let (code, _, stderr) = end(child).await;
+    assert_eq!(code, 0, "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use nixfleet_fleet::{Layout, Sizes, names};
 use nixfleet_protocol::{AgentMessage, StatusKind};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -43,6 +44,27 @@ web-1  good      switch is Ok (1 s)
     assert_eq!((&events[0]["version"], &events[0]["command"]), (&1.into(), &"switch".into()));
     assert_eq!((&events[3]["seq"], &events[3]["line"]), (&1.into(), &"line 1 of switch".into()));
     assert_eq!((&events[6]["result"], &events[8]["hosts"]["good"]), (&"good".into(), &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_made_anew_meanwhile_has_the_rest() {
+    let Some(rig) = Rig::new().await else { return };
+    let web = rig.host("web-1").await;
+    let old = new_job();
+    web.lines("switch", &old, 1..=2).await;
+    web.ends("switch", &old, StatusKind::Error, 2).await;
+    web.plays(Play::Hangs).await;
+    let mut child = rig.start("run switch web-1 --follow");
+    let mut stdout = lines(&mut child);
+    assert_eq!(next(&mut stdout).await.unwrap(), "web-1  accepted  it runs");
+    rig.jetstream.delete_stream(names::LOG).await.unwrap();
+    Layout::ensure(&rig.jetstream, &Sizes::default()).await.unwrap();
+    let job = new_job();
+    web.lines("switch", &job, 1..=1).await;
+    assert_eq!(next(&mut stdout).await.unwrap(), "web-1 | line 1 of switch");
+    web.ends("switch", &job, StatusKind::Ok, 1).await;
+    let (code, _, stderr) = end(child).await;
+    assert_eq!(code, 0, "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
