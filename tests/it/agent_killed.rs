@@ -41,7 +41,7 @@ async fn a_killed_agent_loses_and_doubles_nothing() {
 
 #[tokio::test]
 async fn a_command_that_ended_while_there_was_no_agent_is_told_by_the_next() {
-    let fleet = Fleet::start().await.script("short", "sleep 1; echo late; exit 3");
+    let fleet = Fleet::start().await.held("short", "echo late; exit 3");
     let mut agent = fleet.agent().await;
     fleet.send("short");
     eventually("the job", || {
@@ -53,6 +53,7 @@ async fn a_command_that_ended_while_there_was_no_agent_is_told_by_the_next() {
     })
     .await;
     agent.kill();
+    fleet.let_go();
     eventually("the result", || job_folder(&fleet).join("result.json").exists().then_some(())).await;
     let _next = fleet.spawn_agent();
     let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;

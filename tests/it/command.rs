@@ -11,7 +11,7 @@ use crate::rig::{AgentProcess, Fleet, HOST, LIMIT, in_nats, job_folder};
 
 #[tokio::test]
 async fn t02_scenario_7_concurrent_command_rejection() {
-    let fleet = Fleet::start().await.script("long", "echo begun; sleep 2; echo done");
+    let fleet = Fleet::start().await.held("long", "echo done");
     let _agent = fleet.agent().await;
     fleet.send("long");
     let pid = fleet.running("long").await;
@@ -20,6 +20,7 @@ async fn t02_scenario_7_concurrent_command_rejection() {
     assert_eq!(rejected.reason, "command already running");
     assert_eq!(rejected.current_command.as_deref(), Some("long"));
     assert_eq!(rejected.current_pid, Some(pid));
+    fleet.let_go();
     let status = fleet.wait("the first command's status", |fleet| fleet.statuses().pop()).await;
     assert_eq!((status.command.as_str(), status.exit_code), ("long", 0), "the first command went on");
     assert_eq!(fleet.lines().last().unwrap().1, "done");

@@ -114,11 +114,12 @@ async fn a_command_that_could_not_be_started_is_told_so_by_the_next_agent_too() 
 #[tokio::test]
 async fn a_damaged_record_is_answered_and_moved_aside() {
     for (folder_stays, outcome) in [(true, "failed"), (false, "lost")] {
-        let fleet = Fleet::start().await.script("short", "sleep 1; echo late; exit 3");
+        let fleet = Fleet::start().await.held("short", "echo late; exit 3");
         let mut agent = fleet.agent().await;
         fleet.dashboard.send_command(HOST, "short", Some("c-7")).unwrap();
         fleet.running("short").await;
         agent.kill();
+        fleet.let_go();
         eventually("the result", || job_folder(&fleet).join("result.json").exists().then_some(())).await;
         let path = record(&fleet).await;
         fs::write(&path, "\u{0}\u{0}{").unwrap();
@@ -167,12 +168,13 @@ async fn a_record_that_is_damaged_behind_the_answer_costs_no_word_of_it() {
 
 #[tokio::test]
 async fn a_command_whose_record_was_removed_is_answered_and_runs_once() {
-    let fleet = Fleet::start().await.script("short", "sleep 1; echo late; exit 3");
+    let fleet = Fleet::start().await.held("short", "echo late; exit 3");
     let mut agent = fleet.agent().await;
     fleet.dashboard.send_command(HOST, "short", Some("c-9")).unwrap();
     fleet.running("short").await;
     noted(&fleet, "\"c-9\"").await;
     agent.kill();
+    fleet.let_go();
     let path = record(&fleet).await;
     fs::remove_file(&path).unwrap();
     let _next = fleet.agent().await;
@@ -185,11 +187,12 @@ async fn a_command_whose_record_was_removed_is_answered_and_runs_once() {
 
 #[tokio::test]
 async fn a_damaged_result_is_told_as_that() {
-    let fleet = Fleet::start().await.script("short", "sleep 1; echo late");
+    let fleet = Fleet::start().await.held("short", "echo late");
     let mut agent = fleet.agent().await;
     fleet.send("short");
     fleet.running("short").await;
     agent.kill();
+    fleet.let_go();
     let result = eventually("the result", || {
         Some(job_folder(&fleet).join("result.json")).filter(|result| result.exists())
     })

@@ -191,7 +191,7 @@ async fn a_user_without_threads_costs_attempts_and_not_the_agent() {
 
 #[tokio::test]
 async fn sigterm_closes_politely_exits_0_and_leaves_the_command_alone() {
-    let fleet = Fleet::start().await.script("long", "sleep 2; echo done");
+    let fleet = Fleet::start().await.held("long", "echo done");
     let mut agent = fleet.agent().await;
     fleet.send("long");
     let pid = fleet.running("long").await;
@@ -200,6 +200,7 @@ async fn sigterm_closes_politely_exits_0_and_leaves_the_command_alone() {
     assert_eq!(agent.exit_code().await, 0);
     assert!(begun.elapsed().as_millis() < 1500, "{:?}", begun.elapsed());
     assert!(lives(pid));
+    fleet.let_go();
     let _next = fleet.spawn_agent();
     let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
     assert_eq!((status.command.as_str(), status.exit_code), ("long", 0));

@@ -129,6 +129,16 @@ impl Fleet {
         self
     }
 
+    /// Adds a command that runs until it [is let go](Self::let_go), and then does this.
+    pub(crate) fn held(self, name: &str, then: &str) -> Self {
+        self.script(name, &format!("until [ -e \"${{0%/*}}/end\" ]; do sleep 0.02; done\n{then}"))
+    }
+
+    /// Lets a command end that is held.
+    pub(crate) fn let_go(&self) {
+        fs::write(self.path("end"), "").unwrap();
+    }
+
     /// Adds text to the agent's configuration file.
     pub(crate) fn configure(mut self, text: &str) -> Self {
         self.commands += text;
