@@ -334,7 +334,9 @@ impl Tail {
         loop {
             let (begin, subjects) = (Begin::After(self.after), self.subjects.clone());
             let reader = Reader::open(&self.jetstream, self.made.what, begin, subjects).await?;
-            if std::mem::replace(&mut self.made, reader.made()) == reader.made() {
+            // As it is now: it may have been made anew while the reading began, in the middle of the new one.
+            let made = Made::of(self.made.what, &stream(&self.jetstream, self.made.what).await?);
+            if std::mem::replace(&mut self.made, made) == made {
                 return Ok(reader);
             }
             self.gone += std::mem::take(&mut self.after);
