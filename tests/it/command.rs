@@ -313,7 +313,8 @@ async fn restart_brings_a_new_agent_that_registers() {
         .await;
     fleet
         .wait("a first beat of the new process", |fleet| {
-            (fleet.beats().pop()?.1.seq == Some(1) && fleet.messages().last()?.connection == 2).then_some(())
+            let is_first = |message: &AgentMessage| matches!(message, AgentMessage::Heartbeat(beat) if beat.seq == Some(1));
+            fleet.messages().into_iter().find(|m| m.connection == 2 && is_first(&m.message))
         })
         .await;
 }
@@ -324,11 +325,7 @@ async fn a_restart_that_is_repeated_by_its_id_gets_its_answer_again_and_happens_
     let _agent = fleet.agent().await;
     let restart = || fleet.dashboard.send_command(HOST, "restart", Some("r-1")).unwrap();
     restart();
-    let second = |fleet: &Fleet| {
-        let mut messages = fleet.messages().into_iter();
-        messages.any(|m| m.connection == 2 && matches!(m.message, AgentMessage::Heartbeat(_))).then_some(())
-    };
-    fleet.wait("a beat of the new process", second).await;
+    fleet.beats_on(2).await;
     restart();
     let repeated = |fleet: &Fleet| (fleet.statuses().len() == 2).then(|| fleet.statuses());
     let statuses = fleet.wait("the status again", repeated).await;

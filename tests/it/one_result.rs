@@ -48,9 +48,8 @@ async fn a_request_that_an_earlier_agent_answered_does_not_run_again() {
     })
     .await;
     agent.kill();
-    let beats = fleet.beats().len();
     let _next = fleet.spawn_agent();
-    fleet.wait("a beat of the next agent", |fleet| fleet.beats().get(beats).cloned()).await;
+    fleet.beats_on(2).await;
     fleet.connected().await;
     send("count");
     // NATS keeps the end of a job once.
@@ -177,7 +176,9 @@ async fn a_command_whose_record_was_removed_is_answered_and_runs_once() {
     fleet.let_go();
     let path = record(&fleet).await;
     fs::remove_file(&path).unwrap();
-    let _next = fleet.agent().await;
+    let _next = fleet.spawn_agent();
+    fleet.beats_on(2).await;
+    fleet.connected().await;
     fleet.dashboard.send_command(HOST, "short", Some("c-9")).unwrap();
     let status = fleet.wait("the status", |fleet| fleet.statuses().pop()).await;
     assert_eq!((status.command.as_str(), status.outcome.as_deref()), ("short", Some("failed")));

@@ -266,6 +266,15 @@ impl Fleet {
         self.statuses().into_iter().filter(|status| status.command == command).collect()
     }
 
+    /// Waits for a heartbeat on the connection of this number.
+    pub(crate) async fn beats_on(&self, connection: u64) {
+        self.wait(&format!("a beat on connection {connection}"), |fleet| {
+            let mut messages = fleet.messages().into_iter();
+            messages.find(|m| m.connection == connection && matches!(m.message, AgentMessage::Heartbeat(_)))
+        })
+        .await;
+    }
+
     /// Waits until a heartbeat has the command and its process id; returns the id.
     pub(crate) async fn running(&self, command: &str) -> u32 {
         self.wait(&format!("beat with {command} and its pid"), |fleet| {

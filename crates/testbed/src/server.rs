@@ -138,8 +138,16 @@ impl Nats {
     }
 
     /// Halts its process, as a machine that hangs: its connections stay open, and nothing answers.
+    ///
+    /// # Panics
+    /// It goes on answering.
     pub fn pause(&mut self) {
         self.say("STOP");
+        let begun = Instant::now();
+        while self.answers() {
+            assert!(begun.elapsed() < START_LIMIT, "it is not halted:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Lets it go on after [`pause`](Self::pause).

@@ -92,7 +92,7 @@ async fn each_way_to_end_has_its_word_and_the_worst_one_is_the_exit_code() {
         "{stdout}"
     );
     let (code, stdout, stderr) =
-        rig.run("run pull good bad busy unclear slow hidden nobody --timeout 3s").await;
+        rig.run("run pull good bad busy unclear slow hidden nobody --timeout 6s").await;
     assert_eq!(code, 3, "{stdout}");
     assert_eq!(stderr, "");
     for part in [

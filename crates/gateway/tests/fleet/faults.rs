@@ -98,7 +98,7 @@ async fn a_full_stream_holds_the_output_back_in_the_agent() {
     rig.go();
     wait("attempts that fail", async || (gateway.metric("store_failures_total").await > 2).then_some(()))
         .await;
-    let before = rig.beat().await.unwrap().1;
+    let before = wait("a heartbeat", async || rig.beat().await).await.1;
     wait("heartbeats meanwhile", async || (rig.beat().await?.1 != before).then_some(())).await;
     assert!(rig.lines().await.is_empty());
     config.max_bytes = 1024 * 1024 * 1024;
