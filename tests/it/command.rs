@@ -313,7 +313,10 @@ async fn restart_brings_a_new_agent_that_registers() {
         .await;
     fleet
         .wait("a first beat of the new process", |fleet| {
-            let is_first = |message: &AgentMessage| matches!(message, AgentMessage::Heartbeat(beat) if beat.seq == Some(1));
+            let is_first = |message: &AgentMessage| match message {
+                AgentMessage::Heartbeat(beat) => beat.seq == Some(1),
+                _ => false,
+            };
             fleet.messages().into_iter().find(|m| m.connection == 2 && is_first(&m.message))
         })
         .await;
