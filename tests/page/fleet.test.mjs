@@ -15,7 +15,8 @@ let dashboard, fleet, browser;
 before(async () => {
   browser = await launch();
   dashboard = await startDashboard();
-  fleet = await startFleet(dashboard, SIZE);
+  // They send one heartbeat, and stay online for three intervals.
+  fleet = await startFleet(dashboard, SIZE, 600);
 });
 
 after(async () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startAgent } from "./lib/agent.mjs";
-import { close, launch, open } from "./lib/browser.mjs";
+import { close, launch, open, pressOlder } from "./lib/browser.mjs";
 import { LIMIT, startDashboard, until } from "./lib/dashboard.mjs";
 
 let dashboard, agent, browser;
@@ -47,7 +47,7 @@ test("the only host is shown at once, with what it measures and what it can do",
     await page.locator("#buttons button[value=wait]").getAttribute("title"),
     "Wait until the test says so",
   );
-  assert.equal(await page.title(), "web-1 · NixFleet");
+  await page.waitForFunction(() => document.title === "web-1 · NixFleet");
   await close(page);
 });
 
@@ -123,7 +123,7 @@ test("200,000 lines arrive in order, can be loaded again, searched and kept as a
   const told = await page.locator(".older").textContent();
   assert.match(told, /^Load older lines \(19\d,\d{3} more\)$/);
   const first = numbers[0];
-  await page.locator(".older").click();
+  await pressOlder(page);
   await until(async () => (await output(page).first().textContent()) === String(first - 500), "500 older lines");
   assert.equal(await page.locator("#follow").getAttribute("aria-pressed"), "false");
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { close, launch, open } from "./lib/browser.mjs";
+import { close, launch, open, pressOlder } from "./lib/browser.mjs";
 import { startDashboard, until } from "./lib/dashboard.mjs";
 import { startFleet } from "./lib/fleet.mjs";
 
@@ -56,8 +56,12 @@ async function upTo(page, number) {
   return whole(page);
 }
 
+// By way of the middle, which the page hears of in the next frame. So it hears of each way to an end, also when it has
+// moved the place itself meanwhile.
 const scrollTo = (page, to) =>
-  page.locator("#output").evaluate((output, to) => {
+  page.locator("#output").evaluate(async (output, to) => {
+    output.scrollTop = output.scrollHeight / 2;
+    await new Promise(requestAnimationFrame);
     output.scrollTop = to === "end" ? output.scrollHeight : 0;
   }, to);
 
@@ -158,7 +162,7 @@ async function followPieces(page, enough) {
 // Loads a page of older lines, all of which came in pieces, and expects them to be whole up to the end of the window.
 async function olderPieces(page) {
   const first = (await numbers(page))[0];
-  await page.locator(".older").click();
+  await pressOlder(page);
   await until(async () => (await numbers(page))[0] < first, "older lines");
   const shown = await whole(page);
   assert.equal(await page.locator("#output .run").count(), 1, "one command is one block");
@@ -263,6 +267,9 @@ test("another dashboard has another log, however long it is already", async () =
   seq = 100_000;
   say(9000);
   await page.locator("#link[data-state=live]").waitFor();
+  // While the other host is the only one that has come, the page may show that.
+  await page.locator("#counts", { hasText: "2 of 2 online" }).waitFor();
+  await page.evaluate((name) => (location.hash = `#/${name}`), host.name);
   await upTo(page, seq);
   // What was found was in the other log.
   assert.equal(await page.locator("#found").textContent(), "");

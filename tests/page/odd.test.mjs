@@ -7,7 +7,7 @@ import { close, launch, open } from "./lib/browser.mjs";
 import { LIMIT, startDashboard, until } from "./lib/dashboard.mjs";
 import { startFleet, startHost } from "./lib/fleet.mjs";
 
-let dashboard, fleet, browser;
+let dashboard, fleet, browser, oldest;
 
 const FACTS = { host_type: "nixos", agent_version: "0.1.0", os_version: "26.05", nixpkgs_version: "26.05" };
 // The five fields that each heartbeat has had from the beginning.
@@ -35,7 +35,7 @@ before(async () => {
       command_pid: 7,
     },
   );
-  await startHost(dashboard, { ...FACTS, hostname: "oldest" }, BEAT);
+  oldest = await startHost(dashboard, { ...FACTS, hostname: "oldest" }, BEAT);
   const much = await startHost(
     dashboard,
     {
@@ -201,7 +201,14 @@ test("the tab key goes from row to row as they are seen, also after they have mo
   await close(page);
 });
 
+// It is online for three intervals after each heartbeat.
+async function oldestIsOnline() {
+  oldest.beat();
+  await dashboard.until("oldest", (host) => host.status === "online", "oldest is online");
+}
+
 test("a button that was pressed keeps the focus", async () => {
+  await oldestIsOnline();
   const page = await open(browser, `${dashboard.url}#/oldest`);
   const button = page.locator("#buttons button[value=pull]");
   await button.focus();
@@ -252,6 +259,7 @@ test("the way out of a search without a match keeps the focus, however often the
 });
 
 test("one host is not rebooted by one press either, whether its name is typed or pressed", async () => {
+  await oldestIsOnline();
   const page = await open(browser, `${dashboard.url}#/oldest`);
   const run = page.locator(".free button");
   const again = page.locator(".free button", { hasText: /^reboot: press again$/ });

@@ -43,6 +43,15 @@ export async function open(browser, url, { width = 1440, height = 900, scheme = 
   return page;
 }
 
+// Loads one page of older lines of the output. Playwright would scroll up to the button, which loads one already.
+export async function pressOlder(page) {
+  await page.locator("#output").evaluate((output) => {
+    output.scrollTop = 200;
+  });
+  await page.locator("#follow[aria-pressed=false]").waitFor();
+  await page.locator(".older").dispatchEvent("click");
+}
+
 export async function close(page) {
   await page.context().close();
   if (page.faults.length) throw new Error(`the page reported:\n${page.faults.join("\n")}`);

@@ -12,6 +12,8 @@ let asked = null;
 
 // The command and the hosts that a second press would run it on.
 let sure = "";
+// Ends that.
+let timer = 0;
 
 const bar = element("div", "ask");
 const chosen = element("b");
@@ -61,7 +63,8 @@ async function request() {
   const what = exactly(name);
   if (TWICE.has(name) && sure !== what) {
     sure = what;
-    setTimeout(() => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
       sure = "";
       changed("picked");
     }, TWICE_MS);
