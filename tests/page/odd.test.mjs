@@ -218,8 +218,26 @@ test("a button that was pressed keeps the focus", async () => {
   await close(page);
 });
 
+// Holds the timers that end a wait for a second press. Returns how many there are.
+async function holdTimers(page) {
+  await page.evaluate(() => {
+    const { setTimeout: set, clearTimeout: clear } = window;
+    const held = new Set();
+    let id = 0;
+    window.setTimeout = (act, ms, ...more) => {
+      if (ms !== 4000) return set(act, ms, ...more);
+      held.add(--id);
+      return id;
+    };
+    window.clearTimeout = (timer) => held.delete(timer) || clear(timer);
+    window.heldTimers = () => held.size;
+  });
+  return () => page.evaluate(() => window.heldTimers());
+}
+
 test("several hosts are not rebooted by one press", async () => {
   const page = await open(browser, dashboard.url);
+  const timers = await holdTimers(page);
   await page.locator("#rows .row").first().waitFor();
   await page.locator("#search").fill("web-");
   // The head and five hosts: the list is drawn in the next frame.
@@ -237,6 +255,8 @@ test("several hosts are not rebooted by one press", async () => {
   await page.locator("#bulk b", { hasText: "5 hosts selected" }).waitFor();
   assert.equal(await again.count(), 0);
   await page.locator("#bulk-command").press("Enter");
+  await again.waitFor();
+  assert.equal(await timers(), 1, "the first wait does not end the second one");
   await again.click();
   await page.locator(".results .summary", { hasText: "reboot: 5 refused or failed" }).waitFor();
   await close(page);

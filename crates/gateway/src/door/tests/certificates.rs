@@ -36,9 +36,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
-}
 
-impl Authority {
     /// An authority below this one, whose certificate has this serial number.
     fn below(&self, serial: u8) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
